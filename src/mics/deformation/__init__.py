@@ -1,0 +1,1 @@
+"""Pure functions on displacement tensors, and the Transform that carries one on its grid."""

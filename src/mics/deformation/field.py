@@ -1,0 +1,134 @@
+"""Displacement fields as tensors: identity, integration, warping, composition, exponential, inverse.
+
+Conventions, stated here once:
+
+- Volumes are ``(B, C, X, Y, Z)``; the axes are those of the array (i, j, k).
+- A displacement is ``(B, 3, X, Y, Z)`` in voxels; channel c moves along axis c.
+- A displacement pulls: voxel x of the result is filled from ``x + displacement(x)`` of the volume that is warped.
+- Corner voxel centres map to corner voxel centres (``align_corners=True``), and the reversal of axes that
+  ``grid_sample`` wants happens in :func:`_sample` alone.
+- Geometry is float32: a half-precision cumulative sum over 256 voxels is wrong by up to 0.8 voxel.
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+Anchor = Literal["first_voxel", "line_mean"]
+Padding = Literal["border", "zeros"]
+
+
+def identity(shape: Sequence[int], *, device: torch.device | str = "cpu") -> Tensor:
+    """Voxel coordinates of a grid: ``(1, 3, X, Y, Z)`` for ``shape`` (X, Y, Z)."""
+    axes = [torch.arange(n, dtype=torch.float32, device=device) for n in shape]
+    return torch.stack(torch.meshgrid(*axes, indexing="ij"))[None]
+
+
+def integrate(gradients: Tensor, *, anchor: Anchor = "line_mean", offset: Tensor | None = None) -> Tensor:
+    """Displacement whose derivative along each axis is given (MICS, section 3.1).
+
+    ``gradients`` is ``(B, 3, X, Y, Z)``: channel c holds the derivative along axis c of the c-th coordinate of Φ, in voxels
+    per voxel, so that 1 everywhere is the identity. The result is the cumulative sum along each axis, minus the identity.
+
+    A sum leaves one constant per line open, the anchor:
+
+    - ``"first_voxel"``, the paper's form: Φ starts at the first voxel of each line with the value of its first derivative
+      (minus one). It cannot represent a translation, and a constant bias of the derivative drifts over the whole line.
+    - ``"line_mean"``: the mean displacement of each line is the line's mean of ``offset`` (``(B, 3, X, Y, Z)``, voxels;
+      zero if none is given). A constant added along a line leaves the derivative along it untouched, hence positive.
+      Translations are represented, a bias drifts half as far, and where derivative and offset agree a crop gets the
+      same displacement as the volume that it is cut from.
+
+    Integrated in float32 with autocast off.
+    """
+    with torch.autocast(gradients.device.type, enabled=False):
+        excess = gradients.float() - 1
+        lines = [torch.cumsum(excess[:, axis], dim=axis + 1) for axis in range(3)]
+        if anchor == "first_voxel":
+            return torch.stack(lines, dim=1)
+        centred = [line - line.mean(dim=axis + 1, keepdim=True) for axis, line in enumerate(lines)]
+        if offset is not None:
+            means = [offset[:, axis].float().mean(dim=axis + 1, keepdim=True) for axis in range(3)]
+            centred = [line + mean for line, mean in zip(centred, means, strict=True)]
+        return torch.stack(centred, dim=1)
+
+
+def warp(
+    volume: Tensor, displacement: Tensor, *, mode: Literal["bilinear", "nearest"] = "bilinear", padding: Padding = "border"
+) -> Tensor:
+    """Fill each voxel x from ``x + displacement(x)`` of ``volume`` (backward trilinear or nearest sampling).
+
+    ``volume`` is ``(B, C, *in)`` and ``displacement`` is ``(B, 3, *out)``; ``in`` and ``out`` have the same voxel frame and
+    may differ in extent. Beyond the volume: its border value, or zero. Returns ``(B, C, *out)`` in float32.
+    """
+    with torch.autocast(volume.device.type, enabled=False):
+        position = identity(displacement.shape[2:], device=displacement.device) + displacement.float()
+        return _sample(volume.float(), position, mode, padding)
+
+
+def compose(first: Tensor, second: Tensor) -> Tensor:
+    """One displacement for two warps in a row: ``warp(warp(v, first), second) == warp(v, compose(first, second))``.
+
+    Both are ``(B, 3, X, Y, Z)`` in voxels of one grid. Beyond the grid, ``first`` keeps its border value.
+    """
+    return second + warp(first, second)
+
+
+def exponentiate(velocity: Tensor, *, squarings: int = 6) -> Tensor:
+    """Displacement of the flow of a stationary velocity ``(B, 3, X, Y, Z)`` over unit time.
+
+    Scaling and squaring (Arsigny et al. 2006): ``velocity / 2**squarings`` composed with itself ``squarings`` times.
+    ``exponentiate(-v)`` inverts ``exponentiate(v)`` up to interpolation.
+    """
+    displacement = velocity.float() / 2**squarings
+    for _ in range(squarings):
+        displacement = compose(displacement, displacement)
+    return displacement
+
+
+def invert(displacement: Tensor, *, iterations: int = 20) -> Tensor:
+    """Inverse displacement by fixed-point iteration ``v(x) = -u(x + v(x))`` (Chen et al. 2008).
+
+    Converges where the displacement is a contraction (all derivatives below one in size).
+    """
+    inverse = -displacement.float()
+    for _ in range(iterations):
+        inverse = -warp(displacement, inverse)
+    return inverse
+
+
+def resize(volume: Tensor, shape: Sequence[int]) -> Tensor:
+    """Trilinear resampling of ``(B, C, X, Y, Z)`` to another shape, corner centres onto corner centres."""
+    if tuple(volume.shape[2:]) == tuple(shape):
+        return volume
+    return functional.interpolate(volume, size=tuple(shape), mode="trilinear", align_corners=True)
+
+
+def resize_displacement(displacement: Tensor, shape: Sequence[int]) -> Tensor:
+    """The same displacement on a grid of another shape, its vectors in that grid's voxels."""
+    scale = voxel_ratio(displacement.shape[2:], shape, device=displacement.device)
+    return resize(displacement.float(), shape) * scale
+
+
+def voxel_ratio(source: Sequence[int], target: Sequence[int], *, device: torch.device | str = "cpu") -> Tensor:
+    """Voxels of ``target`` per voxel of ``source`` along each axis, shaped ``(1, 3, 1, 1, 1)`` to scale a displacement."""
+    ratio = [(t - 1) / max(s - 1, 1) for s, t in zip(source, target, strict=True)]
+    return torch.tensor(ratio, device=device).view(1, 3, 1, 1, 1)
+
+
+def _sample(volume: Tensor, position: Tensor, mode: str, padding: str) -> Tensor:
+    """Values of ``volume`` at voxel ``position`` (B, 3, *out): the one place that knows ``grid_sample``'s conventions."""
+    size = torch.tensor([max(n - 1, 1) for n in volume.shape[2:]], dtype=torch.float32, device=volume.device)
+    grid = (2 * position / size.view(1, 3, 1, 1, 1) - 1).permute(0, 2, 3, 4, 1).flip(-1)
+    batch, (length, *plane) = volume.shape[0], position.shape[2:]
+    # On CPU grid_sample runs in parallel over the batch only, so a lone volume is sampled in slabs that form a batch.
+    slabs = torch.get_num_threads() if volume.device.type == "cpu" and batch == 1 else 1
+    if slabs == 1 or length % slabs:
+        return functional.grid_sample(volume, grid, mode=mode, padding_mode=padding, align_corners=True)
+    grid = grid.reshape(slabs, length // slabs, *plane, 3)
+    stack = volume.expand(slabs, *volume.shape[1:])
+    parts = functional.grid_sample(stack, grid, mode=mode, padding_mode=padding, align_corners=True)
+    return parts.transpose(0, 1).reshape(1, volume.shape[1], length, *plane)

@@ -1,0 +1,71 @@
+"""Building blocks of the 3D U-Nets: convolution block, encoder, decoder."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+
+class ConvBlock(nn.Sequential):
+    """3³ convolution, instance normalisation (optional), leaky ReLU; no bias, so that zero in gives zero out."""
+
+    def __init__(self, in_channels: int, out_channels: int, *, normalise: bool = True) -> None:
+        layers: list[nn.Module] = [nn.Conv3d(in_channels, out_channels, 3, padding=1, bias=False)]
+        if normalise:
+            layers.append(nn.InstanceNorm3d(out_channels))
+        super().__init__(*layers, nn.LeakyReLU(0.1))
+
+
+class Encoder(nn.Module):
+    """Feature pyramid of a volume: level l has ``channels[l]`` channels at ``1 / (stem_stride * 2**l)`` of the resolution.
+
+    Two convolution blocks at the top, one per further level after a down-sampling convolution of kernel 2, stride 2. A
+    ``stem_stride`` of 2 puts the top at half the resolution of the input by the same kind of convolution.
+    """
+
+    def __init__(self, in_channels: int, channels: Sequence[int], *, stem_stride: int = 1) -> None:
+        super().__init__()
+        stem: list[nn.Module] = []
+        if stem_stride > 1:
+            stem = [nn.Conv3d(in_channels, channels[0], stem_stride, stride=stem_stride)]
+            in_channels = channels[0]
+        top = nn.Sequential(*stem, ConvBlock(in_channels, channels[0]), ConvBlock(channels[0], channels[0]))
+        deeper = [
+            nn.Sequential(nn.Conv3d(upper, lower, 2, stride=2), ConvBlock(lower, lower))
+            for upper, lower in zip(channels, channels[1:], strict=False)
+        ]
+        self.levels = nn.ModuleList([top, *deeper])
+
+    def forward(self, volume: Tensor) -> list[Tensor]:
+        """``(B, in_channels, X, Y, Z)`` to one tensor per level, finest first."""
+        features = []
+        for level in self.levels:
+            volume = level(volume)
+            features.append(volume)
+        return features
+
+
+class Decoder(nn.Module):
+    """Merges a feature pyramid from its deepest to its finest level; without bias, so that zero in gives zero out.
+
+    Up-sampling by transposed convolution of kernel 2, stride 2; two convolution blocks per level. With
+    ``normalise=False`` it is positively homogeneous: features half as large give an output half as large.
+    """
+
+    def __init__(self, channels: Sequence[int], *, normalise: bool = True) -> None:
+        super().__init__()
+        pairs = list(zip(channels, channels[1:], strict=False))[::-1]
+        self.up = nn.ModuleList(nn.ConvTranspose3d(lower, upper, 2, stride=2, bias=False) for upper, lower in pairs)
+        self.merge = nn.ModuleList(
+            nn.Sequential(
+                ConvBlock(2 * upper, upper, normalise=normalise), ConvBlock(upper, upper, normalise=normalise)
+            )
+            for upper, _ in pairs
+        )
+
+    def forward(self, features: Sequence[Tensor]) -> list[Tensor]:
+        """Features as the encoder gives them, finest first, to the decoded ones, finest first (the deepest unchanged)."""
+        decoded = [features[-1]]
+        for up, merge, skip in zip(self.up, self.merge, reversed(features[:-1]), strict=True):
+            decoded.append(merge(torch.cat([up(decoded[-1]), skip], dim=1)))
+        return decoded[::-1]

@@ -1,0 +1,51 @@
+"""Named configurations of the networks."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from mics.deformation.field import Anchor
+from mics.errors import InputError
+
+
+class NetworkConfig(BaseModel):
+    """Shape of a U-Net. ``task`` tells which network it builds."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    task: Literal["registration", "segmentation"]
+    channels: tuple[int, ...] = Field(min_length=2)
+    """Channels per level, finest first."""
+    stride: Literal[1, 2] = 1
+    """Resolution of the input over that of the finest level, on which fields and organ maps are predicted."""
+    in_channels: int = 3
+    """One per HU window."""
+    decoder_normalisation: bool = True
+    """Instance normalisation in the decoder, the paper's form; without it small differences give small fields."""
+    anchor: Anchor = "line_mean"
+    """Anchor of the integration of predicted gradients, see :func:`mics.deformation.field.integrate`."""
+    organs: int = 13
+    """Organs a segmentation network tells apart, besides the background."""
+
+    @property
+    def divisor(self) -> int:
+        """Extents of the input are multiples of this; others are padded."""
+        return int(self.stride * 2 ** (len(self.channels) - 1))
+
+
+PRESETS: dict[str, NetworkConfig] = {
+    # Estienne et al., section 4.1: four blocks of 64, 128, 256, 512 channels, about 20 million parameters.
+    "paper": NetworkConfig(task="registration", channels=(64, 128, 256, 512)),
+    # What two cores can train: at 8 mm it predicts gradients every 16 mm.
+    "small": NetworkConfig(
+        task="registration", channels=(32, 64, 128), stride=2, decoder_normalisation=False
+    ),
+    "organs-small": NetworkConfig(task="segmentation", channels=(32, 64, 128, 192), stride=2),
+}
+
+
+def preset(name: str) -> NetworkConfig:
+    """The configuration of that name; raises :class:`InputError` naming the known ones."""
+    if name not in PRESETS:
+        raise InputError(f"No network preset is called {name!r}; choose one of {', '.join(PRESETS)}.")
+    return PRESETS[name]

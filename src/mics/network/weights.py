@@ -1,0 +1,115 @@
+"""Trained models: half-precision safetensors beside a card in JSON, checked by SHA-256 on load."""
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+
+from mics.errors import InputError
+from mics.network.mics import MICS
+from mics.network.presets import NetworkConfig
+from mics.network.segmentation import OrganSegmentation
+
+DEFAULT_REGISTRATION = "mics-small"
+DEFAULT_SEGMENTATION = "organs-small"
+
+SHIPPED = Path(str(files("mics.network"))) / "weights"
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A network in evaluation mode with what its card says."""
+
+    network: MICS | OrganSegmentation
+    name: str
+    sha256: str
+    card: dict[str, Any]
+
+    @property
+    def spacing_mm(self) -> float:
+        """Voxel edge of the volumes that the network was trained on."""
+        return float(self.card["spacing_mm"])
+
+    @property
+    def hu_range(self) -> tuple[float, float] | None:
+        """Range that HU are clipped to before windowing, if any."""
+        low_high = self.card["hu_range"]
+        return None if low_high is None else (float(low_high[0]), float(low_high[1]))
+
+    @property
+    def steps(self) -> int:
+        """Registration steps by default."""
+        return int(self.card.get("steps", 1))
+
+
+def build(config: NetworkConfig) -> MICS | OrganSegmentation:
+    """The network of a configuration, with random weights."""
+    return MICS(config) if config.task == "registration" else OrganSegmentation(config)
+
+
+def save_model(network: MICS | OrganSegmentation, card: dict[str, Any], path: Path) -> None:
+    """Write ``path`` (``NAME.safetensors``, float16) and ``NAME.json``: ``card`` plus the network's shape and checksum.
+
+    ``card`` must hold ``spacing_mm`` and ``hu_range``. Both are written under a temporary name first.
+    """
+    content = save_tensors({name: tensor.half().contiguous() for name, tensor in network.state_dict().items()})
+    full = {"network": network.config.model_dump(), "sha256": hashlib.sha256(content).hexdigest(), **card}
+    _write(path, content)
+    _write(path.with_suffix(".json"), (json.dumps(full, indent=2) + "\n").encode())
+
+
+def load_model(name_or_path: str | Path = DEFAULT_REGISTRATION) -> LoadedModel:
+    """A shipped model by name, or a ``.safetensors`` file with its ``.json`` card beside it.
+
+    Raises :class:`InputError` if it is missing, damaged (checksum) or not one of ours.
+    """
+    path = SHIPPED / f"{name_or_path}.safetensors"
+    if not path.is_file():
+        path = Path(name_or_path)
+    if path.is_dir():
+        path = path / "model.safetensors"
+    card_path = path.with_suffix(".json")
+    if not path.is_file() or not card_path.is_file():
+        known = ", ".join(model["name"] for model in available_models())
+        raise InputError(f"There is no model {name_or_path}; give one of {known}, or a .safetensors file with its .json card.")
+    content = path.read_bytes()
+    checksum = hashlib.sha256(content).hexdigest()
+    try:
+        card = json.loads(card_path.read_text())
+        if checksum != card["sha256"]:
+            raise InputError(f"{path} is damaged or was changed: its SHA-256 is not the one in {card_path.name}.")
+        network = build(NetworkConfig.model_validate(card["network"]))
+        network.load_state_dict({name: tensor.float() for name, tensor in load_tensors(content).items()})
+    except (KeyError, json.JSONDecodeError, ValidationError, SafetensorError, RuntimeError) as error:
+        raise InputError(f"{path} and {card_path.name} are not a model of this version of MICS: {error}") from error
+    return LoadedModel(network.eval().requires_grad_(False), path.stem, checksum, card)
+
+
+def available_models() -> list[dict[str, Any]]:
+    """Name, task and checksum of every shipped model."""
+    cards = [(path.stem, json.loads(path.read_text())) for path in sorted(SHIPPED.glob("*.json"))]
+    return [{"name": name, "task": card["network"]["task"], "sha256": card["sha256"]} for name, card in cards]
+
+
+def load_initial_weights(network: torch.nn.Module, model: str | Path) -> None:
+    """Copy the weights of a finished model into a network of the same shape, to fine-tune it."""
+    loaded = load_model(model)
+    try:
+        network.load_state_dict(loaded.network.state_dict())
+    except RuntimeError as error:
+        raise InputError(f"{model} has another network shape than the recipe's preset.") from error
+
+
+def _write(path: Path, content: bytes) -> None:
+    temporary = path.with_name(f".{path.name}.partial")
+    temporary.write_bytes(content)
+    os.replace(temporary, path)

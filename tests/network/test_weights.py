@@ -1,0 +1,73 @@
+"""Models on disk: round trip, checksum, what is refused."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from mics.errors import InputError
+from mics.network.presets import PRESETS, NetworkConfig, preset
+from mics.network.weights import SHIPPED, available_models, build, load_initial_weights, load_model, save_model
+
+TINY = NetworkConfig(task="registration", channels=(4, 8))
+CARD = {"spacing_mm": 8, "hu_range": [-125, 275], "steps": 2}
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    torch.manual_seed(0)
+    path = tmp_path / "tiny.safetensors"
+    save_model(build(TINY), CARD, path)
+    return path
+
+
+def test_round_trip_in_half_precision(saved: Path) -> None:
+    torch.manual_seed(0)
+    expected = build(TINY).state_dict()
+    model = load_model(saved)
+    assert (model.name, model.spacing_mm, model.hu_range, model.steps) == ("tiny", 8.0, (-125.0, 275.0), 2)
+    for name, tensor in model.network.state_dict().items():
+        torch.testing.assert_close(tensor, expected[name], rtol=1e-3, atol=1e-6)
+
+
+def test_a_changed_file_is_refused(saved: Path) -> None:
+    content = bytearray(saved.read_bytes())
+    content[-1] ^= 1
+    saved.write_bytes(content)
+    with pytest.raises(InputError, match="damaged"):
+        load_model(saved)
+
+
+def test_a_card_of_another_network_is_refused(saved: Path) -> None:
+    card = json.loads(saved.with_suffix(".json").read_text())
+    card["network"]["channels"] = [4, 16]
+    saved.with_suffix(".json").write_text(json.dumps(card))
+    with pytest.raises(InputError, match="not a model"):
+        load_model(saved)
+
+
+def test_an_unknown_model_names_the_shipped_ones() -> None:
+    with pytest.raises(InputError, match="mics-small"):
+        load_model("nothing-like-it")
+
+
+def test_an_unknown_preset_names_the_known_ones() -> None:
+    with pytest.raises(InputError, match="paper"):
+        preset("huge")
+
+
+def test_initial_weights_must_fit(saved: Path) -> None:
+    with pytest.raises(InputError, match="shape"):
+        load_initial_weights(build(PRESETS["small"]), saved)
+
+
+@pytest.mark.parametrize("name", [model["name"] for model in available_models()])
+def test_shipped_models_load_and_say_what_they_are(name: str) -> None:
+    model = load_model(name)
+    assert all(torch.isfinite(tensor).all() for tensor in model.network.state_dict().values())
+    assert {"training_data", "validation", "limits", "command"} <= model.card.keys()
+
+
+def test_both_default_models_are_shipped() -> None:
+    assert {path.stem for path in SHIPPED.glob("*.safetensors")} >= {"mics-small", "organs-small"}
