@@ -1,0 +1,30 @@
+"""Lseg: overlap of the warped and the target organs."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+
+def one_hot(labels: Tensor, organs: int) -> Tensor:
+    """Label volume ``(B, 1, X, Y, Z)`` to organ maps ``(B, organs, X, Y, Z)`` in float32; the background has none."""
+    maps = functional.one_hot(labels[:, 0].long(), organs + 1)[..., 1:]
+    return maps.movedim(-1, 1).float()
+
+
+def annotated_in_both(a: Tensor, b: Tensor) -> Tensor:
+    """Which organs ``(B, organs)`` both sets of organ maps contain."""
+    return (a.amax((2, 3, 4)) > 0) & (b.amax((2, 3, 4)) > 0)
+
+
+def dice_loss(warped: Tensor, target: Tensor, mask: Tensor | None = None) -> Tensor:
+    """One minus soft Dice ``2 Σ pq / Σ (p + q)`` (Milletari et al. 2016, without squares), mean over organs and batch.
+
+    ``warped`` and ``target`` are organ maps ``(B, organs, X, Y, Z)``. ``mask`` ``(B, organs)`` tells which organs count;
+    the others are left out, not scored as zero. Without a counted organ the loss is zero. Scalar.
+    """
+    overlap = (warped * target).sum((2, 3, 4))
+    size = (warped + target).sum((2, 3, 4))
+    loss = 1 - 2 * overlap / size.clamp_min(1e-5)
+    if mask is None:
+        return loss.mean()
+    return torch.where(mask, loss, 0).sum() / mask.sum().clamp_min(1)

@@ -1,0 +1,145 @@
+"""The five losses against hand-computed values, and what they ignore."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mics.deformation.field import exponentiate, identity, resize_displacement
+from mics.losses.correlation import local_correlation_loss
+from mics.losses.gradient import gradient_loss
+from mics.losses.inverse import inverse_loss
+from mics.losses.jacobian import jacobian_loss
+from mics.losses.segmentation import annotated_in_both, dice_loss, one_hot
+from mics.losses.similarity import similarity_loss
+from mics.losses.total import LossWeights, Volumes, step_losses, weighted_sum
+
+SHAPE = (10, 12, 8)
+
+
+def random_pair(seed: int = 0) -> tuple[Volumes, Volumes]:
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.randint(0, 4, (2, 1, *SHAPE), generator=generator)
+    windows = torch.rand(2, 3, *SHAPE, generator=generator)
+    a, b = (Volumes(windows[[i]], one_hot(labels[[i]], 3)) for i in (0, 1))
+    return a, b
+
+
+def test_similarity_is_the_mean_squared_error() -> None:
+    assert similarity_loss(torch.full((1, 3, 2, 2, 2), 0.75), torch.full((1, 3, 2, 2, 2), 0.25)) == 0.25
+
+
+def test_dice_of_hand_made_cubes() -> None:
+    labels = torch.zeros(2, 1, 4, 4, 4)
+    labels[0, :, :2] = 1  # 32 voxels
+    labels[1, :, 1:2] = 1  # 16 voxels, all inside
+    a, b = one_hot(labels[:1], 2), one_hot(labels[1:], 2)
+    mask = annotated_in_both(a, b)
+    assert mask.tolist() == [[True, False]]
+    assert dice_loss(a, b, mask) == pytest.approx(1 - 2 * 16 / 48)
+
+
+def test_an_organ_missing_in_one_volume_does_not_count() -> None:
+    a, b = random_pair()
+    assert a.organs is not None and b.organs is not None
+    without = b.organs.clone()
+    without[:, 1] = 0
+    mask = annotated_in_both(a.organs, without)
+    kept = [0, 2]
+    assert dice_loss(a.organs, without, mask) == pytest.approx(float(dice_loss(a.organs[:, kept], b.organs[:, kept])))
+    assert dice_loss(a.organs, without, torch.zeros_like(mask)) == 0
+
+
+def test_gradient_loss_of_a_known_scaling() -> None:
+    gradients = torch.ones(1, 3, *SHAPE)
+    gradients[:, 0] = 1.5
+    assert gradient_loss(gradients) == pytest.approx(0.25 / 3)
+
+
+def test_jacobian_loss_counts_only_folds_and_by_their_size() -> None:
+    grid = identity(SHAPE)
+    mirrored = torch.zeros_like(grid)
+    mirrored[:, 0] = -2 * grid[:, 0]  # x -> -x everywhere, |J| = -1
+    assert jacobian_loss(mirrored) == pytest.approx(1.0, abs=1e-5)
+    stretched = torch.zeros_like(grid)
+    stretched[:, 0] = 0.5 * grid[:, 0]
+    assert jacobian_loss(stretched) == 0
+
+
+def test_inverse_loss_of_translations_is_the_length_of_what_is_left() -> None:
+    there = torch.tensor([2.0, 0, 0]).view(1, 3, 1, 1, 1).expand(1, 3, *SHAPE)
+    back = torch.tensor([-2.0, 0.5, 0]).view(1, 3, 1, 1, 1).expand(1, 3, *SHAPE)
+    assert inverse_loss(there, back) == pytest.approx(2 * 0.5, abs=1e-3)
+
+
+@settings(max_examples=10, deadline=None)
+@given(seed=st.integers(0, 2**16))
+def test_inverse_loss_is_small_for_exact_inverses(seed: int) -> None:
+    nodes = torch.randn(1, 3, 4, 4, 4, generator=torch.Generator().manual_seed(seed)) * 0.3
+    velocity = resize_displacement(nodes, (24, 24, 24))
+    velocity = velocity * torch.sin(torch.linspace(0, np.pi, 24)).view(1, 1, -1, 1, 1)
+    forth, back = exponentiate(velocity), exponentiate(-velocity)
+    assert inverse_loss(forth, back) < 0.1 * inverse_loss(forth, forth)
+
+
+def test_correlation_ignores_brightness_and_contrast_but_not_structure() -> None:
+    generator = torch.Generator().manual_seed(0)
+    image = torch.rand(1, 1, 12, 12, 12, generator=generator)
+    mask = torch.ones_like(image)
+    assert local_correlation_loss(0.5 * image + 0.2, image, mask) < 0.05
+    other = torch.rand(1, 1, 12, 12, 12, generator=generator)
+    assert local_correlation_loss(other, image, mask) > 0.5
+
+
+def test_correlation_against_numpy_in_one_window() -> None:
+    generator = np.random.default_rng(0)
+    x, y = generator.random((2, 5, 5, 5))
+    mask = np.zeros((5, 5, 5))
+    mask[2, 2, 2] = 1  # the only place whose window is the whole cube
+    expected = 1 - np.cov(x.ravel(), y.ravel(), bias=True)[0, 1] ** 2 / ((x.var() + 1e-4) * (y.var() + 1e-4))
+    tensors = [torch.from_numpy(v).float()[None, None] for v in (x, y, mask)]
+    assert local_correlation_loss(*tensors) == pytest.approx(expected, abs=1e-4)
+
+
+def test_step_losses_do_not_change_when_the_volumes_are_swapped() -> None:
+    a, b = random_pair()
+    generator = torch.Generator().manual_seed(1)
+    displacement = torch.randn(2, 1, 3, *SHAPE, generator=generator)
+    gradients = torch.rand(2, 1, 3, *SHAPE, generator=generator) * 2
+    forth = step_losses(a, b, gradients, displacement)
+    back = step_losses(b, a, gradients.flip(0), displacement.flip(0))
+    assert forth.keys() == {"similarity", "segmentation", "gradient", "jacobian", "inverse"}
+    for name in forth:
+        torch.testing.assert_close(forth[name], back[name])
+
+
+def test_each_loss_is_the_sum_of_both_directions() -> None:
+    a, b = random_pair()
+    still = torch.zeros(2, 1, 3, *SHAPE)
+    losses = step_losses(a, b, torch.ones_like(still), still)
+    assert losses["similarity"] == pytest.approx(2 * float((a.windows - b.windows).square().mean()), rel=1e-4)
+    assert losses["gradient"] == 0 and losses["jacobian"] == 0
+    assert losses["inverse"] == pytest.approx(0, abs=1e-3)
+
+
+def test_weighted_sum_by_hand() -> None:
+    losses = {"similarity": torch.tensor(0.5), "inverse": torch.tensor(0.25)}
+    assert weighted_sum(losses, LossWeights()) == pytest.approx(0.5 + 10 * 0.25)
+
+
+def test_paper_weights_are_the_default() -> None:
+    assert LossWeights().model_dump() == {
+        "similarity": 1.0,
+        "segmentation": 1.0,
+        "gradient": 0.1,
+        "jacobian": 1e-2,
+        "inverse": 10.0,
+    }
+
+
+def test_volumes_without_labels_are_registered_by_the_image_alone() -> None:
+    a, b = random_pair()
+    still = torch.zeros(2, 1, 3, *SHAPE)
+    losses = step_losses(Volumes(a.windows), b, torch.ones_like(still), still)
+    assert "segmentation" not in losses
