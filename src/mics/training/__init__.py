@@ -1,0 +1,1 @@
+"""Training of the registration and the segmentation network. Needs the ``train`` extra."""

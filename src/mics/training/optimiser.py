@@ -1,0 +1,22 @@
+"""Adam and its schedule, as a recipe says."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch.nn import Parameter
+
+from mics.training.recipe import Recipe
+
+OptimiserConfig = dict[str, Any]
+
+
+def configure(parameters: Iterator[Parameter], recipe: Recipe) -> OptimiserConfig:
+    """What Lightning's ``configure_optimizers`` returns: Adam, and the cosine decay per iteration if asked for."""
+    optimiser = torch.optim.Adam(parameters, lr=recipe.learning_rate)
+    if not recipe.decay:
+        return {"optimizer": optimiser}
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(
+        optimiser, recipe.epochs * recipe.iterations_per_epoch, eta_min=recipe.learning_rate / 100
+    )
+    return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

@@ -1,0 +1,60 @@
+"""From a data set to cached training cases at the spacing that a recipe asks for."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from mics.data.cohorts.learn2reg import open_learn2reg
+from mics.data.organs import ORGAN_NAMES
+from mics.data.phantom import network_scanner, phantom
+from mics.errors import InputError
+from mics.image.io import Image
+from mics.training.cache import CachedCase, block_majority, block_mean, write_case
+
+PHANTOMS = "phantom:"
+PHANTOM_VALIDATION = 3
+"""So many of the generated people are for validation."""
+
+
+def prepare(data: str, folder: Path, spacing_mm: float, *, progress: Callable[[str], None] = lambda _: None) -> None:
+    """Write the cases of ``data`` into ``folder``; cases that are already there stay.
+
+    ``data`` is a Learn2Reg folder, whose ``registration_val`` people become the validation cases, or ``phantom:N`` for
+    N generated people. ``progress`` is told the name of each case. Raises :class:`InputError` for anything else, or if
+    ``spacing_mm`` is not a multiple of the data's voxel edge.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    cases = _phantoms(data, folder, spacing_mm) if data.startswith(PHANTOMS) else _learn2reg(Path(data), folder, spacing_mm)
+    for case in cases:
+        write_case(case, folder)
+        progress(case.name)
+
+
+def _learn2reg(root: Path, folder: Path, spacing_mm: float) -> Iterator[CachedCase]:
+    cohort = open_learn2reg(root)
+    validation = {case.number for case in cohort.validation}
+    for number, case in sorted(cohort.cases.items()):
+        if not (folder / f"{number}.npz").exists():
+            yield _cached(number, number in validation, case.image(), case.labels(), spacing_mm)
+
+
+def _phantoms(data: str, folder: Path, spacing_mm: float) -> Iterator[CachedCase]:
+    count = data.removeprefix(PHANTOMS)
+    if not count.isdigit() or int(count) <= PHANTOM_VALIDATION:
+        raise InputError(f"--data {data}: give phantom:N with N people, more than {PHANTOM_VALIDATION}.")
+    fine = min(spacing_mm, 4.0)
+    for seed in range(int(count)):
+        name = f"phantom{seed:04d}"
+        if not (folder / f"{name}.npz").exists():
+            person = phantom(seed, network_scanner(seed, spacing_mm=fine))
+            yield _cached(name, seed < PHANTOM_VALIDATION, person.image, person.labels, spacing_mm)
+
+
+def _cached(name: str, validation: bool, image: Image, labels: Image, spacing_mm: float) -> CachedCase:
+    factor = round(spacing_mm / image.grid.spacing[0])
+    if factor < 1 or any(abs(edge * factor - spacing_mm) > 1e-3 for edge in image.grid.spacing):
+        raise InputError(f"Case {name} has {image.grid.spacing} mm voxels, of which {spacing_mm} mm is no multiple.")
+    hu = block_mean(image.array.astype(np.float32), factor)
+    majority = block_majority(labels.array.astype(np.uint8), factor, len(ORGAN_NAMES) + 1)
+    return CachedCase(name, "val" if validation else "train", np.round(hu).astype(np.int16), majority)

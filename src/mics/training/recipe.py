@@ -1,0 +1,109 @@
+"""What a training run is: a YAML file, checked on load."""
+
+import difflib
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from mics.errors import InputError
+from mics.losses.total import LossWeights
+from mics.network.presets import preset
+
+SHIPPED = Path(__file__).parent / "recipes"
+
+
+class Augmentation(BaseModel):
+    """Random changes of a case; all zero means none, as in the paper. Lengths in voxels of the network's grid."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    probability: float = Field(0.0, ge=0, le=1)
+    """Of deforming a case and changing its intensity."""
+    mirror_probability: float = Field(0.0, ge=0, le=1)
+    """Of mirroring a case, or both members of a pair together, left to right."""
+    rotation_degrees: float = 0.0
+    scale: float = 0.0
+    shift: float = 0.0
+    elastic: float = 0.0
+    contrast: float = 0.0
+    brightness: float = 0.0
+    noise: float = 0.0
+
+
+class Recipe(BaseModel):
+    """Every setting of a run; unknown keys are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    task: Literal["registration", "segmentation"]
+    preset: str
+    spacing_mm: float = 2.0
+    """Voxel edge of the volumes that the network gets; cases on the 2 mm challenge grid are averaged down to it."""
+    hu_range: tuple[float, float] | None = None
+    """HU are clipped to this range before windowing, in training and ever after."""
+    seed: int = 0
+    epochs: int = Field(ge=1)
+    stop_after_epochs: int | None = Field(None, ge=1)
+    """Stop earlier, with the schedule of the whole run; ``--resume`` goes on."""
+    iterations_per_epoch: int = Field(ge=1)
+    batch_size: int = Field(1, ge=1)
+    learning_rate: float = 1e-4
+    decay: bool = False
+    """Cosine decay of the learning rate to a hundredth over the run; the paper keeps it constant."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    crop: tuple[int, int, int] | None = None
+    """Random crops of this many voxels in training; whole volumes without it."""
+    steps: int = Field(2, ge=1)
+    """Registration steps in training."""
+    losses: LossWeights = LossWeights()
+    augmentation: Augmentation = Augmentation()
+
+
+def load_recipe(name_or_path: str | Path, overrides: list[str] | None = None) -> Recipe:
+    """A shipped recipe by name, or a YAML file; ``overrides`` are ``key=value`` with dots into sections.
+
+    Raises :class:`InputError` for a file that is not there, an unknown key (with the nearest known one) or a bad value.
+    """
+    path = SHIPPED / f"{name_or_path}.yaml"
+    if not path.is_file():
+        path = Path(name_or_path)
+    if not path.is_file():
+        known = ", ".join(sorted(file.stem for file in SHIPPED.glob("*.yaml")))
+        raise InputError(f"There is no recipe {name_or_path}; give a YAML file or one of {known}.")
+    settings = yaml.safe_load(path.read_text())
+    if not isinstance(settings, dict):
+        raise InputError(f"{path} is not a recipe: it must be a YAML mapping of settings.")
+    for override in overrides or []:
+        _override(settings, override)
+    try:
+        recipe = Recipe.model_validate(settings)
+    except ValidationError as error:
+        raise InputError(f"{path}: {_explain(error)}") from error
+    if preset(recipe.preset).task != recipe.task:
+        raise InputError(f"{path}: preset {recipe.preset} is not for {recipe.task}.")
+    return recipe
+
+
+def _override(settings: dict[str, Any], override: str) -> None:
+    key, equals, value = override.partition("=")
+    if not equals:
+        raise InputError(f"--set takes key=value, not {override!r}.")
+    *sections, last = key.split(".")
+    for section in sections:
+        settings = settings.setdefault(section, {})
+        if not isinstance(settings, dict):
+            raise InputError(f"--set {override}: {section} is not a section of the recipe.")
+    settings[last] = yaml.safe_load(value)
+
+
+def _explain(error: ValidationError) -> str:
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    if first["type"] != "extra_forbidden":
+        return f"setting {where}: {first['msg']}."
+    sections = {"losses": LossWeights, "augmentation": Augmentation}
+    model: type[BaseModel] = sections.get(str(first["loc"][0]), Recipe)
+    nearest = difflib.get_close_matches(str(first["loc"][-1]), list(model.model_fields), n=1, cutoff=0.0)[0]
+    return f"unknown setting {where}; did you mean {nearest}?"

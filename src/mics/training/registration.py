@@ -1,0 +1,72 @@
+"""Training of the registration network."""
+
+import lightning
+import torch
+from torch import Tensor
+
+from mics.data.organs import ORGAN_NAMES
+from mics.deformation.field import warp
+from mics.deformation.jacobian import fold_share
+from mics.evaluation.metrics import dice, sd_log_jacobian
+from mics.image.intensity import hu_windows
+from mics.losses.segmentation import one_hot
+from mics.losses.total import Volumes, step_losses, weighted_sum
+from mics.network.mics import MICS, Prediction
+from mics.network.padding import pad_to_multiple
+from mics.network.presets import preset
+from mics.training.datamodule import Sample
+from mics.training.optimiser import OptimiserConfig, configure
+from mics.training.recipe import Recipe
+
+ORGANS = len(ORGAN_NAMES)
+
+
+class RegistrationTraining(lightning.LightningModule):
+    """The weighted losses summed over the steps; validation by that loss, Dice, SdLogJ and folds."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        super().__init__()
+        self.recipe = recipe
+        self.network = MICS(preset(recipe.preset))
+
+    def training_step(self, batch: Sample, _: int) -> Tensor:
+        """One batch of random pairs."""
+        loss, terms, _prediction = self._loss(batch)
+        self.log_dict({f"train/{name}": value for name, value in terms.items()}, on_step=False, on_epoch=True)
+        self.log("train/loss", loss, on_step=False, on_epoch=True, prog_bar=True)
+        return loss
+
+    def validation_step(self, batch: Sample, _: int) -> None:
+        """One ordered pair: the same loss, and A→B measured on the network's grid."""
+        loss, _terms, prediction = self._loss(batch)
+        x, y, z = batch["hu"].shape[3:]
+        displacement = prediction.displacement_ab[..., :x, :y, :z]
+        warped = warp(batch["labels"][:, 0], displacement, mode="nearest", padding="zeros")
+        fixed = batch["labels"][0, 1, 0].cpu().numpy()
+        overlaps = dice(fixed, warped[0, 0].round().to(torch.int64).cpu().numpy(), range(1, ORGANS + 1))
+        values = {
+            "val/loss": loss,
+            "val/dice": sum(overlaps.values()) / max(len(overlaps), 1),
+            "val/sd_log_jacobian": sd_log_jacobian(displacement[0].cpu().numpy()),
+            "val/folds": fold_share(displacement),
+        }
+        self.log_dict(values, prog_bar=True)
+
+    def configure_optimizers(self) -> OptimiserConfig:
+        """Adam as the recipe says."""
+        return configure(self.network.parameters(), self.recipe)
+
+    def _loss(self, batch: Sample) -> tuple[Tensor, dict[str, Tensor], Prediction]:
+        a, b = (self._volumes(batch, member) for member in (0, 1))
+        prediction = self.network(a.windows, b.windows, steps=self.recipe.steps)
+        shape = tuple(prediction.steps[0].gradients.shape[3:])
+        a, b = a.resized(shape), b.resized(shape)
+        per_step = [step_losses(a, b, step.gradients, step.displacement) for step in prediction.steps]
+        terms = {name: torch.stack([losses[name] for losses in per_step]).sum() for name in per_step[0]}
+        return weighted_sum(terms, self.recipe.losses), terms, prediction
+
+    def _volumes(self, batch: Sample, member: int) -> Volumes:
+        windows = hu_windows(batch["hu"][:, member], self.recipe.hu_range)
+        organs = one_hot(batch["labels"][:, member], ORGANS)
+        divisor = self.network.config.divisor
+        return Volumes(pad_to_multiple(windows, divisor), pad_to_multiple(organs, divisor))

@@ -1,0 +1,76 @@
+"""A training run: recipe and cached cases in; checkpoints, curves and a model that ``register`` takes out."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.loggers import CSVLogger
+
+from mics.errors import InputError
+from mics.network.weights import load_initial_weights, load_model, save_model
+from mics.training.cache import read_cases
+from mics.training.datamodule import Cases
+from mics.training.recipe import Recipe
+from mics.training.registration import RegistrationTraining
+from mics.training.segmentation import SegmentationTraining
+
+LAST = "last.ckpt"
+MODEL = "model.safetensors"
+
+
+def train(
+    recipe: Recipe, cache: Path, output: Path, *, initial: str | Path | None = None, resume: bool = False, progress: bool = True
+) -> Path:
+    """Train on the cases of ``cache`` into the folder ``output``; returns the path of the exported best model.
+
+    ``initial`` names a model to start from. With ``resume`` the run in ``output`` goes on from its last epoch; otherwise
+    ``output`` must not hold a run. Checkpoints every epoch; the epoch with the lowest validation loss is exported.
+    """
+    last = output / LAST
+    if last.exists() and not resume:
+        raise InputError(f"{output} already holds a run; give --resume to go on with it, or another folder.")
+    cases = Cases(read_cases(cache), recipe)
+    output.mkdir(parents=True, exist_ok=True)
+    (output / "recipe.json").write_text(recipe.model_dump_json(indent=2))
+    lightning.seed_everything(recipe.seed)
+    module = RegistrationTraining(recipe) if recipe.task == "registration" else SegmentationTraining(recipe)
+    if initial is not None:
+        load_initial_weights(module.network, initial)
+    best = ModelCheckpoint(output, filename="best", monitor="val/loss", save_last=True, enable_version_counter=False)
+    trainer = lightning.Trainer(
+        max_epochs=min(recipe.epochs, recipe.stop_after_epochs or recipe.epochs),
+        precision="bf16-mixed" if recipe.precision == "bfloat16" else "32-true",
+        callbacks=[best],
+        logger=CSVLogger(output, name="curves"),
+        enable_progress_bar=progress,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        log_every_n_steps=recipe.iterations_per_epoch,
+    )
+    trainer.fit(module, datamodule=cases, ckpt_path=last if resume and last.exists() else None)
+    return export(output)
+
+
+def export(run: Path) -> Path:
+    """Write the best epoch of a run as ``model.safetensors`` with its card; works while the run goes on."""
+    recipe = Recipe.model_validate_json((run / "recipe.json").read_text())
+    checkpoint = torch.load(run / "best.ckpt", weights_only=True, map_location="cpu")
+    module = RegistrationTraining(recipe) if recipe.task == "registration" else SegmentationTraining(recipe)
+    module.load_state_dict(checkpoint["state_dict"])
+    state = checkpoint["callbacks"]
+    score = next(float(value["best_model_score"]) for name, value in state.items() if name.startswith("ModelCheckpoint"))
+    card: dict[str, Any] = {
+        "spacing_mm": recipe.spacing_mm,
+        "hu_range": recipe.hu_range,
+        "steps": recipe.steps,
+        "recipe": json.loads(recipe.model_dump_json()),
+        "best_epoch": int(checkpoint["epoch"]),
+        "best_validation_loss": score,
+    }
+    path = run / MODEL
+    save_model(module.network, card, path)
+    load_model(path)
+    return path
