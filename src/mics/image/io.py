@@ -1,0 +1,170 @@
+"""Volumes in files: read them or say in one sentence why not, and write them whole or not at all."""
+
+import os
+import tempfile
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import SimpleITK as sitk
+from numpy.typing import NDArray
+
+from mics.errors import InputError
+from mics.image import checks, dicom
+from mics.image.grid import Grid
+
+
+@dataclass(frozen=True)
+class Image:
+    """A volume and where it is.
+
+    ``array`` is (X, Y, Z) in the order (i, j, k) of ``grid``: float32 HU for scans, integers for labels.
+    Raises InputError if its shape is not the grid's size.
+    """
+
+    array: NDArray[Any]
+    grid: Grid
+
+    def __post_init__(self) -> None:
+        if self.array.shape != self.grid.size:
+            raise InputError(f"An array of shape {self.array.shape} does not fit a grid of size {self.grid.size}.")
+
+
+def read_image(path: str | Path) -> Image:
+    """A CT volume, float32, from NIfTI, NRRD, MetaImage or a folder that holds one DICOM series.
+
+    Raises InputError for what is missing, unreadable, cut short, not 3D, without orientation, sheared, constant, or
+    holds NaN or infinite voxels. Warns where the values do not look like Hounsfield units.
+    """
+    image = from_itk(read_itk(path, pixel=sitk.sitkFloat32))
+    bad = image.array.size - int(np.count_nonzero(np.isfinite(image.array)))
+    if bad:
+        raise checks.not_finite(path, bad)
+    low, high = float(image.array.min()), float(image.array.max())
+    if low == high:
+        raise InputError(f"{path} is constant (every voxel is {low:g}), so there is nothing to register.")
+    if low >= 0:
+        warnings.warn(
+            f"{path} has no value below 0, so it does not look like Hounsfield units (air is -1000): "
+            "check that the rescale intercept was applied.",
+            UserWarning,
+            stacklevel=2,
+        )
+    return image
+
+
+def read_labels(path: str | Path) -> Image:
+    """A label map, of an integer type, from the same kinds of file as :func:`read_image`.
+
+    Raises InputError as :func:`read_image` does (a constant map is allowed), and for values that are not integers.
+    """
+    image = from_itk(read_itk(path, pixel=None))
+    if np.issubdtype(image.array.dtype, np.integer):
+        return image
+    if not np.isfinite(image.array).all() or not np.array_equal(image.array, np.rint(image.array)):
+        raise InputError(f"{path} is not a label map: it holds values that are not integers.")
+    return Image(image.array.astype(np.int32), image.grid)
+
+
+def write_image(image: Image, path: str | Path) -> None:
+    """Write a volume as NIfTI, NRRD or MetaImage, by the name's ending; the type of its values stays.
+
+    The file appears complete or not at all. Raises InputError if it cannot be written.
+    """
+    write_itk(to_itk(image), path)
+
+
+def to_itk(image: Image) -> sitk.Image:
+    """The volume as SimpleITK has it (a copy); truth values, which ITK does not know, become 0 and 1."""
+    array = image.array.view(np.uint8) if image.array.dtype == np.bool_ else image.array
+    itk = sitk.GetImageFromArray(np.ascontiguousarray(array.transpose(2, 1, 0)))
+    set_grid(itk, image.grid)
+    return itk
+
+
+def from_itk(itk: sitk.Image) -> Image:
+    """A scalar 3D volume of SimpleITK (a copy)."""
+    return Image(sitk.GetArrayFromImage(itk).transpose(2, 1, 0), grid_of(itk))
+
+
+def set_grid(itk: sitk.Image, grid: Grid) -> None:
+    """Give a SimpleITK volume the place of ``grid``."""
+    itk.SetSpacing(grid.spacing)
+    itk.SetOrigin(grid.origin)
+    itk.SetDirection(grid.direction)
+
+
+def grid_of(itk: sitk.Image) -> Grid:
+    """Where a 3D volume of SimpleITK is."""
+    return Grid(itk.GetSize(), itk.GetSpacing(), itk.GetOrigin(), itk.GetDirection())
+
+
+def read_itk(path: str | Path, *, pixel: int | None, components: int = 1) -> sitk.Image:
+    """A 3D volume in SimpleITK's hands, its file checked; ``pixel`` is the SimpleITK type wanted, None the file's own.
+
+    Raises InputError as :func:`read_image` does, except for what only the values show.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise InputError(f"{path} does not exist.")
+    if path.is_dir():
+        return dicom.read_series(path, pixel)
+    suffix = checks.known_suffix(path)
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    try:
+        reader.ReadImageInformation()
+    except RuntimeError as error:
+        if suffix.lower().startswith(".nii") and "orthonormal" in str(error):
+            skewed = checks.read_skewed_nifti(path)
+            return skewed if pixel is None else sitk.Cast(skewed, pixel)
+        raise checks.unreadable(path, error) from error
+    checks.refuse_other_shapes(path, reader, components)
+    checks.refuse_missing_orientation(path, reader, suffix)
+    if suffix.lower().startswith(".nii"):
+        checks.refuse_damaged_nifti(path, reader)
+    if pixel is not None:
+        reader.SetOutputPixelType(pixel)
+    try:
+        itk: sitk.Image = reader.Execute()
+    except RuntimeError as error:
+        raise checks.unreadable(path, error) from error
+    return itk
+
+
+def write_itk(itk: sitk.Image, path: str | Path) -> None:
+    """Write a SimpleITK volume; see :func:`write_image`."""
+    write_whole(path, lambda temporary: sitk.WriteImage(itk, str(temporary), useCompression=True))
+
+
+def write_whole(path: str | Path, write: Callable[[Path], object]) -> None:
+    """Let ``write`` fill a temporary file with the same ending, then give it its name; after a failure nothing is left.
+
+    Raises InputError if that fails.
+    """
+    path = Path(path)
+    suffix = checks.known_suffix(path)
+    try:
+        handle, name = tempfile.mkstemp(suffix=suffix, prefix=f".{path.name.removesuffix(suffix)}-", dir=path.parent)
+    except OSError as error:
+        raise InputError(f"Cannot write {path}: {error.strerror}.") from error
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        write(temporary)
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, path)
+    except (OSError, RuntimeError) as error:
+        raise InputError(f"Cannot write {path}: {checks.reason(error)}.") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    """What the system takes away from a new file's permissions; mkstemp gives less than a user expects."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

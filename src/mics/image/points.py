@@ -1,0 +1,138 @@
+"""Landmarks: lists of named points in LPS millimetres, as CSV or as 3D Slicer's markups.
+
+Slicer's older ``.fcsv`` is read but not written; Slicer itself is giving it up for ``.mrk.json``.
+"""
+
+import csv
+import json
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mics.errors import InputError
+
+SUFFIXES = (".csv", ".fcsv", ".mrk.json")
+
+_RAS_TO_LPS = np.array([-1.0, -1.0, 1.0])
+_SCHEMA = (
+    "https://raw.githubusercontent.com/Slicer/Slicer/main/Modules/Loadable/Markups/Resources/Schema/"
+    "markups-schema-v1.0.0.json#"
+)
+# How an .fcsv header names its frame; Slicer before 4.11 wrote a number.
+_FCSV_FRAMES = {"0": "RAS", "1": "LPS", "RAS": "RAS", "LPS": "LPS"}
+
+
+@dataclass(frozen=True)
+class Points:
+    """``coordinates`` (N, 3) float64 in LPS mm, and a name for each (empty where the file has none)."""
+
+    coordinates: NDArray[np.float64]
+    names: tuple[str, ...]
+
+
+def is_points(path: str | Path) -> bool:
+    """Whether the file's name ends like a list of points rather than an image."""
+    return str(path).lower().endswith(SUFFIXES)
+
+
+def read_points(path: str | Path) -> Points:
+    """Landmarks of a ``.csv`` (columns x, y, z and optionally name; LPS mm), ``.fcsv`` or ``.mrk.json`` file.
+
+    Slicer's files say whether they are LPS or RAS; the result is always LPS. Raises InputError for a file that is
+    missing, has another form, holds no point or a coordinate that is not a finite number.
+    """
+    path = Path(path)
+    reader = {".csv": _read_csv, ".fcsv": _read_fcsv, ".json": _read_markup}.get(path.suffix.lower())
+    if reader is None:
+        raise InputError(f"{path} is not a list of points: give a .csv, .fcsv or .mrk.json file.")
+    try:
+        rows = reader(path.read_text(encoding="utf-8-sig"))
+        points = Points(np.array([row[0] for row in rows], dtype=np.float64), tuple(row[1] for row in rows))
+    except OSError as error:
+        raise InputError(f"Cannot read {path}: {error.strerror}.") from error
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
+        raise InputError(f"{path} is not a readable list of points: {_expected(path)}.") from error
+    if points.coordinates.ndim != 2 or points.coordinates.shape[1] != 3 or not np.isfinite(points.coordinates).all():
+        raise InputError(f"{path} is not a readable list of points: {_expected(path)}.")
+    return points
+
+
+def write_points(points: Points, path: str | Path) -> None:
+    """Write landmarks, LPS mm, in the form that the file's name asks for; under a temporary name first, then renamed.
+
+    Raises InputError if the name has none of the known endings or the folder cannot be written.
+    """
+    path = Path(path)
+    writer = {".csv": _csv_text, ".json": _markup_text}.get(path.suffix.lower())
+    if writer is None:
+        raise InputError(f"Points cannot be written to {path}: use a name ending in .csv or .mrk.json.")
+    try:
+        handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=path.suffix)
+    except OSError as error:
+        raise InputError(f"Cannot write {path}: {error.strerror}.") from error
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        file.write(writer(points))
+    os.replace(temporary, path)
+
+
+def _expected(path: Path) -> str:
+    if path.suffix.lower() == ".csv":
+        return "expected a header line with the columns x, y and z (LPS mm) and one point a line"
+    return "expected control points as 3D Slicer writes them"
+
+
+def _read_csv(text: str) -> list[tuple[list[float], str]]:
+    rows = csv.DictReader(text.splitlines(), skipinitialspace=True)
+    return [([float(row[axis]) for axis in "xyz"], row.get("name") or "") for row in rows]
+
+
+def _read_fcsv(text: str) -> list[tuple[list[float], str]]:
+    frame, columns, points = "RAS", ["id", "x", "y", "z"], []
+    for line in text.splitlines():
+        key, _, value = line.lstrip("# ").partition("=")
+        if line.startswith("#") and key.strip() == "CoordinateSystem":
+            frame = _FCSV_FRAMES[value.strip()]
+        elif line.startswith("#") and key.strip() == "columns":
+            columns = [column.strip() for column in value.split(",")]
+        elif line.strip() and not line.startswith("#"):
+            row = dict(zip(columns, next(csv.reader([line])), strict=False))
+            points.append(([float(row[axis]) for axis in "xyz"], row.get("label", "")))
+    return [(_to_lps(point, frame), name) for point, name in points]
+
+
+def _read_markup(text: str) -> list[tuple[list[float], str]]:
+    points = []
+    for markup in json.loads(text)["markups"]:
+        frame = markup.get("coordinateSystem", "LPS")
+        for point in markup["controlPoints"]:
+            points.append((_to_lps(point["position"], frame), point.get("label", "")))
+    return points
+
+
+def _to_lps(point: list[float], frame: str) -> list[float]:
+    if frame not in ("LPS", "RAS"):
+        raise ValueError(f"coordinate system {frame}")
+    coordinates: list[float] = (np.asarray(point) * (_RAS_TO_LPS if frame == "RAS" else 1)).tolist()
+    return coordinates
+
+
+def _csv_text(points: Points) -> str:
+    lines = ["x,y,z,name"]
+    for (x, y, z), name in zip(points.coordinates, points.names, strict=True):
+        quoted = '"' + name.replace('"', '""') + '"' if set(name) & set(',"\n') else name
+        lines.append(f"{x:.4f},{y:.4f},{z:.4f},{quoted}")
+    return "\n".join(lines) + "\n"
+
+
+def _markup_text(points: Points) -> str:
+    control_points = [
+        {"id": str(i), "label": name, "position": [round(float(value), 4) for value in position]}
+        for i, (position, name) in enumerate(zip(points.coordinates, points.names, strict=True), start=1)
+    ]
+    markup: dict[str, Any] = {"type": "Fiducial", "coordinateSystem": "LPS", "controlPoints": control_points}
+    return json.dumps({"@schema": _SCHEMA, "markups": [markup]}, indent=1) + "\n"

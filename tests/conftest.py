@@ -1,0 +1,70 @@
+"""What several test modules share: grids as they occur in hospitals, smooth volumes, and the real scans."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.ndimage import gaussian_filter
+from scipy.spatial.transform import Rotation
+
+from mics.image.grid import Grid
+from mics.image.io import Image
+
+_TILT = Rotation.from_euler("xyz", [12, -7, 25], degrees=True).as_matrix()
+_TURN = Rotation.from_euler("xyz", [-30, 160, 5], degrees=True).as_matrix()
+
+
+def _centred(
+    size: tuple[int, int, int], spacing: tuple[float, float, float], axes: list[list[int]] | np.ndarray
+) -> Grid:
+    """A grid whose middle is 24 mm above the origin."""
+    axes = np.array(axes, dtype=float)
+    origin = np.array([1.0, 2.0, 24.0]) - axes @ ((np.array(size) - 1) / 2 * spacing)
+    return Grid(size, spacing, tuple(origin), tuple(axes.ravel()))
+
+
+GRIDS = {
+    "lps": _centred((22, 20, 16), (2.0, 2.0, 2.5), np.eye(3)),
+    "ras": _centred((22, 20, 16), (2.0, 2.0, 2.5), np.diag([-1, -1, 1])),
+    "anisotropic": _centred((30, 26, 9), (1.5, 1.5, 5.0), np.eye(3)),
+    "permuted": _centred((16, 22, 20), (2.5, 2.0, 2.0), [[0, 1, 0], [0, 0, -1], [-1, 0, 0]]),
+    "oblique": _centred((24, 20, 15), (1.9, 2.1, 3.0), _TILT),
+    "left_handed": _centred((22, 20, 16), (2.0, 2.0, 2.5), np.diag([-1, 1, 1])),
+    "oblique_left_handed": _centred((22, 21, 15), (2.0, 2.2, 2.8), _TURN @ np.diag([1, -1, 1])),
+}
+"""Grids over about the same 40 mm of the patient, in each kind of orientation that a file can have."""
+
+
+@pytest.fixture(params=GRIDS)
+def grid(request: pytest.FixtureRequest) -> Grid:
+    """Each of the grids in turn."""
+    return GRIDS[request.param]
+
+
+@pytest.fixture
+def grids() -> dict[str, Grid]:
+    """All the grids by name."""
+    return GRIDS
+
+
+@pytest.fixture
+def smooth_image() -> Callable[..., Image]:
+    """Make a smooth random volume of a few hundred HU on a grid."""
+
+    def make(grid: Grid, seed: int = 0) -> Image:
+        noise = gaussian_filter(np.random.default_rng(seed).normal(size=grid.size), 2)
+        return Image((300 * noise / np.abs(noise).max() - 20).astype(np.float32), grid)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real CT, outside the repository: MICS_REAL_DATA, or shared/data beside the checkout."""
+    default = Path(__file__).resolve().parents[2] / "shared" / "data"
+    folder = Path(os.environ.get("MICS_REAL_DATA", default))
+    if not folder.is_dir():
+        pytest.skip("no real CT at hand: set MICS_REAL_DATA to its folder")
+    return folder

@@ -1,0 +1,77 @@
+import json
+
+import numpy as np
+import pytest
+
+from mics.errors import InputError
+from mics.image.points import Points, is_points, read_points, write_points
+
+COORDINATES = np.array([[1.5, -2.25, 300.0], [-40.0, 12.5, 0.125]])
+
+
+@pytest.mark.parametrize("name", ["points.csv", "points.mrk.json"])
+def test_what_is_written_is_read_back(tmp_path, name):
+    write_points(Points(COORDINATES, ("liver, dome", 'the "tip"')), tmp_path / name)
+    back = read_points(tmp_path / name)
+    np.testing.assert_allclose(back.coordinates, COORDINATES)
+    assert back.names == ("liver, dome", 'the "tip"')
+    assert [file.name for file in tmp_path.iterdir()] == [name]
+
+
+def test_csv_without_names_and_with_other_columns(tmp_path):
+    (tmp_path / "p.csv").write_text("t, z, y, x\n0, 3, 2, 1\n")
+    back = read_points(tmp_path / "p.csv")
+    np.testing.assert_array_equal(back.coordinates, [[1, 2, 3]])
+    assert back.names == ("",)
+
+
+@pytest.mark.parametrize(("frame", "expected"), [("0", [-1, -2, 3]), ("RAS", [-1, -2, 3]), ("LPS", [1, 2, 3])])
+def test_fcsv_frames(tmp_path, frame, expected):
+    header = f"# Markups fiducial file version = 4.11\n# CoordinateSystem = {frame}\n"
+    columns = "# columns = id,x,y,z,ow,ox,oy,oz,vis,sel,lock,label,desc,associatedNodeID\n"
+    (tmp_path / "p.fcsv").write_text(header + columns + "vtk_0,1,2,3,0,0,0,1,1,1,0,F-1,,\n")
+    back = read_points(tmp_path / "p.fcsv")
+    np.testing.assert_array_equal(back.coordinates, [expected])
+    assert back.names == ("F-1",)
+
+
+def test_slicer_markup_in_ras(tmp_path):
+    markup = {"coordinateSystem": "RAS", "controlPoints": [{"label": "a", "position": [1, 2, 3]}]}
+    (tmp_path / "p.mrk.json").write_text(json.dumps({"markups": [markup]}))
+    np.testing.assert_array_equal(read_points(tmp_path / "p.mrk.json").coordinates, [[-1, -2, 3]])
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("p.csv", ""),
+        ("p.csv", "x,y,z\n"),
+        ("p.csv", "1,2,3\n4,5,6\n"),
+        ("p.csv", "x,y,z\n1,2,nan\n"),
+        ("p.csv", "x,y,z\n1,2\n"),
+        ("p.fcsv", "# CoordinateSystem = IJK\n1,1,2,3\n"),
+        ("p.mrk.json", "{}"),
+        ("p.mrk.json", "not json"),
+        ("p.mrk.json", '{"markups": [{"coordinateSystem": "IJK", "controlPoints": [{"position": [1, 2, 3]}]}]}'),
+        ("p.txt", "x,y,z\n1,2,3\n"),
+    ],
+)
+def test_unreadable_lists_are_refused_with_the_file_named(tmp_path, name, text):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(InputError, match=name):
+        read_points(tmp_path / name)
+
+
+def test_missing_file_and_unwritable_place_are_refused(tmp_path):
+    with pytest.raises(InputError, match=r"absent\.csv"):
+        read_points(tmp_path / "absent.csv")
+    with pytest.raises(InputError, match="absent"):
+        write_points(Points(COORDINATES, ("", "")), tmp_path / "absent" / "p.csv")
+    with pytest.raises(InputError, match=r"\.mrk\.json"):
+        write_points(Points(COORDINATES, ("", "")), tmp_path / "p.fcsv")
+
+
+def test_points_are_told_from_images_by_their_name():
+    assert is_points("a/b.CSV")
+    assert is_points("a.mrk.json")
+    assert not is_points("scan.nii.gz")
