@@ -1,0 +1,203 @@
+"""A displacement on its grid, in the patient's millimetres: saved, loaded, applied to images, labels and points."""
+
+import dataclasses
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import SimpleITK as sitk
+import torch
+from numpy.typing import ArrayLike, NDArray
+from scipy.ndimage import map_coordinates
+from torch import Tensor
+
+from mics.deformation.field import identity, warp
+from mics.errors import InputError
+from mics.image.grid import Grid
+from mics.image.intensity import AIR_HU
+from mics.image.io import Image, from_itk, grid_of, read_itk, set_grid, to_itk, write_itk
+
+# Voxels worked on at a time: native volumes have 40 million, and a float64 copy of their field would take a gigabyte.
+_SLAB_VOXELS = 4_000_000
+# Files hold multiples of 1/256 mm: half as large, written in 60 % of the time, and at most 0.002 mm away.
+_STEPS_PER_MM = 256
+
+
+@dataclass(frozen=True)
+class Transform:
+    """A dense transform that fills ``grid``: the point x of ``grid`` takes its value from ``x + displacement_mm(x)``.
+
+    ``displacement_mm`` is (X, Y, Z, 3) float32, LPS millimetres whatever the direction of the grid's axes. Beyond the
+    grid, the displacement is that of the nearest point on its border.
+
+    It pulls. So an image comes over from where the displacement points to, and a POINT goes the other way: a landmark
+    of the filled (fixed) volume lands at its place in the volume sampled from (moving).
+
+    Raises InputError if the array's shape does not fit the grid.
+    """
+
+    displacement_mm: NDArray[np.float32]
+    grid: Grid
+
+    def __post_init__(self) -> None:
+        if self.displacement_mm.shape != (*self.grid.size, 3):
+            raise InputError(
+                f"A displacement of shape {self.displacement_mm.shape} does not fit a grid of size {self.grid.size}."
+            )
+        object.__setattr__(self, "displacement_mm", np.asarray(self.displacement_mm, dtype=np.float32))
+
+    @classmethod
+    def from_voxels(cls, displacement: Tensor, grid: Grid) -> Self:
+        """From a displacement tensor, (1, 3, X, Y, Z) or (3, X, Y, Z), in voxels of ``grid``."""
+        voxels = displacement.detach().cpu().float().reshape(3, *grid.size).numpy()
+        return cls(np.moveaxis(_mix(grid.matrix, voxels), 0, -1), grid)
+
+    def displacement_voxels(self) -> Tensor:
+        """The displacement in voxels along the grid's own axes, (1, 3, X, Y, Z) float32."""
+        return torch.from_numpy(_mix(self.grid.inverse_matrix, np.moveaxis(self.displacement_mm, -1, 0)))[None]
+
+    def save(self, path: str | Path) -> None:
+        """Write an ITK displacement field: .nii.gz (five-dimensional, vector intent 1007), .nrrd or .mha, LPS mm.
+
+        ``antsApplyTransforms``, SimpleITK and 3D Slicer read it as it is. Displacements are rounded to 1/256 mm. The
+        file appears complete or not at all; raises InputError if it cannot be written.
+        """
+        rounded = np.array(self.displacement_mm.transpose(2, 1, 0, 3), dtype=np.float32, order="C")
+        rounded *= _STEPS_PER_MM
+        np.rint(rounded, out=rounded)
+        rounded /= _STEPS_PER_MM
+        field = sitk.GetImageFromArray(rounded, isVector=True)
+        del rounded
+        set_grid(field, self.grid)
+        write_itk(field, path)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Read an ITK displacement field, as :meth:`save`, ANTs or Slicer write it.
+
+        Raises InputError for a file that cannot be read, is no 3D field of three values, or holds NaN or infinities.
+        """
+        field = read_itk(path, pixel=sitk.sitkVectorFloat32, components=3)
+        displacement = sitk.GetArrayFromImage(field).transpose(2, 1, 0, 3)
+        if not np.isfinite(displacement).all():
+            raise InputError(f"{path} is not a usable displacement field: it holds NaN or infinite values.")
+        return cls(displacement, grid_of(field))
+
+    def transform_image(self, image: Image, outside: float = AIR_HU, grid: Grid | None = None) -> Image:
+        """``image`` brought onto this transform's grid, or onto ``grid``, by one linear interpolation, as float32.
+
+        The image may lie on any grid. Voxels filled from beyond its field of view, which ends half a voxel outside its
+        outermost voxel centres, get ``outside``.
+        """
+        values = Image(image.array.astype(np.float32, copy=False), image.grid)
+        return self._on(grid)._fill(values, sitk.sitkLinear, outside)
+
+    def transform_labels(self, image: Image, grid: Grid | None = None) -> Image:
+        """A label map brought over like :meth:`transform_image`, by nearest neighbour; beyond it is background, 0."""
+        return self._on(grid)._fill(image, sitk.sitkNearestNeighbor, 0)
+
+    def transform_points(self, points_lps: ArrayLike) -> NDArray[np.float64]:
+        """Where points of the filled (fixed) volume lie in the volume sampled from (moving): LPS mm, (N, 3) to (N, 3).
+
+        Raises InputError for an array of another shape.
+        """
+        points = np.asarray(points_lps, dtype=np.float64)
+        if points.ndim != 2 or points.shape[1] != 3:
+            raise InputError(f"Points are an array of shape (N, 3) in LPS millimetres, not {points.shape}.")
+        voxels = self.grid.world_to_voxel(points).T
+        moved = [map_coordinates(self.displacement_mm[..., c], voxels, order=1, mode="nearest") for c in range(3)]
+        return points + np.stack(moved, axis=-1).astype(np.float64)
+
+    def compose(self, other: "Transform") -> "Transform":
+        """One transform, on this one's grid, for ``other`` first and this one after it, on images.
+
+        ``a.compose(b).transform_image(v)`` is ``a.transform_image(b.transform_image(v))`` without the second
+        interpolation; points go through ``a`` first, then through ``b``.
+        """
+        composed = np.empty((*self.grid.size, 3), dtype=np.float32)
+        source = other._channels()
+        for slab, part in self._slabs():
+            voxels = _positions(other.grid.inverse_matrix @ part.grid.matrix, part.grid.size)
+            voxels += _mix(other.grid.inverse_matrix, np.moveaxis(part.displacement_mm, -1, 0))
+            composed[slab] = part.displacement_mm + _sampled(source, voxels)
+        return Transform(composed, self.grid)
+
+    def resampled(self, grid: Grid) -> "Transform":
+        """The same transform on another grid, by linear interpolation; beyond this grid its border value."""
+        sampled = np.empty((*grid.size, 3), dtype=np.float32)
+        source = self._channels()
+        for slab, part in _slabs(grid):
+            sampled[slab] = _sampled(source, _positions(self.grid.inverse_matrix @ part.matrix, part.size))
+        return Transform(sampled, grid)
+
+    def _on(self, grid: Grid | None) -> "Transform":
+        return self if grid is None or grid == self.grid else self.resampled(grid)
+
+    def _fill(self, image: Image, interpolator: int, outside: float) -> Image:
+        """``image`` warped onto this transform's own grid, slab by slab; ITK interpolates."""
+        source = to_itk(image)
+        filled = np.empty(self.grid.size, dtype=image.array.dtype)
+        for slab, part in self._slabs():
+            field = sitk.GetImageFromArray(
+                np.ascontiguousarray(part.displacement_mm.transpose(2, 1, 0, 3)), isVector=True
+            )
+            set_grid(field, part.grid)
+            warped = sitk.Warp(
+                source,
+                field,
+                interpolator,
+                part.grid.size,
+                part.grid.origin,
+                part.grid.spacing,
+                part.grid.direction,
+                outside,
+            )
+            filled[slab] = from_itk(warped).array
+        return Image(filled, self.grid)
+
+    def _slabs(self) -> Iterator[tuple[tuple[slice, slice, slice], "Transform"]]:
+        """This transform in pieces along its last axis, each on its own grid."""
+        for slab, grid in _slabs(self.grid):
+            yield slab, Transform(self.displacement_mm[slab], grid)
+
+    def _channels(self) -> Tensor:
+        """The displacement in millimetres as a volume that can be sampled, (1, 3, X, Y, Z)."""
+        return torch.from_numpy(np.ascontiguousarray(np.moveaxis(self.displacement_mm, -1, 0)))[None]
+
+
+def _slabs(grid: Grid) -> Iterator[tuple[tuple[slice, slice, slice], Grid]]:
+    """Pieces of about ``_SLAB_VOXELS`` voxels along the last axis, each with its own grid."""
+    x, y, z = grid.size
+    depth = max(1, _SLAB_VOXELS // (x * y))
+    for start in range(0, z, depth):
+        stop = min(start + depth, z)
+        a, b, c = grid.voxel_to_world([0, 0, start]).tolist()
+        yield (
+            (slice(None), slice(None), slice(start, stop)),
+            dataclasses.replace(grid, size=(x, y, stop - start), origin=(a, b, c)),
+        )
+
+
+def _positions(matrix: NDArray[np.float64], size: tuple[int, int, int]) -> NDArray[np.float32]:
+    """Where ``matrix`` (4, 4) takes each voxel of a grid of ``size``, (3, X, Y, Z)."""
+    i, j, k = np.ogrid[: size[0], : size[1], : size[2]]
+    rows = [(a * i + b * j).astype(np.float32) + (c * k + d).astype(np.float32) for a, b, c, d in matrix[:3]]
+    return np.stack(rows)
+
+
+def _sampled(volume: Tensor, voxels: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Values of ``volume`` (1, 3, X, Y, Z) at voxel positions (3, x, y, z), clamped to it; (x, y, z, 3)."""
+    position = torch.from_numpy(voxels)[None]
+    sampled: NDArray[np.float32] = warp(volume, position - identity(position.shape[2:]))[0].numpy()
+    return np.moveaxis(sampled, 0, -1)
+
+
+def _mix(matrix: NDArray[np.float64], channels: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Vectors (3, X, Y, Z) turned and scaled by the linear part of ``matrix`` (4, 4)."""
+    mixed = np.empty(channels.shape, dtype=np.float32)
+    for row in range(3):
+        a, b, c = (np.float32(value) for value in matrix[row, :3])
+        mixed[row] = a * channels[0] + b * channels[1] + c * channels[2]
+    return mixed
