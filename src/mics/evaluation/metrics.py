@@ -1,0 +1,109 @@
+"""Measures of a registration, as the Learn2Reg challenge defines them, and the inverse-consistency error.
+
+Label maps are integer ``(X, Y, Z)``. A displacement is ``(3, X, Y, Z)`` in voxels along the array's axes and pulls.
+"""
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from mics.deformation.jacobian import jacobian_determinant
+from mics.deformation.transform import Transform
+from mics.evaluation.surface import hausdorff
+
+Labels = NDArray[np.integer]
+
+# Planes worked on at a time: the nine derivatives of a clinical scan's field at once would take gigabytes.
+_SLAB = 32
+
+
+def dice(
+    fixed_labels: Labels, warped_labels: Labels, labels: Iterable[int], *, moving_labels: Labels | None = None
+) -> dict[int, float]:
+    """Dice overlap of each label, ``{label: 2|F∩W| / (|F|+|W|)}``.
+
+    A label that the fixed or the moving volume does not show has no entry. ``moving_labels`` is the map before warping
+    (any shape): given it, a label that the deformation has pushed out of view scores 0, as in the Learn2Reg script;
+    without it that label is taken for absent.
+    """
+    scores: dict[int, float] = {}
+    for label in _shared(fixed_labels, warped_labels if moving_labels is None else moving_labels, labels):
+        fixed, warped = fixed_labels == label, warped_labels == label
+        common, total = np.count_nonzero(fixed & warped), np.count_nonzero(fixed) + np.count_nonzero(warped)
+        scores[label] = 2 * common / total
+    return scores
+
+
+def hd95(
+    fixed_labels: Labels,
+    warped_labels: Labels,
+    labels: Iterable[int],
+    spacing: Sequence[float] = (1, 1, 1),
+    *,
+    moving_labels: Labels | None = None,
+) -> dict[int, float]:
+    """95 % Hausdorff distance of each label, weighted by surface area, in units of ``spacing``.
+
+    Spacing 1 gives Learn2Reg's figure, in voxels. Labels are skipped as in :func:`dice`; one that the deformation has
+    pushed out of view is infinitely far.
+    """
+    distances = {}
+    for label in _shared(fixed_labels, warped_labels if moving_labels is None else moving_labels, labels):
+        fixed, warped = fixed_labels == label, warped_labels == label
+        box = ndimage.find_objects((fixed | warped).view(np.uint8))[0]
+        distances[label] = hausdorff(fixed[box], warped[box], spacing)
+    return distances
+
+
+def dice30(pair_means: Sequence[float]) -> float:
+    """Learn2Reg's robustness: the 0.3 quantile (linear) of the pairs' mean Dice."""
+    return float(np.quantile(pair_means, 0.3))
+
+
+def sd_log_jacobian(displacement_voxels: NDArray[np.floating]) -> float:
+    """Learn2Reg's SdLogJ of ``(3, X, Y, Z)``: standard deviation of ``log(clip(|J| + 3, 1e-9, 1e9))``.
+
+    |J| by central differences; two voxels are cropped at each border, so that how a border is padded does not matter.
+    The offset is that of today's script; the one of 2020 had another, so figures of different years do not compare.
+    """
+    length, logs = displacement_voxels.shape[1], []
+    for start in range(2, length - 2, _SLAB):
+        stop = min(start + _SLAB, length - 2)
+        slab = torch.from_numpy(np.ascontiguousarray(displacement_voxels[:, start - 1 : stop + 1]))[None]
+        determinant = jacobian_determinant(slab)[0, 1:-1, 2:-2, 2:-2].double()
+        logs.append(torch.log(torch.clamp(determinant + 3, 1e-9, 1e9)).flatten())
+    return float(torch.cat(logs).std(correction=0))
+
+
+def inverse_consistency_mm(forward: Transform, backward: Transform) -> tuple[float, float]:
+    """Mean and maximum distance in mm by which a voxel of ``forward.grid`` misses itself after there and back.
+
+    The voxel x goes to ``y = x + forward(x)`` and back to ``y + backward(y)``, ``backward`` interpolated linearly.
+    Counted are the voxels whose y lies within ``backward.grid``; NaN if there is none.
+    """
+    upper = np.asarray(backward.grid.size) - 1
+    total, count, largest = 0.0, 0, 0.0
+    # One plane at a time: every voxel's place at once in float64 would take gigabytes for a clinical scan.
+    for i, displacement in enumerate(forward.displacement_mm):
+        start = forward.grid.voxel_to_world(_plane(i, displacement.shape[:2]))
+        there = start + displacement
+        voxel = backward.grid.world_to_voxel(there)
+        inside = np.all((voxel >= -1e-6) & (voxel <= upper + 1e-6), axis=-1)
+        error = np.linalg.norm(backward.transform_points(there[inside]) - start[inside], axis=-1)
+        if error.size:
+            total, count, largest = total + float(error.sum()), count + error.size, max(largest, float(error.max()))
+    return (total / count, largest) if count else (float("nan"), float("nan"))
+
+
+def _shared(fixed_labels: Labels, moving_labels: Labels, labels: Iterable[int]) -> list[int]:
+    """Those of ``labels`` that both volumes show."""
+    return [label for label in labels if np.any(fixed_labels == label) and np.any(moving_labels == label)]
+
+
+def _plane(i: int, shape: Sequence[int]) -> NDArray[np.float64]:
+    """Voxel coordinates (Y, Z, 3) of the plane with first index ``i``."""
+    j, k = np.meshgrid(*(np.arange(n, dtype=float) for n in shape), indexing="ij")
+    return np.stack([np.full_like(j, i), j, k], axis=-1)
