@@ -4,6 +4,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+# Added to the variances and the covariance alike, (0.01 of the window)²: noise in flat regions does not count as structure
+# there, and equal volumes still have a correlation of exactly one, the largest there is.
+_FLOOR = 1e-4
+
 
 def local_correlation_loss(warped: Tensor, target: Tensor, mask: Tensor, *, width: int = 5) -> Tensor:
     """One minus the squared local correlation coefficient (Avants et al. 2008), averaged over the voxels of ``mask``.
@@ -14,10 +18,9 @@ def local_correlation_loss(warped: Tensor, target: Tensor, mask: Tensor, *, widt
     x, y = warped - 0.5, target - 0.5
     products = torch.cat([x, y, x * x, y * y, x * y], dim=1)
     mean_x, mean_y, mean_xx, mean_yy, mean_xy = _box_mean(products, width).split(1, dim=1)
-    covariance = mean_xy - mean_x * mean_y
-    # The floor on the variance, (0.01 of the window)², keeps noise in flat regions from counting as structure.
-    variance_x = (mean_xx - mean_x * mean_x).clamp_min(0) + 1e-4
-    variance_y = (mean_yy - mean_y * mean_y).clamp_min(0) + 1e-4
+    covariance = mean_xy - mean_x * mean_y + _FLOOR
+    variance_x = (mean_xx - mean_x * mean_x).clamp_min(0) + _FLOOR
+    variance_y = (mean_yy - mean_y * mean_y).clamp_min(0) + _FLOOR
     correlation = covariance.square() / (variance_x * variance_y)
     return ((1 - correlation) * mask).sum() / mask.sum().clamp_min(1)
 

@@ -17,7 +17,7 @@ def annotated_in_both(a: Tensor, b: Tensor) -> Tensor:
 
 
 def dice_loss(warped: Tensor, target: Tensor, mask: Tensor | None = None) -> Tensor:
-    """One minus soft Dice ``2 Σ pq / Σ (p + q)`` (Milletari et al. 2016, without squares), mean over organs and batch.
+    """One minus soft Dice ``2 Σ pq / Σ (p + q)``, mean over organs and batch.
 
     ``warped`` and ``target`` are organ maps ``(B, organs, X, Y, Z)``. ``mask`` ``(B, organs)`` tells which organs count;
     the others are left out, not scored as zero. Without a counted organ the loss is zero. Scalar.
@@ -28,3 +28,14 @@ def dice_loss(warped: Tensor, target: Tensor, mask: Tensor | None = None) -> Ten
     if mask is None:
         return loss.mean()
     return torch.where(mask, loss, 0).sum() / mask.sum().clamp_min(1)
+
+
+def absolute_dice_loss(warped: Tensor, target: Tensor) -> Tensor:
+    """``Σ |p - q| / Σ (p + q)`` (Bray and Curtis 1957), mean over organs and batch, for two soft maps.
+
+    One minus Dice where both maps are binary. Unlike :func:`dice_loss` it is zero, smallest and stationary where the two
+    soft maps ``(B, organs, X, Y, Z)`` are equal, so that equal volumes are not pulled apart. Scalar.
+    """
+    difference = (warped - target).abs().sum((2, 3, 4))
+    size = (warped + target).sum((2, 3, 4))
+    return (difference / (size + 1e-3)).mean()

@@ -1,0 +1,1 @@
+"""The main job: two scans in, two transforms out."""

@@ -1,0 +1,42 @@
+"""An affine computed by another program."""
+
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+from numpy.typing import NDArray
+
+from mics.errors import InputError
+
+SUFFIXES = (".tfm", ".txt", ".mat", ".h5")
+
+
+def read_affine(path: str | Path) -> NDArray[np.float64]:
+    """The affine (4, 4) in an ITK or ANTs file (.tfm, .txt, .mat, .h5), in LPS millimetres.
+
+    It maps points of the fixed scan to points of the moving scan, the direction in which ITK and ANTs store the
+    transform that resamples the moving image. A composite of linear transforms is multiplied out.
+
+    Raises InputError for a file that is missing, no 3D ITK transform, not linear, or not invertible.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"There is no affine file {path}: give 'ants', 'none' or a file ({', '.join(SUFFIXES)}).")
+    try:
+        transform = sitk.ReadTransform(str(path))
+    except RuntimeError as error:
+        raise InputError(
+            f"{path} is not a transform that ITK can read: give the affine as ITK or ANTs write it "
+            f"({', '.join(SUFFIXES)})."
+        ) from error
+    if transform.GetDimension() != 3:
+        raise InputError(f"{path} holds a {transform.GetDimension()}D transform: give a 3D one.")
+    if not transform.IsLinear():
+        raise InputError(f"{path} holds a deformation, not an affine: give the affine part alone.")
+    matrix = np.eye(4)
+    matrix[:3, 3] = transform.TransformPoint((0.0, 0.0, 0.0))
+    for column, unit in enumerate(np.eye(3).tolist()):
+        matrix[:3, column] = np.array(transform.TransformPoint(unit)) - matrix[:3, 3]
+    if not np.isfinite(matrix).all() or np.linalg.cond(matrix[:3, :3]) > 1e4:
+        raise InputError(f"The affine in {path} is not invertible: it squeezes the patient flat.")
+    return matrix

@@ -1,0 +1,26 @@
+"""Where the networks run."""
+
+import re
+
+import torch
+
+from mics.errors import InputError
+
+
+def choose_device(name: str) -> torch.device:
+    """The device called ``auto`` (the first GPU, else the CPU), ``cpu``, ``cuda`` or ``cuda:N``.
+
+    Raises InputError for another name and for a GPU that is not there.
+    """
+    if name == "cpu" or (name == "auto" and not torch.cuda.is_available()):
+        return torch.device("cpu")
+    if name == "auto":
+        return torch.device("cuda:0")
+    match = re.fullmatch(r"cuda(?::(\d+))?", name)
+    if not match:
+        raise InputError(f"There is no device called {name!r}: give auto, cpu or cuda:N.")
+    index, count = int(match[1] or 0), torch.cuda.device_count()
+    if index >= count:
+        there = "no GPU that PyTorch can use" if count == 0 else f"only {count} GPU(s), counted from cuda:0"
+        raise InputError(f"The device {name} was asked for, but this machine has {there}: use --device cpu.")
+    return torch.device("cuda", index)

@@ -1,0 +1,81 @@
+"""The two scans and their label maps, read and checked before anything long begins."""
+
+import dataclasses
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from mics.errors import InputError
+from mics.image.io import Image, read_image, read_labels
+
+Source = str | Path | Image
+
+# Headers of label maps often differ from their scan's in the last digits; a tenth of a voxel changes no label.
+_GRID_TOLERANCE_VOXELS = 0.1
+
+
+@dataclass(frozen=True)
+class Scan:
+    """A scan, float32 HU, and its label map on the same grid, if it has one; their paths are None for arrays."""
+
+    image: Image
+    labels: Image | None
+    path: str | None
+    labels_path: str | None
+
+
+def load_scan(source: Source, labels: Source | None, role: str) -> Scan:
+    """Read and check a scan and its label map; ``role``, fixed or moving, names arrays in messages.
+
+    Raises InputError for everything that :func:`mics.image.io.read_image` refuses, for arrays with the same faults, and
+    for a label map that is on another grid or not of integers.
+    """
+    name, labels_name = _name(source, f"The {role} scan"), _name(labels, f"The {role} label map")
+    image = _checked(source, name) if isinstance(source, Image) else read_image(source)
+    label_map = None if labels is None else _labels(labels, labels_name, image, name)
+    return Scan(image, label_map, _path(source), _path(labels))
+
+
+def load_pair(
+    fixed: Source, moving: Source, fixed_labels: Source | None, moving_labels: Source | None
+) -> tuple[Scan, Scan, list[str]]:
+    """Both scans, and the sentences of what was warned about on the way (which are warned about all the same)."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        scans = load_scan(fixed, fixed_labels, "fixed"), load_scan(moving, moving_labels, "moving")
+    for warning in caught:
+        warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
+    return *scans, [str(warning.message) for warning in caught if issubclass(warning.category, UserWarning)]
+
+
+def _checked(image: Image, name: str) -> Image:
+    array = image.array.astype(np.float32, copy=False)
+    if not np.isfinite(array).all():
+        raise InputError(
+            f"{name} holds NaN or infinite voxels: replace them, by -1000 HU where it is empty."
+        )
+    if array.min() == array.max():
+        raise InputError(f"{name} is constant, so there is nothing to register.")
+    return Image(array, image.grid)
+
+
+def _labels(source: Source, name: str, image: Image, image_name: str) -> Image:
+    labels = source if isinstance(source, Image) else read_labels(source)
+    if not np.issubdtype(labels.array.dtype, np.integer):
+        raise InputError(f"{name} is not a label map: it is not of an integer type.")
+    if not labels.grid.is_close(image.grid, _GRID_TOLERANCE_VOXELS * min(image.grid.spacing)):
+        raise InputError(
+            f"{name} is on another grid than {image_name} ({labels.grid.size} against {image.grid.size} voxels, or "
+            "another spacing, place or orientation): resample it onto the scan with nearest neighbour."
+        )
+    return dataclasses.replace(labels, grid=image.grid)
+
+
+def _name(source: Source | None, otherwise: str) -> str:
+    return otherwise if source is None or isinstance(source, Image) else str(source)
+
+
+def _path(source: Source | None) -> str | None:
+    return None if source is None or isinstance(source, Image) else str(source)

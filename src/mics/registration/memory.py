@@ -1,0 +1,89 @@
+"""Whether a pair fits into memory, told before the work begins."""
+
+import dataclasses
+import math
+
+import torch
+
+from mics.errors import InputError
+from mics.image.grid import Grid
+from mics.network.presets import NetworkConfig
+from mics.registration.available import available_host_bytes
+from mics.registration.settings import Settings
+
+_GB = 1e9
+
+# Bytes, measured on two cores and rounded up.
+_LIBRARIES = 0.3 * _GB  # what is loaded later than this check
+_PER_NATIVE_VOXEL = 24  # of both scans: HU, warped HU, labels, and a displacement of three float32
+_PER_VOXEL_AT_WORK = 40  # of the larger one: copies while it is measured and written
+_FEATURE_COPIES = 8  # float32 copies of the finest level's features that a pass through the network holds at its peak
+_PER_REFINED_VOXEL = 1200  # of the network's grid: organ maps, their warps and gradients
+_MARGIN_MM = 80.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Need:
+    """Bytes of main memory, and of the GPU's if the networks run there."""
+
+    host: float
+    gpu: float
+
+
+def estimate(fixed: Grid, moving: Grid, settings: Settings) -> Need:
+    """The memory that registering two scans takes at most, by their sizes and by the network's."""
+    native = [float(math.prod(grid.size)) for grid in (fixed, moving)]
+    scans = _PER_NATIVE_VOXEL * sum(native) + _PER_VOXEL_AT_WORK * max(native)
+    networks = _networks(fixed, moving, settings)
+    if settings.device.type == "cuda":
+        return Need(_LIBRARIES + scans, networks)
+    # While the networks work, the scans are all there is of the native volumes.
+    return Need(_LIBRARIES + max(scans, networks + 6 * sum(native)), 0.0)
+
+
+def require_memory(fixed: Grid, moving: Grid, settings: Settings) -> None:
+    """Raise InputError, with the need and a setting that fits, where this machine has too little memory left."""
+    host = available_host_bytes()
+    gpu = float(torch.cuda.mem_get_info(settings.device)[0]) if settings.device.type == "cuda" else 0.0
+
+    def fits(need: Need) -> bool:
+        return (host is None or need.host <= host) and need.gpu <= gpu
+
+    need = estimate(fixed, moving, settings)
+    if fits(need):
+        return
+    advice = "crop both scans to the abdomen, or use a machine with more memory"
+    for option, other in _alternatives(settings):
+        other_need = estimate(fixed, moving, other)
+        if fits(other_need):
+            advice = f"use {option}, which needs {_gigabytes(other_need)}"
+            break
+    left = f"{(host or 0) / _GB:.1f} GB" + (f" and {gpu / _GB:.1f} GB on the GPU" if need.gpu else "")
+    raise InputError(f"Registering these scans needs {_gigabytes(need)} of memory, and {left} are left: {advice}.")
+
+
+def _alternatives(settings: Settings) -> list[tuple[str, Settings]]:
+    """Thriftier settings, by the options that ask for them."""
+    cpu = dataclasses.replace(settings, device=torch.device("cpu"))
+    thrifty = dataclasses.replace(settings, segmentation=None)
+    both = dataclasses.replace(cpu, segmentation=None)
+    return [("--no-refine", thrifty), ("--device cpu", cpu), ("--device cpu --no-refine", both)]
+
+
+def _networks(fixed: Grid, moving: Grid, settings: Settings) -> float:
+    """Bytes at the networks' peak, on the largest grid that an affine between two adults can lead to."""
+    extents = [(grid.corners().max(axis=0) - grid.corners().min(axis=0)) + _MARGIN_MM for grid in (fixed, moving)]
+    volume = min(float(extent.prod()) for extent in extents)
+    models = [model for model in (settings.model, settings.segmentation) if model is not None]
+    needs = [_pass(model.network.config, volume / model.spacing_mm**3) for model in models]
+    if settings.segmentation is not None:
+        needs.append(_PER_REFINED_VOXEL * volume / settings.model.spacing_mm**3)
+    return max(needs)
+
+
+def _pass(config: NetworkConfig, voxels: float) -> float:
+    return _FEATURE_COPIES * 2 * config.channels[0] * voxels / config.stride**3 * 4
+
+
+def _gigabytes(need: Need) -> str:
+    return f"{need.host / _GB:.1f} GB" + (f" and {need.gpu / _GB:.1f} GB on the GPU" if need.gpu else "")

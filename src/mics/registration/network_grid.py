@@ -1,0 +1,78 @@
+"""The grid that the networks see: straight in the fixed scan's world, over what both scans show."""
+
+import dataclasses
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mics.errors import InputError
+from mics.image.grid import Grid, apply_matrix
+from mics.image.intensity import AIR_HU
+from mics.image.io import Image
+from mics.image.resample import inside, resample
+
+ORIENTATION = "LAS"
+"""The array order of the training volumes: towards the patient's left, anterior, superior."""
+
+_MARGIN_MM = 40.0
+_LEAST_VOXELS = 4
+
+
+def network_grid(fixed: Grid, moving: Grid, affine: NDArray[np.float64], spacing_mm: float) -> Grid:
+    """Cubic voxels of ``spacing_mm`` over the part of the fixed world that both scans show, and 40 mm around it.
+
+    ``affine`` (4, 4) maps fixed to moving LPS points. The margin ends where neither scan has data; beyond the grid, a
+    deformation keeps its border value. Extents are even. Raises InputError where the scans do not overlap.
+    """
+    boxes = [_bounds(fixed.corners()), _bounds(apply_matrix(np.linalg.inv(affine), moving.corners()))]
+    lower, upper = np.max([box[0] for box in boxes], axis=0), np.min([box[1] for box in boxes], axis=0)
+    if (upper - lower).min() < _LEAST_VOXELS * spacing_mm:
+        raise InputError(
+            "The fields of view of the fixed and the moving scan do not overlap"
+            + (" after the affine" if not np.array_equal(affine, np.eye(4)) else "")
+            + ": use --affine ants, or an affine file that brings them together."
+        )
+    lower = np.maximum(lower - _MARGIN_MM, np.min([box[0] for box in boxes], axis=0))
+    upper = np.minimum(upper + _MARGIN_MM, np.max([box[1] for box in boxes], axis=0))
+    grid = Grid.axis_aligned(lower, upper, spacing_mm, ORIENTATION)
+    x, y, z = (length + length % 2 for length in grid.size)
+    return dataclasses.replace(grid, size=(x, y, z))
+
+
+def on_network_grid(
+    image: Image, grid: Grid, matrix: NDArray[np.float64], hu_range: tuple[float, float] | None
+) -> Tensor:
+    """HU of a scan on the network's grid, (1, 1, X, Y, Z), clipped to ``hu_range``; ``matrix`` from grid to scan.
+
+    Each voxel is the mean of eight samples, at half the spacing, as in the training data: single samples of a scan with
+    finer voxels would carry its noise.
+    """
+    halves = tuple(spacing / 2 for spacing in grid.spacing)
+    x, y, z = (2 * length for length in grid.size)
+    i, j, k = grid.voxel_to_world([-0.25, -0.25, -0.25]).tolist()
+    fine = resample(
+        image, Grid((x, y, z), (halves[0], halves[1], halves[2]), (i, j, k), grid.direction), matrix, outside=AIR_HU
+    )
+    hu = torch.from_numpy(np.ascontiguousarray(fine.array))[None, None]
+    if hu_range is not None:
+        hu = hu.clamp(*hu_range)
+    return torch.nn.functional.avg_pool3d(hu, 2)
+
+
+def both_seen(
+    fixed: Grid, moving: Grid, grid: Grid, affine: NDArray[np.float64]
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Which voxels of the network's grid, (X, Y, Z), lie in the moving and in the fixed scan's field of view.
+
+    Raises InputError where no voxel lies in both.
+    """
+    seen_moving, seen_fixed = inside(moving, grid, affine), inside(fixed, grid)
+    if not (seen_moving & seen_fixed).any():
+        raise InputError("The fields of view of the fixed and the moving scan do not overlap: use --affine ants.")
+    return seen_moving, seen_fixed
+
+
+def _bounds(points: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    return points.min(axis=0), points.max(axis=0)

@@ -1,0 +1,116 @@
+"""Two scans in, two transforms out."""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mics.deformation.transform import Transform
+from mics.network.weights import DEFAULT_REGISTRATION
+from mics.registration.affine import register_affine
+from mics.registration.inputs import Scan, Source, load_pair
+from mics.registration.memory import require_memory
+from mics.registration.native import fixed_to_moving, moving_to_fixed
+from mics.registration.network_grid import both_seen, network_grid
+from mics.registration.predict import Both, Pair, organ_maps, predict, refined, windows
+from mics.registration.quality import measure
+from mics.registration.result import Registration
+from mics.registration.settings import Settings, resolve
+from mics.registration.stages import Stages, peak_memory_gb
+from mics.registration.summary import describe, describe_geometry, doubts
+
+Matrix = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+
+__all__ = ["Registration", "register"]
+
+
+def register(
+    fixed: Source,
+    moving: Source,
+    *,
+    fixed_labels: Source | None = None,
+    moving_labels: Source | None = None,
+    affine: str | Path = "ants",
+    steps: int | None = None,
+    model: str | Path = DEFAULT_REGISTRATION,
+    refine: bool = True,
+    device: str = "auto",
+    progress: Callable[[str], None] | None = None,
+) -> Registration:
+    """Register two abdominal CT scans to each other, both ways.
+
+    - ``fixed``, ``moving``: a file (NIfTI, NRRD, MetaImage), the folder of a DICOM series, or an :class:`Image`; HU,
+      any geometry.
+    - ``fixed_labels``, ``moving_labels``: label maps on their scans' grids; warped along, and scored if both are given.
+    - ``affine``: ``"ants"`` computes it, ``"none"`` takes the scans as they lie in the world, a file (``.tfm``,
+      ``.txt``, ``.mat``, ``.h5``) gives the map from fixed to moving points, as ITK and ANTs store it.
+    - ``steps``: of the network; by default what the model's card says. ``model``: a shipped model or a file.
+    - ``refine``: improve the network's prediction on this pair. ``device``: ``auto``, ``cpu`` or ``cuda:N``.
+    - ``progress`` is called with a few words as each stage begins.
+
+    Raises InputError, one sentence, for bad input and unusable settings, before anything long begins where that can be
+    known.
+    """
+    stages = Stages(progress)
+    with stages("read", "Reading"):
+        settings = resolve(affine=affine, steps=steps, model=model, refine=refine, device=device)
+        target, source, sentences = load_pair(fixed, moving, fixed_labels, moving_labels)
+        require_memory(target.image.grid, source.image.grid, settings)
+    with stages("affine", "Affine registration"):
+        matrix = register_affine(target.image, source.image) if settings.affine is None else settings.affine
+        grid = network_grid(target.image.grid, source.image.grid, matrix, settings.model.spacing_mm)
+        seen = both_seen(target.image.grid, source.image.grid, grid, matrix)
+    displacements = _displacements(Pair(source.image, target.image, matrix, grid), seen, settings, stages)
+    with stages("compose", "Composing with the affine"):
+        forward = moving_to_fixed(displacements[0], grid, target.image.grid, matrix)
+        backward = fixed_to_moving(displacements[1], grid, source.image.grid, matrix)
+    with stages("warp", "Warping"):
+        result = _warped(target, source, matrix, forward, backward)
+    with stages("measure", "Measuring"):
+        geometry = describe_geometry(matrix, grid, seen)
+        measured = measure(result, displacements)
+    return dataclasses.replace(
+        result,
+        summary={
+            **describe(target, source, settings),
+            "geometry": geometry,
+            **measured,
+            "seconds": stages.times(),
+            "peak_memory_gb": peak_memory_gb(settings.device),
+            "warnings": [*sentences, *doubts(matrix, geometry, measured["folds"])],
+        },
+    )
+
+
+def _displacements(pair: Pair, seen: tuple[Mask, Mask], settings: Settings, stages: Stages) -> Both:
+    """Displacements in voxels of the pair's grid, on the CPU."""
+    with stages("resample", "Resampling to the network's grid"):
+        volumes = windows(pair, settings.model, settings.device)
+    with stages("network", f"Network, steps: {settings.steps}"):
+        displacements = predict(settings.model, volumes, settings.steps)
+    if settings.segmentation is not None:
+        with stages("refine", "Refining on this pair"):
+            organs = organ_maps(pair, settings.segmentation, settings.device)
+            displacements = refined(volumes, organs, seen, displacements, pair.grid.spacing[0])
+    return displacements[0].cpu(), displacements[1].cpu()
+
+
+def _warped(fixed: Scan, moving: Scan, affine: Matrix, forward: Transform, backward: Transform) -> Registration:
+    """Both scans and their labels brought over, from the originals in one interpolation; the summary still empty."""
+    return Registration(
+        fixed=fixed.image,
+        moving=moving.image,
+        fixed_labels=fixed.labels,
+        moving_labels=moving.labels,
+        affine=affine,
+        moving_to_fixed=forward,
+        fixed_to_moving=backward,
+        moving_warped=forward.transform_image(moving.image),
+        fixed_warped=backward.transform_image(fixed.image),
+        moving_labels_warped=None if moving.labels is None else forward.transform_labels(moving.labels),
+        fixed_labels_warped=None if fixed.labels is None else backward.transform_labels(fixed.labels),
+        summary={},
+    )

@@ -1,0 +1,83 @@
+"""What the networks make of a pair on their grid: both displacements, refined if wanted."""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mics.deformation.field import resize
+from mics.image.grid import Grid
+from mics.image.intensity import hu_windows
+from mics.image.io import Image
+from mics.network.mics import MICS
+from mics.network.segmentation import OrganSegmentation
+from mics.network.weights import LoadedModel
+from mics.registration.network_grid import on_network_grid
+from mics.registration.refine import refine
+
+Both = tuple[Tensor, Tensor]
+"""One tensor for the moving scan (A) or the direction A→B, one for the fixed scan (B) or B→A."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two scans and the network's ``grid`` in the fixed world; ``affine`` maps its points to the moving scan's."""
+
+    moving: Image
+    fixed: Image
+    affine: NDArray[np.float64]
+    grid: Grid
+
+
+def windows(pair: Pair, model: LoadedModel, device: torch.device) -> Both:
+    """The HU windows of both scans, (1, 3, X, Y, Z), at the model's spacing, in the range of HU that it knows."""
+    grid = _same_box(pair.grid, model.spacing_mm)
+    a, b = (
+        hu_windows(on_network_grid(image, grid, matrix, model.hu_range).to(device), model.hu_range)
+        for image, matrix in ((pair.moving, pair.affine), (pair.fixed, np.eye(4)))
+    )
+    return a, b
+
+
+@torch.no_grad()
+def predict(model: LoadedModel, volumes: Both, steps: int) -> Both:
+    """Displacements, (1, 3, X, Y, Z) in voxels, of the registration network in ``steps`` steps."""
+    network = cast(MICS, model.network).to(volumes[0].device)
+    prediction = network(*volumes, steps=steps)
+    return prediction.displacement_ab, prediction.displacement_ba
+
+
+@torch.no_grad()
+def organ_maps(pair: Pair, model: LoadedModel, device: torch.device) -> Both:
+    """Soft organ maps, (1, organs, X, Y, Z) on the pair's grid, predicted at the spacing that ``model`` works at."""
+    network = cast(OrganSegmentation, model.network).to(device)
+    a, b = (resize(network.organ_maps(volume), pair.grid.size) for volume in windows(pair, model, device))
+    return a, b
+
+
+def refined(
+    volumes: Both,
+    organs: Both,
+    seen: tuple[NDArray[np.bool_], NDArray[np.bool_]],
+    displacements: Both,
+    spacing_mm: float,
+) -> Both:
+    """Displacements after test-time refinement on the abdominal window and the organ maps, where both have data.
+
+    ``seen``: voxels (X, Y, Z) where the moving and where the fixed scan has data.
+    """
+    a, b = (volume[:, :1] for volume in volumes)
+    valid = torch.from_numpy(np.stack(seen)[:, None]).to(a.device)
+    return refine(a, b, *organs, *displacements, spacing_mm=spacing_mm, valid=valid)
+
+
+def _same_box(grid: Grid, spacing_mm: float) -> Grid:
+    """A grid with the same outermost voxel centres and a spacing as near to ``spacing_mm`` as that allows."""
+    extents = [(length - 1) * step for length, step in zip(grid.size, grid.spacing, strict=True)]
+    x, y, z = (max(round(extent / spacing_mm), 1) + 1 for extent in extents)
+    i, j, k = (extent / (length - 1) for extent, length in zip(extents, (x, y, z), strict=True))
+    return dataclasses.replace(grid, size=(x, y, z), spacing=(i, j, k))

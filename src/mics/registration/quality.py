@@ -1,0 +1,118 @@
+"""How good a registration is, as far as its own output shows."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+from torch import Tensor
+
+from mics.deformation.jacobian import fold_share
+from mics.deformation.transform import Transform
+from mics.evaluation.metrics import dice, hd95, inverse_consistency_mm
+from mics.image.grid import Grid
+from mics.image.io import Image
+from mics.image.resample import resample
+from mics.registration.result import Registration
+
+# The field between two such points is linear, or nearly so; a native volume would take a minute to go through.
+_SAMPLES_MM = 4.0
+
+
+def measure(result: Registration, displacements: tuple[Tensor, Tensor]) -> dict[str, Any]:
+    """Folds, inverse consistency and, where both scans have labels, overlap of organs, each in both directions.
+
+    ``displacements``: A→B and B→A on the network's grid, (1, 3, X, Y, Z) in its voxels.
+    """
+    forward, backward = result.moving_to_fixed, result.fixed_to_moving
+    folds = {
+        "moving_to_fixed": fold_share(forward.displacement_voxels()),
+        "fixed_to_moving": fold_share(backward.displacement_voxels()),
+        "network_grid_moving_to_fixed": fold_share(displacements[0]),
+        "network_grid_fixed_to_moving": fold_share(displacements[1]),
+    }
+    there_and_back = {
+        "moving_to_fixed": inverse_consistency(forward, backward),
+        "fixed_to_moving": inverse_consistency(backward, forward),
+    }
+    return {"folds": folds, "inverse_consistency_mm": there_and_back, "labels": _both_label_scores(result)}
+
+
+def inverse_consistency(forward: Transform, backward: Transform) -> dict[str, float | None]:
+    """Mean and maximum distance in mm by which points of ``forward.grid``, 4 mm apart, miss themselves there and back.
+
+    None where no point comes to lie in the other scan's field of view.
+    """
+    mean, largest = inverse_consistency_mm(_thinned(forward), backward)
+    return {"mean": _finite(mean), "max": _finite(largest)}
+
+
+def label_scores(target: Image, warped: Image, affine_only: Image, source: Image) -> dict[str, Any]:
+    """Dice and Hd95 in mm of every label in both ``target`` and ``source``, and Dice with the affine alone.
+
+    ``warped`` and ``affine_only`` are ``source`` on the target's grid; all are integer label maps. A label that was
+    pushed out of view has Dice 0 and Hd95 None.
+    """
+    labels = sorted(_labels(target) & _labels(source))
+    box = _box([target, warped, affine_only])
+    fixed, moved, before = (image.array[box] for image in (target, warped, affine_only))
+    present = np.array(labels)
+    scores = dice(fixed, moved, labels, moving_labels=present)
+    distances = hd95(fixed, moved, labels, target.grid.spacing, moving_labels=present)
+    start = dice(fixed, before, labels, moving_labels=present)
+    return {
+        "dice": {str(label): round(value, 4) for label, value in scores.items()},
+        "dice_affine_only": {str(label): round(value, 4) for label, value in start.items()},
+        "hd95_mm": {str(label): _finite(value) for label, value in distances.items()},
+        "mean_dice": _mean(scores),
+        "mean_dice_affine_only": _mean(start),
+    }
+
+
+def _both_label_scores(result: Registration) -> dict[str, Any] | None:
+    fixed, moving = result.fixed_labels, result.moving_labels
+    fixed_warped, moving_warped = result.fixed_labels_warped, result.moving_labels_warped
+    if fixed is None or moving is None or fixed_warped is None or moving_warped is None:
+        return None
+    affine_only = resample(moving, fixed.grid, result.affine, nearest=True, outside=0)
+    back_affine_only = resample(fixed, moving.grid, np.linalg.inv(result.affine), nearest=True, outside=0)
+    return {
+        "moving_to_fixed": label_scores(fixed, moving_warped, affine_only, moving),
+        "fixed_to_moving": label_scores(moving, fixed_warped, back_affine_only, fixed),
+    }
+
+
+def _thinned(transform: Transform) -> Transform:
+    """The transform at every n-th voxel, about 4 mm apart: no value changes."""
+    grid = transform.grid
+    steps = [max(1, int(_SAMPLES_MM / spacing)) for spacing in grid.spacing]
+    displacement = transform.displacement_mm[:: steps[0], :: steps[1], :: steps[2]]
+    x, y, z = displacement.shape[:3]
+    i, j, k = (spacing * step for spacing, step in zip(grid.spacing, steps, strict=True))
+    return Transform(displacement, Grid((x, y, z), (i, j, k), grid.origin, grid.direction))
+
+
+def _labels(image: Image) -> set[int]:
+    """The labels above the background; this goes through a native volume ten times as fast as sorting its values."""
+    return {label for label, place in enumerate(ndimage.find_objects(image.array), start=1) if place is not None}
+
+
+def _box(images: Sequence[Image]) -> tuple[slice, ...]:
+    """Where any of the maps shows a label, and a voxel around it; all of the grid where none does."""
+    shown: NDArray[np.bool_] = np.zeros(images[0].grid.size, dtype=np.bool_)
+    for image in images:
+        shown |= image.array > 0
+    found = ndimage.find_objects(shown.view(np.uint8))
+    if not found:
+        return (slice(None),) * 3
+    return tuple(slice(max(part.start - 1, 0), part.stop + 1) for part in found[0])
+
+
+def _mean(scores: dict[int, float]) -> float | None:
+    return round(float(np.mean(list(scores.values()))), 4) if scores else None
+
+
+def _finite(value: float) -> float | None:
+    """JSON knows neither infinity nor NaN."""
+    return round(value, 4) if np.isfinite(value) else None

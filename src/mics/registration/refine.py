@@ -1,0 +1,122 @@
+"""Test-time refinement: a stationary velocity field fitted to the pair itself, from the network's prediction.
+
+One velocity v gives both directions, exp(v) and exp(-v), so they are inverse to each other and free of folds up to
+interpolation, and swapping the volumes negates v. The networks' weights are not touched.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from mics.deformation.field import compose, exponentiate, resize, resize_displacement, warp
+from mics.losses.correlation import local_correlation_loss
+from mics.losses.segmentation import absolute_dice_loss
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One resolution of the optimisation: spacing of the velocity's and of the features' grid, Adam iterations."""
+
+    velocity_mm: float
+    features_mm: float
+    iterations: int
+
+
+@dataclass(frozen=True)
+class RefineSettings:
+    """Weights of the loss and the budget; the defaults were chosen on the validation pairs."""
+
+    stages: tuple[Stage, ...] = (Stage(16, 16, 60), Stage(16, 8, 20))
+    learning_rate: float = 0.2
+    """In voxels of the velocity grid per iteration."""
+    image: float = 0.5
+    organs: float = 1.0
+    smoothness: float = 1.0
+    squarings: int = 4
+
+
+def refine(
+    a: Tensor,
+    b: Tensor,
+    organs_a: Tensor,
+    organs_b: Tensor,
+    displacement_ab: Tensor,
+    displacement_ba: Tensor,
+    *,
+    spacing_mm: float,
+    valid: Tensor | None = None,
+    settings: RefineSettings | None = None,
+    progress: Callable[[float], None] | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Refine both displacements of one pair; returns them as ``(1, 3, X, Y, Z)`` in voxels, inverse to each other.
+
+    ``a`` and ``b`` are one HU window each, ``(1, 1, X, Y, Z)`` in [0, 1]; ``organs_a`` and ``organs_b`` soft organ maps
+    ``(1, organs, X, Y, Z)``; ``displacement_ab`` (``warp(a, displacement_ab)`` looks like b) and ``displacement_ba`` the
+    start; all on one grid of ``spacing_mm``. ``valid`` ``(2, 1, X, Y, Z)`` marks where a and b have data; elsewhere nothing counts. ``progress`` is told
+    the share done.
+    """
+    settings = settings or RefineSettings()
+    shape = tuple(a.shape[2:])
+    volumes, organs = torch.cat([a, b]), torch.cat([organs_a, organs_b])
+    masks = torch.ones_like(volumes) if valid is None else valid.float()
+    velocity: Tensor | None = None
+    done, total = 0, sum(stage.iterations for stage in settings.stages)
+    for stage in settings.stages:
+        grid = _shape(shape, spacing_mm, stage.velocity_mm)
+        features = _shape(shape, spacing_mm, stage.features_mm)
+        if velocity is None:
+            velocity = _logarithm(resize_displacement(displacement_ab, grid), resize_displacement(displacement_ba, grid))
+        velocity = resize_displacement(velocity, grid).detach().requires_grad_(True)
+        data = [resize(volume, features) for volume in (volumes, organs, masks)]
+        optimiser = torch.optim.Adam([velocity], lr=settings.learning_rate)
+        for _ in range(stage.iterations):
+            optimiser.zero_grad()
+            loss = _loss(velocity, data[0], data[1], data[2], settings)
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimiser.step()
+            done += 1
+            if progress is not None:
+                progress(done / total)
+    assert velocity is not None
+    with torch.no_grad():
+        both = exponentiate(torch.cat([velocity, -velocity]), squarings=settings.squarings + 2)
+        both = resize_displacement(both, shape)
+    return both[:1], both[1:]
+
+
+def _shape(shape: tuple[int, ...], spacing_mm: float, wanted_mm: float) -> list[int]:
+    """Extent of a grid with the same corners and about the wanted spacing, never finer than the given grid."""
+    ratio = max(wanted_mm / spacing_mm, 1.0)
+    return [max(round((n - 1) / ratio) + 1, 4) for n in shape]
+
+
+def _loss(velocity: Tensor, volumes: Tensor, organs: Tensor, masks: Tensor, settings: RefineSettings) -> Tensor:
+    both = exponentiate(torch.cat([velocity, -velocity]), squarings=settings.squarings)
+    both = resize_displacement(both, volumes.shape[2:])
+    moved = warp(torch.cat([volumes, masks, organs], dim=1), both)
+    image, mask, maps = moved[:, :1], moved[:, 1:2], moved[:, 2:]
+    targets, target_organs, counted = volumes.flip(0), organs.flip(0), mask * masks.flip(0)
+    loss = settings.image * local_correlation_loss(image, targets, counted)
+    loss = loss + settings.organs * absolute_dice_loss(maps * counted, target_organs * counted)
+    return loss + settings.smoothness * _diffusion(velocity)
+
+
+def _diffusion(velocity: Tensor) -> Tensor:
+    """Mean squared forward difference of the velocity, voxel per voxel."""
+    return torch.stack([velocity.diff(dim=axis).square().mean() for axis in (2, 3, 4)]).sum()
+
+
+@torch.no_grad()
+def _logarithm(ab: Tensor, ba: Tensor, iterations: int = 4) -> Tensor:
+    """A velocity whose exponential is near ``ab`` and whose negative's is near ``ba``; odd under swapping the two.
+
+    Fixed point: what is left of ``ab`` after ``exp(-v)``, and of ``ba`` after ``exp(v)``, is half each added to v.
+    """
+    velocity = (ab - ba) / 2
+    for _ in range(iterations):
+        left_ab = compose(exponentiate(-velocity), ab)
+        left_ba = compose(exponentiate(velocity), ba)
+        velocity = velocity + (left_ab - left_ba) / 4
+    return velocity

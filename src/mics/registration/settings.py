@@ -1,0 +1,61 @@
+"""What a user may choose, looked up and checked before anything long begins."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from mics.errors import InputError
+from mics.network.weights import DEFAULT_SEGMENTATION, LoadedModel, load_model
+from mics.registration.affine_file import read_affine
+from mics.registration.device import choose_device
+
+
+@dataclass(frozen=True)
+class Settings:
+    """``affine`` (4, 4), fixed to moving LPS points: None to compute it. ``segmentation``: None for no refinement."""
+
+    affine: NDArray[np.float64] | None
+    affine_source: str
+    steps: int
+    model: LoadedModel
+    segmentation: LoadedModel | None
+    device: torch.device
+
+    def to_dict(self) -> dict[str, Any]:
+        """For the summary: plain data, the models with their checksums."""
+        return {
+            "affine": self.affine_source,
+            "steps": self.steps,
+            "refine": self.segmentation is not None,
+            "device": str(self.device),
+            "model": _described(self.model),
+            "segmentation_model": None if self.segmentation is None else _described(self.segmentation),
+        }
+
+
+def resolve(*, affine: str | Path, steps: int | None, model: str | Path, refine: bool, device: str) -> Settings:
+    """What :func:`mics.registration.pipeline.register` is given, looked up; InputError for what is not there."""
+    place = choose_device(device)
+    matrix = None if affine == "ants" else np.eye(4) if affine == "none" else read_affine(affine)
+    network = _model(model, "registration")
+    organs = _model(DEFAULT_SEGMENTATION, "segmentation") if refine else None
+    chosen = network.steps if steps is None else steps
+    if chosen < 1:
+        raise InputError(f"The network takes at least one step, not {chosen}.")
+    return Settings(matrix, str(affine), chosen, network, organs, place)
+
+
+def _model(name: str | Path, task: str) -> LoadedModel:
+    model = load_model(name)
+    trained_for = model.network.config.task
+    if trained_for != task:
+        raise InputError(f"The model {model.name} is for {trained_for}, not for {task}; see mics info.")
+    return model
+
+
+def _described(model: LoadedModel) -> dict[str, Any]:
+    return {"name": model.name, "sha256": model.sha256, "spacing_mm": model.spacing_mm}

@@ -1,0 +1,46 @@
+"""The stages of a run: what is told while they run, and what they cost."""
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+
+
+class Stages:
+    """Times named stages; ``progress`` is told each name as it starts."""
+
+    def __init__(self, progress: Callable[[str], None] | None) -> None:
+        self.seconds: dict[str, float] = {}
+        self._progress = progress
+        self._began = time.perf_counter()
+
+    @contextmanager
+    def __call__(self, key: str, sentence: str) -> Iterator[None]:
+        """Run a stage: ``key`` names it in the summary, ``sentence`` to the user who waits."""
+        if self._progress is not None:
+            self._progress(sentence)
+        began = time.perf_counter()
+        yield
+        self.seconds[key] = self.seconds.get(key, 0.0) + time.perf_counter() - began
+
+    def times(self) -> dict[str, float]:
+        """Seconds of every stage so far and in total, to hundredths."""
+        seconds = {**self.seconds, "total": time.perf_counter() - self._began}
+        return {name: round(value, 2) for name, value in seconds.items()}
+
+
+def peak_memory_gb(device: torch.device) -> dict[str, float | None]:
+    """Largest memory in GB that the process has held since it began, and on the GPU; None where it is not told."""
+    gpu = torch.cuda.max_memory_allocated(device) / 1e9 if device.type == "cuda" else None
+    return {"process": _resident_peak(), "gpu": None if gpu is None else round(gpu, 2)}
+
+
+def _resident_peak() -> float | None:
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    unit = 1 if sys.platform == "darwin" else 1024
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9, 2)

@@ -1,0 +1,87 @@
+"""Where the affine registration starts: how far apart the two scans are along the body, and how much one is wider.
+
+Hospitals centre their scans differently, so neither the middle of the volumes nor the centre of mass of the bodies
+tells how far a scan must be shifted along the body: one reaches to the hip, the other to the heart. All shifts are
+tried.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mics.image.io import Image
+from mics.image.resample import resample
+from mics.registration.coarse import Coarse
+
+# Of the shorter of the two scans' lengths along the body, how much both must show. With less, any two slabs look alike.
+_LEAST_SHARED_LENGTH = 0.4
+_SCALES = (0.7, 1.4)
+
+
+@dataclass(frozen=True)
+class _Profile:
+    """Sums over the body in each axial plane: area, x, y, x², y², (5, Z); and the planes' z in mm."""
+
+    sums: NDArray[np.float64]
+    z: NDArray[np.floating]
+
+    def moments(self, low: float, high: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Centre and standard deviation (x, y) in mm of the body between two heights."""
+        half = abs(self.z[-1] - self.z[0]) / max(len(self.z) - 1, 1) / 2
+        area, x, y, xx, yy = self.sums[:, (self.z >= low - half) & (self.z <= high + half)].sum(axis=1)
+        if area == 0:
+            return np.full(2, np.nan), np.full(2, np.nan)
+        centre = np.array([x, y]) / area
+        return centre, np.sqrt(np.maximum(np.array([xx, yy]) / area - centre**2, 1.0))
+
+
+def best_start(fixed: Coarse, moving: Coarse) -> NDArray[np.float64]:
+    """The start (4, 4), fixed to moving LPS points, under which the two look most alike where both show something.
+
+    Tried are all shifts along the body in steps of a voxel; in each the bodies' centres are laid upon each other, with
+    and without scaling one's width and depth to the other's.
+    """
+    starts = list(_candidates(fixed, moving))
+    return starts[int(np.argmin([difference(fixed, moving, start) for start in starts]))]
+
+
+def difference(fixed: Coarse, moving: Coarse, matrix: NDArray[np.float64]) -> float:
+    """Mean absolute difference in HU where either shows body and both have data; infinite where there is nothing."""
+    grid = fixed.image.grid
+    masks = Image(moving.seen.astype(np.uint8) + moving.body, moving.image.grid)
+    moved_masks = resample(masks, grid, matrix, nearest=True, outside=0).array
+    counted = (fixed.body | (moved_masks == 2)) & fixed.seen & (moved_masks > 0)
+    if not counted.any():
+        return float("inf")
+    moved = resample(moving.image, grid, matrix, outside=0).array
+    return float(np.abs(fixed.image.array - moved)[counted].mean())
+
+
+def _candidates(fixed: Coarse, moving: Coarse) -> list[NDArray[np.float64]]:
+    a, b = _profile(fixed), _profile(moving)
+    shortest = min(a.z[-1] - a.z[0], b.z[-1] - b.z[0])
+    shared = _LEAST_SHARED_LENGTH * shortest
+    step = fixed.image.grid.spacing[2]
+    candidates = []
+    for shift in np.arange(b.z[0] - a.z[-1] + shared, b.z[-1] - a.z[0] - shared + step / 2, step):
+        low, high = max(a.z[0], b.z[0] - shift), min(a.z[-1], b.z[-1] - shift)
+        (centre_a, size_a), (centre_b, size_b) = a.moments(low, high), b.moments(low + shift, high + shift)
+        for scale in (np.ones(2), np.clip(size_b / size_a, *_SCALES)):
+            start = np.diag([*scale, 1.0, 1.0])
+            start[:3, 3] = [*(centre_b - scale * centre_a), shift]
+            if np.isfinite(start).all():
+                candidates.append(start)
+    # Where no body is found at any shift, the middles of the volumes are all there is to go by.
+    middle = np.eye(4)
+    middle[:3, 3] = moving.image.grid.centre - fixed.image.grid.centre
+    return [middle, *candidates]
+
+
+def _profile(scan: Coarse) -> _Profile:
+    grid = scan.image.grid
+    x, y, z = (grid.origin[axis] + grid.spacing[axis] * np.arange(grid.size[axis]) for axis in range(3))
+    body = scan.body.astype(np.float64)
+    across, along = body.sum(axis=1), body.sum(axis=0)
+    sums = np.stack([body.sum(axis=(0, 1)), x @ across, y @ along, x**2 @ across, y**2 @ along])
+    return _Profile(sums, z)

@@ -1,0 +1,65 @@
+"""What a registration says about itself, as plain data."""
+
+import datetime
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mics.image.grid import Grid
+from mics.registration.inputs import Scan
+from mics.registration.settings import Settings
+
+_MOST_FOLDS = 1e-3
+_USUAL_SCALE = (0.6, 1.6)
+_LEAST_SHARED = 0.25
+
+
+def describe(fixed: Scan, moving: Scan, settings: Settings) -> dict[str, Any]:
+    """What went in: version and time, paths (None for arrays) and geometry, settings, models with their checksums."""
+    scans = (("fixed", fixed), ("moving", moving))
+    return {
+        "mics_version": version("mics-registration"),
+        "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "inputs": {
+            role: {"path": scan.path, "labels": scan.labels_path, "grid": scan.image.grid.to_dict()}
+            for role, scan in scans
+        },
+        "settings": settings.to_dict(),
+    }
+
+
+def describe_geometry(
+    affine: NDArray[np.float64], grid: Grid, seen: tuple[NDArray[np.bool_], NDArray[np.bool_]]
+) -> dict[str, Any]:
+    """The affine, the network's grid, and the shares of that grid that the moving, the fixed, and both scans show."""
+    moving, fixed = seen
+    shares = {"moving_share": moving, "fixed_share": fixed, "shared_by_both": moving & fixed}
+    return {
+        "affine_fixed_to_moving_lps_mm": np.round(affine, 6).tolist(),
+        "network_grid": grid.to_dict(),
+        "field_of_view": {name: round(float(mask.mean()), 4) for name, mask in shares.items()},
+    }
+
+
+def doubts(affine: NDArray[np.float64], geometry: dict[str, Any], folds: dict[str, float]) -> list[str]:
+    """What should make the reader look twice, a sentence each."""
+    shared = geometry["field_of_view"]["shared_by_both"]
+    scales = np.linalg.svd(affine[:3, :3], compute_uv=False)
+    sentences = []
+    if np.linalg.det(affine[:3, :3]) < 0:
+        sentences.append("The affine mirrors the patient: check the headers of both scans.")
+    if scales.min() < _USUAL_SCALE[0] or scales.max() > _USUAL_SCALE[1]:
+        sentences.append(
+            f"The affine scales by {scales.min():.2f} to {scales.max():.2f}, which is much between two adults: "
+            "look at the overview before using the result."
+        )
+    if shared < _LEAST_SHARED:
+        sentences.append(
+            f"Both scans show only {shared:.0%} of the region that was registered: beyond it, the deformation is "
+            "a continuation."
+        )
+    if max(folds.values()) > _MOST_FOLDS:
+        sentences.append(f"The deformation folds at {max(folds.values()):.2%} of the voxels.")
+    return sentences

@@ -1,0 +1,123 @@
+"""A made-up patient whose HU is a formula of the place in the world, seen by scanners of any geometry."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from mics.image.grid import Grid, apply_matrix
+from mics.image.io import Image
+from mics.network.mics import MICS
+from mics.network.presets import NetworkConfig
+from mics.network.segmentation import OrganSegmentation
+from mics.network.weights import save_model
+
+LIVER, SPLEEN, KIDNEY = 6, 1, 2
+
+# Centre and radii in LPS mm.
+_BODY = ((0.0, 10.0, 0.0), (150.0, 105.0, 400.0))
+_ORGANS = {
+    LIVER: ((-70.0, -5.0, 20.0), (55.0, 60.0, 65.0), 110.0),
+    SPLEEN: ((85.0, 35.0, 40.0), (28.0, 32.0, 40.0), 130.0),
+    KIDNEY: ((-55.0, 60.0, -50.0), (25.0, 22.0, 45.0), 180.0),
+}
+_SPINE = ((0.0, 80.0), 20.0, 350.0)
+
+
+def _within(points, centre, radii):
+    return (((points - centre) / radii) ** 2).sum(axis=-1)
+
+
+def hu_at(points):
+    """HU of the patient at LPS points (..., 3); lungs above, pelvis-like bone below."""
+    hu = np.full(points.shape[:-1], -1000.0)
+    body = _within(points, *_BODY)
+    hu[body < 1] = -90 + 20 * np.sin(points[body < 1, 2] / 40)
+    hu[body < 0.75] = 45
+    lungs = (body < 0.7) & (points[..., 2] > 95 + 15 * np.cos(points[..., 0] / 40))
+    hu[lungs] = -820
+    hips = (body < 0.75) & (points[..., 2] < -120) & (np.abs(np.abs(points[..., 0]) - 80) < 25)
+    hu[hips] = 400
+    for centre, radii, value in _ORGANS.values():
+        hu[_within(points, centre, radii) < 1] = value
+    hu[np.hypot(points[..., 0] - _SPINE[0][0], points[..., 1] - _SPINE[0][1]) < _SPINE[1]] = _SPINE[2]
+    return hu.astype(np.float32)
+
+
+def labels_at(points):
+    """Label at LPS points (..., 3)."""
+    labels = np.zeros(points.shape[:-1], dtype=np.uint8)
+    for label, (centre, radii, _) in _ORGANS.items():
+        labels[_within(points, centre, radii) < 1] = label
+    return labels
+
+
+def _seen(formula, grid, to_patient):
+    points = grid.points().astype(np.float64)
+    if to_patient is None:
+        return Image(formula(points), grid)
+    return Image(formula(to_patient(points) if callable(to_patient) else apply_matrix(to_patient, points)), grid)
+
+
+@pytest.fixture(scope="session")
+def scan():
+    """`scan(grid, to_patient=None)`: the patient on a grid, whose points `to_patient` takes to the patient.
+
+    `to_patient` is an affine (4, 4) or a function of points.
+    """
+    return lambda grid, to_patient=None: _seen(hu_at, grid, to_patient)
+
+
+@pytest.fixture(scope="session")
+def label_map():
+    """Like `scan`, the labels."""
+    return lambda grid, to_patient=None: _seen(labels_at, grid, to_patient)
+
+
+def rotation(degrees, axis):
+    """Turn (3, 3) about a world axis."""
+    c, s = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+    i, j = [k for k in range(3) if k != axis]
+    matrix = np.eye(3)
+    matrix[i, i], matrix[i, j], matrix[j, i], matrix[j, j] = c, -s, s, c
+    return matrix
+
+
+def _oblique(size, spacing, centre, degrees=(0.0, 0.0, 0.0), flips=(1, 1, 1), order=(0, 1, 2)):
+    """A grid around `centre` (LPS mm) whose axes are turned, flipped and permuted."""
+    axes = np.eye(3)
+    for axis, angle in enumerate(degrees):
+        axes = rotation(angle, axis) @ axes
+    axes = (axes * flips)[:, order]
+    origin = np.asarray(centre) - (axes * spacing) @ ((np.array(size) - 1) / 2)
+    return Grid(tuple(size), tuple(spacing), tuple(origin.tolist()), tuple(axes.ravel().tolist()))
+
+
+@pytest.fixture(scope="session")
+def oblique():
+    """`oblique(size, spacing, centre, degrees, flips, order)` makes an oblique grid."""
+    return _oblique
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory) -> Path:
+    """A registration network small enough for a test; its weights are random, its displacements centimetres."""
+    torch.manual_seed(0)
+    config = NetworkConfig(task="registration", channels=(4, 8), stride=2, decoder_normalisation=False)
+    network = MICS(config)
+    torch.nn.init.normal_(network.gradient_head.weight, std=0.5)
+    torch.nn.init.normal_(network.offset_head.weight, std=2.0)
+    path = tmp_path_factory.mktemp("model") / "tiny.safetensors"
+    save_model(network, {"spacing_mm": 8.0, "hu_range": [-125, 275], "steps": 2}, path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def tiny_segmentation(tmp_path_factory) -> Path:
+    """A segmentation network small enough for a test, with random weights."""
+    torch.manual_seed(1)
+    config = NetworkConfig(task="segmentation", channels=(4, 8), stride=2, organs=3)
+    path = tmp_path_factory.mktemp("model") / "tiny-organs.safetensors"
+    save_model(OrganSegmentation(config), {"spacing_mm": 10.0, "hu_range": [-125, 275]}, path)
+    return path

@@ -1,0 +1,75 @@
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from mics.errors import InputError
+from mics.registration.affine_file import read_affine
+
+MATRIX = np.array([[1.1, 0.05, -0.02, 12.0], [-0.04, 0.93, 0.1, -30.0], [0.03, -0.08, 1.02, 250.0], [0, 0, 0, 1]])
+POINTS = np.array([[0.0, 0.0, 0.0], [100.0, -50.0, 300.0], [-80.0, 20.0, -10.0]])
+
+
+def affine(centre=(0.0, 0.0, 0.0)):
+    """MATRIX as ITK stores it, about a centre."""
+    transform = sitk.AffineTransform(3)
+    transform.SetCenter(centre)
+    transform.SetMatrix(MATRIX[:3, :3].ravel().tolist())
+    transform.SetTranslation((MATRIX[:3, :3] @ centre + MATRIX[:3, 3] - centre).tolist())
+    return transform
+
+
+def moved(matrix):
+    return POINTS @ matrix[:3, :3].T + matrix[:3, 3]
+
+
+@pytest.mark.parametrize("suffix", [".tfm", ".txt", ".mat", ".h5"])
+@pytest.mark.parametrize("centre", [(0.0, 0.0, 0.0), (20.0, -100.0, 400.0)])
+def test_every_format_gives_the_map_that_itk_applies(tmp_path, suffix, centre):
+    path = tmp_path / f"affine{suffix}"
+    sitk.WriteTransform(affine(centre), str(path))
+    applied = [sitk.ReadTransform(str(path)).TransformPoint(point) for point in POINTS.tolist()]
+    np.testing.assert_allclose(moved(read_affine(path)), applied, atol=1e-4)
+    np.testing.assert_allclose(read_affine(path), MATRIX, atol=1e-4)
+
+
+def test_a_rigid_transform_and_a_composite_of_two_are_multiplied_out(tmp_path):
+    turn = sitk.Euler3DTransform((0.0, 10.0, 0.0), 0.1, 0.2, -0.1, (5.0, 6.0, 7.0))
+    both = sitk.CompositeTransform([affine(), turn])
+    sitk.WriteTransform(both, str(tmp_path / "both.h5"))
+    expected = [both.TransformPoint(point) for point in POINTS.tolist()]
+    np.testing.assert_allclose(moved(read_affine(tmp_path / "both.h5")), expected, atol=1e-6)
+
+
+def flat():
+    transform = affine()
+    transform.SetMatrix([1, 0, 0, 0, 1, 0, 0, 0, 0])
+    return transform
+
+
+def deformation():
+    return sitk.DisplacementFieldTransform(sitk.Image([4, 4, 4], sitk.sitkVectorFloat64, 3))
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [(flat, "not invertible"), (deformation, "not an affine"), (lambda: sitk.AffineTransform(2), "2D")],
+    ids=["flat", "deformation", "2D"],
+)
+def test_what_is_no_invertible_affine_in_3d_is_refused(tmp_path, make, said):
+    path = tmp_path / "transform.h5"
+    sitk.WriteTransform(make(), str(path))
+    with pytest.raises(InputError, match=said) as error:
+        read_affine(path)
+    assert str(path) in str(error.value)
+
+
+def test_what_is_no_transform_is_refused(tmp_path):
+    path = tmp_path / "matrix.txt"
+    path.write_text("1 0 0 0\n0 1 0 0\n0 0 1 0\n0 0 0 1\n")
+    with pytest.raises(InputError, match="not a transform that ITK can read"):
+        read_affine(path)
+
+
+def test_a_missing_file_is_refused_with_the_choices(tmp_path):
+    with pytest.raises(InputError, match=r"no affine file .*absent\.tfm.*ants"):
+        read_affine(tmp_path / "absent.tfm")

@@ -1,0 +1,91 @@
+import warnings
+
+import numpy as np
+import pytest
+
+from mics.errors import InputError
+from mics.image.grid import Grid
+from mics.image.io import Image, write_image
+from mics.registration.inputs import load_pair, load_scan
+
+GRID = Grid((8, 9, 10), (2.0, 2.0, 3.0), (-8.0, -9.0, 100.0))
+
+
+def volume(grid=GRID, dtype=np.float32):
+    return Image((np.arange(np.prod(grid.size)).reshape(grid.size) % 100 - 50).astype(dtype), grid)
+
+
+def labels(grid=GRID, dtype=np.uint8):
+    array = np.zeros(grid.size, dtype)
+    array[2:4, 2:4, 2:4] = 3
+    return Image(array, grid)
+
+
+def with_voxel(value):
+    image = volume()
+    image.array[3, 4, 5] = value
+    return image
+
+
+@pytest.mark.parametrize(
+    ("image", "said"),
+    [
+        (with_voxel(np.nan), "The moving scan holds NaN"),
+        (with_voxel(np.inf), "The moving scan holds NaN or infinite"),
+        (Image(np.full(GRID.size, 40), GRID), "The moving scan is constant"),
+    ],
+)
+def test_arrays_with_the_faults_of_files_are_refused(image, said):
+    with pytest.raises(InputError, match=said):
+        load_scan(image, None, "moving")
+
+
+def test_an_array_becomes_float32_and_keeps_its_labels():
+    scan = load_scan(volume(dtype=np.int16), labels(), "fixed")
+    assert scan.image.array.dtype == np.float32
+    assert scan.labels is not None
+    assert scan.labels.array.dtype == np.uint8
+    assert (scan.path, scan.labels_path) == (None, None)
+
+
+SHIFTED = Grid(GRID.size, GRID.spacing, (-7.0, -9.0, 100.0))
+LARGER = Grid((9, 9, 10), GRID.spacing, GRID.origin)
+COARSER = Grid(GRID.size, (2.0, 2.0, 3.5), GRID.origin)
+FLIPPED = Grid(GRID.size, GRID.spacing, (6.0, -9.0, 100.0), (-1.0, 0, 0, 0, 1.0, 0, 0, 0, 1.0))
+
+
+@pytest.mark.parametrize("grid", [SHIFTED, LARGER, COARSER, FLIPPED], ids=["shifted", "larger", "coarser", "flipped"])
+def test_labels_on_another_grid_are_refused_with_both_names(tmp_path, grid):
+    write_image(volume(), tmp_path / "scan.nii.gz")
+    write_image(labels(grid), tmp_path / "labels.nii.gz")
+    with pytest.raises(InputError, match=r"labels\.nii\.gz is on another grid than .*scan\.nii\.gz"):
+        load_scan(tmp_path / "scan.nii.gz", tmp_path / "labels.nii.gz", "fixed")
+
+
+def test_labels_whose_header_differs_in_the_last_digits_are_taken():
+    nearly = Grid(GRID.size, (2.0, 2.0, 3.001), (-8.01, -9.0, 100.0))
+    assert load_scan(volume(), labels(nearly), "fixed").labels.grid == GRID
+
+
+def test_labels_that_are_not_integers_are_refused():
+    with pytest.raises(InputError, match="The fixed label map is not a label map"):
+        load_scan(volume(), labels(dtype=np.float32), "fixed")
+
+
+def test_what_a_file_is_warned_about_is_kept_and_still_warned_about(tmp_path):
+    unsigned = Image((volume().array + 1000).astype(np.uint16), GRID)
+    write_image(unsigned, tmp_path / "raw.nii.gz")
+    with pytest.warns(UserWarning, match="raw.nii.gz"):
+        _, _, sentences = load_pair(volume(), tmp_path / "raw.nii.gz", None, None)
+    assert len(sentences) == 1
+    assert "Hounsfield" in sentences[0]
+
+
+def test_a_good_pair_raises_no_warning(tmp_path):
+    write_image(volume(), tmp_path / "scan.nii.gz")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        fixed, moving, sentences = load_pair(tmp_path / "scan.nii.gz", volume(), None, labels())
+    assert sentences == []
+    assert fixed.path == str(tmp_path / "scan.nii.gz")
+    assert moving.labels is not None

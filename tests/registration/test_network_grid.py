@@ -1,0 +1,84 @@
+import numpy as np
+import pytest
+
+from mics.errors import InputError
+from mics.image.grid import Grid, apply_matrix
+from mics.image.io import Image
+from mics.registration.network_grid import both_seen, network_grid, on_network_grid
+
+FIXED = Grid.axis_aligned((-200, -150, 0), (200, 150, 300), (2, 2, 3), "RAS")
+MOVING = Grid.axis_aligned((-180, -160, 200), (190, 140, 600), (2, 2, 5), "LPS")
+
+
+def bounds(grid):
+    return grid.corners().min(axis=0), grid.corners().max(axis=0)
+
+
+def test_it_covers_what_both_scans_show_and_a_margin_within_what_either_shows():
+    grid = network_grid(FIXED, MOVING, np.eye(4), 4.0)
+    lower, upper = bounds(grid)
+    assert grid.orientation == "LAS"
+    assert grid.spacing == (4.0, 4.0, 4.0)
+    assert all(length % 2 == 0 for length in grid.size)
+    np.testing.assert_allclose(lower, (-200, -160, 160), atol=8.01)
+    np.testing.assert_allclose(upper, (200, 150, 340), atol=8.01)
+    assert np.all(lower <= (-200, -160, 160))
+    assert np.all(upper >= (200, 150, 340))
+
+
+def test_the_affine_brings_the_moving_scan_into_the_fixed_world(oblique):
+    affine = np.array([[1.1, 0.1, 0, 900.0], [-0.1, 0.95, 0, -70.0], [0, 0.05, 1, 5000.0], [0, 0, 0, 1]])
+    moving = oblique((100, 90, 80), (4, 4, 4), apply_matrix(affine, FIXED.centre), (10, 20, -5))
+    grid = network_grid(FIXED, moving, affine, 4.0)
+    seen_moving, seen_fixed = both_seen(FIXED, moving, grid, affine)
+    assert seen_fixed.mean() > 0.5
+    assert seen_moving.mean() > 0.5
+    centre = tuple(n // 2 for n in grid.size)
+    assert seen_moving[centre]
+    assert seen_fixed[centre]
+
+
+@pytest.mark.parametrize("away", [(5000, 0, 0), (0, 0, 295)])
+def test_scans_that_do_not_overlap_are_refused(away):
+    matrix = np.eye(4)
+    matrix[:3, 3] = away
+    with pytest.raises(InputError, match=r"do not overlap.*--affine"):
+        network_grid(FIXED, FIXED, matrix, 4.0)
+
+
+def test_boxes_may_overlap_where_the_scans_do_not(oblique):
+    flat = oblique((40, 40, 3), (8, 8, 8), (0, 0, 0), (45, 0, 0))
+    above = oblique((40, 40, 3), (8, 8, 8), (0, 0, 60), (45, 0, 0))
+    grid = network_grid(flat, above, np.eye(4), 8.0)
+    with pytest.raises(InputError, match="do not overlap"):
+        both_seen(flat, above, grid, np.eye(4))
+
+
+def ramp(points):
+    """A linear function of the place, which linear interpolation and averaging keep."""
+    return (0.3 * points[..., 0] - 0.2 * points[..., 1] + 0.1 * points[..., 2]).astype(np.float32)
+
+
+def test_each_voxel_shows_its_own_place_in_the_scan(oblique):
+    affine = np.array([[1.1, 0.1, 0, 90.0], [-0.1, 0.95, 0, -70.0], [0, 0.05, 1, 50.0], [0, 0, 0, 1]])
+    centre = np.array([10.0, 20.0, 30.0])
+    scan = oblique((60, 50, 40), (3, 4, 5), apply_matrix(affine, centre), (10, 20, -5), (1, -1, 1), (2, 0, 1))
+    grid = oblique((12, 10, 14), (4, 4, 4), centre, flips=(1, -1, 1))
+    sampled = on_network_grid(Image(ramp(scan.points().astype(float)), scan), grid, affine, None)[0, 0].numpy()
+    expected = ramp(apply_matrix(affine, grid.points()))
+    np.testing.assert_allclose(sampled, expected, atol=1e-2)
+
+
+def test_hu_beyond_what_the_model_knows_are_clipped_before_the_mean(oblique):
+    scan = oblique((20, 20, 20), (2, 2, 2), (0, 0, 0))
+    stripes = np.where(np.arange(20) % 2, 1000, -1000)[:, None, None] * np.ones(scan.size)
+    grid = oblique((6, 6, 6), (4, 4, 4), (0, 0, 0))
+    clipped = on_network_grid(Image(stripes.astype(np.float32), scan), grid, np.eye(4), (-125.0, 275.0))
+    assert clipped.mean() == pytest.approx(75, abs=1)
+
+
+def test_beyond_the_scan_is_air(oblique):
+    scan = oblique((10, 10, 10), (2, 2, 2), (0, 0, 0))
+    far = oblique((4, 4, 4), (4, 4, 4), (500, 0, 0))
+    outside = on_network_grid(Image(np.full(scan.size, 40, np.float32), scan), far, np.eye(4), None)
+    assert (outside == -1000).all()

@@ -1,0 +1,324 @@
+"""Two scans in, two transforms out, with a network whose answer is known, or random but the same every time."""
+
+import json
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from mics.deformation.transform import Transform
+from mics.errors import InputError
+from mics.evaluation.metrics import dice
+from mics.image.grid import Grid, apply_matrix
+from mics.image.io import Image, write_image
+from mics.network.weights import load_model
+from mics.registration import memory, pipeline, predict, settings
+from mics.registration.pipeline import register
+
+# Fixed to moving: x comes from AFFINE(x + u(x)), with u a bump of some millimetres.
+AFFINE = np.array([[1.08, 0.06, 0, 30.0], [-0.05, 0.95, 0.02, -45.0], [0, -0.03, 1.04, 140.0], [0, 0, 0, 1]])
+BUMP, CENTRE, WIDTH = np.array([9.0, -7.0, 6.0]), np.array([-40.0, 10.0, 20.0]), 60.0
+FIXED = Grid.axis_aligned((-170, -120, -80), (170, 130, 110), (5, 5, 6), "RAS")
+ORGANS = (1, 2, 6)
+
+
+def u(points):
+    return BUMP * np.exp(-(((points - CENTRE) / WIDTH) ** 2).sum(axis=-1, keepdims=True))
+
+
+def inverse_of_u(points):
+    inverse = -u(points)
+    for _ in range(30):
+        inverse = -u(points + inverse)
+    return inverse
+
+
+def true_map(points):
+    """From the fixed to the moving world."""
+    return apply_matrix(AFFINE, points + u(points))
+
+
+@pytest.fixture
+def moving_grid(oblique):
+    return oblique((80, 60, 50), (5, 5, 5), apply_matrix(AFFINE, FIXED.centre), (6, -3, 10), (-1, 1, 1), (0, 2, 1))
+
+
+@pytest.fixture
+def patients(scan, label_map, moving_grid):
+    """The arguments of `register`: the fixed scan is what the moving patient looks like after the known map."""
+    return {
+        "fixed": scan(FIXED, true_map),
+        "moving": scan(moving_grid),
+        "fixed_labels": label_map(FIXED, true_map),
+        "moving_labels": label_map(moving_grid),
+    }
+
+
+@pytest.fixture
+def affine_file(tmp_path):
+    path = tmp_path / "affine.tfm"
+    sitk.WriteTransform(sitk.AffineTransform(AFFINE[:3, :3].ravel().tolist(), AFFINE[:3, 3].tolist()), str(path))
+    return path
+
+
+@pytest.fixture
+def options(affine_file, tiny_model):
+    return {"affine": affine_file, "model": tiny_model, "refine": False, "device": "cpu"}
+
+
+@pytest.fixture
+def knowing_network(monkeypatch):
+    """A network that predicts u and its inverse."""
+    grids = []
+
+    def note_grid(pair, *arguments):
+        grids.append(pair.grid)
+        return windows(pair, *arguments)
+
+    def predict(model, volumes, steps):
+        points = grids[-1].points().astype(float)
+        fields = [Transform(f(points).astype(np.float32), grids[-1]) for f in (u, inverse_of_u)]
+        return tuple(field.displacement_voxels() for field in fields)
+
+    windows = pipeline.windows
+    monkeypatch.setattr(pipeline, "windows", note_grid)
+    monkeypatch.setattr(pipeline, "predict", predict)
+
+
+@pytest.fixture
+def known(knowing_network, patients, options):
+    return register(**patients, **options)
+
+
+def test_points_of_both_scans_go_where_they_belong(known):
+    points = np.random.default_rng(0).uniform((-120, -80, -60), (120, 90, 90), (200, 3))
+    there = known.moving_to_fixed.transform_points(points)
+    assert np.linalg.norm(there - true_map(points), axis=1).max() < 0.6
+    assert np.linalg.norm(known.fixed_to_moving.transform_points(there) - points, axis=1).max() < 1.0
+
+
+def test_warped_scans_and_labels_look_like_the_other_scan(known):
+    for target, warped, labels, warped_labels in (
+        (known.fixed, known.moving_warped, known.fixed_labels, known.moving_labels_warped),
+        (known.moving, known.fixed_warped, known.moving_labels, known.fixed_labels_warped),
+    ):
+        assert warped.grid == target.grid
+        inner = tuple(slice(n // 5, -n // 5) for n in target.grid.size)
+        assert np.median(np.abs(warped.array - target.array)[inner]) < 10
+        assert min(dice(labels.array, warped_labels.array, ORGANS).values()) > 0.9
+
+
+def test_labels_and_points_agree(known):
+    for label in ORGANS:
+        fixed_centre, warped_centre = (
+            FIXED.voxel_to_world(np.argwhere(image.array == label)).mean(axis=0)
+            for image in (known.fixed_labels, known.moving_labels_warped)
+        )
+        assert np.linalg.norm(fixed_centre - warped_centre) < 1.5
+        moving_centre = known.moving.grid.voxel_to_world(np.argwhere(known.moving_labels.array == label)).mean(axis=0)
+        moved = known.moving_to_fixed.transform_points(
+            FIXED.voxel_to_world(np.argwhere(known.fixed_labels.array == label))
+        )
+        assert np.linalg.norm(moved.mean(axis=0) - moving_centre) < 1.5
+
+
+def test_the_summary_says_how_good_it_is_and_is_json(known):
+    summary = json.loads(json.dumps(known.summary, allow_nan=False))
+    assert summary["folds"] == dict.fromkeys(summary["folds"], 0.0)
+    assert len(summary["folds"]) == 4
+    for error in summary["inverse_consistency_mm"].values():
+        assert error["mean"] < 0.3
+        assert error["max"] < 3
+    for scores in summary["labels"].values():
+        assert set(scores["dice"]) == {"1", "2", "6"}
+        assert scores["mean_dice"] > scores["mean_dice_affine_only"] + 0.02
+        assert max(scores["hd95_mm"].values()) < 8
+    np.testing.assert_allclose(summary["geometry"]["affine_fixed_to_moving_lps_mm"], AFFINE, atol=1e-6)
+    assert Grid.from_dict(summary["inputs"]["fixed"]["grid"]) == FIXED
+    assert summary["settings"]["steps"] == 2
+    assert len(summary["settings"]["model"]["sha256"]) == 64
+    assert summary["settings"]["segmentation_model"] is None
+    assert summary["seconds"]["total"] >= summary["seconds"]["warp"] >= 0
+    assert summary["warnings"] == []
+
+
+def test_itk_applies_the_written_transforms_as_we_do(tmp_path, known):
+    known.save(tmp_path / "out")
+    for name, source, warped in (
+        ("moving_to_fixed", known.moving, known.moving_warped),
+        ("fixed_to_moving", known.fixed, known.fixed_warped),
+    ):
+        write_image(source, tmp_path / f"{name}.nii.gz")
+        image = sitk.ReadImage(str(tmp_path / f"{name}.nii.gz"))
+        field = sitk.ReadImage(str(tmp_path / "out" / f"transform_{name}.nii.gz"), sitk.sitkVectorFloat64)
+        reference = sitk.Image(field.GetSize(), sitk.sitkFloat32)
+        reference.CopyInformation(field)
+        moved = sitk.Resample(image, reference, sitk.DisplacementFieldTransform(field), sitk.sitkLinear, -1000.0)
+        difference = np.abs(sitk.GetArrayFromImage(moved).transpose(2, 1, 0) - warped.array)
+        assert np.quantile(difference, 0.99) < 0.5
+
+
+@pytest.mark.parametrize("order", [(2, 0, 1), (1, 0, 2)])
+def test_how_a_file_stores_its_axes_does_not_change_the_world(patients, options, order):
+    """Permuted and flipped arrays with headers that say so are the same scan."""
+    usual = register(**patients, **options)
+    other = register(**{role: restored(image, order) for role, image in patients.items()}, **options)
+    assert np.abs(usual.moving_to_fixed.displacement_mm - np.array(AFFINE[:3, 3])).max() > 10
+    for a, b in ((usual.moving_to_fixed, other.moving_to_fixed), (usual.fixed_to_moving, other.fixed_to_moving)):
+        b_as_a = np.flip(b.displacement_mm, axis=(0, 2)).transpose(*np.argsort(order), 3)
+        np.testing.assert_allclose(b_as_a, a.displacement_mm, atol=0.02)
+    for a, b in ((usual.moving_warped, other.moving_warped), (usual.fixed_warped, other.fixed_warped)):
+        b_as_a = np.flip(b.array, axis=(0, 2)).transpose(np.argsort(order))
+        assert np.quantile(np.abs(b_as_a - a.array), 0.99) < 2
+    assert other.summary["labels"]["moving_to_fixed"]["mean_dice"] == pytest.approx(
+        usual.summary["labels"]["moving_to_fixed"]["mean_dice"], abs=0.005
+    )
+
+
+def restored(image, order):
+    """The same volume in the world, its array axes permuted and the first and last then flipped."""
+    grid = image.grid
+    axes = np.array(grid.direction).reshape(3, 3)[:, order]
+    corner = np.zeros(3)
+    corner[order[0]], corner[order[2]] = grid.size[order[0]] - 1, grid.size[order[2]] - 1
+    flipped = Grid(
+        tuple(grid.size[axis] for axis in order),
+        tuple(grid.spacing[axis] for axis in order),
+        tuple(grid.voxel_to_world(corner).tolist()),
+        tuple((axes * (-1, 1, -1)).ravel().tolist()),
+    )
+    return Image(np.ascontiguousarray(np.flip(image.array.transpose(order), axis=(0, 2))), flipped)
+
+
+def test_a_scan_onto_itself_is_the_identity_for_any_weights(scan, options):
+    image = scan(FIXED)
+    result = register(image, image, **{**options, "affine": "none"})
+    assert np.abs(result.moving_to_fixed.displacement_mm).max() < 1e-3
+    np.testing.assert_allclose(result.moving_warped.array, image.array, atol=0.5)
+
+
+def test_swapping_the_scans_swaps_the_transforms(scan, moving_grid, options, tmp_path):
+    """On scans of one grid, without an affine, so that the network's grid is the same both ways round."""
+    a, b = scan(FIXED), scan(FIXED, true_map)
+    forth, back = (register(*pair, **{**options, "affine": "none"}) for pair in ((a, b), (b, a)))
+    np.testing.assert_allclose(forth.moving_to_fixed.displacement_mm, back.fixed_to_moving.displacement_mm, atol=1e-3)
+    np.testing.assert_allclose(forth.fixed_to_moving.displacement_mm, back.moving_to_fixed.displacement_mm, atol=1e-3)
+
+
+def test_files_and_arrays_give_the_same(tmp_path, patients, options):
+    paths = {}
+    for role, image in patients.items():
+        paths[role] = tmp_path / f"{role}.nii.gz"
+        write_image(image, paths[role])
+    from_files, from_arrays = register(**paths, **options), register(**patients, **options)
+    np.testing.assert_allclose(
+        from_files.moving_to_fixed.displacement_mm, from_arrays.moving_to_fixed.displacement_mm, atol=0.02
+    )
+    assert from_files.summary["inputs"]["moving"]["path"] == str(paths["moving"])
+    assert from_files.summary["inputs"]["moving"]["labels"] == str(paths["moving_labels"])
+    assert from_arrays.summary["inputs"]["moving"]["path"] is None
+
+
+def test_labels_of_one_scan_alone_are_warped_and_not_scored(patients, options):
+    del patients["fixed_labels"]
+    result = register(**patients, **options)
+    assert result.moving_labels_warped.grid == FIXED
+    assert result.fixed_labels_warped is None
+    assert result.summary["labels"] is None
+
+
+def test_the_affine_is_computed_from_fixed_to_moving_unless_given(monkeypatch, patients, options):
+    monkeypatch.setattr(pipeline, "register_affine", lambda fixed, moving: AFFINE if fixed.grid == FIXED else None)
+    np.testing.assert_array_equal(register(**patients, **{**options, "affine": "ants"}).affine, AFFINE)
+
+
+def test_stages_are_told_as_they_begin(patients, options):
+    told = []
+    register(**patients, **options, progress=told.append)
+    assert told[0] == "Reading"
+    assert told[-1] == "Measuring"
+    assert "Network, steps: 2" in told
+
+
+def test_refinement_gets_the_prediction_organ_maps_and_where_there_is_data(
+    monkeypatch, patients, options, tiny_segmentation
+):
+    calls = []
+
+    def refine(a, b, organs_a, organs_b, ab, ba, *, spacing_mm, valid):
+        calls.append((a, b, organs_a, organs_b, ab, ba, valid, spacing_mm))
+        return ab, ba
+
+    monkeypatch.setattr(predict, "refine", refine)
+    monkeypatch.setattr(
+        settings, "load_model", lambda name: load_model(tiny_segmentation if name == "organs-small" else name)
+    )
+    result = register(**patients, **{**options, "refine": True})
+    ((a, b, organs_a, organs_b, ab, ba, valid, spacing_mm),) = calls
+    shape = tuple(result.summary["geometry"]["network_grid"]["size"])
+    assert a.shape == b.shape == (1, 1, *shape)
+    assert organs_a.shape == organs_b.shape == (1, 3, *shape)
+    assert ab.shape == ba.shape == (1, 3, *shape)
+    assert spacing_mm == 8.0
+    shares = result.summary["geometry"]["field_of_view"]
+    assert valid[0].float().mean().item() == pytest.approx(shares["moving_share"], abs=1e-3)
+    assert valid[1].float().mean().item() == pytest.approx(shares["fixed_share"], abs=1e-3)
+    assert result.summary["settings"]["segmentation_model"]["name"] == "tiny-organs"
+    assert "refine" in result.summary["seconds"]
+
+
+def flat(image):
+    return Image(np.zeros_like(image.array), image.grid)
+
+
+def hole(image):
+    return Image(np.where(image.array > 300, np.nan, image.array), image.grid)
+
+
+def elsewhere(image):
+    return Image(image.array, Grid(image.grid.size, image.grid.spacing, (0.0, 0.0, 9000.0), image.grid.direction))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"device": "cuda:7"}, "cuda:7"),
+        ({"device": "abacus"}, "abacus"),
+        ({"model": "no-such-model"}, "no-such-model"),
+        ({"steps": 0}, "at least one step"),
+        ({"affine": "no_such_file.tfm"}, "no_such_file.tfm"),
+        ({"fixed": flat}, "fixed scan is constant"),
+        ({"moving": hole}, "moving scan holds NaN"),
+        ({"moving_labels": elsewhere}, "moving label map is on another grid"),
+        ({"fixed": elsewhere, "fixed_labels": elsewhere}, "do not overlap"),
+        ({"fixed": "no_such_scan.nii.gz"}, "no_such_scan.nii.gz"),
+    ],
+    ids=lambda change: "-".join(change) if isinstance(change, dict) else "",
+)
+def test_bad_input_is_one_sentence_before_anything_long_begins(monkeypatch, patients, options, change, said):
+    monkeypatch.setattr(pipeline, "windows", lambda *arguments: pytest.fail("the work has begun"))
+    arguments = {**patients, **options}
+    arguments |= {key: value(arguments[key]) if callable(value) else value for key, value in change.items()}
+    with pytest.raises(InputError, match=said) as error:
+        register(**arguments)
+    assert str(error.value).endswith(".")
+    assert "\n" not in str(error.value)
+
+
+def test_a_segmentation_model_cannot_register(patients, options, tiny_segmentation):
+    with pytest.raises(InputError, match="tiny-organs is for segmentation"):
+        register(**patients, **{**options, "model": tiny_segmentation})
+
+
+def test_too_little_memory_is_told_before_anything_long_begins(monkeypatch, patients, options):
+    monkeypatch.setattr(memory, "available_host_bytes", lambda: 1e6)
+    monkeypatch.setattr(pipeline, "register_affine", lambda *arguments: pytest.fail("the work has begun"))
+    with pytest.raises(InputError, match="needs .* GB of memory"):
+        register(**patients, **{**options, "affine": "ants"})
+
+
+def test_a_mirroring_affine_is_warned_about(tmp_path, scan, options):
+    path = tmp_path / "mirror.tfm"
+    sitk.WriteTransform(sitk.AffineTransform([-1.0, 0, 0, 0, 1, 0, 0, 0, 1], [0.0, 0, 0]), str(path))
+    result = register(scan(FIXED), scan(FIXED), **{**options, "affine": path})
+    assert any("mirrors the patient" in sentence for sentence in result.summary["warnings"])

@@ -1,0 +1,56 @@
+import json
+
+import numpy as np
+import pytest
+
+from mics.deformation.transform import Transform
+from mics.image.grid import Grid
+from mics.image.io import Image
+from mics.registration.quality import inverse_consistency, label_scores
+
+GRID = Grid((40, 36, 20), (2.0, 2.0, 4.0), (0.0, 0.0, 0.0))
+
+
+def shifted(x_mm):
+    return Transform(np.broadcast_to(np.float32([x_mm, 0, 0]), (*GRID.size, 3)).copy(), GRID)
+
+
+def test_opposite_shifts_are_consistent_and_others_miss_by_their_sum():
+    assert inverse_consistency(shifted(6), shifted(-6)) == {"mean": 0.0, "max": 0.0}
+    assert inverse_consistency(shifted(6), shifted(-4)) == pytest.approx({"mean": 2.0, "max": 2.0})
+
+
+def test_where_nothing_comes_to_lie_in_the_other_scan_it_is_unknown():
+    assert inverse_consistency(shifted(500), shifted(-500)) == {"mean": None, "max": None}
+
+
+def box(label, low, high, array=None):
+    array = np.zeros(GRID.size, np.uint8) if array is None else array
+    array[tuple(slice(a, b) for a, b in zip(low, high, strict=True))] = label
+    return array
+
+
+def test_scores_are_of_the_labels_in_both_scans_and_the_affine_is_scored_beside():
+    target = Image(box(3, (30, 2, 2), (34, 6, 6), box(6, (4, 4, 4), (14, 14, 14))), GRID)
+    warped = Image(box(6, (4, 4, 4), (14, 14, 12)), GRID)
+    affine_only = Image(box(6, (9, 4, 4), (19, 14, 14)), GRID)
+    source = Image(box(9, (0, 0, 0), (2, 2, 2), box(6, (20, 20, 2), (30, 30, 12))), GRID)
+    scores = label_scores(target, warped, affine_only, source)
+    assert scores["dice"] == {"6": round(2 * 800 / 1800, 4)}
+    assert scores["dice_affine_only"] == {"6": 0.5}
+    assert scores["mean_dice"] == scores["dice"]["6"]
+    assert scores["hd95_mm"]["6"] == pytest.approx(8.0, abs=0.1)
+
+
+def test_a_label_pushed_out_of_view_counts_as_zero_and_stays_json():
+    target, source = Image(box(2, (4, 4, 4), (8, 8, 8)), GRID), Image(box(2, (20, 20, 2), (24, 24, 6)), GRID)
+    nothing = Image(np.zeros(GRID.size, np.uint8), GRID)
+    scores = label_scores(target, nothing, nothing, source)
+    assert scores["dice"] == {"2": 0.0}
+    assert scores["hd95_mm"] == {"2": None}
+    json.dumps(scores, allow_nan=False)
+
+
+def test_maps_without_a_common_label_have_no_mean():
+    empty = Image(np.zeros(GRID.size, np.int32), GRID)
+    assert label_scores(empty, empty, empty, empty)["mean_dice"] is None

@@ -1,0 +1,43 @@
+import numpy as np
+import pytest
+
+from mics.image.grid import Grid
+from mics.registration.coarse import coarse
+from mics.registration.start import best_start, difference
+
+
+def at(lower, upper):
+    """A scan's grid between two heights, in mm of the patient."""
+    return Grid.axis_aligned((-180, -140, lower), (180, 150, upper), (6, 6, 6), "LPS")
+
+
+# Fixed and moving field of view along the body: alike, moving reaches to the hips, fixed to the lungs, little shared.
+@pytest.mark.parametrize(
+    ("fixed", "moving"),
+    [((-100, 140), (-100, 140)), ((-60, 130), (-250, 130)), ((-80, 250), (-100, 120)), ((-40, 200), (-190, 90))],
+)
+def test_the_shift_along_the_body_is_found_wherever_the_scanner_put_its_origin(scan, fixed, moving):
+    away = np.eye(4)
+    away[:3, 3] = (35.0, -60.0, 1250.0)
+    a = coarse(scan(at(*fixed)), 8.0)
+    grid = at(*moving)
+    grid = Grid(grid.size, grid.spacing, tuple((np.array(grid.origin) + away[:3, 3]).tolist()), grid.direction)
+    b = coarse(scan(grid, np.linalg.inv(away)), 8.0)
+    start = best_start(a, b)
+    np.testing.assert_allclose((start @ [0, 0, 0, 1])[:3], away[:3, 3], atol=12)
+    assert difference(a, b, start) < difference(a, b, away) + 10
+
+
+def test_a_wider_patient_is_scaled(scan):
+    wider = np.diag([1.25, 1.15, 1.0, 1.0])
+    a, b = coarse(scan(at(-100, 140)), 8.0), coarse(scan(at(-100, 140), np.linalg.inv(wider)), 8.0)
+    start = best_start(a, b)
+    np.testing.assert_allclose(np.diag(start)[:2], [1.25, 1.15], atol=0.06)
+
+
+def test_where_nothing_is_shared_the_difference_is_infinite(scan):
+    a = coarse(scan(at(-100, 140)), 8.0)
+    far = np.eye(4)
+    far[2, 3] = 5000
+    assert difference(a, a, far) == np.inf
+    assert difference(a, a, np.eye(4)) == pytest.approx(0, abs=1e-3)
