@@ -1,0 +1,71 @@
+"""Symmetric, multi-step, inverse-consistent deformable registration of 3D abdominal CT.
+
+    import mics
+    result = mics.register("fixed.nii.gz", "moving.nii.gz")
+    result.save("out")
+
+The names below are the public interface. Each is loaded when it is first used, so that `import mics` and `mics --help`
+do not wait for torch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mics.data.phantom import phantom, phantom_pair
+    from mics.deformation.transform import Transform
+    from mics.errors import InputError
+    from mics.image.grid import Grid
+    from mics.image.io import Image, read_image, read_labels, write_image
+    from mics.network.weights import available_models, load_model
+    from mics.registration.pipeline import Registration, register
+
+__all__ = [
+    "Grid",
+    "Image",
+    "InputError",
+    "Registration",
+    "Transform",
+    "__version__",
+    "available_models",
+    "load_model",
+    "phantom",
+    "phantom_pair",
+    "read_image",
+    "read_labels",
+    "register",
+    "write_image",
+]
+
+_HOMES = {
+    "Grid": "mics.image.grid",
+    "Image": "mics.image.io",
+    "InputError": "mics.errors",
+    "Registration": "mics.registration.pipeline",
+    "Transform": "mics.deformation.transform",
+    "available_models": "mics.network.weights",
+    "load_model": "mics.network.weights",
+    "phantom": "mics.data.phantom",
+    "phantom_pair": "mics.data.phantom",
+    "read_image": "mics.image.io",
+    "read_labels": "mics.image.io",
+    "register": "mics.registration.pipeline",
+    "write_image": "mics.image.io",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        value: Any = version("mics-registration")
+    elif name in _HOMES:
+        value = getattr(import_module(_HOMES[name]), name)
+    else:
+        raise AttributeError(f"module 'mics' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,1 @@
+"""The command `mics`: one thin file a command; what a command does lives in the package."""

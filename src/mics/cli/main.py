@@ -1,0 +1,25 @@
+"""The command `mics`."""
+
+import typer
+
+from mics.cli.demo import demo
+from mics.cli.errors import Commands
+from mics.cli.info import info
+from mics.cli.register import register
+from mics.cli.train import train
+from mics.cli.warp import warp
+
+app = typer.Typer(
+    cls=Commands,
+    help="Deformable registration of abdominal CT, both ways. Research software, not a medical device.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+for command in (register, warp, info, demo, train):
+    app.command()(command)
+
+
+def main() -> None:
+    """Entry point of the installed command."""
+    app()

@@ -1,0 +1,56 @@
+"""`mics register`: two scans in, two transforms out."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from mics.cli.output import output_folder
+from mics.cli.progress import progress
+
+
+def register(
+    fixed: Annotated[
+        Path, typer.Argument(help="Scan to register onto: NIfTI, NRRD, MHA or a folder with one DICOM series.")
+    ],
+    moving: Annotated[Path, typer.Argument(help="Scan to bring onto it; any spacing, orientation and field of view.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the results; new or empty.")],
+    fixed_labels: Annotated[
+        Path | None, typer.Option(help="Label map of FIXED, on its grid: warped along, and scored.")
+    ] = None,
+    moving_labels: Annotated[Path | None, typer.Option(help="Label map of MOVING, on its grid.")] = None,
+    affine: Annotated[
+        str, typer.Option(help="ants (computed), none, or a FILE of ITK or ANTs: .tfm, .txt, .mat, .h5.")
+    ] = "ants",
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Steps of the network; by default as the model's card says.")
+    ] = None,
+    model: Annotated[
+        str, typer.Option(help="Name of a shipped model (see `mics info`) or path of a trained one.")
+    ] = "mics-small",
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda:N.")] = "auto",
+    refine: Annotated[bool, typer.Option(help="Improve the network's prediction on this pair.")] = True,
+) -> None:
+    """Register MOVING and FIXED to each other, both ways, and write volumes, transforms, a summary and a picture."""
+    settings = {"affine": affine, "steps": steps, "model": model, "device": device, "refine": refine}
+    with output_folder(output), progress() as step:
+        lines = register_into(
+            output, fixed, moving, fixed_labels=fixed_labels, moving_labels=moving_labels, progress=step, **settings
+        )
+    typer.echo("\n".join([*lines, f"Written to {output}"]))
+
+
+def register_into(
+    folder: Path, fixed: Path, moving: Path, *, progress: Callable[[str], None], **settings: Any
+) -> list[str]:
+    """Register two files, write everything into ``folder``, and return the summary's sentences."""
+    from mics.registration.pipeline import register as run
+    from mics.report.figures import overview
+    from mics.report.summary import describe
+
+    result = run(fixed, moving, progress=progress, **settings)
+    progress("Writing")
+    result.save(folder)
+    overview(result, folder / "overview.png")
+    return describe(result.summary)

@@ -1,0 +1,103 @@
+"""What the picture shows of one registration in one plane, computed for that plane alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mics.deformation.jacobian import jacobian_determinant
+from mics.deformation.transform import Transform
+from mics.image.grid import Grid
+from mics.image.intensity import AIR_HU
+from mics.image.io import Image
+from mics.image.resample import inside, resample
+from mics.report.planes import Plane
+
+if TYPE_CHECKING:
+    from mics.registration.pipeline import Registration
+
+_TISSUE_HU = -100.0
+
+
+@dataclass(frozen=True)
+class Sheets:
+    """Pictures (rows, columns) of one plane of the fixed scan; first row on top.
+
+    ``fixed``, ``affine``, ``warped``: HU; the moving scan after the affine alone and after the whole transform, NaN
+    where it has no data. ``position_mm`` (rows, columns, 2): where in the moving world each pixel comes from, along the
+    picture's horizontal and vertical axis. ``jacobian``: determinant of the whole transform. Label maps or None.
+    """
+
+    fixed: NDArray
+    affine: NDArray
+    warped: NDArray
+    position_mm: NDArray
+    jacobian: NDArray
+    fixed_labels: NDArray | None
+    affine_labels: NDArray | None
+    warped_labels: NDArray | None
+
+
+def cut(registration: Registration, plane: Plane) -> Sheets:
+    """All pictures of one plane of ``registration``."""
+    grid, moving = registration.fixed.grid, registration.moving
+    sheet, _ = plane.slab(grid)
+    slab, span = plane.slab(grid, margin=1)
+    middle = plane.index - span.start
+
+    index = [slice(None)] * 3
+    index[plane.axis] = span
+    transform = Transform(registration.moving_to_fixed.displacement_mm[tuple(index)], slab)
+    jacobian = jacobian_determinant(transform.displacement_voxels())[0].numpy()
+    position = sheet.points() + transform.displacement_mm.take([middle], axis=plane.axis)
+
+    def turned(array: NDArray) -> NDArray:
+        return plane.turn(array.squeeze(axis=plane.axis))
+
+    def after_affine(image: Image, *, nearest: bool, outside: float) -> NDArray:
+        return turned(resample(image, sheet, registration.affine, nearest=nearest, outside=outside).array)
+
+    affine, warped = (
+        after_affine(moving, nearest=False, outside=AIR_HU),
+        plane.picture(registration.moving_warped.array),
+    )
+    labels = registration.moving_labels
+    return Sheets(
+        fixed=plane.picture(registration.fixed.array),
+        affine=np.where(turned(inside(moving.grid, sheet, registration.affine)), affine, np.nan),
+        warped=np.where(turned(_has_data(moving.grid, position)), warped, np.nan),
+        position_mm=turned(position)[..., [plane.horizontal, plane.vertical]],
+        jacobian=plane.turn(jacobian.take(middle, axis=plane.axis)),
+        fixed_labels=_picture(plane, registration.fixed_labels),
+        affine_labels=None if labels is None else after_affine(labels, nearest=True, outside=0),
+        warped_labels=_picture(plane, registration.moving_labels_warped),
+    )
+
+
+def centre_voxel(registration: Registration) -> NDArray:
+    """The fixed scan's voxel (3,) in the middle of its labels, or of the body where the moving scan has data."""
+    step = 4  # a coarse look is enough to choose a slice
+    if registration.fixed_labels is not None:
+        chosen = registration.fixed_labels.array[::step, ::step, ::step] > 0
+    else:
+        coarse = registration.moving_to_fixed.displacement_mm[::step, ::step, ::step]
+        grid = registration.fixed.grid
+        voxels = np.stack(np.meshgrid(*[np.arange(0, n, step) for n in grid.size], indexing="ij"), axis=-1)
+        chosen = registration.fixed.array[::step, ::step, ::step] > _TISSUE_HU
+        chosen &= _has_data(registration.moving.grid, grid.voxel_to_world(voxels) + coarse)
+    if not chosen.any():
+        return (np.array(registration.fixed.grid.size) - 1) / 2
+    return np.argwhere(chosen).mean(axis=0) * step
+
+
+def _has_data(grid: Grid, points: NDArray) -> NDArray:
+    """Which LPS points (..., 3) lie in the field of view of a grid, its voxels' full extent."""
+    voxels = grid.world_to_voxel(points)
+    return np.all((voxels >= -0.5) & (voxels <= np.array(grid.size) - 0.5), axis=-1)
+
+
+def _picture(plane: Plane, image: Image | None) -> NDArray | None:
+    return None if image is None else plane.picture(image.array)

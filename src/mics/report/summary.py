@@ -1,0 +1,61 @@
+"""A registration's summary in a few sentences, for the terminal, the demo's report and the picture's caption."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+Summary = Mapping[str, Any]
+
+
+def describe(summary: Summary) -> list[str]:
+    """A few lines that a person reads after a registration; ``summary`` as in ``summary.json``."""
+    lines = [_overlap(summary), *_organs(summary), _plausibility(summary), f"Made with {_method(summary)}."]
+    notes = [f"Look twice: {sentence}" for sentence in summary["warnings"]]
+    return [line for line in [*lines, *notes, "Research software, not a medical device."] if line]
+
+
+def caption(summary: Summary) -> str:
+    """Two lines above the picture: which scans, and the key figures."""
+    names = [f"{role}: {_name(summary['inputs'][role]['path'])}" for role in ("fixed", "moving")]
+    figures = [_overlap(summary), _plausibility(summary)]
+    return "\n".join(["     ".join(names), "   ".join(figure for figure in figures if figure)])
+
+
+def _overlap(summary: Summary) -> str:
+    if summary["labels"] is None or summary["labels"]["moving_to_fixed"]["mean_dice"] is None:
+        return ""
+    scores = summary["labels"]["moving_to_fixed"]
+    before, after = scores["mean_dice_affine_only"], scores["mean_dice"]
+    return f"Mean Dice {before:.2f} after the affine, {after:.2f} after registration (labels: {len(scores['dice'])})."
+
+
+def _organs(summary: Summary) -> list[str]:
+    """Dice of each label with the affine alone and after registration."""
+    if summary["labels"] is None:
+        return []
+    scores = summary["labels"]["moving_to_fixed"]
+    columns = [(label, scores["dice_affine_only"][label], dice) for label, dice in scores["dice"].items()]
+    rows = [("  label ", "{0:>5}"), ("  affine", " {1:4.2f}"), ("  result", " {2:4.2f}")]
+    return [name + "".join(form.format(*column) for column in columns) for name, form in rows if columns]
+
+
+def _plausibility(summary: Summary) -> str:
+    folds = 100 * max(summary["folds"][direction] for direction in ("moving_to_fixed", "fixed_to_moving"))
+    sentence = f"Folds: {folds:.3f} % of the voxels"
+    error = summary["inverse_consistency_mm"]["moving_to_fixed"]
+    if error["mean"] is not None:
+        sentence += f"; inverse-consistency error: mean {error['mean']:.2f} mm, at most {error['max']:.1f} mm"
+    return sentence + "."
+
+
+def _method(summary: Summary) -> str:
+    settings = summary["settings"]
+    refined = "refined on this pair" if settings["refine"] else "not refined"
+    return (
+        f"{settings['model']['name']} in {settings['steps']} steps, {refined}, affine {settings['affine']}, on "
+        f"{settings['device']} in {summary['seconds']['total']:.0f} s"
+    )
+
+
+def _name(path: str | None) -> str:
+    return "from an array" if path is None else Path(path).name

@@ -1,0 +1,60 @@
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import typer
+from typer.testing import CliRunner
+
+from mics.cli.errors import Commands
+from mics.errors import InputError
+
+
+def failing(error):
+    app = typer.Typer(cls=Commands, pretty_exceptions_enable=False)
+
+    @app.command()
+    def fail():
+        raise error
+
+    @app.command()
+    def other():
+        pass
+
+    return CliRunner().invoke(app, ["fail"])
+
+
+def test_bad_input_is_one_sentence_on_stderr():
+    result = failing(InputError("a.nii is not\na scan."))
+    assert (result.exit_code, result.stdout, result.stderr) == (2, "", "Error: a.nii is not a scan.\n")
+
+
+def test_ctrl_c_is_one_word():
+    result = failing(KeyboardInterrupt())
+    assert (result.exit_code, result.stderr) == (130, "Interrupted.\n")
+
+
+def test_a_fault_of_ours_keeps_its_traceback():
+    result = failing(RuntimeError("a fault of ours"))
+    assert isinstance(result.exception, RuntimeError)
+
+
+def test_only_the_packages_own_warnings_are_shown(run, tmp_path, monkeypatch):
+    def noisy(path):
+        warnings.warn("from the package", UserWarning, stacklevel=1)
+        warnings.warn_explicit("from a library", UserWarning, "/lib/other.py", 1)
+        raise InputError("enough.")
+
+    monkeypatch.setattr("mics.image.points.is_points", noisy)
+    # a warning counts as the package's by the file that it comes from
+    monkeypatch.setattr("mics.cli.errors.PACKAGE", Path(__file__).parent)
+    result = run("warp", "a", "b", "-o", tmp_path / "c")
+    assert result.stderr == "Warning: from the package\nError: enough.\n"
+
+
+def test_the_installed_command_ends_with_the_exit_code(tmp_path):
+    command = [sys.executable, "-c", "from mics.cli.main import main; main()", "warp", "no.csv", "no.nii.gz", "-o"]
+    done = subprocess.run([*command, str(tmp_path / "out.csv")], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr.startswith("Error: ")
+    assert done.stderr.count("\n") == 1

@@ -1,0 +1,93 @@
+import json
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+FILES = {
+    "moving_warped.nii.gz",
+    "fixed_warped.nii.gz",
+    "transform_moving_to_fixed.nii.gz",
+    "transform_fixed_to_moving.nii.gz",
+    "summary.json",
+    "overview.png",
+}
+LABEL_FILES = {"moving_labels_warped.nii.gz", "fixed_labels_warped.nii.gz"}
+
+
+@pytest.fixture
+def pair(tmp_path, make):
+    """Two scans on different grids and their label maps."""
+    scans = (
+        make(tmp_path / "fixed.nii.gz"),
+        make(tmp_path / "moving.nrrd", make.body((30, 24, 28)), spacing=8.0, centre=6.0),
+    )
+    labels = []
+    for scan in scans:
+        array = sitk.GetArrayFromImage(sitk.ReadImage(str(scan))).T
+        spacing, centre = (10.0, 0.0) if scan is scans[0] else (8.0, 6.0)
+        path = tmp_path / f"{scan.name.split('.')[0]}_labels.nii.gz"
+        labels.append(make(path, (array > 0).astype(np.uint8), spacing=spacing, centre=centre))
+    return (*scans, *labels)
+
+
+def test_everything_is_written_and_other_tools_agree(run, quick, pair, tmp_path):
+    fixed, moving, fixed_labels, moving_labels = pair
+    out = tmp_path / "deep" / "out"
+    labels = ["--fixed-labels", fixed_labels, "--moving-labels", moving_labels]
+    result = run("register", fixed, moving, "-o", out, *labels, *quick)
+    assert result.exit_code == 0, result.output
+    assert {file.name for file in out.iterdir()} == FILES | LABEL_FILES
+
+    for source, target, name in ((moving, fixed, "moving_to_fixed"), (fixed, moving, "fixed_to_moving")):
+        field = sitk.ReadImage(str(out / f"transform_{name}.nii.gz"), sitk.sitkVectorFloat64)
+        image = sitk.ReadImage(str(source), sitk.sitkFloat32)
+        reference = sitk.ReadImage(str(target))
+        by_itk = sitk.Resample(image, reference, sitk.DisplacementFieldTransform(field), sitk.sitkLinear, -1000.0)
+        ours = sitk.ReadImage(str(out / f"{name.split('_')[0]}_warped.nii.gz"))
+        assert ours.GetSize() == reference.GetSize()
+        difference = np.abs(sitk.GetArrayFromImage(by_itk) - sitk.GetArrayFromImage(ours))
+        assert np.percentile(difference, 99) < 1
+
+    summary = json.loads((out / "summary.json").read_text())
+    assert summary["inputs"]["fixed"]["path"] == str(fixed)
+    assert summary["labels"]["moving_to_fixed"]["dice"]["1"] > 0.5
+    assert "(labels: 1)" in result.stdout
+    assert str(out) in result.stdout
+
+
+def test_without_labels_there_are_no_label_files_and_no_dice(run, quick, pair, tmp_path):
+    result = run("register", pair[0], pair[1], "-o", tmp_path / "out", *quick)
+    assert result.exit_code == 0, result.output
+    assert {file.name for file in (tmp_path / "out").iterdir()} == FILES
+    assert "Dice" not in result.stdout
+
+
+def test_options_reach_the_registration(run, quick, pair, tmp_path):
+    shift = sitk.TranslationTransform(3, (6.0, 6.0, 6.0))
+    sitk.WriteTransform(sitk.AffineTransform(np.eye(3).ravel(), shift.GetOffset()), str(tmp_path / "affine.tfm"))
+    options = [*quick, "--affine", tmp_path / "affine.tfm", "--steps", "3", "--device", "cpu"]
+    result = run("register", pair[0], pair[1], "-o", tmp_path / "out", *options)
+    assert result.exit_code == 0, result.output
+    settings = json.loads((tmp_path / "out" / "summary.json").read_text())["settings"]
+    assert settings["affine"].endswith("affine.tfm")
+    assert (settings["steps"], settings["refine"], settings["device"]) == (3, False, "cpu")
+    assert settings["model"]["name"] == "tiny"
+
+
+def test_the_commands_fit_together(run, quick, pair, tmp_path):
+    fixed, moving = pair[:2]
+    assert run("register", fixed, moving, "-o", tmp_path / "out", *quick).exit_code == 0
+    transform = tmp_path / "out" / "transform_moving_to_fixed.nii.gz"
+    assert run("warp", moving, transform, "-o", tmp_path / "again.nii.gz").exit_code == 0
+    again, first = (
+        sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
+        for path in (tmp_path / "again.nii.gz", tmp_path / "out" / "moving_warped.nii.gz")
+    )
+    assert np.abs(again - first).max() < 1
+
+
+def test_too_little_memory_is_told_before_the_work(refused, quick, pair, tmp_path, monkeypatch):
+    monkeypatch.setattr("mics.registration.memory.available_host_bytes", lambda: 1e8)
+    assert "memory" in refused("register", pair[0], pair[1], "-o", tmp_path / "out", *quick)
+    assert not (tmp_path / "out").exists()

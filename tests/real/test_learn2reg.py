@@ -1,0 +1,46 @@
+"""The Learn2Reg adapter and the scores on the development data's real volumes."""
+
+import numpy as np
+import pytest
+
+from mics.data.cohorts.learn2reg import label_maps, open_learn2reg
+from mics.data.organs import LIVER, ORGAN_NAMES, RIGHT_KIDNEY, SPLEEN
+from mics.evaluation.metrics import hd95
+
+
+def centre(labels, label):
+    """LPS mm of a label's centre of mass, from every fourth voxel."""
+    return labels.grid.voxel_to_world(4 * np.argwhere(labels.array[::4, ::4, ::4] == label).mean(axis=0))
+
+
+def test_every_liver_is_on_the_right_and_every_spleen_on_the_left(real_data):
+    people = [*open_learn2reg(real_data / "AbdomenCTCT").cases.values(), *label_maps(real_data / "label-maps-only")]
+    assert len(people) == 20
+    for person in people:
+        labels = person.labels()
+        liver, spleen, kidney = (centre(labels, organ) for organ in (LIVER, SPLEEN, RIGHT_KIDNEY))
+        assert liver[0] < spleen[0] - 50, person.number
+        assert kidney[0] < spleen[0] - 50, person.number
+        # The spleen lies behind the liver's centre, the kidneys below it.
+        assert spleen[1] > liver[1], person.number
+        assert kidney[2] < liver[2], person.number
+
+
+def test_nobody_is_in_both_training_and_validation(real_data):
+    dataset = open_learn2reg(real_data / "AbdomenCTCT")
+    assert len(dataset.training) == 11
+    assert [case.number for case in dataset.validation] == ["0027", "0033", "0039"]
+    assert len(dataset.ordered_validation_pairs) == 6
+
+
+@pytest.mark.filterwarnings("ignore:Please import:DeprecationWarning")
+def test_hd95_of_thirteen_organs_is_that_of_deepminds_package(real_data):
+    package = pytest.importorskip("surface_distance")
+    fixed, moving = (
+        case.labels().array for case in open_learn2reg(real_data / "AbdomenCTCT").ordered_validation_pairs[0]
+    )
+    found = hd95(fixed, moving, ORGAN_NAMES)
+    assert found.keys() == ORGAN_NAMES.keys()
+    for label, distance in found.items():
+        surfaces = package.compute_surface_distances(fixed == label, moving == label, np.ones(3))
+        assert distance == pytest.approx(package.compute_robust_hausdorff(surfaces, 95), abs=1e-3)

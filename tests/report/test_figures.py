@@ -1,0 +1,64 @@
+import numpy as np
+import pytest
+from matplotlib.image import imread
+
+from mics.report import figures
+from mics.report.planes import three_planes
+from mics.report.sheets import cut
+
+
+@pytest.fixture
+def figure(registration):
+    planes = three_planes(registration.fixed.grid, np.array([20, 17, 9]))
+    figure = figures.draw([(plane, cut(registration, plane)) for plane in planes], "a caption")
+    figure.canvas.draw()
+    return figure
+
+
+def panels(figure):
+    return [axes for axes in figure.axes if axes.images]
+
+
+def test_pixels_are_to_scale_in_every_panel(figure):
+    """41 x 33 x 21 voxels of 2 x 2 x 3 mm: the panels show 82 x 66 x 63 mm."""
+    sizes = []
+    for axes in panels(figure):
+        box = axes.get_window_extent()
+        sizes.append((box.width, box.height))
+    assert len(sizes) == 21
+    per_mm = sizes[0][0] / 82
+    for size, (width, height) in zip(sizes, [(82, 66)] * 7 + [(82, 63)] * 7 + [(66, 63)] * 7, strict=True):
+        assert size == pytest.approx((width * per_mm, height * per_mm), rel=0.02)
+
+
+def test_letters_stand_at_the_edges(figure):
+    letters = [[text.get_text() for text in axes.texts] for axes in panels(figure)[::7]]
+    assert letters == [["R", "L", "A", "P"], ["R", "L", "S", "I"], ["A", "P", "S", "I"]]
+
+
+def test_a_determinant_of_zero_is_white_negative_red_positive_blue(figure):
+    jacobian = panels(figure)[6].images[0]
+    red, white, one = (jacobian.cmap(jacobian.norm(value))[:3] for value in (-0.5, 0.0, 1.0))
+    assert white == pytest.approx((1, 1, 1), abs=0.02)
+    assert red[0] > 0.9 > red[2]
+    assert one[2] > 0.9 > one[0]
+
+
+def test_no_difference_is_mid_grey_and_missing_data_are_left_out(figure, registration):
+    difference = panels(figure)[4].images[0]
+    assert difference.cmap(difference.norm(0.0))[0] == pytest.approx(0.5, abs=0.01)
+    planes = three_planes(registration.fixed.grid, np.array([20, 17, 9]))
+    np.testing.assert_array_equal(
+        np.ma.getmaskarray(difference.get_array()), np.isnan(cut(registration, planes[0]).warped)
+    )
+
+
+def test_a_scan_with_nothing_in_common_and_no_labels_is_still_drawn(registration, tmp_path, monkeypatch):
+    registration.fixed_labels = registration.moving_labels = registration.moving_labels_warped = None
+    registration.moving_to_fixed.displacement_mm[:] = 1e4
+    registration.affine[0, 3] = 1e4
+    monkeypatch.setattr(figures, "caption", lambda summary: "nothing in common")
+    figures.overview(registration, tmp_path / "overview.png")
+    picture = imread(tmp_path / "overview.png")
+    assert picture.shape[1] > picture.shape[0] > 300
+    assert picture.std() > 0.1

@@ -1,0 +1,61 @@
+import pytest
+
+from mics.report.summary import caption, describe
+
+
+@pytest.fixture
+def summary():
+    scores = {
+        "dice": {"1": 0.61, "6": 0.894},
+        "dice_affine_only": {"1": 0.41, "6": 0.7},
+        "mean_dice": 0.752,
+        "mean_dice_affine_only": 0.555,
+    }
+    return {
+        "inputs": {"fixed": {"path": "scans/a.nii.gz"}, "moving": {"path": None}},
+        "settings": {"affine": "ants", "steps": 2, "refine": True, "device": "cpu", "model": {"name": "mics-small"}},
+        "folds": {"moving_to_fixed": 0.0, "fixed_to_moving": 0.00012, "network_grid_moving_to_fixed": 0.5},
+        "inverse_consistency_mm": {"moving_to_fixed": {"mean": 0.312, "max": 2.08}},
+        "labels": {"moving_to_fixed": scores},
+        "seconds": {"total": 34.4},
+        "warnings": ["The affine mirrors the patient."],
+    }
+
+
+def test_lines_for_a_person(summary):
+    assert describe(summary) == [
+        "Mean Dice 0.56 after the affine, 0.75 after registration (labels: 2).",
+        "  label     1    6",
+        "  affine 0.41 0.70",
+        "  result 0.61 0.89",
+        "Folds: 0.012 % of the voxels; inverse-consistency error: mean 0.31 mm, at most 2.1 mm.",
+        "Made with mics-small in 2 steps, refined on this pair, affine ants, on cpu in 34 s.",
+        "Look twice: The affine mirrors the patient.",
+        "Research software, not a medical device.",
+    ]
+
+
+def test_caption_names_the_scans_and_the_key_figures(summary):
+    first, second = caption(summary).splitlines()
+    assert first.split() == ["fixed:", "a.nii.gz", "moving:", "from", "an", "array"]
+    assert "0.56 after the affine, 0.75 after registration" in second
+    assert "0.012 %" in second
+
+
+def test_what_is_not_known_is_left_out(summary):
+    summary["labels"] = None
+    summary["inverse_consistency_mm"]["moving_to_fixed"] = {"mean": None, "max": None}
+    summary["settings"]["refine"] = False
+    summary["warnings"] = []
+    assert describe(summary) == [
+        "Folds: 0.012 % of the voxels.",
+        "Made with mics-small in 2 steps, not refined, affine ants, on cpu in 34 s.",
+        "Research software, not a medical device.",
+    ]
+    assert caption(summary).splitlines()[1] == "Folds: 0.012 % of the voxels."
+
+
+def test_labels_without_one_in_common_have_no_overlap(summary):
+    scores = {"dice": {}, "dice_affine_only": {}, "mean_dice": None, "mean_dice_affine_only": None}
+    summary["labels"]["moving_to_fixed"] = scores
+    assert describe(summary)[0].startswith("Folds")

@@ -1,0 +1,43 @@
+"""The Python code that the documentation shows runs, page by page, on small files with the names that the pages use."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mics import Grid, Image, Transform, write_image
+
+DOCS = Path(__file__).parents[1] / "docs"
+PAGES = {page.name: re.findall(r"^```python\n(.*?)^```", page.read_text(), re.M | re.S) for page in DOCS.glob("*.md")}
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A fixed and a moving scan on different grids, and a pair of transforms that are each other's inverse."""
+    fixed = Grid.axis_aligned((-60, -70, 40), (60, 70, 120), (4, 4, 5), orientation="LPS")
+    moving = Grid.axis_aligned((-70, -80, 30), (75, 80, 130), (5, 4, 4), orientation="RAS")
+    (tmp_path / "out").mkdir()
+    for name, grid in (("fixed", fixed), ("moving", moving)):
+        x, y, z = np.moveaxis(grid.points(), -1, 0)
+        hu = 100 * np.cos(x / 20) * np.cos(y / 25) * np.cos(z / 15)
+        write_image(Image(hu.astype(np.float32), grid), tmp_path / f"{name}.nii.gz")
+    shift = np.array([3.0, -2.0, 1.5])
+    for name, grid, sign in (("moving_to_fixed", fixed, 1), ("fixed_to_moving", moving, -1)):
+        displacement = np.broadcast_to(sign * shift, (*grid.size, 3)).astype(np.float32)
+        Transform(displacement, grid).save(tmp_path / "out" / f"transform_{name}.nii.gz")
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize("page", [name for name, blocks in PAGES.items() if blocks])
+def test_the_code_on_a_page_runs(page):
+    namespace: dict = {}
+    for block in PAGES[page]:
+        exec(compile(block, page, "exec"), namespace)
+
+
+@pytest.mark.parametrize("page", [*DOCS.glob("*.md"), DOCS.parent / "README.md"], ids=lambda page: page.name)
+def test_links_lead_to_files(page):
+    for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text()):
+        assert target.startswith("http") or (page.parent / target).exists(), target
