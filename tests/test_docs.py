@@ -41,3 +41,10 @@ def test_the_code_on_a_page_runs(page):
 def test_links_lead_to_files(page):
     for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text()):
         assert target.startswith("http") or (page.parent / target).exists(), target
+
+
+def test_the_layout_names_every_file():
+    layout = (DOCS / "architecture.md").read_text()
+    files = (DOCS.parent / "src" / "mics").rglob("*.py")
+    missing = [file.name for file in files if file.name != "__init__.py" and file.name not in layout]
+    assert missing == []

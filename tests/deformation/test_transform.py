@@ -37,14 +37,11 @@ def as_itk(image: Image) -> sitk.Image:
     return itk
 
 
-def by_itk(image: Image, path, grid: Grid, interpolator=sitk.sitkLinear, outside=-1000) -> np.ndarray:
+def by_itk(image: Image, path, grid: Grid) -> np.ndarray:
     """The image resampled by SimpleITK with the displacement field in a file: none of our code."""
     field = sitk.DisplacementFieldTransform(sitk.ReadImage(str(path), sitk.sitkVectorFloat64))
-    reference = sitk.Image(list(grid.size), sitk.sitkUInt8)
-    reference.SetSpacing(grid.spacing)
-    reference.SetOrigin(grid.origin)
-    reference.SetDirection(grid.direction)
-    moved = sitk.Resample(as_itk(image), reference, field, interpolator, outside)
+    reference = as_itk(Image(np.zeros(grid.size, np.uint8), grid))
+    moved = sitk.Resample(as_itk(image), reference, field, sitk.sitkLinear, -1000)
     return sitk.GetArrayFromImage(moved).transpose(2, 1, 0)
 
 
@@ -72,19 +69,14 @@ def test_ants_applies_the_saved_file_as_we_do(tmp_path, grid, grids, smooth_imag
     transform, image = smooth_transform(grid), smooth_image(moving)
     labels = Image((image.array > 50).astype(np.uint8) + (image.array > 120), moving)
     transform.save(tmp_path / "field.nii.gz")
-    write_image(Image(np.zeros(grid.size, np.float32), grid), tmp_path / "fixed.nii.gz")
-    write_image(image, tmp_path / "moving.nii.gz")
-    write_image(labels, tmp_path / "labels.nii.gz")
+    fixed = Image(np.zeros(grid.size, np.float32), grid)
+    for name, volume in {"fixed": fixed, "moving": image, "labels": labels}.items():
+        write_image(volume, tmp_path / f"{name}.nii.gz")
 
     def applied(name: str, interpolator: str, outside: float) -> np.ndarray:
-        moved = ants.apply_transforms(
-            ants.image_read(str(tmp_path / "fixed.nii.gz")),
-            ants.image_read(str(tmp_path / name)),
-            [str(tmp_path / "field.nii.gz")],
-            interpolator=interpolator,
-            defaultvalue=outside,
-        )
-        return moved.numpy()
+        volumes = [ants.image_read(str(tmp_path / file)) for file in ("fixed.nii.gz", name)]
+        field = [str(tmp_path / "field.nii.gz")]
+        return ants.apply_transforms(*volumes, field, interpolator=interpolator, defaultvalue=outside).numpy()
 
     ours, theirs = transform.transform_image(image).array, applied("moving.nii.gz", "linear", -1000)
     same_side = (ours == -1000) == (theirs == -1000)
@@ -230,8 +222,7 @@ def test_composed_is_one_after_the_other(grid, grids, smooth_image):
 def test_resampled_moves_points_alike(grid, grids):
     transform = linear_transform(grids["ras"])
     other = transform.resampled(grid)
-    voxels = np.moveaxis(np.indices(grid.size), 0, -1)
-    points = grid.voxel_to_world(voxels).reshape(-1, 3)
+    points = grid.points().reshape(-1, 3)
     assert other.grid == grid
     expected = transform.transform_points(points) - points
     np.testing.assert_allclose(other.displacement_mm.reshape(-1, 3), expected, atol=1e-3)
@@ -247,24 +238,20 @@ def test_another_grid_may_be_asked_for(grid, grids, smooth_image):
     assert asked.grid == grid
     assert within.mean() > 0.5
     np.testing.assert_allclose(asked.array[within], expected[within], atol=0.1)
-    labels = Image((image.array > 0).astype(np.uint8), image.grid)
-    assert transform.transform_labels(labels, grid=grid).grid == grid
+    labels = transform.transform_labels(Image(image.array > 0, image.grid), grid=grid)
+    assert labels.grid == grid
 
 
 def test_slabs_leave_no_seam(grids, smooth_image, monkeypatch):
     transform, image, other = smooth_transform(grids["oblique"]), smooth_image(grids["ras"]), grids["anisotropic"]
-    whole = (
-        transform.transform_image(image).array,
-        transform.compose(linear_transform(other)).displacement_mm,
-        transform.resampled(other).displacement_mm,
-    )
+
+    def results() -> list[np.ndarray]:
+        composed, resampled = transform.compose(linear_transform(other)), transform.resampled(other)
+        return [transform.transform_image(image).array, composed.displacement_mm, resampled.displacement_mm]
+
+    whole = results()
     monkeypatch.setattr(module, "_SLAB_VOXELS", 24 * 20 * 4)
-    parts = (
-        transform.transform_image(image).array,
-        transform.compose(linear_transform(other)).displacement_mm,
-        transform.resampled(other).displacement_mm,
-    )
-    for a, b, tolerance in zip(whole, parts, (0.01, 1e-4, 1e-4), strict=True):
+    for a, b, tolerance in zip(whole, results(), (0.01, 1e-4, 1e-4), strict=True):
         np.testing.assert_allclose(a, b, atol=tolerance)
 
 
@@ -283,7 +270,7 @@ def test_saved_and_loaded(tmp_path, grid, suffix):
     assert np.array_equal(Transform.load(tmp_path / f"again{suffix}").displacement_mm, loaded.displacement_mm)
 
 
-def test_a_displacement_of_single_precision_is_loaded_from_double(tmp_path, grids):
+def test_a_displacement_of_single_precision_is_loaded_from_double(tmp_path):
     field = sitk.GetImageFromArray(np.ones((4, 5, 6, 3)), isVector=True)
     sitk.WriteImage(field, str(tmp_path / "field.nrrd"))
     assert Transform.load(tmp_path / "field.nrrd").displacement_mm.dtype == np.float32

@@ -83,7 +83,7 @@ def exponentiate(velocity: Tensor, *, squarings: int = 6) -> Tensor:
     Scaling and squaring (Arsigny et al. 2006): ``velocity / 2**squarings`` composed with itself ``squarings`` times.
     ``exponentiate(-v)`` inverts ``exponentiate(v)`` up to interpolation.
     """
-    displacement = velocity.float() / 2**squarings
+    displacement = velocity.float() / 2.0**squarings
     for _ in range(squarings):
         displacement = compose(displacement, displacement)
     return displacement

@@ -132,7 +132,7 @@ def pancreas(site: Site) -> None:
 def adrenals(site: Site) -> None:
     """An inverted Y in each slice; the inner limb ends before the top."""
     c = site.canvas
-    for label, mean, side in ((organs.RIGHT_ADRENAL, (165, 146, 340), -1), (organs.LEFT_ADRENAL, (233, 156, 331), 1)):
+    for label, mean, side in ((organs.RIGHT_ADRENAL, (169, 146, 341), -1), (organs.LEFT_ADRENAL, (233, 156, 331), 1)):
         rng = site.person.rng(f"adrenal {label}")
         centre = np.array(mean) + site.retro * (0.5, 0.6, 0.9) + rng.normal(0, (4, 5, 6))
         centre[1] = max(centre[1], vertebra_front(centre[2]) + 1)

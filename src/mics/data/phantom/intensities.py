@@ -14,7 +14,7 @@ AIR, FAT, LUNG, WATER = -1000.0, -103.0, -850.0, 8.0
 
 # (native, arterial, portal venous): mean HU; portal from the medians of clinical scans, the others from textbooks.
 _PHASES: dict[str, tuple[float, float, float]] = {
-    "blood": (42, 270, 148),
+    "blood": (42, 250, 140),
     "vein": (40, 85, 120),
     "portal": (42, 125, 146),
     "liver": (57, 78, 106),
@@ -22,11 +22,11 @@ _PHASES: dict[str, tuple[float, float, float]] = {
     "cortex": (33, 200, 168),
     "medulla": (30, 90, 135),
     "pancreas": (40, 105, 96),
-    "adrenal": (30, 80, 74),
+    "adrenal": (38, 95, 90),
     "bowel wall": (40, 85, 78),
     "muscle": (52, 58, 60),
     "myocardium": (45, 115, 105),
-    "bile": (8, 9, 11),
+    "bile": (13, 14, 16),
 }
 _INDEX = {"native": 0, "arterial": 1, "portal": 2}
 
@@ -37,7 +37,7 @@ class Tissues:
     def __init__(self, person: Person) -> None:
         rng = person.rng("tissues")
         k = _INDEX[person.phase]
-        dose = float(np.clip(rng.normal(1.05, 0.22), 0.6, 1.7))
+        dose = float(np.clip(rng.normal(1.15, 0.22), 0.65, 1.8))
         self._hu = {}
         for name, means in _PHASES.items():
             enhancement = (means[k] - means[0]) * dose

@@ -47,15 +47,15 @@ class Person:
 def draw_person(seed: int, phase: Phase | None = None) -> Person:
     """The person with this seed; `phase` is drawn too (mostly portal venous, as in clinical abdominal CT) if None."""
     rng = np.random.default_rng([seed, 0])
-    drawn = PHASES[int(rng.choice(3, p=[0.08, 0.14, 0.78]))]
+    drawn = PHASES[int(rng.choice(3, p=[0.07, 0.13, 0.8]))]
     fat = float(np.clip(np.exp(rng.normal(0.05, 0.48)), 0.3, 2.4))
     return Person(
         seed=seed,
         phase=phase or drawn,
         fat=fat,
         visceral_fat=float(np.clip(0.25 + 0.3 * fat + rng.normal(0, 0.15), 0.1, 1)),
-        upper_shift=(float(rng.normal(0, 3)), float(rng.normal(0, 5)), float(rng.normal(0, 14))),
-        trunk_shift=(float(rng.normal(0, 4)), float(rng.normal(1, 3)), float(rng.normal(0, 11))),
+        upper_shift=(float(rng.normal(0, 3)), float(rng.normal(0, 5)), float(rng.normal(0, 10))),
+        trunk_shift=(float(rng.normal(0, 4)), float(rng.normal(1, 3)), float(rng.normal(0, 10))),
         depth=float(np.clip(rng.normal(1, 0.06), 0.86, 1.14)),
         bone_density=float(rng.uniform(0.7, 1.3)),
         female=bool(rng.random() < 0.5),

@@ -72,7 +72,7 @@ class Canvas:
     def __init__(self, coordinates: tuple[Array, Array, Array], voxel_mm: float) -> None:
         self.x, self.y, self.z = coordinates
         self.voxel_mm = voxel_mm
-        self._edge_mm = voxel_mm + 1.2
+        self._edge_mm = voxel_mm + 0.8
         self.hu = np.full(self.x.shape, -1000, np.float32)
         self.labels = np.zeros(self.x.shape, np.uint8)
         self._stride = max(2, round(8 / voxel_mm))

@@ -34,7 +34,7 @@ class Site:
         self.gap = 1.0 + 4.0 * person.visceral_fat
         # Kidneys, pancreas and splenic vessels keep company: their heights correlate at .7 to .95.
         rng = person.rng("retroperitoneum")
-        self.retro = self.shift + np.array([0, rng.normal(0, 4), rng.normal(-3, 14)])
+        self.retro = self.shift + np.array([0, rng.normal(0, 4), rng.normal(-3, 17)])
         self.kidneys = {
             label: np.array(mean) + self.retro + person.rng(f"kidney place {label}").normal(0, (5, 9, 13))
             for label, mean in ((organs.RIGHT_KIDNEY, (130, 138, 279)), (organs.LEFT_KIDNEY, (269, 136, 286)))

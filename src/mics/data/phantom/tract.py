@@ -45,7 +45,7 @@ def stomach(site: Site) -> None:
     """Fundus under the left dome, body, antrum across the midline; gas in front of fluid, contrast or food."""
     c, rng = site.canvas, site.person.rng("stomach")
     fill = float(np.clip(np.exp(rng.normal(0.2, 0.26)), 0.65, 1.75))
-    s = site.shift + (0, 5, 0) + rng.normal(0, (6, 13, 10))
+    s = site.shift + (0, 5, 0) + rng.normal(0, (7, 16, 10))
     bow, sag = rng.normal(0, 9, 2)
     axis = way(
         [*(np.array([255, 266, 262 + bow, 240 + bow, 210, 180]) + s[0])],

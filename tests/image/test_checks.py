@@ -1,0 +1,216 @@
+"""Bad input: one sentence each."""
+
+import gzip
+import struct
+
+import nibabel
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from mics.errors import InputError
+from mics.image.io import read_image, write_image
+
+FORMATS = [".nii", ".nii.gz", ".nrrd", ".mha"]
+HU = np.random.default_rng(0).integers(-1000, 1500, size=(7, 6, 5)).astype(np.float32)
+
+
+def save_nifti(path, array=HU, affine=None):
+    nibabel.save(nibabel.Nifti1Image(array, np.diag([2, 2, 3, 1]) if affine is None else affine), path)
+    return path
+
+
+def refused(path, message):
+    with pytest.raises(InputError, match=message) as caught:
+        read_image(path)
+    text = str(caught.value)
+    assert str(path) in text
+    assert text.endswith(".")
+    assert "\n" not in text
+    assert "itk" not in text.lower().replace(str(path).lower(), "")
+
+
+def test_missing_file(tmp_path):
+    refused(tmp_path / "nowhere.nii.gz", "does not exist")
+
+
+def test_unknown_kind_of_file(tmp_path):
+    path = tmp_path / "scan.png"
+    path.write_bytes(b"x")
+    refused(path, "NIfTI")
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_not_an_image(tmp_path, suffix):
+    path = tmp_path / f"scan{suffix}"
+    content = b"this is not an image " * 40
+    path.write_bytes(gzip.compress(content) if suffix.endswith(".gz") else content)
+    refused(path, "cannot be read as an image")
+
+
+def test_empty_file(tmp_path):
+    (tmp_path / "scan.nii").touch()
+    refused(tmp_path / "scan.nii", "cannot be read as an image")
+    (tmp_path / "scan.nii.gz").touch()
+    refused(tmp_path / "scan.nii.gz", "cannot be read|cut short")
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+@pytest.mark.parametrize("kept", [0.5, 0.99])
+def test_truncated_file(tmp_path, suffix, kept, smooth_image, grids):
+    # SimpleITK alone reads a cut NIfTI file without complaint
+    path = tmp_path / f"scan{suffix}"
+    write_image(smooth_image(grids["lps"]), path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(kept * len(whole))])
+    refused(path, "cut short|cannot be read")
+
+
+def test_damaged_gzip(tmp_path, smooth_image, grids):
+    path = tmp_path / "scan.nii.gz"
+    write_image(smooth_image(grids["lps"]), path)
+    damaged = bytearray(path.read_bytes())
+    damaged[-5] ^= 0xFF  # the length that gzip notes at the end
+    path.write_bytes(damaged)
+    refused(path, "damaged")
+
+
+def test_gzip_that_is_whole_around_a_short_volume(tmp_path):
+    save_nifti(tmp_path / "whole.nii")
+    path = tmp_path / "scan.nii.gz"
+    path.write_bytes(gzip.compress((tmp_path / "whole.nii").read_bytes()[:-40]))
+    refused(path, "cut short")
+
+
+def test_two_and_four_dimensions(tmp_path):
+    refused(save_nifti(tmp_path / "plane.nii.gz", HU[..., 0]), "2D")
+    refused(save_nifti(tmp_path / "slice.nii.gz", HU[..., :1]), "2D")
+    refused(save_nifti(tmp_path / "phases.nii.gz", np.stack([HU, HU], axis=-1)), "4D")
+
+
+def test_one_phase_in_four_dimensions_is_a_volume(tmp_path):
+    assert np.array_equal(read_image(save_nifti(tmp_path / "one.nii.gz", HU[..., None])).array, HU)
+
+
+def test_colour(tmp_path):
+    itk = sitk.GetImageFromArray(np.zeros((4, 5, 6, 3), np.uint8), isVector=True)
+    sitk.WriteImage(itk, str(tmp_path / "colour.nrrd"))
+    refused(tmp_path / "colour.nrrd", "3 values per voxel instead of 1")
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_voxels_that_are_no_number(tmp_path, value, suffix, grids, smooth_image):
+    # SimpleITK alone reads them as 0 from a NIfTI file
+    image = smooth_image(grids["lps"])
+    image.array[0, 0, 0] = image.array[3, 2, 1] = image.array[-1, -1, -1] = value
+    write_image(image, tmp_path / f"scan{suffix}")
+    refused(tmp_path / f"scan{suffix}", "3 NaN or infinite voxels")
+
+
+def test_voxels_that_are_no_number_in_a_big_endian_file(tmp_path):
+    array = HU.copy()
+    array[1, 2, 3] = np.nan
+    for name, voxels in {"sound": HU, "bad": array}.items():
+        header = nibabel.Nifti1Header(endianness=">")
+        header.set_data_dtype(np.float32)
+        nibabel.save(nibabel.Nifti1Image(voxels, np.eye(4), header), tmp_path / f"{name}.nii")
+    assert (tmp_path / "bad.nii").read_bytes()[:4] == struct.pack(">i", 348)
+    refused(tmp_path / "bad.nii", "1 NaN or infinite voxels")
+    assert np.array_equal(read_image(tmp_path / "sound.nii").array, HU)
+
+
+def test_constant_image(tmp_path):
+    refused(save_nifti(tmp_path / "scan.nii.gz", np.full((4, 5, 6), -1000, np.int16)), "constant")
+
+
+def test_nifti_without_orientation(tmp_path):
+    path = tmp_path / "scan.nii"
+    nibabel.save(nibabel.Nifti1Image(HU, None), path)
+    refused(path, "no orientation")
+
+
+def test_nifti_with_one_of_both_orientations_is_enough(tmp_path):
+    affine = np.diag([-2.0, -2, 3, 1])
+    for name, (qform, sform) in {"q": (1, 0), "s": (0, 2)}.items():
+        nifti = nibabel.Nifti1Image(HU, affine)
+        nifti.set_qform(affine if qform else None, qform)
+        nifti.set_sform(affine if sform else None, sform)
+        nibabel.save(nifti, tmp_path / f"{name}.nii.gz")
+        assert read_image(tmp_path / f"{name}.nii.gz").grid.orientation == "LPS"
+
+
+def test_nrrd_and_metaimage_without_orientation(tmp_path):
+    voxels = HU.tobytes(order="F")
+    nrrd, mha = tmp_path / "scan.nrrd", tmp_path / "scan.mha"
+    nrrd.write_bytes(
+        b"NRRD0004\ntype: float\ndimension: 3\nsizes: 7 6 5\nencoding: raw\nendian: little\nspacings: 1 1 2\n\n"
+        + voxels
+    )
+    mha.write_bytes(
+        b"ObjectType = Image\nNDims = 3\nDimSize = 7 6 5\nElementType = MET_FLOAT\nElementDataFile = LOCAL\n" + voxels
+    )
+    refused(nrrd, "no orientation")
+    refused(mha, "no orientation")
+
+
+def test_degenerate_direction(tmp_path):
+    nifti = nibabel.Nifti1Image(HU, np.eye(4))
+    nifti.set_qform(None, 0)
+    path = tmp_path / "scan.nii"
+    nibabel.save(nifti, path)
+    raw = bytearray(path.read_bytes())
+    raw[280:328] = struct.pack("<12f", 1, 0, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0)  # two rows of the sform alike
+    path.write_bytes(raw)
+    refused(path, "degenerate direction")
+
+
+def test_a_left_handed_direction_is_read_as_it_is(tmp_path):
+    # i runs toward the patient's right: legal in NIfTI, and DICOM's rotation matrices cannot say it
+    path = save_nifti(tmp_path / "scan.nii.gz", affine=np.diag([2.0, -2, 3, 1]))
+    image = read_image(path)
+    assert image.grid.orientation == "RPS"
+    assert np.array_equal(image.array, HU)
+    np.testing.assert_allclose(image.grid.voxel_to_world([1, 1, 1]), [-2, 2, 3])
+
+
+def test_slightly_skewed_axes_are_straightened(tmp_path):
+    affine = np.diag([-2.0, -2, 3, 1])
+    affine[0, 1], affine[:3, 3] = 0.01, [30, 40, 50]
+    path = save_nifti(tmp_path / "scan.nii.gz", affine=affine)
+    with pytest.raises(RuntimeError, match="orthonormal"):
+        sitk.ReadImage(str(path))
+    image = read_image(path)
+    assert np.array_equal(image.array, HU)
+    true = nibabel.affines.apply_affine(affine, [[0, 0, 0], [6, 5, 4]]) * [-1, -1, 1]
+    np.testing.assert_allclose(image.grid.voxel_to_world([[0, 0, 0], [6, 5, 4]]), true, atol=0.03)
+
+
+def test_skewed_axes_excuse_nothing_else(tmp_path):
+    affine = np.diag([-2.0, -2, 3, 1])
+    affine[0, 1] = 0.01
+    assert (
+        read_image(save_nifti(tmp_path / "one.nii.gz", HU[..., None].astype(np.float64), affine)).array.shape
+        == HU.shape
+    )
+    assert read_image(tmp_path / "one.nii.gz").array.dtype == np.float32
+    refused(save_nifti(tmp_path / "phases.nii.gz", np.stack([HU, HU], axis=-1), affine), "4D")
+    path = save_nifti(tmp_path / "cut.nii.gz", HU, affine)
+    path.write_bytes(path.read_bytes()[:-60])
+    refused(path, "damaged")
+    array = HU.copy()
+    array[0, 0, 0] = np.nan
+    refused(save_nifti(tmp_path / "holes.nii.gz", array, affine), "1 NaN or infinite")
+
+
+def test_sheared_axes_are_refused(tmp_path):
+    affine = np.diag([-2.0, -2, 3, 1])
+    affine[1, 2] = 1.0
+    refused(save_nifti(tmp_path / "scan.nii.gz", affine=affine), "sheared")
+
+
+def test_values_that_are_not_hounsfield_units(tmp_path):
+    path = save_nifti(tmp_path / "scan.nii.gz", (HU + 1024).astype(np.uint16))
+    with pytest.warns(UserWarning, match="Hounsfield"):
+        image = read_image(path)
+    assert image.array.min() >= 0
