@@ -17,6 +17,7 @@ ORIENTATION = "LAS"
 """The array order of the training volumes: towards the patient's left, anterior, superior."""
 
 _MARGIN_MM = 40.0
+_SAMPLES_MM = 2.0
 _LEAST_VOXELS = 4
 
 
@@ -46,19 +47,21 @@ def on_network_grid(
 ) -> Tensor:
     """HU of a scan on the network's grid, (1, 1, X, Y, Z), clipped to ``hu_range``; ``matrix`` from grid to scan.
 
-    Each voxel is the mean of eight samples, at half the spacing, as in the training data: single samples of a scan with
-    finer voxels would carry its noise.
+    Each voxel is the mean of samples about 2 mm apart, the voxels that the training data were averaged from: single samples
+    of a scan with finer voxels would carry its noise.
     """
-    halves = tuple(spacing / 2 for spacing in grid.spacing)
-    x, y, z = (2 * length for length in grid.size)
-    i, j, k = grid.voxel_to_world([-0.25, -0.25, -0.25]).tolist()
+    count = max(1, round(grid.spacing[0] / _SAMPLES_MM))
+    first = (1 / count - 1) / 2
+    i, j, k = grid.voxel_to_world([first, first, first]).tolist()
+    x, y, z = (count * length for length in grid.size)
+    edges = tuple(spacing / count for spacing in grid.spacing)
     fine = resample(
-        image, Grid((x, y, z), (halves[0], halves[1], halves[2]), (i, j, k), grid.direction), matrix, outside=AIR_HU
+        image, Grid((x, y, z), (edges[0], edges[1], edges[2]), (i, j, k), grid.direction), matrix, outside=AIR_HU
     )
     hu = torch.from_numpy(np.ascontiguousarray(fine.array))[None, None]
     if hu_range is not None:
         hu = hu.clamp(*hu_range)
-    return torch.nn.functional.avg_pool3d(hu, 2)
+    return torch.nn.functional.avg_pool3d(hu, count)
 
 
 def both_seen(

@@ -18,6 +18,7 @@ from mics.registration.predict import Both, Pair, organ_maps, predict, refined, 
 from mics.registration.quality import measure
 from mics.registration.result import Registration
 from mics.registration.settings import Settings, resolve
+from mics.registration.sides import check_sides
 from mics.registration.stages import Stages, peak_memory_gb
 from mics.registration.summary import describe, describe_geometry, doubts
 
@@ -63,7 +64,7 @@ def register(
         matrix = register_affine(target.image, source.image) if settings.affine is None else settings.affine
         grid = network_grid(target.image.grid, source.image.grid, matrix, settings.model.spacing_mm)
         seen = both_seen(target.image.grid, source.image.grid, grid, matrix)
-    displacements = _displacements(Pair(source.image, target.image, matrix, grid), seen, settings, stages)
+    displacements, sides = _displacements(Pair(source.image, target.image, matrix, grid), seen, settings, stages)
     with stages("compose", "Composing with the affine"):
         forward = moving_to_fixed(displacements[0], grid, target.image.grid, matrix)
         backward = fixed_to_moving(displacements[1], grid, source.image.grid, matrix)
@@ -80,13 +81,16 @@ def register(
             **measured,
             "seconds": stages.times(),
             "peak_memory_gb": peak_memory_gb(settings.device),
-            "warnings": [*sentences, *doubts(matrix, geometry, measured["folds"])],
+            "warnings": [*sentences, *sides, *doubts(matrix, geometry, measured["folds"])],
         },
     )
 
 
-def _displacements(pair: Pair, seen: tuple[Mask, Mask], settings: Settings, stages: Stages) -> Both:
-    """Displacements in voxels of the pair's grid, on the CPU."""
+def _displacements(
+    pair: Pair, seen: tuple[Mask, Mask], settings: Settings, stages: Stages
+) -> tuple[Both, list[str]]:
+    """Displacements in voxels of the pair's grid, on the CPU; and what the organs' sides say of the headers."""
+    sentences: list[str] = []
     with stages("resample", "Resampling to the network's grid"):
         volumes = windows(pair, settings.model, settings.device)
     with stages("network", f"Network, steps: {settings.steps}"):
@@ -94,8 +98,9 @@ def _displacements(pair: Pair, seen: tuple[Mask, Mask], settings: Settings, stag
     if settings.segmentation is not None:
         with stages("refine", "Refining on this pair"):
             organs = organ_maps(pair, settings.segmentation, settings.device)
+            sentences = check_sides(*organs, pair.grid.spacing[0])
             displacements = refined(volumes, organs, seen, displacements, pair.grid.spacing[0])
-    return displacements[0].cpu(), displacements[1].cpu()
+    return (displacements[0].cpu(), displacements[1].cpu()), sentences
 
 
 def _warped(fixed: Scan, moving: Scan, affine: Matrix, forward: Transform, backward: Transform) -> Registration:

@@ -1,0 +1,45 @@
+"""Whether a scan shows its patient mirrored, as a file with a wrong header does."""
+
+from torch import Tensor
+
+from mics.data.organs import LIVER, SPLEEN
+from mics.errors import InputError
+
+_LEAST_ML = 40.0
+
+
+def check_sides(organs_moving: Tensor, organs_fixed: Tensor, spacing_mm: float) -> list[str]:
+    """What the sides of liver and spleen say about the headers, a sentence each; nothing where they are not seen.
+
+    Organ maps ``(1, organs, X, Y, Z)`` on a grid whose first axis runs towards the patient's left. The segmentation
+    network is trained with mirrored patients too, so that it finds the liver on either side. Two scans that are mirrored
+    alike are registered as they are. Raises :class:`InputError` if only one of them is mirrored: no deformation may
+    mirror a patient.
+    """
+    mirrored = [liver_is_left(organs, spacing_mm) for organs in (organs_moving, organs_fixed)]
+    if None in mirrored:
+        return []
+    if mirrored[0] != mirrored[1]:
+        role = "moving" if mirrored[0] else "fixed"
+        raise InputError(
+            f"The {role} scan shows the liver on the patient's left and the other one on the right, so one header has "
+            "left and right exchanged: mend that header's direction, or give both scans mirrored alike."
+        )
+    if mirrored[0]:
+        return [
+            "Both scans show the liver on the patient's left: their headers have left and right exchanged, as Learn2Reg's "
+            "have; the transforms are right for these files, but not for the patient's true sides."
+        ]
+    return []
+
+
+def liver_is_left(organs: Tensor, spacing_mm: float) -> bool | None:
+    """Whether the liver lies to the left of the spleen; None if less than 40 ml of either is seen."""
+    places = []
+    for organ in (LIVER, SPLEEN):
+        profile = (organs[0, organ - 1] > 0.5).sum((1, 2)).double()
+        if profile.sum() * spacing_mm**3 / 1000 < _LEAST_ML:
+            return None
+        index = profile.new_tensor(range(len(profile)))
+        places.append(float((profile * index).sum() / profile.sum()))
+    return places[0] > places[1]

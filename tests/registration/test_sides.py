@@ -1,0 +1,44 @@
+"""Mirrored patients, told by liver and spleen."""
+
+import pytest
+import torch
+
+from mics.data.organs import LIVER, SPLEEN
+from mics.errors import InputError
+from mics.registration.sides import check_sides, liver_is_left
+
+SPACING = 8.0  # a voxel has half a millilitre
+
+
+def maps(liver: slice, spleen: slice) -> torch.Tensor:
+    organs = torch.zeros(1, 13, 20, 8, 8)
+    organs[0, LIVER - 1, liver] = 0.9
+    organs[0, SPLEEN - 1, spleen] = 0.9
+    return organs
+
+
+UPRIGHT = maps(slice(2, 8), slice(14, 18))
+
+
+def test_the_liver_is_on_the_right() -> None:
+    assert liver_is_left(UPRIGHT, SPACING) is False
+    assert liver_is_left(UPRIGHT.flip(2), SPACING) is True
+
+
+def test_scans_alike_are_taken_with_a_word_if_mirrored() -> None:
+    assert check_sides(UPRIGHT, UPRIGHT, SPACING) == []
+    (sentence,) = check_sides(UPRIGHT.flip(2), UPRIGHT.flip(2), SPACING)
+    assert "left and right exchanged" in sentence
+
+
+@pytest.mark.parametrize(("moving", "fixed", "role"), [(True, False, "moving"), (False, True, "fixed")])
+def test_one_mirrored_scan_is_refused_by_name(moving: bool, fixed: bool, role: str) -> None:
+    moving_maps, fixed_maps = (UPRIGHT.flip(2) if mirrored else UPRIGHT for mirrored in (moving, fixed))
+    with pytest.raises(InputError, match=f"^The {role} scan"):
+        check_sides(moving_maps, fixed_maps, SPACING)
+
+
+def test_without_a_spleen_in_view_nothing_is_said() -> None:
+    unseen = maps(slice(2, 8), slice(0, 0))
+    assert liver_is_left(unseen, SPACING) is None
+    assert check_sides(unseen, UPRIGHT.flip(2), SPACING) == []
