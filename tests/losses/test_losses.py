@@ -42,7 +42,8 @@ def test_dice_of_hand_made_cubes() -> None:
 
 def test_an_organ_missing_in_one_volume_does_not_count() -> None:
     a, b = random_pair()
-    assert a.organs is not None and b.organs is not None
+    assert a.organs is not None
+    assert b.organs is not None
     without = b.organs.clone()
     without[:, 1] = 0
     mask = annotated_in_both(a.organs, without)
@@ -119,7 +120,8 @@ def test_each_loss_is_the_sum_of_both_directions() -> None:
     still = torch.zeros(2, 1, 3, *SHAPE)
     losses = step_losses(a, b, torch.ones_like(still), still)
     assert losses["similarity"] == pytest.approx(2 * float((a.windows - b.windows).square().mean()), rel=1e-4)
-    assert losses["gradient"] == 0 and losses["jacobian"] == 0
+    assert losses["gradient"] == 0
+    assert losses["jacobian"] == 0
     assert losses["inverse"] == pytest.approx(0, abs=1e-3)
 
 

@@ -75,7 +75,9 @@ def test_predicted_derivatives_are_positive_and_are_those_of_the_displacement(fo
     for axis in range(3):
         measured = step.displacement[:, :, axis].diff(dim=axis + 2) + 1
         expected = step.gradients[:, :, axis].narrow(axis + 2, 1, step.gradients.shape[axis + 3] - 1)
-        torch.testing.assert_close(measured, expected, rtol=0, atol=1e-5 * float(step.displacement.detach().abs().max()))
+        torch.testing.assert_close(
+            measured, expected, rtol=0, atol=1e-5 * float(step.displacement.detach().abs().max())
+        )
 
 
 def test_two_steps_are_two_single_steps_composed() -> None:

@@ -110,7 +110,7 @@ def test_labels_and_points_agree(known):
     voxels = np.stack(np.meshgrid(*[np.arange(0, n, 3) for n in FIXED.size], indexing="ij"), axis=-1).reshape(-1, 3)
     places = known.moving_to_fixed.transform_points(FIXED.voxel_to_world(voxels))
     i, j, k = np.rint(known.moving.grid.world_to_voxel(places)).astype(int).T
-    seen = np.all([(0 <= n) & (n < size) for n, size in zip((i, j, k), known.moving.grid.size, strict=True)], axis=0)
+    seen = np.all([(n >= 0) & (n < size) for n, size in zip((i, j, k), known.moving.grid.size, strict=True)], axis=0)
     there = known.moving_labels.array[i[seen], j[seen], k[seen]]
     here = known.moving_labels_warped.array[tuple(voxels[seen].T)]
     assert set(ORGANS) <= set(here.tolist())

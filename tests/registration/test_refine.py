@@ -50,7 +50,8 @@ def test_directions_are_inverse_and_without_folds(fitted: tuple[torch.Tensor, to
     ab, ba = fitted
     inner = (slice(None), slice(None), slice(4, -4), slice(4, -4), slice(4, -4))
     assert compose(ab, ba)[inner].norm(dim=1).mean() < 0.1
-    assert fold_share(ab) == 0 and fold_share(ba) == 0
+    assert fold_share(ab) == 0
+    assert fold_share(ba) == 0
     assert ab.abs().max() > 2
 
 
@@ -95,4 +96,5 @@ def test_what_is_out_of_view_does_not_count() -> None:
 
 def test_equal_volumes_stay_where_they_are() -> None:
     ab, ba = refine(image(A), image(A), A, A, STILL, STILL, spacing_mm=SPACING, settings=SETTINGS)
-    assert ab.abs().max() == 0 and ba.abs().max() == 0
+    assert ab.abs().max() == 0
+    assert ba.abs().max() == 0

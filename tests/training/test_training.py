@@ -15,8 +15,8 @@ from mics.training.recipe import SHIPPED, Augmentation, Recipe, load_recipe
 
 pytest.importorskip("lightning", reason="training needs the train extra")
 
-from mics.training.datamodule import AllSamples, EpochSampler, RandomSamples  # noqa: E402
-from mics.training.run import train  # noqa: E402
+from mics.training.datamodule import AllSamples, EpochSampler, RandomSamples
+from mics.training.run import train
 
 SHAPE = (16, 16, 16)
 
@@ -40,7 +40,13 @@ def cases(tmp_path: Path) -> Path:
 
 
 def recipe(**changes: object) -> Recipe:
-    settings = {"task": "registration", "preset": "small", "epochs": 2, "iterations_per_epoch": 2, "learning_rate": 1e-3}
+    settings = {
+        "task": "registration",
+        "preset": "small",
+        "epochs": 2,
+        "iterations_per_epoch": 2,
+        "learning_rate": 1e-3,
+    }
     return Recipe.model_validate({**settings, **changes})
 
 

@@ -1,0 +1,1 @@
+"""Where cases come from: public cohorts and the digital phantom."""

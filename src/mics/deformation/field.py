@@ -57,7 +57,11 @@ def integrate(gradients: Tensor, *, anchor: Anchor = "line_mean", offset: Tensor
 
 
 def warp(
-    volume: Tensor, displacement: Tensor, *, mode: Literal["bilinear", "nearest"] = "bilinear", padding: Padding = "border"
+    volume: Tensor,
+    displacement: Tensor,
+    *,
+    mode: Literal["bilinear", "nearest"] = "bilinear",
+    padding: Padding = "border",
 ) -> Tensor:
     """Fill each voxel x from ``x + displacement(x)`` of ``volume`` (backward trilinear or nearest sampling).
 

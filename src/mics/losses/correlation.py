@@ -22,7 +22,8 @@ def local_correlation_loss(warped: Tensor, target: Tensor, mask: Tensor, *, widt
     variance_x = (mean_xx - mean_x * mean_x).clamp_min(0) + _FLOOR
     variance_y = (mean_yy - mean_y * mean_y).clamp_min(0) + _FLOOR
     correlation = covariance.square() / (variance_x * variance_y)
-    return ((1 - correlation) * mask).sum() / mask.sum().clamp_min(1)
+    loss: Tensor = ((1 - correlation) * mask).sum() / mask.sum().clamp_min(1)
+    return loss
 
 
 def _box_mean(volume: Tensor, width: int) -> Tensor:

@@ -1,6 +1,7 @@
 """Building blocks of the 3D U-Nets: convolution block, encoder, decoder."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -32,7 +33,7 @@ class Encoder(nn.Module):
         top = nn.Sequential(*stem, ConvBlock(in_channels, channels[0]), ConvBlock(channels[0], channels[0]))
         deeper = [
             nn.Sequential(nn.Conv3d(upper, lower, 2, stride=2), ConvBlock(lower, lower))
-            for upper, lower in zip(channels, channels[1:], strict=False)
+            for upper, lower in pairwise(channels)
         ]
         self.levels = nn.ModuleList([top, *deeper])
 
@@ -55,7 +56,7 @@ class Decoder(nn.Module):
 
     def __init__(self, channels: Sequence[int], *, normalise: bool = True) -> None:
         super().__init__()
-        pairs = list(zip(channels, channels[1:], strict=False))[::-1]
+        pairs = list(pairwise(channels))[::-1]
         self.up = nn.ModuleList(nn.ConvTranspose3d(lower, upper, 2, stride=2, bias=False) for upper, lower in pairs)
         self.merge = nn.ModuleList(
             nn.Sequential(

@@ -37,9 +37,7 @@ PRESETS: dict[str, NetworkConfig] = {
     # Estienne et al., section 4.1: four blocks of 64, 128, 256, 512 channels, about 20 million parameters.
     "paper": NetworkConfig(task="registration", channels=(64, 128, 256, 512)),
     # What two cores can train: at 8 mm it predicts gradients every 16 mm.
-    "small": NetworkConfig(
-        task="registration", channels=(32, 64, 128), stride=2, decoder_normalisation=False
-    ),
+    "small": NetworkConfig(task="registration", channels=(32, 64, 128), stride=2, decoder_normalisation=False),
     "organs-small": NetworkConfig(task="segmentation", channels=(32, 64, 128, 192), stride=2),
 }
 

@@ -1,7 +1,5 @@
 """The organ segmentation network: a 3D U-Net on the same blocks as the registration network (MICS, section 3.4)."""
 
-from typing import cast
-
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -30,4 +28,4 @@ class OrganSegmentation(nn.Module):
 
     def organ_maps(self, windows: Tensor) -> Tensor:
         """Soft maps of the organs ``(B, organs, X, Y, Z)`` in [0, 1], the background left out."""
-        return cast(Tensor, functional.softmax(self(windows), dim=1)[:, 1:])
+        return functional.softmax(self(windows), dim=1)[:, 1:]

@@ -80,7 +80,9 @@ def load_model(name_or_path: str | Path = DEFAULT_REGISTRATION) -> LoadedModel:
     card_path = path.with_suffix(".json")
     if not path.is_file() or not card_path.is_file():
         known = ", ".join(model["name"] for model in available_models())
-        raise InputError(f"There is no model {name_or_path}; give one of {known}, or a .safetensors file with its .json card.")
+        raise InputError(
+            f"There is no model {name_or_path}; give one of {known}, or a .safetensors file with its .json card."
+        )
     content = path.read_bytes()
     checksum = hashlib.sha256(content).hexdigest()
     try:

@@ -53,9 +53,7 @@ def load_pair(
 def _checked(image: Image, name: str) -> Image:
     array = image.array.astype(np.float32, copy=False)
     if not np.isfinite(array).all():
-        raise InputError(
-            f"{name} holds NaN or infinite voxels: replace them, by -1000 HU where it is empty."
-        )
+        raise InputError(f"{name} holds NaN or infinite voxels: replace them, by -1000 HU where it is empty.")
     if array.min() == array.max():
         raise InputError(f"{name} is constant, so there is nothing to register.")
     return Image(array, image.grid)

@@ -86,9 +86,7 @@ def register(
     )
 
 
-def _displacements(
-    pair: Pair, seen: tuple[Mask, Mask], settings: Settings, stages: Stages
-) -> tuple[Both, list[str]]:
+def _displacements(pair: Pair, seen: tuple[Mask, Mask], settings: Settings, stages: Stages) -> tuple[Both, list[str]]:
     """Displacements in voxels of the pair's grid, on the CPU; and what the organs' sides say of the headers."""
     sentences: list[str] = []
     with stages("resample", "Resampling to the network's grid"):

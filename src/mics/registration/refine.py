@@ -52,10 +52,10 @@ def refine(
 ) -> tuple[Tensor, Tensor]:
     """Refine both displacements of one pair; returns them as ``(1, 3, X, Y, Z)`` in voxels, inverse to each other.
 
-    ``a`` and ``b`` are one HU window each, ``(1, 1, X, Y, Z)`` in [0, 1]; ``organs_a`` and ``organs_b`` soft organ maps
-    ``(1, organs, X, Y, Z)``; ``displacement_ab`` (``warp(a, displacement_ab)`` looks like b) and ``displacement_ba`` the
-    start; all on one grid of ``spacing_mm``. ``valid`` ``(2, 1, X, Y, Z)`` marks where a and b have data; elsewhere nothing counts. ``progress`` is told
-    the share done.
+    All volumes lie on one grid of ``spacing_mm``. ``a`` and ``b`` are one HU window each, ``(1, 1, X, Y, Z)`` in [0, 1];
+    ``organs_a`` and ``organs_b`` soft organ maps ``(1, organs, X, Y, Z)``; ``displacement_ab`` (``warp(a, displacement_ab)``
+    looks like b) and ``displacement_ba`` the start. ``valid`` ``(2, 1, X, Y, Z)`` marks where a and b have data; elsewhere
+    nothing counts. ``progress`` is told the share done.
     """
     settings = settings or RefineSettings()
     shape = tuple(a.shape[2:])
@@ -67,7 +67,9 @@ def refine(
         grid = _shape(shape, spacing_mm, stage.velocity_mm)
         features = _shape(shape, spacing_mm, stage.features_mm)
         if velocity is None:
-            velocity = _logarithm(resize_displacement(displacement_ab, grid), resize_displacement(displacement_ba, grid))
+            velocity = _logarithm(
+                resize_displacement(displacement_ab, grid), resize_displacement(displacement_ba, grid)
+            )
         velocity = resize_displacement(velocity, grid).detach().requires_grad_(True)
         data = [resize(volume, features) for volume in (volumes, organs, masks)]
         optimiser = torch.optim.Adam([velocity], lr=settings.learning_rate)

@@ -9,7 +9,13 @@ from mics.deformation.field import identity, resize, warp
 
 
 def random_deformation(
-    shape: tuple[int, int, int], generator: torch.Generator, *, rotation_degrees: float, scale: float, shift: float, elastic: float
+    shape: tuple[int, int, int],
+    generator: torch.Generator,
+    *,
+    rotation_degrees: float,
+    scale: float,
+    shift: float,
+    elastic: float,
 ) -> Tensor:
     """A random affine plus a smooth random displacement, ``(1, 3, X, Y, Z)`` in voxels.
 
@@ -46,7 +52,9 @@ def mirror(volume: Tensor) -> Tensor:
     return volume.flip(2)
 
 
-def random_intensity(hu: Tensor, generator: torch.Generator, *, contrast: float, brightness: float, noise: float) -> Tensor:
+def random_intensity(
+    hu: Tensor, generator: torch.Generator, *, contrast: float, brightness: float, noise: float
+) -> Tensor:
     """Scale HU about 50 by up to ``1 ± contrast``, shift by up to ``brightness`` HU, add noise of up to ``noise`` HU."""
     gain, offset, sigma = (2 * torch.rand(3, generator=generator) - 1).tolist()
     grain = torch.randn(hu.shape, generator=generator) * abs(sigma) * noise

@@ -1,17 +1,15 @@
 """Adam and its schedule, as a recipe says."""
 
 from collections.abc import Iterator
-from typing import Any
 
 import torch
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch.nn import Parameter
 
 from mics.training.recipe import Recipe
 
-OptimiserConfig = dict[str, Any]
 
-
-def configure(parameters: Iterator[Parameter], recipe: Recipe) -> OptimiserConfig:
+def configure(parameters: Iterator[Parameter], recipe: Recipe) -> OptimizerLRScheduler:
     """What Lightning's ``configure_optimizers`` returns: Adam, and the cosine decay per iteration if asked for."""
     optimiser = torch.optim.Adam(parameters, lr=recipe.learning_rate)
     if not recipe.decay:

@@ -25,7 +25,9 @@ def prepare(data: str, folder: Path, spacing_mm: float, *, progress: Callable[[s
     ``spacing_mm`` is not a multiple of the data's voxel edge.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    cases = _phantoms(data, folder, spacing_mm) if data.startswith(PHANTOMS) else _learn2reg(Path(data), folder, spacing_mm)
+    cases = (
+        _phantoms(data, folder, spacing_mm) if data.startswith(PHANTOMS) else _learn2reg(Path(data), folder, spacing_mm)
+    )
     for case in cases:
         write_case(case, folder)
         progress(case.name)

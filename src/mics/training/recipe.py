@@ -103,7 +103,7 @@ def _explain(error: ValidationError) -> str:
     where = ".".join(str(part) for part in first["loc"])
     if first["type"] != "extra_forbidden":
         return f"setting {where}: {first['msg']}."
-    sections = {"losses": LossWeights, "augmentation": Augmentation}
-    model: type[BaseModel] = sections.get(str(first["loc"][0]), Recipe)
+    sections: dict[str, type[BaseModel]] = {"losses": LossWeights, "augmentation": Augmentation}
+    model = sections.get(str(first["loc"][0]), Recipe)
     nearest = difflib.get_close_matches(str(first["loc"][-1]), list(model.model_fields), n=1, cutoff=0.0)[0]
     return f"unknown setting {where}; did you mean {nearest}?"

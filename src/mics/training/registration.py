@@ -2,6 +2,7 @@
 
 import lightning
 import torch
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 
 from mics.data.organs import ORGAN_NAMES
@@ -15,7 +16,7 @@ from mics.network.mics import MICS, Prediction
 from mics.network.padding import pad_to_multiple
 from mics.network.presets import preset
 from mics.training.datamodule import Sample
-from mics.training.optimiser import OptimiserConfig, configure
+from mics.training.optimiser import configure
 from mics.training.recipe import Recipe
 
 ORGANS = len(ORGAN_NAMES)
@@ -44,7 +45,7 @@ class RegistrationTraining(lightning.LightningModule):
         warped = warp(batch["labels"][:, 0], displacement, mode="nearest", padding="zeros")
         fixed = batch["labels"][0, 1, 0].cpu().numpy()
         overlaps = dice(fixed, warped[0, 0].round().to(torch.int64).cpu().numpy(), range(1, ORGANS + 1))
-        values = {
+        values: dict[str, Tensor | float] = {
             "val/loss": loss,
             "val/dice": sum(overlaps.values()) / max(len(overlaps), 1),
             "val/sd_log_jacobian": sd_log_jacobian(displacement[0].cpu().numpy()),
@@ -52,7 +53,7 @@ class RegistrationTraining(lightning.LightningModule):
         }
         self.log_dict(values, prog_bar=True)
 
-    def configure_optimizers(self) -> OptimiserConfig:
+    def configure_optimizers(self) -> OptimizerLRScheduler:
         """Adam as the recipe says."""
         return configure(self.network.parameters(), self.recipe)
 

@@ -22,7 +22,13 @@ MODEL = "model.safetensors"
 
 
 def train(
-    recipe: Recipe, cache: Path, output: Path, *, initial: str | Path | None = None, resume: bool = False, progress: bool = True
+    recipe: Recipe,
+    cache: Path,
+    output: Path,
+    *,
+    initial: str | Path | None = None,
+    resume: bool = False,
+    progress: bool = True,
 ) -> Path:
     """Train on the cases of ``cache`` into the folder ``output``; returns the path of the exported best model.
 
@@ -61,7 +67,9 @@ def export(run: Path) -> Path:
     module = RegistrationTraining(recipe) if recipe.task == "registration" else SegmentationTraining(recipe)
     module.load_state_dict(checkpoint["state_dict"])
     state = checkpoint["callbacks"]
-    score = next(float(value["best_model_score"]) for name, value in state.items() if name.startswith("ModelCheckpoint"))
+    score = next(
+        float(value["best_model_score"]) for name, value in state.items() if name.startswith("ModelCheckpoint")
+    )
     card: dict[str, Any] = {
         "spacing_mm": recipe.spacing_mm,
         "hu_range": recipe.hu_range,

@@ -2,6 +2,7 @@
 
 import lightning
 import torch
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torch.nn import functional
 
@@ -10,7 +11,7 @@ from mics.losses.segmentation import dice_loss, one_hot
 from mics.network.presets import preset
 from mics.network.segmentation import OrganSegmentation
 from mics.training.datamodule import Sample
-from mics.training.optimiser import OptimiserConfig, configure
+from mics.training.optimiser import configure
 from mics.training.recipe import Recipe
 
 
@@ -51,6 +52,6 @@ class SegmentationTraining(lightning.LightningModule):
             if present[0, organ]:
                 self.log(f"val/dice_{organ + 1:02d}", 1 - dice_loss(p[:, [organ]], q[:, [organ]]))
 
-    def configure_optimizers(self) -> OptimiserConfig:
+    def configure_optimizers(self) -> OptimizerLRScheduler:
         """Adam as the recipe says."""
         return configure(self.network.parameters(), self.recipe)
