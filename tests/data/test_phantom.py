@@ -102,7 +102,9 @@ def test_the_rest_of_the_body_is_there(person: Phantom) -> None:
     hu = person.image.array
     assert hu.min() >= -1024
     assert hu.max() > 300  # bone
-    assert 3 < ((hu > -130) & (hu < -60)).sum() * litres < 25  # fat
+    inside = ndimage.binary_fill_holes(ndimage.binary_opening(hu > -150, iterations=2))
+    # Real trunks on this grid measure .22 to .62.
+    assert 0.18 < ((hu > -130) & (hu < -60) & inside).sum() / (inside & (hu > -150)).sum() < 0.68
     lungs = ndimage.binary_erosion((hu > -920) & (hu < -700))
     middle = round(float(GRID.world_to_voxel([5.0, 0, 0])[0]))
     for lung in (lungs[:middle], lungs[middle:]):

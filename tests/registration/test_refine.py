@@ -10,7 +10,7 @@ from mics.registration.refine import RefineSettings, Stage, _logarithm, refine
 
 SHAPE = (24, 20, 28)
 SPACING = 8.0
-SETTINGS = RefineSettings(stages=(Stage(16, 16, 30), Stage(8, 8, 20)), smoothness=0.1)
+SETTINGS = RefineSettings(stages=(Stage(16, 16, 16, 30), Stage(8, 8, 8, 20)), smoothness=0.1)
 
 
 def balls(centres: list[tuple[float, float, float]], radius: float) -> torch.Tensor:
@@ -69,7 +69,7 @@ def test_it_is_deterministic(fitted: tuple[torch.Tensor, torch.Tensor]) -> None:
 def test_without_iterations_it_keeps_the_networks_field() -> None:
     velocity = smooth_velocity(1.5)
     ab, ba = exponentiate(velocity), exponentiate(-velocity)
-    none = RefineSettings(stages=(Stage(8, 8, 0),))
+    none = RefineSettings(stages=(Stage(8, 8, 8, 0),))
     kept = refine(image(A), image(B), A, B, ab, ba, spacing_mm=SPACING, settings=none)
     size = ab.abs().mean()
     assert (kept[0] - ab).abs().mean() < 0.05 * size

@@ -17,10 +17,11 @@ from mics.losses.segmentation import absolute_dice_loss
 
 @dataclass(frozen=True)
 class Stage:
-    """One resolution of the optimisation: spacing of the velocity's and of the features' grid, Adam iterations."""
+    """One resolution of the optimisation: spacing of the velocity's, the organ maps' and the image's grid, iterations."""
 
     velocity_mm: float
-    features_mm: float
+    organs_mm: float
+    image_mm: float
     iterations: int
 
 
@@ -28,13 +29,21 @@ class Stage:
 class RefineSettings:
     """Weights of the loss and the budget; the defaults were chosen on the validation pairs."""
 
-    stages: tuple[Stage, ...] = (Stage(16, 16, 60), Stage(16, 8, 20))
+    stages: tuple[Stage, ...] = (Stage(16, 16, 16, 50), Stage(16, 8, 8, 20))
     learning_rate: float = 0.2
     """In voxels of the velocity grid per iteration."""
     image: float = 0.5
     organs: float = 1.0
     smoothness: float = 1.0
     squarings: int = 4
+
+
+@dataclass(frozen=True)
+class Data:
+    """Both volumes of the pair at one resolution, A then B: the window, and the organ maps; last channel, the mask."""
+
+    image: Tensor
+    organs: Tensor
 
 
 def refine(
@@ -65,17 +74,21 @@ def refine(
     done, total = 0, sum(stage.iterations for stage in settings.stages)
     for stage in settings.stages:
         grid = _shape(shape, spacing_mm, stage.velocity_mm)
-        features = _shape(shape, spacing_mm, stage.features_mm)
+        organ_grid = _shape(shape, spacing_mm, stage.organs_mm)
+        image_grid = _shape(shape, spacing_mm, stage.image_mm)
         if velocity is None:
             velocity = _logarithm(
                 resize_displacement(displacement_ab, grid), resize_displacement(displacement_ba, grid)
             )
         velocity = resize_displacement(velocity, grid).detach().requires_grad_(True)
-        data = [resize(volume, features) for volume in (volumes, organs, masks)]
+        data = Data(
+            image=resize(torch.cat([volumes, masks], dim=1), image_grid),
+            organs=resize(torch.cat([organs, masks], dim=1), organ_grid),
+        )
         optimiser = torch.optim.Adam([velocity], lr=settings.learning_rate)
         for _ in range(stage.iterations):
             optimiser.zero_grad()
-            loss = _loss(velocity, data[0], data[1], data[2], settings)
+            loss = _loss(velocity, data, settings)
             loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
             done += 1
@@ -94,15 +107,19 @@ def _shape(shape: tuple[int, ...], spacing_mm: float, wanted_mm: float) -> list[
     return [max(round((n - 1) / ratio) + 1, 4) for n in shape]
 
 
-def _loss(velocity: Tensor, volumes: Tensor, organs: Tensor, masks: Tensor, settings: RefineSettings) -> Tensor:
+def _loss(velocity: Tensor, data: Data, settings: RefineSettings) -> Tensor:
     both = exponentiate(torch.cat([velocity, -velocity]), squarings=settings.squarings)
-    both = resize_displacement(both, volumes.shape[2:])
-    moved = warp(torch.cat([volumes, masks, organs], dim=1), both)
-    image, mask, maps = moved[:, :1], moved[:, 1:2], moved[:, 2:]
-    targets, target_organs, counted = volumes.flip(0), organs.flip(0), mask * masks.flip(0)
-    loss = settings.image * local_correlation_loss(image, targets, counted)
-    loss = loss + settings.organs * absolute_dice_loss(maps * counted, target_organs * counted)
+    image, counted = _moved(data.image, both)
+    loss = settings.image * local_correlation_loss(image, data.image[:, :-1].flip(0), counted)
+    maps, counted = _moved(data.organs, both)
+    loss = loss + settings.organs * absolute_dice_loss(maps * counted, data.organs[:, :-1].flip(0) * counted)
     return loss + settings.smoothness * _diffusion(velocity)
+
+
+def _moved(stack: Tensor, both: Tensor) -> tuple[Tensor, Tensor]:
+    """The channels of each volume warped onto the other, and where both have data (the last channel says)."""
+    moved = warp(stack, resize_displacement(both, stack.shape[2:]))
+    return moved[:, :-1], moved[:, -1:] * stack[:, -1:].flip(0)
 
 
 def _diffusion(velocity: Tensor) -> Tensor:

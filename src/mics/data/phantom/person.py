@@ -27,7 +27,7 @@ class Person:
     seed: int
     phase: Phase
     fat: float
-    """Thickness of subcutaneous fat relative to the mean adult (0.3 to 2.4)."""
+    """Thickness of subcutaneous fat relative to the mean adult (0.3 to 2.1)."""
     visceral_fat: float
     """0 (organs touch each other) to 1."""
     upper_shift: tuple[float, float, float]
@@ -48,7 +48,7 @@ def draw_person(seed: int, phase: Phase | None = None) -> Person:
     """The person with this seed; `phase` is drawn too (mostly portal venous, as in clinical abdominal CT) if None."""
     rng = np.random.default_rng([seed, 0])
     drawn = PHASES[int(rng.choice(3, p=[0.07, 0.13, 0.8]))]
-    fat = float(np.clip(np.exp(rng.normal(0.05, 0.48)), 0.3, 2.4))
+    fat = float(np.clip(np.exp(rng.normal(0.05, 0.48)), 0.3, 2.1))
     return Person(
         seed=seed,
         phase=phase or drawn,

@@ -1,0 +1,96 @@
+"""Registration of real CT: other hospitals, spacings, fields of view and label conventions, and mirrored headers."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from mics.data.organs import LEFT_KIDNEY, LIVER, RIGHT_KIDNEY, SPLEEN
+from mics.evaluation.metrics import dice
+from mics.image.grid import Grid
+from mics.image.io import Image, read_image, read_labels
+from mics.image.resample import resample
+from mics.registration.affine import register_affine
+from mics.registration.pipeline import register
+
+LARGE = (LIVER, SPLEEN, RIGHT_KIDNEY, LEFT_KIDNEY)
+# TotalSegmentator's ids to ours.
+OURS = {1: SPLEEN, 2: RIGHT_KIDNEY, 3: LEFT_KIDNEY, 5: LIVER}
+
+
+def native(folder, name):
+    """A scan of `native` and its labels, by our ids."""
+    if name.startswith("img"):
+        return read_image(folder / f"{name}.nii.gz"), read_labels(folder / f"{name.replace('img', 'label')}.nii.gz")
+    labels = read_labels(folder / "totalsegmentator_example_seg.nii.gz")
+    lookup = np.zeros(256, np.uint8)
+    lookup[list(OURS)] = list(OURS.values())
+    return read_image(folder / f"{name}.nii.gz"), Image(lookup[labels.array], labels.grid)
+
+
+def mean_dice(fixed, warped):
+    return float(np.mean(list(dice(fixed.array, warped.array, LARGE).values())))
+
+
+@pytest.mark.parametrize(
+    ("fixed", "moving", "at_least"),
+    [
+        ("img0031", "totalsegmentator_example_ct", 0.45),
+        ("totalsegmentator_example_ct", "img0039", 0.5),
+        ("img0039", "img0031", 0.5),
+    ],
+)
+def test_the_affine_lays_organs_upon_each_other_whatever_the_field_of_view(real_data, fixed, moving, at_least):
+    (scan, labels), (other, other_labels) = (native(real_data / "native", name) for name in (fixed, moving))
+    matrix = register_affine(scan, other)
+    brought = resample(other_labels, labels.grid, matrix, nearest=True, outside=0)
+    assert mean_dice(labels, brought) > at_least
+
+
+def test_scans_of_two_hospitals_register_both_ways_clearly_better_than_the_affine(real_data, tmp_path):
+    fixed, fixed_labels = native(real_data / "native", "img0031")
+    moving, moving_labels = native(real_data / "native", "totalsegmentator_example_ct")
+    result = register(fixed, moving, fixed_labels=fixed_labels, moving_labels=moving_labels, device="cpu")
+    summary = result.summary
+    for direction in ("moving_to_fixed", "fixed_to_moving"):
+        scores = summary["labels"][direction]
+        before, after = (np.mean([scores[key][str(label)] for label in LARGE]) for key in ("dice_affine_only", "dice"))
+        assert after > before + 0.08
+        assert summary["folds"][direction] < 1e-3
+        assert summary["inverse_consistency_mm"][direction]["mean"] < 1.0
+    assert summary["peak_memory_gb"]["process"] < 8
+    result.save(tmp_path / "out")
+    assert json.loads((tmp_path / "out" / "summary.json").read_text()) == summary
+
+
+def challenge_case(folder, case):
+    name = f"AbdomenCTCT_{case}_0000.nii.gz"
+    return read_image(folder / "imagesTr" / name), read_labels(folder / "labelsTr" / name)
+
+
+def unmirrored(image):
+    """The array as it is, with a header that says from right to left, as the challenge's arrays run."""
+    grid = image.grid
+    axes = np.array(grid.direction).reshape(3, 3)
+    axes[:, 0] *= -1
+    return dataclasses.replace(image, grid=Grid(grid.size, grid.spacing, grid.origin, tuple(axes.ravel().tolist())))
+
+
+def test_mirrored_headers_register_as_well_as_corrected_ones(real_data):
+    folder = real_data / "AbdomenCTCT"
+    (fixed, fixed_labels), (moving, moving_labels) = (challenge_case(folder, case) for case in ("0027", "0033"))
+    means = []
+    for mend in (lambda image: image, unmirrored):
+        result = register(
+            mend(fixed),
+            mend(moving),
+            fixed_labels=mend(fixed_labels),
+            moving_labels=mend(moving_labels),
+            affine="none",
+            device="cpu",
+        )
+        scores = result.summary["labels"]["moving_to_fixed"]
+        assert scores["mean_dice"] > scores["mean_dice_affine_only"] + 0.05
+        means.append(scores["mean_dice"])
+    assert means[0] == pytest.approx(means[1], abs=0.06)
