@@ -9,7 +9,8 @@ import pytest
 from mics import Grid, Image, Transform, write_image
 
 DOCS = Path(__file__).parents[1] / "docs"
-PAGES = {page.name: re.findall(r"^```python\n(.*?)^```", page.read_text(), re.M | re.S) for page in DOCS.glob("*.md")}
+BLOCK = re.compile(r"^```python\n(.*?)^```", re.M | re.S)
+PAGES = {page.name: BLOCK.findall(page.read_text(encoding="utf-8")) for page in DOCS.glob("*.md")}
 
 
 @pytest.fixture
@@ -39,12 +40,12 @@ def test_the_code_on_a_page_runs(page):
 
 @pytest.mark.parametrize("page", [*DOCS.glob("*.md"), DOCS.parent / "README.md"], ids=lambda page: page.name)
 def test_links_lead_to_files(page):
-    for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text()):
+    for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
         assert target.startswith("http") or (page.parent / target).exists(), target
 
 
 def test_the_layout_names_every_file():
-    layout = (DOCS / "architecture.md").read_text()
+    layout = (DOCS / "architecture.md").read_text(encoding="utf-8")
     files = (DOCS.parent / "src" / "mics").rglob("*.py")
     missing = [file.name for file in files if file.name != "__init__.py" and file.name not in layout]
     assert missing == []

@@ -98,7 +98,7 @@ def test_correlation_against_numpy_in_one_window() -> None:
     x, y = generator.random((2, 5, 5, 5))
     mask = np.zeros((5, 5, 5))
     mask[2, 2, 2] = 1  # the only place whose window is the whole cube
-    expected = 1 - np.cov(x.ravel(), y.ravel(), bias=True)[0, 1] ** 2 / ((x.var() + 1e-4) * (y.var() + 1e-4))
+    expected = 1 - (np.cov(x.ravel(), y.ravel(), bias=True)[0, 1] + 1e-4) ** 2 / ((x.var() + 1e-4) * (y.var() + 1e-4))
     tensors = [torch.from_numpy(v).float()[None, None] for v in (x, y, mask)]
     assert local_correlation_loss(*tensors) == pytest.approx(expected, abs=1e-4)
 

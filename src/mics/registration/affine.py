@@ -16,7 +16,6 @@ from mics.registration.start import best_start, difference
 
 _SEARCH_MM, _ANTS_MM = 8.0, 4.0
 _SEED = "1"
-_MOST_WORSE = 1.05
 _RUNAWAY = 1.2
 
 
@@ -29,10 +28,7 @@ def register_affine(fixed: Image, moving: Image) -> NDArray[np.float64]:
     start = best_start(coarse_fixed, coarse_moving)
     refined = _ants_affine(coarse(fixed, _ANTS_MM), coarse(moving, _ANTS_MM), start)
     # ANTs may run away where the scans share little; its own measure does not show that.
-    runs_away = difference(coarse_fixed, coarse_moving, refined) > _MOST_WORSE * difference(
-        coarse_fixed, coarse_moving, start
-    )
-    return start if runs_away else refined
+    return min((start, refined), key=lambda matrix: difference(coarse_fixed, coarse_moving, matrix))
 
 
 def _ants_affine(fixed: Coarse, moving: Coarse, start: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -85,7 +85,8 @@ def refine(
             image=resize(torch.cat([volumes, masks], dim=1), image_grid),
             organs=resize(torch.cat([organs, masks], dim=1), organ_grid),
         )
-        optimiser = torch.optim.Adam([velocity], lr=settings.learning_rate)
+        # Real gradients are around 1e-5; Adam would take those ten thousand times smaller, rounding, for as much.
+        optimiser = torch.optim.Adam([velocity], lr=settings.learning_rate, eps=1e-7)
         for _ in range(stage.iterations):
             optimiser.zero_grad()
             loss = _loss(velocity, data, settings)
@@ -110,7 +111,7 @@ def _shape(shape: tuple[int, ...], spacing_mm: float, wanted_mm: float) -> list[
 def _loss(velocity: Tensor, data: Data, settings: RefineSettings) -> Tensor:
     both = exponentiate(torch.cat([velocity, -velocity]), squarings=settings.squarings)
     image, counted = _moved(data.image, both)
-    loss = settings.image * local_correlation_loss(image, data.image[:, :-1].flip(0), counted)
+    loss = settings.image * local_correlation_loss(image * counted, data.image[:, :-1].flip(0) * counted, counted)
     maps, counted = _moved(data.organs, both)
     loss = loss + settings.organs * absolute_dice_loss(maps * counted, data.organs[:, :-1].flip(0) * counted)
     return loss + settings.smoothness * _diffusion(velocity)
