@@ -36,7 +36,7 @@ def mean_dice(fixed, warped):
 @pytest.mark.parametrize(
     ("fixed", "moving", "at_least"),
     [
-        ("img0031", "totalsegmentator_example_ct", 0.45),
+        ("img0031", "totalsegmentator_example_ct", 0.4),
         ("totalsegmentator_example_ct", "img0039", 0.5),
         ("img0039", "img0031", 0.5),
     ],
