@@ -5,7 +5,7 @@ import SimpleITK as sitk
 import torch
 from scipy.ndimage import gaussian_filter, map_coordinates
 
-from mics.deformation import transform as module
+from mics.deformation import slabs
 from mics.deformation.field import warp
 from mics.deformation.transform import Transform
 from mics.errors import InputError
@@ -250,7 +250,7 @@ def test_slabs_leave_no_seam(grids, smooth_image, monkeypatch):
         return [transform.transform_image(image).array, composed.displacement_mm, resampled.displacement_mm]
 
     whole = results()
-    monkeypatch.setattr(module, "_SLAB_VOXELS", 24 * 20 * 4)
+    monkeypatch.setattr(slabs, "_SLAB_VOXELS", 24 * 20 * 4)
     for a, b, tolerance in zip(whole, results(), (0.01, 1e-4, 1e-4), strict=True):
         np.testing.assert_allclose(a, b, atol=tolerance)
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mics.deformation.field import exponentiate, identity, resize_displacement
-from mics.losses.correlation import local_correlation_loss
+from mics.losses.correlation import LocalCorrelation
 from mics.losses.gradient import gradient_loss
 from mics.losses.inverse import inverse_loss
 from mics.losses.jacobian import jacobian_loss
@@ -88,9 +88,9 @@ def test_correlation_ignores_brightness_and_contrast_but_not_structure() -> None
     generator = torch.Generator().manual_seed(0)
     image = torch.rand(1, 1, 12, 12, 12, generator=generator)
     mask = torch.ones_like(image)
-    assert local_correlation_loss(0.5 * image + 0.2, image, mask) < 0.05
+    assert LocalCorrelation(image).loss(0.5 * image + 0.2, mask) < 0.05
     other = torch.rand(1, 1, 12, 12, 12, generator=generator)
-    assert local_correlation_loss(other, image, mask) > 0.5
+    assert LocalCorrelation(image).loss(other, mask) > 0.5
 
 
 def test_correlation_against_numpy_in_one_window() -> None:
@@ -99,8 +99,8 @@ def test_correlation_against_numpy_in_one_window() -> None:
     mask = np.zeros((5, 5, 5))
     mask[2, 2, 2] = 1  # the only place whose window is the whole cube
     expected = 1 - (np.cov(x.ravel(), y.ravel(), bias=True)[0, 1] + 1e-4) ** 2 / ((x.var() + 1e-4) * (y.var() + 1e-4))
-    tensors = [torch.from_numpy(v).float()[None, None] for v in (x, y, mask)]
-    assert local_correlation_loss(*tensors) == pytest.approx(expected, abs=1e-4)
+    warped, target, counted = (torch.from_numpy(v).float()[None, None] for v in (x, y, mask))
+    assert LocalCorrelation(target).loss(warped, counted) == pytest.approx(expected, abs=1e-4)
 
 
 def test_step_losses_do_not_change_when_the_volumes_are_swapped() -> None:

@@ -62,6 +62,17 @@ def test_initial_weights_must_fit(saved: Path) -> None:
         load_initial_weights(build(PRESETS["small"]), saved)
 
 
+def test_a_network_with_a_fine_level_starts_as_the_one_without(tmp_path: Path) -> None:
+    coarse = build(NetworkConfig(task="segmentation", channels=(4, 8), stride=2, organs=3))
+    save_model(coarse, {"spacing_mm": 4.0, "hu_range": None}, tmp_path / "coarse.safetensors")
+    grown = build(NetworkConfig(task="segmentation", channels=(4, 8), stride=2, organs=3, fine_channels=2))
+    load_initial_weights(grown, tmp_path / "coarse.safetensors")
+    windows = torch.rand(1, 3, 13, 10, 16, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(grown(windows), coarse(windows), rtol=1e-2, atol=1e-2)  # saved in half precision
+    grown(windows).square().mean().backward()
+    assert all(p.grad is not None for name, p in grown.named_parameters() if name.startswith("fine.head"))
+
+
 @pytest.mark.parametrize("name", [model["name"] for model in available_models()])
 def test_shipped_models_load_and_say_what_they_are(name: str) -> None:
     model = load_model(name)

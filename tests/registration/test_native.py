@@ -3,9 +3,9 @@ import pytest
 import SimpleITK as sitk
 import torch
 
+from mics.deformation import slabs
 from mics.deformation.transform import Transform
 from mics.image.grid import apply_matrix
-from mics.registration import native
 from mics.registration.native import fixed_to_moving, moving_to_fixed
 
 AFFINE = np.array([[1.1, 0.1, 0, 90.0], [-0.1, 0.95, 0.02, -70.0], [0, 0.05, 1.03, 450.0], [0, 0, 0, 1]])
@@ -96,5 +96,5 @@ def test_beyond_the_networks_grid_the_displacement_keeps_its_border_value(networ
 def test_slabs_make_no_difference(monkeypatch, network_grid, fixed):
     rough = torch.randn(1, 3, *network_grid.size, generator=torch.Generator().manual_seed(0))
     whole = moving_to_fixed(rough, network_grid, fixed, AFFINE).displacement_mm
-    monkeypatch.setattr(native, "_SLAB_VOXELS", 7 * fixed.size[1] * fixed.size[2])
+    monkeypatch.setattr(slabs, "_SLAB_VOXELS", 7 * fixed.size[1] * fixed.size[2])
     np.testing.assert_allclose(moving_to_fixed(rough, network_grid, fixed, AFFINE).displacement_mm, whole, atol=1e-3)

@@ -24,6 +24,8 @@ class NetworkConfig(BaseModel):
     """Instance normalisation in the decoder, the paper's form; without it small differences give small fields."""
     anchor: Anchor = "line_mean"
     """Anchor of the integration of predicted gradients, see :func:`mics.deformation.field.integrate`."""
+    fine_channels: int = Field(0, ge=0)
+    """Channels of a segmentation network's last level, at the resolution of the input; 0 for none."""
     organs: int = 13
     """Organs a segmentation network tells apart, besides the background."""
 
@@ -38,7 +40,8 @@ PRESETS: dict[str, NetworkConfig] = {
     "paper": NetworkConfig(task="registration", channels=(64, 128, 256, 512)),
     # What two cores can train: at 8 mm it predicts gradients every 16 mm.
     "small": NetworkConfig(task="registration", channels=(32, 64, 128), stride=2, decoder_normalisation=False),
-    "organs-small": NetworkConfig(task="segmentation", channels=(32, 64, 128, 192), stride=2),
+    "organs-coarse": NetworkConfig(task="segmentation", channels=(32, 64, 128, 192), stride=2),
+    "organs-small": NetworkConfig(task="segmentation", channels=(32, 64, 128, 192), stride=2, fine_channels=16),
 }
 
 

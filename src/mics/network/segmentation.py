@@ -1,16 +1,21 @@
 """The organ segmentation network: a 3D U-Net on the same blocks as the registration network (MICS, section 3.4)."""
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from mics.deformation.field import resize
-from mics.network.blocks import Decoder, Encoder
+from mics.network.blocks import ConvBlock, Decoder, Encoder
 from mics.network.padding import pad_to_multiple
 from mics.network.presets import NetworkConfig
 
 
 class OrganSegmentation(nn.Module):
-    """Scores of the background and the organs for every voxel."""
+    """Scores of the background and the organs for every voxel.
+
+    With ``fine_channels``, a level at the input's resolution corrects the scores of the U-Net beneath it. It starts at no
+    correction, so that the weights of a network without it are a good start for one with it.
+    """
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
@@ -18,14 +23,37 @@ class OrganSegmentation(nn.Module):
         self.encoder = Encoder(config.in_channels, config.channels, stem_stride=config.stride)
         self.decoder = Decoder(config.channels, normalise=config.decoder_normalisation)
         self.head = nn.Conv3d(config.channels[0], config.organs + 1, 1)
+        self.fine = FineLevel(config) if config.fine_channels else None
 
     def forward(self, windows: Tensor) -> Tensor:
         """HU windows ``(B, 3, X, Y, Z)`` to logits ``(B, 1 + organs, X, Y, Z)``, float32."""
         padded = pad_to_multiple(windows, self.config.divisor)
-        logits = self.head(self.decoder(self.encoder(padded))[0]).float()
+        decoded = self.decoder(self.encoder(padded))[0]
+        logits = resize(self.head(decoded).float(), padded.shape[2:])
+        if self.fine is not None:
+            logits = logits + self.fine(padded, decoded).float()
         x, y, z = windows.shape[2:]
-        return resize(logits, padded.shape[2:])[..., :x, :y, :z]
+        return logits[..., :x, :y, :z]
 
     def organ_maps(self, windows: Tensor) -> Tensor:
         """Soft maps of the organs ``(B, organs, X, Y, Z)`` in [0, 1], the background left out."""
         return functional.softmax(self(windows), dim=1)[:, 1:]
+
+
+class FineLevel(nn.Module):
+    """Corrections of the scores at the resolution of the input."""
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        channels = config.fine_channels
+        self.look = nn.Sequential(ConvBlock(config.in_channels, channels), ConvBlock(channels, channels))
+        self.up = nn.ConvTranspose3d(config.channels[0], channels, config.stride, stride=config.stride)
+        self.merge = nn.Sequential(ConvBlock(2 * channels, channels), ConvBlock(channels, channels))
+        self.head = nn.Conv3d(channels, config.organs + 1, 1, bias=False)
+        nn.init.zeros_(self.head.weight)
+
+    def forward(self, windows: Tensor, decoded: Tensor) -> Tensor:
+        """Windows ``(B, 3, X, Y, Z)`` and the U-Net's features to what is added to its scores."""
+        features = self.merge(torch.cat([self.up(decoded), self.look(windows)], dim=1))
+        correction: Tensor = self.head(features)
+        return correction

@@ -8,7 +8,6 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import torch
 from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
@@ -102,13 +101,16 @@ def available_models() -> list[dict[str, Any]]:
     return [{"name": name, "task": card["network"]["task"], "sha256": card["sha256"]} for name, card in cards]
 
 
-def load_initial_weights(network: torch.nn.Module, model: str | Path) -> None:
-    """Copy the weights of a finished model into a network of the same shape, to fine-tune it."""
-    loaded = load_model(model)
-    try:
-        network.load_state_dict(loaded.network.state_dict())
-    except RuntimeError as error:
-        raise InputError(f"{model} has another network shape than the recipe's preset.") from error
+def load_initial_weights(network: MICS | OrganSegmentation, model: str | Path) -> None:
+    """Copy the weights of a finished model into a network of the same shape, to fine-tune it.
+
+    The network may also have a level more than the model; that stays as it is. Raises :class:`InputError` for any other shape.
+    """
+    loaded = load_model(model).network.state_dict()
+    own = network.state_dict()
+    if any(name not in own or own[name].shape != tensor.shape for name, tensor in loaded.items()):
+        raise InputError(f"{model} has another network shape than the recipe's preset.")
+    network.load_state_dict({**own, **loaded})
 
 
 def _write(path: Path, content: bytes) -> None:

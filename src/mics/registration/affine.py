@@ -16,7 +16,6 @@ from mics.registration.start import best_start, difference
 
 _SEARCH_MM, _ANTS_MM = 8.0, 4.0
 _SEED = "1"
-_RUNAWAY = 1.2
 
 
 def register_affine(fixed: Image, moving: Image) -> NDArray[np.float64]:

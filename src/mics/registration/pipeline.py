@@ -91,13 +91,16 @@ def _displacements(pair: Pair, seen: tuple[Mask, Mask], settings: Settings, stag
     sentences: list[str] = []
     with stages("resample", "Resampling to the network's grid"):
         volumes = windows(pair, settings.model, settings.device)
+        finer = None if settings.segmentation is None else windows(pair, settings.segmentation, settings.device)
     with stages("network", f"Network, steps: {settings.steps}"):
         displacements = predict(settings.model, volumes, settings.steps)
-    if settings.segmentation is not None:
+    if settings.segmentation is not None and finer is not None:
+        spacing_mm = settings.segmentation.spacing_mm
+        with stages("organs", "Finding the organs"):
+            organs = organ_maps(settings.segmentation, finer)
+            sentences = check_sides(*organs, spacing_mm)
         with stages("refine", "Refining on this pair"):
-            organs = organ_maps(pair, settings.segmentation, settings.device)
-            sentences = check_sides(*organs, pair.grid.spacing[0])
-            displacements = refined(volumes, organs, seen, displacements, pair.grid.spacing[0])
+            displacements = refined(finer, organs, seen, displacements, spacing_mm)
     return (displacements[0].cpu(), displacements[1].cpu()), sentences
 
 

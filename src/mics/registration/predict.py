@@ -52,11 +52,10 @@ def predict(model: LoadedModel, volumes: Both, steps: int) -> Both:
 
 
 @torch.no_grad()
-def organ_maps(pair: Pair, model: LoadedModel, device: torch.device) -> Both:
-    """Soft organ maps, (1, organs, X, Y, Z) on the pair's grid, predicted at the spacing that ``model`` works at."""
-    network = cast(OrganSegmentation, model.network).to(device)
-    a, b = (resize(network.organ_maps(volume), pair.grid.size) for volume in windows(pair, model, device))
-    return a, b
+def organ_maps(model: LoadedModel, volumes: Both) -> Both:
+    """Soft organ maps, (1, organs, X, Y, Z), of the windows at the spacing that ``model`` works at."""
+    network = cast(OrganSegmentation, model.network).to(volumes[0].device)
+    return network.organ_maps(volumes[0]), network.organ_maps(volumes[1])
 
 
 def refined(
@@ -68,10 +67,11 @@ def refined(
 ) -> Both:
     """Displacements after test-time refinement on the abdominal window and the organ maps, where both have data.
 
-    ``seen``: voxels (X, Y, Z) where the moving and where the fixed scan has data.
+    ``volumes`` and ``organs`` have voxels of ``spacing_mm``. ``seen``: voxels (X, Y, Z) of a coarser grid over the same box
+    where the moving and where the fixed scan has data.
     """
     a, b = (volume[:, :1] for volume in volumes)
-    valid = torch.from_numpy(np.stack(seen)[:, None]).to(a.device)
+    valid = resize(torch.from_numpy(np.stack(seen)[:, None]).to(a).float(), a.shape[2:])
     return refine(a, b, *organs, *displacements, spacing_mm=spacing_mm, valid=valid)
 
 

@@ -16,21 +16,23 @@ from mics.image.io import Image
 from mics.image.resample import resample
 from mics.registration.result import Registration
 
-# The network's voxels are no smaller, and within them a displacement is linear: to look at every voxel of a native
-# volume would take a minute and tell nothing more.
-_SAMPLES_MM = 2.0
+# The network's voxels are larger, and within them a displacement is linear: to look at every voxel of a native volume
+# would take a minute and tell nothing more.
+_FOLDS_MM = 2.0
+_CONSISTENCY_MM = 4.0
 
 
 def measure(result: Registration, displacements: tuple[Tensor, Tensor]) -> dict[str, Any]:
     """Folds, inverse consistency and, where both scans have labels, overlap of organs, each in both directions.
 
-    The delivered transforms are looked at in every n-th voxel, 2 mm apart where the scan's own voxels are smaller.
+    The delivered transforms are looked at in every n-th voxel, so that samples are up to 2 mm apart for folds and up to
+    4 mm for the inverse consistency, or in every voxel where the scan's own are larger.
     ``displacements``: A→B and B→A on the network's grid, (1, 3, X, Y, Z) in its voxels.
     """
     forward, backward = result.moving_to_fixed, result.fixed_to_moving
     folds = {
-        "moving_to_fixed": fold_share(_thinned(forward).displacement_voxels()),
-        "fixed_to_moving": fold_share(_thinned(backward).displacement_voxels()),
+        "moving_to_fixed": fold_share(_thinned(forward, _FOLDS_MM).displacement_voxels()),
+        "fixed_to_moving": fold_share(_thinned(backward, _FOLDS_MM).displacement_voxels()),
         "network_grid_moving_to_fixed": fold_share(displacements[0]),
         "network_grid_fixed_to_moving": fold_share(displacements[1]),
     }
@@ -46,7 +48,7 @@ def inverse_consistency(forward: Transform, backward: Transform) -> dict[str, fl
 
     None where no point comes to lie in the other scan's field of view.
     """
-    mean, largest = inverse_consistency_mm(_thinned(forward), backward)
+    mean, largest = inverse_consistency_mm(_thinned(forward, _CONSISTENCY_MM), backward)
     return {"mean": _finite(mean), "max": _finite(largest)}
 
 
@@ -85,10 +87,10 @@ def _both_label_scores(result: Registration) -> dict[str, Any] | None:
     }
 
 
-def _thinned(transform: Transform) -> Transform:
-    """The transform at every n-th voxel, at most 2 mm apart or all: no value changes."""
+def _thinned(transform: Transform, apart_mm: float) -> Transform:
+    """The transform at every n-th voxel, at most ``apart_mm`` apart or all: no value changes."""
     grid = transform.grid
-    steps = [max(1, int(_SAMPLES_MM / spacing)) for spacing in grid.spacing]
+    steps = [max(1, int(apart_mm / spacing)) for spacing in grid.spacing]
     displacement = transform.displacement_mm[:: steps[0], :: steps[1], :: steps[2]]
     x, y, z = displacement.shape[:3]
     i, j, k = (spacing * step for spacing, step in zip(grid.spacing, steps, strict=True))

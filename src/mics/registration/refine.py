@@ -9,9 +9,10 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from mics.deformation.field import compose, exponentiate, resize, resize_displacement, warp
-from mics.losses.correlation import local_correlation_loss
+from mics.losses.correlation import LocalCorrelation
 from mics.losses.segmentation import absolute_dice_loss
 
 
@@ -29,21 +30,27 @@ class Stage:
 class RefineSettings:
     """Weights of the loss and the budget; the defaults were chosen on the validation pairs."""
 
-    stages: tuple[Stage, ...] = (Stage(16, 16, 16, 50), Stage(16, 8, 8, 20))
+    stages: tuple[Stage, ...] = (Stage(16, 16, 16, 20), Stage(16, 8, 8, 20), Stage(8, 8, 4, 10))
     learning_rate: float = 0.2
     """In voxels of the velocity grid per iteration."""
-    image: float = 0.5
+    image: float = 1.0
     organs: float = 1.0
-    smoothness: float = 1.0
+    smoothness: float = 0.5
     squarings: int = 4
 
 
-@dataclass(frozen=True)
-class Data:
-    """Both volumes of the pair at one resolution, A then B: the window, and the organ maps; last channel, the mask."""
+class PairData:
+    """Both volumes of a pair, A then B, at the resolutions of one stage; the masks tell where each has data."""
 
-    image: Tensor
-    organs: Tensor
+    def __init__(
+        self, volumes: Tensor, organs: Tensor, masks: Tensor, image_grid: list[int], organ_grid: list[int]
+    ) -> None:
+        image = resize(volumes, image_grid)
+        self.correlation = LocalCorrelation(image.flip(0))
+        # Only cubes count that lie within what both volumes show: half of a cube out of view would pass for an edge.
+        within = -functional.max_pool3d(-resize(masks, image_grid), self.correlation.width, 1, self.correlation.margin)
+        self.image = torch.cat([image, within], dim=1)
+        self.organs = resize(torch.cat([organs, masks], dim=1), organ_grid)
 
 
 def refine(
@@ -61,10 +68,11 @@ def refine(
 ) -> tuple[Tensor, Tensor]:
     """Refine both displacements of one pair; returns them as ``(1, 3, X, Y, Z)`` in voxels, inverse to each other.
 
-    All volumes lie on one grid of ``spacing_mm``. ``a`` and ``b`` are one HU window each, ``(1, 1, X, Y, Z)`` in [0, 1];
-    ``organs_a`` and ``organs_b`` soft organ maps ``(1, organs, X, Y, Z)``; ``displacement_ab`` (``warp(a, displacement_ab)``
-    looks like b) and ``displacement_ba`` the start. ``valid`` ``(2, 1, X, Y, Z)`` marks where a and b have data; elsewhere
-    nothing counts. ``progress`` is told the share done.
+    The volumes lie on one grid of ``spacing_mm``. ``a`` and ``b`` are one HU window each, ``(1, 1, X, Y, Z)`` in [0, 1];
+    ``organs_a`` and ``organs_b`` soft organ maps ``(1, organs, X, Y, Z)``. The start, ``displacement_ab`` (``warp(a,
+    displacement_ab)`` looks like b) and ``displacement_ba``, may lie on a coarser grid with the same outermost voxel
+    centres; so does the result. ``valid`` ``(2, 1, X, Y, Z)`` marks where a and b have data; elsewhere nothing counts.
+    ``progress`` is told the share done.
     """
     settings = settings or RefineSettings()
     shape = tuple(a.shape[2:])
@@ -81,10 +89,7 @@ def refine(
                 resize_displacement(displacement_ab, grid), resize_displacement(displacement_ba, grid)
             )
         velocity = resize_displacement(velocity, grid).detach().requires_grad_(True)
-        data = Data(
-            image=resize(torch.cat([volumes, masks], dim=1), image_grid),
-            organs=resize(torch.cat([organs, masks], dim=1), organ_grid),
-        )
+        data = PairData(volumes, organs, masks, image_grid, organ_grid)
         # Real gradients are around 1e-5; Adam would take those ten thousand times smaller, rounding, for as much.
         optimiser = torch.optim.Adam([velocity], lr=settings.learning_rate, eps=1e-7)
         for _ in range(stage.iterations):
@@ -98,7 +103,7 @@ def refine(
     assert velocity is not None
     with torch.no_grad():
         both = exponentiate(torch.cat([velocity, -velocity]), squarings=settings.squarings + 2)
-        both = resize_displacement(both, shape)
+        both = resize_displacement(both, displacement_ab.shape[2:])
     return both[:1], both[1:]
 
 
@@ -108,10 +113,10 @@ def _shape(shape: tuple[int, ...], spacing_mm: float, wanted_mm: float) -> list[
     return [max(round((n - 1) / ratio) + 1, 4) for n in shape]
 
 
-def _loss(velocity: Tensor, data: Data, settings: RefineSettings) -> Tensor:
+def _loss(velocity: Tensor, data: PairData, settings: RefineSettings) -> Tensor:
     both = exponentiate(torch.cat([velocity, -velocity]), squarings=settings.squarings)
     image, counted = _moved(data.image, both)
-    loss = settings.image * local_correlation_loss(image * counted, data.image[:, :-1].flip(0) * counted, counted)
+    loss = settings.image * data.correlation.loss(image, counted)
     maps, counted = _moved(data.organs, both)
     loss = loss + settings.organs * absolute_dice_loss(maps * counted, data.organs[:, :-1].flip(0) * counted)
     return loss + settings.smoothness * _diffusion(velocity)

@@ -43,8 +43,9 @@ class RegistrationTraining(lightning.LightningModule):
         x, y, z = batch["hu"].shape[3:]
         displacement = prediction.displacement_ab[..., :x, :y, :z]
         warped = warp(batch["labels"][:, 0], displacement, mode="nearest", padding="zeros")
-        fixed = batch["labels"][0, 1, 0].cpu().numpy()
-        overlaps = dice(fixed, warped[0, 0].round().to(torch.int64).cpu().numpy(), range(1, ORGANS + 1))
+        moving, fixed = batch["labels"][0, :, 0].cpu().numpy()
+        moved = warped[0, 0].round().to(torch.int64).cpu().numpy()
+        overlaps = dice(fixed, moved, range(1, ORGANS + 1), moving_labels=moving)
         values: dict[str, Tensor | float] = {
             "val/loss": loss,
             "val/dice": sum(overlaps.values()) / max(len(overlaps), 1),

@@ -1,0 +1,48 @@
+"""A large grid in slabs, worked on side by side: a native volume at once would take gigabytes, and one core minutes."""
+
+import dataclasses
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mics.deformation.field import identity, warp
+from mics.image.grid import Grid
+
+_SLAB_VOXELS = 1_000_000
+
+
+def each_slab(grid: Grid, work: Callable[[slice, Grid], None]) -> None:
+    """Call ``work(part, slab)`` for pieces of ``grid`` along its first axis, as many at a time as torch has threads.
+
+    ``slab`` is the grid of the voxels ``part``. ``work`` writes its result itself, into the slice it is given.
+    """
+    x, y, z = grid.size
+    depth = max(1, _SLAB_VOXELS // (y * z))
+
+    def call(start: int) -> None:
+        part = slice(start, min(start + depth, x))
+        i, j, k = grid.voxel_to_world([start, 0, 0]).tolist()
+        work(part, dataclasses.replace(grid, size=(part.stop - start, y, z), origin=(i, j, k)))
+
+    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+        list(pool.map(call, range(0, x, depth)))
+
+
+def positions(matrix: NDArray[np.floating], size: tuple[int, int, int]) -> NDArray[np.float32]:
+    """Where ``matrix`` (4, 4) takes each voxel of a grid of ``size``, (3, X, Y, Z)."""
+    i, j, k = np.ogrid[: size[0], : size[1], : size[2]]
+    places = np.empty((3, *size), dtype=np.float32)
+    for row, (a, b, c, d) in enumerate(matrix[:3]):
+        np.add((a * i + b * j).astype(np.float32), (c * k + d).astype(np.float32), out=places[row])
+    return places
+
+
+def sampled(volume: Tensor, voxels: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Values of ``volume`` (1, C, X, Y, Z) at voxel positions (3, x, y, z), clamped to it; (C, x, y, z)."""
+    position = torch.from_numpy(voxels)[None]
+    values: NDArray[np.float32] = warp(volume, position - identity(position.shape[2:]))[0].numpy()
+    return values
