@@ -11,7 +11,7 @@ from mics.losses.correlation import LocalCorrelation
 from mics.losses.gradient import gradient_loss
 from mics.losses.inverse import inverse_loss
 from mics.losses.jacobian import jacobian_loss
-from mics.losses.segmentation import annotated_in_both, dice_loss, one_hot
+from mics.losses.segmentation import absolute_dice_loss, annotated_in_both, certainty, dice_loss, one_hot
 from mics.losses.similarity import similarity_loss
 from mics.losses.total import LossWeights, Volumes, step_losses, weighted_sum
 
@@ -101,6 +101,22 @@ def test_correlation_against_numpy_in_one_window() -> None:
     expected = 1 - (np.cov(x.ravel(), y.ravel(), bias=True)[0, 1] + 1e-4) ** 2 / ((x.var() + 1e-4) * (y.var() + 1e-4))
     warped, target, counted = (torch.from_numpy(v).float()[None, None] for v in (x, y, mask))
     assert LocalCorrelation(target).loss(warped, counted) == pytest.approx(expected, abs=1e-4)
+
+
+def test_absolute_dice_of_binary_maps_is_one_minus_dice_and_weights_multiply() -> None:
+    p, q = torch.zeros(1, 2, 4, 4, 4), torch.zeros(1, 2, 4, 4, 4)
+    p[0, 0, :2], q[0, 0, 1:3] = 1, 1  # 32 and 32 voxels, 16 in common
+    p[0, 1, 0], q[0, 1, 0] = 1, 1
+    assert absolute_dice_loss(p, q) == pytest.approx((0.5 + 0) / 2, abs=0.01)
+    assert absolute_dice_loss(p, q, torch.tensor([[3.0, 1.0]])) == pytest.approx(1.5 / 2, abs=0.02)
+
+
+def test_certainty_is_the_precision_that_a_map_expects_of_itself() -> None:
+    maps = torch.zeros(1, 4, 2, 2, 2)
+    maps[0, 0, 0] = 1  # sure
+    maps[0, 1] = 0.25  # a guess, everywhere alike
+    maps[0, 2, 0, 0], maps[0, 2, 1, 1] = 0.8, 0.2  # (2 * 0.64 + 2 * 0.04) / (2 * 0.8 + 2 * 0.2)
+    assert certainty(maps)[0].tolist() == pytest.approx([1, 0.25, 0.68, 0])
 
 
 def test_step_losses_do_not_change_when_the_volumes_are_swapped() -> None:

@@ -95,6 +95,18 @@ def test_what_is_out_of_view_does_not_count() -> None:
     assert ab.abs().mean() < 0.1 * seen_by_all.abs().mean()
 
 
+def test_an_organ_that_is_guessed_at_hardly_counts() -> None:
+    """Two maps pull to opposite sides; the one that is sure wins, whichever it is."""
+    left, middle, right = (balls([(x, 10, 14)], 4.0) for x in (8, 12, 16))
+    flat = torch.full((1, 1, *SHAPE), 0.5)
+    found = []
+    for sure, guess in ((left, right), (right, left)):
+        a, b = torch.cat([middle, 0.2 * middle], dim=1), torch.cat([sure, 0.2 * guess], dim=1)
+        ab, _ = refine(flat, flat, a, b, STILL, STILL, spacing_mm=SPACING, settings=SETTINGS)
+        found.append(float((ab[:, 0] * middle[:, 0]).sum() / middle.sum()))
+    assert found[0] > 1 > -1 > found[1]
+
+
 def test_equal_volumes_stay_where_they_are() -> None:
     ab, ba = refine(image(A), image(A), A, A, STILL, STILL, spacing_mm=SPACING, settings=SETTINGS)
     assert ab.abs().max() == 0

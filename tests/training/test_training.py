@@ -148,6 +148,15 @@ def test_fine_tuning_starts_from_the_given_model(cases: Path, tmp_path: Path) ->
         torch.testing.assert_close(before[name], after[name], rtol=0, atol=1e-6)
 
 
+def test_every_epoch_is_kept_to_go_on_from_though_it_is_not_the_best(cases: Path, tmp_path: Path) -> None:
+    """With steps too small for a weight to change, no epoch is better than the first."""
+    train(recipe(epochs=3, learning_rate=1e-30), cases, tmp_path / "run", progress=False)
+    epochs = {
+        name: torch.load(tmp_path / "run" / f"{name}.ckpt", weights_only=True)["epoch"] for name in ("best", "last")
+    }
+    assert epochs == {"best": 0, "last": 2}
+
+
 def test_an_existing_run_is_not_overwritten(cases: Path, tmp_path: Path) -> None:
     train(recipe(epochs=1), cases, tmp_path / "run", progress=False)
     with pytest.raises(InputError, match="--resume"):

@@ -9,23 +9,35 @@ from mics.errors import InputError
 
 
 def train(
-    recipe: Annotated[str, typer.Argument(help="Name of a shipped recipe or path of a YAML file.")],
-    data: Annotated[str, typer.Option(help="Folder in the Learn2Reg layout, or phantom:N for N generated people.")],
+    recipe: Annotated[str | None, typer.Argument(help="Name of a shipped recipe or path of a YAML file.")] = None,
+    data: Annotated[
+        str | None, typer.Option(help="Folder in the Learn2Reg layout, or phantom:N for N generated people.")
+    ] = None,
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="Folder of the run: cases, checkpoints, curves, model.")
-    ],
+        Path | None, typer.Option("--output", "-o", help="Folder of the run: cases, checkpoints, curves, model.")
+    ] = None,
     overrides: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one value of the recipe.")
     ] = None,
     initial: Annotated[str | None, typer.Option(help="Model to start from: a name or a path.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the run's last epoch.")] = False,
+    resume: Annotated[
+        Path | None, typer.Option(metavar="RUN", help="Go on with the run in this folder; needs nothing else.")
+    ] = None,
 ) -> None:
     """Train a network as a recipe says, and export its best epoch as a model that `mics register` takes."""
     try:
+        from mics.training.start import resume as go_on
         from mics.training.start import start
     except ModuleNotFoundError as error:
         if error.name != "lightning":
             raise
         raise InputError("Training needs Lightning: install mics-registration[train].") from error
-    model = start(recipe, data, output, overrides=overrides, initial=initial, resume=resume)
+    if resume is not None:
+        if any(value for value in (recipe, data, output, overrides, initial)):
+            raise InputError("--resume RUN takes everything from the run: leave out the recipe and all other options.")
+        model = go_on(resume)
+    elif recipe is None or data is None or output is None:
+        raise InputError("A new run needs a recipe, --data and --output; a run is gone on with by --resume RUN.")
+    else:
+        model = start(recipe, data, output, overrides=overrides, initial=initial)
     typer.echo(f"Written to {model}")

@@ -32,13 +32,23 @@ def dice_loss(warped: Tensor, target: Tensor, mask: Tensor | None = None) -> Ten
     return torch.where(mask, loss, 0).sum() / mask.sum().clamp_min(1)
 
 
-def absolute_dice_loss(warped: Tensor, target: Tensor) -> Tensor:
+def absolute_dice_loss(warped: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:
     """``Σ |p - q| / Σ (p + q)`` (Bray and Curtis 1957), mean over organs and batch, for two soft maps.
 
     One minus Dice where both maps are binary. Unlike :func:`dice_loss` it is zero, smallest and stationary where the two
-    soft maps ``(B, organs, X, Y, Z)`` are equal, so that equal volumes are not pulled apart. Scalar.
+    soft maps ``(B, organs, X, Y, Z)`` are equal, so that equal volumes are not pulled apart. ``weights`` ``(B, organs)``
+    multiply the organs' losses before the mean. Scalar.
     """
     # Rounded at zero, where the slope would jump from -1 to 1 with the last digit of a difference.
     difference = ((warped - target).square() + _ROUNDING**2).sqrt().sub(_ROUNDING).sum((2, 3, 4))
     size = (warped + target).sum((2, 3, 4))
-    return (difference / (size + 1e-3)).mean()
+    loss = difference / (size + 1e-3)
+    return (loss if weights is None else weights * loss).mean()
+
+
+def certainty(maps: Tensor) -> Tensor:
+    """How sure soft maps ``(B, organs, X, Y, Z)`` are of each organ, ``(B, organs)``: ``Σ p² / Σ p``, 1 for binary ones.
+
+    The precision that a map expects of itself: each voxel's probability, averaged with the map as the weight.
+    """
+    return maps.square().sum((2, 3, 4)) / maps.sum((2, 3, 4)).clamp_min(1e-3)

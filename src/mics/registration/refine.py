@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from mics.deformation.field import compose, exponentiate, resize, resize_displacement, warp
 from mics.losses.correlation import LocalCorrelation
-from mics.losses.segmentation import absolute_dice_loss
+from mics.losses.segmentation import absolute_dice_loss, certainty
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class RefineSettings:
     learning_rate: float = 0.2
     """In voxels of the velocity grid per iteration."""
     image: float = 1.0
-    organs: float = 1.0
+    organs: float = 2.0
     smoothness: float = 0.5
     squarings: int = 4
 
@@ -51,6 +51,8 @@ class PairData:
         within = -functional.max_pool3d(-resize(masks, image_grid), self.correlation.width, 1, self.correlation.margin)
         self.image = torch.cat([image, within], dim=1)
         self.organs = resize(torch.cat([organs, masks], dim=1), organ_grid)
+        # An organ that the segmentation network guesses at in either volume would be pulled to the wrong place.
+        self.organ_weights = certainty(self.organs[:, :-1]).prod(dim=0, keepdim=True).square()
 
 
 def refine(
@@ -118,7 +120,8 @@ def _loss(velocity: Tensor, data: PairData, settings: RefineSettings) -> Tensor:
     image, counted = _moved(data.image, both)
     loss = settings.image * data.correlation.loss(image, counted)
     maps, counted = _moved(data.organs, both)
-    loss = loss + settings.organs * absolute_dice_loss(maps * counted, data.organs[:, :-1].flip(0) * counted)
+    target = data.organs[:, :-1].flip(0)
+    loss = loss + settings.organs * absolute_dice_loss(maps * counted, target * counted, data.organ_weights)
     return loss + settings.smoothness * _diffusion(velocity)
 
 

@@ -1,6 +1,5 @@
 """A training run: recipe and cached cases in; checkpoints, curves and a model that ``register`` takes out."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,8 @@ from mics.training.recipe import Recipe
 from mics.training.registration import RegistrationTraining
 from mics.training.segmentation import SegmentationTraining
 
-LAST = "last.ckpt"
+BEST, LAST = "best", "last"
+BEST_BY = "val/loss"
 MODEL = "model.safetensors"
 
 
@@ -35,21 +35,24 @@ def train(
     ``initial`` names a model to start from. With ``resume`` the run in ``output`` goes on from its last epoch; otherwise
     ``output`` must not hold a run. Checkpoints every epoch; the epoch with the lowest validation loss is exported.
     """
-    last = output / LAST
+    last = output / f"{LAST}.ckpt"
     if last.exists() and not resume:
-        raise InputError(f"{output} already holds a run; give --resume to go on with it, or another folder.")
+        raise InputError(f"{output} already holds a run; go on with it by --resume {output}, or give another folder.")
     cases = Cases(read_cases(cache), recipe)
     output.mkdir(parents=True, exist_ok=True)
-    (output / "recipe.json").write_text(recipe.model_dump_json(indent=2))
     lightning.seed_everything(recipe.seed)
     module = RegistrationTraining(recipe) if recipe.task == "registration" else SegmentationTraining(recipe)
     if initial is not None:
         load_initial_weights(module.network, initial)
-    best = ModelCheckpoint(output, filename="best", monitor="val/loss", save_last=True, enable_version_counter=False)
+    # Two, because the one that keeps the best epoch skips all others.
+    keepers = [
+        ModelCheckpoint(output, filename=BEST, monitor=BEST_BY, enable_version_counter=False),
+        ModelCheckpoint(output, filename=LAST, enable_version_counter=False),
+    ]
     trainer = lightning.Trainer(
         max_epochs=min(recipe.epochs, recipe.stop_after_epochs or recipe.epochs),
         precision="bf16-mixed" if recipe.precision == "bfloat16" else "32-true",
-        callbacks=[best],
+        callbacks=[*keepers],
         logger=CSVLogger(output, name="curves"),
         enable_progress_bar=progress,
         enable_model_summary=False,
@@ -62,21 +65,20 @@ def train(
 
 def export(run: Path) -> Path:
     """Write the best epoch of a run as ``model.safetensors`` with its card; works while the run goes on."""
-    recipe = Recipe.model_validate_json((run / "recipe.json").read_text())
-    checkpoint = torch.load(run / "best.ckpt", weights_only=True, map_location="cpu")
+    checkpoint = torch.load(run / f"{BEST}.ckpt", weights_only=True, map_location="cpu")
+    recipe = Recipe.model_validate(checkpoint["hyper_parameters"]["recipe"])
     module = RegistrationTraining(recipe) if recipe.task == "registration" else SegmentationTraining(recipe)
     module.load_state_dict(checkpoint["state_dict"])
-    state = checkpoint["callbacks"]
-    score = next(
-        float(value["best_model_score"]) for name, value in state.items() if name.startswith("ModelCheckpoint")
-    )
+    scores = [
+        state["best_model_score"] for state in checkpoint["callbacks"].values() if state.get("monitor") == BEST_BY
+    ]
     card: dict[str, Any] = {
         "spacing_mm": recipe.spacing_mm,
         "hu_range": recipe.hu_range,
         "steps": recipe.steps,
-        "recipe": json.loads(recipe.model_dump_json()),
+        "recipe": recipe.model_dump(mode="json"),
         "best_epoch": int(checkpoint["epoch"]),
-        "best_validation_loss": score,
+        "best_validation_loss": float(scores[0]),
     }
     path = run / MODEL
     save_model(module.network, card, path)

@@ -21,6 +21,7 @@ class SegmentationTraining(lightning.LightningModule):
     def __init__(self, recipe: Recipe) -> None:
         super().__init__()
         self.recipe = recipe
+        self.save_hyperparameters({"recipe": recipe.model_dump(mode="json")})
         self.network = OrganSegmentation(preset(recipe.preset))
 
     def training_step(self, batch: Sample, _: int) -> Tensor:
