@@ -11,7 +11,14 @@ from mics.losses.correlation import LocalCorrelation
 from mics.losses.gradient import gradient_loss
 from mics.losses.inverse import inverse_loss
 from mics.losses.jacobian import jacobian_loss
-from mics.losses.segmentation import absolute_dice_loss, annotated_in_both, certainty, dice_loss, one_hot
+from mics.losses.segmentation import (
+    absolute_dice_loss,
+    annotated_in_both,
+    certainty,
+    dice_loss,
+    marginal_logits,
+    one_hot,
+)
 from mics.losses.similarity import similarity_loss
 from mics.losses.total import LossWeights, Volumes, step_losses, weighted_sum
 
@@ -50,6 +57,21 @@ def test_an_organ_missing_in_one_volume_does_not_count() -> None:
     kept = [0, 2]
     assert dice_loss(a.organs, without, mask) == pytest.approx(float(dice_loss(a.organs[:, kept], b.organs[:, kept])))
     assert dice_loss(a.organs, without, torch.zeros_like(mask)) == 0
+
+
+def test_organ_maps_of_chosen_ids() -> None:
+    labels = torch.randint(0, 14, (2, 1, *SHAPE), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    torch.testing.assert_close(one_hot(labels, (6, 2)), one_hot(labels, 13)[:, [5, 1]])
+
+
+def test_an_organ_without_annotation_adds_its_probability_to_the_background() -> None:
+    logits = torch.randn(2, 4, 3, 3, 3, generator=torch.Generator().manual_seed(0))
+    annotated = torch.tensor([[True, False, True], [True, True, True]])
+    before, after = logits.softmax(1), marginal_logits(logits, annotated).softmax(1)
+    torch.testing.assert_close(after[0, 0], before[0, 0] + before[0, 2])
+    assert not after[0, 2].any()
+    torch.testing.assert_close(after[0, [1, 3]], before[0, [1, 3]])
+    torch.testing.assert_close(after[1], before[1])
 
 
 def test_gradient_loss_of_a_known_scaling() -> None:

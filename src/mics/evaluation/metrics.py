@@ -4,6 +4,7 @@ Label maps are integer ``(X, Y, Z)``. A displacement is ``(3, X, Y, Z)`` in voxe
 """
 
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -11,8 +12,10 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from mics.deformation.jacobian import jacobian_determinant
-from mics.deformation.transform import Transform
 from mics.evaluation.surface import hausdorff
+
+if TYPE_CHECKING:  # training measures too, where no library for medical files is installed
+    from mics.deformation.transform import Transform
 
 Labels = NDArray[np.integer]
 
@@ -78,7 +81,7 @@ def sd_log_jacobian(displacement_voxels: NDArray[np.floating]) -> float:
     return float(torch.cat(logs).std(correction=0))
 
 
-def inverse_consistency_mm(forward: Transform, backward: Transform) -> tuple[float, float]:
+def inverse_consistency_mm(forward: "Transform", backward: "Transform") -> tuple[float, float]:
     """Mean and maximum distance in mm by which a voxel of ``forward.grid`` misses itself after there and back.
 
     The voxel x goes to ``y = x + forward(x)`` and back to ``y + backward(y)``, ``backward`` interpolated linearly.

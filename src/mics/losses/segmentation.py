@@ -1,21 +1,38 @@
-"""Lseg: overlap of the warped and the target organs."""
+"""Lseg: overlap of the warped and the target organs; and what a case with partial annotations says."""
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 _ROUNDING = 0.01
 
 
-def one_hot(labels: Tensor, organs: int) -> Tensor:
-    """Label volume ``(B, 1, X, Y, Z)`` to organ maps ``(B, organs, X, Y, Z)`` in float32; the background has none."""
-    maps = functional.one_hot(labels[:, 0].long(), organs + 1)[..., 1:]
-    return maps.movedim(-1, 1).float()
+def one_hot(labels: Tensor, organs: int | Sequence[int]) -> Tensor:
+    """Label volume ``(B, 1, X, Y, Z)`` to organ maps ``(B, organs, X, Y, Z)`` in float32; the background has none.
+
+    ``organs`` are the ids of the maps, or the number of organs, whose ids then are 1 to that number.
+    """
+    ids = torch.tensor(range(1, organs + 1) if isinstance(organs, int) else organs, device=labels.device)
+    return (labels == ids.view(1, -1, 1, 1, 1)).float()
 
 
 def annotated_in_both(a: Tensor, b: Tensor) -> Tensor:
     """Which organs ``(B, organs)`` both sets of organ maps contain."""
     return (a.amax((2, 3, 4)) > 0) & (b.amax((2, 3, 4)) > 0)
+
+
+def marginal_logits(logits: Tensor, annotated: Tensor) -> Tensor:
+    """Logits of the classes that a case's labels can tell apart (marginal loss, Shi et al. 2021).
+
+    ``logits`` is ``(B, 1 + organs, X, Y, Z)``, background first, and ``annotated`` ``(B, organs)``. Where an organ is not
+    annotated, "background" in the labels means background or that organ: its probability is added to the background's and
+    its own logit becomes minus infinity. With every organ annotated the logits return unchanged.
+    """
+    missing = ~annotated[:, :, None, None, None]
+    unlabelled = torch.cat([torch.ones_like(missing[:, :1]), missing], dim=1)
+    background = logits.masked_fill(~unlabelled, -torch.inf).logsumexp(1, keepdim=True)
+    return torch.cat([background, logits[:, 1:].masked_fill(missing, -torch.inf)], dim=1)
 
 
 def dice_loss(warped: Tensor, target: Tensor, mask: Tensor | None = None) -> Tensor:

@@ -1,16 +1,20 @@
-"""Training cases at the network's resolution, as plain numpy files.
+"""Training cases at the network's resolution, as plain memory-mapped numpy files.
 
-The training core reads nothing else, so that it runs where neither SimpleITK nor nibabel is installed.
+The training core reads nothing else, so that it runs where neither SimpleITK nor nibabel is installed. A case is three
+files: ``NAME.hu.npy`` (int16), ``NAME.labels.npy`` (uint8) and ``NAME.json`` (split and annotated organs), written last.
 """
 
+import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from mics.data.organs import ORGAN_NAMES
 from mics.errors import InputError
 
 
@@ -18,45 +22,76 @@ from mics.errors import InputError
 class CachedCase:
     """One person on the network's grid: ``hu`` int16 and ``labels`` uint8, both (X, Y, Z) in LAS array order.
 
-    ``split`` is ``"train"`` or ``"val"``.
+    ``split`` is ``"train"`` or ``"val"``. ``organs`` are the ids that were looked for when the case was labelled; where
+    another organ lies, ``labels`` says nothing about it.
     """
 
     name: str
     split: str
     hu: npt.NDArray[np.int16]
     labels: npt.NDArray[np.uint8]
+    organs: tuple[int, ...] = tuple(ORGAN_NAMES)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Voxels along each axis."""
+        x, y, z = self.hu.shape
+        return x, y, z
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # numpy would send a worker process a copy of the whole volume; it opens the file again instead.
+        if isinstance(self.hu, np.memmap) and self.hu.filename is not None:
+            return read_case, (Path(self.hu.filename).parent, self.name)
+        return CachedCase, (self.name, self.split, self.hu, self.labels, self.organs)
 
 
 def block_mean(array: npt.NDArray[np.float32], factor: int) -> npt.NDArray[np.float32]:
     """Average of ``factor``³ blocks of (X, Y, Z); voxels that fill no block at the high ends are dropped."""
     x, y, z = (n // factor for n in array.shape)
     blocks = array[: x * factor, : y * factor, : z * factor].reshape(x, factor, y, factor, z, factor)
-    return blocks.mean(axis=(1, 3, 5), dtype=np.float32)
+    mean: npt.NDArray[np.float32] = blocks.mean(axis=(1, 3, 5), dtype=np.float32)
+    return mean
 
 
 def block_majority(labels: npt.NDArray[np.uint8], factor: int, count: int) -> npt.NDArray[np.uint8]:
     """The label with the largest share of each ``factor``³ block; ``count`` labels, background included."""
     shares = [block_mean((labels == label).astype(np.float32), factor) for label in range(count)]
-    return np.argmax(shares, axis=0).astype(np.uint8)
+    largest: npt.NDArray[np.uint8] = np.argmax(shares, axis=0).astype(np.uint8)
+    return largest
+
+
+def is_cached(name: str, folder: Path) -> bool:
+    """Whether the case has been written completely."""
+    return (folder / f"{name}.json").is_file()
 
 
 def write_case(case: CachedCase, folder: Path) -> None:
-    """Write one case as ``NAME.npz``, under a temporary name first."""
-    temporary = folder / f".{case.name}.partial.npz"
-    np.savez_compressed(temporary, hu=case.hu, labels=case.labels, split=np.array(case.split))
-    os.replace(temporary, folder / f"{case.name}.npz")
+    """Write one case, each file under a temporary name first and the one that makes it count last."""
+    about = {"split": case.split, "organs": case.organs, "shape": case.shape}
+    _write(folder / f"{case.name}.hu.npy", lambda file: np.save(file, case.hu.astype(np.int16, casting="safe")))
+    _write(folder / f"{case.name}.labels.npy", lambda file: np.save(file, case.labels.astype(np.uint8, casting="safe")))
+    _write(folder / f"{case.name}.json", lambda file: file.write(json.dumps(about).encode()))
+
+
+def read_case(folder: Path, name: str) -> CachedCase:
+    """One case, its volumes memory-mapped. Raises :class:`InputError` if a file is missing, damaged or of another case."""
+    try:
+        about = json.loads((folder / f"{name}.json").read_text())
+        part, organs, shape = str(about["split"]), tuple(about["organs"]), tuple(about["shape"])
+        if not set(organs) <= ORGAN_NAMES.keys():
+            raise ValueError(f"{organs} are not all organs")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise _damaged(folder, name, f"{name}.json", error) from error
+    hu = _mapped(folder, name, f"{name}.hu.npy", np.int16, shape)
+    return CachedCase(name, part, hu, _mapped(folder, name, f"{name}.labels.npy", np.uint8, shape), organs)
 
 
 def read_cases(folder: Path) -> list[CachedCase]:
-    """All cases of a cache folder, sorted by name; raises :class:`InputError` if there is none."""
-    files = sorted(path for path in folder.glob("*.npz") if not path.name.startswith("."))
-    if not files:
-        raise InputError(f"{folder} holds no training case (*.npz).")
-    cases = []
-    for path in files:
-        with np.load(path) as data:
-            cases.append(CachedCase(path.stem, str(data["split"]), data["hu"], data["labels"]))
-    return cases
+    """All complete cases of a cache folder, sorted by name; raises :class:`InputError` if there is none or one is damaged."""
+    names = sorted(path.stem for path in folder.glob("*.json") if not path.name.startswith("."))
+    if not names:
+        raise InputError(f"{folder} holds no training case (NAME.json with its NAME.hu.npy and NAME.labels.npy).")
+    return [read_case(folder, name) for name in names]
 
 
 def split(cases: Sequence[CachedCase], name: str) -> list[CachedCase]:
@@ -65,3 +100,27 @@ def split(cases: Sequence[CachedCase], name: str) -> list[CachedCase]:
     if not chosen:
         raise InputError(f"The training data have no case in the split {name!r}.")
     return chosen
+
+
+def _write(path: Path, write: Callable[[IO[bytes]], object]) -> None:
+    temporary = path.with_name(f".{path.name}.partial")
+    with temporary.open("wb") as file:
+        write(file)
+    os.replace(temporary, path)
+
+
+def _mapped(folder: Path, name: str, file: str, dtype: type[np.generic], shape: tuple[int, ...]) -> npt.NDArray[Any]:
+    try:
+        volume: npt.NDArray[Any] = np.load(folder / file, mmap_mode="r")
+        if volume.dtype != dtype or volume.shape != shape or len(shape) != 3:
+            raise ValueError(f"{volume.dtype} {volume.shape} where {np.dtype(dtype)} {shape} was written")
+    except (OSError, ValueError, EOFError) as error:
+        raise _damaged(folder, name, file, error) from error
+    return volume
+
+
+def _damaged(folder: Path, name: str, file: str, error: Exception) -> InputError:
+    return InputError(
+        f"The prepared case {name} cannot be read: {folder / file} is missing or damaged ({error}); delete {name}.json "
+        "there and start again, which prepares the case anew."
+    )

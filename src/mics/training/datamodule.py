@@ -1,101 +1,41 @@
-"""Random cases and pairs for training, all of them for validation; each sample is a function of (seed, index)."""
+"""Which samples a run sees, in which order, and how they come to the device."""
 
 from collections.abc import Iterator, Sequence
-from itertools import permutations
+from typing import Any
 
 import lightning
 import torch
-from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader
+from torch.utils.data.distributed import DistributedSampler
 
-from mics.training.augmentation import deform, mirror, random_deformation, random_intensity
+from mics.errors import InputError
 from mics.training.cache import CachedCase, split
-from mics.training.recipe import Augmentation, Recipe
-
-Sample = dict[str, Tensor]
-
-
-class EpochSampler(Sampler[int]):
-    """Indices that go on counting from epoch to epoch, so that no two epochs see the same samples."""
-
-    def __init__(self, length: int) -> None:
-        self.length = length
-        self.epoch = 0
-
-    def set_epoch(self, epoch: int) -> None:
-        """Called by Lightning at the start of every epoch, after resuming too."""
-        self.epoch = epoch
-
-    def __len__(self) -> int:
-        return self.length
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(range(self.epoch * self.length, (self.epoch + 1) * self.length))
+from mics.training.recipe import Recipe
+from mics.training.samples import AllSamples, Member, RandomSamples, Sample, crop_size, finish
 
 
-class RandomSamples(Dataset[Sample]):
-    """Endless random samples of ``members`` different cases (1: segmentation, 2: a pair).
+class EpochSampler(DistributedSampler[Any]):
+    """Indices that go on counting from epoch to epoch, so that no two epochs see the same samples.
 
-    A sample has ``hu`` (members, 1, X, Y, Z) float32 and ``labels`` likewise, int64.
+    ``length`` indices an epoch over all ``devices``, of which the one with number ``rank`` takes every ``devices``-th.
+    Lightning calls ``set_epoch`` at the start of every epoch, after resuming too, and leaves distributed samplers as
+    they are.
     """
 
-    def __init__(self, cases: Sequence[CachedCase], members: int, recipe: Recipe) -> None:
-        self.cases = cases
-        self.members = members
-        self.recipe = recipe
+    def __init__(self, length: int, *, devices: int = 1, rank: int = 0) -> None:
+        super().__init__(range(length), num_replicas=devices, rank=rank, shuffle=False)  # type: ignore[arg-type]
+        self.length = length
 
-    def __getitem__(self, index: int) -> Sample:
-        generator = torch.Generator().manual_seed(self.recipe.seed * 1_000_003 + index)
-        chosen = torch.randperm(len(self.cases), generator=generator)[: self.members].tolist()
-        settings = self.recipe.augmentation
-        mirrored = _happens(settings.mirror_probability, generator)
-        corner = torch.rand(3, generator=generator)
-        members = [self._member(self.cases[i], settings, mirrored, corner, generator) for i in chosen]
-        hu, labels = zip(*members, strict=True)
-        return {"hu": torch.cat(hu), "labels": torch.cat(labels).long()}
-
-    def _member(
-        self, case: CachedCase, settings: Augmentation, mirrored: bool, corner: Tensor, generator: torch.Generator
-    ) -> tuple[Tensor, Tensor]:
-        hu, labels = as_tensors(case)
-        if _happens(settings.probability, generator):
-            shape = (hu.shape[2], hu.shape[3], hu.shape[4])
-            field = random_deformation(
-                shape,
-                generator,
-                rotation_degrees=settings.rotation_degrees,
-                scale=settings.scale,
-                shift=settings.shift,
-                elastic=settings.elastic,
-            )
-            hu, labels = deform(hu, labels, field)
-            hu = random_intensity(
-                hu, generator, contrast=settings.contrast, brightness=settings.brightness, noise=settings.noise
-            )
-        if mirrored:
-            hu, labels = mirror(hu), mirror(labels)
-        if self.recipe.crop is not None:
-            hu, labels = (_crop(volume, self.recipe.crop, corner) for volume in (hu, labels))
-        return hu, labels
-
-
-class AllSamples(Dataset[Sample]):
-    """Every case (1 member) or every ordered pair (2 members), unchanged."""
-
-    def __init__(self, cases: Sequence[CachedCase], members: int) -> None:
-        self.tuples = list(permutations(cases, members))
-
-    def __len__(self) -> int:
-        return len(self.tuples)
-
-    def __getitem__(self, index: int) -> Sample:
-        members = [as_tensors(case) for case in self.tuples[index]]
-        hu, labels = zip(*members, strict=True)
-        return {"hu": torch.cat(hu), "labels": torch.cat(labels).long()}
+    def __iter__(self) -> Iterator[int]:
+        first = self.epoch * self.length
+        return iter(range(first + self.rank, first + self.length, self.num_replicas))
 
 
 class Cases(lightning.LightningDataModule):
-    """The cases of a cache for one recipe."""
+    """The cases of a cache for one recipe.
+
+    Raises :class:`InputError` if a split has too few people or volumes that cannot be stacked.
+    """
 
     def __init__(self, cases: Sequence[CachedCase], recipe: Recipe) -> None:
         super().__init__()
@@ -103,29 +43,44 @@ class Cases(lightning.LightningDataModule):
         self.members = 2 if recipe.task == "registration" else 1
         self.training = split(cases, "train")
         self.validation = split(cases, "val")
+        for part in (self.training, self.validation):
+            if len(part) < self.members:
+                raise InputError(
+                    f"Registration needs two people in the split {part[0].split!r}; there is {part[0].name}."
+                )
+        if self.members * recipe.batch_size > 1:
+            _check_sizes(self.training, recipe.crop)
+        if self.members > 1:
+            _check_sizes(self.validation, None)
 
-    def train_dataloader(self) -> DataLoader[Sample]:
-        """``iterations_per_epoch`` batches of random samples."""
-        length = self.recipe.iterations_per_epoch * self.recipe.batch_size
-        samples = RandomSamples(self.training, self.members, self.recipe)
-        return DataLoader(samples, batch_size=self.recipe.batch_size, sampler=EpochSampler(length))
+    def train_dataloader(self) -> DataLoader[list[Member]]:
+        """``iterations_per_epoch`` batches of random samples for each device."""
+        devices, rank = (1, 0) if self.trainer is None else (self.trainer.world_size, self.trainer.global_rank)
+        length = self.recipe.iterations_per_epoch * self.recipe.batch_size * devices
+        return DataLoader(
+            RandomSamples(self.training, self.members, self.recipe),
+            batch_size=self.recipe.batch_size,
+            sampler=EpochSampler(length, devices=devices, rank=rank),
+            collate_fn=list,
+            num_workers=self.recipe.workers,
+            persistent_workers=self.recipe.workers > 0,
+            pin_memory=torch.cuda.is_available(),
+        )
 
-    def val_dataloader(self) -> DataLoader[Sample]:
+    def val_dataloader(self) -> DataLoader[list[Member]]:
         """Every validation case or ordered pair, whole."""
-        return DataLoader(AllSamples(self.validation, self.members))
+        return DataLoader(AllSamples(self.validation, self.members), collate_fn=list)
+
+    def on_after_batch_transfer(self, batch: list[list[Member]], dataloader_idx: int) -> Sample:
+        """The batch on its device: augmented there, as float32 HU and labels."""
+        return finish(batch)
 
 
-def as_tensors(case: CachedCase) -> tuple[Tensor, Tensor]:
-    """HU and labels of a case, each ``(1, 1, X, Y, Z)`` float32."""
-    return torch.from_numpy(case.hu).float()[None, None], torch.from_numpy(case.labels).float()[None, None]
-
-
-def _happens(probability: float, generator: torch.Generator) -> bool:
-    return bool(torch.rand((), generator=generator) < probability)
-
-
-def _crop(volume: Tensor, size: tuple[int, int, int], corner: Tensor) -> Tensor:
-    for axis, (length, place) in enumerate(zip(size, corner.tolist(), strict=True), start=2):
-        length = min(length, volume.shape[axis])
-        volume = volume.narrow(axis, round(place * (volume.shape[axis] - length)), length)
-    return volume
+def _check_sizes(cases: Sequence[CachedCase], crop: tuple[int, int, int] | None) -> None:
+    first = cases[0]
+    for case in cases:
+        if crop_size(case.shape, crop) != crop_size(first.shape, crop):
+            raise InputError(
+                f"The {first.split} cases {first.name} and {case.name} have {first.shape} and {case.shape} voxels and do "
+                "not fit into one sample; prepare them at one size, or for training set crop to fit into the smaller."
+            )

@@ -10,7 +10,7 @@ from mics.data.organs import ORGAN_NAMES
 from mics.data.phantom import network_scanner, phantom
 from mics.errors import InputError
 from mics.image.io import Image
-from mics.training.cache import CachedCase, block_majority, block_mean, write_case
+from mics.training.cache import CachedCase, block_majority, block_mean, is_cached, write_case
 
 PHANTOMS = "phantom:"
 PHANTOM_VALIDATION = 3
@@ -37,7 +37,7 @@ def _learn2reg(root: Path, folder: Path, spacing_mm: float) -> Iterator[CachedCa
     cohort = open_learn2reg(root)
     validation = {case.number for case in cohort.validation}
     for number, case in sorted(cohort.cases.items()):
-        if not (folder / f"{number}.npz").exists():
+        if not is_cached(number, folder):
             yield _cached(number, number in validation, case.image(), case.labels(), spacing_mm)
 
 
@@ -48,7 +48,7 @@ def _phantoms(data: str, folder: Path, spacing_mm: float) -> Iterator[CachedCase
     fine = min(spacing_mm, 4.0)
     for seed in range(int(count)):
         name = f"phantom{seed:04d}"
-        if not (folder / f"{name}.npz").exists():
+        if not is_cached(name, folder):
             person = phantom(seed, network_scanner(seed, spacing_mm=fine))
             yield _cached(name, seed < PHANTOM_VALIDATION, person.image, person.labels, spacing_mm)
 

@@ -2,11 +2,12 @@
 
 import difflib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from mics.data.organs import ORGAN_NAMES
 from mics.errors import InputError
 from mics.losses.total import LossWeights
 from mics.network.presets import preset
@@ -22,7 +23,9 @@ class Augmentation(BaseModel):
     probability: float = Field(0.0, ge=0, le=1)
     """Of deforming a case and changing its intensity."""
     mirror_probability: float = Field(0.0, ge=0, le=1)
-    """Of mirroring a case, or both members of a pair together, left to right."""
+    """Of mirroring a case, or both members of a pair together, left to right; labels stay with their anatomy."""
+    mirror_one_probability: float = Field(0.0, ge=0, le=1)
+    """Of mirroring a case, or one member of a pair alone, left to right, with its left and right labels swapped."""
     rotation_degrees: float = 0.0
     scale: float = 0.0
     shift: float = 0.0
@@ -55,8 +58,12 @@ class Recipe(BaseModel):
     precision: Literal["float32", "bfloat16"] = "float32"
     crop: tuple[int, int, int] | None = None
     """Random crops of this many voxels in training; whole volumes without it."""
+    workers: int = Field(0, ge=0)
+    """Processes that read training cases ahead of the device; the samples are the same for any number."""
     steps: int = Field(2, ge=1)
     """Registration steps in training."""
+    supervised_organs: tuple[Annotated[int, Field(ge=1, le=len(ORGAN_NAMES))], ...] | None = None
+    """Ids of the organs whose labels train the network, as far as a case has them; all without it, ``[]``: none."""
     losses: LossWeights = LossWeights()
     augmentation: Augmentation = Augmentation()
 

@@ -15,11 +15,9 @@ from mics.losses.total import Volumes, step_losses, weighted_sum
 from mics.network.mics import MICS, Prediction
 from mics.network.padding import pad_to_multiple
 from mics.network.presets import preset
-from mics.training.datamodule import Sample
 from mics.training.optimiser import configure
 from mics.training.recipe import Recipe
-
-ORGANS = len(ORGAN_NAMES)
+from mics.training.samples import Sample
 
 
 class RegistrationTraining(lightning.LightningModule):
@@ -46,7 +44,7 @@ class RegistrationTraining(lightning.LightningModule):
         warped = warp(batch["labels"][:, 0], displacement, mode="nearest", padding="zeros")
         moving, fixed = batch["labels"][0, :, 0].cpu().numpy()
         moved = warped[0, 0].round().to(torch.int64).cpu().numpy()
-        overlaps = dice(fixed, moved, range(1, ORGANS + 1), moving_labels=moving)
+        overlaps = dice(fixed, moved, ORGAN_NAMES, moving_labels=moving)
         values: dict[str, Tensor | float] = {
             "val/loss": loss,
             "val/dice": sum(overlaps.values()) / max(len(overlaps), 1),
@@ -70,6 +68,7 @@ class RegistrationTraining(lightning.LightningModule):
 
     def _volumes(self, batch: Sample, member: int) -> Volumes:
         windows = hu_windows(batch["hu"][:, member], self.recipe.hu_range)
-        organs = one_hot(batch["labels"][:, member], ORGANS)
         divisor = self.network.config.divisor
-        return Volumes(pad_to_multiple(windows, divisor), pad_to_multiple(organs, divisor))
+        ids = tuple(ORGAN_NAMES) if self.recipe.supervised_organs is None else self.recipe.supervised_organs
+        organs = pad_to_multiple(one_hot(batch["labels"][:, member], ids), divisor) if ids else None
+        return Volumes(pad_to_multiple(windows, divisor), organs)

@@ -6,13 +6,14 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torch.nn import functional
 
+from mics.data.organs import ORGAN_NAMES
 from mics.image.intensity import hu_windows
-from mics.losses.segmentation import dice_loss, one_hot
+from mics.losses.segmentation import dice_loss, marginal_logits, one_hot
 from mics.network.presets import preset
 from mics.network.segmentation import OrganSegmentation
-from mics.training.datamodule import Sample
 from mics.training.optimiser import configure
 from mics.training.recipe import Recipe
+from mics.training.samples import Sample
 
 
 class SegmentationTraining(lightning.LightningModule):
@@ -25,7 +26,7 @@ class SegmentationTraining(lightning.LightningModule):
         self.network = OrganSegmentation(preset(recipe.preset))
 
     def training_step(self, batch: Sample, _: int) -> Tensor:
-        """One random case; the loss counts the organs that the case shows."""
+        """One random case; the loss counts the organs that the case annotates and shows."""
         labels = batch["labels"][:, 0]
         logits = self.network(hu_windows(batch["hu"][:, 0], self.recipe.hu_range))
         organs = self.network.config.organs
@@ -35,7 +36,8 @@ class SegmentationTraining(lightning.LightningModule):
         counts = torch.bincount(labels.flatten(), minlength=organs + 1).float()
         # The fourth root lifts an adrenal gland against the liver without drowning the background.
         weights = (counts.sum() / counts.clamp_min(1)).pow(0.25) * (counts > 0)
-        entropy = functional.cross_entropy(logits, labels[:, 0], weight=weights)
+        told = marginal_logits(logits, batch["annotated"][:, 0])
+        entropy = functional.cross_entropy(told, labels[:, 0].long(), weight=weights)
         self.log_dict({"train/dice_loss": dice, "train/cross_entropy": entropy}, on_step=False, on_epoch=True)
         return dice + entropy
 
@@ -43,15 +45,16 @@ class SegmentationTraining(lightning.LightningModule):
         """Dice per organ of the hard prediction, and ``val/loss``, one minus their mean."""
         truth = batch["labels"][:, 0]
         predicted = self.network(hu_windows(batch["hu"][:, 0], self.recipe.hu_range)).argmax(1, keepdim=True)
-        organs = self.network.config.organs
+        trained = self.recipe.supervised_organs
+        organs = tuple(ORGAN_NAMES) if trained is None else trained
         p, q = one_hot(predicted, organs), one_hot(truth, organs)
         present = q.amax((2, 3, 4)) > 0
         loss = dice_loss(p, q, present)
         self.log("val/loss", loss, prog_bar=True)
         self.log("val/dice", 1 - loss, prog_bar=True)
-        for organ in range(organs):
-            if present[0, organ]:
-                self.log(f"val/dice_{organ + 1:02d}", 1 - dice_loss(p[:, [organ]], q[:, [organ]]))
+        for channel, organ in enumerate(organs):
+            if present[0, channel]:
+                self.log(f"val/dice_{organ:02d}", 1 - dice_loss(p[:, [channel]], q[:, [channel]]))
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Adam as the recipe says."""

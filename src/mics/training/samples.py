@@ -1,0 +1,147 @@
+"""From cached cases to a batch: what is read of each (on the CPU, by seed and index), and what the device makes of it."""
+
+from collections.abc import Sequence
+from itertools import permutations
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset, default_collate
+
+from mics.training.augmentation import Box, Deformation, Intensity, deform, mirror, names
+from mics.training.cache import CachedCase
+from mics.training.recipe import Recipe
+
+Sample = dict[str, Tensor]
+"""``hu`` (members, 1, X, Y, Z) float32, ``labels`` likewise, uint8, ``annotated`` (members, organs) bool; or a batch of it.
+
+Labels of organs that the sample does not annotate are background.
+"""
+
+
+class Changes(NamedTuple):
+    """A random deformation and intensity of one crop."""
+
+    deformation: Deformation
+    intensity: Intensity
+    crop: Box
+    region: Box
+    """What was read to fill the crop; both in the volume's voxels."""
+
+
+class Member(NamedTuple):
+    """What is read of one case, and what is still to be done to it.
+
+    ``hu`` int16 and ``labels`` uint8 are the crop, or with ``changes`` the region that the crop is filled from;
+    ``names`` and ``annotated`` are those of :func:`mics.training.augmentation.names`.
+    """
+
+    hu: Tensor
+    labels: Tensor
+    names: Tensor
+    annotated: Tensor
+    mirrored: bool = False
+    changes: Changes | None = None
+
+    def finish(self) -> Sample:
+        """The member as the network's module takes it, computed on the device on which its tensors lie."""
+        hu, labels = self.hu.float()[None, None], self.names[self.labels.int()][None, None]
+        if self.changes is not None:
+            deformation, intensity, crop, region = self.changes
+            field = deformation.displacement(crop)
+            for axis in range(3):
+                field[:, axis] += crop.start[axis] - region.start[axis]
+            hu, labels = deform(hu, labels, field)
+            hu = intensity.apply(hu)
+        if self.mirrored:
+            hu, labels = mirror(hu), mirror(labels)
+        return {"hu": hu[0], "labels": labels[0], "annotated": self.annotated}
+
+
+def finish(batch: Sequence[Sequence[Member]]) -> Sample:
+    """A batch of samples, on the device on which they lie."""
+    finished: Sample = default_collate([default_collate([member.finish() for member in members]) for members in batch])
+    return finished
+
+
+class RandomSamples(Dataset[list[Member]]):
+    """Endless random samples of ``members`` different cases (1: segmentation, 2: a pair), each read only where needed.
+
+    A sample is a function of the recipe's seed and the index. The members of a pair are cropped at the same place.
+    """
+
+    def __init__(self, cases: Sequence[CachedCase], members: int, recipe: Recipe) -> None:
+        self.cases = cases
+        self.members = members
+        self.recipe = recipe
+
+    def __getitem__(self, index: int) -> list[Member]:
+        generator = torch.Generator().manual_seed(self.recipe.seed * 1_000_003 + index)
+        chosen = torch.randperm(len(self.cases), generator=generator)[: self.members].tolist()
+        settings = self.recipe.augmentation
+        together = _happens(settings.mirror_probability, generator)
+        alone = _happens(settings.mirror_one_probability, generator)
+        which = int(torch.randint(self.members, (), generator=generator))
+        corner = torch.rand(3, generator=generator).tolist()
+        return [
+            self._member(self.cases[i], corner, generator, flips=together, swaps=alone and place == which)
+            for place, i in enumerate(chosen)
+        ]
+
+    def _member(
+        self, case: CachedCase, corner: list[float], generator: torch.Generator, *, flips: bool, swaps: bool
+    ) -> Member:
+        mirrored = flips != swaps
+        table, annotated = names(case.organs, self.recipe.supervised_organs, swapped=swaps)
+        crop = _crop(case.shape, self.recipe.crop, corner, mirrored=mirrored)
+        settings = self.recipe.augmentation
+        if not _happens(settings.probability, generator):
+            return Member(*_read(case, crop), table, annotated, mirrored)
+        deformation = Deformation.random(case.shape, settings, generator)
+        intensity = Intensity.random(crop.size, settings, generator)
+        region = deformation.source(crop)
+        changes = Changes(deformation, intensity, crop, region)
+        return Member(*_read(case, region), table, annotated, mirrored, changes)
+
+
+class AllSamples(Dataset[list[Member]]):
+    """Every case (1 member) or every ordered pair (2 members), whole and unchanged."""
+
+    def __init__(self, cases: Sequence[CachedCase], members: int) -> None:
+        self.tuples = list(permutations(cases, members))
+
+    def __len__(self) -> int:
+        return len(self.tuples)
+
+    def __getitem__(self, index: int) -> list[Member]:
+        return [
+            Member(*_read(case, Box((0, 0, 0), case.shape)), *names(case.organs, None, swapped=False))
+            for case in self.tuples[index]
+        ]
+
+
+def crop_size(shape: tuple[int, int, int], crop: tuple[int, int, int] | None) -> tuple[int, int, int]:
+    """Size of a crop of a volume: along each axis no larger than the volume."""
+    x, y, z = (min(pair) for pair in zip(shape, crop or shape, strict=True))
+    return x, y, z
+
+
+def _crop(
+    shape: tuple[int, int, int], crop: tuple[int, int, int] | None, corner: list[float], *, mirrored: bool
+) -> Box:
+    """The part that lies at ``corner`` (0: low end, 1: high end of each axis), once the volume is mirrored if so."""
+    size = crop_size(shape, crop)
+    start = [round(place * (n - length)) for place, n, length in zip(corner, shape, size, strict=True)]
+    if mirrored:
+        start[0] = shape[0] - size[0] - start[0]
+    return Box(start, size)
+
+
+def _read(case: CachedCase, box: Box) -> tuple[Tensor, Tensor]:
+    """Copies of HU and labels in the box; nothing else of the files is touched."""
+    return torch.from_numpy(np.array(case.hu[box.slices])), torch.from_numpy(np.array(case.labels[box.slices]))
+
+
+def _happens(probability: float, generator: torch.Generator) -> bool:
+    return bool(torch.rand((), generator=generator) < probability)

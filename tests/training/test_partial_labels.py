@@ -1,0 +1,100 @@
+"""Cases that annotate some organs, and recipes that supervise some: the loss says nothing about the others."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from mics.training.cache import CachedCase, read_cases
+from mics.training.recipe import Recipe
+from mics.training.samples import RandomSamples, finish
+
+pytest.importorskip("lightning", reason="training needs the train extra")
+
+from lightning import Trainer
+
+from mics.training.datamodule import Cases
+from mics.training.registration import RegistrationTraining
+from mics.training.segmentation import SegmentationTraining
+
+pytestmark = pytest.mark.filterwarnings("ignore:You are trying to `self.log")
+People = Callable[..., CachedCase]
+Recipes = Callable[..., Recipe]
+EVERY = tuple(range(1, 14))
+
+
+def without_kidney(case: CachedCase) -> CachedCase:
+    labels = case.labels.copy()
+    labels[labels == 2] = 0
+    return replace(case, labels=labels)
+
+
+def loss(settings: Recipe, *cases: CachedCase) -> float:
+    torch.manual_seed(0)
+    module = (RegistrationTraining if settings.task == "registration" else SegmentationTraining)(settings)
+    return float(module.training_step(finish([RandomSamples(cases, len(cases), settings)[0]]), 0).detach())
+
+
+@pytest.mark.parametrize("task", ["registration", "segmentation"])
+def test_labels_of_an_organ_that_is_not_annotated_or_not_supervised_change_nothing(
+    task: str, person: People, recipe: Recipes
+) -> None:
+    preset = "small" if task == "registration" else "organs-small"
+
+    def both(organs: tuple[int, ...], supervised: tuple[int, ...] | None) -> tuple[float, float]:
+        """The loss with and without the first person's right kidney in the labels."""
+        settings = recipe(task=task, preset=preset, supervised_organs=supervised)
+        first, *others = [person(str(i), i) for i in range(2 if task == "registration" else 1)]
+        first = replace(first, organs=organs)
+        return loss(settings, first, *others), loss(settings, without_kidney(first), *others)
+
+    with_kidney, without = both(EVERY, None)
+    assert with_kidney != pytest.approx(without, rel=1e-4)
+    for organs, supervised in [((3, 6), None), (EVERY, (3, 6)), (EVERY, ())]:
+        with_kidney, without = both(organs, supervised)
+        assert with_kidney == without
+
+
+def test_registration_without_supervised_organs_has_no_segmentation_loss(person: People, recipe: Recipes) -> None:
+    people = [person(str(i), i) for i in range(2)]
+    weighed = {"similarity": 0, "gradient": 0, "jacobian": 0, "inverse": 0, "segmentation": 1}
+    assert loss(recipe(losses=weighed, supervised_organs=()), *people) == 0
+    assert loss(recipe(losses=weighed, supervised_organs=(6,)), *people) > 0
+
+
+def test_segmentation_is_not_told_that_a_missing_organ_is_background(person: People, recipe: Recipes) -> None:
+    """Where the labels say background, the network's wish for the missing organ is as good as one for the background."""
+    settings = recipe(task="segmentation", preset="organs-small")
+
+    def slope(organs: tuple[int, ...]) -> float:
+        """Slope of the loss along more right kidney everywhere, of a network that sees nearly none of any other organ."""
+        torch.manual_seed(0)
+        module = SegmentationTraining(settings)
+        bias = module.network.head.bias
+        assert bias is not None
+        with torch.no_grad():
+            module.network.head.weight.zero_()
+            bias.zero_()
+            bias[[0, 2]] = 20
+        blank = replace(person("a", 0), organs=organs)
+        blank.labels[:] = 0
+        module.training_step(finish([RandomSamples([blank], 1, settings)[0]]), 0).backward()
+        assert bias.grad is not None
+        return float(bias.grad[2] - bias.grad[0])
+
+    assert slope(EVERY) == pytest.approx(1, abs=1e-3)
+    assert slope((3, 6)) == pytest.approx(0, abs=1e-6)
+
+
+def test_validation_of_registration_measures_all_organs_whatever_is_supervised(cases: Path, recipe: Recipes) -> None:
+    def dice(supervised: tuple[int, ...] | None) -> float:
+        torch.manual_seed(0)
+        settings = recipe(supervised_organs=supervised)
+        trainer = Trainer(logger=False, enable_progress_bar=False, accelerator="cpu")
+        module, data = RegistrationTraining(settings), Cases(read_cases(cases), settings)
+        (measured,) = trainer.validate(module, datamodule=data, verbose=False)
+        return measured["val/dice"]
+
+    assert dice(()) == dice(None) > 0

@@ -1,0 +1,43 @@
+"""Recipes: the shipped ones, overrides, and what is refused."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from mics.errors import InputError
+from mics.training.recipe import SHIPPED, Recipe, load_recipe
+
+
+@pytest.mark.parametrize("path", sorted(SHIPPED.glob("*.yaml")), ids=lambda path: path.stem)
+def test_shipped_recipes_are_valid(path: Path) -> None:
+    assert load_recipe(path.stem) == Recipe.model_validate(yaml.safe_load(path.read_text()))
+
+
+def test_overrides_reach_into_sections() -> None:
+    changed = load_recipe("mics-small", ["epochs=3", "losses.inverse=2.5", "supervised_organs=[6, 1]"])
+    assert (changed.epochs, changed.losses.inverse, changed.supervised_organs) == (3, 2.5, (6, 1))
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("epoch=3", "epochs"),
+        ("losses.invers=1", "inverse"),
+        ("epochs=0", "epochs"),
+        ("preset=organs-small", "not for registration"),
+        ("preset=huge", "paper"),
+        ("epochs", "key=value"),
+        ("workers=-1", "workers"),
+        ("augmentation.mirror_one_probability=2", "mirror_one_probability"),
+        ("supervised_organs=[14]", "supervised_organs"),
+    ],
+)
+def test_bad_overrides_are_explained(override: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        load_recipe("mics-small", [override])
+
+
+def test_missing_recipe_names_the_shipped_ones() -> None:
+    with pytest.raises(InputError, match="mics-small"):
+        load_recipe("nothing-like-it")

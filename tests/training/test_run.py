@@ -1,0 +1,96 @@
+"""A training run: a model that comes out, resuming, fine-tuning, and what is refused."""
+
+import csv
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from mics.errors import InputError
+from mics.network.weights import load_model
+from mics.training.cache import CachedCase, write_case
+from mics.training.recipe import Recipe
+
+pytest.importorskip("lightning", reason="training needs the train extra")
+
+from mics.training.run import train
+
+Recipes = Callable[..., Recipe]
+
+
+def curve(run: Path, column: str) -> list[float]:
+    """A column of the curves of a run, over all its parts in order."""
+    values = []
+    for part in sorted(run.glob("curves/version_*/metrics.csv")):
+        with part.open() as file:
+            values += [float(row[column]) for row in csv.DictReader(file) if row.get(column)]
+    return values
+
+
+@pytest.mark.parametrize("task", ["registration", "segmentation"])
+def test_resumed_run_equals_one_never_stopped(task: str, recipe: Recipes, cases: Path, tmp_path: Path) -> None:
+    changes = {"task": task, "preset": "small" if task == "registration" else "organs-small", "decay": True}
+    changes["augmentation"] = {"probability": 0.5, "elastic": 0.5, "mirror_one_probability": 0.5, "noise": 5}
+    changes["crop"] = (12, 16, 14)
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    train(recipe(**changes), cases, whole, progress=False)
+    # The schedule is that of the whole run, so the first part is the whole run's recipe cut after one epoch.
+    train(recipe(**changes, stop_after_epochs=1), cases, parts, progress=False)
+    train(recipe(**changes), cases, parts, resume=True, progress=False)
+    column = "train/loss" if task == "registration" else "train/dice_loss"
+    assert curve(parts, column) == pytest.approx(curve(whole, column), abs=1e-6)
+    assert len(curve(whole, column)) == 2
+
+
+def test_training_lowers_the_loss_and_exports_the_best_epoch(recipe: Recipes, cases: Path, tmp_path: Path) -> None:
+    settings = recipe(epochs=8, iterations_per_epoch=4, learning_rate=3e-3, losses={"inverse": 0.1})
+    path = train(settings, cases, tmp_path / "run", progress=False)
+    losses = curve(tmp_path / "run", "val/loss")
+    assert min(losses[1:]) < losses[0]
+    model = load_model(tmp_path / "run")
+    assert model.card["best_epoch"] == int(np.argmin(losses))
+    assert path == tmp_path / "run" / "model.safetensors"
+    assert (model.spacing_mm, model.steps) == (settings.spacing_mm, settings.steps)
+
+
+def test_fine_tuning_starts_from_the_given_model(recipe: Recipes, cases: Path, tmp_path: Path) -> None:
+    first = train(recipe(), cases, tmp_path / "first", progress=False)
+    train(recipe(learning_rate=1e-12), cases, tmp_path / "second", initial=first, progress=False)
+    before, after = load_model(first).network.state_dict(), load_model(tmp_path / "second").network.state_dict()
+    for name in before:
+        torch.testing.assert_close(before[name], after[name], rtol=0, atol=1e-6)
+
+
+def test_every_epoch_is_kept_to_go_on_from_though_it_is_not_the_best(
+    recipe: Recipes, cases: Path, tmp_path: Path
+) -> None:
+    """With steps too small for a weight to change, no epoch is better than the first."""
+    train(recipe(epochs=3, learning_rate=1e-30), cases, tmp_path / "run", progress=False)
+    epochs = {
+        name: torch.load(tmp_path / "run" / f"{name}.ckpt", weights_only=True)["epoch"] for name in ("best", "last")
+    }
+    assert epochs == {"best": 0, "last": 2}
+
+
+def test_an_existing_run_is_not_overwritten(recipe: Recipes, cases: Path, tmp_path: Path) -> None:
+    train(recipe(epochs=1), cases, tmp_path / "run", progress=False)
+    with pytest.raises(InputError, match="--resume"):
+        train(recipe(epochs=1), cases, tmp_path / "run", progress=False)
+
+
+def test_no_validation_case_is_an_input_error(
+    recipe: Recipes, person: Callable[..., CachedCase], tmp_path: Path
+) -> None:
+    write_case(person("a", 0), tmp_path)
+    with pytest.raises(InputError, match="val"):
+        train(recipe(), tmp_path, tmp_path / "run", progress=False)
+
+
+def test_training_runs_where_no_medical_library_is_installed() -> None:
+    code = "import sys, mics.training.run; print({'SimpleITK', 'nibabel', 'ants', 'monai'} & set(sys.modules))"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "set()"
