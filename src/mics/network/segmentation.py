@@ -1,5 +1,7 @@
 """The organ segmentation network: a 3D U-Net on the same blocks as the registration network (MICS, section 3.4)."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -8,6 +10,7 @@ from mics.deformation.field import resize
 from mics.network.blocks import ConvBlock, Decoder, Encoder
 from mics.network.padding import pad_to_multiple
 from mics.network.presets import NetworkConfig
+from mics.network.sliding import sliding_windows
 
 
 class OrganSegmentation(nn.Module):
@@ -35,9 +38,13 @@ class OrganSegmentation(nn.Module):
         x, y, z = windows.shape[2:]
         return logits[..., :x, :y, :z]
 
-    def organ_maps(self, windows: Tensor) -> Tensor:
+    def probabilities(self, windows: Tensor, crop: Sequence[int] | None = None) -> Tensor:
+        """Probabilities ``(B, 1 + organs, X, Y, Z)`` of the background and the organs; ``crop`` is that of the training."""
+        return sliding_windows(lambda part: functional.softmax(self(part), dim=1), windows, crop)
+
+    def organ_maps(self, windows: Tensor, crop: Sequence[int] | None = None) -> Tensor:
         """Soft maps of the organs ``(B, organs, X, Y, Z)`` in [0, 1], the background left out."""
-        return functional.softmax(self(windows), dim=1)[:, 1:]
+        return self.probabilities(windows, crop)[:, 1:]
 
 
 class FineLevel(nn.Module):

@@ -45,6 +45,12 @@ class LoadedModel:
         return None if low_high is None else (float(low_high[0]), float(low_high[1]))
 
     @property
+    def crop(self) -> tuple[int, int, int] | None:
+        """Extent of the crops that the network was trained on, in its voxels; None for whole volumes."""
+        crop = self.card.get("crop")
+        return None if crop is None else (int(crop[0]), int(crop[1]), int(crop[2]))
+
+    @property
     def steps(self) -> int:
         """Registration steps by default."""
         return int(self.card.get("steps", 1))

@@ -55,7 +55,7 @@ def predict(model: LoadedModel, volumes: Both, steps: int) -> Both:
 def organ_maps(model: LoadedModel, volumes: Both) -> Both:
     """Soft organ maps, (1, organs, X, Y, Z), of the windows at the spacing that ``model`` works at."""
     network = cast(OrganSegmentation, model.network).to(volumes[0].device)
-    return network.organ_maps(volumes[0]), network.organ_maps(volumes[1])
+    return network.organ_maps(volumes[0], model.crop), network.organ_maps(volumes[1], model.crop)
 
 
 def refined(

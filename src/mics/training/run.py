@@ -75,6 +75,7 @@ def export(run: Path) -> Path:
     card: dict[str, Any] = {
         "spacing_mm": recipe.spacing_mm,
         "hu_range": recipe.hu_range,
+        "crop": recipe.crop,
         "steps": recipe.steps,
         "recipe": recipe.model_dump(mode="json"),
         "best_epoch": int(checkpoint["epoch"]),

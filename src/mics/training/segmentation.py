@@ -44,7 +44,8 @@ class SegmentationTraining(lightning.LightningModule):
     def validation_step(self, batch: Sample, _: int) -> None:
         """Dice per organ of the hard prediction, and ``val/loss``, one minus their mean."""
         truth = batch["labels"][:, 0]
-        predicted = self.network(hu_windows(batch["hu"][:, 0], self.recipe.hu_range)).argmax(1, keepdim=True)
+        windows = hu_windows(batch["hu"][:, 0], self.recipe.hu_range)
+        predicted = self.network.probabilities(windows, self.recipe.crop).argmax(1, keepdim=True)
         trained = self.recipe.supervised_organs
         organs = tuple(ORGAN_NAMES) if trained is None else trained
         p, q = one_hot(predicted, organs), one_hot(truth, organs)
