@@ -76,6 +76,32 @@ def test_every_epoch_is_kept_to_go_on_from_though_it_is_not_the_best(
     assert epochs == {"best": 0, "last": 2}
 
 
+def test_each_term_is_logged_by_step_and_direction(recipe: Recipes, cases: Path, tmp_path: Path) -> None:
+    train(recipe(epochs=1), cases, tmp_path / "run", progress=False)
+    for name in ("similarity", "segmentation", "gradient", "jacobian", "inverse"):
+        (whole,) = curve(tmp_path / "run", f"train/{name}")
+        parts = [curve(tmp_path / "run", f"train/{name}_{step}_{way}")[0] for step in (1, 2) for way in ("ab", "ba")]
+        assert sum(parts) == pytest.approx(whole, rel=1e-4, abs=1e-7)
+
+
+@pytest.mark.parametrize("task", ["registration", "segmentation"])
+def test_a_loss_that_is_no_number_stops_the_run_and_says_where(
+    task: str, recipe: Recipes, cases: Path, tmp_path: Path
+) -> None:
+    """An infinite weight in the network: its loss is NaN in the second epoch, after a good checkpoint."""
+    settings = recipe(task=task, preset="small" if task == "registration" else "organs-small", epochs=1)
+    model = train(settings, cases, tmp_path / "good", progress=False)
+    good = (tmp_path / "good" / "last.ckpt").read_bytes()
+    checkpoint = torch.load(tmp_path / "good" / "last.ckpt", weights_only=True)
+    next(iter(checkpoint["state_dict"].values())).fill_(float("inf"))
+    torch.save(checkpoint, tmp_path / "good" / "last.ckpt")
+    broken = (tmp_path / "good" / "last.ckpt").read_bytes()
+    with pytest.raises(InputError, match=r"step 2 with person\d.*(gradient_1_ab|dice_loss)"):
+        train(settings.model_copy(update={"epochs": 2}), cases, tmp_path / "good", resume=True, progress=False)
+    assert (tmp_path / "good" / "last.ckpt").read_bytes() == broken != good
+    load_model(model)
+
+
 def test_an_existing_run_is_not_overwritten(recipe: Recipes, cases: Path, tmp_path: Path) -> None:
     train(recipe(epochs=1), cases, tmp_path / "run", progress=False)
     with pytest.raises(InputError, match="--resume"):

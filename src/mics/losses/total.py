@@ -1,5 +1,6 @@
 """The weighted sum of the five losses over both directions and all steps."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -39,27 +40,33 @@ class Volumes:
 
 
 def step_losses(a: Volumes, b: Volumes, gradients: Tensor, displacement: Tensor) -> dict[str, Tensor]:
-    """The unweighted losses of one step, each summed over both directions.
+    """The unweighted losses of one step, each ``(2,)``: A→B and B→A.
 
     ``gradients`` and ``displacement`` are ``(2, B, 3, X, Y, Z)``, A→B then B→A, on the grid of ``a`` and ``b``. Losses
     that need organs are left out where a volume has none.
     """
-    source = torch.cat([a.windows, b.windows])
-    target = torch.cat([b.windows, a.windows])
+    targets = torch.stack([b.windows, a.windows])
     field = displacement.flatten(0, 1)
+    warped = warp(torch.cat([a.windows, b.windows]), field).unflatten(0, (2, -1))
     losses = {
-        "similarity": 2 * similarity_loss(warp(source, field), target),
-        "gradient": 2 * gradient_loss(gradients.flatten(0, 1)),
-        "jacobian": 2 * jacobian_loss(field),
-        "inverse": inverse_loss(displacement[0], displacement[1]),
+        "similarity": _per_direction(similarity_loss, warped, targets),
+        "gradient": _per_direction(gradient_loss, gradients),
+        "jacobian": _per_direction(jacobian_loss, displacement),
+        "inverse": _per_direction(inverse_loss, displacement, displacement.flip(0)),
     }
     if a.organs is not None and b.organs is not None:
-        mask = annotated_in_both(a.organs, b.organs).repeat(2, 1)
-        warped = warp(torch.cat([a.organs, b.organs]), field, padding="zeros")
-        losses["segmentation"] = 2 * dice_loss(warped, torch.cat([b.organs, a.organs]), mask)
+        mask = annotated_in_both(a.organs, b.organs)
+        moved = warp(torch.cat([a.organs, b.organs]), field, padding="zeros").unflatten(0, (2, -1))
+        masks = torch.stack([mask, mask])
+        losses["segmentation"] = _per_direction(dice_loss, moved, torch.stack([b.organs, a.organs]), masks)
     return losses
 
 
+def _per_direction(loss: Callable[..., Tensor], *pairs: Tensor) -> Tensor:
+    """``loss`` of the A→B members and of the B→A members, ``(2,)``."""
+    return torch.stack([loss(*(pair[direction] for pair in pairs)) for direction in (0, 1)])
+
+
 def weighted_sum(losses: dict[str, Tensor], weights: LossWeights) -> Tensor:
-    """``Σ weight · loss`` over the losses that are there."""
-    return torch.stack([getattr(weights, name) * value for name, value in losses.items()]).sum()
+    """``Σ weight · loss`` over the losses that are there and over whatever shape they have (steps, directions)."""
+    return torch.stack([getattr(weights, name) * value.sum() for name, value in losses.items()]).sum()

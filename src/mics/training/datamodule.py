@@ -76,6 +76,12 @@ class Cases(lightning.LightningDataModule):
         return finish(batch)
 
 
+def case_names(trainer: lightning.Trainer, batch: Sample) -> list[str]:
+    """Names of the training cases in a batch."""
+    data: Cases = trainer.datamodule  # type: ignore[attr-defined]
+    return [data.training[place].name for place in batch["case"].flatten().tolist()]
+
+
 def _check_sizes(cases: Sequence[CachedCase], crop: tuple[int, int, int] | None) -> None:
     first = cases[0]
     for case in cases:

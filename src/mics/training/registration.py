@@ -15,6 +15,8 @@ from mics.losses.total import Volumes, step_losses, weighted_sum
 from mics.network.mics import MICS, Prediction
 from mics.network.padding import pad_to_multiple
 from mics.network.presets import preset
+from mics.training.datamodule import case_names
+from mics.training.divergence import require_finite
 from mics.training.optimiser import configure
 from mics.training.recipe import Recipe
 from mics.training.samples import Sample
@@ -32,7 +34,11 @@ class RegistrationTraining(lightning.LightningModule):
     def training_step(self, batch: Sample, _: int) -> Tensor:
         """One batch of random pairs."""
         loss, terms, _prediction = self._loss(batch)
-        self.log_dict({f"train/{name}": value for name, value in terms.items()}, on_step=False, on_epoch=True)
+        named = by_step_and_direction(terms)
+        require_finite(named, self.global_step, case_names(self.trainer, batch))
+        sums = {name: value.sum() for name, value in terms.items()}
+        logged = {f"train/{name}": value for name, value in {**sums, **named}.items()}
+        self.log_dict(logged, on_step=False, on_epoch=True)
         self.log("train/loss", loss, on_step=False, on_epoch=True, prog_bar=True)
         return loss
 
@@ -58,12 +64,13 @@ class RegistrationTraining(lightning.LightningModule):
         return configure(self.network.parameters(), self.recipe)
 
     def _loss(self, batch: Sample) -> tuple[Tensor, dict[str, Tensor], Prediction]:
+        """The weighted sum, its terms, each ``(steps, 2)`` with A→B and B→A, and the prediction."""
         a, b = (self._volumes(batch, member) for member in (0, 1))
         prediction = self.network(a.windows, b.windows, steps=self.recipe.steps)
         shape = tuple(prediction.steps[0].gradients.shape[3:])
         a, b = a.resized(shape), b.resized(shape)
         per_step = [step_losses(a, b, step.gradients, step.displacement) for step in prediction.steps]
-        terms = {name: torch.stack([losses[name] for losses in per_step]).sum() for name in per_step[0]}
+        terms = {name: torch.stack([losses[name] for losses in per_step]) for name in per_step[0]}
         return weighted_sum(terms, self.recipe.losses), terms, prediction
 
     def _volumes(self, batch: Sample, member: int) -> Volumes:
@@ -72,3 +79,13 @@ class RegistrationTraining(lightning.LightningModule):
         ids = tuple(ORGAN_NAMES) if self.recipe.supervised_organs is None else self.recipe.supervised_organs
         organs = pad_to_multiple(one_hot(batch["labels"][:, member], ids), divisor) if ids else None
         return Volumes(pad_to_multiple(windows, divisor), organs)
+
+
+def by_step_and_direction(terms: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Terms ``(steps, 2)`` as scalars, named like ``similarity_1_ab``: first step, A→B."""
+    return {
+        f"{name}_{step}_{direction}": value
+        for name, values in terms.items()
+        for step, both in enumerate(values, start=1)
+        for direction, value in zip(("ab", "ba"), both, strict=True)
+    }

@@ -14,7 +14,8 @@ from mics.training.cache import CachedCase
 from mics.training.recipe import Recipe
 
 Sample = dict[str, Tensor]
-"""``hu`` (members, 1, X, Y, Z) float32, ``labels`` likewise, uint8, ``annotated`` (members, organs) bool; or a batch of it.
+"""``hu`` (members, 1, X, Y, Z) float32, ``labels`` likewise, uint8, ``annotated`` (members, organs) bool, ``case`` (members)
+int64, the place of each in the list of cases; or a batch of it.
 
 Labels of organs that the sample does not annotate are background.
 """
@@ -41,6 +42,8 @@ class Member(NamedTuple):
     labels: Tensor
     names: Tensor
     annotated: Tensor
+    case: Tensor
+    """Its place in the list of cases, ()."""
     mirrored: bool = False
     changes: Changes | None = None
 
@@ -56,7 +59,7 @@ class Member(NamedTuple):
             hu = intensity.apply(hu)
         if self.mirrored:
             hu, labels = mirror(hu), mirror(labels)
-        return {"hu": hu[0], "labels": labels[0], "annotated": self.annotated}
+        return {"hu": hu[0], "labels": labels[0], "annotated": self.annotated, "case": self.case}
 
 
 def finish(batch: Sequence[Sequence[Member]]) -> Sample:
@@ -85,39 +88,45 @@ class RandomSamples(Dataset[list[Member]]):
         which = int(torch.randint(self.members, (), generator=generator))
         corner = torch.rand(3, generator=generator).tolist()
         return [
-            self._member(self.cases[i], corner, generator, flips=together, swaps=alone and place == which)
-            for place, i in enumerate(chosen)
+            self._member(i, corner, generator, flips=together, swaps=alone and nth == which)
+            for nth, i in enumerate(chosen)
         ]
 
     def _member(
-        self, case: CachedCase, corner: list[float], generator: torch.Generator, *, flips: bool, swaps: bool
+        self, place: int, corner: list[float], generator: torch.Generator, *, flips: bool, swaps: bool
     ) -> Member:
+        case = self.cases[place]
         mirrored = flips != swaps
         table, annotated = names(case.organs, self.recipe.supervised_organs, swapped=swaps)
         crop = _crop(case.shape, self.recipe.crop, corner, mirrored=mirrored)
         settings = self.recipe.augmentation
         if not _happens(settings.probability, generator):
-            return Member(*_read(case, crop), table, annotated, mirrored)
+            return Member(*_read(case, crop), table, annotated, torch.tensor(place), mirrored)
         deformation = Deformation.random(case.shape, settings, generator)
         intensity = Intensity.random(crop.size, settings, generator)
         region = deformation.source(crop)
         changes = Changes(deformation, intensity, crop, region)
-        return Member(*_read(case, region), table, annotated, mirrored, changes)
+        return Member(*_read(case, region), table, annotated, torch.tensor(place), mirrored, changes)
 
 
 class AllSamples(Dataset[list[Member]]):
     """Every case (1 member) or every ordered pair (2 members), whole and unchanged."""
 
     def __init__(self, cases: Sequence[CachedCase], members: int) -> None:
-        self.tuples = list(permutations(cases, members))
+        self.cases = cases
+        self.tuples = list(permutations(range(len(cases)), members))
 
     def __len__(self) -> int:
         return len(self.tuples)
 
     def __getitem__(self, index: int) -> list[Member]:
         return [
-            Member(*_read(case, Box((0, 0, 0), case.shape)), *names(case.organs, None, swapped=False))
-            for case in self.tuples[index]
+            Member(
+                *_read(self.cases[place], Box((0, 0, 0), self.cases[place].shape)),
+                *names(self.cases[place].organs, None, swapped=False),
+                torch.tensor(place),
+            )
+            for place in self.tuples[index]
         ]
 
 

@@ -11,6 +11,8 @@ from mics.image.intensity import hu_windows
 from mics.losses.segmentation import dice_loss, marginal_logits, one_hot
 from mics.network.presets import preset
 from mics.network.segmentation import OrganSegmentation
+from mics.training.datamodule import case_names
+from mics.training.divergence import require_finite
 from mics.training.optimiser import configure
 from mics.training.recipe import Recipe
 from mics.training.samples import Sample
@@ -38,7 +40,9 @@ class SegmentationTraining(lightning.LightningModule):
         weights = (counts.sum() / counts.clamp_min(1)).pow(0.25) * (counts > 0)
         told = marginal_logits(logits, batch["annotated"][:, 0])
         entropy = functional.cross_entropy(told, labels[:, 0].long(), weight=weights)
-        self.log_dict({"train/dice_loss": dice, "train/cross_entropy": entropy}, on_step=False, on_epoch=True)
+        terms = {"dice_loss": dice, "cross_entropy": entropy}
+        require_finite(terms, self.global_step, case_names(self.trainer, batch))
+        self.log_dict({f"train/{name}": value for name, value in terms.items()}, on_step=False, on_epoch=True)
         return dice + entropy
 
     def validation_step(self, batch: Sample, _: int) -> None:
