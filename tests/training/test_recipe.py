@@ -6,7 +6,9 @@ import pytest
 import yaml
 
 from mics.errors import InputError
-from mics.training.recipe import SHIPPED, Recipe, load_recipe
+from mics.losses.total import LossWeights
+from mics.network.presets import preset
+from mics.training.recipe import SHIPPED, Augmentation, Recipe, load_recipe
 
 
 @pytest.mark.parametrize("path", sorted(SHIPPED.glob("*.yaml")), ids=lambda path: path.stem)
@@ -41,3 +43,20 @@ def test_bad_overrides_are_explained(override: str, message: str) -> None:
 def test_missing_recipe_names_the_shipped_ones() -> None:
     with pytest.raises(InputError, match="mics-small"):
         load_recipe("nothing-like-it")
+
+
+@pytest.mark.parametrize(("steps", "batch", "ending"), [(1, 4, "-one-step"), (2, 2, "")])
+def test_the_papers_recipes_hold_the_numbers_of_its_section_4(steps: int, batch: int, ending: str) -> None:
+    pretraining, fine_tuning = load_recipe(f"pretrain{ending}"), load_recipe(f"finetune{ending}")
+    for recipe in (pretraining, fine_tuning):
+        assert (recipe.steps, recipe.batch_size, recipe.learning_rate) == (steps, batch, 1e-4)
+        assert recipe.crop == (128, 128, 128)
+        assert preset(recipe.preset).channels == (64, 128, 256, 512)
+        assert recipe.losses == LossWeights()
+        assert recipe.augmentation == Augmentation()
+        assert not recipe.decay
+    assert (pretraining.epochs, fine_tuning.epochs) == (100, 300)
+    assert pretraining.iterations_per_epoch * batch == 760
+    assert fine_tuning.iterations_per_epoch * batch == 20
+    assert pretraining.supervised_organs == tuple(range(1, 12))
+    assert fine_tuning.supervised_organs is None

@@ -54,7 +54,9 @@ def predict(model: LoadedModel, volumes: Both, steps: int) -> Both:
 @torch.no_grad()
 def organ_maps(model: LoadedModel, volumes: Both) -> Both:
     """Soft organ maps, (1, organs, X, Y, Z), of the windows at the spacing that ``model`` works at."""
+    # Channels last: a quarter faster on a CPU. The framework's types do not know this form.
     network = cast(OrganSegmentation, model.network).to(volumes[0].device)
+    network = network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     return network.organ_maps(volumes[0], model.crop), network.organ_maps(volumes[1], model.crop)
 
 

@@ -1,6 +1,6 @@
 """Which samples a run sees, in which order, and how they come to the device."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import lightning
@@ -19,16 +19,17 @@ class EpochSampler(DistributedSampler[Any]):
 
     ``length`` indices an epoch over all ``devices``, of which the one with number ``rank`` takes every ``devices``-th.
     Lightning calls ``set_epoch`` at the start of every epoch, after resuming too, and leaves distributed samplers as
-    they are.
+    they are. ``seen`` tells how many of its indices of this epoch the device saw before the run was interrupted.
     """
 
-    def __init__(self, length: int, *, devices: int = 1, rank: int = 0) -> None:
+    def __init__(self, length: int, *, devices: int = 1, rank: int = 0, seen: Callable[[], int] = lambda: 0) -> None:
         super().__init__(range(length), num_replicas=devices, rank=rank, shuffle=False)  # type: ignore[arg-type]
         self.length = length
+        self.seen = seen
 
     def __iter__(self) -> Iterator[int]:
         first = self.epoch * self.length
-        return iter(range(first + self.rank, first + self.length, self.num_replicas))
+        yield from range(first + self.rank + self.seen() * self.num_replicas, first + self.length, self.num_replicas)
 
 
 class Cases(lightning.LightningDataModule):
@@ -57,15 +58,26 @@ class Cases(lightning.LightningDataModule):
         """``iterations_per_epoch`` batches of random samples for each device."""
         devices, rank = (1, 0) if self.trainer is None else (self.trainer.world_size, self.trainer.global_rank)
         length = self.recipe.iterations_per_epoch * self.recipe.batch_size * devices
+        sampler = EpochSampler(length, devices=devices, rank=rank, seen=self._seen)
+        if self.trainer is not None:
+            # Lightning tells the epoch only after worker processes have begun to read.
+            sampler.set_epoch(self.trainer.current_epoch)
         return DataLoader(
             RandomSamples(self.training, self.members, self.recipe),
             batch_size=self.recipe.batch_size,
-            sampler=EpochSampler(length, devices=devices, rank=rank),
+            sampler=sampler,
             collate_fn=list,
             num_workers=self.recipe.workers,
             persistent_workers=self.recipe.workers > 0,
             pin_memory=torch.cuda.is_available(),
         )
+
+    def _seen(self) -> int:
+        """Samples of the current epoch that each device had before the checkpoint that the run goes on from."""
+        if self.trainer is None:
+            return 0
+        batches = self.trainer.fit_loop.epoch_loop.batch_progress.current.ready
+        return batches % self.recipe.iterations_per_epoch * self.recipe.batch_size
 
     def val_dataloader(self) -> DataLoader[list[Member]]:
         """Every validation case or ordered pair, whole."""

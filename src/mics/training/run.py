@@ -12,6 +12,7 @@ from mics.errors import InputError
 from mics.network.weights import load_initial_weights, load_model, save_model
 from mics.training.cache import read_cases
 from mics.training.datamodule import Cases
+from mics.training.interrupt import StopOnInterrupt, room_on_disk
 from mics.training.recipe import Recipe
 from mics.training.registration import RegistrationTraining
 from mics.training.segmentation import SegmentationTraining
@@ -33,7 +34,8 @@ def train(
     """Train on the cases of ``cache`` into the folder ``output``; returns the path of the exported best model.
 
     ``initial`` names a model to start from. With ``resume`` the run in ``output`` goes on from its last epoch; otherwise
-    ``output`` must not hold a run. Checkpoints every epoch; the epoch with the lowest validation loss is exported.
+    ``output`` must not hold a run. Checkpoints after every epoch and on Ctrl-C, which ends in KeyboardInterrupt; the epoch
+    with the lowest validation loss is exported. Raises InputError where a loss is no longer finite, or the disk is full.
     """
     last = output / f"{LAST}.ckpt"
     if last.exists() and not resume:
@@ -49,18 +51,20 @@ def train(
         ModelCheckpoint(output, filename=BEST, monitor=BEST_BY, enable_version_counter=False),
         ModelCheckpoint(output, filename=LAST, enable_version_counter=False),
     ]
+    stop = StopOnInterrupt(last)
     trainer = lightning.Trainer(
         max_epochs=min(recipe.epochs, recipe.stop_after_epochs or recipe.epochs),
         precision="bf16-mixed" if recipe.precision == "bfloat16" else "32-true",
-        callbacks=[*keepers],
+        callbacks=[*keepers, stop],
         logger=CSVLogger(output, name="curves"),
         enable_progress_bar=progress,
         enable_model_summary=False,
         num_sanity_val_steps=0,
         log_every_n_steps=recipe.iterations_per_epoch,
     )
-    trainer.fit(module, datamodule=cases, ckpt_path=last if resume and last.exists() else None)
-    return export(output)
+    with room_on_disk(output), stop.listening():
+        trainer.fit(module, datamodule=cases, ckpt_path=last if resume and last.exists() else None)
+        return export(output)
 
 
 def export(run: Path) -> Path:

@@ -1,0 +1,122 @@
+"""A run from what a user types: its folder holds all that it needs, also after it was killed."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from mics.errors import InputError
+from mics.training.recipe import Recipe
+
+pytest.importorskip("lightning", reason="training needs the train extra")
+
+from mics.training.registration import RegistrationTraining
+from mics.training.run import train
+from mics.training.samples import Sample
+from mics.training.start import resume, start
+
+CHILD = """
+import sys
+from pathlib import Path
+from mics.training.recipe import Recipe
+from mics.training.run import train
+train(Recipe.model_validate_json(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]), progress=False)
+"""
+
+
+def test_a_run_is_recorded_and_resumed_by_its_folder_alone(tmp_path: Path) -> None:
+    settings = ["spacing_mm=16", "iterations_per_epoch=2", "epochs=2", "stop_after_epochs=1"]
+    run = tmp_path / "run"
+    start("phantom-small", "phantom:5", run, overrides=settings)
+    record = json.loads((run / "run.json").read_text())
+    assert record["recipe"]["iterations_per_epoch"] == 2
+    assert record["recipe"]["seed"] == 0
+    assert [case["split"] for case in record["cases"]] == ["val"] * 3 + ["train"] * 2
+    assert record["versions"]["torch"] == torch.__version__
+    assert record["data"] == "phantom:5"
+    with pytest.raises(InputError, match="--resume"):
+        start("phantom-small", "phantom:5", run, overrides=settings)
+    del record["recipe"]["stop_after_epochs"]
+    (run / "run.json").write_text(json.dumps(record))
+    resume(run)
+    assert torch.load(run / "last.ckpt", weights_only=True)["epoch"] == 1
+
+
+@pytest.mark.parametrize("content", [None, "{", "{}", '{"recipe": {"task": "cooking"}, "initial": null}'])
+def test_a_folder_without_a_sound_record_is_refused(tmp_path: Path, content: str | None) -> None:
+    if content is not None:
+        (tmp_path / "run.json").write_text(content)
+    with pytest.raises(InputError, match="damaged" if content else "holds no run"):
+        resume(tmp_path)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGKILL")
+def test_a_killed_run_goes_on_to_the_same_weights(recipe: Callable[..., Recipe], cases: Path, tmp_path: Path) -> None:
+    settings = recipe(epochs=6, iterations_per_epoch=3, augmentation={"probability": 0.5, "elastic": 0.5, "noise": 5})
+    killed, whole = tmp_path / "killed", tmp_path / "whole"
+    child = subprocess.Popen([sys.executable, "-c", CHILD, settings.model_dump_json(), str(cases), str(killed)])
+    deadline = time.monotonic() + 120
+    while not (killed / "last.ckpt").exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    time.sleep(0.15)  # in the middle of a later epoch
+    child.send_signal(signal.SIGKILL)
+    child.wait()
+    first = torch.load(killed / "last.ckpt", weights_only=True)  # whole, whatever was being written
+    train(settings, cases, killed, resume=True, progress=False)
+    train(settings, cases, whole, progress=False)
+    assert first["epoch"] < 5
+    ends = [torch.load(run / "last.ckpt", weights_only=True) for run in (killed, whole)]
+    assert ends[0]["epoch"] == ends[1]["epoch"] == 5
+    for name, weight in ends[0]["state_dict"].items():
+        torch.testing.assert_close(weight, ends[1]["state_dict"][name], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_run_stopped_by_ctrl_c_goes_on_with_the_next_iteration(
+    recipe: Callable[..., Recipe], cases: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int
+) -> None:
+    settings = recipe(epochs=3, iterations_per_epoch=5, workers=workers, augmentation={"mirror_probability": 0.5})
+    training_step = RegistrationTraining.training_step
+
+    def interrupted(self: RegistrationTraining, batch: Sample, index: int) -> torch.Tensor:
+        if self.global_step == 7:
+            signal.raise_signal(signal.SIGINT)
+        return training_step(self, batch, index)
+
+    stopped, whole = tmp_path / "stopped", tmp_path / "whole"
+    with monkeypatch.context() as patch:
+        patch.setattr(RegistrationTraining, "training_step", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            train(settings, cases, stopped, progress=False)
+    assert torch.load(stopped / "last.ckpt", weights_only=True)["global_step"] == 8
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    train(settings, cases, stopped, resume=True, progress=False)
+    train(settings, cases, whole, progress=False)
+    ends = [torch.load(run / "last.ckpt", weights_only=True) for run in (stopped, whole)]
+    assert ends[0]["global_step"] == ends[1]["global_step"] == 15
+    for name, weight in ends[0]["state_dict"].items():
+        torch.testing.assert_close(weight, ends[1]["state_dict"][name], rtol=0, atol=0)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no limits of this kind")
+def test_a_disk_without_room_is_told_and_keeps_the_last_checkpoint(
+    recipe: Callable[..., Recipe], cases: Path, tmp_path: Path
+) -> None:
+    """A limit on the size of files, below that of a checkpoint, stands in for the full disk."""
+    settings, run = recipe(epochs=2, stop_after_epochs=1), tmp_path / "run"
+    train(settings, cases, run, progress=False)
+    before = (run / "last.ckpt").read_bytes()
+    more = settings.model_copy(update={"stop_after_epochs": None})
+    limit = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({len(before) // 2},) * 2)"
+    code = limit + CHILD.replace("progress=False", "progress=False, resume=True")
+    command = [sys.executable, "-c", code, more.model_dump_json(), str(cases), str(run)]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert f"make room and go on by --resume {run}" in result.stderr
+    assert (run / "last.ckpt").read_bytes() == before
