@@ -102,6 +102,28 @@ def test_a_loss_that_is_no_number_stops_the_run_and_says_where(
     load_model(model)
 
 
+def test_tensorboard_shows_what_the_csv_holds(recipe: Recipes, cases: Path, tmp_path: Path) -> None:
+    event_accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    train(recipe(), cases, tmp_path / "run", progress=False)
+    events = event_accumulator.EventAccumulator(str(tmp_path / "run" / "tensorboard" / "version_0")).Reload()
+    for name in ("train/loss", "val/loss", "val/dice", "val/dice_06", "val/sd_log_jacobian", "val/inverse_error_mm"):
+        values = [event.value for event in events.Scalars(name)]
+        assert values == pytest.approx(curve(tmp_path / "run", name), rel=1e-5)
+        assert len(values) == 2
+
+
+def test_two_accumulated_iterations_are_one_of_twice_the_batch(recipe: Recipes, cases: Path, tmp_path: Path) -> None:
+    together = recipe(epochs=1, iterations_per_epoch=1, batch_size=2)
+    accumulated = recipe(epochs=1, iterations_per_epoch=2, batch_size=1, accumulate=2)
+    for name, settings in (("together", together), ("accumulated", accumulated)):
+        train(settings, cases, tmp_path / name, progress=False)
+    ends = [torch.load(tmp_path / name / "last.ckpt", weights_only=True) for name in ("together", "accumulated")]
+    assert [end["global_step"] for end in ends] == [1, 1]
+    first, second = (torch.cat([weight.flatten() for weight in end["state_dict"].values()]) for end in ends)
+    # Adam's first step is as long as the learning rate whatever the gradient; where that is rounding, so is the sign.
+    assert ((first - second).abs() < 1e-5).float().mean() > 0.98
+
+
 def test_an_existing_run_is_not_overwritten(recipe: Recipes, cases: Path, tmp_path: Path) -> None:
     train(recipe(epochs=1), cases, tmp_path / "run", progress=False)
     with pytest.raises(InputError, match="--resume"):

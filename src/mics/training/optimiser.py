@@ -1,5 +1,6 @@
 """Adam and its schedule, as a recipe says."""
 
+import math
 from collections.abc import Iterator
 
 import torch
@@ -14,7 +15,7 @@ def configure(parameters: Iterator[Parameter], recipe: Recipe) -> OptimizerLRSch
     optimiser = torch.optim.Adam(parameters, lr=recipe.learning_rate)
     if not recipe.decay:
         return {"optimizer": optimiser}
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(
-        optimiser, recipe.epochs * recipe.iterations_per_epoch, eta_min=recipe.learning_rate / 100
-    )
+    # Lightning takes a step at the end of every epoch, full or not.
+    steps = recipe.epochs * math.ceil(recipe.iterations_per_epoch / recipe.accumulate)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps, eta_min=recipe.learning_rate / 100)
     return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

@@ -52,10 +52,14 @@ class Recipe(BaseModel):
     """Stop earlier, with the schedule of the whole run; ``--resume`` goes on."""
     iterations_per_epoch: int = Field(ge=1)
     batch_size: int = Field(1, ge=1)
+    accumulate: int = Field(1, ge=1)
+    """Iterations whose gradients are averaged into one step of the optimiser."""
     learning_rate: float = 1e-4
     decay: bool = False
     """Cosine decay of the learning rate to a hundredth over the run; the paper keeps it constant."""
     precision: Literal["float32", "bfloat16"] = "float32"
+    recompute_activations: bool = False
+    """Keep fewer activations for the backward pass and compute them again: less memory, a third more time."""
     crop: tuple[int, int, int] | None = None
     """Random crops of this many voxels in training; whole volumes without it."""
     workers: int = Field(0, ge=0)

@@ -6,12 +6,13 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 
 from mics.data.organs import ORGAN_NAMES
-from mics.deformation.field import warp
+from mics.deformation.field import compose, warp
 from mics.deformation.jacobian import fold_share
 from mics.evaluation.metrics import dice, sd_log_jacobian
 from mics.image.intensity import hu_windows
 from mics.losses.segmentation import one_hot
 from mics.losses.total import Volumes, step_losses, weighted_sum
+from mics.network.blocks import recompute_activations
 from mics.network.mics import MICS, Prediction
 from mics.network.padding import pad_to_multiple
 from mics.network.presets import preset
@@ -30,6 +31,7 @@ class RegistrationTraining(lightning.LightningModule):
         self.recipe = recipe
         self.save_hyperparameters({"recipe": recipe.model_dump(mode="json")})
         self.network = MICS(preset(recipe.preset))
+        recompute_activations(self.network, recipe.recompute_activations)
 
     def training_step(self, batch: Sample, _: int) -> Tensor:
         """One batch of random pairs."""
@@ -43,21 +45,24 @@ class RegistrationTraining(lightning.LightningModule):
         return loss
 
     def validation_step(self, batch: Sample, _: int) -> None:
-        """One ordered pair: the same loss, and A→B measured on the network's grid."""
+        """One ordered pair: the same loss, and A→B measured on the network's grid: Dice, also per organ, SdLogJ, folds."""
         loss, _terms, prediction = self._loss(batch)
         x, y, z = batch["hu"].shape[3:]
-        displacement = prediction.displacement_ab[..., :x, :y, :z]
+        displacement, back = (
+            field[..., :x, :y, :z] for field in (prediction.displacement_ab, prediction.displacement_ba)
+        )
         warped = warp(batch["labels"][:, 0], displacement, mode="nearest", padding="zeros")
         moving, fixed = batch["labels"][0, :, 0].cpu().numpy()
         moved = warped[0, 0].round().to(torch.int64).cpu().numpy()
         overlaps = dice(fixed, moved, ORGAN_NAMES, moving_labels=moving)
+        self.log_dict({"val/loss": loss, "val/dice": sum(overlaps.values()) / max(len(overlaps), 1)}, prog_bar=True)
         values: dict[str, Tensor | float] = {
-            "val/loss": loss,
-            "val/dice": sum(overlaps.values()) / max(len(overlaps), 1),
             "val/sd_log_jacobian": sd_log_jacobian(displacement[0].cpu().numpy()),
             "val/folds": fold_share(displacement),
+            "val/inverse_error_mm": compose(displacement, back).norm(dim=1).mean() * self.recipe.spacing_mm,
+            **{f"val/dice_{organ:02d}": overlap for organ, overlap in overlaps.items()},
         }
-        self.log_dict(values, prog_bar=True)
+        self.log_dict(values)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Adam as the recipe says."""

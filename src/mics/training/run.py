@@ -1,12 +1,13 @@
 """A training run: recipe and cached cases in; checkpoints, curves and a model that ``register`` takes out."""
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import lightning
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
-from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 
 from mics.errors import InputError
 from mics.network.weights import load_initial_weights, load_model, save_model
@@ -55,8 +56,9 @@ def train(
     trainer = lightning.Trainer(
         max_epochs=min(recipe.epochs, recipe.stop_after_epochs or recipe.epochs),
         precision="bf16-mixed" if recipe.precision == "bfloat16" else "32-true",
+        accumulate_grad_batches=recipe.accumulate,
         callbacks=[*keepers, stop],
-        logger=CSVLogger(output, name="curves"),
+        logger=_loggers(output),
         enable_progress_bar=progress,
         enable_model_summary=False,
         num_sanity_val_steps=0,
@@ -65,6 +67,14 @@ def train(
     with room_on_disk(output), stop.listening():
         trainer.fit(module, datamodule=cases, ckpt_path=last if resume and last.exists() else None)
         return export(output)
+
+
+def _loggers(output: Path) -> list[Logger]:
+    """CSV always, TensorBoard where it is installed; each part of a resumed run is a version of its own."""
+    loggers: list[Logger] = [CSVLogger(output, name="curves")]
+    if find_spec("tensorboard") is not None:
+        loggers.append(TensorBoardLogger(output, name="tensorboard"))
+    return loggers
 
 
 def export(run: Path) -> Path:

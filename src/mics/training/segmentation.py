@@ -9,6 +9,7 @@ from torch.nn import functional
 from mics.data.organs import ORGAN_NAMES
 from mics.image.intensity import hu_windows
 from mics.losses.segmentation import dice_loss, marginal_logits, one_hot
+from mics.network.blocks import recompute_activations
 from mics.network.presets import preset
 from mics.network.segmentation import OrganSegmentation
 from mics.training.datamodule import case_names
@@ -26,6 +27,7 @@ class SegmentationTraining(lightning.LightningModule):
         self.recipe = recipe
         self.save_hyperparameters({"recipe": recipe.model_dump(mode="json")})
         self.network = OrganSegmentation(preset(recipe.preset))
+        recompute_activations(self.network, recipe.recompute_activations)
 
     def training_step(self, batch: Sample, _: int) -> Tensor:
         """One random case; the loss counts the organs that the case annotates and shows."""
