@@ -8,8 +8,9 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-# Slices along X worked on at a time when only a sum is wanted: a native volume's nine derivatives take 1.4 gigabytes.
-_SLAB_VOXELS = 4_000_000
+# Voxels worked on at a time when only a sum is wanted: a native volume's nine derivatives take 1.4 gigabytes, and what fits
+# into the processor's cache takes a third of the time.
+_SLAB_VOXELS = 300_000
 
 
 def jacobian_determinant(displacement: Tensor) -> Tensor:

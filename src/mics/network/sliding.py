@@ -9,19 +9,23 @@ from torch import Tensor
 
 _STRIDE = 0.8
 """Distance of neighbouring windows at most, as a share of their extent."""
+_SLACK = 1.15
+"""A volume larger than a window by no more than this factor is one window along that axis, not two."""
 
 
 def sliding_windows(function: Callable[[Tensor], Tensor], volume: Tensor, size: Sequence[int] | None) -> Tensor:
-    """``function`` of ``(B, C, X, Y, Z)``, averaged over windows of ``size`` (or the volume's extent, where smaller).
+    """``function`` of ``(B, C, X, Y, Z)``, averaged over windows of ``size`` (or the volume's extent, where about as small).
 
     ``function`` keeps the spatial shape. A window counts less towards its borders, where it sees less. Instance
     normalisation takes its statistics over what it is given, so that whole volumes are unlike the crops of the training.
     Without ``size``, ``function`` gets the whole volume.
     """
     shape = volume.shape[2:]
-    if size is None or all(n <= length for n, length in zip(shape, size, strict=True)):
+    if size is None:
         return function(volume)
-    extents = [min(pair) for pair in zip(size, shape, strict=True)]
+    extents = [n if n <= _SLACK * length else length for n, length in zip(shape, size, strict=True)]
+    if list(shape) == extents:
+        return function(volume)
     weight = torch.ones(1, device=volume.device)
     for length in extents:
         ramp = torch.arange(1, length + 1, device=volume.device, dtype=torch.float32)

@@ -15,6 +15,11 @@ from mics.deformation.field import compose, exponentiate, resize, resize_displac
 from mics.losses.correlation import LocalCorrelation
 from mics.losses.segmentation import absolute_dice_loss, certainty
 
+_LEAST = 0.1
+"""Probability of an organ, or brightness in the window, from which on there is something to see."""
+_MARGIN = 2
+"""Voxels around it."""
+
 
 @dataclass(frozen=True)
 class Stage:
@@ -30,13 +35,25 @@ class Stage:
 class RefineSettings:
     """Weights of the loss and the budget; the defaults were chosen on the validation pairs."""
 
-    stages: tuple[Stage, ...] = (Stage(16, 16, 16, 20), Stage(16, 8, 8, 20), Stage(8, 8, 4, 10))
+    stages: tuple[Stage, ...] = (Stage(16, 16, 16, 20), Stage(16, 8, 8, 20), Stage(8, 8, 4, 8))
     learning_rate: float = 0.2
     """In voxels of the velocity grid per iteration."""
     image: float = 1.0
     organs: float = 2.0
     smoothness: float = 0.5
     squarings: int = 4
+
+
+@dataclass(frozen=True)
+class Box:
+    """Part of a grid: the first voxel and the one after the last along each axis."""
+
+    bounds: tuple[tuple[int, int], ...]
+
+    def of(self, volume: Tensor) -> Tensor:
+        """That part of ``(B, C, X, Y, Z)``."""
+        x, y, z = (slice(first, end) for first, end in self.bounds)
+        return volume[:, :, x, y, z]
 
 
 class PairData:
@@ -46,11 +63,13 @@ class PairData:
         self, volumes: Tensor, organs: Tensor, masks: Tensor, image_grid: list[int], organ_grid: list[int]
     ) -> None:
         image = resize(volumes, image_grid)
-        self.correlation = LocalCorrelation(image.flip(0))
+        self.image_box = _shown(image)
+        self.correlation = LocalCorrelation(self.image_box.of(image).flip(0))
         # Only cubes count that lie within what both volumes show: half of a cube out of view would pass for an edge.
         within = -functional.max_pool3d(-resize(masks, image_grid), self.correlation.width, 1, self.correlation.margin)
         self.image = torch.cat([image, within], dim=1)
         self.organs = resize(torch.cat([organs, masks], dim=1), organ_grid)
+        self.organ_box = _shown(self.organs[:, :-1])
         # An organ that the segmentation network guesses at in either volume would be pulled to the wrong place.
         self.organ_weights = certainty(self.organs[:, :-1]).prod(dim=0, keepdim=True).square()
 
@@ -117,18 +136,30 @@ def _shape(shape: tuple[int, ...], spacing_mm: float, wanted_mm: float) -> list[
 
 def _loss(velocity: Tensor, data: PairData, settings: RefineSettings) -> Tensor:
     both = exponentiate(torch.cat([velocity, -velocity]), squarings=settings.squarings)
-    image, counted = _moved(data.image, both)
+    image, counted = _moved(data.image, both, data.image_box)
     loss = settings.image * data.correlation.loss(image, counted)
-    maps, counted = _moved(data.organs, both)
-    target = data.organs[:, :-1].flip(0)
+    maps, counted = _moved(data.organs, both, data.organ_box)
+    target = data.organ_box.of(data.organs[:, :-1]).flip(0)
     loss = loss + settings.organs * absolute_dice_loss(maps * counted, target * counted, data.organ_weights)
     return loss + settings.smoothness * _diffusion(velocity)
 
 
-def _moved(stack: Tensor, both: Tensor) -> tuple[Tensor, Tensor]:
-    """The channels of each volume warped onto the other, and where both have data (the last channel says)."""
-    moved = warp(stack, resize_displacement(both, stack.shape[2:]))
-    return moved[:, :-1], moved[:, -1:] * stack[:, -1:].flip(0)
+def _moved(stack: Tensor, both: Tensor, box: Box) -> tuple[Tensor, Tensor]:
+    """In a box: each volume's channels warped onto the other, and where both have data (the last channel says)."""
+    start = torch.tensor([first for first, _ in box.bounds], device=stack.device).view(1, 3, 1, 1, 1)
+    moved = warp(stack, box.of(resize_displacement(both, stack.shape[2:])) + start)
+    return moved[:, :-1], moved[:, -1:] * box.of(stack[:, -1:]).flip(0)
+
+
+def _shown(maps: Tensor) -> Box:
+    """Where either volume's window or maps show something, and a margin: beyond, there is nothing to compare."""
+    shown = maps.amax((0, 1)) > _LEAST
+    bounds = []
+    for axis in range(3):
+        places = shown.movedim(axis, 0).flatten(1).any(1).nonzero().flatten().tolist()
+        low, high = (places[0], places[-1] + 1) if places else (0, shown.shape[axis])
+        bounds.append((max(low - _MARGIN, 0), min(high + _MARGIN, shown.shape[axis])))
+    return Box(tuple(bounds))
 
 
 def _diffusion(velocity: Tensor) -> Tensor:
