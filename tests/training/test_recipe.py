@@ -13,7 +13,7 @@ from mics.training.recipe import SHIPPED, Augmentation, Recipe, load_recipe
 
 @pytest.mark.parametrize("path", sorted(SHIPPED.glob("*.yaml")), ids=lambda path: path.stem)
 def test_shipped_recipes_are_valid(path: Path) -> None:
-    assert load_recipe(path.stem) == Recipe.model_validate(yaml.safe_load(path.read_text()))
+    assert load_recipe(path.stem) == Recipe.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
 
 
 def test_overrides_reach_into_sections() -> None:

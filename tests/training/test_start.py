@@ -117,6 +117,6 @@ def test_a_disk_without_room_is_told_and_keeps_the_last_checkpoint(
     limit = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({len(before) // 2},) * 2)"
     code = limit + CHILD.replace("progress=False", "progress=False, resume=True")
     command = [sys.executable, "-c", code, more.model_dump_json(), str(cases), str(run)]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    result = subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
     assert f"make room and go on by --resume {run}" in result.stderr
     assert (run / "last.ckpt").read_bytes() == before

@@ -9,7 +9,7 @@ from torch import Tensor
 
 _STRIDE = 0.8
 """Distance of neighbouring windows at most, as a share of their extent."""
-_SLACK = 1.15
+_SLACK = 1.35
 """A volume larger than a window by no more than this factor is one window along that axis, not two."""
 
 

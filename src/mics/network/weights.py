@@ -91,7 +91,7 @@ def load_model(name_or_path: str | Path = DEFAULT_REGISTRATION) -> LoadedModel:
     content = path.read_bytes()
     checksum = hashlib.sha256(content).hexdigest()
     try:
-        card = json.loads(card_path.read_text())
+        card = json.loads(card_path.read_text(encoding="utf-8"))
         if checksum != card["sha256"]:
             raise InputError(f"{path} is damaged or was changed: its SHA-256 is not the one in {card_path.name}.")
         network = build(NetworkConfig.model_validate(card["network"]))
@@ -103,7 +103,7 @@ def load_model(name_or_path: str | Path = DEFAULT_REGISTRATION) -> LoadedModel:
 
 def available_models() -> list[dict[str, Any]]:
     """Name, task and checksum of every shipped model."""
-    cards = [(path.stem, json.loads(path.read_text())) for path in sorted(SHIPPED.glob("*.json"))]
+    cards = [(path.stem, json.loads(path.read_text(encoding="utf-8"))) for path in sorted(SHIPPED.glob("*.json"))]
     return [{"name": name, "task": card["network"]["task"], "sha256": card["sha256"]} for name, card in cards]
 
 

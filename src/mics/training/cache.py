@@ -76,7 +76,7 @@ def write_case(case: CachedCase, folder: Path) -> None:
 def read_case(folder: Path, name: str) -> CachedCase:
     """One case, its volumes memory-mapped. Raises :class:`InputError` if a file is missing, damaged or of another case."""
     try:
-        about = json.loads((folder / f"{name}.json").read_text())
+        about = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
         part, organs, shape = str(about["split"]), tuple(about["organs"]), tuple(about["shape"])
         if not set(organs) <= ORGAN_NAMES.keys():
             raise ValueError(f"{organs} are not all organs")

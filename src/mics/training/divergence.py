@@ -1,6 +1,6 @@
 """A loss that is no longer a number stops the run, and says where it happened."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -8,8 +8,8 @@ from torch import Tensor
 from mics.errors import InputError
 
 
-def require_finite(losses: Mapping[str, Tensor], step: int, cases: Sequence[str]) -> None:
-    """Raise InputError, with the step, the cases and the terms, where any of ``losses`` is NaN or infinite.
+def require_finite(losses: Mapping[str, Tensor], step: int, cases: Callable[[], Sequence[str]]) -> None:
+    """Raise InputError, with the step, the names of the cases and the terms, where any of ``losses`` is NaN or infinite.
 
     It is raised before the weights are touched, and checkpoints are written after whole epochs: the last one is good.
     """
@@ -17,6 +17,6 @@ def require_finite(losses: Mapping[str, Tensor], step: int, cases: Sequence[str]
         return
     wrong = ", ".join(name for name, value in losses.items() if not bool(value.isfinite().all()))
     raise InputError(
-        f"The loss is no longer a finite number at step {step} with {' and '.join(cases)}: {wrong}. The run has stopped, and "
+        f"The loss is no longer a finite number at step {step} with {' and '.join(cases())}: {wrong}. The run has stopped, and "
         "its last checkpoint is from before; start again from it (--initial) with a lower learning rate, or look at those cases."
     )

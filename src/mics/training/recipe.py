@@ -83,7 +83,7 @@ def load_recipe(name_or_path: str | Path, overrides: list[str] | None = None) ->
     if not path.is_file():
         known = ", ".join(sorted(file.stem for file in SHIPPED.glob("*.yaml")))
         raise InputError(f"There is no recipe {name_or_path}; give a YAML file or one of {known}.")
-    settings = yaml.safe_load(path.read_text())
+    settings = yaml.safe_load(path.read_text(encoding="utf-8"))
     if not isinstance(settings, dict):
         raise InputError(f"{path} is not a recipe: it must be a YAML mapping of settings.")
     for override in overrides or []:

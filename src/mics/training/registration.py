@@ -37,7 +37,7 @@ class RegistrationTraining(lightning.LightningModule):
         """One batch of random pairs."""
         loss, terms, _prediction = self._loss(batch)
         named = by_step_and_direction(terms)
-        require_finite(named, self.global_step, case_names(self.trainer, batch))
+        require_finite(named, self.global_step, lambda: case_names(self.trainer, batch))
         sums = {name: value.sum() for name, value in terms.items()}
         logged = {f"train/{name}": value for name, value in {**sums, **named}.items()}
         self.log_dict(logged, on_step=False, on_epoch=True)

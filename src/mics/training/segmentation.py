@@ -43,7 +43,7 @@ class SegmentationTraining(lightning.LightningModule):
         told = marginal_logits(logits, batch["annotated"][:, 0])
         entropy = functional.cross_entropy(told, labels[:, 0].long(), weight=weights)
         terms = {"dice_loss": dice, "cross_entropy": entropy}
-        require_finite(terms, self.global_step, case_names(self.trainer, batch))
+        require_finite(terms, self.global_step, lambda: case_names(self.trainer, batch))
         self.log_dict({f"train/{name}": value for name, value in terms.items()}, on_step=False, on_epoch=True)
         return dice + entropy
 

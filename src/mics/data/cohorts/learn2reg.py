@@ -112,7 +112,7 @@ def _mirrored(grid: Grid) -> Grid:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror}); give a Learn2Reg AbdomenCTCT folder.") from error
     except ValueError as error:
