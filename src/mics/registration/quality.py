@@ -1,6 +1,7 @@
 """How good a registration is, as far as its own output shows."""
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -30,17 +31,18 @@ def measure(result: Registration, displacements: tuple[Tensor, Tensor]) -> dict[
     ``displacements``: A→B and B→A on the network's grid, (1, 3, X, Y, Z) in its voxels.
     """
     forward, backward = result.moving_to_fixed, result.fixed_to_moving
-    folds = {
-        "moving_to_fixed": fold_share(_thinned(forward, _FOLDS_MM).displacement_voxels()),
-        "fixed_to_moving": fold_share(_thinned(backward, _FOLDS_MM).displacement_voxels()),
-        "network_grid_moving_to_fixed": fold_share(displacements[0]),
-        "network_grid_fixed_to_moving": fold_share(displacements[1]),
+    names, ways = ("moving_to_fixed", "fixed_to_moving"), ((forward, backward), (backward, forward))
+    with ThreadPoolExecutor(len(ways)) as pool:
+        shares = list(pool.map(lambda way: fold_share(_thinned(way[0], _FOLDS_MM).displacement_voxels()), ways))
+        errors = list(pool.map(lambda way: inverse_consistency(*way), ways))
+    on_network_grid = {
+        f"network_grid_{name}": fold_share(field) for name, field in zip(names, displacements, strict=True)
     }
-    there_and_back = {
-        "moving_to_fixed": inverse_consistency(forward, backward),
-        "fixed_to_moving": inverse_consistency(backward, forward),
+    return {
+        "folds": {**dict(zip(names, shares, strict=True)), **on_network_grid},
+        "inverse_consistency_mm": dict(zip(names, errors, strict=True)),
+        "labels": _both_label_scores(result),
     }
-    return {"folds": folds, "inverse_consistency_mm": there_and_back, "labels": _both_label_scores(result)}
 
 
 def inverse_consistency(forward: Transform, backward: Transform) -> dict[str, float | None]:

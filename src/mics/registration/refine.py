@@ -35,7 +35,7 @@ class Stage:
 class RefineSettings:
     """Weights of the loss and the budget; the defaults were chosen on the validation pairs."""
 
-    stages: tuple[Stage, ...] = (Stage(16, 16, 16, 20), Stage(16, 8, 8, 20), Stage(8, 8, 4, 8))
+    stages: tuple[Stage, ...] = (Stage(16, 16, 16, 20), Stage(16, 8, 8, 12), Stage(8, 8, 4, 5))
     learning_rate: float = 0.2
     """In voxels of the velocity grid per iteration."""
     image: float = 1.0
