@@ -107,6 +107,15 @@ def test_an_organ_that_is_guessed_at_hardly_counts() -> None:
     assert found[0] > 1 > -1 > found[1]
 
 
+def test_a_thin_thing_at_the_border_of_a_thin_volume_is_no_obstacle() -> None:
+    """On the coarse grid the volume is thinner than a cube of the local correlation, and so is what it shows."""
+    a, b = torch.zeros(2, 1, 1, 24, 20, 4)
+    a[..., :1, 8:12, :], b[..., :1, 9:13, :] = 0.8, 0.8
+    still = torch.zeros(1, 3, 24, 20, 4)
+    for field in refine(a, b, a, b, still, still, spacing_mm=SPACING, settings=SETTINGS):
+        assert torch.isfinite(field).all()
+
+
 def test_equal_volumes_stay_where_they_are() -> None:
     ab, ba = refine(image(A), image(A), A, A, STILL, STILL, spacing_mm=SPACING, settings=SETTINGS)
     assert ab.abs().max() == 0

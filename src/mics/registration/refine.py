@@ -19,6 +19,8 @@ _LEAST = 0.1
 """Probability of an organ, or brightness in the window, from which on there is something to see."""
 _MARGIN = 2
 """Voxels around it."""
+_LEAST_VOXELS = 5
+"""A cube of the local correlation; what is thinner is compared over the whole axis."""
 
 
 @dataclass(frozen=True)
@@ -158,7 +160,8 @@ def _shown(maps: Tensor) -> Box:
     for axis in range(3):
         places = shown.movedim(axis, 0).flatten(1).any(1).nonzero().flatten().tolist()
         low, high = (places[0], places[-1] + 1) if places else (0, shown.shape[axis])
-        bounds.append((max(low - _MARGIN, 0), min(high + _MARGIN, shown.shape[axis])))
+        low, high = max(low - _MARGIN, 0), min(high + _MARGIN, shown.shape[axis])
+        bounds.append((low, high) if high - low >= _LEAST_VOXELS else (0, shown.shape[axis]))
     return Box(tuple(bounds))
 
 
