@@ -1,39 +1,28 @@
+import json
 import sys
-from pathlib import Path
-from types import ModuleType
 
 import pytest
 
 
-@pytest.fixture
-def calls(monkeypatch):
-    """Stands in for training, which takes hours, and records what it is asked for."""
-    asked = []
-
-    module = ModuleType("mics.training.start")
-    for name in ("start", "resume"):
-
-        def record(*positional, name=name, **named):
-            asked.append((name, positional, named))
-            return Path("run/model.safetensors")
-
-        setattr(module, name, record)
-    monkeypatch.setitem(sys.modules, "mics.training.start", module)
-    return asked
-
-
-def test_arguments_reach_the_training(run, calls, tmp_path):
-    options = ["--set", "steps=2", "--set", "losses.similarity=1", "--initial", "mics-small"]
-    result = run("train", "small", "--data", "phantom:8", "-o", tmp_path, *options)
+def test_a_run_begins_with_recipe_and_data_and_is_gone_on_with_by_its_folder_alone(run, refused, tmp_path):
+    small = ["spacing_mm=16", "iterations_per_epoch=1", "epochs=1", "seed=7"]
+    options = [word for setting in small for word in ("--set", setting)]
+    result = run("train", "phantom-small", "--data", "phantom:5", "-o", tmp_path, "--initial", "mics-small", *options)
     assert result.exit_code == 0, result.output
-    named = {"overrides": ["steps=2", "losses.similarity=1"], "initial": "mics-small"}
-    assert calls == [("start", ("small", "phantom:8", tmp_path), named)]
-    assert result.stdout == "Written to run/model.safetensors\n"
-
-
-def test_a_run_is_gone_on_with_by_its_folder_alone(run, refused, calls, tmp_path):
+    assert result.stdout.endswith(f"Written to {tmp_path}/model.safetensors\n")
+    record = json.loads((tmp_path / "run.json").read_text())
+    assert record["recipe"]["seed"] == 7
+    assert {name: record[name] for name in ("data", "initial", "devices", "nodes")} == {
+        "data": "phantom:5",
+        "initial": "mics-small",
+        "devices": 1,
+        "nodes": 1,
+    }
+    assert (tmp_path / "overview" / "epoch_0000.png").exists()
+    model = (tmp_path / "model.safetensors").read_bytes()
+    (tmp_path / "model.safetensors").unlink()
     assert run("train", "--resume", tmp_path).exit_code == 0
-    assert calls == [("resume", (tmp_path,), {})]
+    assert (tmp_path / "model.safetensors").read_bytes() == model
     assert "leave out" in refused("train", "mics-small", "--resume", tmp_path)
 
 

@@ -36,17 +36,17 @@ def marginal_logits(logits: Tensor, annotated: Tensor) -> Tensor:
 
 
 def dice_loss(warped: Tensor, target: Tensor, mask: Tensor | None = None) -> Tensor:
-    """One minus soft Dice ``2 Σ pq / Σ (p + q)``, mean over organs and batch.
+    """One minus soft Dice ``2 Σ pq / Σ (p + q)``, mean over a sample's organs, then over the batch.
 
     ``warped`` and ``target`` are organ maps ``(B, organs, X, Y, Z)``. ``mask`` ``(B, organs)`` tells which organs count;
-    the others are left out, not scored as zero. Without a counted organ the loss is zero. Scalar.
+    the others are left out, not scored as zero. A sample without a counted organ has a loss of zero. Scalar.
     """
     overlap = (warped * target).sum((2, 3, 4))
     size = (warped + target).sum((2, 3, 4))
     loss = 1 - 2 * overlap / size.clamp_min(1e-5)
     if mask is None:
         return loss.mean()
-    return torch.where(mask, loss, 0).sum() / mask.sum().clamp_min(1)
+    return (torch.where(mask, loss, 0).sum(1) / mask.sum(1).clamp_min(1)).mean()
 
 
 def absolute_dice_loss(warped: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:

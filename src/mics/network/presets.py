@@ -24,6 +24,8 @@ class NetworkConfig(BaseModel):
     """Instance normalisation in the decoder, the paper's form; without it small differences give small fields."""
     anchor: Anchor = "line_mean"
     """Anchor of the integration of predicted gradients, see :func:`mics.deformation.field.integrate`."""
+    library: Literal["mics", "monai"] = "mics"
+    """Who builds a segmentation network: this package, or MONAI (its ``DynUNet``)."""
     fine_channels: int = Field(0, ge=0)
     """Channels of a segmentation network's last level, at the resolution of the input; 0 for none."""
     organs: int = 13
@@ -40,6 +42,8 @@ PRESETS: dict[str, NetworkConfig] = {
     "paper": NetworkConfig(task="registration", channels=(64, 128, 256, 512)),
     # What two cores can train: at 8 mm it predicts gradients every 16 mm.
     "small": NetworkConfig(task="registration", channels=(32, 64, 128), stride=2, decoder_normalisation=False),
+    # Section 3.4: Çiçek et al.'s U-Net with leaky ReLU and instance normalisation; all organs but the adrenal glands.
+    "organs-paper": NetworkConfig(task="segmentation", channels=(64, 128, 256, 512), library="monai", organs=11),
     "organs-coarse": NetworkConfig(task="segmentation", channels=(32, 64, 128, 192), stride=2),
     "organs-small": NetworkConfig(task="segmentation", channels=(32, 64, 128, 192), stride=2, fine_channels=16),
 }

@@ -1,4 +1,4 @@
-"""The organ segmentation network: a 3D U-Net on the same blocks as the registration network (MICS, section 3.4)."""
+"""Organ segmentation networks (MICS, section 3.4): on the same blocks as the registration network, or MONAI's U-Net."""
 
 from collections.abc import Sequence
 
@@ -7,14 +7,56 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mics.deformation.field import resize
+from mics.errors import InputError
 from mics.network.blocks import ConvBlock, Decoder, Encoder
 from mics.network.padding import pad_to_multiple
 from mics.network.presets import NetworkConfig
 from mics.network.sliding import sliding_windows
 
 
-class OrganSegmentation(nn.Module):
-    """Scores of the background and the organs for every voxel.
+class Segmentation(nn.Module):
+    """Scores of the background and the organs for every voxel."""
+
+    config: NetworkConfig
+
+    def forward(self, windows: Tensor) -> Tensor:
+        """HU windows ``(B, 3, X, Y, Z)`` to logits ``(B, 1 + organs, X, Y, Z)``, float32."""
+        raise NotImplementedError
+
+    def probabilities(self, windows: Tensor, crop: Sequence[int] | None = None) -> Tensor:
+        """Probabilities ``(B, 1 + organs, X, Y, Z)`` of the background and the organs; ``crop`` is that of the training."""
+        return sliding_windows(lambda part: functional.softmax(self(part), dim=1), windows, crop)
+
+    def organ_maps(self, windows: Tensor, crop: Sequence[int] | None = None) -> Tensor:
+        """Soft maps of the organs ``(B, organs, X, Y, Z)`` in [0, 1], the background left out."""
+        return self.probabilities(windows, crop)[:, 1:]
+
+
+class MonaiSegmentation(Segmentation):
+    """MONAI's ``DynUNet``: leaky ReLU, instance normalisation, up- and down-sampling by strided convolutions."""
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        try:
+            from monai.networks.nets import DynUNet
+        except ModuleNotFoundError as error:
+            raise InputError("This segmentation network is MONAI's: install mics-registration[train].") from error
+        self.config = config
+        levels = len(config.channels)
+        strides = [1, *[2] * (levels - 1)]
+        self.unet = DynUNet(
+            3, config.in_channels, config.organs + 1, [3] * levels, strides, strides[1:], filters=config.channels
+        )
+
+    def forward(self, windows: Tensor) -> Tensor:
+        """HU windows ``(B, 3, X, Y, Z)`` to logits ``(B, 1 + organs, X, Y, Z)``, float32."""
+        logits: Tensor = self.unet(pad_to_multiple(windows, self.config.divisor)).float()
+        x, y, z = windows.shape[2:]
+        return logits[..., :x, :y, :z]
+
+
+class OrganSegmentation(Segmentation):
+    """A U-Net of the registration network's blocks.
 
     With ``fine_channels``, a level at the input's resolution corrects the scores of the U-Net beneath it. It starts at no
     correction, so that the weights of a network without it are a good start for one with it.
@@ -37,14 +79,6 @@ class OrganSegmentation(nn.Module):
             logits = logits + self.fine(padded, decoded).float()
         x, y, z = windows.shape[2:]
         return logits[..., :x, :y, :z]
-
-    def probabilities(self, windows: Tensor, crop: Sequence[int] | None = None) -> Tensor:
-        """Probabilities ``(B, 1 + organs, X, Y, Z)`` of the background and the organs; ``crop`` is that of the training."""
-        return sliding_windows(lambda part: functional.softmax(self(part), dim=1), windows, crop)
-
-    def organ_maps(self, windows: Tensor, crop: Sequence[int] | None = None) -> Tensor:
-        """Soft maps of the organs ``(B, organs, X, Y, Z)`` in [0, 1], the background left out."""
-        return self.probabilities(windows, crop)[:, 1:]
 
 
 class FineLevel(nn.Module):

@@ -14,7 +14,7 @@ from mics.image.grid import Grid
 from mics.image.intensity import hu_windows
 from mics.image.io import Image
 from mics.network.mics import MICS
-from mics.network.segmentation import OrganSegmentation
+from mics.network.segmentation import Segmentation
 from mics.network.weights import LoadedModel
 from mics.registration.network_grid import on_network_grid
 from mics.registration.refine import refine
@@ -55,7 +55,7 @@ def predict(model: LoadedModel, volumes: Both, steps: int) -> Both:
 def organ_maps(model: LoadedModel, volumes: Both) -> Both:
     """Soft organ maps, (1, organs, X, Y, Z), of the windows at the spacing that ``model`` works at."""
     # Channels last: a quarter faster on a CPU. The framework's types do not know this form.
-    network = cast(OrganSegmentation, model.network).to(volumes[0].device)
+    network = cast(Segmentation, model.network).to(volumes[0].device)
     network = network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     return network.organ_maps(volumes[0], model.crop), network.organ_maps(volumes[1], model.crop)
 

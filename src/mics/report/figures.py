@@ -31,6 +31,7 @@ DIFFERENCE = Normalize(-250, 250)  # HU
 JACOBIAN = TwoSlopeNorm(0, vmin=-1, vmax=3)
 FIXED_COLOUR, MOVING_COLOUR, GRID_COLOUR, NO_DATA = "#1fd1f0", "#ff9a2b", "#ffe14d", "#5b6472"
 GRID_MM = 15.0
+DPI = 110
 PANEL, LEFT, RIGHT, ABOVE, BELOW = 2.7, 0.35, 0.1, 0.85, 0.95  # inches
 
 
@@ -43,7 +44,7 @@ def overview(registration: Registration, path: str | Path) -> None:
     """
     planes = three_planes(registration.fixed.grid, centre_voxel(registration))
     figure = draw([(plane, cut(registration, plane)) for plane in planes], caption(registration.summary))
-    figure.savefig(path, dpi=110)
+    figure.savefig(path, dpi=DPI)
 
 
 def draw(rows: list[tuple[Plane, Sheets]], text: str) -> Figure:

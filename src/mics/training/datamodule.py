@@ -5,7 +5,7 @@ from typing import Any
 
 import lightning
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Subset
 from torch.utils.data.distributed import DistributedSampler
 
 from mics.errors import InputError
@@ -18,8 +18,8 @@ class EpochSampler(DistributedSampler[Any]):
     """Indices that go on counting from epoch to epoch, so that no two epochs see the same samples.
 
     ``length`` indices an epoch over all ``devices``, of which the one with number ``rank`` takes every ``devices``-th.
-    Lightning calls ``set_epoch`` at the start of every epoch, after resuming too, and leaves distributed samplers as
-    they are. ``seen`` tells how many of its indices of this epoch the device saw before the run was interrupted.
+    Lightning calls ``set_epoch`` at the start of every epoch, after resuming too. ``seen`` tells how many of its indices of
+    this epoch the device saw before the run was interrupted.
     """
 
     def __init__(self, length: int, *, devices: int = 1, rank: int = 0, seen: Callable[[], int] = lambda: 0) -> None:
@@ -56,7 +56,7 @@ class Cases(lightning.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[list[Member]]:
         """``iterations_per_epoch`` batches of random samples for each device."""
-        devices, rank = (1, 0) if self.trainer is None else (self.trainer.world_size, self.trainer.global_rank)
+        devices, rank = self._devices()
         length = self.recipe.iterations_per_epoch * self.recipe.batch_size * devices
         sampler = EpochSampler(length, devices=devices, rank=rank, seen=self._seen)
         if self.trainer is not None:
@@ -80,18 +80,18 @@ class Cases(lightning.LightningDataModule):
         return batches % self.recipe.iterations_per_epoch * self.recipe.batch_size
 
     def val_dataloader(self) -> DataLoader[list[Member]]:
-        """Every validation case or ordered pair, whole."""
-        return DataLoader(AllSamples(self.validation, self.members), collate_fn=list)
+        """Every validation case or ordered pair, whole, on one of the devices; one too many for that repeats the first."""
+        devices, rank = self._devices()
+        samples = AllSamples(self.validation, self.members)
+        return DataLoader(Subset(samples, range(len(samples))[rank::devices] or [0]), collate_fn=list)
+
+    def _devices(self) -> tuple[int, int]:
+        """How many there are, and the number of this process's."""
+        return (1, 0) if self.trainer is None else (self.trainer.world_size, self.trainer.global_rank)
 
     def on_after_batch_transfer(self, batch: list[list[Member]], dataloader_idx: int) -> Sample:
         """The batch on its device: augmented there, as float32 HU and labels."""
         return finish(batch)
-
-
-def case_names(trainer: lightning.Trainer, batch: Sample) -> list[str]:
-    """Names of the training cases in a batch."""
-    data: Cases = trainer.datamodule  # type: ignore[attr-defined]
-    return [data.training[place].name for place in batch["case"].flatten().tolist()]
 
 
 def _check_sizes(cases: Sequence[CachedCase], crop: tuple[int, int, int] | None) -> None:

@@ -41,8 +41,8 @@ class StopOnInterrupt(lightning.Callback):
                 signal.signal(signal.SIGINT, before)
 
     def on_train_batch_end(self, trainer: lightning.Trainer, *_: Any) -> None:
-        """Between two iterations weights and progress agree."""
-        if self.requested:
+        """Between two iterations weights and progress agree, and all devices stop after the same one."""
+        if trainer.strategy.reduce_boolean_decision(self.requested, all=False):
             trainer.save_checkpoint(self.path)
             raise StopRequested
 

@@ -69,6 +69,9 @@ class Recipe(BaseModel):
     supervised_organs: tuple[Annotated[int, Field(ge=1, le=len(ORGAN_NAMES))], ...] | None = None
     """Ids of the organs whose labels train the network, as far as a case has them; all without it, ``[]``: none."""
     losses: LossWeights = LossWeights()
+    """Of registration."""
+    cross_entropy: float = Field(1.0, ge=0)
+    """Of segmentation: weight of the class-weighted cross-entropy beside the Dice loss; the paper has none."""
     augmentation: Augmentation = Augmentation()
 
 

@@ -1,8 +1,6 @@
 """Training of the registration network."""
 
-import lightning
 import torch
-from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 
 from mics.data.organs import ORGAN_NAMES
@@ -12,40 +10,40 @@ from mics.evaluation.metrics import dice, sd_log_jacobian
 from mics.image.intensity import hu_windows
 from mics.losses.segmentation import one_hot
 from mics.losses.total import Volumes, step_losses, weighted_sum
-from mics.network.blocks import recompute_activations
 from mics.network.mics import MICS, Prediction
 from mics.network.padding import pad_to_multiple
-from mics.network.presets import preset
-from mics.training.datamodule import case_names
 from mics.training.divergence import require_finite
-from mics.training.optimiser import configure
+from mics.training.module import NetworkTraining
 from mics.training.recipe import Recipe
 from mics.training.samples import Sample
 
+MEASURED = ("val/loss", "val/dice", "val/sd_log_jacobian", "val/folds", "val/inverse_error_mm")
 
-class RegistrationTraining(lightning.LightningModule):
+
+class RegistrationTraining(NetworkTraining):
     """The weighted losses summed over the steps; validation by that loss, Dice, SdLogJ and folds."""
 
+    network: MICS
+
     def __init__(self, recipe: Recipe) -> None:
-        super().__init__()
-        self.recipe = recipe
-        self.save_hyperparameters({"recipe": recipe.model_dump(mode="json")})
-        self.network = MICS(preset(recipe.preset))
-        recompute_activations(self.network, recipe.recompute_activations)
+        super().__init__(recipe, [*MEASURED, *(f"val/dice_{organ:02d}" for organ in ORGAN_NAMES)])
 
     def training_step(self, batch: Sample, _: int) -> Tensor:
         """One batch of random pairs."""
         loss, terms, _prediction = self._loss(batch)
         named = by_step_and_direction(terms)
-        require_finite(named, self.global_step, lambda: case_names(self.trainer, batch))
+        require_finite(named, self.global_step, lambda: self.case_names(batch))
         sums = {name: value.sum() for name, value in terms.items()}
         logged = {f"train/{name}": value for name, value in {**sums, **named}.items()}
-        self.log_dict(logged, on_step=False, on_epoch=True)
-        self.log("train/loss", loss, on_step=False, on_epoch=True, prog_bar=True)
+        self.log_dict(logged, on_step=False, on_epoch=True, sync_dist=True)
+        self.log("train/loss", loss, on_step=False, on_epoch=True, prog_bar=True, sync_dist=True)
         return loss
 
-    def validation_step(self, batch: Sample, _: int) -> None:
-        """One ordered pair: the same loss, and A→B measured on the network's grid: Dice, also per organ, SdLogJ, folds."""
+    def validation_step(self, batch: Sample, _: int) -> dict[str, Tensor]:
+        """One ordered pair: the same loss, and A→B measured on the network's grid: Dice, also per organ, SdLogJ, folds.
+
+        Returns ``displacement_ab`` and ``displacement_ba``, each ``(1, 3, X, Y, Z)`` in voxels.
+        """
         loss, _terms, prediction = self._loss(batch)
         x, y, z = batch["hu"].shape[3:]
         displacement, back = (
@@ -55,18 +53,17 @@ class RegistrationTraining(lightning.LightningModule):
         moving, fixed = batch["labels"][0, :, 0].cpu().numpy()
         moved = warped[0, 0].round().to(torch.int64).cpu().numpy()
         overlaps = dice(fixed, moved, ORGAN_NAMES, moving_labels=moving)
-        self.log_dict({"val/loss": loss, "val/dice": sum(overlaps.values()) / max(len(overlaps), 1)}, prog_bar=True)
-        values: dict[str, Tensor | float] = {
-            "val/sd_log_jacobian": sd_log_jacobian(displacement[0].cpu().numpy()),
-            "val/folds": fold_share(displacement),
-            "val/inverse_error_mm": compose(displacement, back).norm(dim=1).mean() * self.recipe.spacing_mm,
-            **{f"val/dice_{organ:02d}": overlap for organ, overlap in overlaps.items()},
-        }
-        self.log_dict(values)
-
-    def configure_optimizers(self) -> OptimizerLRScheduler:
-        """Adam as the recipe says."""
-        return configure(self.network.parameters(), self.recipe)
+        self.averages.add(
+            {
+                "val/loss": loss,
+                "val/dice": sum(overlaps.values()) / max(len(overlaps), 1),
+                "val/sd_log_jacobian": sd_log_jacobian(displacement[0].cpu().numpy()),
+                "val/folds": fold_share(displacement),
+                "val/inverse_error_mm": compose(displacement, back).norm(dim=1).mean() * self.recipe.spacing_mm,
+                **{f"val/dice_{organ:02d}": overlap for organ, overlap in overlaps.items()},
+            }
+        )
+        return {"displacement_ab": displacement, "displacement_ba": back}
 
     def _loss(self, batch: Sample) -> tuple[Tensor, dict[str, Tensor], Prediction]:
         """The weighted sum, its terms, each ``(steps, 2)`` with A→B and B→A, and the prediction."""

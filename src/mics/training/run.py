@@ -1,5 +1,6 @@
 """A training run: recipe and cached cases in; checkpoints, curves and a model that ``register`` takes out."""
 
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ import lightning
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from mics.errors import InputError
 from mics.network.weights import load_initial_weights, load_model, save_model
@@ -30,6 +32,9 @@ def train(
     *,
     initial: str | Path | None = None,
     resume: bool = False,
+    devices: int = 1,
+    nodes: int = 1,
+    callbacks: Sequence[lightning.Callback] = (),
     progress: bool = True,
 ) -> Path:
     """Train on the cases of ``cache`` into the folder ``output``; returns the path of the exported best model.
@@ -37,6 +42,9 @@ def train(
     ``initial`` names a model to start from. With ``resume`` the run in ``output`` goes on from its last epoch; otherwise
     ``output`` must not hold a run. Checkpoints after every epoch and on Ctrl-C, which ends in KeyboardInterrupt; the epoch
     with the lowest validation loss is exported. Raises InputError where a loss is no longer finite, or the disk is full.
+
+    ``devices`` of each of ``nodes`` train together, one process a device, each with the recipe's batch size; the folders are
+    shared by all. ``callbacks`` are Lightning's, to watch the run.
     """
     last = output / f"{LAST}.ckpt"
     if last.exists() and not resume:
@@ -44,7 +52,7 @@ def train(
     cases = Cases(read_cases(cache), recipe)
     output.mkdir(parents=True, exist_ok=True)
     lightning.seed_everything(recipe.seed)
-    module = RegistrationTraining(recipe) if recipe.task == "registration" else SegmentationTraining(recipe)
+    module = _module(recipe)
     if initial is not None:
         load_initial_weights(module.network, initial)
     # Two, because the one that keeps the best epoch skips all others.
@@ -53,11 +61,13 @@ def train(
         ModelCheckpoint(output, filename=LAST, enable_version_counter=False),
     ]
     stop = StopOnInterrupt(last)
-    trainer = lightning.Trainer(
+    trainer = _trainer(
+        devices,
+        nodes,
         max_epochs=min(recipe.epochs, recipe.stop_after_epochs or recipe.epochs),
         precision="bf16-mixed" if recipe.precision == "bfloat16" else "32-true",
         accumulate_grad_batches=recipe.accumulate,
-        callbacks=[*keepers, stop],
+        callbacks=[*keepers, stop, *callbacks],
         logger=_loggers(output),
         enable_progress_bar=progress,
         enable_model_summary=False,
@@ -66,7 +76,23 @@ def train(
     )
     with room_on_disk(output), stop.listening():
         trainer.fit(module, datamodule=cases, ckpt_path=last if resume and last.exists() else None)
-        return export(output)
+        return export(output) if trainer.is_global_zero else output / MODEL
+
+
+def _trainer(devices: int, nodes: int, **settings: Any) -> lightning.Trainer:
+    """Lightning's trainer on so many devices of so many nodes; raises InputError where they are not there."""
+    strategy = "ddp" if devices * nodes > 1 else "auto"
+    try:
+        # The data module shares the samples out itself.
+        return lightning.Trainer(
+            devices=devices, num_nodes=nodes, strategy=strategy, use_distributed_sampler=False, **settings
+        )
+    except (MisconfigurationException, ValueError) as error:
+        raise InputError(f"Training on {devices} devices of {nodes} nodes cannot begin here: {error}") from error
+
+
+def _module(recipe: Recipe) -> RegistrationTraining | SegmentationTraining:
+    return RegistrationTraining(recipe) if recipe.task == "registration" else SegmentationTraining(recipe)
 
 
 def _loggers(output: Path) -> list[Logger]:
@@ -81,7 +107,7 @@ def export(run: Path) -> Path:
     """Write the best epoch of a run as ``model.safetensors`` with its card; works while the run goes on."""
     checkpoint = torch.load(run / f"{BEST}.ckpt", weights_only=True, map_location="cpu")
     recipe = Recipe.model_validate(checkpoint["hyper_parameters"]["recipe"])
-    module = RegistrationTraining(recipe) if recipe.task == "registration" else SegmentationTraining(recipe)
+    module = _module(recipe)
     module.load_state_dict(checkpoint["state_dict"])
     scores = [
         state["best_model_score"] for state in checkpoint["callbacks"].values() if state.get("monitor") == BEST_BY

@@ -2,10 +2,14 @@
 
 import json
 import platform
+import time
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import lightning
+from lightning.pytorch.utilities import rank_zero_only
 from pydantic import ValidationError
 
 from mics.errors import InputError
@@ -25,39 +29,59 @@ def start(
     *,
     overrides: list[str] | None = None,
     initial: str | Path | None = None,
+    devices: int = 1,
+    nodes: int = 1,
+    callbacks: Sequence[lightning.Callback] = (),
 ) -> Path:
     """Prepare the cases of ``data`` once into ``output/cases`` and train as ``recipe`` says; returns the model's path.
 
-    ``output/run.json`` keeps all that the run depends on: the resolved recipe, data, initial model, cases, versions. See
-    :func:`mics.training.recipe.load_recipe`, :func:`mics.training.prepare.prepare` and :func:`mics.training.run.train`
-    for what the arguments may be and what is raised; InputError too where ``output`` already holds a run.
+    ``output/run.json`` keeps all that the run depends on: the resolved recipe, data, initial model, devices, cases, versions.
+    See :func:`mics.training.recipe.load_recipe`, :func:`mics.training.prepare.prepare` and :func:`mics.training.run.train`
+    for what the arguments may be and what is raised; InputError too where ``output`` already holds a run. With several
+    processes, the first prepares and writes, and the others wait for its ``run.json``.
     """
     checked = load_recipe(recipe, overrides)
-    if (output / RUN).exists():
-        raise InputError(f"{output} already holds a run; go on with it by --resume {output}, or give another folder.")
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{output} cannot be made ({error.strerror}); give another output folder.") from error
-    prepare(data, output / CASES, checked.spacing_mm, progress=_told)
-    _write(output, {"recipe": checked.model_dump(mode="json"), "data": _where(data), "initial": _given(initial)})
-    return train(checked, output / CASES, output, initial=initial)
+    if getattr(rank_zero_only, "rank", 0) == 0:
+        if (output / RUN).exists():
+            raise InputError(
+                f"{output} already holds a run; go on with it by --resume {output}, or give another folder."
+            )
+        try:
+            output.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"{output} cannot be made ({error.strerror}); give another output folder.") from error
+        prepare(data, output / CASES, checked.spacing_mm, progress=_told)
+        where = {"data": _where(data), "initial": _given(initial), "devices": devices, "nodes": nodes}
+        _write(output, {"recipe": checked.model_dump(mode="json"), **where})
+    while not (output / RUN).exists():
+        time.sleep(0.5)
+    return train(checked, output / CASES, output, initial=initial, devices=devices, nodes=nodes, callbacks=callbacks)
 
 
-def resume(output: Path) -> Path:
-    """Go on with the run in ``output`` from its last checkpoint; returns the model's path.
+def resume(output: Path, *, callbacks: Sequence[lightning.Callback] = ()) -> Path:
+    """Go on with the run in ``output`` from its last checkpoint, on as many devices; returns the model's path.
 
     Raises InputError where there is no run, or where its ``run.json`` is damaged.
     """
     path = output / RUN
     try:
         settings = json.loads(path.read_text(encoding="utf-8"))
-        recipe, initial = Recipe.model_validate(settings["recipe"]), settings["initial"]
+        recipe = Recipe.model_validate(settings["recipe"])
+        initial, devices, nodes = settings["initial"], settings["devices"], settings["nodes"]
     except FileNotFoundError as error:
         raise InputError(f"{output} holds no run ({RUN} is missing): start one with mics train RECIPE.") from error
     except (OSError, KeyError, TypeError, json.JSONDecodeError, ValidationError) as error:
         raise InputError(f"{path} is damaged: start the run anew in another folder.") from error
-    return train(recipe, output / CASES, output, initial=initial, resume=True)
+    return train(
+        recipe,
+        output / CASES,
+        output,
+        initial=initial,
+        resume=True,
+        devices=devices,
+        nodes=nodes,
+        callbacks=callbacks,
+    )
 
 
 def _write(output: Path, settings: dict[str, Any]) -> None:

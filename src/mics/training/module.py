@@ -1,0 +1,77 @@
+"""What the training of either network has in common."""
+
+import math
+from collections.abc import Mapping
+
+import lightning
+import torch
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor
+
+from mics.network.blocks import recompute_activations
+from mics.network.presets import preset
+from mics.network.weights import build
+from mics.training.datamodule import Cases
+from mics.training.recipe import Recipe
+from mics.training.samples import Sample
+
+
+class Averages:
+    """Means of named values over a validation; a value need not be there for every case."""
+
+    def __init__(self, names: list[str]) -> None:
+        self.names = names
+        self.sums = torch.zeros(len(names), 2)
+        """Sum and count of each value."""
+
+    def add(self, values: Mapping[str, Tensor | float]) -> None:
+        """The values of one case."""
+        for name, value in values.items():
+            self.sums[self.names.index(name)] += torch.tensor([float(value), 1.0])
+
+    def means(self, sums: Tensor) -> dict[str, float]:
+        """Of :attr:`sums`, or of those of several devices added up; values that no case had are left out."""
+        return {name: total / count for name, (total, count) in zip(self.names, sums.tolist(), strict=True) if count}
+
+
+class NetworkTraining(lightning.LightningModule):
+    """A network and its recipe: Adam, and a validation averaged over all cases, whichever device sees them.
+
+    ``measured`` are the names of what :meth:`validation_step` adds to :attr:`averages`; ``val/loss`` chooses the epoch.
+    """
+
+    def __init__(self, recipe: Recipe, measured: list[str]) -> None:
+        super().__init__()
+        self.recipe = recipe
+        self.save_hyperparameters({"recipe": recipe.model_dump(mode="json")})
+        self.network = build(preset(recipe.preset))
+        recompute_activations(self.network, recipe.recompute_activations)
+        self.averages = Averages(measured)
+
+    def on_validation_epoch_start(self) -> None:
+        """Nothing is measured yet."""
+        self.averages.sums.zero_()
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the means over the cases of all devices."""
+        sums = self.trainer.strategy.reduce(self.averages.sums.to(self.device), reduce_op="sum")
+        means = self.averages.means(torch.as_tensor(sums))
+        for name, value in means.items():
+            self.log(name, value, prog_bar=name in ("val/loss", "val/dice"), sync_dist=True)
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """Adam, and the cosine decay per iteration if the recipe asks for it."""
+        recipe = self.recipe
+        optimiser = torch.optim.Adam(self.network.parameters(), lr=recipe.learning_rate)
+        if not recipe.decay:
+            return {"optimizer": optimiser}
+        # Lightning takes a step at the end of every epoch, full or not.
+        steps = recipe.epochs * math.ceil(recipe.iterations_per_epoch / recipe.accumulate)
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps, eta_min=recipe.learning_rate / 100)
+        return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def case_names(self, batch: Sample, split: str = "train") -> list[str]:
+        """Names of the people in a batch of that split."""
+        data: Cases = self.trainer.datamodule  # type: ignore[attr-defined]
+        cases = data.training if split == "train" else data.validation
+        return [cases[place].name for place in batch["case"].flatten().tolist()]
