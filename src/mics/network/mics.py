@@ -84,13 +84,13 @@ class MICS(nn.Module):
             total = results[-1].displacement.flatten(0, 1) if results else None
             if total is not None:
                 features = self.encoder(warp(originals, resize_displacement(total, padded_shape)))
-            gradients, displacement = self._decode([f - t for f, t in zip(features, targets, strict=True)])
+            gradients, displacement = self.decode([f - t for f, t in zip(features, targets, strict=True)])
             if total is not None:
                 displacement = compose(total, displacement)
             results.append(Step(gradients.unflatten(0, (2, -1)), displacement.unflatten(0, (2, -1))))
         return Prediction(tuple(results), padded_shape, shape)
 
-    def _decode(self, differences: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    def decode(self, differences: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Feature differences to the gradients of Φ in (0, 2) and the displacement that they integrate to."""
         decoded = self.decoder(differences)
         with torch.autocast(differences[0].device.type, enabled=False):

@@ -30,7 +30,7 @@ class RegistrationTraining(NetworkTraining):
 
     def training_step(self, batch: Sample, _: int) -> Tensor:
         """One batch of random pairs."""
-        loss, terms, _prediction = self._loss(batch)
+        loss, terms, _prediction = self.loss(batch)
         named = by_step_and_direction(terms)
         require_finite(named, self.global_step, lambda: self.case_names(batch))
         sums = {name: value.sum() for name, value in terms.items()}
@@ -44,7 +44,7 @@ class RegistrationTraining(NetworkTraining):
 
         Returns ``displacement_ab`` and ``displacement_ba``, each ``(1, 3, X, Y, Z)`` in voxels.
         """
-        loss, _terms, prediction = self._loss(batch)
+        loss, _terms, prediction = self.loss(batch)
         x, y, z = batch["hu"].shape[3:]
         displacement, back = (
             field[..., :x, :y, :z] for field in (prediction.displacement_ab, prediction.displacement_ba)
@@ -65,9 +65,9 @@ class RegistrationTraining(NetworkTraining):
         )
         return {"displacement_ab": displacement, "displacement_ba": back}
 
-    def _loss(self, batch: Sample) -> tuple[Tensor, dict[str, Tensor], Prediction]:
+    def loss(self, batch: Sample) -> tuple[Tensor, dict[str, Tensor], Prediction]:
         """The weighted sum, its terms, each ``(steps, 2)`` with A→B and B→A, and the prediction."""
-        a, b = (self._volumes(batch, member) for member in (0, 1))
+        a, b = (self.volumes(batch, member) for member in (0, 1))
         prediction = self.network(a.windows, b.windows, steps=self.recipe.steps)
         shape = tuple(prediction.steps[0].gradients.shape[3:])
         a, b = a.resized(shape), b.resized(shape)
@@ -75,7 +75,8 @@ class RegistrationTraining(NetworkTraining):
         terms = {name: torch.stack([losses[name] for losses in per_step]) for name in per_step[0]}
         return weighted_sum(terms, self.recipe.losses), terms, prediction
 
-    def _volumes(self, batch: Sample, member: int) -> Volumes:
+    def volumes(self, batch: Sample, member: int) -> Volumes:
+        """Windows and supervised organs of one member of every pair, padded as the network takes them."""
         windows = hu_windows(batch["hu"][:, member], self.recipe.hu_range)
         divisor = self.network.config.divisor
         ids = tuple(ORGAN_NAMES) if self.recipe.supervised_organs is None else self.recipe.supervised_organs

@@ -1,0 +1,164 @@
+"""Seconds and memory of one training step, against the same network trained the plain way.
+
+    python benchmarks/training_step.py                                      # 16-32-64-128 channels, for a CPU
+    python benchmarks/training_step.py --channels 64 128 256 512 --batch 2  # the paper's network and batch, for a GPU
+
+The plain way encodes both volumes again in every direction and at every step, in float32, and warps every organ map by
+itself; its loss is the same (tests/training/test_plain_way.py). Every variant runs in a process of its own, one step to
+warm up and then the median of ``--repeat``. Memory is what the steps add to the process, on a GPU what they allocate.
+"""
+
+import argparse
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from mics.deformation.field import compose, resize_displacement, warp
+from mics.losses.gradient import gradient_loss
+from mics.losses.inverse import inverse_loss
+from mics.losses.jacobian import jacobian_loss
+from mics.losses.segmentation import annotated_in_both, dice_loss
+from mics.losses.similarity import similarity_loss
+from mics.losses.total import LossWeights, Volumes, weighted_sum
+from mics.network.mics import MICS
+from mics.network.presets import PRESETS, NetworkConfig
+
+VARIANTS = ("plain", "float32", "bfloat16", "channels_last", "compiled", "recomputed")
+"""``plain`` as above; the others are ours: in float32, in bfloat16, and that with one more measure each."""
+
+
+def plain_loss(network: MICS, a: Volumes, b: Volumes, steps: int, weights: LossWeights) -> Tensor:
+    """The weighted loss over both directions and all steps, every part of it computed where it is needed."""
+    pairs = ((a, b), (b, a))
+    totals: list[Tensor | None] = [None, None]
+    loss = torch.zeros((), device=a.windows.device)
+    for _ in range(steps):
+        gradients, fields = [], []
+        for (moving, fixed), total in zip(pairs, totals, strict=True):
+            shape = moving.windows.shape[2:]
+            still = torch.zeros_like(moving.windows[:, :3])
+            so_far = still if total is None else resize_displacement(total, shape)
+            moved, target = network.encoder(warp(moving.windows, so_far)), network.encoder(warp(fixed.windows, still))
+            gradient, field = network.decode([m - t for m, t in zip(moved, target, strict=True)])
+            gradients.append(gradient)
+            fields.append(field if total is None else compose(total, field))
+        totals = list(fields)
+        for direction, pair in enumerate(pairs):
+            grid, field = fields[direction].shape[2:], fields[direction]
+            moving, fixed = (volumes.resized(tuple(grid)) for volumes in pair)
+            terms = {
+                "similarity": similarity_loss(warp(moving.windows, field), fixed.windows),
+                "gradient": gradient_loss(gradients[direction]),
+                "jacobian": jacobian_loss(field),
+                "inverse": inverse_loss(field, fields[1 - direction]),
+            }
+            if moving.organs is not None and fixed.organs is not None:
+                maps = [warp(organ, field, padding="zeros") for organ in moving.organs.split(1, dim=1)]
+                mask = annotated_in_both(moving.organs, fixed.organs)
+                terms["segmentation"] = dice_loss(torch.cat(maps, dim=1), fixed.organs, mask)
+            loss = loss + weighted_sum(terms, weights)
+    return loss
+
+
+def measure(variant: str, config: NetworkConfig, size: int, batch: int, steps: int, repeat: int) -> dict[str, float]:
+    """Seconds (median) and gigabytes of an optimiser step on random volumes with blocks for organs."""
+    from mics.training.recipe import Recipe
+    from mics.training.registration import RegistrationTraining
+
+    PRESETS["benchmark"] = config
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    settings = {"task": "registration", "preset": "benchmark", "epochs": 1, "iterations_per_epoch": 1, "steps": steps}
+    recipe = Recipe.model_validate({**settings, "recompute_activations": variant == "recomputed"})
+    torch.manual_seed(0)
+    module = RegistrationTraining(recipe).to(device)
+    if variant == "channels_last":
+        module.network.to(memory_format=torch.channels_last_3d)
+    if variant == "compiled":
+        module.network.encoder.compile()
+        module.network.decoder.compile()
+    hu = torch.randint(-200, 300, (batch, 2, 1, size, size, size), device=device).float()
+    labels = torch.arange(size, device=device).mul(14).div(size).to(torch.uint8).expand_as(hu).contiguous()
+    sample = {"hu": hu, "labels": labels}
+    optimiser = torch.optim.Adam(module.network.parameters(), lr=1e-4)
+
+    def step() -> None:
+        optimiser.zero_grad()
+        with torch.autocast(device, torch.bfloat16, enabled=variant not in ("plain", "float32")):
+            if variant == "plain":
+                a, b = module.volumes(sample, 0), module.volumes(sample, 1)
+                loss = plain_loss(module.network, a, b, steps, recipe.losses)
+            else:
+                loss = module.loss(sample)[0]
+        loss.backward()
+        optimiser.step()
+        loss.item()
+
+    before = _memory(device)
+    step()
+    seconds = [_timed(step) for _ in range(repeat)]
+    return {"seconds": statistics.median(seconds), "gigabytes": _memory(device) - before}
+
+
+def _timed(step: Callable[[], None]) -> float:
+    start = time.perf_counter()
+    step()
+    return time.perf_counter() - start
+
+
+def _memory(device: str) -> float:
+    """Peak so far in GB."""
+    if device == "cuda":
+        return torch.cuda.max_memory_allocated() / 1e9
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+
+
+def main() -> None:
+    """Every variant with one and with two steps, as a table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--channels", type=int, nargs="+", default=[16, 32, 64, 128])
+    parser.add_argument("--size", type=int, default=128, help="voxels along each axis")
+    parser.add_argument("--batch", type=int, default=1, help="pairs")
+    parser.add_argument("--steps", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=VARIANTS)
+    parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.one:
+        config = NetworkConfig(task="registration", channels=tuple(given.channels))
+        variant, steps = given.variants[0], given.steps[0]
+        print(json.dumps(measure(variant, config, given.size, given.batch, steps, given.repeat)))
+        return
+    print("| steps | variant | seconds | against plain | memory (GB) | against plain |\n|---|---|---|---|---|---|")
+    for steps in given.steps:
+        plain: dict[str, float] | None = None
+        for variant in given.variants:
+            arguments = [sys.executable, str(Path(__file__)), "--one", "--variants", variant, "--steps", str(steps)]
+            arguments += ["--channels", *map(str, given.channels), "--size", str(given.size)]
+            arguments += ["--batch", str(given.batch), "--repeat", str(given.repeat)]
+            ended = subprocess.run(arguments, capture_output=True, text=True)
+            if ended.returncode:
+                print(
+                    f"| {steps} | {variant} | failed: {(ended.stderr.splitlines() or ['killed'])[-1]} | | | |",
+                    flush=True,
+                )
+                continue
+            found = json.loads(ended.stdout.splitlines()[-1])
+            plain = found if variant == "plain" else plain
+            faster = f"{plain['seconds'] / found['seconds']:.2f}×" if plain else ""
+            less = f"{found['gigabytes'] / plain['gigabytes']:.2f}×" if plain else ""
+            print(
+                f"| {steps} | {variant} | {found['seconds']:.2f} | {faster} | {found['gigabytes']:.2f} | {less} |",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()
