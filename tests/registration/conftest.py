@@ -114,6 +114,16 @@ def tiny_model(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def tiny_organ_model(tmp_path_factory) -> Path:
+    """The same kind of network, seeing organ maps."""
+    torch.manual_seed(2)
+    config = NetworkConfig(task="registration", channels=(4, 8), stride=2, decoder_normalisation=False, organ_maps=True)
+    path = tmp_path_factory.mktemp("model") / "tiny-organ-maps.safetensors"
+    save_model(MICS(config), {"spacing_mm": 8.0, "hu_range": [-125, 275], "steps": 2}, path)
+    return path
+
+
+@pytest.fixture(scope="session")
 def tiny_segmentation(tmp_path_factory) -> Path:
     """A segmentation network small enough for a test, with random weights."""
     torch.manual_seed(1)

@@ -21,7 +21,7 @@ def settings(tiny_model):
 
 @pytest.fixture
 def refining(settings):
-    return dataclasses.replace(settings, segmentation=settings.model)
+    return dataclasses.replace(settings, refine=True, segmentation=settings.model)
 
 
 def test_native_scans_fit_into_eight_gigabytes(refining):
@@ -55,7 +55,7 @@ def test_a_setting_that_fits_is_named(monkeypatch, refining):
     small = Grid((100, 100, 100), (4.0, 4.0, 4.0), (0.0, 0.0, 0.0))
     fine = dataclasses.replace(refining.model, card={**refining.model.card, "spacing_mm": 1.5})
     hungry = dataclasses.replace(refining, model=fine)
-    thrifty = estimate(small, small, dataclasses.replace(hungry, segmentation=None)).host
+    thrifty = estimate(small, small, hungry.unrefined()).host
     assert thrifty < estimate(small, small, hungry).host
     monkeypatch.setattr(memory, "available_host_bytes", lambda: thrifty * 1.01)
     with pytest.raises(InputError, match=r"use --no-refine, which needs"):

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import SimpleITK as sitk
+import torch
 
 from mics.deformation.transform import Transform
 from mics.errors import InputError
@@ -77,7 +78,7 @@ def known(patients, options):
         grids.append(pair.grid)
         return windows(pair, *arguments)
 
-    def predict(model, volumes, steps):
+    def predict(model, volumes, organs, steps):
         points = grids[-1].points().astype(float)
         fields = [Transform(f(points).astype(np.float32), grids[-1]) for f in (u, inverse_of_u)]
         return tuple(field.displacement_voxels() for field in fields)
@@ -267,6 +268,34 @@ def test_refinement_gets_the_prediction_organ_maps_and_where_there_is_data(
     assert valid[1].float().mean().item() == pytest.approx(shares["fixed_share"], abs=0.02)
     assert result.summary["settings"]["segmentation_model"]["name"] == "tiny-organs"
     assert "refine" in result.summary["seconds"]
+
+
+def test_a_network_that_sees_organ_maps_gets_them_without_refinement_too(
+    monkeypatch, patients, options, tiny_organ_model, tiny_segmentation
+):
+    """Blind to the windows, it can only move by what the maps of the two scans show."""
+    blind = load_model(tiny_organ_model)
+    stem = blind.network.encoder.levels[0][0]
+    stem.weight[:, : blind.network.config.in_channels] = 0
+    models = {"organs-small": load_model(tiny_segmentation), "blind": blind}
+    monkeypatch.setattr(settings, "load_model", models.__getitem__)
+    result = register(**patients, **{**options, "model": "blind", "affine": "none"})
+    assert np.ptp(result.moving_to_fixed.displacement_mm) > 0.01
+    assert result.summary["settings"]["segmentation_model"]["name"] == "tiny-organs"
+    assert "refine" not in result.summary["seconds"]
+
+
+def test_coarser_maps_are_averages_of_finer_ones():
+    """Of a step within a voxel of the coarse grid, half; of a ramp, itself."""
+    step, ramp = torch.zeros(2, 1, 1, 21, 9, 9)
+    step[:, :, 10:] = 1
+    step[:, :, 10] = 0.5
+    ramp += torch.arange(21).view(-1, 1, 1)
+    coarse = predict.averaged(torch.cat([step, ramp], dim=1), (11, 5, 5))
+    assert coarse.shape == (1, 2, 11, 5, 5)
+    assert coarse[0, 0, :, 2, 2].tolist() == pytest.approx([0] * 5 + [0.5] + [1] * 5)
+    torch.testing.assert_close(coarse[0, 1, 1:-1, 2, 2], torch.arange(2.0, 19.0, 2))
+    torch.testing.assert_close(predict.averaged(ramp, (21, 9, 9)), ramp)
 
 
 def flat(image):

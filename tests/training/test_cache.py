@@ -23,6 +23,19 @@ def test_round_trip(tmp_path: Path, person: People) -> None:
     np.testing.assert_array_equal(read.labels, written.labels)
 
 
+def test_organ_maps_are_a_file_more_and_wanted_ones_that_are_missing_make_a_case_incomplete(
+    tmp_path: Path, person: People
+) -> None:
+    maps = np.random.default_rng(0).integers(0, 256, (13, 16, 16, 16), np.uint8)
+    write_case(person("with", 0, maps=maps), tmp_path)
+    write_case(person("without", 1), tmp_path)
+    found = {case.name: case.maps for case in read_cases(tmp_path)}
+    np.testing.assert_array_equal(found["with"], maps)
+    assert found["without"] is None
+    assert [is_cached(name, tmp_path, maps=True) for name in found] == [True, False]
+    assert is_cached("without", tmp_path)
+
+
 def test_files_are_plain_numpy_and_all_organs_count_unless_told(tmp_path: Path, person: People) -> None:
     write_case(person("a", 0), tmp_path)
     np.testing.assert_array_equal(np.load(tmp_path / "a.hu.npy"), person("a", 0).hu)

@@ -53,3 +53,25 @@ def test_a_spacing_that_is_no_multiple_and_too_few_phantoms_are_input_errors(coh
         prepare(str(cohort), tmp_path / "cases", 3.0)
     with pytest.raises(InputError, match="phantom:N"):
         prepare("phantom:3", tmp_path / "cases", 8.0)
+
+
+def test_organ_maps_of_generated_people_are_shares_of_their_labels(tmp_path: Path) -> None:
+    prepare("phantom:4", tmp_path, 16.0, organ_maps=True)
+    for case in read_cases(tmp_path):
+        assert case.maps is not None
+        largest = case.maps.argmax(0) + 1
+        inside = case.labels > 0
+        # The majority of a block outweighs each other organ there, not always the background.
+        assert (largest[inside] == case.labels[inside]).all()
+        assert case.maps.sum(0, dtype=int).max() <= 255 + len(case.maps)
+
+
+def test_organ_maps_of_scans_lie_where_the_scan_does_and_come_with_a_later_run_too(
+    cohort: Path, tmp_path: Path
+) -> None:
+    for spacing in (2.0, 4.0):
+        prepare(str(cohort), tmp_path / str(spacing), spacing)
+        prepare(str(cohort), tmp_path / str(spacing), spacing, organ_maps=True)
+        for case in read_cases(tmp_path / str(spacing)):
+            assert case.maps is not None
+            assert case.maps.shape == (13, *case.shape)

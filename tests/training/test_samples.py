@@ -2,6 +2,7 @@
 
 import tracemalloc
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
 
+from mics.data.organs import ORGAN_NAMES
+from mics.losses.segmentation import dice_loss, one_hot
 from mics.training.cache import CachedCase, read_cases
 from mics.training.recipe import Recipe
 from mics.training.samples import AllSamples, RandomSamples, finish
@@ -166,3 +169,20 @@ def test_organs_that_a_case_does_not_annotate_are_background_and_said_to_be_miss
     (member,) = RandomSamples([case], 1, recipe(supervised_organs=(2, 11)))[0]
     assert member.annotated.nonzero().flatten().tolist() == [10]
     assert AllSamples([case], 1)[0][0].annotated.sum() == 2
+
+
+@pytest.mark.parametrize("index", range(4))
+def test_organ_maps_move_with_the_labels_and_change_sides_with_their_names(
+    index: int, person: People, recipe: Recipes
+) -> None:
+    """Maps made of the labels still agree with them, whatever was done to the case, except between voxels."""
+    people = [person(str(i), i) for i in range(3)]
+    people = [replace(case, maps=255 * np.stack([case.labels == organ for organ in ORGAN_NAMES])) for case in people]
+    people = [replace(case, maps=case.maps.astype(np.uint8)) for case in people]
+    changes = {"crop": (14, 12, 16), "augmentation": {**STRONG, "mirror_one_probability": 0.5}}
+    sample = finish([RandomSamples(people, 2, recipe(**changes))[index]])
+    assert sample["maps"].shape == (1, 2, len(ORGAN_NAMES), 14, 12, 16)
+    for member in (0, 1):
+        truth = one_hot(sample["labels"][:, member], len(ORGAN_NAMES))
+        assert (truth - sample["maps"][:, member]).abs().max() < 1
+        assert dice_loss(sample["maps"][:, member], truth, truth.amax((2, 3, 4)) > 0) < 0.5

@@ -57,7 +57,8 @@ class MICS(nn.Module):
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
         self.config = config
-        self.encoder = Encoder(config.in_channels, config.channels, stem_stride=config.stride)
+        inputs = config.in_channels + (config.organs if config.organ_maps else 0)
+        self.encoder = Encoder(inputs, config.channels, stem_stride=config.stride)
         self.decoder = Decoder(config.channels, normalise=config.decoder_normalisation)
         self.gradient_head = nn.Conv3d(config.channels[0], 3, 3, padding=1, bias=False)
         nn.init.normal_(self.gradient_head.weight, std=1e-3)
@@ -65,8 +66,12 @@ class MICS(nn.Module):
             self.offset_head = nn.Conv3d(config.channels[-1], 3, 1, bias=False)
             nn.init.normal_(self.offset_head.weight, std=1e-3)
 
+    def seen(self, windows: Tensor, organ_maps: Tensor | None) -> Tensor:
+        """What :meth:`forward` takes of a volume: its windows, and its organ maps if this network sees them."""
+        return torch.cat([windows, organ_maps], dim=1) if self.config.organ_maps and organ_maps is not None else windows
+
     def forward(self, a: Tensor, b: Tensor, *, steps: int = 2) -> Prediction:
-        """Register the windows ``a`` and ``b``, each ``(B, 3, X, Y, Z)`` in [0, 1], in ``steps`` steps.
+        """Register ``a`` and ``b``, the windows ``(B, 3, X, Y, Z)`` in [0, 1] (see :meth:`seen`), in ``steps`` steps.
 
         At step i each volume is warped from its original by the composition of the steps so far, in one interpolation;
         the features of the unwarped volumes are computed once and serve as targets at every step.

@@ -30,6 +30,8 @@ class NetworkConfig(BaseModel):
     """Channels of a segmentation network's last level, at the resolution of the input; 0 for none."""
     organs: int = 13
     """Organs a segmentation network tells apart, besides the background."""
+    organ_maps: bool = False
+    """Whether a registration network sees the soft maps of so many organs beside the windows."""
 
     @property
     def divisor(self) -> int:
@@ -43,6 +45,10 @@ PRESETS: dict[str, NetworkConfig] = {
     # What two cores can train: at 8 mm it predicts gradients every 16 mm.
     "small": NetworkConfig(task="registration", channels=(32, 64, 128), stride=2, decoder_normalisation=False),
     # Section 3.4: Çiçek et al.'s U-Net with leaky ReLU and instance normalisation; all organs but the adrenal glands.
+    # The same, with the segmentation network's soft organ maps beside the windows.
+    "small-organs": NetworkConfig(
+        task="registration", channels=(32, 64, 128), stride=2, decoder_normalisation=False, organ_maps=True
+    ),
     "organs-paper": NetworkConfig(task="segmentation", channels=(64, 128, 256, 512), library="monai", organs=11),
     "organs-coarse": NetworkConfig(task="segmentation", channels=(32, 64, 128, 192), stride=2),
     "organs-small": NetworkConfig(task="segmentation", channels=(32, 64, 128, 192), stride=2, fine_channels=16),

@@ -65,9 +65,11 @@ def require_memory(fixed: Grid, moving: Grid, settings: Settings) -> None:
 def _alternatives(settings: Settings) -> list[tuple[str, Settings]]:
     """Thriftier settings, by the options that ask for them."""
     cpu = dataclasses.replace(settings, device=torch.device("cpu"))
-    thrifty = dataclasses.replace(settings, segmentation=None)
-    both = dataclasses.replace(cpu, segmentation=None)
-    return [("--no-refine", thrifty), ("--device cpu", cpu), ("--device cpu --no-refine", both)]
+    return [
+        ("--no-refine", settings.unrefined()),
+        ("--device cpu", cpu),
+        ("--device cpu --no-refine", cpu.unrefined()),
+    ]
 
 
 def _networks(fixed: Grid, moving: Grid, settings: Settings) -> float:
@@ -76,7 +78,7 @@ def _networks(fixed: Grid, moving: Grid, settings: Settings) -> float:
     volume = min(float(extent.prod()) for extent in extents)
     models = [model for model in (settings.model, settings.segmentation) if model is not None]
     needs = [_pass(model.network.config, volume / model.spacing_mm**3) for model in models]
-    if settings.segmentation is not None:
+    if settings.refine:
         needs.append(_PER_REFINED_VOXEL * volume / settings.model.spacing_mm**3)
     return max(needs)
 

@@ -92,15 +92,16 @@ def _displacements(pair: Pair, seen: tuple[Mask, Mask], settings: Settings, stag
     with stages("resample", "Resampling to the network's grid"):
         volumes = windows(pair, settings.model, settings.device)
         finer = None if settings.segmentation is None else windows(pair, settings.segmentation, settings.device)
-    with stages("network", f"Network, steps: {settings.steps}"):
-        displacements = predict(settings.model, volumes, settings.steps)
+    organs = None
     if settings.segmentation is not None and finer is not None:
-        spacing_mm = settings.segmentation.spacing_mm
         with stages("organs", "Finding the organs"):
             organs = organ_maps(settings.segmentation, finer)
-            sentences = check_sides(*organs, spacing_mm)
+            sentences = check_sides(*organs, settings.segmentation.spacing_mm)
+    with stages("network", f"Network, steps: {settings.steps}"):
+        displacements = predict(settings.model, volumes, organs, settings.steps)
+    if settings.refine and settings.segmentation is not None and finer is not None and organs is not None:
         with stages("refine", "Refining on this pair"):
-            displacements = refined(finer, organs, seen, displacements, spacing_mm)
+            displacements = refined(finer, organs, seen, displacements, settings.segmentation.spacing_mm)
     return (displacements[0].cpu(), displacements[1].cpu()), sentences
 
 

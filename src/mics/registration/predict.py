@@ -1,6 +1,7 @@
 """What the networks make of a pair on their grid: both displacements, refined if wanted."""
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -8,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional
 
 from mics.deformation.field import resize
 from mics.image.grid import Grid
@@ -44,10 +46,15 @@ def windows(pair: Pair, model: LoadedModel, device: torch.device) -> Both:
 
 
 @torch.no_grad()
-def predict(model: LoadedModel, volumes: Both, steps: int) -> Both:
-    """Displacements, (1, 3, X, Y, Z) in voxels, of the registration network in ``steps`` steps."""
+def predict(model: LoadedModel, volumes: Both, organs: Both | None, steps: int) -> Both:
+    """Displacements, (1, 3, X, Y, Z) in voxels, of the registration network in ``steps`` steps.
+
+    ``organs`` are the :func:`organ_maps`, on a grid with the same outermost voxel centres, for a network that sees them.
+    """
     network = cast(MICS, model.network).to(volumes[0].device)
-    prediction = network(*volumes, steps=steps)
+    maps = [None, None] if organs is None else [averaged(own, volumes[0].shape[2:]) for own in organs]
+    a, b = (network.seen(volume, own) for volume, own in zip(volumes, maps, strict=True))
+    prediction = network(a, b, steps=steps)
     return prediction.displacement_ab, prediction.displacement_ba
 
 
@@ -58,6 +65,16 @@ def organ_maps(model: LoadedModel, volumes: Both) -> Both:
     network = cast(Segmentation, model.network).to(volumes[0].device)
     network = network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     return network.organ_maps(volumes[0], model.crop), network.organ_maps(volumes[1], model.crop)
+
+
+def averaged(maps: Tensor, shape: Sequence[int]) -> Tensor:
+    """Maps (1, organs, X, Y, Z) on a coarser grid with the same outermost voxel centres, as averages over its voxels."""
+    width = round(maps.shape[2] / shape[0])
+    if width > 1:
+        # Two boxes in a row weigh the neighbours 1, 2, 1 for voxels twice as large.
+        for padding in (width // 2, (width - 1) // 2):
+            maps = functional.avg_pool3d(maps, width, stride=1, padding=padding, count_include_pad=False)
+    return resize(maps, shape)
 
 
 def refined(

@@ -1,8 +1,8 @@
 """What a user may choose, looked up and checked before anything long begins."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -16,21 +16,27 @@ from mics.registration.device import choose_device
 
 @dataclass(frozen=True)
 class Settings:
-    """``affine`` (4, 4), fixed to moving LPS points: None to compute it. ``segmentation``: None for no refinement."""
+    """``affine`` (4, 4), fixed to moving LPS points: None to compute it. ``segmentation``: None where no organs are needed."""
 
     affine: NDArray[np.float64] | None
     affine_source: str
     steps: int
     model: LoadedModel
+    refine: bool
     segmentation: LoadedModel | None
     device: torch.device
+
+    def unrefined(self) -> Self:
+        """The same without refinement, and without the organs if nothing else needs them."""
+        needed = self.model.network.config.organ_maps
+        return replace(self, refine=False, segmentation=self.segmentation if needed else None)
 
     def to_dict(self) -> dict[str, Any]:
         """For the summary: plain data, the models with their checksums."""
         return {
             "affine": self.affine_source,
             "steps": self.steps,
-            "refine": self.segmentation is not None,
+            "refine": self.refine,
             "device": str(self.device),
             "model": _described(self.model),
             "segmentation_model": None if self.segmentation is None else _described(self.segmentation),
@@ -42,11 +48,11 @@ def resolve(*, affine: str | Path, steps: int | None, model: str | Path, refine:
     place = choose_device(device)
     matrix = None if affine == "ants" else np.eye(4) if affine == "none" else read_affine(affine)
     network = _model(model, "registration")
-    organs = _model(DEFAULT_SEGMENTATION, "segmentation") if refine else None
+    organs = _model(DEFAULT_SEGMENTATION, "segmentation") if refine or network.network.config.organ_maps else None
     chosen = network.steps if steps is None else steps
     if chosen < 1:
         raise InputError(f"The network takes at least one step, not {chosen}.")
-    return Settings(matrix, str(affine), chosen, network, organs, place)
+    return Settings(matrix, str(affine), chosen, network, refine, organs, place)
 
 
 def _model(name: str | Path, task: str) -> LoadedModel:

@@ -133,6 +133,11 @@ def mirror(volume: Tensor) -> Tensor:
     return volume.flip(2)
 
 
+def exchange_sides(maps: Tensor) -> Tensor:
+    """Organ maps ``(B, organs, X, Y, Z)`` with those of the left and the right organs exchanged."""
+    return maps[:, [MIRRORED.get(organ, organ) - 1 for organ in ORGAN_NAMES]]
+
+
 def names(organs: Sequence[int], supervised: Sequence[int] | None, *, swapped: bool) -> tuple[Tensor, Tensor]:
     """What a case's labels are called in a sample, and which organs it then annotates.
 

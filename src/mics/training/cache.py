@@ -1,7 +1,8 @@
 """Training cases at the network's resolution, as plain memory-mapped numpy files.
 
 The training core reads nothing else, so that it runs where neither SimpleITK nor nibabel is installed. A case is three
-files: ``NAME.hu.npy`` (int16), ``NAME.labels.npy`` (uint8) and ``NAME.json`` (split and annotated organs), written last.
+files: ``NAME.hu.npy`` (int16), ``NAME.labels.npy`` (uint8) and ``NAME.json`` (split and annotated organs), written last;
+and for a network that sees organ maps a fourth, ``NAME.maps.npy`` (uint8).
 """
 
 import json
@@ -31,6 +32,8 @@ class CachedCase:
     hu: npt.NDArray[np.int16]
     labels: npt.NDArray[np.uint8]
     organs: tuple[int, ...] = tuple(ORGAN_NAMES)
+    maps: npt.NDArray[np.uint8] | None = None
+    """Soft organ maps, (organs, X, Y, Z), 255 for a probability of one."""
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -42,7 +45,7 @@ class CachedCase:
         # numpy would send a worker process a copy of the whole volume; it opens the file again instead.
         if isinstance(self.hu, np.memmap) and self.hu.filename is not None:
             return read_case, (Path(self.hu.filename).parent, self.name)
-        return CachedCase, (self.name, self.split, self.hu, self.labels, self.organs)
+        return CachedCase, (self.name, self.split, self.hu, self.labels, self.organs, self.maps)
 
 
 def block_mean(array: npt.NDArray[np.float32], factor: int) -> npt.NDArray[np.float32]:
@@ -60,13 +63,16 @@ def block_majority(labels: npt.NDArray[np.uint8], factor: int, count: int) -> np
     return largest
 
 
-def is_cached(name: str, folder: Path) -> bool:
-    """Whether the case has been written completely."""
-    return (folder / f"{name}.json").is_file()
+def is_cached(name: str, folder: Path, *, maps: bool = False) -> bool:
+    """Whether the case has been written completely, with its ``maps`` if they are wanted."""
+    return (folder / f"{name}.json").is_file() and (not maps or (folder / f"{name}.maps.npy").is_file())
 
 
 def write_case(case: CachedCase, folder: Path) -> None:
     """Write one case, each file under a temporary name first and the one that makes it count last."""
+    maps = case.maps
+    if maps is not None:
+        _write(folder / f"{case.name}.maps.npy", lambda file: np.save(file, maps))
     about = {"split": case.split, "organs": case.organs, "shape": case.shape}
     _write(folder / f"{case.name}.hu.npy", lambda file: np.save(file, case.hu.astype(np.int16, casting="safe")))
     _write(folder / f"{case.name}.labels.npy", lambda file: np.save(file, case.labels.astype(np.uint8, casting="safe")))
@@ -83,7 +89,11 @@ def read_case(folder: Path, name: str) -> CachedCase:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise _damaged(folder, name, f"{name}.json", error) from error
     hu = _mapped(folder, name, f"{name}.hu.npy", np.int16, shape)
-    return CachedCase(name, part, hu, _mapped(folder, name, f"{name}.labels.npy", np.uint8, shape), organs)
+    labels = _mapped(folder, name, f"{name}.labels.npy", np.uint8, shape)
+    maps = None
+    if is_cached(name, folder, maps=True):
+        maps = _mapped(folder, name, f"{name}.maps.npy", np.uint8, (len(ORGAN_NAMES), *shape))
+    return CachedCase(name, part, hu, labels, organs, maps)
 
 
 def read_cases(folder: Path) -> list[CachedCase]:
@@ -112,7 +122,7 @@ def _write(path: Path, write: Callable[[IO[bytes]], object]) -> None:
 def _mapped(folder: Path, name: str, file: str, dtype: type[np.generic], shape: tuple[int, ...]) -> npt.NDArray[Any]:
     try:
         volume: npt.NDArray[Any] = np.load(folder / file, mmap_mode="r")
-        if volume.dtype != dtype or volume.shape != shape or len(shape) != 3:
+        if volume.dtype != dtype or volume.shape != shape or len(shape) not in (3, 4):
             raise ValueError(f"{volume.dtype} {volume.shape} where {np.dtype(dtype)} {shape} was written")
     except (OSError, ValueError, EOFError) as error:
         raise _damaged(folder, name, file, error) from error

@@ -9,6 +9,7 @@ from torch.utils.data import DataLoader, Subset
 from torch.utils.data.distributed import DistributedSampler
 
 from mics.errors import InputError
+from mics.network.presets import preset
 from mics.training.cache import CachedCase, split
 from mics.training.recipe import Recipe
 from mics.training.samples import AllSamples, Member, RandomSamples, Sample, crop_size, finish
@@ -48,6 +49,11 @@ class Cases(lightning.LightningDataModule):
             if len(part) < self.members:
                 raise InputError(
                     f"Registration needs two people in the split {part[0].split!r}; there is {part[0].name}."
+                )
+        for case in cases:
+            if case.maps is None and preset(recipe.preset).organ_maps:
+                raise InputError(
+                    f"The prepared case {case.name} has no organ maps; prepare the cases for {recipe.preset}."
                 )
         if self.members * recipe.batch_size > 1:
             _check_sizes(self.training, recipe.crop)

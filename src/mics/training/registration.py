@@ -68,7 +68,7 @@ class RegistrationTraining(NetworkTraining):
     def loss(self, batch: Sample) -> tuple[Tensor, dict[str, Tensor], Prediction]:
         """The weighted sum, its terms, each ``(steps, 2)`` with A→B and B→A, and the prediction."""
         a, b = (self.volumes(batch, member) for member in (0, 1))
-        prediction = self.network(a.windows, b.windows, steps=self.recipe.steps)
+        prediction = self.network(self._seen(batch, 0, a), self._seen(batch, 1, b), steps=self.recipe.steps)
         shape = tuple(prediction.steps[0].gradients.shape[3:])
         a, b = a.resized(shape), b.resized(shape)
         per_step = [step_losses(a, b, step.gradients, step.displacement) for step in prediction.steps]
@@ -82,6 +82,11 @@ class RegistrationTraining(NetworkTraining):
         ids = tuple(ORGAN_NAMES) if self.recipe.supervised_organs is None else self.recipe.supervised_organs
         organs = pad_to_multiple(one_hot(batch["labels"][:, member], ids), divisor) if ids else None
         return Volumes(pad_to_multiple(windows, divisor), organs)
+
+    def _seen(self, batch: Sample, member: int, volumes: Volumes) -> Tensor:
+        maps = batch.get("maps")
+        padded = None if maps is None else pad_to_multiple(maps[:, member], self.network.config.divisor)
+        return self.network.seen(volumes.windows, padded)
 
 
 def by_step_and_direction(terms: dict[str, Tensor]) -> dict[str, Tensor]:

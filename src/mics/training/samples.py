@@ -9,13 +9,15 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, default_collate
 
-from mics.training.augmentation import Box, Deformation, Intensity, deform, mirror, names
+from mics.deformation.field import warp
+from mics.training.augmentation import Box, Deformation, Intensity, deform, exchange_sides, mirror, names
 from mics.training.cache import CachedCase
 from mics.training.recipe import Recipe
 
 Sample = dict[str, Tensor]
 """``hu`` (members, 1, X, Y, Z) float32, ``labels`` likewise, uint8, ``annotated`` (members, organs) bool, ``case`` (members)
-int64, the place of each in the list of cases; or a batch of it.
+int64, the place of each in the list of cases, and ``maps`` (members, organs, X, Y, Z) float32 in [0, 1] where the cases have
+them; or a batch of it.
 
 Labels of organs that the sample does not annotate are background.
 """
@@ -34,22 +36,25 @@ class Changes(NamedTuple):
 class Member(NamedTuple):
     """What is read of one case, and what is still to be done to it.
 
-    ``hu`` int16 and ``labels`` uint8 are the crop, or with ``changes`` the region that the crop is filled from;
-    ``names`` and ``annotated`` are those of :func:`mics.training.augmentation.names`.
+    ``hu`` int16, ``labels`` uint8 and ``maps`` (organs, X, Y, Z) uint8 are the crop, or with ``changes`` the region that the
+    crop is filled from; ``names`` and ``annotated`` are those of :func:`mics.training.augmentation.names`.
     """
 
     hu: Tensor
     labels: Tensor
+    maps: Tensor | None
     names: Tensor
     annotated: Tensor
     case: Tensor
     """Its place in the list of cases, ()."""
     mirrored: bool = False
+    swapped: bool = False
     changes: Changes | None = None
 
     def finish(self) -> Sample:
         """The member as the network's module takes it, computed on the device on which its tensors lie."""
         hu, labels = self.hu.float()[None, None], self.names[self.labels.int()][None, None]
+        maps = None if self.maps is None else self.maps[None].float() / 255
         if self.changes is not None:
             deformation, intensity, crop, region = self.changes
             field = deformation.displacement(crop)
@@ -57,9 +62,14 @@ class Member(NamedTuple):
                 field[:, axis] += crop.start[axis] - region.start[axis]
             hu, labels = deform(hu, labels, field)
             hu = intensity.apply(hu)
+            maps = None if maps is None else warp(maps, field, padding="zeros")
         if self.mirrored:
             hu, labels = mirror(hu), mirror(labels)
-        return {"hu": hu[0], "labels": labels[0], "annotated": self.annotated, "case": self.case}
+            maps = None if maps is None else mirror(maps)
+        sample = {"hu": hu[0], "labels": labels[0], "annotated": self.annotated, "case": self.case}
+        if maps is not None:
+            sample["maps"] = exchange_sides(maps)[0] if self.swapped else maps[0]
+        return sample
 
 
 def finish(batch: Sequence[Sequence[Member]]) -> Sample:
@@ -100,13 +110,13 @@ class RandomSamples(Dataset[list[Member]]):
         table, annotated = names(case.organs, self.recipe.supervised_organs, swapped=swaps)
         crop = _crop(case.shape, self.recipe.crop, corner, mirrored=mirrored)
         settings = self.recipe.augmentation
-        if not _happens(settings.probability, generator):
-            return Member(*_read(case, crop), table, annotated, torch.tensor(place), mirrored)
-        deformation = Deformation.random(case.shape, settings, generator)
-        intensity = Intensity.random(crop.size, settings, generator)
-        region = deformation.source(crop)
-        changes = Changes(deformation, intensity, crop, region)
-        return Member(*_read(case, region), table, annotated, torch.tensor(place), mirrored, changes)
+        region, changes = crop, None
+        if _happens(settings.probability, generator):
+            deformation = Deformation.random(case.shape, settings, generator)
+            intensity = Intensity.random(crop.size, settings, generator)
+            region = deformation.source(crop)
+            changes = Changes(deformation, intensity, crop, region)
+        return Member(*_read(case, region), table, annotated, torch.tensor(place), mirrored, swaps, changes)
 
 
 class AllSamples(Dataset[list[Member]]):
@@ -120,14 +130,13 @@ class AllSamples(Dataset[list[Member]]):
         return len(self.tuples)
 
     def __getitem__(self, index: int) -> list[Member]:
-        return [
-            Member(
-                *_read(self.cases[place], Box((0, 0, 0), self.cases[place].shape)),
-                *names(self.cases[place].organs, None, swapped=False),
-                torch.tensor(place),
-            )
-            for place in self.tuples[index]
-        ]
+        return [self._member(place) for place in self.tuples[index]]
+
+    def _member(self, place: int) -> Member:
+        case = self.cases[place]
+        whole = Box((0, 0, 0), case.shape)
+        about = names(case.organs, None, swapped=False)
+        return Member(*_read(case, whole), *about, torch.tensor(place))
 
 
 def crop_size(shape: tuple[int, int, int], crop: tuple[int, int, int] | None) -> tuple[int, int, int]:
@@ -147,9 +156,10 @@ def _crop(
     return Box(start, size)
 
 
-def _read(case: CachedCase, box: Box) -> tuple[Tensor, Tensor]:
-    """Copies of HU and labels in the box; nothing else of the files is touched."""
-    return torch.from_numpy(np.array(case.hu[box.slices])), torch.from_numpy(np.array(case.labels[box.slices]))
+def _read(case: CachedCase, box: Box) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Copies of HU, labels and organ maps in the box; nothing else of the files is touched."""
+    maps = None if case.maps is None else torch.from_numpy(np.array(case.maps[:, *box.slices]))
+    return torch.from_numpy(np.array(case.hu[box.slices])), torch.from_numpy(np.array(case.labels[box.slices])), maps
 
 
 def _happens(probability: float, generator: torch.Generator) -> bool:
