@@ -14,7 +14,7 @@ from mics.registration.inputs import Scan, Source, load_pair
 from mics.registration.memory import require_memory
 from mics.registration.native import fixed_to_moving, moving_to_fixed
 from mics.registration.network_grid import both_seen, network_grid
-from mics.registration.predict import Both, Pair, organ_maps, predict, refined, windows
+from mics.registration.predict import Both, Pair, organ_maps, predict, refined, same_box, windows
 from mics.registration.quality import measure
 from mics.registration.result import Registration
 from mics.registration.settings import Settings, resolve
@@ -66,8 +66,9 @@ def register(
         seen = both_seen(target.image.grid, source.image.grid, grid, matrix)
     displacements, sides = _displacements(Pair(source.image, target.image, matrix, grid), seen, settings, stages)
     with stages("compose", "Composing with the affine"):
-        forward = moving_to_fixed(displacements[0], grid, target.image.grid, matrix)
-        backward = fixed_to_moving(displacements[1], grid, source.image.grid, matrix)
+        field_grid = same_box(grid, displacements[0].shape[2:])
+        forward = moving_to_fixed(displacements[0], field_grid, target.image.grid, matrix)
+        backward = fixed_to_moving(displacements[1], field_grid, source.image.grid, matrix)
     with stages("warp", "Warping"):
         result = _warped(target, source, matrix, forward, backward)
     with stages("measure", "Measuring"):
@@ -87,7 +88,7 @@ def register(
 
 
 def _displacements(pair: Pair, seen: tuple[Mask, Mask], settings: Settings, stages: Stages) -> tuple[Both, list[str]]:
-    """Displacements in voxels of the pair's grid, on the CPU; and what the organs' sides say of the headers."""
+    """Displacements on the CPU, in voxels of a grid over the pair's box; and what the organs' sides say of the headers."""
     sentences: list[str] = []
     with stages("resample", "Resampling to the network's grid"):
         volumes = windows(pair, settings.model, settings.device)

@@ -37,7 +37,7 @@ class Pair:
 
 def windows(pair: Pair, model: LoadedModel, device: torch.device) -> Both:
     """The HU windows of both scans, (1, 3, X, Y, Z), at the model's spacing, in the range of HU that it knows."""
-    grid = _same_box(pair.grid, model.spacing_mm)
+    grid = _of_spacing(pair.grid, model.spacing_mm)
     a, b = (
         hu_windows(on_network_grid(image, grid, matrix, model.hu_range).to(device), model.hu_range)
         for image, matrix in ((pair.moving, pair.affine), (pair.fixed, np.eye(4)))
@@ -94,9 +94,15 @@ def refined(
     return refine(a, b, *organs, *displacements, spacing_mm=spacing_mm, valid=valid)
 
 
-def _same_box(grid: Grid, spacing_mm: float) -> Grid:
+def same_box(grid: Grid, size: Sequence[int]) -> Grid:
+    """The grid of ``size`` voxels with the same outermost voxel centres."""
+    x, y, z = size
+    extents = [(length - 1) * step for length, step in zip(grid.size, grid.spacing, strict=True)]
+    i, j, k = (extent / (length - 1) for extent, length in zip(extents, size, strict=True))
+    return dataclasses.replace(grid, size=(x, y, z), spacing=(i, j, k))
+
+
+def _of_spacing(grid: Grid, spacing_mm: float) -> Grid:
     """A grid with the same outermost voxel centres and a spacing as near to ``spacing_mm`` as that allows."""
     extents = [(length - 1) * step for length, step in zip(grid.size, grid.spacing, strict=True)]
-    x, y, z = (max(round(extent / spacing_mm), 1) + 1 for extent in extents)
-    i, j, k = (extent / (length - 1) for extent, length in zip(extents, (x, y, z), strict=True))
-    return dataclasses.replace(grid, size=(x, y, z), spacing=(i, j, k))
+    return same_box(grid, [max(round(extent / spacing_mm), 1) + 1 for extent in extents])

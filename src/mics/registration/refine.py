@@ -94,7 +94,8 @@ def refine(
     The volumes lie on one grid of ``spacing_mm``. ``a`` and ``b`` are one HU window each, ``(1, 1, X, Y, Z)`` in [0, 1];
     ``organs_a`` and ``organs_b`` soft organ maps ``(1, organs, X, Y, Z)``. The start, ``displacement_ab`` (``warp(a,
     displacement_ab)`` looks like b) and ``displacement_ba``, may lie on a coarser grid with the same outermost voxel
-    centres; so does the result. ``valid`` ``(2, 1, X, Y, Z)`` marks where a and b have data; elsewhere nothing counts.
+    centres; the result lies on the volumes' grid, where interpolation spoils the inverse least. ``valid``
+    ``(2, 1, X, Y, Z)`` marks where a and b have data; elsewhere nothing counts.
     ``progress`` is told the share done.
     """
     settings = settings or RefineSettings()
@@ -125,8 +126,8 @@ def refine(
                 progress(done / total)
     assert velocity is not None
     with torch.no_grad():
-        both = exponentiate(torch.cat([velocity, -velocity]), squarings=settings.squarings + 2)
-        both = resize_displacement(both, displacement_ab.shape[2:])
+        fine = resize_displacement(velocity, shape)
+        both = exponentiate(torch.cat([fine, -fine]), squarings=settings.squarings + 3)
     return both[:1], both[1:]
 
 
