@@ -11,7 +11,8 @@ from mics.errors import InputError
 def train(
     recipe: Annotated[str | None, typer.Argument(help="Name of a shipped recipe or path of a YAML file.")] = None,
     data: Annotated[
-        str | None, typer.Option(help="Folder in the Learn2Reg layout, or phantom:N for N generated people.")
+        str | None,
+        typer.Option(help="Folder made by mics prepare, or in the Learn2Reg layout, or phantom:N (generated)."),
     ] = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Folder of the run: cases, checkpoints, curves, model.")

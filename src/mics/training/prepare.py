@@ -1,16 +1,19 @@
 """From a data set to cached training cases at the spacing that a recipe asks for."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from mics.data.cohorts.learn2reg import open_learn2reg
+from mics.data.manifest import MANIFEST, Entry, read_manifest
 from mics.data.organs import ORGAN_NAMES
 from mics.data.phantom import network_scanner, phantom
 from mics.errors import InputError
-from mics.image.io import Image
-from mics.training.cache import CachedCase, block_majority, block_mean, is_cached, write_case
+from mics.image.blocks import block_majority, block_mean
+from mics.image.io import Image, read_image, read_labels
+from mics.training.cache import CachedCase, is_cached, write_case
 
 PHANTOMS = "phantom:"
 PHANTOM_VALIDATION = 3
@@ -20,17 +23,39 @@ PHANTOM_VALIDATION = 3
 def prepare(data: str, folder: Path, spacing_mm: float, *, progress: Callable[[str], None] = lambda _: None) -> None:
     """Write the cases of ``data`` into ``folder``; cases that are already there stay.
 
-    ``data`` is a Learn2Reg folder, whose ``registration_val`` people become the validation cases, or ``phantom:N`` for
-    N generated people. ``progress`` is told the name of each case. Raises :class:`InputError` for anything else, or if
-    ``spacing_mm`` is not a multiple of the data's voxel edge.
+    ``data`` is a folder that ``mics prepare`` or ``mics pseudo-labels`` has made, a Learn2Reg folder, whose
+    ``registration_val`` people become the validation cases, or ``phantom:N`` for N generated people. ``progress`` is told
+    the name of each case. Raises :class:`InputError` for anything else, or if ``spacing_mm`` is not a multiple of the
+    data's voxel edge.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    cases = (
-        _phantoms(data, folder, spacing_mm) if data.startswith(PHANTOMS) else _learn2reg(Path(data), folder, spacing_mm)
-    )
+    if data.startswith(PHANTOMS):
+        cases = _phantoms(data, folder, spacing_mm)
+    elif (Path(data) / MANIFEST).is_file():
+        cases = _prepared(Path(data), folder, spacing_mm)
+    else:
+        cases = _learn2reg(Path(data), folder, spacing_mm)
     for case in cases:
         write_case(case, folder)
         progress(case.name)
+
+
+def _prepared(root: Path, folder: Path, spacing_mm: float) -> Iterator[CachedCase]:
+    """The cases of a manifest; those of a test split, and those that left it, are passed over."""
+    entries = [entry for entry in read_manifest(root) if entry.status == "prepared" and entry.split != "test"]
+    if not entries:
+        raise InputError(f"{root / MANIFEST} lists no case to train on: see its column reason.")
+    for entry in entries:
+        if not is_cached(entry.name, folder):
+            image = read_image(root / entry.image)
+            labels = _labels(root, entry, image)
+            case = _cached(entry.name, entry.split == "val", image, labels, spacing_mm)
+            yield replace(case, organs=tuple(sorted({*entry.organs, *entry.pseudo_organs})))
+
+
+def _labels(root: Path, entry: Entry, image: Image) -> Image:
+    """Where nothing is annotated, nothing is known of any voxel: :attr:`CachedCase.organs` says so."""
+    return read_labels(root / entry.labels) if entry.labels else Image(np.zeros(image.grid.size, np.uint8), image.grid)
 
 
 def _learn2reg(root: Path, folder: Path, spacing_mm: float) -> Iterator[CachedCase]:

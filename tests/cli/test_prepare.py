@@ -1,0 +1,59 @@
+"""`mics prepare` on a generated cohort, and how bad arguments are refused."""
+
+import csv
+import shutil
+
+import pytest
+
+
+@pytest.fixture
+def own(published, tmp_path):
+    """A copy of a hospital's own two people, who need no registration: the first is the reference."""
+    folder = tmp_path / "own"
+    shutil.copytree(published("nnunet").parent, folder)
+    return folder / "cohort.yaml"
+
+
+def test_the_list_names_every_cohort_with_its_layout(run):
+    result = run("prepare", "--list")
+    assert result.exit_code == 0
+    words = " ".join(result.stdout.split())
+    for name in ("learn2reg", "pancreas-ct", "kits19", "msd-liver", "msd-pancreas", "msd-spleen", "nnunet"):
+        assert name in words
+    assert "dataset.json" in words
+
+
+def test_a_folder_becomes_a_training_set_and_a_bad_case_is_told(run, own, tmp_path):
+    (own.parent / "Dataset501_Abdomen" / "imagesTr" / "own_1_0000.nii.gz").write_bytes(b"no image")
+    out = tmp_path / "out"
+    result = run("prepare", f"nnunet={own}", "-o", out, "--spacing", 16, "--size", 24, 20, 32)
+    assert result.exit_code == 2
+    assert "1 cases in" in result.stdout
+    assert "1 cases could not be prepared (nnunet_own_1:" in result.stderr
+    with (out / "manifest.csv").open() as file:
+        rows = {row["name"]: row for row in csv.DictReader(file)}
+    assert (rows["nnunet_own_0"]["status"], rows["nnunet_own_1"]["status"]) == ("prepared", "failed")
+    assert rows["nnunet_own_0"]["organs"] == "[2, 3, 6]"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "--list"),
+        (["kits19"], "NAME=FOLDER"),
+        (["kits19=/a", "kits19=/b"], "each cohort once"),
+        (["kits=/a"], "did you mean 'kits19'"),
+        (["kits19=/nowhere/at/all"], "is not a folder"),
+    ],
+)
+def test_bad_arguments_are_refused_and_nothing_is_written(refused, tmp_path, arguments, message):
+    assert message in refused("prepare", *arguments, "-o", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_without_dask_it_says_what_to_install(refused, own, tmp_path, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "distributed", None)
+    sentence = refused(
+        "prepare", f"nnunet={own}", "-o", tmp_path / "out", "--spacing", 16, "--size", 24, 20, 32, "--workers", 2
+    )
+    assert "mics-registration[cohorts]" in sentence
