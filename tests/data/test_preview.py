@@ -32,9 +32,11 @@ def test_labels_are_coloured_and_choose_the_planes(volume, tmp_path):
     labels = np.zeros(GRID.size, np.uint8)
     labels[0, 0, 0] = 6
     labels[5, 6, 7] = 2
-    shown = picture(volume, np.where(labels == 6, labels, 0))
-    np.testing.assert_array_equal(shown[6, 0], np.round(0.45 * COLOURS[6]))
-    assert not np.array_equal(shown[7, 6], [0, 0, 0])
+    for focus, rows in ((6, [6, 7, 7]), (2, [0, 0, 0])):
+        shown = picture(volume, labels, focus)
+        i, j, _ = np.argwhere(labels == focus)[0]
+        for row, column in zip(rows, (i, 6 + i, 12 + 6 - j), strict=True):
+            np.testing.assert_array_equal(shown[row, column], np.round(0.45 * COLOURS[focus]))
     write_preview(volume, labels, tmp_path / "both.png")
     write_preview(volume, labels, tmp_path / "again.png")
     write_preview(volume, labels, tmp_path / "liver.png", focus=6)

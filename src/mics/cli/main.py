@@ -6,6 +6,7 @@ from mics.cli.demo import demo
 from mics.cli.errors import Commands
 from mics.cli.info import info
 from mics.cli.prepare import prepare
+from mics.cli.pseudo_labels import pseudo_labels
 from mics.cli.register import register
 from mics.cli.train import train
 from mics.cli.warp import warp
@@ -17,7 +18,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (register, warp, info, demo, prepare, train):
+for command in (register, warp, info, demo, prepare, pseudo_labels, train):
     app.command()(command)
 
 

@@ -85,11 +85,12 @@ def places(cohorts: list[str]) -> dict[str, str | Path]:
 
 def _show() -> None:
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
 
     from mics.data.cohorts.catalogue import ADAPTERS
 
-    table = Table("cohort", "people", "annotated", "expected in the folder", "known of it", box=None, pad_edge=False)
+    titles = ("cohort", "people", "annotated", "expected in the folder", "known of it")
+    table = Table(*(Column(title, overflow="fold") for title in titles), box=None, pad_edge=False)
     for adapter in ADAPTERS.values():
         table.add_row(
             f"{adapter.name}\n  {adapter.title}", adapter.people, adapter.annotated, adapter.layout, adapter.quirks

@@ -27,23 +27,22 @@ def write_preview(image: Image, labels: NDArray[np.uint8] | None, path: Path, fo
     """Write a PNG: axial, coronal and sagittal, the patient's right and front on the left, head on top.
 
     ``image`` is LAS with cubic voxels; ``labels`` (X, Y, Z), if any. The planes go through the middle of the labels, or of
-    the organ ``focus``, which then is shown alone. The file appears whole or not at all.
+    the organ ``focus``. The file appears whole or not at all.
     """
     from matplotlib.image import imsave
 
-    shown = labels if focus is None or labels is None else np.where(labels == focus, labels, 0)
     content = io.BytesIO()
-    imsave(content, picture(image, shown), format="png")
+    imsave(content, picture(image, labels, focus), format="png")
     temporary = path.with_name(f".{path.name}.partial")
     temporary.write_bytes(content.getvalue())
     os.replace(temporary, path)
 
 
-def picture(image: Image, labels: NDArray[np.uint8] | None) -> NDArray[np.uint8]:
+def picture(image: Image, labels: NDArray[np.uint8] | None, focus: int | None = None) -> NDArray[np.uint8]:
     """Rows, columns and colours, (largest of Y and Z, X + X + Y, 3) uint8: the three planes side by side."""
-    labelled = np.argwhere(labels) if labels is not None and labels.any() else None
-    middle = np.array(image.array.shape) // 2 if labelled is None else np.median(labelled, axis=0).astype(int)
-    i, j, k = middle.tolist()
+    chosen = np.zeros((0, 3)) if labels is None else np.argwhere(labels > 0 if focus is None else labels == focus)
+    middle = np.median(chosen, axis=0) if len(chosen) else np.array(image.array.shape) // 2
+    i, j, k = middle.astype(int).tolist()
     axial = _coloured(image, labels, np.s_[:, :, k])
     coronal = _coloured(image, labels, np.s_[:, j, :])
     sagittal = _coloured(image, labels, np.s_[i, ::-1, :])
