@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from mics.cli.extras import needs_training
 from mics.errors import InputError
 
 
@@ -26,13 +27,9 @@ def train(
     ] = None,
 ) -> None:
     """Train a network as a recipe says, and export its best epoch as a model that `mics register` takes."""
-    try:
+    with needs_training():
         from mics.training.start import resume as go_on
         from mics.training.start import start
-    except ModuleNotFoundError as error:
-        if error.name != "lightning":
-            raise
-        raise InputError("Training needs Lightning: install mics-registration[train].") from error
     if resume is not None:
         if any(value for value in (recipe, data, output, overrides, initial)):
             raise InputError("--resume RUN takes everything from the run: leave out the recipe and all other options.")

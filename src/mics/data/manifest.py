@@ -85,6 +85,14 @@ def read_manifest(folder: Path) -> list[Entry]:
         ) from error
 
 
+def moved(entry: Entry, folder: Path, other: Path) -> Entry:
+    """A row of the manifest in ``folder`` for one in ``other``: the same files, found from there."""
+    paths = {key: getattr(entry, key) for key in ("image", "labels") if getattr(entry, key)}
+    return entry.model_copy(
+        update={key: Path(os.path.relpath(folder / path, other)).as_posix() for key, path in paths.items()}
+    )
+
+
 def write_text(text: str, path: Path) -> None:
     """Write a text file under a temporary name first. Raises :class:`InputError` if it cannot be written."""
     temporary = path.with_name(f".{path.name}.partial")

@@ -1,6 +1,5 @@
 """A prepared set whose annotations a network completes, with what a person has said of it."""
 
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from mics.data.frame import centres
-from mics.data.manifest import Entry, read_manifest, write_manifest, write_text
+from mics.data.manifest import Entry, moved, read_manifest, write_manifest, write_text
 from mics.data.organs import ORGAN_NAMES
 from mics.data.preview import write_preview
 from mics.errors import InputError
@@ -69,7 +68,7 @@ def complete(
         {name: record.organs for name, record in records.items()},
         {name: record.agreement for name, record in records.items() if record.agreement is not None},
     )
-    rows = [_moved(entry, prepared, output) for entry in entries]
+    rows = [moved(entry, prepared, output) for entry in entries]
     rows = [_judged(row, records[row.name], verdicts) if row.name in records else row for row in rows]
     for entry, row in zip(entries, rows, strict=True):
         if entry.name in records:
@@ -143,13 +142,6 @@ def _judged(entry: Entry, record: Record, verdicts: Verdicts) -> Entry:
     if WHOLE_CASE in rejected:
         update["status"] = "rejected"
     return entry.model_copy(update=update)
-
-
-def _moved(entry: Entry, prepared: Path, output: Path) -> Entry:
-    """A row whose files are found from ``output``."""
-    paths = {key: getattr(entry, key) for key in ("image", "labels") if getattr(entry, key)}
-    relative = {key: Path(os.path.relpath(prepared / path, output)).as_posix() for key, path in paths.items()}
-    return entry.model_copy(update=relative)
 
 
 def _seen(labels: Image, organs: Any) -> dict[int, Seen]:
