@@ -151,6 +151,31 @@ def dies(fixed, moving):
     return shift(fixed, moving)
 
 
+def test_a_scheduler_that_is_there_already_is_used(cohorts, tmp_path):
+    distributed = pytest.importorskip("distributed", reason="several workers need the cohorts extra")
+    cohorts = {name: dataclasses.replace(cohort, cases=cohort.cases[:1]) for name, cohort in cohorts.items()}
+    with distributed.LocalCluster(n_workers=1, processes=False, dashboard_address=None) as cluster:
+        entries = prepare(cohorts, tmp_path, affine=at_work, scheduler=cluster.scheduler_address, **SETTINGS)
+    assert {entry.status for entry in entries} == {"prepared"}
+    with pytest.raises(InputError, match="No Dask scheduler answers at nowhere"):
+        prepare(cohorts, tmp_path / "other", affine=at_work, scheduler="nowhere", **SETTINGS)
+
+
+def at_work(fixed, moving):
+    """As `shift`, and an error outside a Dask worker."""
+    from distributed import get_worker
+
+    get_worker()
+    return shift(fixed, moving)
+
+
+def test_a_folder_with_something_else_is_left_alone(cohorts, tmp_path):
+    (tmp_path / "thesis.tex").write_text("")
+    with pytest.raises(InputError, match="something else than prepared cases"):
+        prepare(cohorts, tmp_path, affine=shift, **SETTINGS)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
 def test_another_frame_needs_another_folder(cohorts, tmp_path):
     prepare(cohorts, tmp_path, affine=shift, **SETTINGS)
     with pytest.raises(InputError, match="another reference, spacing or size"):

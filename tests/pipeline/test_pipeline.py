@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from mics.data.manifest import read_manifest
+from mics.errors import InputError
 from mics.network.weights import load_model
 
 pytest.importorskip("lightning", reason="training needs the train extra")
@@ -104,3 +105,12 @@ def test_raw_folders_become_an_evaluated_model_once(plan, tmp_path):
     assert again["pretrain"] != places["pretrain"]
     left = {case["name"] for case in json.loads((again["pretrain"] / "run.json").read_text())["cases"]}
     assert trained - left == {"kits19_case_00210"}
+
+
+def test_too_few_people_to_fine_tune_on_are_told_before_the_long_stages(publishers, tmp_path):
+    publishers.learn2reg(tmp_path / "data", 2, 16.0)
+    (tmp_path / "plan.yaml").write_text(
+        "cohorts: {learn2reg: data}\nreference: learn2reg_0001\nspacing_mm: 16\nsize: [24, 20, 32]\n"
+    )
+    with pytest.raises(InputError, match="fewer than two people in the split 'train'"):
+        run(load_plan(tmp_path / "plan.yaml"), tmp_path / "out", device="cpu")

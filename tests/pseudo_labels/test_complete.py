@@ -9,6 +9,7 @@ from scipy import ndimage
 
 from mics.data.manifest import Entry, read_manifest, write_manifest
 from mics.data.organs import ORGAN_NAMES
+from mics.errors import InputError
 from mics.image.grid import Grid
 from mics.image.io import Image, read_labels, write_image
 from mics.network.presets import NetworkConfig
@@ -155,3 +156,10 @@ def test_only_what_has_changed_is_predicted_again(prepared, model, tmp_path):
         "full.nii.gz",
         "kidneys.nii.gz",
     }
+
+
+def test_a_folder_with_something_else_the_prepared_one_among_them_is_left_alone(prepared, model):
+    before = {path: path.read_bytes() for path in prepared.iterdir()}
+    with pytest.raises(InputError, match="something else than completed cases"):
+        complete(prepared, prepared, model=model)
+    assert {path: path.read_bytes() for path in prepared.iterdir()} == before

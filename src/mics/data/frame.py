@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from mics.data.cohorts.case import Case, Cohort
-from mics.data.manifest import write_text
+from mics.data.manifest import make_folder, write_text
 from mics.errors import InputError
 from mics.image.grid import Grid
 from mics.image.intensity import AIR_HU
@@ -68,8 +68,11 @@ def make_frame(
 ) -> Frame:
     """Choose the frame and write it to ``output`` (``frame.json`` and the reference's volume).
 
-    Raises :class:`InputError` if ``output`` holds cases of another frame.
+    Raises :class:`InputError` if ``output`` holds cases of another frame, or something else.
     """
+    path = output / FRAME
+    if output.exists() and not path.is_file() and {place.name for place in output.iterdir()} - {REFERENCE}:
+        raise InputError(f"{output} holds something else than prepared cases: give a new folder.")
     cohort, case = choose_reference(cohorts, reference)
     image = case.image()
     labels = None if case.labels_path is None else case.labels(image)
@@ -78,10 +81,10 @@ def make_frame(
     registered = cohort if cohorts[cohort].registered else ""
     frame = Frame(full_name(cohort, case), registered, grid, places)
     text = json.dumps(frame.to_dict(), indent=1) + "\n"
-    path = output / FRAME
     if path.is_file() and path.read_text(encoding="utf-8") != text:
         raise InputError(f"{output} holds cases of another reference, spacing or size: give a new folder.")
     if not path.is_file():
+        make_folder(output)
         write_image(resample(image, grid, outside=AIR_HU), output / REFERENCE)
         write_text(text, path)
     return frame

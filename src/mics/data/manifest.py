@@ -93,6 +93,14 @@ def moved(entry: Entry, folder: Path, other: Path) -> Entry:
     )
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder, and those that it lies in. Raises :class:`InputError` if that cannot be done."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{folder} cannot be made ({error.strerror}); give another output folder.") from error
+
+
 def write_text(text: str, path: Path) -> None:
     """Write a text file under a temporary name first. Raises :class:`InputError` if it cannot be written."""
     temporary = path.with_name(f".{path.name}.partial")

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from mics.data.checks import check, check_labels
 from mics.data.cohorts.case import Case, Cohort
 from mics.data.frame import PAPER_SIZE, PAPER_SPACING_MM, Frame, full_name, make_frame, read_reference
-from mics.data.manifest import Entry, write_manifest, write_text
+from mics.data.manifest import Entry, make_folder, write_manifest, write_text
 from mics.data.preview import write_preview
 from mics.data.workers import each
 from mics.errors import InputError
@@ -62,14 +62,11 @@ def prepare(
     files, stay. The same input gives the same bytes, for any number of ``workers`` (see :func:`mics.data.workers.each`).
     A case that cannot be prepared has a row that says why. ``progress`` is told each row as it is done.
 
-    Raises :class:`InputError` if ``output`` holds another preparation, or the reference cannot be read.
+    Raises :class:`InputError` if ``output`` holds another preparation or something else, or the reference cannot be read.
     """
-    try:
-        for folder in (RECORDS, IMAGES, LABELS, PREVIEWS):
-            (output / folder).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{output} cannot be made ({error.strerror}); give another output folder.") from error
     frame = make_frame(cohorts, output, reference, spacing_mm, size)
+    for folder in (RECORDS, IMAGES, LABELS, PREVIEWS):
+        make_folder(output / folder)
     entries = [
         _unprepared(name, f"{name}_{case}", "excluded", f"Left out: {reason}.")
         for name, cohort in cohorts.items()

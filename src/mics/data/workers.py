@@ -25,7 +25,7 @@ def each(
     are sent to them, so both must be such as can be pickled, and files must be where the workers see them too. Raises
     :class:`InputError` where Dask is wanted and not installed, or nothing answers at the address.
     """
-    if workers == 1 and scheduler is None:
+    if (workers == 1 and scheduler is None) or not items:
         for item in items:
             try:
                 result = function(item)
@@ -33,7 +33,7 @@ def each(
                 result = failed(item, error)
             yield result
         return
-    with _client(min(workers, max(len(items), 1)), scheduler) as client:
+    with _client(min(workers, len(items)), scheduler) as client:
         from distributed import as_completed
 
         places = {client.submit(function, item, pure=False): item for item in items}

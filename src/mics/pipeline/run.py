@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from mics.data.cohorts.catalogue import open_cohorts
-from mics.data.manifest import moved, write_manifest
+from mics.data.manifest import Entry, moved, write_manifest
 from mics.data.prepare import prepare
+from mics.errors import InputError
 from mics.network.weights import load_model
 from mics.pipeline.evaluate import RESULT, evaluate
 from mics.pipeline.plan import Given, Plan, Training
@@ -45,6 +46,7 @@ def run(plan: Plan, output: Path, *, device: str = "auto", told: Told = lambda _
         scheduler=plan.scheduler,
         progress=lambda entry: told(f"  {entry.status} {entry.name} {entry.reason}".rstrip()),
     )
+    _require_people(rows, plan.finetune_cohort)
     if isinstance(plan.segmentation, Given):
         organs = plan.segmentation.model
     else:
@@ -74,6 +76,16 @@ def run(plan: Plan, output: Path, *, device: str = "auto", told: Told = lambda _
         "finetune": tuned,
         "evaluate": scores / RESULT,
     }
+
+
+def _require_people(rows: list[Entry], cohort: str) -> None:
+    """Raise InputError, before the long stages, where the last of them would find too few people."""
+    for split in ("train", "val"):
+        if sum(row.status == "prepared" and row.cohort == cohort and row.split == split for row in rows) < 2:
+            raise InputError(
+                f"The cohort {cohort} has fewer than two people in the split {split!r}, and registration needs pairs: "
+                "choose another finetune_cohort, or hold people out (docs/cohorts.md)."
+            )
 
 
 def _train(name: str, training: Training, data: Path, output: Path, told: Told) -> Path:

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from mics.data.frame import centres
-from mics.data.manifest import Entry, moved, read_manifest, write_manifest, write_text
+from mics.data.manifest import Entry, make_folder, moved, read_manifest, write_manifest, write_text
 from mics.data.organs import ORGAN_NAMES
 from mics.data.preview import write_preview
 from mics.errors import InputError
@@ -46,15 +46,15 @@ def complete(
     honoured: what is rejected is no longer trained on, and its row says why. People of a test split are passed on as they
     are. Predictions that are there, of the same model and files, stay. ``progress`` is told each case that is predicted.
 
-    Raises :class:`InputError` for a model that does not segment or does not fit, and for verdicts that cannot be read.
+    Raises :class:`InputError` for a model that does not segment or does not fit, for verdicts that cannot be read, and for an
+    ``output`` that holds something else.
     """
     entries, loaded = read_manifest(prepared), load_model(model)
     verdicts = read_verdicts(output / VERDICTS, {entry.name for entry in entries})
-    try:
-        for folder in (LABELS, PREDICTED, PICTURES):
-            (output / folder).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{output} cannot be made ({error.strerror}); give another output folder.") from error
+    if output.exists() and not (output / PREDICTED).is_dir() and any(output.iterdir()):
+        raise InputError(f"{output} holds something else than completed cases: give a new folder.")
+    for folder in (LABELS, PREDICTED, PICTURES):
+        make_folder(output / folder)
     trained = [entry for entry in entries if entry.status == "prepared" and entry.split != "test"]
     records = {}
     for entry in trained:

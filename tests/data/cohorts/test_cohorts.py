@@ -90,6 +90,20 @@ def test_pancreas_labels_with_rows_or_slices_reversed_are_laid_over_the_series_a
         np.testing.assert_array_equal(case.labels().array, np.where(np.isin(truth, case.organs), truth, 0))
 
 
+def test_pancreas_folders_as_downloads_leave_them_are_found(published, tmp_path):
+    shutil.copytree(published("pancreas-ct"), tmp_path / "here")
+    for made, place in (
+        ("Pancreas-CT", "manifest-1599/Pancreas-CT"),
+        ("label_tcia_multiorgan", "label_tciapancreasct_multiorgan"),
+    ):
+        (tmp_path / "there" / place).parent.mkdir(parents=True, exist_ok=True)
+        inner = place if made == "Pancreas-CT" else f"{place}/{made}"
+        shutil.copytree(tmp_path / "here" / made, tmp_path / "there" / inner)
+    cases = open_cohorts({"pancreas-ct": tmp_path / "there"})["pancreas-ct"].cases
+    assert [len(case.organs) for case in cases] == [7, 0]
+    assert cases[0].image().array.shape == (48, 40, 64)
+
+
 def test_labels_of_another_extent_than_the_series_are_refused(published, tmp_path):
     folder = tmp_path / "copy"
     shutil.copytree(published("pancreas-ct"), folder)

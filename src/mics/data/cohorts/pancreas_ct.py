@@ -1,7 +1,8 @@
 """TCIA Pancreas-CT: a DICOM series a person, and label files published apart from it (Roth et al. 2016, Gibson et al. 2018).
 
-Expected in one folder: ``PANCREAS_0001/<study>/<series>/*.dcm`` (also under ``Pancreas-CT/``), and beside it
-``TCIA_pancreas_labels-02-05-2017/label0001.nii.gz`` (1 is the pancreas) or ``label_tcia_multiorgan/label0001.nii.gz``
+Expected in one folder: ``PANCREAS_0001/<study>/<series>/*.dcm``, as it was downloaded also in ``Pancreas-CT/`` or
+``manifest-.../Pancreas-CT/``, and beside it ``TCIA_pancreas_labels-02-05-2017/label0001.nii.gz`` (1 is the pancreas) or
+``label_tcia_multiorgan/label0001.nii.gz``, also in ``label_tciapancreasct_multiorgan/``
 (ids as in BTCV, and 14 for the duodenum) or both; the second has, of 43 people, seven organs of our list.
 
 A label file holds one voxel for each voxel of the series, but its header does not say where they lie.
@@ -49,12 +50,15 @@ class PancreasCase(Case):
 
 def open_pancreas_ct(folder: Path) -> Cohort:
     """The people of whom there is a series. Raises :class:`InputError` if there is none."""
-    people = [*visible(folder, "PANCREAS_*"), *visible(folder, "Pancreas-CT/PANCREAS_*")]
+    people = [
+        path for place in ("", "Pancreas-CT/", "*/Pancreas-CT/") for path in visible(folder, f"{place}PANCREAS_*")
+    ]
     series = {path.name: places[0] for path in people if (places := _series(path))}
     if not series:
         raise not_laid_out(folder, "TCIA Pancreas-CT", LAYOUT)
+    several, pancreas = (_labels(folder, pattern) for pattern in ("label_tcia_multiorgan", "TCIA_pancreas_labels*"))
     return Cohort(
-        [_case(folder, name, place) for name, place in series.items() if name not in KNOWN_BAD],
+        [_case(name, place, several, pancreas) for name, place in series.items() if name not in KNOWN_BAD],
         {name: KNOWN_BAD[name] for name in series if name in KNOWN_BAD},
     )
 
@@ -63,14 +67,19 @@ def _series(person: Path) -> list[Path]:
     return sorted({path.parent for path in person.rglob("*.dcm")})
 
 
-def _case(folder: Path, name: str, series: Path) -> Case:
-    file = f"label{name.removeprefix('PANCREAS_')}.nii.gz"
-    several, pancreas = folder / "label_tcia_multiorgan" / file, folder / "TCIA_pancreas_labels-02-05-2017" / file
-    if several.is_file():
+def _labels(folder: Path, pattern: str) -> dict[str, Path]:
+    """Label files by the person's name."""
+    places = [*visible(folder, pattern), *visible(folder, f"*/{pattern}")]
+    files = [file for place in places for file in visible(place, "label[0-9]*.nii.gz")]
+    return {f"PANCREAS_{file.name[5:9]}": file for file in files}
+
+
+def _case(name: str, series: Path, several: dict[str, Path], pancreas: dict[str, Path]) -> Case:
+    if name in several:
         mapping = {organ: organ for organ in SEVEN}
-        return PancreasCase(name, series, several, mapping=mapping, organs=SEVEN, quirks=(_INCOMPLETE,))
-    if pancreas.is_file():
-        return PancreasCase(name, series, pancreas, mapping={1: PANCREAS}, organs=(PANCREAS,))
+        return PancreasCase(name, series, several[name], mapping=mapping, organs=SEVEN, quirks=(_INCOMPLETE,))
+    if name in pancreas:
+        return PancreasCase(name, series, pancreas[name], mapping={1: PANCREAS}, organs=(PANCREAS,))
     return PancreasCase(name, series, None, mapping={}, organs=())
 
 
