@@ -240,7 +240,7 @@ def test_known_bad_cases_have_a_row_that_says_so(published, learn2reg, tmp_path)
     cohorts = open_cohorts({"learn2reg": learn2reg, "kits19": folder})
     rows = {entry.name: entry for entry in prepare(cohorts, tmp_path / "out", affine=shift, **SETTINGS)}
     assert rows["kits19_case_00015"].status == "excluded"
-    assert "its annotation is wrong" in rows["kits19_case_00015"].reason
+    assert "as the publisher has confirmed" in rows["kits19_case_00015"].reason
 
 
 def test_a_manifest_that_is_damaged_or_missing_is_told(tmp_path):

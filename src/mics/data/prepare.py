@@ -64,6 +64,7 @@ def prepare(
 
     Raises :class:`InputError` if ``output`` holds another preparation or something else, or the reference cannot be read.
     """
+    output = output.resolve()
     frame = make_frame(cohorts, output, reference, spacing_mm, size)
     for folder in (RECORDS, IMAGES, LABELS, PREVIEWS):
         make_folder(output / folder)

@@ -19,10 +19,11 @@ ADAPTERS: dict[str, Adapter] = {
 def open_cohorts(places: dict[str, str | Path]) -> dict[str, Cohort]:
     """The cohorts in folders, ``{name: folder}`` with the names of :data:`ADAPTERS`.
 
-    Raises :class:`InputError` for an unknown name and for a folder that is not laid out as that cohort.
+    The cases' paths are absolute: whoever prepares them may work elsewhere. Raises :class:`InputError` for an unknown name
+    and for a folder that is not laid out as that cohort.
     """
     for name in places:
         if name not in ADAPTERS:
             nearest = difflib.get_close_matches(name, ADAPTERS, n=1, cutoff=0.0)[0]
             raise InputError(f"There is no cohort {name!r}; did you mean {nearest!r}? mics prepare --list shows all.")
-    return {name: ADAPTERS[name].open(Path(place)) for name, place in places.items()}
+    return {name: ADAPTERS[name].open(Path(place).resolve()) for name, place in places.items()}

@@ -12,19 +12,13 @@ from mics.data.organs import LEFT_KIDNEY, RIGHT_KIDNEY
 IMAGE, LABELS = "imaging.nii.gz", "segmentation.nii.gz"
 LAYOUT = f"case_00000/{IMAGE} and case_00000/{LABELS}, case_00001, ..."
 
-_WRONG_LABELS = "its annotation is wrong, as the publisher has confirmed"
-_TWICE = "a second contrast phase without annotation is appended to the first, as the publisher has confirmed"
+_WRONG_LABELS = "its annotation takes another organ for a cyst, as the publisher has confirmed"
+_TWICE = "a second contrast phase without annotation is appended to the first, as was reported to the publisher"
 _DOUBTFUL = "the winners of the challenge found its annotation faulty and left it out"
 KNOWN_BAD = {
     "case_00015": _WRONG_LABELS,
-    "case_00037": _WRONG_LABELS,
-    "case_00025": _TWICE,
-    "case_00061": _TWICE,
-    "case_00117": _TWICE,
-    "case_00023": _DOUBTFUL,
-    "case_00068": _DOUBTFUL,
-    "case_00125": _DOUBTFUL,
-    "case_00133": _DOUBTFUL,
+    **dict.fromkeys(("case_00025", "case_00061", "case_00117"), _TWICE),
+    **dict.fromkeys(("case_00023", "case_00037", "case_00068", "case_00125", "case_00133"), _DOUBTFUL),
 }
 
 
