@@ -2,6 +2,8 @@
 
 import csv
 import shutil
+import subprocess
+import sys
 
 import pytest
 
@@ -52,8 +54,25 @@ def test_bad_arguments_are_refused_and_nothing_is_written(refused, tmp_path, arg
 
 
 def test_without_dask_it_says_what_to_install(refused, own, tmp_path, monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "distributed", None)
+    monkeypatch.setitem(sys.modules, "distributed", None)
     sentence = refused(
         "prepare", f"nnunet={own}", "-o", tmp_path / "out", "--spacing", 16, "--size", 24, 20, 32, "--workers", 2
     )
     assert "mics-registration[cohorts]" in sentence
+
+
+def test_the_same_input_gives_the_same_bytes_for_any_number_of_workers(publishers, own, tmp_path):
+    """As a user runs it: ANTs takes the number of its threads from the process that it is loaded into."""
+    pytest.importorskip("distributed", reason="several workers need the cohorts extra")
+    learn2reg = publishers.learn2reg(tmp_path / "learn2reg", 3, 8.0)
+    found = {}
+    for workers in (1, 2):
+        out = tmp_path / f"by{workers}"
+        arguments = ["prepare", f"learn2reg={learn2reg}", f"nnunet={own}", "-o", out, "--workers", workers]
+        settings = ["--spacing", 8, "--size", 48, 40, 64]
+        command = [sys.executable, "-c", "from mics.cli.main import main; main()", *arguments, *settings]
+        subprocess.run(list(map(str, command)), check=True, capture_output=True)
+        found[workers] = {path.relative_to(out): path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    assert found[1].keys() == found[2].keys()
+    assert len(found[1]) > 20
+    assert [name for name, content in found[1].items() if found[2][name] != content] == []

@@ -94,17 +94,6 @@ def test_ants_brings_other_cohorts_to_the_reference_and_volumes_go_back(publishe
         assert np.linalg.norm(np.subtract(place, centres(back)[organ])) < 8, organ
 
 
-def test_the_same_input_gives_the_same_bytes_for_any_number_of_workers(published, learn2reg, tmp_path):
-    pytest.importorskip("distributed", reason="several workers need the cohorts extra")
-    cohorts = open_cohorts({"learn2reg": learn2reg, "msd-spleen": published("msd-spleen")})
-    cohorts = {name: dataclasses.replace(cohort, cases=cohort.cases[:2]) for name, cohort in cohorts.items()}
-    for name, workers in (("one", 1), ("two", 2)):
-        prepare(cohorts, tmp_path / name, affine=register_affine, workers=workers, **SETTINGS)
-    one, two = contents(tmp_path / "one"), contents(tmp_path / "two")
-    assert one.keys() == two.keys()
-    assert [name for name in one if one[name] != two[name]] == []
-
-
 def test_what_is_prepared_stays_and_what_has_changed_or_failed_is_done_again(cohorts, published, tmp_path):
     folder = tmp_path / "spleens"
     shutil.copytree(published("msd-spleen"), folder)

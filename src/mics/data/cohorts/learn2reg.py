@@ -1,8 +1,8 @@
 """Learn2Reg's AbdomenCTCT, in both releases (Task 3 of 2020).
 
 Today's is a folder with ``imagesTr``, ``labelsTr``, ``imagesTs`` and ``AbdomenCTCT_dataset.json``, which names the validation
-pairs; that of 2020 has ``Training/img/img0001.nii.gz``, ``Training/label/label0001.nii.gz`` and ``Testing/img``, and its splits
-are in :mod:`mics.data.cohorts.splits`.
+pairs; that of 2020 has ``Training/img/img0001.nii.gz``, ``Training/label/label0001.nii.gz`` and ``Testing/img``. The splits that
+were published apart from the files are in :mod:`mics.data.cohorts.splits`.
 
 The challenge's headers say RAS (first axis towards the patient's right), but its arrays run the other way: the liver
 is at low i. Their true orientation is LAS, and that is what the volumes read here carry; taken by its header, such a
@@ -16,7 +16,7 @@ from typing import Any
 
 from mics.data.cohorts import case as common
 from mics.data.cohorts.case import Adapter, Cohort, not_laid_out, visible
-from mics.data.cohorts.splits import LEARN2REG_2020
+from mics.data.cohorts.splits import LEARN2REG_2020, LEARN2REG_TODAY
 from mics.errors import InputError
 from mics.image.grid import Grid
 from mics.image.io import Image, read_labels
@@ -60,7 +60,7 @@ class Learn2Reg:
 
     cases: dict[str, Case]
     validation_pairs: list[tuple[str, str]]
-    """(fixed, moving) of the json's ``registration_val``, as listed there."""
+    """(fixed, moving) of the json's ``registration_val``, as listed there; of a whole release without it the published ones."""
     test: list[Case] = field(default_factory=list)
     """People whose annotations the challenge keeps."""
 
@@ -98,6 +98,8 @@ def open_learn2reg(folder: str | Path) -> Learn2Reg:
             f"{folder / DATASET_FILE} is not laid out as Learn2Reg's (training, registration_val): {error!r} is amiss."
         ) from error
     cases = {case.number: case for case in listed}
+    if "registration_val" not in description and cases.keys() == {*LEARN2REG_TODAY.train, *LEARN2REG_TODAY.validation}:
+        pairs = list(LEARN2REG_TODAY.validation_pairs)
     unknown = {number for pair in pairs for number in pair} - cases.keys()
     if unknown:
         raise InputError(
