@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import re
 import shutil
 
 import numpy as np
@@ -190,7 +191,6 @@ def test_what_is_odd_about_a_case_is_told(cohorts, tmp_path):
     entries = {entry.name: entry for entry in prepare(cohorts, tmp_path, affine=mirror, **SETTINGS)}
     warnings = entries["kits19_case_00000"].warnings
     assert any("right kidney is to the left of the left kidney: mirrored?" in sentence for sentence in warnings)
-    assert any("mm from the reference's" in sentence for sentence in warnings)
     assert entries["kits19_case_00000"].checks["scale"] == -1
     assert entries["learn2reg_0002"].warnings == ()
     volumes = entries["learn2reg_0002"].checks["volumes_ml"]
@@ -205,14 +205,21 @@ def mirror(fixed, moving):
     return matrix
 
 
-def test_organs_beyond_the_frame_are_told(cohorts, tmp_path):
-    entries = {
-        entry.name: entry
-        for entry in prepare(cohorts, tmp_path, affine=too_low, reference="learn2reg_0001", **SETTINGS)
-    }
-    assert any(
-        "of the right kidney lies in the frame" in sentence for sentence in entries["kits19_case_00000"].warnings
-    )
+def test_organs_beyond_the_frame_and_far_from_the_references_are_told(cohorts, tmp_path):
+    for affine, told in (
+        (too_low, "of the right kidney lies in the frame"),
+        (askew, r"The organs are 1\d\d mm \(median\) from the reference's"),
+    ):
+        entries = prepare(cohorts, tmp_path / affine.__name__, affine=affine, **SETTINGS)
+        warnings = next(entry.warnings for entry in entries if entry.name == "kits19_case_00000")
+        assert any(re.search(told, sentence) for sentence in warnings), warnings
+
+
+def askew(fixed, moving):
+    """As `shift`, and ten centimetres too far down."""
+    matrix = shift(fixed, moving)
+    matrix[2, 3] -= 120
+    return matrix
 
 
 def too_low(fixed, moving):

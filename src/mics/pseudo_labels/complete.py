@@ -61,8 +61,9 @@ def complete(
         record = read_record(output, entry.name)
         key = key_of(prepared, entry, loaded)
         if record is None or record.key != key:
-            progress(entry.name)
             record = _predicted(prepared, output, entry, loaded, key, device or torch.device("cpu"))
+            if any(seen.predicted for seen in record.organs.values()):
+                progress(entry.name)
         records[entry.name] = record
     scores = rank(
         {name: record.organs for name, record in records.items()},
