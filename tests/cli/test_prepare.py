@@ -28,7 +28,7 @@ def test_the_list_names_every_cohort_with_its_layout(run):
 def test_a_folder_becomes_a_training_set_and_a_bad_case_is_told(run, own, tmp_path):
     (own.parent / "Dataset501_Abdomen" / "imagesTr" / "own_1_0000.nii.gz").write_bytes(b"no image")
     out = tmp_path / "out"
-    result = run("prepare", f"nnunet={own}", "-o", out, "--spacing", 16, "--size", 24, 20, 32)
+    result = run("prepare", f"nnunet={own}", "-o", out, "--spacing", 16, "--size", 24, 20, 32, "--workers", 1)
     assert result.exit_code == 2
     assert "1 cases in" in result.stdout
     assert "1 cases could not be prepared (nnunet_own_1:" in result.stderr
@@ -51,6 +51,14 @@ def test_a_folder_becomes_a_training_set_and_a_bad_case_is_told(run, own, tmp_pa
 def test_bad_arguments_are_refused_and_nothing_is_written(refused, tmp_path, arguments, message):
     assert message in refused("prepare", *arguments, "-o", tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_without_dask_one_process_does_it_unless_more_are_asked_for(run, own, tmp_path, monkeypatch):
+    for name in ("distributed", "distributed.system"):
+        monkeypatch.setitem(sys.modules, name, None)
+    result = run("prepare", f"nnunet={own}", "-o", tmp_path / "out", "--spacing", 16, "--size", 24, 20, 32)
+    assert result.exit_code == 0, result.output
+    assert "2 cases in" in result.stdout
 
 
 def test_without_dask_it_says_what_to_install(refused, own, tmp_path, monkeypatch):

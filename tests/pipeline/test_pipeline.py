@@ -47,6 +47,7 @@ def plan(publishers, tmp_path_factory):
         "cohorts": cohorts,
         "spacing_mm": 8,
         "size": [48, 40, 64],
+        "workers": 1,
         "segmentation": {"recipe": "organs.yaml"},
         "pretrain": {"recipe": "register.yaml"},
         "finetune": {"recipe": "register.yaml", "set": ["epochs=2"]},
@@ -110,7 +111,7 @@ def test_raw_folders_become_an_evaluated_model_once(plan, tmp_path):
 def test_too_few_people_to_fine_tune_on_are_told_before_the_long_stages(publishers, tmp_path):
     publishers.learn2reg(tmp_path / "data", 2, 16.0)
     (tmp_path / "plan.yaml").write_text(
-        "cohorts: {learn2reg: data}\nreference: learn2reg_0001\nspacing_mm: 16\nsize: [24, 20, 32]\n"
+        "cohorts: {learn2reg: data}\nreference: learn2reg_0001\nspacing_mm: 16\nsize: [24, 20, 32]\nworkers: 1\n"
     )
     with pytest.raises(InputError, match="fewer than two people in the split 'train'"):
         run(load_plan(tmp_path / "plan.yaml"), tmp_path / "out", device="cpu")

@@ -30,7 +30,9 @@ def prepare(
         160,
         256,
     ),
-    workers: Annotated[int, typer.Option(min=1, help="Processes of this machine, one thread each.")] = 1,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes of one thread each; by default as many as there are cores.")
+    ] = None,
     scheduler: Annotated[str | None, typer.Option(help="Address of a Dask scheduler, whose workers are used.")] = None,
 ) -> None:
     """Bring public cohorts, as their publishers distribute them, into one frame, spacing, shape and list of organs."""
@@ -42,6 +44,7 @@ def prepare(
     from mics.data.cohorts.catalogue import open_cohorts
     from mics.data.manifest import Entry
     from mics.data.prepare import prepare as run
+    from mics.data.workers import default_workers
     from mics.registration.affine import register_affine
 
     def told(entry: Entry) -> None:
@@ -56,7 +59,7 @@ def prepare(
         reference=reference,
         spacing_mm=spacing,
         size=size,
-        workers=workers,
+        workers=workers or default_workers(),
         scheduler=scheduler,
         progress=told,
     )

@@ -1,11 +1,15 @@
 """One function for each of many items: in this process, on a local cluster, or on a cluster that is already there."""
 
 import logging
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from mics.errors import InputError
+
+_LARGE_SCAN_BYTES = 4e9
+"""What a worker may need for a scan from the neck to the knees."""
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -41,6 +45,16 @@ def each(
             problem = future.exception()
             yield future.result() if problem is None else failed(places[future], problem)
             future.release()
+
+
+def default_workers() -> int:
+    """As many processes as this one may use cores, and as there is memory for; 1 where Dask is not installed."""
+    try:
+        from distributed.system import MEMORY_LIMIT
+    except ModuleNotFoundError:
+        return 1
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(cores, int(MEMORY_LIMIT / _LARGE_SCAN_BYTES)))
 
 
 @contextmanager

@@ -48,7 +48,7 @@ class Plan(BaseModel):
     reference: str | None = None
     spacing_mm: float = Field(PAPER_SPACING_MM, gt=0)
     size: tuple[int, int, int] = PAPER_SIZE
-    workers: int = Field(1, ge=1)
+    workers: int | None = Field(None, ge=1)
     scheduler: str | None = None
     segmentation: Training | Given = Training(recipe="organs-small")
     pretrain: Training = Training(recipe="pretrain")

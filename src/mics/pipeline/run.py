@@ -7,6 +7,7 @@ from typing import Any
 from mics.data.cohorts.catalogue import open_cohorts
 from mics.data.manifest import Entry, moved, write_manifest
 from mics.data.prepare import prepare
+from mics.data.workers import default_workers
 from mics.errors import InputError
 from mics.network.weights import load_model
 from mics.pipeline.evaluate import RESULT, evaluate
@@ -42,7 +43,7 @@ def run(plan: Plan, output: Path, *, device: str = "auto", told: Told = lambda _
         reference=plan.reference,
         spacing_mm=plan.spacing_mm,
         size=plan.size,
-        workers=plan.workers,
+        workers=plan.workers or default_workers(),
         scheduler=plan.scheduler,
         progress=lambda entry: told(f"  {entry.status} {entry.name} {entry.reason}".rstrip()),
     )
