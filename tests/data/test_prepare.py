@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 
+import nibabel
 import numpy as np
 import pytest
 
@@ -227,6 +228,32 @@ def too_low(fixed, moving):
     matrix = shift(fixed, moving)
     matrix[2, 3] -= 330
     return matrix
+
+
+def test_people_of_a_registered_cohort_correspond_voxel_by_voxel_whatever_their_origin(learn2reg, tmp_path):
+    folder = tmp_path / "learn2reg"
+    shutil.copytree(learn2reg, folder)
+    for kind in ("imagesTr", "labelsTr"):
+        path = folder / kind / "AbdomenCTCT_0002_0000.nii.gz"
+        file = nibabel.load(path)
+        moved = file.affine.copy()
+        moved[:3, 3] = 13, -40, 7
+        nibabel.save(nibabel.Nifti1Image(np.asarray(file.dataobj), moved), path)
+    small = nibabel.Nifti1Image(np.arange(60, dtype=np.int16).reshape(3, 4, 5) - 10, np.diag([8.0, 8, 8, 1]))
+    nibabel.save(small, folder / "imagesTr" / "AbdomenCTCT_0003_0000.nii.gz")
+    nibabel.save(
+        nibabel.Nifti1Image(np.ones((3, 4, 5), np.uint8), small.affine),
+        folder / "labelsTr" / "AbdomenCTCT_0003_0000.nii.gz",
+    )
+    entries = {}
+    for name, place in (("whole", learn2reg), ("moved", folder)):
+        cohorts = open_cohorts({"learn2reg": place})
+        entries[name] = {entry.name: entry for entry in prepare(cohorts, tmp_path / name, affine=shift, **SETTINGS)}
+        assert entries[name]["learn2reg_0002"].warnings == ()
+    for kind in ("images", "labels"):
+        whole, moved = (tmp_path / name / kind / "learn2reg_0002.nii.gz" for name in ("whole", "moved"))
+        assert whole.read_bytes() == moved.read_bytes()
+    assert "not the (48, 40, 64) of learn2reg_0001" in entries["moved"]["learn2reg_0003"].reason
 
 
 def test_known_bad_cases_have_a_row_that_says_so(published, learn2reg, tmp_path):

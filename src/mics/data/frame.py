@@ -24,19 +24,20 @@ PAPER_SPACING_MM, PAPER_SIZE = 2.0, (192, 160, 256)
 class Frame:
     """``grid`` of every prepared volume; ``reference``, the name of the case that the others are registered to.
 
-    ``registered``: the cohort whose cases already lie in this frame, none if empty. ``organs_mm``: where the reference's
-    organs are, ``{id: (x, y, z)}`` in LPS millimetres.
+    ``scan``: the reference's own grid. ``registered``: the cohort whose cases already correspond to the reference voxel by
+    voxel, none if empty. ``organs_mm``: where the reference's organs are, ``{id: (x, y, z)}`` in LPS millimetres.
     """
 
     reference: str
     registered: str
+    scan: Grid
     grid: Grid
     organs_mm: dict[int, tuple[float, float, float]]
 
     def to_dict(self) -> dict[str, Any]:
         """Fit for JSON."""
         organs = {str(organ): [round(x, 2) for x in place] for organ, place in self.organs_mm.items()}
-        return {**vars(self), "grid": self.grid.to_dict(), "organs_mm": organs}
+        return {**vars(self), "scan": self.scan.to_dict(), "grid": self.grid.to_dict(), "organs_mm": organs}
 
 
 def full_name(cohort: str, case: Case) -> str:
@@ -79,7 +80,7 @@ def make_frame(
     grid = frame_grid(image.grid, labels, spacing_mm, size)
     places = {} if labels is None else centres(labels)
     registered = cohort if cohorts[cohort].registered else ""
-    frame = Frame(full_name(cohort, case), registered, grid, places)
+    frame = Frame(full_name(cohort, case), registered, image.grid, grid, places)
     text = json.dumps(frame.to_dict(), indent=1) + "\n"
     if path.is_file() and path.read_text(encoding="utf-8") != text:
         raise InputError(f"{output} holds cases of another reference, spacing or size: give a new folder.")

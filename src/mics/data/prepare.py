@@ -69,7 +69,7 @@ def prepare(
     for folder in (RECORDS, IMAGES, LABELS, PREVIEWS):
         make_folder(output / folder)
     entries = [
-        _unprepared(name, f"{name}_{case}", "excluded", f"Left out: {reason}.")
+        Entry(name=f"{name}_{case}", cohort=name, split="train", status="excluded", reason=f"Left out: {reason}.")
         for name, cohort in cohorts.items()
         for case, reason in cohort.excluded.items()
     ]
@@ -142,9 +142,19 @@ def _tasks(cohorts: dict[str, Cohort], frame: Frame, output: Path, affine: Affin
 
 
 def _to_case(task: Task, image: Image) -> NDArray[np.float64]:
-    if task.name == task.frame.reference or task.cohort == task.frame.registered:
+    """From LPS points of the frame to LPS points of the case. Raises InputError for a case that is not on its cohort's grid."""
+    frame = task.frame
+    if task.name == frame.reference:
         return np.eye(4)
-    return task.affine(read_reference(task.output), image)
+    if task.cohort != frame.registered:
+        return task.affine(read_reference(task.output), image)
+    if image.grid.size != frame.scan.size:
+        raise InputError(
+            f"{task.case.image_path} has {image.grid.size} voxels and not the {frame.scan.size} of {frame.reference}, though "
+            "its publisher has brought all to one grid: get it again."
+        )
+    # Voxels correspond, whatever the headers say of the origin.
+    return np.asarray(image.grid.matrix @ frame.scan.inverse_matrix)
 
 
 def _current(task: Task) -> Entry | None:
@@ -180,12 +190,11 @@ def _record(task: Task) -> Path:
 
 def _failed(task: Task, error: Exception) -> Entry:
     reason = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
-    return _unprepared(task.cohort, task.name, "failed", " ".join(reason.split()), task.case)
-
-
-def _unprepared(cohort: str, name: str, status: Any, reason: str, case: Case | None = None) -> Entry:
-    if case is None:
-        return Entry(name=name, cohort=cohort, split="train", status=status, reason=reason)
     return Entry(
-        name=name, cohort=cohort, split=case.split, status=status, reason=reason, source_image=str(case.image_path)
+        name=task.name,
+        cohort=task.cohort,
+        split=task.case.split,
+        status="failed",
+        reason=" ".join(reason.split()),
+        source_image=str(task.case.image_path),
     )

@@ -88,7 +88,7 @@ class Cohort:
     cases: list[Case]
     excluded: dict[str, str] = field(default_factory=dict)
     registered: bool = False
-    """Whether the publisher has brought all cases to one frame by affine registration."""
+    """Whether the publisher has brought all cases to one grid by affine registration, so that voxels correspond."""
 
 
 @dataclass(frozen=True)
