@@ -1,6 +1,6 @@
 """Draws docs/training_curves.png: validation of several runs of `mics train`, epoch by epoch.
 
-    python docs/training_curves.py "pretrained on the phantom=RUN" "from random weights=RUN"
+python docs/training_curves.py "pretrained on the phantom=RUN" "from random weights=RUN"
 """
 
 import csv

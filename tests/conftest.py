@@ -1,8 +1,10 @@
 """What several test modules share: grids as they occur in hospitals, smooth volumes, and the real scans."""
 
+import importlib.util
 import os
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -58,6 +60,31 @@ def smooth_image() -> Callable[..., Image]:
         return Image((300 * noise / np.abs(noise).max() - 20).astype(np.float32), grid)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def publishers() -> ModuleType:
+    """The benchmark that writes generated people into folders laid out as each cohort's publisher does."""
+    path = Path(__file__).parents[1] / "benchmarks" / "generated_cohorts.py"
+    spec = importlib.util.spec_from_file_location("generated_cohorts", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def published(publishers: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """`published(cohort)`: the folder (of nnunet the YAML file) of two generated people at 8 mm, written once; read only."""
+    places: dict[str, Path] = {}
+
+    def write(cohort: str) -> Path:
+        if cohort not in places:
+            places[cohort] = publishers.WRITERS[cohort](tmp_path_factory.mktemp(cohort), 2, 8.0)
+        return places[cohort]
+
+    return write
 
 
 @pytest.fixture(scope="session")

@@ -57,6 +57,26 @@ def test_pairs_as_listed_and_in_both_directions(folder):
     assert ordered == [("0002", "0003"), ("0002", "0004"), ("0003", "0002"), ("0004", "0002")]
 
 
+def test_a_whole_release_whose_json_names_no_pairs_has_the_published_ones(tmp_path):
+    listed = []
+    for kind in ("images", "labels"):
+        (tmp_path / f"{kind}Tr").mkdir()
+    for number in range(1, 31):
+        name = f"AbdomenCTCT_{number:04d}_0000.nii.gz"
+        for kind in ("images", "labels"):
+            (tmp_path / f"{kind}Tr" / name).touch()
+        listed.append({"image": f"./imagesTr/{name}", "label": f"./labelsTr/{name}"})
+    path = tmp_path / DATASET_FILE
+    path.write_text(json.dumps({"training": listed}))
+    whole = open_learn2reg(tmp_path)
+    assert [case.number for case in whole.validation] == [f"{number:04d}" for number in range(1, 31, 3)]
+    assert (len(whole.training), len(whole.validation_pairs)) == (20, 45)
+    path.write_text(json.dumps({"training": listed[:-1]}))
+    assert open_learn2reg(tmp_path).validation == []
+    path.write_text(json.dumps({"training": listed, "registration_val": []}))
+    assert open_learn2reg(tmp_path).validation == []
+
+
 def test_the_liver_is_on_the_patients_right_whatever_the_header_says(folder):
     case = open_learn2reg(folder).cases["0001"]
     for volume in (case.image(), case.labels()):

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from mics.data.cohorts.catalogue import open_cohorts
 from mics.data.cohorts.learn2reg import label_maps, open_learn2reg
 from mics.data.organs import LIVER, ORGAN_NAMES, RIGHT_KIDNEY, SPLEEN
 from mics.evaluation.metrics import hd95
@@ -24,6 +25,17 @@ def test_every_liver_is_on_the_right_and_every_spleen_on_the_left(real_data):
         # The spleen lies behind the liver's centre, the kidneys below it.
         assert spleen[1] > liver[1], person.number
         assert kidney[2] < liver[2], person.number
+
+
+def test_the_adapter_reads_everybody_with_all_organs_and_their_split(real_data):
+    cohort = open_cohorts({"learn2reg": real_data / "AbdomenCTCT"})["learn2reg"]
+    assert [case.name for case in cohort.cases if case.split == "val"] == ["0027", "0033", "0039"]
+    assert len(cohort.cases) == 14
+    case = cohort.cases[0]
+    image = case.image()
+    labels = case.labels(image)
+    assert labels.grid.is_close(image.grid)
+    assert set(np.unique(labels.array)) == {0, *case.organs}
 
 
 def test_nobody_is_in_both_training_and_validation(real_data):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mics.errors import InputError
-from mics.training.cache import CachedCase, block_majority, block_mean, is_cached, read_cases, split, write_case
+from mics.training.cache import CachedCase, is_cached, read_cases, split, write_case
 
 People = Callable[..., CachedCase]
 
@@ -104,13 +104,3 @@ def test_no_case_and_no_case_of_a_split_are_input_errors(tmp_path: Path, person:
         read_cases(tmp_path)
     with pytest.raises(InputError, match="'val'"):
         split([person("a", 0)], "val")
-
-
-def test_blocks_by_hand() -> None:
-    volume = np.zeros((2, 2, 5), dtype=np.float32)
-    volume[0, 0, 0] = 8
-    np.testing.assert_array_equal(block_mean(volume, 2), [[[1, 0]]])
-    labels = np.zeros((2, 2, 2), dtype=np.uint8)
-    labels[0] = 3
-    labels[1, 0, 0] = 3
-    assert block_majority(labels, 2, 4).tolist() == [[[3]]]

@@ -49,6 +49,13 @@ def test_batches_are_the_same_for_any_number_of_workers(cases: Path, recipe: Rec
             assert torch.equal(alone[key], helped[key])
 
 
+def test_who_annotates_no_organ_is_registered_but_not_segmented(person: People, recipe: Recipes) -> None:
+    cases = [person("a", 0), person("b", 1, organs=()), person("c", 2, "val"), person("d", 3, "val")]
+    assert [case.name for case in Cases(cases, recipe()).training] == ["a", "b"]
+    segmentation = recipe(task="segmentation", preset="organs-small")
+    assert [case.name for case in Cases(cases, segmentation).training] == ["a"]
+
+
 def test_validation_takes_whole_volumes_with_all_organs(cases: Path, recipe: Recipes) -> None:
     settings = recipe(crop=(8, 8, 8), supervised_organs=(), augmentation={"probability": 1, "elastic": 3})
     read = read_cases(cases)

@@ -7,7 +7,10 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
+from mics.data.manifest import Entry, write_manifest
 from mics.errors import InputError
+from mics.image.grid import Grid
+from mics.image.io import Image, write_image
 from mics.training.cache import read_cases
 from mics.training.prepare import prepare
 
@@ -75,3 +78,46 @@ def test_organ_maps_of_scans_lie_where_the_scan_does_and_come_with_a_later_run_t
         for case in read_cases(tmp_path / str(spacing)):
             assert case.maps is not None
             assert case.maps.shape == (13, *case.shape)
+
+
+@pytest.fixture
+def manifest(tmp_path: Path) -> Path:
+    """A prepared folder by hand: a person with two organs annotated and one by a network, one without, and four others."""
+    root = tmp_path / "prepared"
+    root.mkdir()
+    grid = Grid.axis_aligned((0, 0, 0), (14, 14, 14), 2, "LAS")
+    rng = np.random.default_rng(0)
+    write_image(Image(rng.integers(-100, 200, grid.size).astype(np.int16), grid), root / "scan.nii.gz")
+    write_image(Image(np.full(grid.size, 6, np.uint8), grid), root / "labels.nii.gz")
+    common = {"cohort": "own", "status": "prepared", "image": "scan.nii.gz", "labels": "labels.nii.gz"}
+    rows = [
+        Entry(**common, name="a", split="train", organs=(6, 11), pseudo_organs=(1,)),
+        Entry(**{**common, "labels": ""}, name="b", split="train"),
+        Entry(**common, name="c", split="val", organs=(6,)),
+        Entry(**common, name="d", split="test", organs=(6,)),
+        Entry(**{**common, "status": "rejected"}, name="e", split="train", organs=(6,), reason="no liver"),
+        Entry(cohort="own", name="f", split="train", status="failed", reason="cut short"),
+    ]
+    write_manifest(rows, root)
+    return root
+
+
+def test_a_manifest_gives_its_cases_with_their_organs_and_leaves_out_test_and_rejected_people(
+    manifest: Path, tmp_path: Path
+) -> None:
+    prepare(str(manifest), tmp_path / "cases", 4.0)
+    cases = {case.name: case for case in read_cases(tmp_path / "cases")}
+    assert {name: (case.split, case.organs) for name, case in cases.items()} == {
+        "a": ("train", (1, 6, 11)),
+        "b": ("train", ()),
+        "c": ("val", (6,)),
+    }
+    np.testing.assert_array_equal(cases["a"].labels, np.full((4, 4, 4), 6))
+    assert not cases["b"].labels.any()
+    assert cases["b"].hu.any()
+
+
+def test_a_manifest_without_a_case_to_train_on_is_an_input_error(manifest: Path, tmp_path: Path) -> None:
+    write_manifest([Entry(cohort="own", name="f", split="train", status="failed", reason="cut short")], manifest)
+    with pytest.raises(InputError, match="lists no case to train on"):
+        prepare(str(manifest), tmp_path / "cases", 4.0)

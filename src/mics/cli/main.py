@@ -5,6 +5,9 @@ import typer
 from mics.cli.demo import demo
 from mics.cli.errors import Commands
 from mics.cli.info import info
+from mics.cli.pipeline import pipeline
+from mics.cli.prepare import prepare
+from mics.cli.pseudo_labels import pseudo_labels
 from mics.cli.register import register
 from mics.cli.train import train
 from mics.cli.warp import warp
@@ -16,7 +19,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (register, warp, info, demo, train):
+for command in (register, warp, info, demo, prepare, pseudo_labels, train, pipeline):
     app.command()(command)
 
 

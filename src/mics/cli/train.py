@@ -5,13 +5,15 @@ from typing import Annotated
 
 import typer
 
+from mics.cli.extras import needs_training
 from mics.errors import InputError
 
 
 def train(
     recipe: Annotated[str | None, typer.Argument(help="Name of a shipped recipe or path of a YAML file.")] = None,
     data: Annotated[
-        str | None, typer.Option(help="Folder in the Learn2Reg layout, or phantom:N for N generated people.")
+        str | None,
+        typer.Option(help="Folder made by mics prepare, or in the Learn2Reg layout, or phantom:N (generated)."),
     ] = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Folder of the run: cases, checkpoints, curves, model.")
@@ -27,16 +29,12 @@ def train(
     ] = None,
 ) -> None:
     """Train a network as a recipe says, and export its best epoch as a model that `mics register` takes."""
-    try:
+    with needs_training():
         from lightning.pytorch.utilities import rank_zero_only
 
         from mics.report.training import OverviewPerEpoch
         from mics.training.start import resume as go_on
         from mics.training.start import start
-    except ModuleNotFoundError as error:
-        if error.name != "lightning":
-            raise
-        raise InputError("Training needs Lightning: install mics-registration[train].") from error
     if resume is not None:
         if any((recipe, data, output, overrides, initial, devices > 1, nodes > 1)):
             raise InputError("--resume RUN takes everything from the run: leave out the recipe and all other options.")

@@ -48,21 +48,6 @@ class CachedCase:
         return CachedCase, (self.name, self.split, self.hu, self.labels, self.organs, self.maps)
 
 
-def block_mean(array: npt.NDArray[np.float32], factor: int) -> npt.NDArray[np.float32]:
-    """Average of ``factor``³ blocks of (X, Y, Z); voxels that fill no block at the high ends are dropped."""
-    x, y, z = (n // factor for n in array.shape)
-    blocks = array[: x * factor, : y * factor, : z * factor].reshape(x, factor, y, factor, z, factor)
-    mean: npt.NDArray[np.float32] = blocks.mean(axis=(1, 3, 5), dtype=np.float32)
-    return mean
-
-
-def block_majority(labels: npt.NDArray[np.uint8], factor: int, count: int) -> npt.NDArray[np.uint8]:
-    """The label with the largest share of each ``factor``³ block; ``count`` labels, background included."""
-    shares = [block_mean((labels == label).astype(np.float32), factor) for label in range(count)]
-    largest: npt.NDArray[np.uint8] = np.argmax(shares, axis=0).astype(np.uint8)
-    return largest
-
-
 def is_cached(name: str, folder: Path, *, maps: bool = False) -> bool:
     """Whether the case has been written completely, with its ``maps`` if they are wanted."""
     return (folder / f"{name}.json").is_file() and (not maps or (folder / f"{name}.maps.npy").is_file())

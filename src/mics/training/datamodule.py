@@ -43,7 +43,8 @@ class Cases(lightning.LightningDataModule):
         super().__init__()
         self.recipe = recipe
         self.members = 2 if recipe.task == "registration" else 1
-        self.training = split(cases, "train")
+        # Who annotates no organ can be registered, but teaches nothing about segmentation.
+        self.training = split([case for case in cases if self.members > 1 or case.organs], "train")
         self.validation = split(cases, "val")
         for part in (self.training, self.validation):
             if len(part) < self.members:

@@ -1,4 +1,8 @@
-"""Learn2Reg 2020 Task 3 (AbdomenCTCT): a folder with ``imagesTr``, ``labelsTr`` and ``AbdomenCTCT_dataset.json``.
+"""Learn2Reg's AbdomenCTCT, in both releases (Task 3 of 2020).
+
+Today's is a folder with ``imagesTr``, ``labelsTr``, ``imagesTs`` and ``AbdomenCTCT_dataset.json``, which names the validation
+pairs; that of 2020 has ``Training/img/img0001.nii.gz``, ``Training/label/label0001.nii.gz`` and ``Testing/img``. The splits that
+were published apart from the files are in :mod:`mics.data.cohorts.splits`.
 
 The challenge's headers say RAS (first axis towards the patient's right), but its arrays run the other way: the liver
 is at low i. Their true orientation is LAS, and that is what the volumes read here carry; taken by its header, such a
@@ -6,41 +10,59 @@ volume is the patient's mirror image. Files whose header has already been put ri
 """
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from mics.data.cohorts import case as common
+from mics.data.cohorts.case import Adapter, Cohort, not_laid_out, visible
+from mics.data.cohorts.splits import LEARN2REG_2020, LEARN2REG_TODAY
 from mics.errors import InputError
 from mics.image.grid import Grid
-from mics.image.io import Image, read_image, read_labels
+from mics.image.io import Image, read_labels
 
 DATASET_FILE = "AbdomenCTCT_dataset.json"
+LAYOUT = f"{DATASET_FILE} with imagesTr and labelsTr, or Training/img and Training/label"
 
 
 @dataclass(frozen=True)
-class Case:
-    """One person: the challenge's case number ("0027") and the files there are."""
+class Case(common.Case):
+    """One person; ``name`` is the challenge's case number ("0027")."""
 
-    number: str
-    image_path: Path | None
-    labels_path: Path | None
+    @property
+    def number(self) -> str:
+        """The challenge's case number."""
+        return self.name
 
-    def image(self) -> Image:
-        """The CT in HU, in its true orientation. Raises :class:`InputError` if there is none."""
-        return _settled(read_image(_present(self.image_path, self.number, "an image")))
+    def labels(self, image: Image | None = None) -> Image:
+        """The organ labels, in their true orientation; with the CT ``image`` given they must lie on its grid.
 
-    def labels(self) -> Image:
-        """The organ labels, in their true orientation. Raises :class:`InputError` if there are none."""
-        return _settled(read_labels(_present(self.labels_path, self.number, "labels")))
+        Raises :class:`InputError` if there are none, or if they do not.
+        """
+        labels = read_labels(common.present(self.labels_path, self.name, "labels"))
+        return self.settled(labels) if image is None else self.placed(labels, image)
+
+    def settled(self, volume: Image) -> Image:
+        """The volume with the orientation that its array has, LAS; raises :class:`InputError` for a third one."""
+        grid = volume.grid
+        if grid.orientation == "LAS":
+            return volume
+        if grid.orientation != "RAS":
+            raise InputError(
+                f"A Learn2Reg volume has header orientation RAS or, put right, LAS; this one has {grid.orientation}."
+            )
+        return replace(volume, grid=_mirrored(grid))
 
 
 @dataclass(frozen=True)
 class Learn2Reg:
-    """A Learn2Reg folder, its cases by number and its validation pairs."""
+    """A Learn2Reg folder, its annotated cases by number, its validation pairs, and the test people."""
 
     cases: dict[str, Case]
     validation_pairs: list[tuple[str, str]]
-    """(fixed, moving) of the json's ``registration_val``, as listed there."""
+    """(fixed, moving) of the json's ``registration_val``, as listed there; of a whole release without it the published ones."""
+    test: list[Case] = field(default_factory=list)
+    """People whose annotations the challenge keeps."""
 
     @property
     def validation(self) -> list[Case]:
@@ -62,23 +84,37 @@ class Learn2Reg:
 
 
 def open_learn2reg(folder: str | Path) -> Learn2Reg:
-    """Read the folder's json. Raises :class:`InputError` if it is missing, not as expected, or names missing files."""
+    """A folder of either release. Raises :class:`InputError` if it is neither, or its json is amiss or names missing files."""
     folder = Path(folder)
+    if (folder / "Training" / "img").is_dir():
+        return _open_2020(folder)
     description = _read_json(folder / DATASET_FILE)
     try:
         listed = [_case(folder, item) for item in description["training"]]
         pairs = [(_number(p["fixed"]), _number(p["moving"])) for p in description.get("registration_val", [])]
+        tests = [folder / (t["image"] if isinstance(t, dict) else t) for t in description.get("test", [])]
     except (KeyError, TypeError, AttributeError, IndexError) as error:
         raise InputError(
             f"{folder / DATASET_FILE} is not laid out as Learn2Reg's (training, registration_val): {error!r} is amiss."
         ) from error
     cases = {case.number: case for case in listed}
+    if "registration_val" not in description and cases.keys() == {*LEARN2REG_TODAY.train, *LEARN2REG_TODAY.validation}:
+        pairs = list(LEARN2REG_TODAY.validation_pairs)
     unknown = {number for pair in pairs for number in pair} - cases.keys()
     if unknown:
         raise InputError(
             f"{folder / DATASET_FILE} pairs case {min(unknown)}, which is not among its training cases; add it there."
         )
-    return Learn2Reg(cases, pairs)
+    return Learn2Reg(cases, pairs, [_unlabelled(_number(path.name), path) for path in tests if path.is_file()])
+
+
+def open_cohort(folder: Path) -> Cohort:
+    """All cases with their split, for the preparation. Raises :class:`InputError` as :func:`open_learn2reg` does."""
+    if not (folder / DATASET_FILE).is_file() and not (folder / "Training" / "img").is_dir():
+        raise not_laid_out(folder, "Learn2Reg AbdomenCTCT", LAYOUT)
+    dataset = open_learn2reg(folder)
+    cases = [*dataset.training, *(replace(case, split="val") for case in dataset.validation), *dataset.test]
+    return Cohort(sorted(cases, key=lambda case: case.name), registered=True)
 
 
 def label_maps(folder: str | Path) -> list[Case]:
@@ -90,17 +126,6 @@ def label_maps(folder: str | Path) -> list[Case]:
     if not paths:
         raise InputError(f"{folder} holds no label map named like label0002.nii.gz; give the folder that does.")
     return [Case(path.name.removeprefix("label").removesuffix(".nii.gz"), None, path) for path in paths]
-
-
-def _settled(volume: Image) -> Image:
-    grid = volume.grid
-    if grid.orientation == "LAS":
-        return volume
-    if grid.orientation != "RAS":
-        raise InputError(
-            f"A Learn2Reg volume has header orientation RAS or, put right, LAS; this one has {grid.orientation}."
-        )
-    return replace(volume, grid=_mirrored(grid))
 
 
 def _mirrored(grid: Grid) -> Grid:
@@ -122,6 +147,24 @@ def _read_json(path: Path) -> dict[str, Any]:
     return content
 
 
+def _open_2020(folder: Path) -> Learn2Reg:
+    """The release of 2020, whose validation pairs are published apart from it."""
+    images = {path.name[3:7]: path for path in visible(folder / "Training" / "img", "img[0-9]*.nii*")}
+    labels = {path.name[5:9]: path for path in visible(folder / "Training" / "label", "label[0-9]*.nii*")}
+    alone = sorted(images.keys() ^ labels.keys())
+    if alone or not images:
+        problem = f"case {alone[0]} has an image or labels, but not both" if alone else "Training/img holds no image"
+        raise InputError(f"{folder} is not complete: {problem}; unpack the release of 2020 again.")
+    cases = {number: Case(number, path, labels[number]) for number, path in images.items()}
+    pairs = [pair for pair in LEARN2REG_2020.validation_pairs if cases.keys() >= set(pair)]
+    tests = visible(folder / "Testing" / "img", "img[0-9]*.nii*")
+    return Learn2Reg(cases, pairs, [_unlabelled(path.name[3:7], path) for path in tests])
+
+
+def _unlabelled(number: str, path: Path) -> Case:
+    return Case(number, path, None, organs=(), split="test")
+
+
 def _case(folder: Path, item: dict[str, str]) -> Case:
     paths = {kind: folder / item[kind] for kind in ("image", "label") if kind in item}
     for path in paths.values():
@@ -135,7 +178,12 @@ def _number(name: str) -> str:
     return Path(name).name.split("_")[1].split(".")[0]
 
 
-def _present(path: Path | None, number: str, what: str) -> Path:
-    if path is None:
-        raise InputError(f"Case {number} comes without {what}; leave it out here.")
-    return path
+LEARN2REG = Adapter(
+    name="learn2reg",
+    title="Learn2Reg AbdomenCTCT (2020 and today)",
+    people="50 (30 annotated)",
+    annotated="all 13 organs",
+    layout=LAYOUT,
+    quirks="mirrored headers put right; its own splits and 45 validation pairs; already registered to one frame",
+    open=open_cohort,
+)

@@ -1,0 +1,26 @@
+"""`mics pipeline`: from raw cohorts to an evaluated registration model, in one go."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mics.cli.extras import needs_training
+
+
+def pipeline(
+    plan: Annotated[Path, typer.Argument(help="YAML file: cohorts, and how to train (see docs/cohorts.md).")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder for everything; what is current there is not done again.")
+    ],
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda:N, for predictions and the evaluation.")] = "auto",
+) -> None:
+    """Prepare, train the segmentation, complete the annotations, pretrain, fine-tune and evaluate."""
+    from mics.pipeline.plan import load_plan
+
+    checked = load_plan(plan)
+    with needs_training():
+        from mics.pipeline.run import run
+    places = run(checked, output, device=device, told=typer.echo)
+    for stage, place in places.items():
+        typer.echo(f"{stage:14} {place}")

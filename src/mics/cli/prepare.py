@@ -1,0 +1,102 @@
+"""`mics prepare`: public cohorts, as published, to one training set."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mics.cli.errors import BAD_INPUT, say
+from mics.errors import InputError
+
+
+def prepare(
+    cohorts: Annotated[
+        list[str] | None, typer.Argument(metavar="COHORT=FOLDER...", help="Cohorts as --list names them, and where.")
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Folder of the training set; what is done there already stays."),
+    ] = None,
+    list_all: Annotated[bool, typer.Option("--list", help="Show the cohorts that are known, and do nothing.")] = False,
+    reference: Annotated[
+        str | None,
+        typer.Option(help="Case that all others are registered to, as learn2reg_0002; by default the first."),
+    ] = None,
+    spacing: Annotated[float, typer.Option(min=0.1, help="Voxel edge in mm.")] = 2.0,
+    size: Annotated[
+        tuple[int, int, int], typer.Option(help="Voxels from right to left, back to front, foot to head.")
+    ] = (
+        192,
+        160,
+        256,
+    ),
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes of one thread each; by default as many as there are cores.")
+    ] = None,
+    scheduler: Annotated[str | None, typer.Option(help="Address of a Dask scheduler, whose workers are used.")] = None,
+) -> None:
+    """Bring public cohorts, as their publishers distribute them, into one frame, spacing, shape and list of organs."""
+    if list_all:
+        _show()
+        return
+    if not cohorts or output is None:
+        raise InputError("Give cohorts as NAME=FOLDER (mics prepare --list names them) and --output.")
+    from mics.data.cohorts.catalogue import open_cohorts
+    from mics.data.manifest import Entry
+    from mics.data.prepare import prepare as run
+    from mics.data.workers import default_workers
+    from mics.registration.affine import register_affine
+
+    def told(entry: Entry) -> None:
+        typer.echo(f"{entry.status} {entry.name}" + (f": {entry.reason}" if entry.reason else ""))
+        for warning in entry.warnings:
+            say(f"Warning: {entry.name}: {warning}")
+
+    entries = run(
+        open_cohorts(places(cohorts)),
+        output,
+        affine=register_affine,
+        reference=reference,
+        spacing_mm=spacing,
+        size=size,
+        workers=workers or default_workers(),
+        scheduler=scheduler,
+        progress=told,
+    )
+    failed = [entry for entry in entries if entry.status == "failed"]
+    prepared = sum(entry.status == "prepared" for entry in entries)
+    typer.echo(f"{prepared} cases in {output}; look at previews there, and at manifest.csv")
+    if failed:
+        say(
+            f"Error: {len(failed)} cases could not be prepared ({failed[0].name}: {failed[0].reason}); see manifest.csv."
+        )
+        raise typer.Exit(BAD_INPUT)
+
+
+def places(cohorts: list[str]) -> dict[str, str | Path]:
+    """``NAME=FOLDER`` as a mapping; raises InputError for another form and for a cohort that is named twice."""
+    found: dict[str, str | Path] = {}
+    for text in cohorts:
+        name, equals, place = text.partition("=")
+        if not equals or not place or name in found:
+            raise InputError(
+                f"Give each cohort once, as NAME=FOLDER, for example kits19=/data/kits19/data, not {text!r}."
+            )
+        found[name] = place
+    return found
+
+
+def _show() -> None:
+    from rich.console import Console
+    from rich.table import Column, Table
+
+    from mics.data.cohorts.catalogue import ADAPTERS
+
+    titles = ("cohort", "people", "annotated", "expected in the folder", "known of it")
+    table = Table(*(Column(title, overflow="fold") for title in titles), box=None, pad_edge=False)
+    for adapter in ADAPTERS.values():
+        table.add_row(
+            f"{adapter.name}\n  {adapter.title}", adapter.people, adapter.annotated, adapter.layout, adapter.quirks
+        )
+        table.add_row()
+    Console(highlight=False).print(table)

@@ -1,0 +1,33 @@
+"""`mics pseudo-labels`: complete the annotations of a prepared set by a segmentation network."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def pseudo_labels(
+    prepared: Annotated[Path, typer.Argument(help="Folder that mics prepare has made.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder of the completed set; verdicts.csv there is honoured.")
+    ],
+    model: Annotated[
+        str, typer.Option(help="Name of a shipped segmentation model (see `mics info`) or path of a trained one.")
+    ] = "organs-small",
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda:N.")] = "auto",
+) -> None:
+    """Predict the organs that nobody annotated, rank them by plausibility, and write a set to train with."""
+    from mics.pseudo_labels.complete import complete
+    from mics.pseudo_labels.page import PAGE
+    from mics.registration.device import choose_device
+
+    rows = complete(
+        prepared,
+        output,
+        model=model,
+        device=choose_device(device),
+        progress=lambda name: typer.echo(f"predicted {name}"),
+    )
+    added = sum(len(row.pseudo_organs) for row in rows if row.status == "prepared")
+    rejected = sum(row.status == "rejected" for row in rows)
+    typer.echo(f"{added} organs added, {rejected} cases rejected: look at {output / PAGE}, worst first")

@@ -1,0 +1,126 @@
+"""What the adapters of all cohorts have in common: a case, the cohort it belongs to, and what is known of its publisher."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from mics.data.cohorts.kidneys import split_kidneys
+from mics.data.organs import LEFT_KIDNEY, ORGAN_NAMES, RIGHT_KIDNEY
+from mics.errors import InputError
+from mics.image.io import Image, read_image, read_labels
+
+Split = Literal["train", "val", "test"]
+
+KIDNEYS = 255
+"""In a mapping: this label is both kidneys, which are told apart by the side of the spine that they lie on."""
+
+# Headers of label maps often differ from their scan's in the last digits; a tenth of a voxel changes no label.
+_GRID_TOLERANCE_VOXELS = 0.1
+
+
+@dataclass(frozen=True)
+class Case:
+    """One person: where the scan and the annotations are, and what the annotations mean.
+
+    ``image_path`` is a file or the folder of a DICOM series. ``mapping`` takes the publisher's labels to organ ids
+    (:mod:`mics.data.organs`) or :data:`KIDNEYS`; labels that it does not list are dropped. ``organs`` are the ids that
+    were looked for when the case was labelled. ``quirks`` are sentences about this case.
+    """
+
+    name: str
+    image_path: Path | None
+    labels_path: Path | None
+    mapping: Mapping[int, int] = field(default_factory=lambda: {organ: organ for organ in ORGAN_NAMES})
+    organs: tuple[int, ...] = tuple(ORGAN_NAMES)
+    split: Split = "train"
+    """``val`` and ``test`` people must not be trained on."""
+    quirks: tuple[str, ...] = ()
+
+    def image(self) -> Image:
+        """The CT in HU, (X, Y, Z), in its true orientation.
+
+        Raises :class:`InputError` if there is none, and as :func:`mics.image.io.read_image` does.
+        """
+        return self.settled(read_image(present(self.image_path, self.name, "an image")))
+
+    def labels(self, image: Image | None = None) -> Image:
+        """Organ ids, uint8, (X, Y, Z), on the grid of the CT; ``image`` is the CT if it has been read already.
+
+        Raises :class:`InputError` if there are none, if they lie on another grid, and as
+        :func:`mics.image.io.read_labels` does.
+        """
+        image = self.image() if image is None else image
+        labels = self.placed(read_labels(present(self.labels_path, self.name, "labels")), image)
+        table = np.zeros(256, np.uint8)
+        for value, organ in self.mapping.items():
+            table[value] = organ
+        known = (labels.array >= 0) & (labels.array < len(table))
+        mapped = Image(table[np.where(known, labels.array, 0)], image.grid)
+        if KIDNEYS not in self.mapping.values():
+            return mapped
+        right, left = split_kidneys(mapped.array == KIDNEYS, image)
+        return Image(
+            np.where(right, RIGHT_KIDNEY, np.where(left, LEFT_KIDNEY, mapped.array)).astype(np.uint8), image.grid
+        )
+
+    def settled(self, volume: Image) -> Image:
+        """A volume as it was read, put right where this cohort's headers are wrong."""
+        return volume
+
+    def placed(self, labels: Image, image: Image) -> Image:
+        """The label map as it was read, on the grid of the CT. Raises :class:`InputError` if it lies elsewhere."""
+        labels = self.settled(labels)
+        if not labels.grid.is_close(image.grid, _GRID_TOLERANCE_VOXELS * min(image.grid.spacing)):
+            raise InputError(
+                f"{self.labels_path} is on another grid than {self.image_path} ({labels.grid.size} against "
+                f"{image.grid.size} voxels, or another spacing, place or orientation): get both again from the publisher."
+            )
+        return labels
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """What a folder holds: its cases, and which cases are left out, with the reason (``{name: sentence}``)."""
+
+    cases: list[Case]
+    excluded: dict[str, str] = field(default_factory=dict)
+    registered: bool = False
+    """Whether the publisher has brought all cases to one grid by affine registration, so that voxels correspond."""
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """A public cohort: what `mics prepare --list` shows of it, and how its folder is opened."""
+
+    name: str
+    title: str
+    people: str
+    annotated: str
+    layout: str
+    quirks: str
+    open: Callable[[Path], Cohort]
+    """Raises :class:`InputError` for a folder that is not laid out so."""
+
+
+def not_laid_out(folder: Path, title: str, expected: str) -> InputError:
+    """The error for a folder that is not a cohort's: what was expected there, and what is there instead."""
+    if not folder.is_dir():
+        return InputError(f"{folder} is not a folder: give the one in which {title} was unpacked ({expected}).")
+    found = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
+    shown = ", ".join(found[:5]) + (f" and {len(found) - 5} more" if len(found) > 5 else "")
+    return InputError(f"{folder} is not laid out as {title}: expected {expected}, found {shown or 'nothing'}.")
+
+
+def visible(folder: Path, pattern: str) -> list[Path]:
+    """Files or folders of a name, sorted, without the hidden companions (``._name``) that archives made on macOS hold."""
+    return sorted(path for path in folder.glob(pattern) if not path.name.startswith("."))
+
+
+def present(path: Path | None, name: str, what: str) -> Path:
+    """The path; raises :class:`InputError` for a case that has none."""
+    if path is None:
+        raise InputError(f"Case {name} comes without {what}; leave it out here.")
+    return path

@@ -1,0 +1,115 @@
+"""The manifest of prepared cases: a CSV with one row a case, and why a case is not there to be trained on."""
+
+import csv
+import io
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from mics.data.cohorts.case import Split
+from mics.errors import InputError
+from mics.image.grid import Grid
+
+MANIFEST = "manifest.csv"
+
+
+class Entry(BaseModel):
+    """One case. Files are relative to the manifest's folder; ``split`` is the publisher's."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    """The cohort's name and the publisher's: ``kits19_case_00000``."""
+    cohort: str
+    split: Split
+    status: Literal["prepared", "excluded", "failed", "rejected"]
+    """``excluded``: known to be bad; ``failed``: could not be prepared; ``rejected``: by a person, after pseudo-labelling."""
+    reason: str = ""
+    organs: tuple[int, ...] = ()
+    """Ids that were looked for by the annotators."""
+    pseudo_organs: tuple[int, ...] = ()
+    """Ids whose labels are a network's."""
+    image: str = ""
+    labels: str = ""
+    """Empty where nothing is annotated."""
+    source_image: str = ""
+    source_labels: str = ""
+    native: dict[str, Any] | None = None
+    """Geometry of the scan itself, in its true orientation, as :meth:`mics.image.grid.Grid.to_dict` gives it."""
+    affine: list[list[float]] | None = None
+    """(4, 4), from LPS points of the prepared volume to LPS points of the scan."""
+    checks: dict[str, Any] = {}
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def native_grid(self) -> Grid:
+        """Where the scan's own voxels are. Raises :class:`InputError` for a case that was not prepared."""
+        if self.native is None:
+            raise InputError(f"{self.name} was not prepared ({self.reason}), so its geometry is not known.")
+        return Grid.from_dict(self.native)
+
+
+def write_manifest(entries: Sequence[Entry], folder: Path) -> Path:
+    """Write ``folder/manifest.csv``, sorted by name, whole or not at all; what is not text is JSON. Returns its path."""
+    text = io.StringIO()
+    table = csv.DictWriter(text, list(Entry.model_fields), lineterminator="\n")
+    table.writeheader()
+    for entry in sorted(entries, key=lambda entry: entry.name):
+        table.writerow({key: _cell(value) for key, value in entry.model_dump(mode="json").items()})
+    write_text(text.getvalue(), folder / MANIFEST)
+    return folder / MANIFEST
+
+
+def read_manifest(folder: Path) -> list[Entry]:
+    """The rows of ``folder/manifest.csv``; raises :class:`InputError` if it is missing or not as it was written."""
+    path = folder / MANIFEST
+    texts = {name for name, field in Entry.model_fields.items() if field.annotation is str} | {"split", "status"}
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file))
+        return [
+            Entry.model_validate({key: cell if key in texts else json.loads(cell) for key, cell in row.items()})
+            for row in rows
+        ]
+    except OSError as error:
+        raise InputError(
+            f"{path} cannot be read ({error.strerror}): give a folder that mics prepare has made."
+        ) from error
+    except (ValueError, TypeError, ValidationError) as error:
+        raise InputError(
+            f"{path} is not a manifest of this version of MICS ({error}): prepare the cases again."
+        ) from error
+
+
+def moved(entry: Entry, folder: Path, other: Path) -> Entry:
+    """A row of the manifest in ``folder`` for one in ``other``: the same files, found from there."""
+    paths = {key: getattr(entry, key) for key in ("image", "labels") if getattr(entry, key)}
+    return entry.model_copy(
+        update={key: Path(os.path.relpath(folder / path, other)).as_posix() for key, path in paths.items()}
+    )
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder, and those that it lies in. Raises :class:`InputError` if that cannot be done."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{folder} cannot be made ({error.strerror}); give another output folder.") from error
+
+
+def write_text(text: str, path: Path) -> None:
+    """Write a text file under a temporary name first. Raises :class:`InputError` if it cannot be written."""
+    temporary = path.with_name(f".{path.name}.partial")
+    try:
+        temporary.write_text(text, encoding="utf-8", newline="\n")
+        os.replace(temporary, path)
+    except OSError as error:
+        raise InputError(f"Cannot write {path}: {error.strerror}.") from error
+
+
+def _cell(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)

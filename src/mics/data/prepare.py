@@ -1,0 +1,200 @@
+"""From the cohorts as they are published to one training set: one frame, one spacing, one shape, one list of organs."""
+
+import json
+import os
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import ValidationError
+
+from mics.data.checks import check, check_labels
+from mics.data.cohorts.case import Case, Cohort
+from mics.data.frame import PAPER_SIZE, PAPER_SPACING_MM, Frame, full_name, make_frame, read_reference
+from mics.data.manifest import Entry, make_folder, write_manifest, write_text
+from mics.data.preview import write_preview
+from mics.data.workers import each
+from mics.errors import InputError
+from mics.image.intensity import AIR_HU
+from mics.image.io import Image, write_image
+from mics.image.resample import resample
+
+Affine = Callable[[Image, Image], NDArray[np.float64]]
+"""Registration of a fixed and a moving scan: (4, 4), from LPS points of the fixed to LPS points of the moving one."""
+
+RECORDS, IMAGES, LABELS, PREVIEWS = "cases", "images", "labels", "previews"
+_LOWEST_HU, _HIGHEST_HU = -1024, 3071
+
+
+@dataclass(frozen=True)
+class Task:
+    """All that a worker needs to prepare one case."""
+
+    name: str
+    cohort: str
+    case: Case
+    frame: Frame
+    output: Path
+    affine: Affine
+
+
+def prepare(
+    cohorts: dict[str, Cohort],
+    output: Path,
+    *,
+    affine: Affine,
+    reference: str | None = None,
+    spacing_mm: float = PAPER_SPACING_MM,
+    size: tuple[int, int, int] = PAPER_SIZE,
+    workers: int = 1,
+    scheduler: str | None = None,
+    progress: Callable[[Entry], None] = lambda _: None,
+) -> list[Entry]:
+    """Bring all cases into one frame, in the folder ``output``; returns the rows of its manifest.
+
+    Each case is turned upright, registered to the case ``reference`` by ``affine`` and resampled, linear for the scan and
+    nearest neighbour for the labels, to ``size`` voxels (X, Y, Z) of ``spacing_mm`` in LAS order: ``images/NAME.nii.gz``
+    (int16 HU), ``labels/NAME.nii.gz`` (uint8 organ ids), ``previews/NAME.png``. Cases that are there already, from the same
+    files, stay. The same input gives the same bytes, for any number of ``workers`` (see :func:`mics.data.workers.each`).
+    A case that cannot be prepared has a row that says why. ``progress`` is told each row as it is done.
+
+    Raises :class:`InputError` if ``output`` holds another preparation or something else, or the reference cannot be read.
+    """
+    output = output.resolve()
+    frame = make_frame(cohorts, output, reference, spacing_mm, size)
+    for folder in (RECORDS, IMAGES, LABELS, PREVIEWS):
+        make_folder(output / folder)
+    entries = [
+        Entry(name=f"{name}_{case}", cohort=name, split="train", status="excluded", reason=f"Left out: {reason}.")
+        for name, cohort in cohorts.items()
+        for case, reason in cohort.excluded.items()
+    ]
+    tasks = []
+    for task in _tasks(cohorts, frame, output, affine):
+        entry = _current(task)
+        if entry is None:
+            tasks.append(task)
+        else:
+            entries.append(entry)
+    for entry in each(prepare_case, tasks, workers=workers, scheduler=scheduler, failed=_failed):
+        progress(entry)
+        entries.append(entry)
+    write_manifest(entries, output)
+    return sorted(entries, key=lambda entry: entry.name)
+
+
+def prepare_case(task: Task) -> Entry:
+    """Prepare one case and write its files, its record last. Raises :class:`InputError` if the case cannot be read."""
+    # ANTs adds up in an order that depends on its threads, and hence gives the same bytes only for the same number of them.
+    os.environ.setdefault("ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS", "1")
+    case, grid = task.case, task.frame.grid
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        image = case.image()
+        labels = None if case.labels_path is None else case.labels(image)
+    matrix = _to_case(task, image)
+    figures, sentences = check(task.frame, image.grid, matrix)
+    hu = resample(image, grid, matrix, outside=AIR_HU).array
+    volume = Image(np.clip(np.rint(hu), _LOWEST_HU, _HIGHEST_HU).astype(np.int16), grid)
+    prepared = None if labels is None else resample(labels, grid, matrix, nearest=True, outside=0)
+    if labels is not None and prepared is not None:
+        more, odd = check_labels(task.frame, prepared, labels, matrix, case.organs)
+        figures, sentences = {**figures, **more}, [*sentences, *odd]
+        write_image(prepared, task.output / LABELS / f"{task.name}.nii.gz")
+    write_image(volume, task.output / IMAGES / f"{task.name}.nii.gz")
+    write_preview(volume, None if prepared is None else prepared.array, task.output / PREVIEWS / f"{task.name}.png")
+    told = [str(warning.message) for warning in caught if issubclass(warning.category, UserWarning)]
+    entry = Entry(
+        name=task.name,
+        cohort=task.cohort,
+        split=case.split,
+        status="prepared",
+        organs=case.organs,
+        image=f"{IMAGES}/{task.name}.nii.gz",
+        labels="" if labels is None else f"{LABELS}/{task.name}.nii.gz",
+        source_image=str(case.image_path),
+        source_labels="" if labels is None else str(case.labels_path),
+        native=image.grid.to_dict(),
+        affine=matrix.tolist(),
+        checks=figures,
+        warnings=(*case.quirks, *told, *sentences),
+    )
+    record = {"entry": entry.model_dump(mode="json"), "source": _source(case)}
+    write_text(json.dumps(record, indent=1) + "\n", _record(task))
+    return entry
+
+
+def to_native(prepared: Image, entry: Entry, *, nearest: bool, outside: float) -> Image:
+    """A volume in the frame back on the scan's own grid, by the affine of its row; arguments as in ``resample``."""
+    return resample(
+        prepared, entry.native_grid, np.linalg.inv(np.array(entry.affine)), nearest=nearest, outside=outside
+    )
+
+
+def _tasks(cohorts: dict[str, Cohort], frame: Frame, output: Path, affine: Affine) -> Iterator[Task]:
+    for name, cohort in cohorts.items():
+        for case in cohort.cases:
+            yield Task(full_name(name, case), name, case, frame, output, affine)
+
+
+def _to_case(task: Task, image: Image) -> NDArray[np.float64]:
+    """From LPS points of the frame to LPS points of the case. Raises InputError for a case that is not on its cohort's grid."""
+    frame = task.frame
+    if task.name == frame.reference:
+        return np.eye(4)
+    if task.cohort != frame.registered:
+        return task.affine(read_reference(task.output), image)
+    if image.grid.size != frame.scan.size:
+        raise InputError(
+            f"{task.case.image_path} has {image.grid.size} voxels and not the {frame.scan.size} of {frame.reference}, though "
+            "its publisher has brought all to one grid: get it again."
+        )
+    # Voxels correspond, whatever the headers say of the origin.
+    return np.asarray(image.grid.matrix @ frame.scan.inverse_matrix)
+
+
+def _current(task: Task) -> Entry | None:
+    """The row of a case that has been prepared from the same files, else None."""
+    try:
+        record = json.loads(_record(task).read_text(encoding="utf-8"))
+        entry = Entry.model_validate(record["entry"])
+    except (OSError, ValueError, KeyError, ValidationError):
+        return None
+    files = [task.output / name for name in (entry.image, entry.labels) if name]
+    same = record.get("source") == _source(task.case) and entry.organs == task.case.organs
+    return entry if same and all(file.is_file() for file in files) else None
+
+
+def _source(case: Case) -> dict[str, Any]:
+    """By what a changed file is noticed: path, size and time of last change; of a DICOM folder those of its slices."""
+    found: dict[str, Any] = {
+        "mapping": {str(value): organ for value, organ in case.mapping.items()},
+        "split": case.split,
+    }
+    for path in (case.image_path, case.labels_path):
+        if path is not None and path.exists():
+            files = sorted(path.iterdir()) if path.is_dir() else [path]
+            stats = [file.stat() for file in files]
+            newest = max((stat.st_mtime_ns for stat in stats), default=0)
+            found[str(path)] = [len(files), sum(stat.st_size for stat in stats), newest]
+    return found
+
+
+def _record(task: Task) -> Path:
+    return task.output / RECORDS / f"{task.name}.json"
+
+
+def _failed(task: Task, error: Exception) -> Entry:
+    reason = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
+    return Entry(
+        name=task.name,
+        cohort=task.cohort,
+        split=task.case.split,
+        status="failed",
+        reason=" ".join(reason.split()),
+        source_image=str(task.case.image_path),
+    )

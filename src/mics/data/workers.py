@@ -1,0 +1,84 @@
+"""One function for each of many items: in this process, on a local cluster, or on a cluster that is already there."""
+
+import logging
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from mics.errors import InputError
+
+_LARGE_SCAN_BYTES = 4e9
+"""What a worker may need for a scan from the neck to the knees."""
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def each(
+    function: Callable[[Item], Result],
+    items: Sequence[Item],
+    *,
+    workers: int = 1,
+    scheduler: str | None = None,
+    failed: Callable[[Item, Exception], Result],
+) -> Iterator[Result]:
+    """The results as they come; where ``function`` raises, or its process dies, what ``failed`` makes of it.
+
+    ``workers`` processes of this machine (1: this one), or those of the Dask scheduler at an address. Function and items
+    are sent to them, so both must be such as can be pickled, and files must be where the workers see them too. Raises
+    :class:`InputError` where Dask is wanted and not installed, or nothing answers at the address.
+    """
+    if (workers == 1 and scheduler is None) or not items:
+        for item in items:
+            try:
+                result = function(item)
+            except Exception as error:
+                result = failed(item, error)
+            yield result
+        return
+    with _client(min(workers, len(items)), scheduler) as client:
+        from distributed import as_completed
+
+        places = {client.submit(function, item, pure=False): item for item in items}
+        for future in as_completed(list(places)):
+            problem = future.exception()
+            yield future.result() if problem is None else failed(places[future], problem)
+            future.release()
+
+
+def default_workers() -> int:
+    """As many processes as this one may use cores, and as there is memory for; 1 where Dask is not installed."""
+    try:
+        from distributed.system import MEMORY_LIMIT
+    except ModuleNotFoundError:
+        return 1
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(cores, int(MEMORY_LIMIT / _LARGE_SCAN_BYTES)))
+
+
+@contextmanager
+def _client(workers: int, scheduler: str | None) -> Iterator[Any]:
+    try:
+        from distributed import Client, LocalCluster
+    except ModuleNotFoundError as error:
+        raise InputError(
+            "Several workers need Dask: install mics-registration[cohorts], or use --workers 1."
+        ) from error
+    if scheduler is not None:
+        try:
+            client = Client(scheduler, timeout=10)
+        except (OSError, ValueError) as error:
+            raise InputError(
+                f"No Dask scheduler answers at {scheduler}: start one, or leave --scheduler out."
+            ) from error
+        with client:
+            yield client
+        return
+    with (
+        LocalCluster(
+            n_workers=workers, threads_per_worker=1, dashboard_address=None, silence_logs=logging.CRITICAL
+        ) as cluster,
+        Client(cluster) as client,
+    ):
+        yield client

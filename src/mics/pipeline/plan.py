@@ -1,0 +1,87 @@
+"""What a pipeline does: a YAML file, checked on load.
+
+.. code-block:: yaml
+
+    cohorts:                      # as mics prepare takes them; paths relative to this file
+      learn2reg: AbdomenCTCT
+      kits19: kits19/data
+    segmentation:                 # or {model: organs-small}, to train none
+      recipe: organs-small
+      initial: runs/organs-coarse
+    pretrain: {recipe: pretrain}
+    finetune: {recipe: finetune, set: [epochs=100]}
+"""
+
+from pathlib import Path
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from mics.data.frame import PAPER_SIZE, PAPER_SPACING_MM
+from mics.errors import InputError
+
+
+class Training(BaseModel):
+    """A run of ``mics train``: its recipe, changes of single values, and the model to start from."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    recipe: str
+    set: list[str] = []
+    initial: str | None = None
+
+
+class Given(BaseModel):
+    """A segmentation model that there is already: a shipped one by name, or a path."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: str
+
+
+class Plan(BaseModel):
+    """Every setting of a pipeline; unknown keys are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    cohorts: dict[str, str] = Field(min_length=1)
+    reference: str | None = None
+    spacing_mm: float = Field(PAPER_SPACING_MM, gt=0)
+    size: tuple[int, int, int] = PAPER_SIZE
+    workers: int | None = Field(None, ge=1)
+    scheduler: str | None = None
+    segmentation: Training | Given = Training(recipe="organs-small")
+    pretrain: Training = Training(recipe="pretrain")
+    finetune: Training = Training(recipe="finetune")
+    finetune_cohort: str = "learn2reg"
+    """Whose training people the last training sees, with what was annotated alone, and whose validation pairs are scored."""
+
+
+def load_plan(path: Path) -> Plan:
+    """Read a plan; names of files in it become paths from anywhere. Raises :class:`InputError` for anything amiss."""
+    try:
+        plan = Plan.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}): give the YAML file of a pipeline.") from error
+    except yaml.YAMLError as error:
+        raise InputError(f"{path} is not valid YAML: {error}.") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "it"
+        raise InputError(f"{path} is not a plan: {where}: {first['msg']}.") from error
+    if plan.finetune_cohort not in plan.cohorts:
+        raise InputError(f"{path}: finetune_cohort {plan.finetune_cohort} is not among its cohorts.")
+    folder = path.resolve().parent
+    update = {
+        "cohorts": {name: str(folder / place) for name, place in plan.cohorts.items()},
+        "segmentation": _resolved(plan.segmentation, folder),
+        "pretrain": _resolved(plan.pretrain, folder),
+        "finetune": _resolved(plan.finetune, folder),
+    }
+    return plan.model_copy(update=update)
+
+
+def _resolved(stage: Training | Given, folder: Path) -> Training | Given:
+    """A path where the plan names a file that is there; else a name, of something shipped."""
+    found = {key: value for key, value in stage if key != "set" and value is not None and (folder / value).exists()}
+    return stage.model_copy(update={key: str(folder / value) for key, value in found.items()})

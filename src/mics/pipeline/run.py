@@ -1,0 +1,106 @@
+"""Prepare, train a segmentation network, complete the annotations, pretrain, fine-tune, evaluate: in one go."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from mics.data.cohorts.catalogue import open_cohorts
+from mics.data.manifest import Entry, moved, write_manifest
+from mics.data.prepare import prepare
+from mics.data.workers import default_workers
+from mics.errors import InputError
+from mics.network.weights import load_model
+from mics.pipeline.evaluate import RESULT, evaluate
+from mics.pipeline.plan import Given, Plan, Training
+from mics.pipeline.stages import digest, once, state
+from mics.pseudo_labels.complete import complete
+from mics.registration.affine import register_affine
+from mics.registration.device import choose_device
+from mics.training.recipe import load_recipe
+from mics.training.run import MODEL
+from mics.training.start import RUN, resume, start
+
+Told = Callable[[str], None]
+
+
+def run(plan: Plan, output: Path, *, device: str = "auto", told: Told = lambda _: None) -> dict[str, Path]:
+    """Do what ``plan`` says in the folder ``output``; returns where each stage's output is.
+
+    Every stage calls what the command of that name calls. What is current is not done again: cases and predictions one by
+    one, trainings and the evaluation as a whole, each in a folder named after its inputs; a training that was stopped goes
+    on. ``told`` hears what begins. Raises :class:`InputError` as the stages do.
+    """
+    chosen = choose_device(device)
+    for training in (plan.segmentation, plan.pretrain, plan.finetune):
+        if isinstance(training, Training):
+            load_recipe(training.recipe, training.set)
+    prepared, completed = output / "prepared", output / "pseudo-labels"
+    told(f"prepare: in {prepared}")
+    rows = prepare(
+        open_cohorts(dict(plan.cohorts)),
+        prepared,
+        affine=register_affine,
+        reference=plan.reference,
+        spacing_mm=plan.spacing_mm,
+        size=plan.size,
+        workers=plan.workers or default_workers(),
+        scheduler=plan.scheduler,
+        progress=lambda entry: told(f"  {entry.status} {entry.name} {entry.reason}".rstrip()),
+    )
+    _require_people(rows, plan.finetune_cohort)
+    if isinstance(plan.segmentation, Given):
+        organs = plan.segmentation.model
+    else:
+        organs = str(_train("segmentation", plan.segmentation, prepared, output, told))
+    told(f"pseudo-labels: in {completed}")
+    complete(prepared, completed, model=organs, device=chosen, progress=lambda name: told(f"  predicted {name}"))
+    pretrained = _train("pretrain", plan.pretrain, completed, output, told)
+    annotated = output / "finetune-data"
+    annotated.mkdir(exist_ok=True)
+    write_manifest([moved(row, prepared, annotated) for row in rows if row.cohort == plan.finetune_cohort], annotated)
+    tuning = plan.finetune.model_copy(update={"initial": plan.finetune.initial or str(pretrained)})
+    tuned = _train("finetune", tuning, annotated, output, told)
+    scores = once(
+        "evaluate",
+        output,
+        {"model": digest(tuned / MODEL), "data": state(annotated)},
+        lambda folder: evaluate(
+            annotated, folder, model=tuned / MODEL, device=device, progress=lambda pair: told(f"  {pair}")
+        ),
+        told,
+    )
+    return {
+        "prepared": prepared,
+        "segmentation": Path(organs),
+        "pseudo-labels": completed,
+        "pretrain": pretrained,
+        "finetune": tuned,
+        "evaluate": scores / RESULT,
+    }
+
+
+def _require_people(rows: list[Entry], cohort: str) -> None:
+    """Raise InputError, before the long stages, where the last of them would find too few people."""
+    for split in ("train", "val"):
+        if sum(row.status == "prepared" and row.cohort == cohort and row.split == split for row in rows) < 2:
+            raise InputError(
+                f"The cohort {cohort} has fewer than two people in the split {split!r}, and registration needs pairs: "
+                "choose another finetune_cohort, or hold people out (docs/cohorts.md)."
+            )
+
+
+def _train(name: str, training: Training, data: Path, output: Path, told: Told) -> Path:
+    """The folder of a run with these settings on the cases of ``data``."""
+    inputs: dict[str, Any] = {
+        "recipe": load_recipe(training.recipe, training.set).model_dump(mode="json"),
+        "data": state(data),
+        "initial": None if training.initial is None else load_model(training.initial).sha256,
+    }
+
+    def work(folder: Path) -> None:
+        if (folder / RUN).is_file():
+            resume(folder)
+        else:
+            start(training.recipe, str(data), folder, overrides=training.set, initial=training.initial)
+
+    return once(name, output, inputs, work, told)

@@ -1,0 +1,167 @@
+"""A prepared set whose annotations a network completes, with what a person has said of it."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from mics.data.frame import centres
+from mics.data.manifest import Entry, make_folder, moved, read_manifest, write_manifest, write_text
+from mics.data.organs import ORGAN_NAMES
+from mics.data.preview import write_preview
+from mics.errors import InputError
+from mics.evaluation.metrics import dice
+from mics.image.io import Image, read_image, read_labels, write_image
+from mics.network.weights import DEFAULT_SEGMENTATION, LoadedModel, load_model
+from mics.pseudo_labels.clean import PSEUDO_ORGANS, completed, largest_parts
+from mics.pseudo_labels.page import Card, write_page
+from mics.pseudo_labels.predict import predict
+from mics.pseudo_labels.rank import Plausibility, Seen, as_csv, rank
+from mics.pseudo_labels.record import PREDICTED, Record, key_of, read_record, write_record
+from mics.pseudo_labels.verdicts import VERDICTS, WHOLE_CASE, Verdict, read_verdicts
+
+LABELS, PICTURES, RANKING = "labels", "pictures", "ranking.csv"
+
+Labels = NDArray[np.uint8]
+Scores = dict[tuple[str, int], Plausibility]
+Verdicts = Mapping[tuple[str, int], Verdict]
+
+
+def complete(
+    prepared: Path,
+    output: Path,
+    *,
+    model: str | Path = DEFAULT_SEGMENTATION,
+    device: torch.device | None = None,
+    progress: Callable[[str], None] = lambda _: None,
+) -> list[Entry]:
+    """Predict the organs that nobody annotated and write a training set into ``output``; returns its manifest's rows.
+
+    ``prepared`` is a folder of :func:`mics.data.prepare.prepare`, whose volumes are used where they are. What annotators
+    drew is kept; of each other organ of :data:`PSEUDO_ORGANS` the largest connected part is added. ``output`` gets
+    ``labels/``, ``manifest.csv``, ``ranking.csv`` and ``review.html``, worst first. The verdicts in ``output/verdicts.csv`` are
+    honoured: what is rejected is no longer trained on, and its row says why. People of a test split are passed on as they
+    are. Predictions that are there, of the same model and files, stay. ``progress`` is told each case that is predicted.
+
+    Raises :class:`InputError` for a model that does not segment or does not fit, for verdicts that cannot be read, and for an
+    ``output`` that holds something else.
+    """
+    entries, loaded = read_manifest(prepared), load_model(model)
+    verdicts = read_verdicts(output / VERDICTS, {entry.name for entry in entries})
+    if output.exists() and not (output / PREDICTED).is_dir() and any(output.iterdir()):
+        raise InputError(f"{output} holds something else than completed cases: give a new folder.")
+    for folder in (LABELS, PREDICTED, PICTURES):
+        make_folder(output / folder)
+    trained = [entry for entry in entries if entry.status == "prepared" and entry.split != "test"]
+    records = {}
+    for entry in trained:
+        record = read_record(output, entry.name)
+        key = key_of(prepared, entry, loaded)
+        if record is None or record.key != key:
+            record = _predicted(prepared, output, entry, loaded, key, device or torch.device("cpu"))
+            if any(seen.predicted for seen in record.organs.values()):
+                progress(entry.name)
+        records[entry.name] = record
+    scores = rank(
+        {name: record.organs for name, record in records.items()},
+        {name: record.agreement for name, record in records.items() if record.agreement is not None},
+    )
+    rows = [moved(entry, prepared, output) for entry in entries]
+    rows = [_judged(row, records[row.name], verdicts) if row.name in records else row for row in rows]
+    for entry, row in zip(entries, rows, strict=True):
+        if entry.name in records:
+            _write_labels(prepared, output, entry, row, records[entry.name], scores)
+    write_manifest(rows, output)
+    write_text(as_csv(scores), output / RANKING)
+    write_page(_cards(scores, verdicts), verdicts, output)
+    return rows
+
+
+def _predicted(
+    prepared: Path, output: Path, entry: Entry, model: LoadedModel, key: str, device: torch.device
+) -> Record:
+    """Predict one case, unless its annotators looked for everything, and write the prediction and what is seen of it."""
+    image = read_image(prepared / entry.image)
+    truth = _annotated(prepared, entry)
+    organs = {} if truth is None else _seen(Image(truth, image.grid), entry.organs)
+    agreement = None
+    missing = [organ for organ in PSEUDO_ORGANS if organ not in entry.organs]
+    if missing:
+        labels, probability = predict(model, image, device)
+        cleaned, parts = largest_parts(labels, PSEUDO_ORGANS)
+        for organ, seen in _seen(Image(cleaned, image.grid), missing).items():
+            voxels = cleaned == organ
+            confidence = float(probability[voxels].mean()) if voxels.any() else 0.0
+            known = {"parts": parts.get(organ, 0.0), "confidence": confidence, "predicted": True}
+            organs[organ] = seen.model_copy(update=known)
+        if truth is not None and (
+            overlaps := dice(truth, cleaned, set(entry.organs) & set(PSEUDO_ORGANS), moving_labels=truth)
+        ):
+            agreement = float(np.mean(list(overlaps.values())))
+        write_image(Image(labels, image.grid), output / PREDICTED / f"{entry.name}.nii.gz")
+    record = Record(key=key, organs=organs, agreement=agreement)
+    write_record(output, entry.name, record)
+    return record
+
+
+def _write_labels(prepared: Path, output: Path, entry: Entry, row: Entry, record: Record, scores: Scores) -> None:
+    """Write the labels to train with and their picture, unless they are there."""
+    path, picture = output / row.labels, output / PICTURES / f"{entry.name}.png"
+    if record.completed == row.pseudo_organs and path.is_file():
+        return
+    image, truth = read_image(prepared / entry.image), _annotated(prepared, entry)
+    file = output / PREDICTED / f"{entry.name}.nii.gz"
+    predicted = read_labels(file).array.astype(np.uint8) if file.is_file() else np.zeros(image.grid.size, np.uint8)
+    cleaned, _ = largest_parts(predicted, PSEUDO_ORGANS)
+    labels = completed(truth, entry.organs, cleaned, row.pseudo_organs)
+    write_image(Image(labels, image.grid), path)
+    shown = completed(truth, entry.organs, cleaned, PSEUDO_ORGANS)
+    write_preview(image, shown, picture, next((organ for name, organ in scores if name == entry.name), None))
+    write_record(output, entry.name, record.model_copy(update={"completed": row.pseudo_organs}))
+
+
+def _judged(entry: Entry, record: Record, verdicts: Verdicts) -> Entry:
+    """The row of a completed case, without what was rejected."""
+    found = [organ for organ, seen in record.organs.items() if seen.predicted and seen.centre_mm is not None]
+    rejected = {
+        organ: verdict.comment for (name, organ), verdict in verdicts.items() if name == entry.name and not verdict.keep
+    }
+    update: dict[str, Any] = {
+        "labels": f"{LABELS}/{entry.name}.nii.gz",
+        "organs": tuple(organ for organ in entry.organs if organ not in rejected),
+        "pseudo_organs": tuple(sorted(organ for organ in found if organ not in rejected)),
+    }
+    if rejected:
+        sentences = [
+            ORGAN_NAMES.get(organ, "the whole case") + (f" ({comment})" if comment else "")
+            for organ, comment in sorted(rejected.items())
+        ]
+        update["reason"] = f"Rejected by hand: {', '.join(sentences)}."
+    if WHOLE_CASE in rejected:
+        update["status"] = "rejected"
+    return entry.model_copy(update=update)
+
+
+def _seen(labels: Image, organs: Any) -> dict[int, Seen]:
+    """Volume and place of each of ``organs``, there or not."""
+    places, voxel_ml = centres(labels), float(np.prod(labels.grid.spacing)) / 1000
+    return {
+        organ: Seen(volume_ml=np.count_nonzero(labels.array == organ) * voxel_ml, centre_mm=places.get(organ))
+        for organ in organs
+    }
+
+
+def _annotated(prepared: Path, entry: Entry) -> Labels | None:
+    return read_labels(prepared / entry.labels).array.astype(np.uint8) if entry.labels else None
+
+
+def _cards(scores: Scores, verdicts: Verdicts) -> list[Card]:
+    """One card a case, in the order of its worst organ; cases that were looked at and kept come last."""
+    organs: dict[str, list[tuple[int, Plausibility]]] = {}
+    for (name, organ), plausibility in scores.items():
+        organs.setdefault(name, []).append((organ, plausibility))
+    cards = [Card(name, f"{PICTURES}/{name}.png", found) for name, found in organs.items()]
+    return sorted(cards, key=lambda card: (card.case, WHOLE_CASE) in verdicts)

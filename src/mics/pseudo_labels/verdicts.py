@@ -1,0 +1,45 @@
+"""What a person has said about pseudo-labels: a CSV with a row a verdict."""
+
+import csv
+from pathlib import Path
+from typing import NamedTuple
+
+from mics.data.organs import ORGAN_NAMES
+from mics.errors import InputError
+
+VERDICTS = "verdicts.csv"
+COLUMNS = ("case", "organ", "verdict", "comment")
+WHOLE_CASE = 0
+
+_IDS = {name: organ for organ, name in ORGAN_NAMES.items()}
+
+
+class Verdict(NamedTuple):
+    """``keep`` or not, and why."""
+
+    keep: bool
+    comment: str
+
+
+def read_verdicts(path: Path, cases: set[str]) -> dict[tuple[str, int], Verdict]:
+    """``{(case, organ): verdict}``, organ 0 for the whole case; nothing if there is no file.
+
+    Columns case, organ (its name, or empty for the whole case), verdict (keep or reject), comment. Raises
+    :class:`InputError` naming the line for anything else, and for a case that is not among ``cases``.
+    """
+    if not path.is_file():
+        return {}
+    verdicts = {}
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        rows = csv.DictReader(file)
+        if not set(COLUMNS[:3]) <= set(rows.fieldnames or ()):
+            raise InputError(f"{path} must have the columns {', '.join(COLUMNS)} in its first line.")
+        for row in rows:
+            case, organ, verdict = ((row[column] or "").strip() for column in COLUMNS[:3])
+            if case not in cases or organ not in ("", *_IDS) or verdict not in ("keep", "reject"):
+                raise InputError(
+                    f"{path}, line {rows.line_num}: {case!r}, {organ!r}, {verdict!r} is not a case of this set, an organ "
+                    "(or nothing, for the whole case) and keep or reject; mend that line."
+                )
+            verdicts[case, _IDS.get(organ, WHOLE_CASE)] = Verdict(verdict == "keep", (row.get("comment") or "").strip())
+    return verdicts

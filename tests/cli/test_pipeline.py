@@ -1,0 +1,30 @@
+"""`mics pipeline`: what is refused before anything is written."""
+
+import sys
+
+import pytest
+
+
+@pytest.fixture
+def plan(tmp_path):
+    """A plan whose only cohort is an empty folder."""
+    (tmp_path / "data").mkdir()
+    path = tmp_path / "plan.yaml"
+    path.write_text("cohorts: {learn2reg: data}\nsegmentation: {model: organs-small}\n")
+    return path
+
+
+def test_a_bad_plan_folder_or_recipe_is_refused_before_anything_is_written(refused, plan, tmp_path):
+    pytest.importorskip("lightning")
+    assert "expected AbdomenCTCT_dataset.json" in refused("pipeline", plan, "-o", tmp_path / "out")
+    plan.write_text(plan.read_text() + "finetune: {recipe: no-such-recipe}\n")
+    assert "There is no recipe no-such-recipe" in refused("pipeline", plan, "-o", tmp_path / "out")
+    assert "cannot be read" in refused("pipeline", tmp_path / "nowhere.yaml", "-o", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_without_lightning_it_says_what_to_install(refused, plan, monkeypatch, tmp_path):
+    for name in ("mics.pipeline.run", "mics.training.start", "mics.training.run"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.setitem(sys.modules, "lightning", None)
+    assert "mics-registration[train]" in refused("pipeline", plan, "-o", tmp_path / "out")

@@ -1,0 +1,98 @@
+"""What a person sees and what they say."""
+
+import csv
+import io
+from html.parser import HTMLParser
+
+import pytest
+
+from mics.errors import InputError
+from mics.pseudo_labels.page import Card, write_page
+from mics.pseudo_labels.rank import Plausibility
+from mics.pseudo_labels.verdicts import COLUMNS, Verdict, read_verdicts
+
+
+class Page(HTMLParser):
+    """Pictures in order, and each choice with its case, organ, options and comment."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.pictures, self.choices, self.chosen, self.comments, self.text = [], [], [], [], ""
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        values = dict(attrs)
+        if tag == "img":
+            self.pictures.append(values["src"])
+        elif tag == "select":
+            self.choices.append((values["data-case"], values["data-organ"]))
+            self.selected = False
+        elif tag == "option":
+            self.selected = "selected" in values
+        elif tag == "input":
+            self.comments.append(values["value"])
+
+    def handle_data(self, data):
+        if getattr(self, "selected", False) and self.lasttag == "option":
+            self.chosen.append(data)
+        self.text += data
+
+
+@pytest.fixture
+def cards():
+    bad, good = (
+        Plausibility(0.1, {"volume": 0.1, "position": 1.0}),
+        Plausibility(0.8, {"volume": 0.9, "position": 0.89}),
+    )
+    return [Card('a "<case>"', "pictures/a.png", [(11, bad), (6, good)]), Card("b", "pictures/b.png", [(6, good)])]
+
+
+def test_every_case_and_organ_has_a_choice_in_the_order_given(cards, tmp_path):
+    verdicts = {("b", 6): Verdict(False, 'leaks "out"'), ("b", 0): Verdict(True, "")}
+    page = Page(write_page(cards, verdicts, tmp_path).read_text(encoding="utf-8"))
+    assert page.pictures == ["pictures/a.png", "pictures/b.png"]
+    assert page.choices == [
+        ('a "<case>"', ""),
+        ('a "<case>"', "pancreas"),
+        ('a "<case>"', "liver"),
+        ("b", ""),
+        ("b", "liver"),
+    ]
+    assert page.comments == ["", "", "", "", 'leaks "out"']
+    assert [word for word in page.chosen if word] == ["keep", "reject"]
+    assert "volume 0.10" in page.text
+    assert [path.name for path in tmp_path.iterdir()] == ["review.html"]
+
+
+def saved(rows):
+    """As the page's button writes it: every cell quoted."""
+    text = io.StringIO()
+    text.write(",".join(COLUMNS) + "\n")
+    csv.writer(text, quoting=csv.QUOTE_ALL, lineterminator="\n").writerows(rows)
+    return text.getvalue()
+
+
+def test_verdicts_are_read(tmp_path):
+    path = tmp_path / "verdicts.csv"
+    assert read_verdicts(path, {"a"}) == {}
+    path.write_text(saved([("a", "liver", "reject", "leaks, badly"), ("a", "", "keep", ""), ("b", "", "reject", "")]))
+    assert read_verdicts(path, {"a", "b"}) == {
+        ("a", 6): Verdict(False, "leaks, badly"),
+        ("a", 0): Verdict(True, ""),
+        ("b", 0): Verdict(False, ""),
+    }
+    path.write_text("\ufeffcase,organ,verdict\r\na,liver,keep\r\n", encoding="utf-8")  # by a spreadsheet
+    assert read_verdicts(path, {"a"}) == {("a", 6): Verdict(True, "")}
+
+
+@pytest.mark.parametrize(
+    "row", [("nobody", "liver", "reject", ""), ("a", "lever", "reject", ""), ("a", "liver", "no", ""), ("a",)]
+)
+def test_a_verdict_that_means_nothing_is_told_with_its_line(tmp_path, row):
+    path = tmp_path / "verdicts.csv"
+    path.write_text(saved([("a", "liver", "keep", ""), row]))
+    with pytest.raises(InputError, match=r"verdicts\.csv, line 3"):
+        read_verdicts(path, {"a"})
+    path.write_text("who,what\n")
+    with pytest.raises(InputError, match="must have the columns"):
+        read_verdicts(path, {"a"})
