@@ -8,10 +8,11 @@ import SimpleITK as sitk
 
 from mics.deformation.transform import Transform
 from mics.errors import InputError
+from mics.image.folder import usable_folder
 from mics.image.grid import Grid
 from mics.image.io import Image, read_image, read_labels
 from mics.registration import result as result_module
-from mics.registration.result import Registration, usable_folder
+from mics.registration.result import Registration
 
 FIXED = Grid((8, 9, 10), (2.0, 2.0, 3.0), (-8.0, -9.0, 100.0))
 MOVING = Grid((7, 8, 6), (2.5, 2.0, 4.0), (-6.0, -9.0, 102.0))

@@ -4,6 +4,7 @@ import typer
 
 from mics.cli.demo import demo
 from mics.cli.errors import Commands
+from mics.cli.evaluate import evaluate
 from mics.cli.info import info
 from mics.cli.register import register
 from mics.cli.train import train
@@ -16,7 +17,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (register, warp, info, demo, train):
+for command in (register, warp, evaluate, info, demo, train):
     app.command()(command)
 
 

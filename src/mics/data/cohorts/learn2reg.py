@@ -100,10 +100,10 @@ def _settled(volume: Image) -> Image:
         raise InputError(
             f"A Learn2Reg volume has header orientation RAS or, put right, LAS; this one has {grid.orientation}."
         )
-    return replace(volume, grid=_mirrored(grid))
+    return replace(volume, grid=mirror(grid))
 
 
-def _mirrored(grid: Grid) -> Grid:
+def mirror(grid: Grid) -> Grid:
     """The same voxels with the world's left and right exchanged."""
     x, y, z = grid.origin
     direction = (*(-component for component in grid.direction[:3]), *grid.direction[3:])
