@@ -2,6 +2,7 @@
 
 import typer
 
+from mics.cli.compare import compare
 from mics.cli.demo import demo
 from mics.cli.errors import Commands
 from mics.cli.evaluate import evaluate
@@ -17,7 +18,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (register, warp, evaluate, info, demo, train):
+for command in (register, warp, evaluate, compare, info, demo, train):
     app.command()(command)
 
 

@@ -125,7 +125,7 @@ def _scored(
         export.add(pair, forward)
         backward = submission.backward(pair, fixed.grid, moving.grid)
         seconds = submission.seconds(pair)
-        score = score_pair(fixed, moving, forward, backward, landmarks=_landmarks(pair), seconds=seconds)
+        score = score_pair(fixed, moving, forward, backward, landmarks=landmarks_of(pair), seconds=seconds)
         return score, overlaps(forward, fixed, moving)
 
     with ThreadPoolExecutor(min(_AT_A_TIME, os.cpu_count() or 1)) as pool:
@@ -138,7 +138,8 @@ def _scored(
     return [score for score, _ in results], [] if sentence is None else [f"{submission.path}: {sentence}"]
 
 
-def _landmarks(pair: Pair) -> tuple[Points, Points] | None:
+def landmarks_of(pair: Pair) -> tuple[Points, Points] | None:
+    """Landmarks of both scans, None if the list has none; raises InputError if it has those of one scan only."""
     fixed, moving = pair.fixed.landmarks, pair.moving.landmarks
     if fixed is None and moving is None:
         return None
