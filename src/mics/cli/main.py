@@ -6,6 +6,7 @@ from mics.cli.compare import compare
 from mics.cli.demo import demo
 from mics.cli.errors import Commands
 from mics.cli.evaluate import evaluate
+from mics.cli.experiment import experiment
 from mics.cli.info import info
 from mics.cli.register import register
 from mics.cli.train import train
@@ -18,7 +19,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (register, warp, evaluate, compare, info, demo, train):
+for command in (register, warp, evaluate, compare, experiment, info, demo, train):
     app.command()(command)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from mics.data.pairs import Pair, read_pairs
 from mics.errors import InputError
-from mics.experiments import table4
+from mics.experiments import comparison_table
 from mics.experiments.cell import Task, to_argument
 from mics.experiments.peers.methods import METHODS, Choice, choose
 from mics.image.folder import writable_folder, write_text
@@ -33,11 +33,12 @@ def compare(
     output: str | Path,
     *,
     methods: Sequence[str] | None = None,
+    both_ways: bool = True,
     progress: Callable[[str], None] | None = None,
 ) -> Comparison:
     """Run methods on pairs with label maps and write ``table.md``, ``table.csv`` and ``cells/METHOD/PAIR.json``.
 
-    - ``pairs``: a CSV file, or a Learn2Reg folder, whose validation pairs are taken in both directions.
+    - ``pairs``: a CSV file, or a Learn2Reg folder, whose validation pairs are taken in both directions (``both_ways``).
     - ``methods``: names of :data:`mics.experiments.peers.methods.METHODS`, ours with a model of your own as
       ``network=MODEL``; all by default. What is not installed is skipped with a sentence.
     - ``output``: a folder; cells that it already holds are not computed again, a deleted one is.
@@ -46,16 +47,17 @@ def compare(
     fails is told and leaves the others alone. Raises InputError for a list that cannot be used, an unknown method, and an
     output folder that holds the cells of another list.
     """
-    listed = read_pairs(pairs, both_ways=True)
+    listed = read_pairs(pairs, both_ways=both_ways)
     choices, skipped = choose(methods or METHODS)
     folder = writable_folder(output)
     _claim(folder, pairs, listed)
+    source = (str(pairs), both_ways)
     wanted = [AFFINE, *(choice for choice in choices if choice != AFFINE)]
     failed: list[str] = []
     for pair in listed:
         affine = None
         for choice in wanted:
-            record = _finished(folder, choice, pair) or _computed(folder, choice, pair, pairs, affine, progress)
+            record = _finished(folder, choice, pair) or _computed(folder, choice, pair, source, affine, progress)
             if record is None:
                 failed.append(f"{choice.method} failed on {pair.name}, see {_log(folder, choice, pair)}.")
                 if choice == AFFINE:
@@ -63,9 +65,9 @@ def compare(
             elif choice == AFFINE:
                 affine = record["affine"]
     records = [r for choice in wanted for pair in listed if (r := _finished(folder, choice, pair)) is not None]
-    table = table4.markdown(records)
+    table = comparison_table.markdown(records)
     write_text(table, folder / "table.md")
-    write_text(table4.to_csv(records), folder / "table.csv")
+    write_text(comparison_table.to_csv(records), folder / "table.csv")
     return Comparison(records, table, skipped, failed)
 
 
@@ -73,7 +75,7 @@ def _computed(
     folder: Path,
     choice: Choice,
     pair: Pair,
-    pairs: str | Path,
+    source: tuple[str, bool],
     affine: list[list[float]] | None,
     progress: Callable[[str], None] | None,
 ) -> dict[str, Any] | None:
@@ -83,7 +85,7 @@ def _computed(
     cell, log = _cell(folder, choice, pair), _log(folder, choice, pair)
     for path in (cell, log):
         path.parent.mkdir(parents=True, exist_ok=True)
-    task = Task(str(pairs), True, pair.name, choice.method, choice.model, affine, str(cell))
+    task = Task(*source, pair.name, choice.method, choice.model, affine, str(cell))
     with log.open("w") as file:
         command = [sys.executable, "-m", "mics.experiments.cell", to_argument(task)]
         subprocess.run(command, stdout=file, stderr=subprocess.STDOUT, check=False)

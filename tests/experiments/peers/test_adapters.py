@@ -31,7 +31,8 @@ def displacement(source, target, affine):
     ("name", "tolerance"),
     [("greedy", 0.2), ("ants-syn", 0.5), ("elastix", 0.5), ("convexadam", 0.5), ("fireants", 0.2), ("deeds", 0.5)],
 )
-def test_displacements_come_back_in_voxels_with_the_affine_in_them(name, tolerance):
+def test_displacements_come_back_in_voxels_with_the_affine_in_them(name, tolerance, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     if sentence := lacking(name, ""):
         pytest.skip(sentence)
     fixed = Image(texture(apply_matrix(TRUE, FIXED.points())), FIXED)
@@ -52,3 +53,4 @@ def test_displacements_come_back_in_voxels_with_the_affine_in_them(name, toleran
         assert before > 3 * tolerance
         assert np.abs(found[inner] - expected).mean() < tolerance
     assert result.seconds > 0
+    assert list(tmp_path.iterdir()) == []

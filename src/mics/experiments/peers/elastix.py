@@ -1,6 +1,7 @@
 """elastix, through itk-elastix (Klein et al. 2010)."""
 
 import time
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -26,10 +27,14 @@ def register(fixed: Image, moving: Image, affine: Matrix) -> Outcome:
     parameters["RandomSeed"] = [str(SEED)]
     parameters["WriteResultImage"] = ["false"]
     settings.AddParameterMap(parameters)
-    start = time.perf_counter()
-    _, result = itk.elastix_registration_method(target, source, parameter_object=settings, log_to_console=False)
-    seconds = time.perf_counter() - start
-    field = np.asarray(itk.transformix_deformation_field(source, result))  # (Z, Y, X, 3), mm
+    # It writes the field into a file as well, unasked, by default into the current folder.
+    with TemporaryDirectory(prefix="mics-elastix-") as folder:
+        start = time.perf_counter()
+        _, result = itk.elastix_registration_method(target, source, parameter_object=settings, log_to_console=False)
+        seconds = time.perf_counter() - start
+        field = np.asarray(
+            itk.transformix_deformation_field(source, result, output_directory=folder)
+        )  # (Z, Y, X, 3), mm
     voxels = field.transpose(3, 2, 1, 0) / np.reshape(fixed.grid.spacing, (3, 1, 1, 1))
     return Outcome(after_prealignment(voxels, fixed.grid, moving.grid, affine), None, seconds)
 
