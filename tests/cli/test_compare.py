@@ -36,3 +36,10 @@ def test_it_tabulates_and_tells_what_was_skipped(run, quick, pairs, tmp_path, mo
 def test_an_unknown_method_is_refused(refused, pairs, tmp_path):
     assert "no method 'magic'" in refused("compare", pairs, "-o", tmp_path / "out", "--methods", "magic")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_list_without_images_is_refused_before_anything_runs(refused, pairs, tmp_path):
+    lines = [",".join(line.split(",")[:2] + line.split(",")[4:]) for line in pairs.read_text().splitlines()]
+    pairs.write_text("\n".join(lines))
+    assert "a fixed_image is needed" in refused("compare", pairs, "-o", tmp_path / "out", "--methods", "unregistered")
+    assert not (tmp_path / "out").exists()

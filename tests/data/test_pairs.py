@@ -32,8 +32,11 @@ def test_files_are_relative_to_the_list_and_only_read_when_asked_for(csv):
     assert pair.name == "a_b"
     assert pair.moving.labels().array.sum() == 16
     assert pair.fixed.landmarks is None
-    with pytest.raises(InputError, match=r"pairs\.csv, line 2: a fixed_image is needed"):
+    needed = r"pairs\.csv, line 2: a fixed_image is needed"
+    with pytest.raises(InputError, match=needed):
         pair.fixed.image()
+    with pytest.raises(InputError, match=needed):
+        read_pairs(csv("a,b,a.nii.gz,b.nii.gz"), needs=("labels", "image"))
 
 
 @pytest.mark.parametrize(

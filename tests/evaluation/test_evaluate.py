@@ -90,6 +90,15 @@ def test_landmarks_of_the_list_are_measured(pairs, perfect, tmp_path):
     assert [score.measures()["landmark_mm"] for score in result.scores] == pytest.approx([0, 3], abs=1e-3)
 
 
+def test_a_measure_of_some_pairs_only_is_averaged_over_those(pairs, submit, tmp_path):
+    """The opposite direction of one pair alone."""
+    result = mics.evaluate(submit("some", {**PERFECT, ("p2", "p1"): -3}), pairs)
+    assert result.summary.measures["inverse_mean_mm"].value == pytest.approx(2, abs=1e-4)
+    assert result.summary.counts == {"inverse_mean_mm": 1, "inverse_max_mm": 1}
+    result.save(tmp_path / "out")
+    assert "| inverse error, mean, mm (1 of 2 pairs) | 2.00 |" in (tmp_path / "out" / "summary.md").read_text()
+
+
 @pytest.mark.parametrize("name", ["copy", "copy.zip"])
 @pytest.mark.parametrize(("names", "file"), [("current", "disp_p1_0000_p3_0000.nii.gz"), ("2020", "disp_p1_p3.nii.gz")])
 def test_an_exported_submission_holds_the_same_displacements(pairs, submit, tmp_path, name, names, file):

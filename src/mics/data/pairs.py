@@ -42,18 +42,20 @@ class Pair:
         return f"{self.fixed.name}_{self.moving.name}"
 
 
-def read_pairs(source: str | Path, *, both_ways: bool = False) -> list[Pair]:
+def read_pairs(source: str | Path, *, both_ways: bool = False, needs: Sequence[str] = ()) -> list[Pair]:
     """The pairs of a CSV file, or the validation pairs of a Learn2Reg folder.
 
     The CSV's first line names its columns: ``fixed`` and ``moving`` (names of the scans) and, as far as needed,
     ``fixed_image``, ``fixed_labels``, ``fixed_landmarks`` and the same for ``moving``: files, relative to the CSV's folder.
-    ``both_ways`` takes each pair of a Learn2Reg folder in both directions; a CSV file is taken as it is.
+    ``both_ways`` takes each pair of a Learn2Reg folder in both directions; a CSV file is taken as it is. ``needs``, of
+    ``image`` and ``labels``, are files that every scan must have.
 
-    Raises InputError for a list that is missing, empty, of another form, names a pair twice or a file that is not there.
+    Raises InputError for a list that is missing, empty, of another form, names a pair twice or a file that is not there, or
+    lacks one that is needed.
     """
     source = Path(source)
     if not source.is_dir():
-        return _from_csv(source)
+        return _from_csv(source, needs)
     cohort = open_learn2reg(source)
     numbers = [(fixed.number, moving.number) for fixed, moving in cohort.ordered_validation_pairs]
     chosen = numbers if both_ways else cohort.validation_pairs
@@ -65,13 +67,13 @@ def read_pairs(source: str | Path, *, both_ways: bool = False) -> list[Pair]:
     return [Pair(members[fixed], members[moving]) for fixed, moving in chosen]
 
 
-def _from_csv(path: Path) -> list[Pair]:
+def _from_csv(path: Path, needs: Sequence[str]) -> list[Pair]:
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             rows = csv.DictReader(file, skipinitialspace=True)
             columns = rows.fieldnames or []
             _refuse_columns(path, columns)
-            pairs = [_pair(path, row, line) for line, row in enumerate(rows, start=2)]
+            pairs = [_pair(path, row, line, needs) for line, row in enumerate(rows, start=2)]
     except OSError as error:
         raise InputError(
             f"{path} cannot be read ({error.strerror}); give a CSV file of pairs or a Learn2Reg folder."
@@ -95,17 +97,20 @@ def _refuse_columns(path: Path, columns: Sequence[str]) -> None:
         )
 
 
-def _pair(path: Path, row: dict[str, str], line: int) -> Pair:
+def _pair(path: Path, row: dict[str, str], line: int, needs: Sequence[str]) -> Pair:
     where = f"{path}, line {line}"
-    fixed, moving = (_member(path.parent, row, role, where) for role in ROLES)
+    fixed, moving = (_member(path.parent, row, role, where, needs) for role in ROLES)
     return Pair(fixed, moving)
 
 
-def _member(folder: Path, row: dict[str, str], role: str, where: str) -> Member:
+def _member(folder: Path, row: dict[str, str], role: str, where: str, needs: Sequence[str]) -> Member:
     name = row[role] or ""
     if not name or set(name) & set('/\\:*?"<>|'):
         raise InputError(f"{where}: the {role} scan needs a name that can be part of a file's name, not {name!r}.")
     files = dict(_files(folder, row, role, where))
+    for kind in needs:
+        if kind not in files:
+            _missing(where, f"{role}_{kind}")
     return Member(
         name,
         partial(read_image, files["image"]) if "image" in files else partial(_missing, where, f"{role}_image"),

@@ -82,7 +82,7 @@ def evaluate(
     Raises InputError for a list or submission that cannot be read, lacks a pair, or does not fit the volumes: missing
     files and wrong sizes before anything is measured. Warns where the numbers look like other units.
     """
-    listed = read_pairs(pairs)
+    listed = read_pairs(pairs, needs=("labels",))
     people = {member.name: member for pair in listed for member in (pair.fixed, pair.moving)}
     labels = cache(lambda name: people[name].labels())
     own, other = Submission(submission), None if against is None else Submission(against)

@@ -48,10 +48,14 @@ class OrganSummary:
 
 @dataclass(frozen=True)
 class Summary:
-    """A method over its pairs: means of every measure that all pairs have, Dice30, and every label."""
+    """A method over its pairs: means of every measure, Dice30, and every label.
+
+    ``counts``: how many pairs have the measure, where it is not all of them (landmarks of some pairs only, say).
+    """
 
     pairs: int
     measures: dict[str, Estimate]
+    counts: dict[str, int]
     dice30: Estimate | None
     organs: dict[int, OrganSummary]
 
@@ -62,24 +66,26 @@ class Summary:
 
 
 def summarise(scores: Sequence[PairScore]) -> Summary:
-    """Means over pairs with bootstrap intervals; a measure that a pair lacks is left out."""
-    rows = [score.measures() for score in scores]
-    columns = {key: [row[key] for row in rows] for key in MEASURES}
-    complete = {key: [v for v in column if v is not None] for key, column in columns.items() if None not in column}
-    measures = {key: bootstrap(column) for key, column in complete.items()}
-    robust = bootstrap(complete["dice"], quantile30) if "dice" in complete else None
-    labels = sorted({label for score in scores for label in score.dice})
-    return Summary(len(scores), measures, robust, {label: _organ(label, scores) for label in labels})
+    """Means over the pairs that have a measure, with bootstrap intervals; one that no pair has is left out."""
+    columns = {key: [v for score in scores if (v := score.measures()[key]) is not None] for key in MEASURES}
+    columns = {key: column for key, column in columns.items() if column}
+    return Summary(
+        pairs=len(scores),
+        measures={key: bootstrap(column) for key, column in columns.items()},
+        counts={key: len(column) for key, column in columns.items() if len(column) < len(scores)},
+        dice30=bootstrap(columns["dice"], quantile30) if "dice" in columns else None,
+        organs={label: _organ(label, scores) for label in sorted({label for s in scores for label in s.dice})},
+    )
 
 
 def compare(first: Sequence[PairScore], second: Sequence[PairScore]) -> dict[str, Difference]:
-    """The paired test of every measure that all pairs of both have; both lists are of the same pairs in one order."""
+    """The paired test of every measure, on the pairs that have it in both; both lists are of the same pairs in one order."""
     differences = {}
     for key in MEASURES:
-        columns = [[score.measures()[key] for score in scores] for scores in (first, second)]
-        a, b = ([value for value in column if value is not None] for column in columns)
-        if len(a) == len(b) == len(first):
-            differences[key] = paired_test(a, b)
+        both = [(a.measures()[key], b.measures()[key]) for a, b in zip(first, second, strict=True)]
+        found = [(a, b) for a, b in both if a is not None and b is not None]
+        if found:
+            differences[key] = paired_test(*zip(*found, strict=True))
     return differences
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mics.evaluation.statistics import Difference, Estimate
-from mics.evaluation.summary import DICE30, MEASURES, finite, organ_name
+from mics.evaluation.summary import DICE30, MEASURES, Summary, finite, organ_name
 
 if TYPE_CHECKING:
     from mics.evaluation.evaluate import Evaluation
@@ -53,7 +53,7 @@ def to_json(evaluation: Evaluation) -> str:
 def markdown(evaluation: Evaluation) -> str:
     """The summary for people: measures, organs, and the difference from another submission."""
     summary = evaluation.summary
-    rows = [(MEASURES[key].title, MEASURES[key].decimals, value) for key, value in summary.measures.items()]
+    rows = [(_title(key, summary), MEASURES[key].decimals, value) for key, value in summary.measures.items()]
     if summary.dice30 is not None:
         rows.insert(1, (DICE30.title, DICE30.decimals, summary.dice30))
     lines = [
@@ -90,6 +90,11 @@ def number(value: float | None, decimals: int) -> str:
     if value is None:
         return "–"
     return f"{value:.{decimals}f}" if np.isfinite(value) else "inf"
+
+
+def _title(key: str, summary: Summary) -> str:
+    count = summary.counts.get(key)
+    return MEASURES[key].title if count is None else f"{MEASURES[key].title} ({count} of {summary.pairs} pairs)"
 
 
 def _organ_rows(evaluation: Evaluation) -> list[list[str]]:

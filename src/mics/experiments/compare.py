@@ -47,7 +47,7 @@ def compare(
     fails is told and leaves the others alone. Raises InputError for a list that cannot be used, an unknown method, and an
     output folder that holds the cells of another list.
     """
-    listed = read_pairs(pairs, both_ways=both_ways)
+    listed = read_pairs(pairs, both_ways=both_ways, needs=("image", "labels"))
     choices, skipped = choose(methods or METHODS)
     folder = writable_folder(output)
     _claim(folder, pairs, listed)

@@ -38,7 +38,7 @@ class Study:
 
     def pairs(self) -> list[Pair]:
         """The validation pairs."""
-        return read_pairs(self.data, both_ways=self.budget.both_ways)
+        return read_pairs(self.data, both_ways=self.budget.both_ways, needs=("image", "labels"))
 
     def unregistered_dice(self) -> float:
         """Mean Dice of the validation pairs as they are."""
