@@ -2,6 +2,8 @@
 
 import csv
 import json
+import subprocess
+import sys
 
 import nibabel
 import numpy as np
@@ -97,3 +99,10 @@ def test_results_of_another_list_or_model_are_not_mixed(folder, output, tmp_path
     cell.write_text(json.dumps({"model": "runs/a"}))
     with pytest.raises(InputError, match="with the model runs/a, not runs/b"):
         compare(folder, output, methods=["network=runs/b"])
+
+
+def test_a_method_starts_in_a_process_without_the_libraries_that_measure():
+    """Torch alone takes more memory than some of the methods."""
+    code = "import sys, mics.experiments.cell; print({'torch', 'ants', 'matplotlib'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"

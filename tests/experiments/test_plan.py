@@ -1,5 +1,6 @@
 """The grids of the paper as data: names, weights, recipes and what depends on what."""
 
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -7,8 +8,10 @@ import pytest
 pytest.importorskip("lightning", reason="training needs the train extra")
 
 from mics.experiments import figure1, figure2, table2, table3
+from mics.experiments.budgets import BUDGETS
 from mics.experiments.cells import Measure, Prepare, Train, cells_for, needs, recipe_of
 from mics.experiments.plan import Measurement, Network
+from mics.experiments.run import EXPERIMENTS
 from mics.experiments.study import Study
 from mics.losses.total import LossWeights
 from mics.training.recipe import load_recipe
@@ -58,6 +61,19 @@ def test_every_cell_comes_once_and_after_what_it_needs():
     measured = Measure(Measurement(Network(steps=2), 4))
     assert needs(measured) == [Train(Network(steps=2), "finetune")]
     assert needs(Train(Network(steps=2), "finetune")) == [Prepare("finetune"), Train(Network(steps=2), "pretrain")]
+
+
+@pytest.mark.parametrize("budget", BUDGETS)
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_every_training_has_a_recipe_at_every_budget(name, budget):
+    module = import_module(f"mics.experiments.{name}")
+    trainings = [cell for cell in cells_for(module.cells(thin=False)) if isinstance(cell, Train)]
+    assert trainings
+    for cell in trainings:
+        recipe = recipe_of(study(budget), cell)
+        assert (recipe.task, recipe.steps) == ("registration", cell.network.steps)
+        # From the pretrained weights to the fine-tuning the network keeps its shape.
+        assert recipe.preset == recipe_of(study(budget), Train(cell.network, "finetune")).preset
 
 
 def test_figure_2_sweeps_what_the_paper_sweeps():

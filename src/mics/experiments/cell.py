@@ -16,6 +16,7 @@ import numpy as np
 from mics.data.pairs import Pair, read_pairs
 from mics.experiments.peers.methods import Choice, run
 from mics.image.folder import write_text
+from mics.registration.available import resident_peak_gb
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Task:
 
 def work(task: Task) -> None:
     """Register and measure; writes the figures as JSON, whole or not at all."""
-    load = os.getloadavg()[0]
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
     pair = next(p for p in read_pairs(task.pairs, both_ways=task.both_ways) if p.name == task.name)
     fixed, moving = pair.fixed.image(), pair.moving.image()
     affine, seconds_of_affine = task.affine, 0.0
@@ -48,7 +49,7 @@ def work(task: Task) -> None:
         seconds_of_affine = time.perf_counter() - start
     outcome = run(Choice(task.method, task.model), fixed, moving, np.array(affine))
     # What measures comes after the method's peak memory has been read.
-    memory = _peak_memory()
+    memory = {"memory_gb": resident_peak_gb(children=True), "gpu_memory_gb": _gpu_memory_gb()}
     record = {
         "method": task.method,
         "model": task.model,
@@ -77,18 +78,13 @@ def _score(pair: Pair, forward: Any, backward: Any, seconds: float) -> dict[str,
     return score_pair(*labels, forward, backward, landmarks=landmarks_of(pair), seconds=seconds).to_dict()
 
 
-def _peak_memory() -> dict[str, float | None]:
-    """Largest resident memory of this process, or of a program that it ran, and on the GPU, in GB."""
-    import resource
+def _gpu_memory_gb() -> float | None:
+    """Largest memory that torch has held on the GPU, in GB."""
+    if "torch" not in sys.modules:
+        return None
+    import torch
 
-    unit = 1 if sys.platform == "darwin" else 1024  # bytes on macOS, kilobytes on Linux
-    peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    gpu = None
-    if "torch" in sys.modules:
-        import torch
-
-        gpu = torch.cuda.max_memory_reserved() / 1e9 if torch.cuda.is_available() else None
-    return {"memory_gb": peak * unit / 1e9, "gpu_memory_gb": gpu}
+    return torch.cuda.max_memory_reserved() / 1e9 if torch.cuda.is_available() else None
 
 
 if __name__ == "__main__":

@@ -78,9 +78,14 @@ def _row(name: str, records: list[dict[str, Any]]) -> list[str]:
     row = [METHODS[name].title, str(len(cells)), value("dice"), dice30, *(value(key) for key in _COLUMNS[1:])]
     largest = [score.inverse_max_mm for score in scores if score.inverse_max_mm is not None]
     row.append(f"{value('inverse_mean_mm')} ({max(largest):.1f})" if largest else "–")
-    row += [f"{np.mean([cell[key] for cell in cells]):.1f}" for key in ("affine_seconds", "memory_gb")]
+    row += [_mean(cells, key) for key in ("affine_seconds", "memory_gb")]
     row.insert(-2, value("seconds"))
     return [*row, _p(name, records)]
+
+
+def _mean(cells: list[dict[str, Any]], key: str) -> str:
+    values = [cell[key] for cell in cells if cell[key] is not None]
+    return number(float(np.mean(values)) if values else None, 1)
 
 
 def _p(name: str, records: list[dict[str, Any]]) -> str:
