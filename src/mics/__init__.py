@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from mics.data.phantom import phantom, phantom_pair
     from mics.deformation.transform import Transform
     from mics.errors import InputError
+    from mics.evaluation.evaluate import evaluate
     from mics.image.grid import Grid
     from mics.image.io import Image, read_image, read_labels, write_image
     from mics.network.weights import available_models, load_model
@@ -28,6 +29,7 @@ __all__ = [
     "Transform",
     "__version__",
     "available_models",
+    "evaluate",
     "load_model",
     "phantom",
     "phantom_pair",
@@ -44,6 +46,7 @@ _HOMES = {
     "Registration": "mics.registration.pipeline",
     "Transform": "mics.deformation.transform",
     "available_models": "mics.network.weights",
+    "evaluate": "mics.evaluation.evaluate",
     "load_model": "mics.network.weights",
     "phantom": "mics.data.phantom",
     "phantom_pair": "mics.data.phantom",

@@ -66,7 +66,7 @@ def test_without_dask_it_says_what_to_install(refused, own, tmp_path, monkeypatc
     sentence = refused(
         "prepare", f"nnunet={own}", "-o", tmp_path / "out", "--spacing", 16, "--size", 24, 20, 32, "--workers", 2
     )
-    assert "mics-registration[cohorts]" in sentence
+    assert "mics-registration[cluster]" in sentence
 
 
 def test_the_same_input_gives_the_same_bytes_for_any_number_of_workers(publishers, own, tmp_path):

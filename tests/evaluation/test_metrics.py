@@ -7,7 +7,7 @@ import pytest
 from scipy import ndimage
 
 from mics.deformation.transform import Transform
-from mics.evaluation.metrics import dice, dice30, hd95, inverse_consistency_mm, sd_log_jacobian
+from mics.evaluation.metrics import dice, hd95, inverse_consistency_mm, sd_log_jacobian
 from mics.image.grid import Grid
 
 SHAPE = (12, 10, 14)
@@ -44,10 +44,6 @@ def test_hd95_is_in_units_of_spacing():
     fixed, warped = box(1, (2, 0, 0), (4, 10, 14)), box(1, (7, 0, 0), (9, 10, 14))
     assert hd95(fixed, warped, [1]) == {1: 5.0}
     assert hd95(fixed, warped, [1], (2, 1, 1)) == {1: 10.0}
-
-
-def test_dice30_is_the_quantile_with_linear_interpolation():
-    assert dice30([0.9, 0.1, 0.5, 0.3]) == pytest.approx(0.28)
 
 
 def challenge_sd_log_jacobian(displacement):

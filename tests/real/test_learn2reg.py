@@ -1,12 +1,10 @@
-"""The Learn2Reg adapter and the scores on the development data's real volumes."""
+"""The Learn2Reg adapter on the development data's real volumes."""
 
 import numpy as np
-import pytest
 
 from mics.data.cohorts.catalogue import open_cohorts
 from mics.data.cohorts.learn2reg import label_maps, open_learn2reg
-from mics.data.organs import LIVER, ORGAN_NAMES, RIGHT_KIDNEY, SPLEEN
-from mics.evaluation.metrics import hd95
+from mics.data.organs import LIVER, RIGHT_KIDNEY, SPLEEN
 
 
 def centre(labels, label):
@@ -43,16 +41,3 @@ def test_nobody_is_in_both_training_and_validation(real_data):
     assert len(dataset.training) == 11
     assert [case.number for case in dataset.validation] == ["0027", "0033", "0039"]
     assert len(dataset.ordered_validation_pairs) == 6
-
-
-@pytest.mark.filterwarnings("ignore:Please import:DeprecationWarning")
-def test_hd95_of_thirteen_organs_is_that_of_deepminds_package(real_data):
-    package = pytest.importorskip("surface_distance")
-    fixed, moving = (
-        case.labels().array for case in open_learn2reg(real_data / "AbdomenCTCT").ordered_validation_pairs[0]
-    )
-    found = hd95(fixed, moving, ORGAN_NAMES)
-    assert found.keys() == ORGAN_NAMES.keys()
-    for label, distance in found.items():
-        surfaces = package.compute_surface_distances(fixed == label, moving == label, np.ones(3))
-        assert distance == pytest.approx(package.compute_robust_hausdorff(surfaces, 95), abs=1e-3)

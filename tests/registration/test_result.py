@@ -1,6 +1,5 @@
 import dataclasses
 import json
-import os
 
 import numpy as np
 import pytest
@@ -11,7 +10,7 @@ from mics.errors import InputError
 from mics.image.grid import Grid
 from mics.image.io import Image, read_image, read_labels
 from mics.registration import result as result_module
-from mics.registration.result import Registration, usable_folder
+from mics.registration.result import Registration
 
 FIXED = Grid((8, 9, 10), (2.0, 2.0, 3.0), (-8.0, -9.0, 100.0))
 MOVING = Grid((7, 8, 6), (2.5, 2.0, 4.0), (-6.0, -9.0, 102.0))
@@ -81,20 +80,6 @@ def test_a_folder_that_is_not_empty_is_refused_and_left_alone(tmp_path, registra
     with pytest.raises(InputError, match="not empty"):
         registration.save(tmp_path)
     assert [file.name for file in tmp_path.iterdir()] == ["thesis.txt"]
-
-
-@pytest.mark.parametrize("place", ["a_file", "a_file/out"])
-def test_a_folder_that_cannot_be_made_is_refused(tmp_path, place):
-    (tmp_path / "a_file").write_text("in the way")
-    with pytest.raises(InputError, match="cannot be written"):
-        usable_folder(tmp_path / place)
-
-
-@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="needs a user to whom permissions apply")
-def test_a_folder_without_permission_is_refused(tmp_path):
-    tmp_path.chmod(0o500)
-    with pytest.raises(InputError, match="cannot be written"):
-        usable_folder(tmp_path)
 
 
 def test_if_the_disk_is_full_half_way_nothing_is_left(tmp_path, monkeypatch, registration):

@@ -2,8 +2,11 @@
 
 import typer
 
+from mics.cli.compare import compare
 from mics.cli.demo import demo
 from mics.cli.errors import Commands
+from mics.cli.evaluate import evaluate
+from mics.cli.experiment import experiment
 from mics.cli.info import info
 from mics.cli.pipeline import pipeline
 from mics.cli.prepare import prepare
@@ -19,7 +22,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (register, warp, info, demo, prepare, pseudo_labels, train, pipeline):
+for command in (register, warp, evaluate, compare, experiment, info, demo, prepare, pseudo_labels, train, pipeline):
     app.command()(command)
 
 

@@ -11,7 +11,7 @@ def output_folder(path: Path) -> Iterator[Path]:
 
     Raises InputError if something is already in the way, so that no result is mixed with, or written over, another.
     """
-    from mics.registration.result import usable_folder
+    from mics.image.folder import usable_folder
 
     made = [folder for folder in (path, *path.parents) if not folder.exists()]
     try:

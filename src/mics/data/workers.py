@@ -63,7 +63,7 @@ def _client(workers: int, scheduler: str | None) -> Iterator[Any]:
         from distributed import Client, LocalCluster
     except ModuleNotFoundError as error:
         raise InputError(
-            "Several workers need Dask: install mics-registration[cohorts], or use --workers 1."
+            "Several workers need Dask: install mics-registration[cluster], or use --workers 1."
         ) from error
     if scheduler is not None:
         try:

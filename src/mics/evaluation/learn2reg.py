@@ -1,26 +1,26 @@
-"""The Learn2Reg challenge's displacement files, and its scoring of one pair.
+"""The Learn2Reg challenge's displacement files.
 
 A file holds ``(X, Y, Z, 3)`` in voxels, array order: voxel ``x`` of the fixed volume is filled from ``x + d(x)`` of the
 moving one. Its header carries no geometry. Here such a displacement is ``(3, X, Y, Z)``, channels first as everywhere.
 """
 
 import zlib
-from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import nibabel
 import numpy as np
 from nibabel.filebasedimages import ImageFileError
+from nibabel.spatialimages import HeaderDataError
+from nibabel.wrapstruct import WrapStructError
 from numpy.typing import NDArray
 from scipy import ndimage
 
 from mics.deformation.transform import Transform
 from mics.errors import InputError
-from mics.evaluation.metrics import Labels, dice, hd95, sd_log_jacobian
+from mics.evaluation.metrics import Labels
 from mics.image.grid import Grid
-from mics.image.io import Image, write_whole
+from mics.image.io import write_whole
 
 
 def displacement_name(fixed: str, moving: str, *, script: Literal["current", "2020"] = "current") -> str:
@@ -35,17 +35,52 @@ def write_displacement(displacement_voxels: NDArray[np.floating], path: str | Pa
     write_whole(path, lambda temporary: nibabel.loadsave.save(image, temporary))
 
 
-def read_displacement(path: str | Path) -> NDArray[np.float32]:
-    """Read a challenge file into ``(3, X, Y, Z)`` float32, voxels. Raises :class:`InputError` for anything else."""
+def read_displacement(path: str | Path, size: tuple[int, ...] | None = None) -> NDArray[np.float32]:
+    """Read a challenge file into ``(3, X, Y, Z)`` float32, voxels.
+
+    Raises :class:`InputError` for anything else and, given the ``size`` (X, Y, Z) of the fixed volume, for another one.
+    """
     try:
         values = np.asarray(nibabel.loadsave.load(path).dataobj, dtype=np.float32)  # type: ignore[attr-defined]
     except (OSError, EOFError, zlib.error, ValueError, ImageFileError) as error:
         raise InputError(f"{path} cannot be read as a NIfTI file ({error}); give a Learn2Reg displacement.") from error
-    if values.ndim != 4 or values.shape[3] != 3:
-        raise InputError(f"{path} has shape {_text(values.shape)}; a Learn2Reg displacement has XxYxZx3.")
+    _require_shape(values.shape, size, str(path))
     if not np.isfinite(values).all():
         raise InputError(f"{path} holds displacements that are not finite; write it again.")
     return np.ascontiguousarray(np.moveaxis(values, -1, 0))
+
+
+def require_displacement_of(header: bytes, size: tuple[int, ...], where: str) -> None:
+    """Raise :class:`InputError` unless a NIfTI ``header`` (348 bytes) is that of a displacement over ``size`` voxels.
+
+    ``where`` names the file in the sentence.
+    """
+    try:
+        shape = nibabel.nifti1.Nifti1Header(header, check=False).get_data_shape()
+    except (ImageFileError, HeaderDataError, WrapStructError) as error:
+        raise InputError(f"{where} cannot be read as a NIfTI file ({error}); give a Learn2Reg displacement.") from error
+    _require_shape(shape, size, where)
+
+
+def _require_shape(shape: tuple[int, ...], size: tuple[int, ...] | None, where: str) -> None:
+    if len(shape) != 4 or shape[3] != 3:
+        sentence = f"{where} has shape {text(shape)}; a Learn2Reg displacement has XxYxZx3"
+        if len(shape) == 5:
+            sentence += ", in voxels. This looks like ITK's kind of field, in mm: convert it"
+        elif len(shape) == 4 and shape[0] == 3:
+            sentence += ": move the first axis to the end"
+        raise InputError(sentence + ".")
+    found = shape[:3]
+    if size is None or found == tuple(size):
+        return
+    sentence = f"{where} covers {text(found)} voxels, the fixed labels {text(size)}: "
+    if found == tuple(size)[::-1]:
+        sentence += "its axes are in the reverse order; write them as the NIfTI array has them (i, j, k)."
+    elif all(abs(2 * n - m) <= 1 for n, m in zip(found, size, strict=True)):
+        sentence += "it is at half the resolution; resample it and double its values."
+    else:
+        sentence += "give the displacement of every voxel of the fixed volume."
+    raise InputError(sentence)
 
 
 def from_transform(transform: Transform, moving_grid: Grid) -> NDArray[np.float32]:
@@ -64,54 +99,12 @@ def to_transform(displacement_voxels: NDArray[np.floating], fixed_grid: Grid, mo
 
 def warp_labels(labels: Labels, displacement_voxels: NDArray[np.floating]) -> Labels:
     """Labels filled from ``x + d(x)`` by nearest neighbour; background beyond the volume."""
-    places = displacement_voxels + np.indices(displacement_voxels.shape[1:], dtype=np.float32)
+    # In double, as the challenge's script: in single, one place in a million lies nearer to another voxel.
+    places = displacement_voxels + np.indices(displacement_voxels.shape[1:], dtype=np.float64)
     warped: Labels = ndimage.map_coordinates(labels, places, order=0, mode="constant", cval=0)
     return warped
 
 
-@dataclass(frozen=True)
-class Score:
-    """Scores of one pair: overlap and distance by label, and the regularity of the field."""
-
-    dice: dict[int, float]
-    hd95_voxels: dict[int, float]
-    hd95_mm: dict[int, float]
-    sd_log_jacobian: float
-
-    @property
-    def mean_dice(self) -> float:
-        """Mean over the labels scored."""
-        return float(np.mean(list(self.dice.values())))
-
-    @property
-    def mean_hd95_voxels(self) -> float:
-        """Mean over the labels scored; infinite if one of them was lost."""
-        return float(np.mean(list(self.hd95_voxels.values())))
-
-
-def score(
-    fixed_labels: Image, moving_labels: Image, displacement_voxels: NDArray[np.floating], labels: Iterable[int]
-) -> Score:
-    """Score one pair, its displacement ``(3, X, Y, Z)``, as the challenge's script does, with Hd95 in mm beside it.
-
-    Labels that either volume lacks are skipped; one that the warp pushes out of view counts as Dice 0 and an infinite
-    distance.
-    """
-    fixed, moving = fixed_labels.array, moving_labels.array
-    if displacement_voxels.shape[1:] != fixed.shape:
-        raise InputError(
-            f"The displacement covers {_text(displacement_voxels.shape[1:])} voxels, the fixed labels "
-            f"{_text(fixed.shape)}; give those of one pair."
-        )
-    labels = list(labels)
-    warped = warp_labels(moving, displacement_voxels)
-    return Score(
-        dice=dice(fixed, warped, labels, moving_labels=moving),
-        hd95_voxels=hd95(fixed, warped, labels, moving_labels=moving),
-        hd95_mm=hd95(fixed, warped, labels, fixed_labels.grid.spacing, moving_labels=moving),
-        sd_log_jacobian=sd_log_jacobian(displacement_voxels),
-    )
-
-
-def _text(shape: tuple[int, ...]) -> str:
-    return "x".join(map(str, shape))
+def text(size: tuple[int, ...]) -> str:
+    """A size as people write it: 192x160x256."""
+    return "x".join(map(str, size))

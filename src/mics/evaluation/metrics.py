@@ -61,11 +61,6 @@ def hd95(
     return distances
 
 
-def dice30(pair_means: Sequence[float]) -> float:
-    """Learn2Reg's robustness: the 0.3 quantile (linear) of the pairs' mean Dice."""
-    return float(np.quantile(pair_means, 0.3))
-
-
 def sd_log_jacobian(displacement_voxels: NDArray[np.floating]) -> float:
     """Learn2Reg's SdLogJ of ``(3, X, Y, Z)``: standard deviation of ``log(clip(|J| + 3, 1e-9, 1e9))``.
 

@@ -1,6 +1,7 @@
-"""How much memory this machine, or the batch system's share of it, has left."""
+"""How much memory this machine, or the batch system's share of it, has left, and how much was taken."""
 
 import os
+import sys
 from pathlib import Path
 
 _PROC, _CGROUPS = Path("/proc"), Path("/sys/fs/cgroup")
@@ -20,6 +21,20 @@ def available_host_bytes(proc: Path = _PROC, cgroups: Path = _CGROUPS) -> float 
         except (AttributeError, OSError, ValueError):
             return None
     return min([free, *_left_under_limits(proc, cgroups)])
+
+
+def resident_peak_gb(*, children: bool = False) -> float | None:
+    """Largest resident memory of this process since it began, in GB; None on Windows.
+
+    With ``children`` also of the programs that it has run, whichever of them is larger.
+    """
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    whose = [resource.RUSAGE_SELF, *([resource.RUSAGE_CHILDREN] if children else [])]
+    unit = 1 if sys.platform == "darwin" else 1024
+    return max(resource.getrusage(who).ru_maxrss for who in whose) * unit / 1e9
 
 
 def _left_under_limits(proc: Path, cgroups: Path) -> list[float]:

@@ -1,11 +1,7 @@
 """A finished registration: both scans, both transforms, both warped scans, and what is known about them."""
 
 import json
-import os
-import shutil
-import tempfile
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mics.deformation.transform import Transform
-from mics.errors import InputError
+from mics.image.folder import usable_folder, write_together
 from mics.image.io import Image, write_image
 
 
@@ -59,40 +55,7 @@ class Registration:
                 writers[f"{name}_labels_warped.nii.gz"] = partial(write_image, labels)
         # The last to be written and to be moved: where it is, everything is.
         writers["summary.json"] = lambda path: path.write_text(_json(self.summary), encoding="utf-8")
-        _write_together(folder, writers)
-
-
-def usable_folder(folder: str | Path) -> Path:
-    """The folder, made if need be; raises InputError if it is not empty or cannot be written."""
-    folder = Path(folder)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-        entries = any(folder.iterdir())
-    except OSError as error:
-        raise InputError(f"The output folder {folder} cannot be written ({error.strerror}); choose another.") from error
-    if entries:
-        raise InputError(f"The output folder {folder} is not empty; choose a new one, so that nothing is overwritten.")
-    return folder
-
-
-def _write_together(folder: Path, writers: dict[str, Callable[[Path], object]]) -> None:
-    """Write all files into a folder within ``folder``, then move them up one by one, in their order."""
-    # Within, not beside: the folder may be a mount point, whose neighbours are elsewhere or not writable.
-    unfinished = Path(tempfile.mkdtemp(prefix=".partial-", dir=folder))
-    try:
-        for name, write in writers.items():
-            write(unfinished / name)
-        for name in writers:
-            os.replace(unfinished / name, folder / name)
-    except OSError as error:
-        for name in writers:
-            with suppress(OSError):
-                (folder / name).unlink(missing_ok=True)
-        raise InputError(f"The results cannot be written to {folder}: {error.strerror}.") from error
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
+        write_together(folder, writers)
 
 
 def _stored_like(warped: Image, original: Image) -> Image:

@@ -1,11 +1,12 @@
 """The stages of a run: what is told while they run, and what they cost."""
 
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
+
+from mics.registration.available import resident_peak_gb
 
 
 class Stages:
@@ -34,13 +35,5 @@ class Stages:
 def peak_memory_gb(device: torch.device) -> dict[str, float | None]:
     """Largest memory in GB that the process has held since it began, and on the GPU; None where it is not told."""
     gpu = torch.cuda.max_memory_allocated(device) / 1e9 if device.type == "cuda" else None
-    return {"process": _resident_peak(), "gpu": None if gpu is None else round(gpu, 2)}
-
-
-def _resident_peak() -> float | None:
-    try:
-        import resource
-    except ImportError:  # Windows
-        return None
-    unit = 1 if sys.platform == "darwin" else 1024
-    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9, 2)
+    peak = resident_peak_gb()
+    return {"process": None if peak is None else round(peak, 2), "gpu": None if gpu is None else round(gpu, 2)}

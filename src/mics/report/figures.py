@@ -79,15 +79,15 @@ def draw(rows: list[tuple[Plane, Sheets]], text: str) -> Figure:
 def _draw_row(panels: list[Axes], plane: Plane, sheets: Sheets) -> None:
     fixed, affine, warped, before, after, grid, jacobian = panels
     no_data = np.isnan(sheets.warped)
-    _show(fixed, sheets.fixed, plane, "gray", ABDOMEN)
-    _show(affine, sheets.affine, plane, "gray", ABDOMEN)
-    _show(warped, sheets.warped, plane, "gray", ABDOMEN)
-    _show(before, sheets.fixed - sheets.affine, plane, "gray", DIFFERENCE)
-    _show(after, sheets.fixed - sheets.warped, plane, "gray", DIFFERENCE)
-    _show(grid, np.where(no_data, np.nan, sheets.fixed), plane, "gray", BEHIND_GRID)
-    _show(jacobian, np.where(no_data, np.nan, sheets.jacobian), plane, "bwr_r", JACOBIAN)
+    show_slice(fixed, sheets.fixed, plane, "gray", ABDOMEN)
+    show_slice(affine, sheets.affine, plane, "gray", ABDOMEN)
+    show_slice(warped, sheets.warped, plane, "gray", ABDOMEN)
+    show_slice(before, sheets.fixed - sheets.affine, plane, "gray", DIFFERENCE)
+    show_slice(after, sheets.fixed - sheets.warped, plane, "gray", DIFFERENCE)
+    show_slice(grid, np.where(no_data, np.nan, sheets.fixed), plane, "gray", BEHIND_GRID)
+    show_slice(jacobian, np.where(no_data, np.nan, sheets.jacobian), plane, "bwr_r", JACOBIAN)
     for k in range(2):
-        _draw_grid_lines(grid, np.where(no_data, np.nan, sheets.position_mm[..., k]), plane)
+        draw_grid_lines(grid, np.where(no_data, np.nan, sheets.position_mm[..., k]), plane)
     _outline(jacobian, sheets.fixed_labels, plane, "0.55")
     _contour(jacobian, np.where(no_data, np.nan, sheets.jacobian), [1.0], plane, "black", 0.5)
     for axes, labels in ((fixed, None), (affine, sheets.affine_labels), (warped, sheets.warped_labels)):
@@ -96,8 +96,9 @@ def _draw_row(panels: list[Axes], plane: Plane, sheets: Sheets) -> None:
     _letter_edges(fixed, plane)
 
 
-def _show(axes: Axes, picture: NDArray, plane: Plane, colours: str, scale: Normalize) -> None:
-    axes.imshow(picture, cmap=colours, norm=scale, extent=(0.0, plane.width_mm, plane.height_mm, 0.0))
+def show_slice(axes: Axes, picture: NDArray, plane: Plane, colours: str, scale: Normalize) -> None:
+    """A picture of the plane, in millimetres, without ticks."""
+    axes.imshow(picture, cmap=colours, norm=scale, extent=plane.extent)
     axes.set_facecolor(NO_DATA)
     axes.set_xticks([])
     axes.set_yticks([])
@@ -117,7 +118,7 @@ def _contour(axes: Axes, picture: NDArray, levels: list[float], plane: Plane, co
         axes.contour(x, y, picture, levels=levels, colors=colour, linewidths=width, linestyles="solid")
 
 
-def _draw_grid_lines(axes: Axes, position: NDArray, plane: Plane) -> None:
+def draw_grid_lines(axes: Axes, position: NDArray, plane: Plane) -> None:
     """Lines of constant position in the moving scan: a grid drawn there, as the transform brings it here."""
     if np.isfinite(position).any():
         first, last = np.ceil(np.nanmin(position) / GRID_MM), np.floor(np.nanmax(position) / GRID_MM)

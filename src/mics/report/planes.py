@@ -35,6 +35,11 @@ class Plane:
     _transpose: bool
     _flips: tuple[bool, bool]
 
+    @property
+    def extent(self) -> tuple[float, float, float, float]:
+        """Left, right, bottom and top of the picture in mm."""
+        return (0.0, self.width_mm, self.height_mm, 0.0)
+
     def picture(self, volume: NDArray) -> NDArray:
         """Rows and columns of this plane from a volume (X, Y, Z, ...), first row on top."""
         return self.turn(np.take(volume, self.index, axis=self.axis))

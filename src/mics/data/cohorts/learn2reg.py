@@ -51,7 +51,7 @@ class Case(common.Case):
             raise InputError(
                 f"A Learn2Reg volume has header orientation RAS or, put right, LAS; this one has {grid.orientation}."
             )
-        return replace(volume, grid=_mirrored(grid))
+        return replace(volume, grid=mirror(grid))
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ def label_maps(folder: str | Path) -> list[Case]:
     return [Case(path.name.removeprefix("label").removesuffix(".nii.gz"), None, path) for path in paths]
 
 
-def _mirrored(grid: Grid) -> Grid:
+def mirror(grid: Grid) -> Grid:
     """The same voxels with the world's left and right exchanged."""
     x, y, z = grid.origin
     direction = (*(-component for component in grid.direction[:3]), *grid.direction[3:])

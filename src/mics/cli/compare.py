@@ -1,0 +1,35 @@
+"""`mics compare`: other tools and ours on the same pairs, measured by the same code."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mics.cli.errors import say
+from mics.cli.progress import progress
+
+
+def compare(
+    pairs: Annotated[
+        Path, typer.Argument(help="CSV list of pairs, or a Learn2Reg folder (validation pairs, both directions).")
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder for cells and tables; an interrupted run goes on in it.")
+    ],
+    methods: Annotated[
+        str | None,
+        typer.Option(help="Comma-separated, ours with a model of your own as network=MODEL; by default all installed."),
+    ] = None,
+) -> None:
+    """Register PAIRS by several methods from the same affine, and tabulate accuracy, regularity, time and memory."""
+    from mics.experiments.compare import compare as run
+
+    chosen = None if methods is None else [word.strip() for word in methods.split(",")]
+    with progress() as step:
+        result = run(pairs, output, methods=chosen, progress=step)
+    typer.echo(result.table)
+    typer.echo(f"Written to {output}")
+    for sentence in [*result.skipped, *result.failed]:
+        say(sentence)
+    if result.failed:
+        raise typer.Exit(1)

@@ -1,0 +1,44 @@
+"""`mics evaluate`: score deformations as the Learn2Reg challenge does, and more."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mics.cli.output import output_folder
+from mics.cli.progress import progress
+
+
+class Names(StrEnum):
+    """The forms of a Learn2Reg file's name."""
+
+    CURRENT = "current"
+    OF_2020 = "2020"
+
+
+def evaluate(
+    submission: Annotated[
+        Path,
+        typer.Argument(help="Folder or zip with disp_FIXED_MOVING.nii.gz or a FIXED_MOVING folder for every pair."),
+    ],
+    pairs: Annotated[Path, typer.Argument(help="CSV list of pairs, or a Learn2Reg folder (its registration_val).")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the tables; new or empty.")],
+    against: Annotated[
+        Path | None, typer.Option(help="Another submission for the same pairs: the difference is tested.")
+    ] = None,
+    export: Annotated[
+        Path | None, typer.Option(help="Write the deformations as a Learn2Reg submission too: a new folder or .zip.")
+    ] = None,
+    names: Annotated[Names, typer.Option(help="File names of --export: those of the current script or of 2020.")] = (
+        Names.CURRENT
+    ),
+) -> None:
+    """Score a SUBMISSION on PAIRS with label maps: per pair, per organ and in all, as CSV, JSON and Markdown."""
+    with output_folder(output), progress() as step:
+        from mics.evaluation.evaluate import evaluate as run
+
+        result = run(submission, pairs, against=against, export=export, names=names.value, progress=step)
+        result.save(output)
+    typer.echo((output / "summary.md").read_text(encoding="utf-8"))
+    typer.echo(f"Written to {output}")

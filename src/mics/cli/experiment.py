@@ -1,0 +1,43 @@
+"""`mics experiment`: the paper's tables and figures."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mics.cli.progress import progress
+from mics.errors import InputError
+
+
+def experiment(
+    name: Annotated[str, typer.Argument(help="figure1, figure2, figure3, table2, table3, table4 or figure4.")],
+    output: Annotated[
+        Path,
+        typer.Option(
+            "--output", "-o", help="Folder of trainings, measurements and results; shared by all of a budget."
+        ),
+    ],
+    budget: Annotated[
+        str, typer.Option(help="smoke (minutes, phantom), small (hours on two cores), paper (the paper's settings).")
+    ] = "smoke",
+    data: Annotated[Path | None, typer.Option(help="Folder in the Learn2Reg layout; for small and paper.")] = None,
+    pretraining: Annotated[
+        str | None, typer.Option(help="Data of the pretraining, as mics train --data; small takes phantoms without it.")
+    ] = None,
+    devices: Annotated[
+        str | None,
+        typer.Option(help="Several, as cuda:0,cuda:1: the trainings and measurements spread over them (Dask)."),
+    ] = None,
+) -> None:
+    """Train and measure what a table or figure of the paper needs, and write it with the paper's values beside ours."""
+    try:
+        from mics.experiments.run import experiment as run
+    except ModuleNotFoundError as error:
+        if error.name != "lightning":
+            raise
+        raise InputError("Experiments train networks: install mics-registration[train].") from error
+    chosen = [] if devices is None else [device.strip() for device in devices.split(",")]
+    with progress() as step:
+        text = run(name, output, budget=budget, data=data, pretraining=pretraining, devices=chosen, progress=step)
+    typer.echo(text)
+    typer.echo(f"Written to {output}")

@@ -1,0 +1,131 @@
+"""Pairs of scans to register or to evaluate: a CSV list, or the validation pairs of a Learn2Reg folder."""
+
+import csv
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import NoReturn
+
+from mics.data.cohorts.learn2reg import open_learn2reg
+from mics.errors import InputError
+from mics.image.io import Image, read_image, read_labels
+from mics.image.points import Points, read_points
+
+ROLES = ("fixed", "moving")
+_FILES = ("image", "labels", "landmarks")
+COLUMNS = (*ROLES, *(f"{role}_{file}" for role in ROLES for file in _FILES))
+
+
+@dataclass(frozen=True)
+class Member:
+    """One scan of a pair: its name, and what can be read of it; each raises InputError where there is none."""
+
+    name: str
+    image: Callable[[], Image]
+    labels: Callable[[], Image]
+    landmarks: Callable[[], Points] | None = None
+    mirrored_header: bool = False
+    """The files' headers are the mirror image of what is read here, as Learn2Reg's are."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two scans with a direction: ``moving`` is brought onto ``fixed``."""
+
+    fixed: Member
+    moving: Member
+
+    @property
+    def name(self) -> str:
+        """``FIXED_MOVING``."""
+        return f"{self.fixed.name}_{self.moving.name}"
+
+
+def read_pairs(source: str | Path, *, both_ways: bool = False, needs: Sequence[str] = ()) -> list[Pair]:
+    """The pairs of a CSV file, or the validation pairs of a Learn2Reg folder.
+
+    The CSV's first line names its columns: ``fixed`` and ``moving`` (names of the scans) and, as far as needed,
+    ``fixed_image``, ``fixed_labels``, ``fixed_landmarks`` and the same for ``moving``: files, relative to the CSV's folder.
+    ``both_ways`` takes each pair of a Learn2Reg folder in both directions; a CSV file is taken as it is. ``needs``, of
+    ``image`` and ``labels``, are files that every scan must have.
+
+    Raises InputError for a list that is missing, empty, of another form, names a pair twice or a file that is not there, or
+    lacks one that is needed.
+    """
+    source = Path(source)
+    if not source.is_dir():
+        return _from_csv(source, needs)
+    cohort = open_learn2reg(source)
+    numbers = [(fixed.number, moving.number) for fixed, moving in cohort.ordered_validation_pairs]
+    chosen = numbers if both_ways else cohort.validation_pairs
+    if not chosen:
+        raise InputError(f"{source} lists no registration_val pairs; give a CSV file of pairs instead.")
+    members = {
+        case.number: Member(case.number, case.image, case.labels, mirrored_header=True) for case in cohort.validation
+    }
+    return [Pair(members[fixed], members[moving]) for fixed, moving in chosen]
+
+
+def _from_csv(path: Path, needs: Sequence[str]) -> list[Pair]:
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            rows = csv.DictReader(file, skipinitialspace=True)
+            columns = rows.fieldnames or []
+            _refuse_columns(path, columns)
+            pairs = [_pair(path, row, line, needs) for line, row in enumerate(rows, start=2)]
+    except OSError as error:
+        raise InputError(
+            f"{path} cannot be read ({error.strerror}); give a CSV file of pairs or a Learn2Reg folder."
+        ) from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path} is not a CSV file ({error}); give one with the columns fixed and moving.") from error
+    if not pairs:
+        raise InputError(f"{path} lists no pair; add a line for each.")
+    names = [pair.name for pair in pairs]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise InputError(f"{path} lists the pair {twice} twice; leave one line out.")
+    return pairs
+
+
+def _refuse_columns(path: Path, columns: Sequence[str]) -> None:
+    if unknown := [column for column in columns if column not in COLUMNS]:
+        raise InputError(f"{path} has an unknown column {unknown[0]!r}; there are {', '.join(COLUMNS)}.")
+    if lacking := [role for role in ROLES if role not in columns]:
+        raise InputError(
+            f"{path} has no column {lacking[0]!r}; its first line names the columns, fixed and moving first."
+        )
+
+
+def _pair(path: Path, row: dict[str, str], line: int, needs: Sequence[str]) -> Pair:
+    where = f"{path}, line {line}"
+    fixed, moving = (_member(path.parent, row, role, where, needs) for role in ROLES)
+    return Pair(fixed, moving)
+
+
+def _member(folder: Path, row: dict[str, str], role: str, where: str, needs: Sequence[str]) -> Member:
+    name = row[role] or ""
+    if not name or set(name) & set('/\\:*?"<>|'):
+        raise InputError(f"{where}: the {role} scan needs a name that can be part of a file's name, not {name!r}.")
+    files = dict(_files(folder, row, role, where))
+    for kind in needs:
+        if kind not in files:
+            _missing(where, f"{role}_{kind}")
+    return Member(
+        name,
+        partial(read_image, files["image"]) if "image" in files else partial(_missing, where, f"{role}_image"),
+        partial(read_labels, files["labels"]) if "labels" in files else partial(_missing, where, f"{role}_labels"),
+        partial(read_points, files["landmarks"]) if "landmarks" in files else None,
+    )
+
+
+def _files(folder: Path, row: dict[str, str], role: str, where: str) -> Iterator[tuple[str, Path]]:
+    for kind in _FILES:
+        if value := row.get(f"{role}_{kind}"):
+            if not (folder / value).exists():
+                raise InputError(f"{where}: {folder / value} is not there; correct {role}_{kind}.")
+            yield kind, folder / value
+
+
+def _missing(where: str, column: str) -> NoReturn:
+    raise InputError(f"{where}: a {column} is needed here; add it to the list.")

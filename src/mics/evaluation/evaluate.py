@@ -1,0 +1,152 @@
+"""Score the deformations of many pairs: ``mics evaluate`` and ``mics.evaluate``."""
+
+import os
+import warnings
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import cache, partial
+from pathlib import Path
+from typing import Literal
+
+from mics.data.pairs import Pair, read_pairs
+from mics.errors import InputError
+from mics.evaluation import tables
+from mics.evaluation.export import Export
+from mics.evaluation.pair import PairScore, score_pair
+from mics.evaluation.readings import doubt, overlaps
+from mics.evaluation.statistics import Difference
+from mics.evaluation.submission import Submission
+from mics.evaluation.summary import Summary, compare, summarise
+from mics.image.folder import usable_folder, write_together
+from mics.image.io import Image
+from mics.image.points import Points
+
+# Each pair worked on takes about a gigabyte at the challenge's size.
+_AT_A_TIME = 4
+
+Labels = Callable[[str], Image]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The scores of a submission: of every pair, of every organ, of all; and its difference from another one.
+
+    ``pairs`` are (fixed, moving) names in the list's order, as are ``scores`` and ``other_scores``. ``differences`` is this
+    submission minus the other, by measure.
+    """
+
+    submission: str
+    pairs: list[tuple[str, str]]
+    scores: list[PairScore]
+    summary: Summary
+    warnings: list[str]
+    other: str | None = None
+    other_scores: list[PairScore] = field(default_factory=list)
+    differences: dict[str, Difference] = field(default_factory=dict)
+
+    def save(self, folder: str | Path) -> None:
+        """Write ``pairs.csv``, ``organs.csv``, ``summary.md`` and ``summary.json`` into a new or empty folder.
+
+        All of them or none; raises InputError if the folder is not empty or cannot be written.
+        """
+        texts = {
+            "pairs.csv": tables.pairs_csv(self),
+            "organs.csv": tables.organs_csv(self),
+            "summary.md": tables.markdown(self),
+            "summary.json": tables.to_json(self),
+        }
+        writers = {name: partial(_write, text) for name, text in texts.items()}
+        write_together(usable_folder(folder), writers)
+
+
+def evaluate(
+    submission: str | Path,
+    pairs: str | Path,
+    *,
+    against: str | Path | None = None,
+    export: str | Path | None = None,
+    names: Literal["current", "2020"] = "current",
+    progress: Callable[[str], None] | None = None,
+) -> Evaluation:
+    """Score a submission on a list of pairs with label maps.
+
+    - ``submission``: a folder or zip with a Learn2Reg displacement or a folder of ``mics register`` for every pair, see
+      :mod:`mics.evaluation.submission`.
+    - ``pairs``: a CSV file or a Learn2Reg folder, see :func:`mics.data.pairs.read_pairs`.
+    - ``against``: another submission for the same pairs, to test the difference.
+    - ``export``: write the deformations as a Learn2Reg submission too, a new folder or ``.zip``, under the file ``names`` of
+      the challenge's current script or of that of 2020.
+    - ``progress`` is called with a few words as each pair begins.
+
+    Raises InputError for a list or submission that cannot be read, lacks a pair, or does not fit the volumes: missing
+    files and wrong sizes before anything is measured. Warns where the numbers look like other units.
+    """
+    listed = read_pairs(pairs, needs=("labels",))
+    people = {member.name: member for pair in listed for member in (pair.fixed, pair.moving)}
+    labels = cache(lambda name: people[name].labels())
+    own, other = Submission(submission), None if against is None else Submission(against)
+    for one in (own, other):
+        if one is not None:
+            one.require(listed)
+            for pair in listed:
+                one.require_size(pair, labels(pair.fixed.name).grid)
+    with Export(export, names) as exported:
+        scores, sentences = _scored(own, listed, labels, progress, exported)
+    against_scores: list[PairScore] = []
+    if other is not None:
+        against_scores, more = _scored(other, listed, labels, progress, Export(None, names))
+        sentences += more
+    for sentence in sentences:
+        warnings.warn(sentence, UserWarning, stacklevel=2)
+    return Evaluation(
+        submission=str(own.path),
+        pairs=[(pair.fixed.name, pair.moving.name) for pair in listed],
+        scores=scores,
+        summary=summarise(scores),
+        warnings=sentences,
+        other=None if other is None else str(other.path),
+        other_scores=against_scores,
+        differences={} if other is None else compare(scores, against_scores),
+    )
+
+
+def _scored(
+    submission: Submission, pairs: list[Pair], labels: Labels, progress: Callable[[str], None] | None, export: Export
+) -> tuple[list[PairScore], list[str]]:
+    """The scores of all pairs, a few at a time, and what looks wrong."""
+
+    def work(numbered: tuple[int, Pair]) -> tuple[PairScore, dict[str, float]]:
+        number, pair = numbered
+        if progress is not None:
+            progress(f"{submission.path.name}: pair {number} of {len(pairs)}, {pair.name}")
+        fixed, moving = labels(pair.fixed.name), labels(pair.moving.name)
+        forward = submission.forward(pair, fixed.grid, moving.grid)
+        export.add(pair, forward)
+        backward = submission.backward(pair, fixed.grid, moving.grid)
+        seconds = submission.seconds(pair)
+        score = score_pair(fixed, moving, forward, backward, landmarks=landmarks_of(pair), seconds=seconds)
+        return score, overlaps(forward, fixed, moving)
+
+    with ThreadPoolExecutor(min(_AT_A_TIME, os.cpu_count() or 1)) as pool:
+        try:
+            results = list(pool.map(work, enumerate(pairs, start=1)))
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    sentence = doubt([reading for _, reading in results])
+    return [score for score, _ in results], [] if sentence is None else [f"{submission.path}: {sentence}"]
+
+
+def landmarks_of(pair: Pair) -> tuple[Points, Points] | None:
+    """Landmarks of both scans, None if the list has none; raises InputError if it has those of one scan only."""
+    fixed, moving = pair.fixed.landmarks, pair.moving.landmarks
+    if fixed is None and moving is None:
+        return None
+    if fixed is None or moving is None:
+        raise InputError(f"The pair {pair.name} has landmarks of one scan only; give those of both or of none.")
+    return fixed(), moving()
+
+
+def _write(text: str, path: Path) -> None:
+    path.write_text(text, encoding="utf-8", newline="")

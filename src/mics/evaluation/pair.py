@@ -1,0 +1,160 @@
+"""All measures of one pair: the same code for every method, whoever made the deformation."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from mics.deformation.jacobian import fold_share, nondiffeomorphic_volume
+from mics.deformation.transform import Transform
+from mics.errors import InputError
+from mics.evaluation.learn2reg import text, to_transform, warp_labels
+from mics.evaluation.metrics import dice, hd95, inverse_consistency_mm, sd_log_jacobian
+from mics.image.grid import Grid
+from mics.image.io import Image
+from mics.image.points import Points
+
+Displacement = NDArray[np.floating]
+
+
+@dataclass(frozen=True)
+class PairScore:
+    """The measures of one pair; None where there is nothing to measure with, and lengths in mm unless named otherwise.
+
+    ``dice``, ``hd95_voxels``, ``hd95_mm``: by label, for the labels that both scans show; a label that the deformation
+    pushed out of view has Dice 0 and an infinite distance. ``landmark_mm``: the distance of each landmark from its place.
+    """
+
+    dice: dict[int, float]
+    hd95_voxels: dict[int, float]
+    hd95_mm: dict[int, float]
+    sd_log_jacobian: float
+    fold_share: float
+    nondiffeomorphic_percent: float
+    inverse_mean_mm: float | None
+    inverse_max_mm: float | None
+    landmark_mm: tuple[float, ...] | None
+    seconds: float | None = None
+
+    def measures(self) -> dict[str, float | None]:
+        """One number a measure (see :data:`mics.evaluation.summary.MEASURES`); those by label are means over the labels."""
+        return {
+            "dice": _mean(self.dice),
+            "hd95_voxels": _mean(self.hd95_voxels),
+            "hd95_mm": _mean(self.hd95_mm),
+            "sd_log_jacobian": self.sd_log_jacobian,
+            "fold_percent": 100 * self.fold_share,
+            "nondiffeomorphic_percent": self.nondiffeomorphic_percent,
+            "inverse_mean_mm": self.inverse_mean_mm,
+            "inverse_max_mm": self.inverse_max_mm,
+            "landmark_mm": None if self.landmark_mm is None else float(np.mean(self.landmark_mm)),
+            "seconds": self.seconds,
+        }
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, fit for JSON, where an infinite distance is None; :meth:`from_dict` reads it back."""
+        values = dict(vars(self))
+        for name in ("dice", "hd95_voxels", "hd95_mm"):
+            values[name] = {str(k): v if np.isfinite(v) else None for k, v in values[name].items()}
+        return values
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "PairScore":
+        """The score that :meth:`to_dict` described."""
+        by_label = {
+            name: {int(k): float("inf") if v is None else v for k, v in values[name].items()}
+            for name in ("dice", "hd95_voxels", "hd95_mm")
+        }
+        landmarks = values["landmark_mm"]
+        return cls(**{**values, **by_label, "landmark_mm": None if landmarks is None else tuple(landmarks)})
+
+
+def score_pair(
+    fixed_labels: Image,
+    moving_labels: Image,
+    forward: Displacement,
+    backward: Displacement | None = None,
+    *,
+    landmarks: tuple[Points, Points] | None = None,
+    seconds: float | None = None,
+) -> PairScore:
+    """Measure one deformation as the Learn2Reg script does, and what that script leaves out.
+
+    ``forward`` is ``(3, X, Y, Z)`` on the fixed grid: voxel x is filled from ``x + forward(x)``, in voxels of the moving
+    grid. ``backward`` lies on the moving grid, in voxels of the fixed one; without it there is no inverse-consistency
+    error. ``landmarks`` are of the fixed and the moving scan, matched by their order; a fixed one is taken to
+    ``x + forward(x)``.
+
+    Every label above 0 that both scans show is scored. Folds, SdLogJ and the non-diffeomorphic volume are those of the map
+    in the patient's space (on grids of one spacing and orientation, as in the challenge: of the voxels). Raises
+    InputError where sizes or numbers of landmarks do not fit.
+    """
+    if forward.shape != (3, *fixed_labels.grid.size):
+        raise InputError(
+            f"The displacement covers {text(forward.shape[1:])} voxels, the fixed labels "
+            f"{text(fixed_labels.grid.size)}; give those of one pair."
+        )
+    fixed, moving = fixed_labels.array, moving_labels.array
+    labels = sorted((set(np.unique(fixed).tolist()) & set(np.unique(moving).tolist())) - {0})
+    warped = warp_labels(moving, forward)
+    spacing = fixed_labels.grid.spacing
+    voxels = hd95(fixed, warped, labels, moving_labels=np.array(labels))
+    if max(spacing) - min(spacing) < 1e-6:
+        mm = {label: distance * spacing[0] for label, distance in voxels.items()}
+    else:
+        mm = hd95(fixed, warped, labels, spacing, moving_labels=np.array(labels))
+    own = _in_own_voxels(forward, fixed_labels.grid, moving_labels.grid)
+    field = torch.from_numpy(np.ascontiguousarray(own, dtype=np.float32))[None]
+    mean, largest = _inverse_error(forward, backward, fixed_labels.grid, moving_labels.grid)
+    return PairScore(
+        dice=dice(fixed, warped, labels, moving_labels=np.array(labels)),
+        hd95_voxels=voxels,
+        hd95_mm=mm,
+        sd_log_jacobian=sd_log_jacobian(own),
+        fold_share=fold_share(field),
+        nondiffeomorphic_percent=nondiffeomorphic_volume(field),
+        inverse_mean_mm=mean,
+        inverse_max_mm=largest,
+        landmark_mm=None
+        if landmarks is None
+        else _landmark_error(forward, fixed_labels.grid, moving_labels.grid, *landmarks),
+        seconds=seconds,
+    )
+
+
+def _in_own_voxels(forward: Displacement, fixed: Grid, moving: Grid) -> Displacement:
+    """The displacement in the fixed grid's voxels, up to a constant, which no derivative sees."""
+    turn = fixed.inverse_matrix[:3, :3] @ moving.matrix[:3, :3]
+    if np.allclose(turn, np.eye(3), atol=1e-6):
+        return forward
+    voxels = np.indices(fixed.size, dtype=np.float32)
+    return np.asarray(np.tensordot(turn.astype(np.float32), forward + voxels, axes=1) - voxels)
+
+
+def _inverse_error(
+    forward: Displacement, backward: Displacement | None, fixed: Grid, moving: Grid
+) -> tuple[float | None, float | None]:
+    if backward is None:
+        return None, None
+    there, back = to_transform(forward, fixed, moving), to_transform(backward, moving, fixed)
+    mean, largest = inverse_consistency_mm(there, back)
+    return (mean, largest) if np.isfinite(mean) else (None, None)
+
+
+def _landmark_error(
+    forward: Displacement, fixed: Grid, moving: Grid, fixed_points: Points, moving_points: Points
+) -> tuple[float, ...]:
+    count, other = len(fixed_points.coordinates), len(moving_points.coordinates)
+    if count != other:
+        raise InputError(
+            f"The fixed scan has {count} landmarks, the moving one {other}; give them in pairs, in one order."
+        )
+    transform: Transform = to_transform(forward, fixed, moving)
+    errors = transform.transform_points(fixed_points.coordinates) - moving_points.coordinates
+    return tuple(np.linalg.norm(errors, axis=1).tolist())
+
+
+def _mean(by_label: dict[int, float]) -> float | None:
+    return float(np.mean(list(by_label.values()))) if by_label else None

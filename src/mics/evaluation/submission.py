@@ -1,0 +1,197 @@
+"""The deformations that somebody hands in for a list of pairs: found, checked and read.
+
+A submission is a folder or a zip file. Per pair it holds one of
+
+- ``disp_FIXED_MOVING.nii.gz`` or ``disp_FIXED_0000_MOVING_0000.nii.gz``: a Learn2Reg displacement (both names of the
+  challenge's scripts); the opposite direction, where it is wanted, is the file of the opposite pair;
+- ``FIXED_MOVING/transform_moving_to_fixed.nii.gz`` and ``…/transform_fixed_to_moving.nii.gz``: what ``mics register`` writes
+  into a folder of that name, its ``summary.json`` with it.
+
+Seconds come from that ``summary.json`` or from a ``seconds.csv`` (columns fixed, moving, seconds).
+"""
+
+import csv
+import gzip
+import io
+import json
+import shutil
+import zipfile
+import zlib
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from tempfile import TemporaryDirectory
+from typing import IO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mics.data.cohorts.learn2reg import mirror
+from mics.data.pairs import Pair
+from mics.deformation.transform import Transform
+from mics.errors import InputError
+from mics.evaluation.learn2reg import (
+    displacement_name,
+    from_transform,
+    read_displacement,
+    require_displacement_of,
+    text,
+)
+from mics.image.grid import Grid
+
+Displacement = NDArray[np.float32]
+
+_HEADER, _ENOUGH = 348, 1 << 16  # bytes of a NIfTI header, and of a file that surely hold it
+_FORWARD, _BACKWARD = "transform_moving_to_fixed.nii.gz", "transform_fixed_to_moving.nii.gz"
+
+
+class Submission:
+    """A folder or zip of deformations. Raises InputError if it is neither, or damaged."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        if self.path.is_dir():
+            files = [file for file in self.path.rglob("*") if file.is_file()]
+            names = [file.relative_to(self.path).as_posix() for file in files]
+        elif zipfile.is_zipfile(self.path):
+            with zipfile.ZipFile(self.path) as archive:
+                names = [name for name in archive.namelist() if not name.endswith("/")]
+        else:
+            raise InputError(
+                f"{self.path} is neither a folder nor a zip file; give the one that holds the deformations."
+            )
+        self._files = {name: name for name in names if not PurePosixPath(name).name.startswith(".")}
+        counts = Counter(PurePosixPath(name).name for name in self._files)
+        for name in list(self._files):
+            base = PurePosixPath(name).name
+            if base.startswith("disp_"):
+                if counts[base] > 1:
+                    raise InputError(f"{self.path} holds {base} {counts[base]} times; leave one of them.")
+                self._files[base] = name
+
+    def missing(self, pairs: list[Pair]) -> list[Pair]:
+        """Those of ``pairs`` for which there is no deformation."""
+        return [pair for pair in pairs if self._find(pair) is None]
+
+    def require(self, pairs: list[Pair]) -> None:
+        """Raise InputError if a pair's deformation is missing; the sentence says how many, which, and what is there."""
+        missing = self.missing(pairs)
+        if not missing:
+            return
+        first = missing[0]
+        sentence = f"{self.path} lacks {len(missing)} of {len(pairs)} pairs, the first is "
+        sentence += f"{displacement_name(first.fixed.name, first.moving.name)} (or {first.name}/{_FORWARD}): "
+        npz = sum(name.endswith(".npz") for name in self._files)
+        turned = sum(self._find(Pair(pair.moving, pair.fixed)) is not None for pair in missing)
+        if turned == len(missing):
+            sentence += "the opposite pairs are there, so fixed and moving may be exchanged; name the fixed scan first."
+        elif npz:
+            sentence += f"the {npz} .npz files there are the challenge's old format; write full-size .nii.gz files."
+        else:
+            sentence += "add them, or leave these pairs out of the list."
+        raise InputError(sentence)
+
+    def require_size(self, pair: Pair, fixed: Grid) -> None:
+        """Raise InputError, from the file's header alone, if the pair's deformation does not cover ``fixed``."""
+        name = self._find(pair)
+        if name is None or name.endswith(_FORWARD):
+            return
+        where = f"{self.path / name}"
+        with self._open(name) as file:
+            header = _start(file, where)
+        require_displacement_of(header, fixed.size, where)
+
+    def forward(self, pair: Pair, fixed: Grid, moving: Grid) -> Displacement:
+        """Displacement (3, X, Y, Z) on ``fixed``: voxel x is filled from ``x + d(x)`` in voxels of ``moving``."""
+        name = self._find(pair)
+        if name is None:
+            raise InputError(f"{self.path} has no deformation of the pair {pair.name}; add it.")
+        return self._read(name, fixed, moving, mirrored=pair.fixed.mirrored_header)
+
+    def backward(self, pair: Pair, fixed: Grid, moving: Grid) -> Displacement | None:
+        """The opposite direction, (3, X, Y, Z) on ``moving`` in voxels of ``fixed``; None if there is none."""
+        name = self._find(pair)
+        if name is not None and name.endswith(_FORWARD):
+            opposite: str | None = name.removesuffix(_FORWARD) + _BACKWARD
+            opposite = opposite if opposite in self._files else None
+        else:
+            opposite = self._find(Pair(pair.moving, pair.fixed))
+        return None if opposite is None else self._read(opposite, moving, fixed, mirrored=pair.fixed.mirrored_header)
+
+    def seconds(self, pair: Pair) -> float | None:
+        """How long the registration took, where the submission says it."""
+        name = self._find(pair)
+        summary = None if name is None else str(PurePosixPath(name).with_name("summary.json"))
+        try:
+            if name is not None and name.endswith(_FORWARD) and summary in self._files:
+                with self._open(summary) as file:
+                    return float(json.load(file)["seconds"]["total"])
+            if "seconds.csv" in self._files:
+                with self._open("seconds.csv") as file:
+                    for row in csv.DictReader(io.TextIOWrapper(file, encoding="utf-8-sig")):
+                        if (row["fixed"], row["moving"]) == (pair.fixed.name, pair.moving.name):
+                            return float(row["seconds"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(
+                f"The seconds of the pair {pair.name} in {self.path} cannot be read ({error!r}); seconds.csv has the "
+                "columns fixed, moving, seconds."
+            ) from error
+        return None
+
+    def _find(self, pair: Pair) -> str | None:
+        """Name of the file that fills the pair's fixed volume."""
+        fixed, moving = pair.fixed.name, pair.moving.name
+        for name in (displacement_name(fixed, moving), displacement_name(fixed, moving, script="2020")):
+            if name in self._files:
+                return self._files[name]
+        ending = f"{pair.name}/{_FORWARD}"
+        return next((name for name in self._files if name == ending or name.endswith("/" + ending)), None)
+
+    def _read(self, name: str, filled: Grid, sampled: Grid, *, mirrored: bool) -> Displacement:
+        with self._on_disk(name) as path:
+            if not name.endswith((_FORWARD, _BACKWARD)):
+                return read_displacement(path, filled.size)
+            transform = Transform.load(path)
+        if mirrored and transform.grid.orientation == mirror(filled).orientation:
+            # Registered as the files' headers lie. In voxels it is the same map, whatever the headers say.
+            filled, sampled = mirror(filled), mirror(sampled)
+        if not transform.grid.is_close(filled, 0.1 * min(filled.spacing)):
+            raise InputError(
+                f"{self.path / name} fills another grid than that of the labels ({text(transform.grid.size)} against "
+                f"{text(filled.size)} voxels, or another place): give the labels on the grid of their scan."
+            )
+        return from_transform(transform, sampled)
+
+    @contextmanager
+    def _open(self, name: str) -> Iterator[IO[bytes]]:
+        if self.path.is_dir():
+            with (self.path / name).open("rb") as file:
+                yield file
+        else:
+            with zipfile.ZipFile(self.path) as archive, archive.open(name) as file:
+                yield file
+
+    @contextmanager
+    def _on_disk(self, name: str) -> Iterator[Path]:
+        """A path under which the file can be read, its ending kept."""
+        if self.path.is_dir():
+            yield self.path / name
+            return
+        with TemporaryDirectory(prefix="mics-submission-") as folder:
+            path = Path(folder) / PurePosixPath(name).name
+            try:
+                with self._open(name) as packed, path.open("wb") as file:
+                    shutil.copyfileobj(packed, file)
+            except (zipfile.BadZipFile, zlib.error) as error:
+                raise InputError(f"{self.path} is damaged at {name} ({error}); pack it again.") from error
+            yield path
+
+
+def _start(file: IO[bytes], where: str) -> bytes:
+    """The first 348 bytes, a NIfTI file's header, of a file that may be gzipped."""
+    try:
+        packed = io.BytesIO(file.read(_ENOUGH))
+        return gzip.open(packed).read(_HEADER) if packed.getvalue()[:2] == b"\x1f\x8b" else packed.read(_HEADER)
+    except (OSError, EOFError, zlib.error, zipfile.BadZipFile) as error:
+        raise InputError(f"{where} is damaged or was cut short ({error}); write it again.") from error

@@ -1,0 +1,115 @@
+"""From the scores of pairs to those of a method, and from two methods to their difference."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from mics.data.organs import ORGAN_NAMES
+from mics.evaluation.pair import PairScore
+from mics.evaluation.statistics import Difference, Estimate, bootstrap, paired_test, quantile30
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A number of a pair: how tables call it, and with how many decimals."""
+
+    title: str
+    decimals: int
+
+
+MEASURES: dict[str, Measure] = {
+    "dice": Measure("Dice", 3),
+    "hd95_voxels": Measure("Hd95, voxels", 2),
+    "hd95_mm": Measure("Hd95, mm", 2),
+    "sd_log_jacobian": Measure("SdLogJ", 3),
+    "fold_percent": Measure("voxels with J ≤ 0, %", 4),
+    "nondiffeomorphic_percent": Measure("non-diffeomorphic volume, %", 4),
+    "inverse_mean_mm": Measure("inverse error, mean, mm", 2),
+    "inverse_max_mm": Measure("inverse error, largest, mm", 1),
+    "landmark_mm": Measure("landmark error, mm", 2),
+    "seconds": Measure("seconds", 1),
+}
+DICE30 = Measure("Dice30", 3)
+
+
+@dataclass(frozen=True)
+class OrganSummary:
+    """One label over all pairs that show it: means, and how many pairs; ``lost`` of them lost it altogether."""
+
+    name: str
+    dice: Estimate
+    hd95_voxels: Estimate
+    hd95_mm: Estimate
+    pairs: int
+    lost: int
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A method over its pairs: means of every measure, Dice30, and every label.
+
+    ``counts``: how many pairs have the measure, where it is not all of them (landmarks of some pairs only, say).
+    """
+
+    pairs: int
+    measures: dict[str, Estimate]
+    counts: dict[str, int]
+    dice30: Estimate | None
+    organs: dict[int, OrganSummary]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, fit for JSON; infinite values are None."""
+        plain: dict[str, Any] = finite(asdict(self))
+        return plain
+
+
+def summarise(scores: Sequence[PairScore]) -> Summary:
+    """Means over the pairs that have a measure, with bootstrap intervals; one that no pair has is left out."""
+    columns = {key: [v for score in scores if (v := score.measures()[key]) is not None] for key in MEASURES}
+    columns = {key: column for key, column in columns.items() if column}
+    return Summary(
+        pairs=len(scores),
+        measures={key: bootstrap(column) for key, column in columns.items()},
+        counts={key: len(column) for key, column in columns.items() if len(column) < len(scores)},
+        dice30=bootstrap(columns["dice"], quantile30) if "dice" in columns else None,
+        organs={label: _organ(label, scores) for label in sorted({label for s in scores for label in s.dice})},
+    )
+
+
+def compare(first: Sequence[PairScore], second: Sequence[PairScore]) -> dict[str, Difference]:
+    """The paired test of every measure, on the pairs that have it in both; both lists are of the same pairs in one order."""
+    differences = {}
+    for key in MEASURES:
+        both = [(a.measures()[key], b.measures()[key]) for a, b in zip(first, second, strict=True)]
+        found = [(a, b) for a, b in both if a is not None and b is not None]
+        if found:
+            differences[key] = paired_test(*zip(*found, strict=True))
+    return differences
+
+
+def organ_name(label: int) -> str:
+    """The organ's name, or the number of a label that is none of the thirteen."""
+    return ORGAN_NAMES.get(label, f"label {label}")
+
+
+def finite(value: Any) -> Any:
+    """The same with None for what JSON does not know, infinity and NaN; keys become text."""
+    if isinstance(value, Mapping):
+        return {str(key): finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(item) for item in value]
+    return None if isinstance(value, float) and not np.isfinite(value) else value
+
+
+def _organ(label: int, scores: Sequence[PairScore]) -> OrganSummary:
+    shown = [score for score in scores if label in score.dice]
+    return OrganSummary(
+        name=organ_name(label),
+        dice=bootstrap([score.dice[label] for score in shown]),
+        hd95_voxels=bootstrap([score.hd95_voxels[label] for score in shown]),
+        hd95_mm=bootstrap([score.hd95_mm[label] for score in shown]),
+        pairs=len(shown),
+        lost=sum(not np.isfinite(score.hd95_mm[label]) for score in shown),
+    )

@@ -1,0 +1,47 @@
+"""How much an experiment may cost: recipes, data and pairs."""
+
+from dataclasses import dataclass
+
+from mics.errors import InputError
+
+
+@dataclass(frozen=True)
+class Budget:
+    """``pretrain`` and ``finetune``: a recipe and what is changed of it. ``pretraining``: data where none are given.
+
+    ``thin``: of every sweep only the first and the last value. ``both_ways``: evaluate every validation pair in both
+    directions; the paper takes each once. ``peers``: the other tools of Table 4. ``one_step``: ending of the names of the
+    recipes for networks of one step, where they have their own.
+    """
+
+    pretrain: tuple[str, tuple[str, ...]]
+    finetune: tuple[str, tuple[str, ...]]
+    pretraining: str | None
+    thin: bool = False
+    both_ways: bool = True
+    peers: tuple[str, ...] = ()
+    one_step: str = ""
+
+
+# The paper's network sees no organ maps.
+_PLAIN = "preset=small"
+_TINY = (_PLAIN, "spacing_mm=16", "epochs=1", "iterations_per_epoch=2")
+_PEERS = ("ants-syn", "greedy", "elastix", "convexadam", "fireants", "deeds")
+
+BUDGETS: dict[str, Budget] = {
+    # A minute or two, on a phantom: whether it runs, no more.
+    "smoke": Budget(("phantom-small", _TINY), ("mics-small", _TINY), pretraining=None, thin=True),
+    # Hours on two cores: 200 iterations on the phantom, 400 on real scans, at 8 mm.
+    "small": Budget(
+        ("phantom-small", (_PLAIN, "epochs=2")), ("mics-small", (_PLAIN, "epochs=4")), "phantom:48", peers=_PEERS
+    ),
+    # The paper's settings.
+    "paper": Budget(("pretrain", ()), ("finetune", ()), None, both_ways=False, peers=_PEERS, one_step="-one-step"),
+}
+
+
+def budget_of(name: str) -> Budget:
+    """The budget of that name; raises InputError naming the known ones."""
+    if name not in BUDGETS:
+        raise InputError(f"There is no budget {name!r}; choose one of {', '.join(BUDGETS)}.")
+    return BUDGETS[name]

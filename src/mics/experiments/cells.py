@@ -1,0 +1,148 @@
+"""The cells of an experiment: preparing data, training stages, measurements; each is done once, and whole."""
+
+import json
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mics.evaluation.evaluate import landmarks_of
+from mics.evaluation.learn2reg import from_transform
+from mics.evaluation.pair import score_pair
+from mics.experiments.plan import Measurement, Network
+from mics.experiments.study import Study
+from mics.image.folder import write_text
+from mics.registration.pipeline import register
+from mics.training.prepare import prepare
+from mics.training.recipe import Recipe, load_recipe
+from mics.training.run import train
+
+
+@dataclass(frozen=True)
+class Prepare:
+    """Training cases of one stage's data at the recipe's spacing."""
+
+    stage: str
+
+    @property
+    def name(self) -> str:
+        """What is told when it begins."""
+        return f"cases-{self.stage}"
+
+    def done(self, study: Study) -> bool:
+        """Whether all cases are there."""
+        return (_cases(study, self.stage) / "complete").is_file()
+
+    def run(self, study: Study) -> None:
+        """Prepare the cases that are missing."""
+        data = study.pretraining if self.stage == "pretrain" else str(study.data)
+        folder = _cases(study, self.stage)
+        prepare(data, folder / "cases", _base(study, self.stage).spacing_mm)
+        write_text(f"{data}\n", folder / "complete")
+
+
+@dataclass(frozen=True)
+class Train:
+    """One stage of a network's training; an interrupted one goes on."""
+
+    network: Network
+    stage: str
+
+    @property
+    def name(self) -> str:
+        """What is told when it begins."""
+        return f"{self.stage}-{self.network.name}"
+
+    def done(self, study: Study) -> bool:
+        """Whether the model is there; its card is written last."""
+        return (study.run(self.network, self.stage) / "model.json").is_file()
+
+    def run(self, study: Study) -> None:
+        """Train, from the pretrained weights if there are any."""
+        for library in ("lightning.pytorch", "lightning.fabric"):
+            logging.getLogger(library).setLevel(logging.WARNING)  # dozens of runs: what each begins with is noise
+        output = study.run(self.network, self.stage)
+        initial = None
+        if self.stage == "finetune" and self.network.organs is not None:
+            initial = study.run(self.network, "pretrain") / "model.safetensors"
+        cases = _cases(study, self.stage) / "cases"
+        resume = (output / "last.ckpt").is_file()
+        train(recipe_of(study, self), cases, output, initial=initial, resume=resume, progress=False)
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A network on all validation pairs, at their full resolution and without refinement."""
+
+    measurement: Measurement
+
+    @property
+    def name(self) -> str:
+        """What is told when it begins."""
+        return f"measure-{self.measurement.name}"
+
+    def done(self, study: Study) -> bool:
+        """Whether its scores are there."""
+        return study.scores_path(self.measurement).is_file()
+
+    def run(self, study: Study) -> None:
+        """Register and score every pair. No affine: the challenge's data are aligned already, and so is the phantom."""
+        scores = []
+        for pair in study.pairs():
+            model, steps = study.model(self.measurement.network), self.measurement.steps
+            fixed, moving = pair.fixed.image(), pair.moving.image()
+            result = register(fixed, moving, affine="none", model=model, steps=steps, refine=False)
+            forward = from_transform(result.moving_to_fixed, moving.grid)
+            backward = from_transform(result.fixed_to_moving, fixed.grid)
+            labels = pair.fixed.labels(), pair.moving.labels()
+            seconds = result.summary["seconds"]["total"]
+            score = score_pair(*labels, forward, backward, landmarks=landmarks_of(pair), seconds=seconds)
+            scores.append({"pair": pair.name, "score": score.to_dict()})
+        path = study.scores_path(self.measurement)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_text(json.dumps({"scores": scores}) + "\n", path)
+
+
+Cell = Prepare | Train | Measure
+
+
+def cells_for(wanted: list[Network | Measurement]) -> list[Cell]:
+    """All cells that networks and measurements need, each once and after those it needs."""
+    cells: dict[Cell, None] = {}
+    for item in wanted:
+        network = item if isinstance(item, Network) else item.network
+        for stage in ("finetune",) if network.organs is None else ("pretrain", "finetune"):
+            cells[Prepare(stage)] = cells[Train(network, stage)] = None
+        if isinstance(item, Measurement):
+            cells[Measure(item)] = None
+    return list(cells)
+
+
+def needs(cell: Cell) -> list[Cell]:
+    """The cells that must be done before this one."""
+    if isinstance(cell, Prepare):
+        return []
+    if isinstance(cell, Measure):
+        return [Train(cell.measurement.network, "finetune")]
+    before: list[Cell] = [Prepare(cell.stage)]
+    if cell.stage == "finetune" and cell.network.organs is not None:
+        before.append(Train(cell.network, "pretrain"))
+    return before
+
+
+def recipe_of(study: Study, cell: Train) -> Recipe:
+    """The budget's recipe with the network's steps, weights and, when pretraining, organs."""
+    base = _base(study, cell.stage, study.budget.one_step if cell.network.steps == 1 else "")
+    changes: dict[str, Any] = {"steps": cell.network.steps, "losses": cell.network.weights(base.losses)}
+    if cell.stage == "pretrain":
+        changes["supervised_organs"] = cell.network.organs
+    return base.model_copy(update=changes)
+
+
+def _base(study: Study, stage: str, ending: str = "") -> Recipe:
+    name, overrides = study.budget.pretrain if stage == "pretrain" else study.budget.finetune
+    return load_recipe(name + ending, list(overrides))
+
+
+def _cases(study: Study, stage: str) -> Path:
+    return study.folder / "cases" / stage

@@ -1,0 +1,101 @@
+"""The methods that can be compared: their names, where they live, and what they need."""
+
+import shutil
+from collections.abc import Iterable
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+
+from mics.errors import InputError
+from mics.experiments.peers.outcome import Matrix, Outcome
+from mics.image.io import Image
+
+_EXTRA = "install mics-registration[peers]"
+
+
+@dataclass(frozen=True)
+class Method:
+    """A method: its title in tables, its adapter (``module:function`` of this package), and what it needs.
+
+    ``package``: a Python package, as pip calls it; ``program``: an executable on the PATH; ``install``: how to come by either.
+    ``model``: whether it takes a trained model, and ``own_model`` whether it cannot do without being given one.
+    """
+
+    title: str
+    adapter: str
+    package: str | None = None
+    program: str | None = None
+    install: str = _EXTRA
+    model: bool = False
+    own_model: bool = False
+
+
+METHODS: dict[str, Method] = {
+    "unregistered": Method("unregistered", "given:unregistered"),
+    "affine": Method("affine alone", "given:affine_alone"),
+    "network": Method("MICS, network alone", "ours:network", model=True),
+    "predecessor": Method("predecessor's form of the network", "ours:network", model=True, own_model=True),
+    "mics": Method("MICS, as the command runs it", "ours:refined", model=True),
+    "ants-syn": Method("ANTs SyN", "ants_syn:register", package="antspyx"),
+    "greedy": Method("greedy", "greedy:register", package="picsl-greedy"),
+    "elastix": Method("elastix", "elastix:register", package="itk-elastix"),
+    "convexadam": Method("convexAdam (MIND)", "convex_adam:register", package="convexadam"),
+    "fireants": Method("FireANTs", "fire_ants:register", package="fireants", install="pip install --no-deps fireants"),
+    "deeds": Method("deeds", "deeds:register", program="deedsBCV", install="build it and put it on the PATH"),
+}
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A method with the model it is to use, if one was given; ``name`` identifies it in tables and folders."""
+
+    method: str
+    model: str | None = None
+
+
+def choose(words: Iterable[str]) -> tuple[list[Choice], list[str]]:
+    """Choices of words like ``greedy`` or ``network=MODEL``, and a sentence for each that cannot run here.
+
+    Raises InputError for a name that is none of the methods, or a model given to a method that takes none.
+    """
+    choices, sentences = [], []
+    for word in words:
+        name, _, model = word.partition("=")
+        if name not in METHODS:
+            raise InputError(f"There is no method {name!r}; choose of {', '.join(METHODS)}.")
+        if model and not METHODS[name].model:
+            raise InputError(f"{name} takes no model; write {name} without '={model}'.")
+        sentence = lacking(name, model)
+        if sentence is None:
+            choices.append(Choice(name, model or None))
+        else:
+            sentences.append(sentence)
+    return choices, sentences
+
+
+def lacking(name: str, model: str) -> str | None:
+    """Why a method is skipped here, or None if it can run."""
+    method = METHODS[name]
+    if method.own_model and not model:
+        return f"{name} is skipped: it needs a model, {name}=RUN, trained by mics train {name}-small."
+    if method.package is not None and not _installed(method.package):
+        return f"{name} is skipped, because it is not installed: {method.install}."
+    if method.program is not None and shutil.which(method.program) is None:
+        return f"{name} is skipped, because {method.program} is not on the PATH: {method.install}."
+    return None
+
+
+def run(choice: Choice, fixed: Image, moving: Image, affine: Matrix) -> Outcome:
+    """Register a pair by a method."""
+    module, _, function = METHODS[choice.method].adapter.partition(":")
+    adapter = getattr(import_module(f"mics.experiments.peers.{module}"), function)
+    outcome: Outcome = adapter(fixed, moving, affine, **({"model": choice.model} if choice.model else {}))
+    return outcome
+
+
+def _installed(package: str) -> bool:
+    try:
+        version(package)
+    except PackageNotFoundError:
+        return False
+    return True

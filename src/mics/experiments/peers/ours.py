@@ -1,0 +1,41 @@
+"""Ours: as the command runs it, the network alone, and the predecessor's form of it."""
+
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import SimpleITK as sitk
+
+from mics.evaluation.learn2reg import from_transform
+from mics.experiments.peers.outcome import Matrix, Outcome
+from mics.image.io import Image
+from mics.network.weights import DEFAULT_REGISTRATION
+from mics.registration.pipeline import register
+
+
+def refined(fixed: Image, moving: Image, affine: Matrix, model: str | None = None) -> Outcome:
+    """What ``mics register`` does."""
+    return _register(fixed, moving, affine, model, refine=True)
+
+
+def network(fixed: Image, moving: Image, affine: Matrix, model: str | None = None) -> Outcome:
+    """The prediction of the registration network, without refinement on the pair."""
+    return _register(fixed, moving, affine, model, refine=False)
+
+
+def _register(fixed: Image, moving: Image, affine: Matrix, model: str | None, *, refine: bool) -> Outcome:
+    with TemporaryDirectory(prefix="mics-compare-") as folder:
+        path = Path(folder) / "affine.tfm"
+        transform = sitk.AffineTransform(3)
+        transform.SetMatrix(affine[:3, :3].ravel())
+        transform.SetTranslation(affine[:3, 3])
+        sitk.WriteTransform(transform, str(path))
+        start = time.perf_counter()
+        result = register(fixed, moving, affine=path, refine=refine, model=model or DEFAULT_REGISTRATION)
+        seconds = time.perf_counter() - start
+    return Outcome(
+        forward=from_transform(result.moving_to_fixed, moving.grid),
+        backward=from_transform(result.fixed_to_moving, fixed.grid),
+        seconds=seconds,
+        details={name: result.summary[name] for name in ("settings", "seconds")},
+    )

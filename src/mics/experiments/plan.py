@@ -1,0 +1,64 @@
+"""What a table or figure of the paper is made of: networks, and evaluations of them, as data."""
+
+from dataclasses import dataclass
+
+from mics.losses.total import LossWeights
+
+ELEVEN_ORGANS = tuple(range(1, 12))
+"""All but the adrenal glands."""
+
+GAMMA, DELTA, EPSILON = 0.1, 1e-2, 10.0
+"""The paper's weights of Table 4, with α = β = 1."""
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network of the paper: trained with ``steps`` steps and the paper's weights γ, δ, ε (α = β = 1), in two stages.
+
+    ``organs``: ids of the organs whose labels supervise the pretraining, ``()`` for none of them, None for no pretraining
+    at all. The fine-tuning has the same weights and all organs.
+    """
+
+    steps: int
+    gamma: float = GAMMA
+    delta: float = DELTA
+    epsilon: float = EPSILON
+    organs: tuple[int, ...] | None = ELEVEN_ORGANS
+
+    @property
+    def name(self) -> str:
+        """Of its cell and folder: ``steps2-gamma0.1-delta0.01-epsilon10-organs11``."""
+        organs = "none" if self.organs is None else str(len(self.organs))
+        return f"steps{self.steps}-gamma{self.gamma:g}-delta{self.delta:g}-epsilon{self.epsilon:g}-organs{organs}"
+
+    def weights(self, reference: LossWeights) -> LossWeights:
+        """The recipe's own weights where the paper has those of Table 4, and by the paper's factors away from it.
+
+        A recipe for a coarser grid or fewer iterations has other weights at the same working point; the paper's recipes have
+        the paper's, so that there these are the paper's numbers.
+        """
+        return LossWeights(
+            similarity=reference.similarity,
+            segmentation=reference.segmentation,
+            gradient=reference.gradient * (self.gamma / GAMMA),
+            jacobian=reference.jacobian * (self.delta / DELTA),
+            inverse=reference.inverse * (self.epsilon / EPSILON),
+        )
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """A network on the validation pairs, registered in ``steps`` steps."""
+
+    network: Network
+    steps: int
+
+    @property
+    def name(self) -> str:
+        """Of its cell and file."""
+        return f"{self.network.name}-inference{self.steps}"
+
+
+def trained_and_used(network: Network) -> Measurement:
+    """The network with as many steps as it was trained with."""
+    return Measurement(network, network.steps)

@@ -1,0 +1,23 @@
+"""Table 4: ours beside other methods, with time, memory and folds."""
+
+from mics.experiments.compare import compare
+from mics.experiments.plan import Measurement, Network
+from mics.experiments.study import Study
+
+OURS = Network(steps=2)
+PREDECESSOR = Network(steps=1, delta=0.0, epsilon=0.0)
+"""Similarity, Dice and gradient losses alone."""
+
+
+def cells(*, thin: bool) -> list[Network | Measurement]:
+    """The two networks; the methods are run by :func:`mics.experiments.compare.compare`."""
+    return [OURS, PREDECESSOR]
+
+
+def write(study: Study) -> str:
+    """The comparison's table, and a sentence for each method that was skipped or failed."""
+    methods = [f"network={study.model(OURS)}", f"predecessor={study.model(PREDECESSOR)}"]
+    if study.budget.peers:
+        methods += ["unregistered", f"mics={study.model(OURS)}", *study.budget.peers]
+    result = compare(study.data, study.folder / "table4", methods=methods, both_ways=study.budget.both_ways)
+    return "\n".join([result.table, *result.skipped, *result.failed]) + "\n"

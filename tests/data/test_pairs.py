@@ -1,0 +1,64 @@
+"""Lists of pairs: what a CSV may say, and what is refused in a sentence."""
+
+import numpy as np
+import pytest
+
+from mics.data.pairs import read_pairs
+from mics.errors import InputError
+from mics.image.grid import Grid
+from mics.image.io import Image, write_image
+
+HEADER = "fixed,moving,fixed_labels,moving_labels"
+
+
+@pytest.fixture
+def csv(tmp_path):
+    for name in "ab":
+        write_image(
+            Image(np.eye(4, dtype=np.uint8)[..., None].repeat(4, 2), Grid((4, 4, 4), (1, 1, 1), (0, 0, 0))),
+            tmp_path / f"{name}.nii.gz",
+        )
+
+    def write(*lines, header=HEADER):
+        path = tmp_path / "pairs.csv"
+        path.write_text("\n".join([header, *lines]) + "\n")
+        return path
+
+    return write
+
+
+def test_files_are_relative_to_the_list_and_only_read_when_asked_for(csv):
+    (pair,) = read_pairs(csv("a,b,a.nii.gz,b.nii.gz"))
+    assert pair.name == "a_b"
+    assert pair.moving.labels().array.sum() == 16
+    assert pair.fixed.landmarks is None
+    needed = r"pairs\.csv, line 2: a fixed_image is needed"
+    with pytest.raises(InputError, match=needed):
+        pair.fixed.image()
+    with pytest.raises(InputError, match=needed):
+        read_pairs(csv("a,b,a.nii.gz,b.nii.gz"), needs=("labels", "image"))
+
+
+@pytest.mark.parametrize(
+    ("lines", "header", "told"),
+    [
+        ([], HEADER, "lists no pair"),
+        (["a,b"], "fixed,source", "unknown column 'source'"),
+        (["a"], "fixed", "no column 'moving'"),
+        (["a,b,a.nii.gz,c.nii.gz"], HEADER, r"line 2: .*c\.nii\.gz is not there; correct moving_labels"),
+        (["a,b,a.nii.gz,b.nii.gz"] * 2, HEADER, "lists the pair a_b twice"),
+        ([",b,a.nii.gz,b.nii.gz"], HEADER, "line 2: the fixed scan needs a name"),
+        (["../a,b,a.nii.gz,b.nii.gz"], HEADER, "not '../a'"),
+    ],
+)
+def test_a_bad_list_is_refused(csv, lines, header, told):
+    with pytest.raises(InputError, match=told):
+        read_pairs(csv(*lines, header=header))
+
+
+def test_a_missing_list_and_one_that_is_no_text(tmp_path):
+    with pytest.raises(InputError, match="cannot be read"):
+        read_pairs(tmp_path / "none.csv")
+    (tmp_path / "pairs.csv").write_bytes(b"\xff\xfe\x00fixed")
+    with pytest.raises(InputError, match="not a CSV file"):
+        read_pairs(tmp_path / "pairs.csv")

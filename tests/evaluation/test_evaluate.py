@@ -1,0 +1,132 @@
+"""Many pairs from files to tables: numbers known by hand, in every file that is written."""
+
+import csv
+import json
+import zipfile
+
+import numpy as np
+import pytest
+
+import mics
+from mics.errors import InputError
+from mics.evaluation.learn2reg import read_displacement
+from mics.image.points import Points, write_points
+
+PERFECT, OFF = {("p1", "p2"): 2, ("p1", "p3"): -1}, {("p1", "p2"): 1, ("p1", "p3"): 0}
+
+
+def rows(path):
+    return list(csv.DictReader(path.open()))
+
+
+def test_a_perfect_submission_scores_one_in_every_file(pairs, perfect, tmp_path):
+    result = mics.evaluate(perfect, pairs)
+    result.save(tmp_path / "out")
+    assert sorted(file.name for file in (tmp_path / "out").iterdir()) == [
+        "organs.csv",
+        "pairs.csv",
+        "summary.json",
+        "summary.md",
+    ]
+    by_pair = rows(tmp_path / "out" / "pairs.csv")
+    assert [(row["fixed"], row["moving"], float(row["dice"])) for row in by_pair] == [("p1", "p2", 1), ("p1", "p3", 1)]
+    assert all(row["inverse_mean_mm"] == row["seconds"] == row["landmark_mm"] == "" for row in by_pair)
+    by_organ = rows(tmp_path / "out" / "organs.csv")
+    assert [(row["label"], row["organ"]) for row in by_organ] == 2 * [("1", "spleen"), ("6", "liver")]
+    content = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert content["summary"]["measures"]["dice"] == {"value": 1, "low": 1, "high": 1}
+    assert content["summary"]["dice30"]["value"] == 1
+    assert content["summary"]["organs"]["6"]["pairs"] == 2
+    assert content["pairs"][0]["hd95_mm"] == {"1": 0, "6": 0}
+    text = (tmp_path / "out" / "summary.md").read_text()
+    assert "| Dice30 | 1.000 (1.000 to 1.000) |" in text
+    assert "| liver | 2 | 0 | 1.000 (1.000 to 1.000) |" in text
+
+
+def test_means_over_organs_then_pairs(pairs, submit):
+    # One voxel off along i: the liver is 4 long, the spleen 3, so Dice is 3/4 and 2/3 in both pairs.
+    result = mics.evaluate(submit("off", OFF), pairs)
+    assert result.summary.measures["dice"].value == pytest.approx((3 / 4 + 2 / 3) / 2)
+    assert (result.summary.measures["hd95_voxels"].value, result.summary.measures["hd95_mm"].value) == (1, 2)
+    assert result.summary.organs[1].dice.value == pytest.approx(2 / 3)
+
+
+def test_the_other_direction_gives_the_inverse_error(pairs, submit):
+    both = {**PERFECT, ("p2", "p1"): -2, ("p3", "p1"): 2}  # the last one a voxel, 2 mm, too far
+    result = mics.evaluate(submit("both", both), pairs)
+    assert [score.inverse_mean_mm for score in result.scores] == pytest.approx([0, 2], abs=1e-4)
+
+
+def test_two_submissions_are_tested_against_each_other(pairs, perfect, submit, tmp_path):
+    off = submit("off", OFF)
+    result = mics.evaluate(perfect, pairs, against=off)
+    assert result.differences["dice"].estimate.value == pytest.approx(1 - (3 / 4 + 2 / 3) / 2)
+    assert result.differences["dice"].p == pytest.approx(0.5)  # two pairs, both better: 2 of 4 arrangements
+    assert result.differences["sd_log_jacobian"].p == 1
+    assert "seconds" not in result.differences
+    result.save(tmp_path / "out")
+    assert f"Difference from {off}" in (tmp_path / "out" / "summary.md").read_text()
+    assert json.loads((tmp_path / "out" / "summary.json").read_text())["differences"]["hd95_mm"]["pairs"] == 2
+
+
+def test_a_lost_organ_is_told_and_keeps_the_files_readable(pairs, submit, tmp_path):
+    result = mics.evaluate(submit("lost", {("p1", "p2"): 40, ("p1", "p3"): -1}), pairs)
+    assert result.summary.organs[6].lost == 1
+    result.save(tmp_path / "out")
+    assert json.loads((tmp_path / "out" / "summary.json").read_text())["pairs"][0]["hd95_mm"] == {"1": None, "6": None}
+    assert rows(tmp_path / "out" / "pairs.csv")[0]["hd95_mm"] == "inf"
+    assert "| liver | 2 | 1 | 0.500" in (tmp_path / "out" / "summary.md").read_text()
+
+
+def test_landmarks_of_the_list_are_measured(pairs, perfect, tmp_path):
+    points = np.array([[20.0, -5.0, 40.0], [22.0, -8.0, 42.0]])
+    for person, shift in (("p1", 0), ("p2", 4), ("p3", -2 + 3)):  # mm; the last one is 3 mm off
+        write_points(Points(points + [shift, 0, 0], ("a", "b")), tmp_path / f"{person}.csv")
+    lines = pairs.read_text().splitlines()
+    lines[0] += ",fixed_landmarks,moving_landmarks"
+    lines[1:] = [f"{line},p1.csv,{line.split(',')[1]}.csv" for line in lines[1:]]
+    pairs.write_text("\n".join(lines))
+    result = mics.evaluate(perfect, pairs)
+    assert [score.measures()["landmark_mm"] for score in result.scores] == pytest.approx([0, 3], abs=1e-3)
+
+
+def test_a_measure_of_some_pairs_only_is_averaged_over_those(pairs, submit, tmp_path):
+    """The opposite direction of one pair alone."""
+    result = mics.evaluate(submit("some", {**PERFECT, ("p2", "p1"): -3}), pairs)
+    assert result.summary.measures["inverse_mean_mm"].value == pytest.approx(2, abs=1e-4)
+    assert result.summary.counts == {"inverse_mean_mm": 1, "inverse_max_mm": 1}
+    result.save(tmp_path / "out")
+    assert "| inverse error, mean, mm (1 of 2 pairs) | 2.00 |" in (tmp_path / "out" / "summary.md").read_text()
+
+
+@pytest.mark.parametrize("name", ["copy", "copy.zip"])
+@pytest.mark.parametrize(("names", "file"), [("current", "disp_p1_0000_p3_0000.nii.gz"), ("2020", "disp_p1_p3.nii.gz")])
+def test_an_exported_submission_holds_the_same_displacements(pairs, submit, tmp_path, name, names, file):
+    result = mics.evaluate(submit("off", OFF), pairs, export=tmp_path / "new" / name, names=names)
+    assert mics.evaluate(tmp_path / "new" / name, pairs).scores == result.scores
+    if name.endswith("zip"):
+        with zipfile.ZipFile(tmp_path / "new" / name) as archive:
+            assert file in archive.namelist()
+            archive.extract(file, tmp_path)
+    else:
+        (tmp_path / "new" / name / file).rename(tmp_path / file)
+    assert read_displacement(tmp_path / file).max() == 0
+    assert [entry.name for entry in (tmp_path / "new").iterdir()] == [name]
+
+
+def test_an_export_never_overwrites_and_is_whole_or_absent(pairs, perfect, submit, tmp_path):
+    (tmp_path / "taken.zip").write_text("years of work")
+    with pytest.raises(InputError, match="exists already"):
+        mics.evaluate(perfect, pairs, export=tmp_path / "taken.zip")
+    spoilt = submit("spoilt", PERFECT)
+    last = sorted(spoilt.iterdir())[-1]
+    last.write_bytes(last.read_bytes()[:-20])  # the header is whole
+    with pytest.raises(InputError, match="cannot be read"):
+        mics.evaluate(spoilt, pairs, export=tmp_path / "new" / "out.zip")
+    assert list((tmp_path / "new").iterdir()) == []
+
+
+def test_displacements_in_other_units_are_warned_about(pairs, submit):
+    with pytest.warns(UserWarning, match="read as millimetres, they would give Dice 1.00"):
+        result = mics.evaluate(submit("mm", {("p1", "p2"): 4, ("p1", "p3"): -2}), pairs)
+    assert len(result.warnings) == 1

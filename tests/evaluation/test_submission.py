@@ -1,0 +1,136 @@
+"""Deformations in folders, zips and under every name are found; what is wrong with them is said in a sentence."""
+
+import json
+import shutil
+import zipfile
+
+import nibabel
+import numpy as np
+import pytest
+
+from mics.data.pairs import read_pairs
+from mics.deformation.transform import Transform
+from mics.errors import InputError
+from mics.evaluation.submission import Submission
+from mics.image.grid import Grid
+
+
+@pytest.fixture
+def listed(pairs):
+    return read_pairs(pairs)
+
+
+@pytest.fixture
+def grid(listed):
+    return listed[0].fixed.labels().grid
+
+
+def zipped(folder, root=""):
+    path = folder.with_suffix(".zip")
+    with zipfile.ZipFile(path, "w") as archive:
+        for file in folder.rglob("*"):
+            archive.write(file, f"{root}{file.relative_to(folder).as_posix()}")
+    return path
+
+
+@pytest.mark.parametrize("script", ["current", "2020"])
+@pytest.mark.parametrize("packed", [None, "", "submission/task_03/"], ids=["folder", "zip", "zip-in-folders"])
+def test_both_names_are_found_in_folders_and_zips(listed, grid, submit, script, packed):
+    folder = submit("mine", {("p1", "p2"): 2, ("p1", "p3"): -1, ("p2", "p1"): -2}, script)
+    found = Submission(folder if packed is None else zipped(folder, packed))
+    found.require(listed)
+    for pair, shift in zip(listed, (2, -1), strict=True):
+        found.require_size(pair, grid)
+        forward = found.forward(pair, grid, grid)
+        assert forward.shape == (3, *grid.size)
+        assert (np.unique(forward[0]).tolist(), np.unique(forward[1:]).tolist()) == ([shift], [0])
+    assert np.unique(found.backward(listed[0], grid, grid)[0]).tolist() == [-2]
+    assert found.backward(listed[1], grid, grid) is None
+    assert found.seconds(listed[0]) is None
+
+
+def test_seconds_are_read_from_a_table(listed, submit):
+    folder = submit("mine", {("p1", "p2"): 2, ("p1", "p3"): -1})
+    (folder / "seconds.csv").write_text("fixed,moving,seconds\np1,p2,12.5\n")
+    assert [Submission(folder).seconds(pair) for pair in listed] == [12.5, None]
+    (folder / "seconds.csv").write_text("fixed,moving,time\np1,p2,12.5\n")
+    with pytest.raises(InputError, match="columns fixed, moving, seconds"):
+        Submission(folder).seconds(listed[0])
+
+
+@pytest.fixture
+def registered(tmp_path, listed, grid):
+    """What `mics register` leaves for the first pair: two transforms in mm, and a summary."""
+    folder = tmp_path / "registered" / listed[0].name
+    folder.mkdir(parents=True)
+    for name, shift in (("moving_to_fixed", 4.0), ("fixed_to_moving", -3.0)):
+        Transform(np.full((*grid.size, 3), [shift, 0, 0], np.float32), grid).save(folder / f"transform_{name}.nii.gz")
+    (folder / "summary.json").write_text(json.dumps({"seconds": {"total": 15.25}}))
+    return folder.parent
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_folders_of_register_are_converted_to_voxels(listed, grid, registered, packed):
+    found = Submission(zipped(registered) if packed else registered)
+    pair = listed[0]
+    found.require([pair])
+    found.require_size(pair, grid)
+    np.testing.assert_allclose(found.forward(pair, grid, grid)[0], 2, atol=1e-4)
+    np.testing.assert_allclose(found.backward(pair, grid, grid)[0], -1.5, atol=1e-4)
+    assert found.seconds(pair) == 15.25
+    (registered / pair.name / "transform_fixed_to_moving.nii.gz").unlink()
+    assert Submission(registered).backward(pair, grid, grid) is None
+
+
+def test_a_transform_on_another_grid_than_the_labels_is_refused(listed, grid, registered):
+    other = Grid(grid.size, grid.spacing, (0.0, 0.0, 0.0))
+    with pytest.raises(InputError, match="another grid than that of the labels"):
+        Submission(registered).forward(listed[0], other, other)
+
+
+@pytest.mark.parametrize(
+    ("shifts", "told"),
+    [
+        ({("p1", "p2"): 2}, r"lacks 1 of 2 pairs.*disp_p1_0000_p3_0000\.nii\.gz .*add them"),
+        ({("p2", "p1"): 2, ("p3", "p1"): 1}, "lacks 2 of 2 pairs.*may be exchanged"),
+    ],
+)
+def test_missing_pairs_are_counted_and_the_first_is_named(listed, submit, shifts, told):
+    with pytest.raises(InputError, match=told):
+        Submission(submit("mine", shifts)).require(listed)
+
+
+def test_the_challenges_old_files_are_recognised(listed, submit):
+    folder = submit("mine", {})
+    (folder / "disp_p1_p2.npz").write_bytes(b"")
+    with pytest.raises(InputError, match=r"old format; write full-size \.nii\.gz"):
+        Submission(folder).require(listed)
+
+
+def test_a_wrong_size_is_told_from_the_header_alone(listed, grid, submit):
+    folder = submit("mine", {("p1", "p2"): 2, ("p1", "p3"): -1})
+    file = next(folder.glob("*p3*"))
+    nibabel.save(nibabel.Nifti1Image(np.zeros((*grid.size[::-1], 3), np.float32), np.eye(4)), file)
+    content = file.read_bytes()
+    file.write_bytes(content[: len(content) // 2])  # the rest is not needed
+    Submission(folder).require_size(listed[0], grid)
+    with pytest.raises(InputError, match=r"p3_0000\.nii\.gz covers 12x14x16 voxels.*reverse order"):
+        Submission(folder).require_size(listed[1], grid)
+    with pytest.raises(InputError, match="reverse order"):
+        Submission(zipped(folder)).require_size(listed[1], grid)
+
+
+def test_the_same_pair_twice_is_refused(submit):
+    folder = submit("mine", {("p1", "p2"): 2})
+    shutil.copytree(folder, folder / "copy")
+    with pytest.raises(InputError, match=r"holds disp_p1_0000_p2_0000\.nii\.gz 2 times"):
+        Submission(folder)
+
+
+@pytest.mark.parametrize("content", [None, b"not a zip"])
+def test_neither_a_folder_nor_a_zip(tmp_path, content):
+    path = tmp_path / "submission.zip"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(InputError, match="neither a folder nor a zip"):
+        Submission(path)

@@ -1,0 +1,108 @@
+"""The comparison's bookkeeping: what is done is not done again, what failed is told, the table adds up."""
+
+import csv
+import json
+import subprocess
+import sys
+
+import nibabel
+import numpy as np
+import pytest
+
+from mics.errors import InputError
+from mics.experiments.compare import compare
+
+SHAPE = (12, 10, 10)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Two people in the Learn2Reg layout, the second one's liver two voxels further along i."""
+    folder = tmp_path / "AbdomenCTCT"
+    training = []
+    for number, start in (("0001", 2), ("0002", 4)):
+        labels = np.zeros(SHAPE, np.uint8)
+        labels[start : start + 4, 3:7, 3:7] = 6
+        for kind, array in (("images", labels * np.int16(20) - np.int16(60)), ("labels", labels)):
+            path = folder / f"{kind}Tr" / f"AbdomenCTCT_{number}_0000.nii.gz"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            nibabel.save(nibabel.Nifti1Image(array, np.diag([2.0, 2.0, 2.0, 1.0])), path)
+        names = {kind: f"./{kind}sTr/AbdomenCTCT_{number}_0000.nii.gz" for kind in ("image", "label")}
+        training.append(names)
+    pair = {"fixed": training[0]["image"], "moving": training[1]["image"]}
+    content = {"training": training, "registration_val": [pair]}
+    (folder / "AbdomenCTCT_dataset.json").write_text(json.dumps(content))
+    return folder
+
+
+@pytest.fixture
+def output(tmp_path):
+    """Results with finished affine cells, so that the tests need no ANTs."""
+    score = {"dice": {"6": 1.0}, "hd95_voxels": {"6": 0.0}, "hd95_mm": {"6": 0.0}, "sd_log_jacobian": 0.0}
+    score |= {"fold_share": 0.0, "nondiffeomorphic_percent": 0.0, "inverse_mean_mm": 0.0, "inverse_max_mm": 0.0}
+    score |= {"landmark_mm": None, "seconds": 0.0}
+    for fixed, moving in (("0001", "0002"), ("0002", "0001")):
+        record = {"method": "affine", "model": None, "fixed": fixed, "moving": moving, "affine": np.eye(4).tolist()}
+        record |= {"affine_seconds": 3.0, "memory_gb": 0.5, "gpu_memory_gb": None, "load_before": 0.0, "score": score}
+        path = tmp_path / "results" / "cells" / "affine" / f"{fixed}_{moving}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(record))
+    return tmp_path / "results"
+
+
+def test_cells_are_computed_once_and_tabulated(folder, output):
+    asked = []
+    first = compare(folder, output, methods=["unregistered"], progress=asked.append)
+    assert asked == ["unregistered on 0001_0002", "unregistered on 0002_0001"]
+    assert (first.skipped, first.failed) == ([], [])
+    record = json.loads((output / "cells" / "unregistered" / "0001_0002.json").read_text())
+    assert record["score"]["dice"] == {"6": 0.5}
+    assert (record["score"]["hd95_voxels"]["6"], record["score"]["hd95_mm"]["6"]) == (2, 4)
+    assert (record["score"]["fold_share"], record["score"]["inverse_max_mm"]) == (0, 0)
+    assert record["memory_gb"] > 0.01
+    row = next(line for line in first.table.splitlines() if line.startswith("| unregistered"))
+    assert [cell.strip() for cell in row.split("|")[2:7]] == ["2", "0.500", "0.500", "2.00", "4.00"]
+    assert "| Mok 2020 (LapIRN) | 0.67 | 0.48 | 36.5 | 0.12 |" in first.table
+    assert (output / "table.md").read_text() == first.table
+    lines = list(csv.DictReader((output / "table.csv").open()))
+    assert [line["method"] for line in lines] == ["affine", "affine", "unregistered", "unregistered"]
+    assert [float(line["dice"]) for line in lines] == [1, 1, 0.5, 0.5]
+
+    asked.clear()
+    assert compare(folder, output, methods=["unregistered"], progress=asked.append).table == first.table
+    assert asked == []
+    (output / "cells" / "unregistered" / "0002_0001.json").unlink()
+    compare(folder, output, methods=["unregistered"], progress=asked.append)
+    assert asked == ["unregistered on 0002_0001"]
+
+
+def test_a_failing_cell_is_told_and_the_others_go_on(folder, output):
+    (folder / "labelsTr" / "AbdomenCTCT_0001_0000.nii.gz").write_bytes(b"no image")
+    result = compare(folder, output, methods=["unregistered"])
+    assert [sentence.split(",")[0] for sentence in result.failed] == [
+        "unregistered failed on 0001_0002",
+        "unregistered failed on 0002_0001",
+    ]
+    assert "InputError" in (output / "logs" / "unregistered" / "0001_0002.log").read_text()
+    assert "| affine alone | 2 |" in result.table
+
+
+def test_results_of_another_list_or_model_are_not_mixed(folder, output, tmp_path):
+    compare(folder, output, methods=["affine"])
+    (folder.parent / "other").mkdir()
+    for name in ("imagesTr", "labelsTr", "AbdomenCTCT_dataset.json"):
+        (folder.parent / "other" / name).symlink_to(folder / name)
+    with pytest.raises(InputError, match="another list of pairs"):
+        compare(folder.parent / "other", output, methods=["affine"])
+    cell = output / "cells" / "network" / "0001_0002.json"
+    cell.parent.mkdir()
+    cell.write_text(json.dumps({"model": "runs/a"}))
+    with pytest.raises(InputError, match="with the model runs/a, not runs/b"):
+        compare(folder, output, methods=["network=runs/b"])
+
+
+def test_a_method_starts_in_a_process_without_the_libraries_that_measure():
+    """Torch alone takes more memory than some of the methods."""
+    code = "import sys, mics.experiments.cell; print({'torch', 'ants', 'matplotlib'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"

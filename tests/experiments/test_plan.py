@@ -1,0 +1,84 @@
+"""The grids of the paper as data: names, weights, recipes and what depends on what."""
+
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("lightning", reason="training needs the train extra")
+
+from mics.experiments import figure1, figure2, table2, table3
+from mics.experiments.budgets import BUDGETS
+from mics.experiments.cells import Measure, Prepare, Train, cells_for, needs, recipe_of
+from mics.experiments.plan import Measurement, Network
+from mics.experiments.run import EXPERIMENTS
+from mics.experiments.study import Study
+from mics.losses.total import LossWeights
+from mics.training.recipe import load_recipe
+
+
+def study(budget):
+    return Study(Path("out"), budget, Path("data"), "phantom:48")
+
+
+def test_at_the_papers_budget_recipes_are_the_papers():
+    network = Network(steps=1, delta=1e-3, epsilon=1.0)
+    recipe = recipe_of(study("paper"), Train(network, "finetune"))
+    assert recipe.losses.model_dump() == pytest.approx(
+        {"similarity": 1, "segmentation": 1, "gradient": 0.1, "jacobian": 1e-3, "inverse": 1.0}
+    )
+    assert (recipe.steps, recipe.batch_size, recipe.epochs, recipe.crop) == (1, 4, 300, (128, 128, 128))
+    two = recipe_of(study("paper"), Train(Network(steps=2), "pretrain"))
+    assert (two.steps, two.batch_size, two.supervised_organs) == (2, 2, tuple(range(1, 12)))
+    assert two.losses == LossWeights()
+
+
+def test_elsewhere_weights_differ_from_the_recipes_by_the_papers_factors():
+    own = load_recipe("mics-small").losses
+    weights = Network(steps=2, gamma=1.0, delta=0.0, epsilon=50.0).weights(own)
+    assert weights.similarity == own.similarity
+    assert weights.gradient == pytest.approx(10 * own.gradient)
+    assert weights.jacobian == 0
+    assert weights.inverse == pytest.approx(5 * own.inverse)
+
+
+def test_no_pretraining_is_one_stage_and_unsupervised_uses_no_organ():
+    none, unsupervised = Network(steps=1, organs=None), Network(steps=1, organs=())
+    assert [cell.name for cell in cells_for([none])] == ["cases-finetune", f"finetune-{none.name}"]
+    stages = [cell for cell in cells_for([unsupervised]) if isinstance(cell, Train)]
+    recipes = [recipe_of(study("small"), stage) for stage in stages]
+    assert [recipe.supervised_organs for recipe in recipes] == [(), None]
+
+
+def test_every_cell_comes_once_and_after_what_it_needs():
+    wanted = [*table2.cells(thin=False), *table3.cells(thin=False), *figure1.cells(thin=False)]
+    cells = cells_for([*wanted, *figure2.cells(thin=False)])
+    assert len(set(cells)) == len({cell.name for cell in cells}) == len(cells)
+    for place, cell in enumerate(cells):
+        assert all(need in cells[:place] for need in needs(cell)), cell.name
+    # Table 2's networks are two of Table 3's six.
+    assert sum(isinstance(cell, Train) for cell in cells_for(wanted[:13])) == 12
+    measured = Measure(Measurement(Network(steps=2), 4))
+    assert needs(measured) == [Train(Network(steps=2), "finetune")]
+    assert needs(Train(Network(steps=2), "finetune")) == [Prepare("finetune"), Train(Network(steps=2), "pretrain")]
+
+
+@pytest.mark.parametrize("budget", BUDGETS)
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_every_training_has_a_recipe_at_every_budget(name, budget):
+    module = import_module(f"mics.experiments.{name}")
+    trainings = [cell for cell in cells_for(module.cells(thin=False)) if isinstance(cell, Train)]
+    assert trainings
+    for cell in trainings:
+        recipe = recipe_of(study(budget), cell)
+        assert (recipe.task, recipe.steps) == ("registration", cell.network.steps)
+        # From the pretrained weights to the fine-tuning the network keeps its shape.
+        assert recipe.preset == recipe_of(study(budget), Train(cell.network, "finetune")).preset
+
+
+def test_figure_2_sweeps_what_the_paper_sweeps():
+    networks = {cell.network for cell in figure2.cells(thin=False) if isinstance(cell, Measurement)}
+    # γ = 0.1 with δ = ε = 0 is a point of its own sweep alone.
+    assert len(networks) == 5 + 5 + 6
+    assert {n.gamma for n in networks if n.delta == n.epsilon == 0} == {1e-3, 1e-2, 1e-1, 1, 10}
+    assert len(figure2.cells(thin=True)) == 6

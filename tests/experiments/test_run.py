@@ -1,0 +1,187 @@
+"""Every table and figure at the budget smoke: on phantoms, with networks that have hardly begun to learn."""
+
+import json
+import struct
+
+import numpy as np
+import pytest
+
+pytest.importorskip("lightning", reason="training needs the train extra")
+
+from mics.data.cohorts.learn2reg import open_learn2reg
+from mics.errors import InputError
+from mics.experiments.cells import cells_for
+from mics.experiments.plan import Network
+from mics.experiments.run import experiment
+from mics.experiments.schedule import run_cells
+from mics.experiments.study import Study
+from mics.registration.pipeline import register
+
+pytestmark = pytest.mark.filterwarnings("ignore:Checkpoint directory:UserWarning")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """One folder for all tests here: what one has trained, the next uses."""
+    return tmp_path_factory.mktemp("smoke")
+
+
+@pytest.fixture
+def run(folder):
+    """Run an experiment there; returns its text and what it had to do."""
+
+    def go(name, **more):
+        asked = []
+        text = experiment(name, folder, progress=asked.append, **more)
+        assert (folder / f"{name}.md").read_text(encoding="utf-8") == text
+        return text, [line.split(": ")[-1] for line in asked]
+
+    return go
+
+
+def rows(text):
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
+
+
+def size_of_png(path):
+    """Width and height that a PNG's header tells."""
+    content = path.read_bytes()
+    assert content[:8] == b"\x89PNG\r\n\x1a\n"
+    return struct.unpack(">II", content[16:24])
+
+
+def test_table_2_measures_seven_settings_of_two_networks_once(run, folder):
+    text, done = run("table2")
+    assert sum(name.startswith("finetune") for name in done) == 2
+    assert sum(name.startswith("measure") for name in done) == 7
+    found = rows(text)
+    assert [row[:2] for row in found] == [
+        ["1", "1"],
+        ["1", "2"],
+        ["1", "3"],
+        ["2", "1"],
+        ["2", "2"],
+        ["2", "3"],
+        ["2", "4"],
+    ]
+    assert found[4][3] == "0.60 ± 0.059"
+    assert all(0 < float(row[2].split()[0]) < 1 for row in found)
+    # More steps of one network deform more.
+    smoothness = [float(row[4].split()[0]) for row in found]
+    assert smoothness[0] < smoothness[1] < smoothness[2]
+    assert smoothness[3] < smoothness[4] < smoothness[5] < smoothness[6]
+
+    again, done = run("table2")
+    assert again == text
+    assert done == ["writing table2"]
+    files = sorted((folder / "measurements").glob("steps2*.json"))
+    files[0].unlink()
+    again, done = run("table2")
+    assert again == text
+    assert done == [f"measure-{files[0].stem}", "writing table2"]
+
+
+def test_a_measurement_is_what_the_pipeline_gives(run, folder):
+    run("table2")
+    path = next((folder / "measurements").glob("steps2-*-inference4.json"))
+    (first, *_) = json.loads(path.read_text())["scores"]
+    cohort = open_learn2reg(folder / "phantoms")
+    fixed, moving = (cohort.cases[number] for number in first["pair"].split("_"))
+    model = next((folder / "runs").glob("finetune-steps2-gamma0.1-delta0.01-*"))
+    result = register(fixed.image(), moving.image(), affine="none", model=model, steps=4, refine=False)
+    warped, target = result.moving_to_fixed.transform_labels(moving.labels()).array, fixed.labels().array
+    liver = 2 * np.sum((warped == 6) & (target == 6)) / (np.sum(warped == 6) + np.sum(target == 6))
+    assert first["score"]["dice"]["6"] == pytest.approx(liver, abs=0.02)  # half-way voxels round either way
+
+
+def test_table_3_and_figure_3_share_their_networks_with_table_2(run, folder):
+    run("table2")
+    text, done = run("table3")
+    assert sum(name.startswith("finetune") for name in done) == 4
+    assert [row[:2] for row in rows(text)] == [["0.001", "1"], ["0.01", "10"], ["0.05", "50"]]
+    assert rows(text)[2][3] == "0.29 ± 0.070"
+    _, done = run("figure3")
+    assert done == ["writing figure3"]
+    assert size_of_png(folder / "figure3.png") == (1200, 540)
+
+
+def test_an_interrupted_training_goes_on(run, folder):
+    run("table2")
+    network = next((folder / "runs").glob("finetune-steps1-gamma0.1-delta0.01-*"))
+    before = (network / "model.safetensors").read_bytes()
+    for file in network.glob("model.*"):
+        file.unlink()
+    _, done = run("table2")
+    assert done == [network.name, "writing table2"]
+    assert (network / "model.safetensors").read_bytes() == before
+
+
+def test_figure_2_has_the_ends_of_three_sweeps(run, folder):
+    text, _ = run("figure2")
+    assert [row[:2] for row in rows(text)] == [
+        ["γ", "0.001"],
+        ["γ", "10"],
+        ["δ", "0.0001"],
+        ["δ", "1"],
+        ["ε", "0.001"],
+        ["ε", "100"],
+    ]
+    assert size_of_png(folder / "figure2.png") == (840, 600)
+
+
+def test_figure_1_has_five_strategies_and_every_organ(run, folder):
+    text, _ = run("figure1")
+    found = rows(text)
+    assert [len(row) for row in found] == [6] * 15
+    assert [row[0] for row in found[:3]] == ["mean Dice", "SdLogJ", "spleen"]
+    assert size_of_png(folder / "figure1.png") == (1680, 600)
+
+
+def test_figure_4_shows_a_row_for_every_moving_volume(run, folder):
+    text, _ = run("figure4")
+    assert "onto 0001, from 0002" in text
+    assert size_of_png(folder / "figure4.png")[0] == 1800
+
+
+def test_table_4_compares_both_forms_of_the_network(run, folder):
+    text, _ = run("table4")
+    titles = [row[0] for row in rows(text)]
+    assert titles[:3] == ["affine alone", "MICS, network alone", "predecessor's form of the network"]
+    assert "Mok 2020 (LapIRN)" in titles
+
+
+def test_several_devices_give_the_same_network(run, folder, tmp_path):
+    pytest.importorskip("distributed", reason="several devices need the cluster extra")
+    run("table2")
+    phantoms = folder / "phantoms"
+    spread, network = Study(tmp_path, "smoke", phantoms, str(phantoms)), Network(steps=1)
+    told = []
+    run_cells(cells_for([network]), spread, ["cpu", "cpu"], told.append)
+    assert len(told) == 4
+    alone = Study(folder, "smoke", phantoms, str(phantoms))
+    assert spread.model(network).read_bytes() == alone.model(network).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("name", "more", "told"),
+    [
+        ("table9", {}, "no experiment 'table9'; choose one of figure1"),
+        ("table2", {"budget": "huge"}, "no budget 'huge'"),
+        ("table2", {"budget": "small"}, "needs data"),
+        ("table2", {"budget": "paper", "data": "here"}, "needs data for the pretraining"),
+        ("table2", {"data": "here"}, "makes its own phantoms"),
+        ("table2", {"budget": "small", "data": "here"}, "here"),
+        ("table2", {"devices": ["cpu", "tpu:1"]}, "no device 'tpu:1'"),
+    ],
+)
+def test_what_cannot_be_run_is_refused(tmp_path, name, more, told):
+    with pytest.raises(InputError, match=told):
+        experiment(name, tmp_path / "out", **more)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_of_another_budget_is_refused(run, folder):
+    run("table2")
+    with pytest.raises(InputError, match="another budget or other data"):
+        experiment("table2", folder, budget="small", data=folder / "phantoms")
