@@ -2,6 +2,7 @@
 
     python benchmarks/training_step.py                                      # 16-32-64-128 channels, for a CPU
     python benchmarks/training_step.py --channels 64 128 256 512 --batch 2  # the paper's network and batch, for a GPU
+    python benchmarks/training_step.py --channels 64 128 256 512 --batch 2 --count   # its operations, counted
 
 The plain way encodes both volumes again in every direction and at every step, in float32, and warps every organ map by
 itself; its loss is the same (tests/training/test_plain_way.py). Every variant runs in a process of its own, one step to
@@ -20,6 +21,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
 
 from mics.deformation.field import compose, resize_displacement, warp
 from mics.losses.gradient import gradient_loss
@@ -107,6 +109,16 @@ def measure(variant: str, config: NetworkConfig, size: int, batch: int, steps: i
     return {"seconds": statistics.median(seconds), "gigabytes": _memory(device) - before}
 
 
+def teraflop(config: NetworkConfig, size: int, batch: int, steps: int) -> float:
+    """Operations of the network's convolutions in one training step, forward and backward, in 10¹²."""
+    # Counted on a few voxels: the number is proportional to them.
+    network, few = MICS(config), 2 * config.divisor
+    a, b = torch.rand(2, batch, 3, few, few, few)
+    with FlopCounterMode(display=False) as counter:
+        network(a, b, steps=steps).steps[-1].displacement.sum().backward()
+    return counter.get_total_flops() / 1e12 * (size / few) ** 3
+
+
 def _timed(step: Callable[[], None]) -> float:
     start = time.perf_counter()
     step()
@@ -129,10 +141,15 @@ def main() -> None:
     parser.add_argument("--steps", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=VARIANTS)
     parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--count", action="store_true", help="count operations instead")
     parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args()
+    config = NetworkConfig(task="registration", channels=tuple(given.channels))
+    if given.count:
+        for steps in given.steps:
+            print(f"steps: {steps}, {teraflop(config, given.size, given.batch, steps):.1f} TFLOP")
+        return
     if given.one:
-        config = NetworkConfig(task="registration", channels=tuple(given.channels))
         variant, steps = given.variants[0], given.steps[0]
         print(json.dumps(measure(variant, config, given.size, given.batch, steps, given.repeat)))
         return
