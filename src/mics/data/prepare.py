@@ -19,9 +19,8 @@ from mics.data.manifest import Entry, make_folder, write_manifest, write_text
 from mics.data.preview import write_preview
 from mics.data.workers import each
 from mics.errors import InputError
-from mics.image.intensity import AIR_HU
 from mics.image.io import Image, write_image
-from mics.image.resample import resample
+from mics.image.resample import AIR_HU, resample
 
 Affine = Callable[[Image, Image], NDArray[np.float64]]
 """Registration of a fixed and a moving scan: (4, 4), from LPS points of the fixed to LPS points of the moving one."""

@@ -3,9 +3,6 @@
 import torch
 from torch import Tensor
 
-AIR_HU = -1000.0
-"""What lies outside a scan's field of view."""
-
 WINDOWS: dict[str, tuple[float, float]] = {"abdomen": (400, 40), "lung": (1400, -500), "bone": (1000, 400)}
 """Width and level of each window in HU, in the order of the channels (MICS, section 3.1)."""
 
