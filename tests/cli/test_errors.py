@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 import warnings
@@ -58,3 +59,11 @@ def test_the_installed_command_ends_with_the_exit_code(tmp_path):
     assert done.returncode == 2
     assert done.stderr.startswith("Error: ")
     assert done.stderr.count("\n") == 1
+
+
+def test_a_terminal_that_knows_ascii_alone_gets_a_question_mark_for_the_rest():
+    """Progress bars draw bullets."""
+    code = "from mics.cli import main; main.app = lambda: print('5 \\u2022 6'); main.main()"
+    plain = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    ended = subprocess.run([sys.executable, "-c", code], env=plain, capture_output=True, encoding="ascii", check=True)
+    assert ended.stdout == "5 ? 6\n"

@@ -16,7 +16,7 @@ PERFECT, OFF = {("p1", "p2"): 2, ("p1", "p3"): -1}, {("p1", "p2"): 1, ("p1", "p3
 
 
 def rows(path):
-    return list(csv.DictReader(path.open()))
+    return list(csv.DictReader(path.open(encoding="utf-8")))
 
 
 def test_a_perfect_submission_scores_one_in_every_file(pairs, perfect, tmp_path):
@@ -33,12 +33,12 @@ def test_a_perfect_submission_scores_one_in_every_file(pairs, perfect, tmp_path)
     assert all(row["inverse_mean_mm"] == row["seconds"] == row["landmark_mm"] == "" for row in by_pair)
     by_organ = rows(tmp_path / "out" / "organs.csv")
     assert [(row["label"], row["organ"]) for row in by_organ] == 2 * [("1", "spleen"), ("6", "liver")]
-    content = json.loads((tmp_path / "out" / "summary.json").read_text())
+    content = json.loads((tmp_path / "out" / "summary.json").read_text(encoding="utf-8"))
     assert content["summary"]["measures"]["dice"] == {"value": 1, "low": 1, "high": 1}
     assert content["summary"]["dice30"]["value"] == 1
     assert content["summary"]["organs"]["6"]["pairs"] == 2
     assert content["pairs"][0]["hd95_mm"] == {"1": 0, "6": 0}
-    text = (tmp_path / "out" / "summary.md").read_text()
+    text = (tmp_path / "out" / "summary.md").read_text(encoding="utf-8")
     assert "| Dice30 | 1.000 (1.000 to 1.000) |" in text
     assert "| liver | 2 | 0 | 1.000 (1.000 to 1.000) |" in text
 
@@ -65,24 +65,28 @@ def test_two_submissions_are_tested_against_each_other(pairs, perfect, submit, t
     assert result.differences["sd_log_jacobian"].p == 1
     assert "seconds" not in result.differences
     result.save(tmp_path / "out")
-    assert f"Difference from {off}" in (tmp_path / "out" / "summary.md").read_text()
-    assert json.loads((tmp_path / "out" / "summary.json").read_text())["differences"]["hd95_mm"]["pairs"] == 2
+    assert f"Difference from {off}" in (tmp_path / "out" / "summary.md").read_text(encoding="utf-8")
+    assert (
+        json.loads((tmp_path / "out" / "summary.json").read_text(encoding="utf-8"))["differences"]["hd95_mm"]["pairs"]
+        == 2
+    )
 
 
 def test_a_lost_organ_is_told_and_keeps_the_files_readable(pairs, submit, tmp_path):
     result = mics.evaluate(submit("lost", {("p1", "p2"): 40, ("p1", "p3"): -1}), pairs)
     assert result.summary.organs[6].lost == 1
     result.save(tmp_path / "out")
-    assert json.loads((tmp_path / "out" / "summary.json").read_text())["pairs"][0]["hd95_mm"] == {"1": None, "6": None}
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text(encoding="utf-8"))
+    assert summary["pairs"][0]["hd95_mm"] == {"1": None, "6": None}
     assert rows(tmp_path / "out" / "pairs.csv")[0]["hd95_mm"] == "inf"
-    assert "| liver | 2 | 1 | 0.500" in (tmp_path / "out" / "summary.md").read_text()
+    assert "| liver | 2 | 1 | 0.500" in (tmp_path / "out" / "summary.md").read_text(encoding="utf-8")
 
 
 def test_landmarks_of_the_list_are_measured(pairs, perfect, tmp_path):
     points = np.array([[20.0, -5.0, 40.0], [22.0, -8.0, 42.0]])
     for person, shift in (("p1", 0), ("p2", 4), ("p3", -2 + 3)):  # mm; the last one is 3 mm off
         write_points(Points(points + [shift, 0, 0], ("a", "b")), tmp_path / f"{person}.csv")
-    lines = pairs.read_text().splitlines()
+    lines = pairs.read_text(encoding="utf-8").splitlines()
     lines[0] += ",fixed_landmarks,moving_landmarks"
     lines[1:] = [f"{line},p1.csv,{line.split(',')[1]}.csv" for line in lines[1:]]
     pairs.write_text("\n".join(lines))
@@ -96,7 +100,9 @@ def test_a_measure_of_some_pairs_only_is_averaged_over_those(pairs, submit, tmp_
     assert result.summary.measures["inverse_mean_mm"].value == pytest.approx(2, abs=1e-4)
     assert result.summary.counts == {"inverse_mean_mm": 1, "inverse_max_mm": 1}
     result.save(tmp_path / "out")
-    assert "| inverse error, mean, mm (1 of 2 pairs) | 2.00 |" in (tmp_path / "out" / "summary.md").read_text()
+    assert "| inverse error, mean, mm (1 of 2 pairs) | 2.00 |" in (tmp_path / "out" / "summary.md").read_text(
+        encoding="utf-8"
+    )
 
 
 @pytest.mark.parametrize("name", ["copy", "copy.zip"])

@@ -55,7 +55,7 @@ def test_cells_are_computed_once_and_tabulated(folder, output):
     first = compare(folder, output, methods=["unregistered"], progress=asked.append)
     assert asked == ["unregistered on 0001_0002", "unregistered on 0002_0001"]
     assert (first.skipped, first.failed) == ([], [])
-    record = json.loads((output / "cells" / "unregistered" / "0001_0002.json").read_text())
+    record = json.loads((output / "cells" / "unregistered" / "0001_0002.json").read_text(encoding="utf-8"))
     assert record["score"]["dice"] == {"6": 0.5}
     assert (record["score"]["hd95_voxels"]["6"], record["score"]["hd95_mm"]["6"]) == (2, 4)
     assert (record["score"]["fold_share"], record["score"]["inverse_max_mm"]) == (0, 0)
@@ -63,7 +63,7 @@ def test_cells_are_computed_once_and_tabulated(folder, output):
     row = next(line for line in first.table.splitlines() if line.startswith("| unregistered"))
     assert [cell.strip() for cell in row.split("|")[2:7]] == ["2", "0.500", "0.500", "2.00", "4.00"]
     assert "| Mok 2020 (LapIRN) | 0.67 | 0.48 | 36.5 | 0.12 |" in first.table
-    assert (output / "table.md").read_text() == first.table
+    assert (output / "table.md").read_text(encoding="utf-8") == first.table
     lines = list(csv.DictReader((output / "table.csv").open()))
     assert [line["method"] for line in lines] == ["affine", "affine", "unregistered", "unregistered"]
     assert [float(line["dice"]) for line in lines] == [1, 1, 0.5, 0.5]
@@ -83,7 +83,7 @@ def test_a_failing_cell_is_told_and_the_others_go_on(folder, output):
         "unregistered failed on 0001_0002",
         "unregistered failed on 0002_0001",
     ]
-    assert "InputError" in (output / "logs" / "unregistered" / "0001_0002.log").read_text()
+    assert "InputError" in (output / "logs" / "unregistered" / "0001_0002.log").read_text(encoding="utf-8")
     assert "| affine alone | 2 |" in result.table
 
 
@@ -104,5 +104,5 @@ def test_results_of_another_list_or_model_are_not_mixed(folder, output, tmp_path
 def test_a_method_starts_in_a_process_without_the_libraries_that_measure():
     """Torch alone takes more memory than some of the methods."""
     code = "import sys, mics.experiments.cell; print({'torch', 'ants', 'matplotlib'} & set(sys.modules))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=True)
     assert done.stdout.strip() == "set()"

@@ -38,7 +38,7 @@ def command(run: Path, devices: int, **settings: object) -> list[str]:
 
 def losses(run: Path) -> list[dict[str, float]]:
     """Every term of the training by step and direction, and the validation's loss."""
-    with (run / "curves" / "version_0" / "metrics.csv").open() as file:
+    with (run / "curves" / "version_0" / "metrics.csv").open(encoding="utf-8") as file:
         named = [(name, value) for row in csv.DictReader(file) for name, value in row.items() if value]
     return [{name: float(value)} for name, value in named if name.startswith("train/") or name == "val/loss"]
 
@@ -53,9 +53,9 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_two_processes_have_the_losses_of_one_with_the_same_global_batch(alone: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     shutil.copytree(alone / "cases", run / "cases")
-    ended = subprocess.run(command(run, 2, batch_size=1), check=True, capture_output=True, text=True)
+    ended = subprocess.run(command(run, 2, batch_size=1), check=True, capture_output=True, encoding="utf-8")
     assert ended.stdout.count("Written to") == 1
-    assert json.loads((run / "run.json").read_text())["devices"] == 2
+    assert json.loads((run / "run.json").read_text(encoding="utf-8"))["devices"] == 2
     for together, single in zip(losses(run), losses(alone), strict=True):
         assert together == pytest.approx(single, rel=1e-3, abs=1e-5)
     assert load_model(run).card["best_epoch"] == load_model(alone).card["best_epoch"]
@@ -65,7 +65,9 @@ def test_two_processes_have_the_losses_of_one_with_the_same_global_batch(alone: 
 def test_ctrl_c_stops_all_processes_after_the_same_iteration(alone: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     shutil.copytree(alone / "cases", run / "cases")
-    child = subprocess.Popen(command(run, 2, epochs=500), start_new_session=True, stderr=subprocess.PIPE, text=True)
+    child = subprocess.Popen(
+        command(run, 2, epochs=500), start_new_session=True, stderr=subprocess.PIPE, encoding="utf-8"
+    )
     deadline = time.monotonic() + 120
     while not (run / "last.ckpt").exists() and time.monotonic() < deadline:
         time.sleep(0.05)

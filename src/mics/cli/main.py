@@ -1,5 +1,8 @@
 """The command `mics`."""
 
+import io
+import sys
+
 import typer
 
 from mics.cli.compare import compare
@@ -28,4 +31,8 @@ for command in (register, warp, evaluate, compare, experiment, info, demo, prepa
 
 def main() -> None:
     """Entry point of the installed command."""
+    # A terminal that knows ASCII alone gets a question mark for what it cannot show.
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     app()

@@ -58,6 +58,17 @@ def default_workers() -> int:
 
 
 @contextmanager
+def unchanged_environment() -> Iterator[None]:
+    """This process's environment variables afterwards as before: a local cluster leaves its workers' single thread in them."""
+    before = dict(os.environ)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+@contextmanager
 def _client(workers: int, scheduler: str | None) -> Iterator[Any]:
     try:
         from distributed import Client, LocalCluster
@@ -76,6 +87,7 @@ def _client(workers: int, scheduler: str | None) -> Iterator[Any]:
             yield client
         return
     with (
+        unchanged_environment(),
         LocalCluster(
             n_workers=workers, threads_per_worker=1, dashboard_address=None, silence_logs=logging.CRITICAL
         ) as cluster,

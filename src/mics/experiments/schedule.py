@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from mics.data.workers import unchanged_environment
 from mics.errors import InputError
 from mics.experiments.cells import Cell, needs
 from mics.experiments.study import Study
@@ -46,7 +47,11 @@ def _spread(cells: list[Cell], study: Study, devices: Sequence[str], progress: P
         for number, device in enumerate(devices)
     }
     scheduler = {"cls": Scheduler, "options": {**host, "dashboard": False}}
-    with SpecCluster(workers, scheduler=scheduler, silence_logs=logging.ERROR) as cluster, Client(cluster) as client:
+    with (
+        unchanged_environment(),
+        SpecCluster(workers, scheduler=scheduler, silence_logs=logging.ERROR) as cluster,
+        Client(cluster) as client,
+    ):
         futures: dict[Cell, Any] = {}
         for cell in cells:
             before = [futures[need] for need in needs(cell) if need in futures]
