@@ -1,5 +1,6 @@
 """Organ segmentation networks (MICS, section 3.4): on the same blocks as the registration network, or MONAI's U-Net."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 import torch
@@ -14,14 +15,14 @@ from mics.network.presets import NetworkConfig
 from mics.network.sliding import sliding_windows
 
 
-class Segmentation(nn.Module):
+class Segmentation(nn.Module, ABC):
     """Scores of the background and the organs for every voxel."""
 
     config: NetworkConfig
 
+    @abstractmethod
     def forward(self, windows: Tensor) -> Tensor:
         """HU windows ``(B, 3, X, Y, Z)`` to logits ``(B, 1 + organs, X, Y, Z)``, float32."""
-        raise NotImplementedError
 
     def probabilities(self, windows: Tensor, crop: Sequence[int] | None = None) -> Tensor:
         """Probabilities ``(B, 1 + organs, X, Y, Z)`` of the background and the organs; ``crop`` is that of the training."""
