@@ -63,15 +63,24 @@ def smooth_image() -> Callable[..., Image]:
 
 
 @pytest.fixture(scope="session")
-def publishers() -> ModuleType:
+def benchmark_script() -> Callable[[str], ModuleType]:
+    """`benchmark_script(name)`: the script of that name in `benchmarks/`, as a module."""
+
+    def load(name: str) -> ModuleType:
+        spec = importlib.util.spec_from_file_location(name, Path(__file__).parents[1] / "benchmarks" / f"{name}.py")
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+
+    return load
+
+
+@pytest.fixture(scope="session")
+def publishers(benchmark_script: Callable[[str], ModuleType]) -> ModuleType:
     """The benchmark that writes generated people into folders laid out as each cohort's publisher does."""
-    path = Path(__file__).parents[1] / "benchmarks" / "generated_cohorts.py"
-    spec = importlib.util.spec_from_file_location("generated_cohorts", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return benchmark_script("generated_cohorts")
 
 
 @pytest.fixture(scope="session")

@@ -1,8 +1,6 @@
 """The fast training step has the loss and the gradients of the same network trained the plain way."""
 
-import importlib.util
 from collections.abc import Callable
-from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -16,21 +14,9 @@ pytest.importorskip("lightning", reason="training needs the train extra")
 from mics.training.registration import RegistrationTraining
 from mics.training.samples import RandomSamples, finish
 
-SCRIPT = Path(__file__).parents[2] / "benchmarks" / "training_step.py"
-
-
-@pytest.fixture(scope="module")
-def plain() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("training_step", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
 
 def test_the_fast_step_equals_the_plain_one(
-    plain: ModuleType, recipe: Callable[..., Recipe], person: Callable[..., CachedCase]
+    benchmark_script: Callable[[str], ModuleType], recipe: Callable[..., Recipe], person: Callable[..., CachedCase]
 ) -> None:
     torch.manual_seed(0)
     module = RegistrationTraining(recipe(recompute_activations=True))
@@ -40,7 +26,7 @@ def test_the_fast_step_equals_the_plain_one(
     samples = RandomSamples([person(f"person{i}", i) for i in range(4)], 2, module.recipe)
     batch = finish([samples[0], samples[1]])
     fast = module.loss(batch)[0]
-    slow = plain.plain_loss(
+    slow = benchmark_script("training_step").plain_loss(
         module.network, module.volumes(batch, 0), module.volumes(batch, 1), module.recipe.steps, module.recipe.losses
     )
     assert fast.item() == pytest.approx(slow.item(), rel=1e-5)
