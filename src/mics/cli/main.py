@@ -5,6 +5,7 @@ import sys
 
 import typer
 
+from mics.allocator import keep_freed_memory
 from mics.cli.compare import compare
 from mics.cli.demo import demo
 from mics.cli.errors import Commands
@@ -35,4 +36,5 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
+    keep_freed_memory()
     app()

@@ -6,6 +6,7 @@ from tempfile import TemporaryDirectory
 
 import SimpleITK as sitk
 
+from mics.allocator import keep_freed_memory
 from mics.evaluation.learn2reg import from_transform
 from mics.experiments.peers.outcome import Matrix, Outcome
 from mics.image.io import Image
@@ -24,6 +25,7 @@ def network(fixed: Image, moving: Image, affine: Matrix, model: str | None = Non
 
 
 def _register(fixed: Image, moving: Image, affine: Matrix, model: str | None, *, refine: bool) -> Outcome:
+    keep_freed_memory()  # as the command does
     with TemporaryDirectory(prefix="mics-compare-") as folder:
         path = Path(folder) / "affine.tfm"
         transform = sitk.AffineTransform(3)
