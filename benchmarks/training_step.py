@@ -4,10 +4,11 @@
     python benchmarks/training_step.py --channels 64 128 256 512 --batch 2  # the paper's network and batch, for a GPU
     python benchmarks/training_step.py --channels 64 128 256 512 --batch 2 --count   # its operations, counted
 
-The plain way encodes both volumes again in every direction and at every step, in float32, and warps every organ map by
-itself; its loss is the same (tests/training/test_plain_way.py). Ours runs as `mics train` does. Every variant has a process
-of its own, one step to warm up and then the median of ``--repeat``. Memory is what the steps add to the process, on a GPU
-what they allocate.
+The plain way encodes both volumes again in every direction and at every step, in float32, keeps what goes into an activation
+function beside what comes out, and warps every organ map by itself; its loss is the same (tests/training/test_plain_way.py).
+Ours runs as `mics train` does. Every variant has a process of its own in each of ``--repeat`` rounds, and its second step
+counts; printed are medians over the rounds, and of the ratios within each. Memory is what the steps add to the process, on a
+GPU what they allocate.
 """
 
 import argparse
@@ -17,11 +18,10 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from mics.allocator import keep_freed_memory
@@ -72,8 +72,8 @@ def plain_loss(network: MICS, a: Volumes, b: Volumes, steps: int, weights: LossW
     return loss
 
 
-def measure(variant: str, config: NetworkConfig, size: int, batch: int, steps: int, repeat: int) -> dict[str, float]:
-    """Seconds (median) and gigabytes of an optimiser step on random volumes with blocks for organs."""
+def measure(variant: str, config: NetworkConfig, size: int, batch: int, steps: int) -> dict[str, float]:
+    """Seconds and gigabytes of the second optimiser step on random volumes with blocks for organs."""
     from mics.training.recipe import Recipe
     from mics.training.registration import RegistrationTraining
 
@@ -85,6 +85,10 @@ def measure(variant: str, config: NetworkConfig, size: int, batch: int, steps: i
     recipe = Recipe.model_validate({**settings, "recompute_activations": "recomputed" in variant})
     torch.manual_seed(0)
     module = RegistrationTraining(recipe).to(device)
+    if variant == "plain":
+        for layer in module.network.modules():
+            if isinstance(layer, nn.LeakyReLU):
+                layer.inplace = False
     if variant == "channels_last":
         module.network.to(memory_format=torch.channels_last_3d)
     if variant == "compiled":
@@ -109,8 +113,9 @@ def measure(variant: str, config: NetworkConfig, size: int, batch: int, steps: i
 
     before = _memory(device)
     step()
-    seconds = [_timed(step) for _ in range(repeat)]
-    return {"seconds": statistics.median(seconds), "gigabytes": _memory(device) - before}
+    start = time.perf_counter()
+    step()
+    return {"seconds": time.perf_counter() - start, "gigabytes": _memory(device) - before}
 
 
 def teraflop(config: NetworkConfig, size: int, batch: int, steps: int) -> float:
@@ -121,12 +126,6 @@ def teraflop(config: NetworkConfig, size: int, batch: int, steps: int) -> float:
     with FlopCounterMode(display=False) as counter:
         network(a, b, steps=steps).steps[-1].displacement.sum().backward()
     return counter.get_total_flops() / 1e12 * (size / few) ** 3
-
-
-def _timed(step: Callable[[], None]) -> float:
-    start = time.perf_counter()
-    step()
-    return time.perf_counter() - start
 
 
 def _memory(device: str) -> float:
@@ -144,7 +143,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=1, help="pairs")
     parser.add_argument("--steps", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=VARIANTS)
-    parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--repeat", type=int, default=3, help="rounds")
     parser.add_argument("--count", action="store_true", help="count operations instead")
     parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args()
@@ -155,30 +154,46 @@ def main() -> None:
         return
     if given.one:
         variant, steps = given.variants[0], given.steps[0]
-        print(json.dumps(measure(variant, config, given.size, given.batch, steps, given.repeat)))
+        print(json.dumps(measure(variant, config, given.size, given.batch, steps)))
         return
-    print("| steps | variant | seconds | against plain | memory (GB) | against plain |\n|---|---|---|---|---|---|")
+    print("| steps | variant | seconds | faster | memory, GB | share |\n|---|---|---|---|---|---|")
     for steps in given.steps:
-        plain: dict[str, float] | None = None
+        # Round by round, so that what else the machine does meets all variants alike.
+        rounds = [
+            {variant: _in_process(variant, steps, given) for variant in given.variants} for _ in range(given.repeat)
+        ]
         for variant in given.variants:
-            arguments = [sys.executable, str(Path(__file__)), "--one", "--variants", variant, "--steps", str(steps)]
-            arguments += ["--channels", *map(str, given.channels), "--size", str(given.size)]
-            arguments += ["--batch", str(given.batch), "--repeat", str(given.repeat)]
-            ended = subprocess.run(arguments, capture_output=True, text=True)
-            if ended.returncode:
-                print(
-                    f"| {steps} | {variant} | failed: {(ended.stderr.splitlines() or ['killed'])[-1]} | | | |",
-                    flush=True,
-                )
-                continue
-            found = json.loads(ended.stdout.splitlines()[-1])
-            plain = found if variant == "plain" else plain
-            faster = f"{plain['seconds'] / found['seconds']:.2f}×" if plain else ""
-            less = f"{found['gigabytes'] / plain['gigabytes']:.2f}×" if plain else ""
-            print(
-                f"| {steps} | {variant} | {found['seconds']:.2f} | {faster} | {found['gigabytes']:.2f} | {less} |",
-                flush=True,
-            )
+            print(_row(steps, variant, rounds), flush=True)
+
+
+def _in_process(variant: str, steps: int, given: argparse.Namespace) -> dict[str, float] | str:
+    """What :func:`measure` finds in a process of its own, or the last line of its error."""
+    command = [sys.executable, str(Path(__file__)), "--one", "--variants", variant, "--steps", str(steps)]
+    command += ["--channels", *map(str, given.channels), "--size", str(given.size), "--batch", str(given.batch)]
+    ended = subprocess.run(command, capture_output=True, text=True)
+    if ended.returncode:
+        return (ended.stderr.splitlines() or ["killed"])[-1]
+    found: dict[str, float] = json.loads(ended.stdout.splitlines()[-1])
+    return found
+
+
+def _row(steps: int, variant: str, rounds: list[dict[str, dict[str, float] | str]]) -> str:
+    """Medians over the rounds, and of the ratio to the plain way within each."""
+    found = [numbers for numbers in (each[variant] for each in rounds) if not isinstance(numbers, str)]
+    if len(found) < len(rounds):
+        return f"| {steps} | {variant} | failed: {next(each[variant] for each in rounds if isinstance(each[variant], str))} |"
+    seconds, memory = (statistics.median(numbers[key] for numbers in found) for key in ("seconds", "gigabytes"))
+    plain = [numbers for numbers in (each.get("plain") for each in rounds) if isinstance(numbers, dict)]
+    ratios = [
+        (reference["seconds"] / numbers["seconds"], numbers["gigabytes"] / reference["gigabytes"])
+        for reference, numbers in zip(plain, found, strict=False)
+    ]
+    faster, share = (
+        (f"{statistics.median(r[0] for r in ratios):.2f}×", f"{statistics.median(r[1] for r in ratios):.2f}")
+        if len(ratios) == len(rounds)
+        else ("", "")
+    )
+    return f"| {steps} | {variant} | {seconds:.1f} | {faster} | {memory:.1f} | {share} |"
 
 
 if __name__ == "__main__":
