@@ -19,6 +19,7 @@ _PER_NATIVE_VOXEL = 24  # of both scans: HU, warped HU, labels, and a displaceme
 _PER_VOXEL_AT_WORK = 40  # of the larger one: copies while it is measured and written
 _FEATURE_COPIES = 8  # float32 copies of the finest level's features that a pass through the network holds at its peak
 _PER_REFINED_VOXEL = 1200  # of the network's grid: organ maps, their warps and gradients
+_KEPT = 1.2  # of freed blocks that stay with a command's process and do not fit what comes next
 _MARGIN_MM = 80.0
 
 
@@ -36,9 +37,9 @@ def estimate(fixed: Grid, moving: Grid, settings: Settings) -> Need:
     scans = _PER_NATIVE_VOXEL * sum(native) + _PER_VOXEL_AT_WORK * max(native)
     networks = _networks(fixed, moving, settings)
     if settings.device.type == "cuda":
-        return Need(_LIBRARIES + scans, networks)
+        return Need(_KEPT * (_LIBRARIES + scans), networks)
     # While the networks work, the scans are all there is of the native volumes.
-    return Need(_LIBRARIES + max(scans, networks + 6 * sum(native)), 0.0)
+    return Need(_KEPT * (_LIBRARIES + max(scans, networks + 6 * sum(native))), 0.0)
 
 
 def require_memory(fixed: Grid, moving: Grid, settings: Settings) -> None:
