@@ -1,7 +1,7 @@
 """How the process keeps its memory: freed blocks stay with it, because giving them back and taking them again is slow.
 
 glibc maps every block above 32 MB anew from the system and unmaps it when freed, so each large tensor is paid for page by
-page: nearly half of the time of a training step on a CPU (docs/training.md).
+page: on some machines nearly half of the time of a training step on a CPU (docs/training.md).
 """
 
 import ctypes
@@ -12,10 +12,10 @@ _LARGEST_KEPT = 2**30
 
 
 def keep_freed_memory() -> None:
-    """Let this process reuse the memory of freed blocks up to 1 GiB; its peak may rise by a fifth.
+    """Let this process reuse the memory of freed blocks up to 1 GiB.
 
-    For a process that is ours, as a command is: it holds for everything in it. Without effect where the C library is not
-    glibc.
+    The peak rises by a fifth in registration and by up to a half in training. For a process that is ours, as a command is:
+    it holds for everything in it. Without effect where the C library is not glibc.
     """
     if platform.libc_ver()[0] != "glibc":
         return
