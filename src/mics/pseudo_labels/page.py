@@ -16,10 +16,11 @@ PAGE = "review.html"
 _HEAD = f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>Pseudo-labels, worst first</title>
 <style>
-body {{ font: 15px/1.4 system-ui, sans-serif; margin: 2em auto; max-width: 75em; color: #222 }}
+body {{ font: 15px/1.4 system-ui, sans-serif; margin: 2em auto; max-width: 84em; color: #222 }}
 section {{ display: flex; flex-wrap: wrap; gap: 1.5em; border-top: 1px solid #ccc; padding: 1em 0 }}
 img {{ width: 34em; max-width: 100%; image-rendering: pixelated; background: #000 }}
-h2 {{ font-size: 1em; margin: 0 0 .5em }} td, th {{ padding: 0 .8em 0 0; text-align: left; font-weight: normal }}
+section > div {{ flex: 1 1 30em }} h2 {{ font-size: 1em; margin: 0 0 .5em }}
+td, th {{ white-space: nowrap; padding: 0 .8em 0 0; text-align: left; font-weight: normal }}
 th {{ color: #666 }} .bad {{ color: #b00; font-weight: bold }}
 i {{ display: inline-block; width: .8em; height: .8em; margin-right: .4em }}
 header {{ position: sticky; top: 0; background: #fffe; padding: .5em 0 }}
