@@ -42,7 +42,7 @@ def quick(tmp_path_factory):
     path = tmp_path_factory.mktemp("model") / "tiny.safetensors"
     config = NetworkConfig(task="registration", channels=(4, 8))
     save_model(build(config), {"spacing_mm": 10.0, "hu_range": None, "steps": 2}, path)
-    return ["--affine", "none", "--model", path, "--no-refine"]
+    return ["--affine", "none", "--model", path, "--refine", "none"]
 
 
 @pytest.fixture

@@ -71,7 +71,7 @@ def test_options_reach_the_registration(run, quick, pair, tmp_path):
     assert result.exit_code == 0, result.output
     settings = json.loads((tmp_path / "out" / "summary.json").read_text())["settings"]
     assert settings["affine"].endswith("affine.tfm")
-    assert (settings["steps"], settings["refine"], settings["device"]) == (3, False, "cpu")
+    assert (settings["steps"], settings["refine"], settings["device"]) == (3, "none", "cpu")
     assert settings["model"]["name"] == "tiny"
 
 

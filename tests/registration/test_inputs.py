@@ -72,6 +72,12 @@ def test_labels_that_are_not_integers_are_refused():
         load_scan(volume(), labels(dtype=np.float32), "fixed")
 
 
+def test_a_mask_is_checked_as_labels_are():
+    assert load_scan(volume(), None, "fixed", exclude=labels()).exclude is not None
+    with pytest.raises(InputError, match="The fixed mask of what to leave out is on another grid"):
+        load_scan(volume(), None, "fixed", exclude=labels(SHIFTED))
+
+
 def test_what_a_file_is_warned_about_is_kept_and_still_warned_about(tmp_path):
     unsigned = Image((volume().array + 1000).astype(np.uint16), GRID)
     write_image(unsigned, tmp_path / "raw.nii.gz")

@@ -16,12 +16,12 @@ GB = 1e9
 @pytest.fixture
 def settings(tiny_model):
     """Without refinement, on the CPU."""
-    return resolve(affine="none", steps=None, model=tiny_model, refine=False, device="cpu")
+    return resolve(affine="none", steps=None, model=tiny_model, refine="none", device="cpu")
 
 
 @pytest.fixture
 def refining(settings):
-    return dataclasses.replace(settings, refine=True, segmentation=settings.model)
+    return dataclasses.replace(settings, refine="fast", segmentation=settings.model)
 
 
 def test_native_scans_fit_into_eight_gigabytes(refining):
@@ -58,7 +58,7 @@ def test_a_setting_that_fits_is_named(monkeypatch, refining):
     thrifty = estimate(small, small, hungry.unrefined()).host
     assert thrifty < estimate(small, small, hungry).host
     monkeypatch.setattr(memory, "available_host_bytes", lambda: thrifty * 1.01)
-    with pytest.raises(InputError, match=r"use --no-refine, which needs"):
+    with pytest.raises(InputError, match=r"use --refine none, which needs"):
         require_memory(small, small, hungry)
 
 

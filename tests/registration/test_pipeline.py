@@ -66,7 +66,7 @@ def affine_file(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def options(affine_file, tiny_model):
-    return {"affine": affine_file, "model": tiny_model, "refine": False, "device": "cpu"}
+    return {"affine": affine_file, "model": tiny_model, "refine": "none", "device": "cpu"}
 
 
 @pytest.fixture(scope="module")
@@ -162,7 +162,7 @@ def test_how_a_file_stores_its_axes_does_not_change_the_world(patients, options,
 
     Without refinement, whose iterations amplify the rounding of coordinates.
     """
-    options = {**options, "refine": False}
+    options = {**options, "refine": "none"}
     usual = register(**patients, **options)
     other = register(**{role: restored(image, order) for role, image in patients.items()}, **options)
     assert np.abs(usual.moving_to_fixed.displacement_mm - np.array(AFFINE[:3, 3])).max() > 10
@@ -246,7 +246,7 @@ def test_refinement_gets_the_prediction_organ_maps_and_where_there_is_data(
 ):
     calls = []
 
-    def refine(a, b, organs_a, organs_b, ab, ba, *, spacing_mm, valid):
+    def refine(a, b, organs_a, organs_b, ab, ba, *, spacing_mm, valid, settings):
         calls.append((a, b, organs_a, organs_b, ab, ba, valid, spacing_mm))
         return ab, ba
 
@@ -254,7 +254,7 @@ def test_refinement_gets_the_prediction_organ_maps_and_where_there_is_data(
     monkeypatch.setattr(
         settings, "load_model", lambda name: load_model(tiny_segmentation if name == "organs-small" else name)
     )
-    result = register(**patients, **{**options, "refine": True})
+    result = register(**patients, **{**options, "refine": "fast"})
     ((a, b, organs_a, organs_b, ab, ba, valid, spacing_mm),) = calls
     shape = tuple(result.summary["geometry"]["network_grid"]["size"])
     assert ab.shape == ba.shape == (1, 3, *shape)
@@ -268,6 +268,37 @@ def test_refinement_gets_the_prediction_organ_maps_and_where_there_is_data(
     assert valid[1].float().mean().item() == pytest.approx(shares["fixed_share"], abs=0.02)
     assert result.summary["settings"]["segmentation_model"]["name"] == "tiny-organs"
     assert "refine" in result.summary["seconds"]
+
+
+def test_what_is_left_out_does_not_count_in_its_scan_alone(scan):
+    """A box of the moving world, given on the moving grid, found again through the affine."""
+    grid = Grid.axis_aligned((-100, -80, -60), (100, 80, 60), 8.0, "LAS")
+    shift = np.eye(4)
+    shift[:3, 3] = 16, 0, -8
+    moving_grid = Grid.axis_aligned((-120, -100, -90), (130, 100, 80), 4.0, "RAS")
+    i, j, k = np.indices(moving_grid.size)
+    places = moving_grid.voxel_to_world(np.stack([i, j, k], axis=-1))
+    mask = Image((np.abs(places) < 20).all(axis=-1).astype(np.uint8), moving_grid)
+    pair = predict.Pair(scan(moving_grid), scan(grid), shift, grid, moving_exclude=mask)
+    seen = np.ones(grid.size, dtype=bool)
+    counted = predict.compared(pair, (seen, seen), 8.0).numpy()
+    assert counted[1].min() == 1
+    out = np.stack(np.nonzero(counted[0, 0] == 0), axis=-1)
+    centre = grid.voxel_to_world(out).mean(axis=0)
+    np.testing.assert_allclose(centre, [-16, 0, 8], atol=4)
+    # 40 mm wide, and what linear interpolation touches around it.
+    assert np.all(np.ptp(grid.voxel_to_world(out), axis=0) <= 48)
+    assert np.all(np.ptp(grid.voxel_to_world(out), axis=0) >= 32)
+
+
+def test_masks_without_refinement_are_refused(patients, options, label_map):
+    with pytest.raises(InputError, match="for the refinement: use --refine fast or accurate"):
+        register(**patients, **options, fixed_exclude=label_map(FIXED, true_map))
+
+
+def test_an_unknown_refinement_is_refused(patients, options):
+    with pytest.raises(InputError, match=r"no refinement called 'best'; choose none, fast or accurate"):
+        register(**patients, **{**options, "refine": "best"})
 
 
 def test_a_network_that_sees_organ_maps_gets_them_without_refinement_too(

@@ -1,16 +1,19 @@
 """Test-time refinement: inverse by construction, symmetric, blind where there is no data, and it helps."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from mics.deformation.field import compose, exponentiate, identity, resize, warp
 from mics.deformation.jacobian import fold_share
 from mics.losses.segmentation import absolute_dice_loss
-from mics.registration.refine import RefineSettings, Stage, _logarithm, refine
+from mics.registration.refine import _logarithm, refine
+from mics.registration.refine_settings import RefineSettings, Stage
 
 SHAPE = (24, 20, 28)
 SPACING = 8.0
-SETTINGS = RefineSettings(stages=(Stage(16, 16, 16, 30), Stage(8, 8, 8, 40)), smoothness=0.1)
+SETTINGS = RefineSettings(stages=(Stage(16, 16, 16, 30), Stage(8, 8, 8, 40)), result_mm=SPACING, smoothness=0.1)
 
 
 def balls(centres: list[tuple[float, float, float]], radius: float) -> torch.Tensor:
@@ -70,7 +73,7 @@ def test_it_is_deterministic(fitted: tuple[torch.Tensor, torch.Tensor]) -> None:
 def test_without_iterations_it_keeps_the_networks_field() -> None:
     velocity = smooth_velocity(1.5)
     ab, ba = exponentiate(velocity), exponentiate(-velocity)
-    none = RefineSettings(stages=(Stage(8, 8, 8, 0),))
+    none = RefineSettings(stages=(Stage(8, 8, 8, 0),), result_mm=SPACING)
     kept = refine(image(A), image(B), A, B, ab, ba, spacing_mm=SPACING, settings=none)
     size = ab.abs().mean()
     assert (kept[0] - ab).abs().mean() < 0.05 * size
@@ -120,3 +123,27 @@ def test_equal_volumes_stay_where_they_are() -> None:
     ab, ba = refine(image(A), image(A), A, A, STILL, STILL, spacing_mm=SPACING, settings=SETTINGS)
     assert ab.abs().max() == 0
     assert ba.abs().max() == 0
+
+
+def test_descriptors_alone_see_past_an_inverted_contrast() -> None:
+    """As between scanners or sequences, where correlation of the values still works, but a difference of them would not."""
+    only = replace(SETTINGS, image=0.0, organs=0.0, descriptors=10.0, smoothness=0.02)
+    nothing = torch.zeros_like(A)
+    ab, _ = refine(image(A), 1 - image(B), nothing, nothing, STILL, STILL, spacing_mm=SPACING, settings=only)
+    assert absolute_dice_loss(warp(A, ab), B) < 0.7 * absolute_dice_loss(A, B)
+
+
+def test_a_finer_result_has_the_better_inverse(fitted: tuple[torch.Tensor, torch.Tensor]) -> None:
+    fine = replace(SETTINGS, result_mm=SPACING / 2)
+    ab, ba = refine(image(A), image(B), A, B, STILL, STILL, spacing_mm=SPACING, settings=fine)
+    assert ab.shape == (1, 3, *(2 * n - 1 for n in SHAPE))
+    inner = (slice(None), slice(None), slice(8, -8), slice(8, -8), slice(8, -8))
+    coarse = compose(*fitted)[:, :, 4:-4, 4:-4, 4:-4].norm(dim=1).mean()
+    # Its voxels are half as large.
+    assert compose(ab, ba)[inner].norm(dim=1).mean() / 2 < 0.6 * coarse
+
+
+def test_a_stage_ends_when_nothing_improves_any_more() -> None:
+    """So many iterations would take days."""
+    endless = replace(SETTINGS, stages=(Stage(16, 16, 16, 10**6),))
+    refine(image(A), image(A), A, A, STILL, STILL, spacing_mm=SPACING, settings=endless)

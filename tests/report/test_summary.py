@@ -13,7 +13,7 @@ def summary():
     }
     return {
         "inputs": {"fixed": {"path": "scans/a.nii.gz"}, "moving": {"path": None}},
-        "settings": {"affine": "ants", "steps": 2, "refine": True, "device": "cpu", "model": {"name": "mics-small"}},
+        "settings": {"affine": "ants", "steps": 2, "refine": "fast", "device": "cpu", "model": {"name": "mics-small"}},
         "folds": {"moving_to_fixed": 0.0, "fixed_to_moving": 0.00012, "network_grid_moving_to_fixed": 0.5},
         "inverse_consistency_mm": {"moving_to_fixed": {"mean": 0.312, "max": 2.08}},
         "labels": {"moving_to_fixed": scores},
@@ -29,7 +29,7 @@ def test_lines_for_a_person(summary):
         "  affine 0.41 0.70",
         "  result 0.61 0.89",
         "Folds: 0.012 % of the voxels; inverse-consistency error: mean 0.31 mm, at most 2.1 mm.",
-        "Made with mics-small in 2 steps, refined on this pair, affine ants, on cpu in 34 s.",
+        "Made with mics-small in 2 steps, refined on this pair (fast), affine ants, on cpu in 34 s.",
         "Look twice: The affine mirrors the patient.",
         "Research software, not a medical device.",
     ]
@@ -45,7 +45,7 @@ def test_caption_names_the_scans_and_the_key_figures(summary):
 def test_what_is_not_known_is_left_out(summary):
     summary["labels"] = None
     summary["inverse_consistency_mm"]["moving_to_fixed"] = {"mean": None, "max": None}
-    summary["settings"]["refine"] = False
+    summary["settings"]["refine"] = "none"
     summary["warnings"] = []
     assert describe(summary) == [
         "Folds: 0.012 % of the voxels.",

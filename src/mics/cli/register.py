@@ -30,13 +30,28 @@ def register(
         str, typer.Option(help="Name of a shipped model (see `mics info`) or path of a trained one.")
     ] = "mics-small",
     device: Annotated[str, typer.Option(help="auto, cpu or cuda:N.")] = "auto",
-    refine: Annotated[bool, typer.Option(help="Improve the network's prediction on this pair.")] = True,
+    refine: Annotated[
+        str, typer.Option(help="Work spent on improving the prediction on this pair: none, fast or accurate.")
+    ] = "fast",
+    fixed_exclude: Annotated[
+        Path | None,
+        typer.Option(help="Mask on FIXED's grid of what MOVING lacks (lesion, resection): the refinement skips it."),
+    ] = None,
+    moving_exclude: Annotated[Path | None, typer.Option(help="The same on MOVING's grid.")] = None,
 ) -> None:
     """Register MOVING and FIXED to each other, both ways, and write volumes, transforms, a summary and a picture."""
     settings = {"affine": affine, "steps": steps, "model": model, "device": device, "refine": refine}
     with output_folder(output), progress() as step:
         lines = register_into(
-            output, fixed, moving, fixed_labels=fixed_labels, moving_labels=moving_labels, progress=step, **settings
+            output,
+            fixed,
+            moving,
+            fixed_labels=fixed_labels,
+            moving_labels=moving_labels,
+            fixed_exclude=fixed_exclude,
+            moving_exclude=moving_exclude,
+            progress=step,
+            **settings,
         )
     typer.echo("\n".join([*lines, f"Written to {output}"]))
 

@@ -91,7 +91,7 @@ class Measure:
         for pair in study.pairs():
             model, steps = study.model(self.measurement.network), self.measurement.steps
             fixed, moving = pair.fixed.image(), pair.moving.image()
-            result = register(fixed, moving, affine="none", model=model, steps=steps, refine=False)
+            result = register(fixed, moving, affine="none", model=model, steps=steps, refine="none")
             forward = from_transform(result.moving_to_fixed, moving.grid)
             backward = from_transform(result.fixed_to_moving, fixed.grid)
             labels = pair.fixed.labels(), pair.moving.labels()

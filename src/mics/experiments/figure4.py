@@ -52,7 +52,7 @@ def _draw(axes: list, pair: Pair, study: Study) -> None:
         moving_labels=pair.moving.labels(),
         affine="none",
         model=study.model(NETWORK),
-        refine=False,
+        refine="none",
     )
     _, coronal, _ = three_planes(result.fixed.grid, centre_voxel(result))
     sheets = cut(result, coronal)

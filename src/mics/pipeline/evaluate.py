@@ -48,7 +48,7 @@ def evaluate(
 def _score(prepared: Path, fixed: Entry, moving: Entry, model: Path, device: str) -> PairScore:
     scans = [read_image(prepared / entry.image) for entry in (fixed, moving)]
     fixed_labels, moving_labels = (read_labels(prepared / entry.labels) for entry in (fixed, moving))
-    result = register(*scans, affine="none", model=model, refine=False, device=device)
+    result = register(*scans, affine="none", model=model, refine="none", device=device)
     forward = from_transform(result.moving_to_fixed, scans[1].grid)
     backward = from_transform(result.fixed_to_moving, scans[0].grid)
     return score_pair(fixed_labels, moving_labels, forward, backward)

@@ -18,36 +18,50 @@ _GRID_TOLERANCE_VOXELS = 0.1
 
 @dataclass(frozen=True)
 class Scan:
-    """A scan, float32 HU, and its label map on the same grid, if it has one; their paths are None for arrays."""
+    """A scan, float32 HU, and on the same grid, if given, its label map and a mask of what is not compared.
+
+    Paths are None for arrays.
+    """
 
     image: Image
     labels: Image | None
+    exclude: Image | None
     path: str | None
     labels_path: str | None
+    exclude_path: str | None
 
 
-def load_scan(source: Source, labels: Source | None, role: str) -> Scan:
-    """Read and check a scan and its label map; ``role``, fixed or moving, names arrays in messages.
+def load_scan(source: Source, labels: Source | None, role: str, *, exclude: Source | None = None) -> Scan:
+    """Read and check a scan, its label map and its mask; ``role``, fixed or moving, names arrays in messages.
 
     Raises InputError for everything that :func:`mics.image.io.read_image` refuses, for arrays with the same faults, and
-    for a label map that is on another grid or not of integers.
+    for a label map or mask that is on another grid or not of integers.
     """
     name, labels_name = _name(source, f"The {role} scan"), _name(labels, f"The {role} label map")
+    exclude_name = _name(exclude, f"The {role} mask of what to leave out")
     image = _checked(source, name) if isinstance(source, Image) else read_image(source)
     label_map = None if labels is None else _labels(labels, labels_name, image, name)
-    return Scan(image, label_map, _path(source), _path(labels))
+    mask = None if exclude is None else _labels(exclude, exclude_name, image, name)
+    return Scan(image, label_map, mask, _path(source), _path(labels), _path(exclude))
 
 
 def load_pair(
-    fixed: Source, moving: Source, fixed_labels: Source | None, moving_labels: Source | None
+    fixed: Source,
+    moving: Source,
+    fixed_labels: Source | None,
+    moving_labels: Source | None,
+    *,
+    fixed_exclude: Source | None = None,
+    moving_exclude: Source | None = None,
 ) -> tuple[Scan, Scan, list[str]]:
     """Both scans, and the sentences of what was warned about on the way (which are warned about all the same)."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        scans = load_scan(fixed, fixed_labels, "fixed"), load_scan(moving, moving_labels, "moving")
+        target = load_scan(fixed, fixed_labels, "fixed", exclude=fixed_exclude)
+        source = load_scan(moving, moving_labels, "moving", exclude=moving_exclude)
     for warning in caught:
         warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
-    return *scans, [str(warning.message) for warning in caught if issubclass(warning.category, UserWarning)]
+    return target, source, [str(warning.message) for warning in caught if issubclass(warning.category, UserWarning)]
 
 
 def _checked(image: Image, name: str) -> Image:

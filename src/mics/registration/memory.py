@@ -67,9 +67,9 @@ def _alternatives(settings: Settings) -> list[tuple[str, Settings]]:
     """Thriftier settings, by the options that ask for them."""
     cpu = dataclasses.replace(settings, device=torch.device("cpu"))
     return [
-        ("--no-refine", settings.unrefined()),
+        ("--refine none", settings.unrefined()),
         ("--device cpu", cpu),
-        ("--device cpu --no-refine", cpu.unrefined()),
+        ("--device cpu --refine none", cpu.unrefined()),
     ]
 
 
@@ -79,7 +79,7 @@ def _networks(fixed: Grid, moving: Grid, settings: Settings) -> float:
     volume = min(float(extent.prod()) for extent in extents)
     models = [model for model in (settings.model, settings.segmentation) if model is not None]
     needs = [_pass(model.network.config, volume / model.spacing_mm**3) for model in models]
-    if settings.refine:
+    if settings.refine != "none":
         needs.append(_PER_REFINED_VOXEL * volume / settings.model.spacing_mm**3)
     return max(needs)
 

@@ -8,14 +8,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mics.deformation.transform import Transform
+from mics.errors import InputError
 from mics.network.weights import DEFAULT_REGISTRATION
 from mics.registration.affine import register_affine
 from mics.registration.inputs import Scan, Source, load_pair
 from mics.registration.memory import require_memory
 from mics.registration.native import fixed_to_moving, moving_to_fixed
 from mics.registration.network_grid import both_seen, network_grid
-from mics.registration.predict import Both, Pair, organ_maps, predict, refined, same_box, windows
+from mics.registration.predict import Both, Pair, compared, organ_maps, predict, refined, same_box, windows
 from mics.registration.quality import measure
+from mics.registration.refine_settings import BUDGETS
 from mics.registration.result import Registration
 from mics.registration.settings import Settings, resolve
 from mics.registration.sides import check_sides
@@ -34,10 +36,12 @@ def register(
     *,
     fixed_labels: Source | None = None,
     moving_labels: Source | None = None,
+    fixed_exclude: Source | None = None,
+    moving_exclude: Source | None = None,
     affine: str | Path = "ants",
     steps: int | None = None,
     model: str | Path = DEFAULT_REGISTRATION,
-    refine: bool = True,
+    refine: str = "fast",
     device: str = "auto",
     progress: Callable[[str], None] | None = None,
 ) -> Registration:
@@ -46,10 +50,13 @@ def register(
     - ``fixed``, ``moving``: a file (NIfTI, NRRD, MetaImage), the folder of a DICOM series, or an :class:`Image`; HU,
       any geometry.
     - ``fixed_labels``, ``moving_labels``: label maps on their scans' grids; warped along, and scored if both are given.
+    - ``fixed_exclude``, ``moving_exclude``: label maps on their scans' grids, above 0 where a scan shows what the other has no
+      counterpart of (a lesion, resected tissue): the refinement does not look there and only continues the deformation.
     - ``affine``: ``"ants"`` computes it, ``"none"`` takes the scans as they lie in the world, a file (``.tfm``,
       ``.txt``, ``.mat``, ``.h5``) gives the map from fixed to moving points, as ITK and ANTs store it.
     - ``steps``: of the network; by default what the model's card says. ``model``: a shipped model or a file.
-    - ``refine``: improve the network's prediction on this pair. ``device``: ``auto``, ``cpu`` or ``cuda:N``.
+    - ``refine``: how much work to spend on improving the network's prediction on this pair: ``"none"``, ``"fast"``
+      or ``"accurate"``. ``device``: ``auto``, ``cpu`` or ``cuda:N``.
     - ``progress`` is called with a few words as each stage begins.
 
     Raises InputError, one sentence, for bad input and unusable settings, before anything long begins where that can be
@@ -58,13 +65,23 @@ def register(
     stages = Stages(progress)
     with stages("read", "Reading"):
         settings = resolve(affine=affine, steps=steps, model=model, refine=refine, device=device)
-        target, source, sentences = load_pair(fixed, moving, fixed_labels, moving_labels)
+        target, source, sentences = load_pair(
+            fixed,
+            moving,
+            fixed_labels,
+            moving_labels,
+            fixed_exclude=fixed_exclude,
+            moving_exclude=moving_exclude,
+        )
+        if settings.refine == "none" and (target.exclude is not None or source.exclude is not None):
+            raise InputError("Masks of what to leave out are for the refinement: use --refine fast or accurate.")
         require_memory(target.image.grid, source.image.grid, settings)
     with stages("affine", "Affine registration"):
         matrix = register_affine(target.image, source.image) if settings.affine is None else settings.affine
         grid = network_grid(target.image.grid, source.image.grid, matrix, settings.model.spacing_mm)
         seen = both_seen(target.image.grid, source.image.grid, grid, matrix)
-    displacements, sides = _displacements(Pair(source.image, target.image, matrix, grid), seen, settings, stages)
+    pair = Pair(source.image, target.image, matrix, grid, source.exclude, target.exclude)
+    displacements, sides = _displacements(pair, seen, settings, stages)
     with stages("compose", "Composing with the affine"):
         field_grid = same_box(grid, displacements[0].shape[2:])
         forward = moving_to_fixed(displacements[0], field_grid, target.image.grid, matrix)
@@ -100,9 +117,11 @@ def _displacements(pair: Pair, seen: tuple[Mask, Mask], settings: Settings, stag
             sentences = check_sides(*organs, settings.segmentation.spacing_mm)
     with stages("network", f"Network, steps: {settings.steps}"):
         displacements = predict(settings.model, volumes, organs, settings.steps)
-    if settings.refine and settings.segmentation is not None and finer is not None and organs is not None:
-        with stages("refine", "Refining on this pair"):
-            displacements = refined(finer, organs, seen, displacements, settings.segmentation.spacing_mm)
+    if settings.refine != "none" and settings.segmentation is not None and finer is not None and organs is not None:
+        with stages("refine", f"Refining on this pair, {settings.refine}"):
+            spacing_mm = settings.segmentation.spacing_mm
+            counted = compared(pair, seen, spacing_mm).to(settings.device)
+            displacements = refined(finer, organs, counted, displacements, spacing_mm, BUDGETS[settings.refine])
     return (displacements[0].cpu(), displacements[1].cpu()), sentences
 
 

@@ -15,11 +15,13 @@ from mics.deformation.field import resize
 from mics.image.grid import Grid
 from mics.image.intensity import hu_windows
 from mics.image.io import Image
+from mics.image.resample import resample
 from mics.network.mics import MICS
 from mics.network.segmentation import Segmentation
 from mics.network.weights import LoadedModel
 from mics.registration.network_grid import on_network_grid
 from mics.registration.refine import refine
+from mics.registration.refine_settings import RefineSettings
 
 Both = tuple[Tensor, Tensor]
 """One tensor for the moving scan (A) or the direction A→B, one for the fixed scan (B) or B→A."""
@@ -27,12 +29,17 @@ Both = tuple[Tensor, Tensor]
 
 @dataclass(frozen=True)
 class Pair:
-    """Two scans and the network's ``grid`` in the fixed world; ``affine`` maps its points to the moving scan's."""
+    """Two scans and the network's ``grid`` in the fixed world; ``affine`` maps its points to the moving scan's.
+
+    ``moving_exclude``, ``fixed_exclude``: masks on the scans' grids of what is not compared.
+    """
 
     moving: Image
     fixed: Image
     affine: NDArray[np.float64]
     grid: Grid
+    moving_exclude: Image | None = None
+    fixed_exclude: Image | None = None
 
 
 def windows(pair: Pair, model: LoadedModel, device: torch.device) -> Both:
@@ -77,21 +84,36 @@ def averaged(maps: Tensor, shape: Sequence[int]) -> Tensor:
     return resize(maps, shape)
 
 
+def compared(pair: Pair, seen: tuple[NDArray[np.bool_], NDArray[np.bool_]], spacing_mm: float) -> Tensor:
+    """Where the moving and where the fixed scan have data that count, (2, 1, X, Y, Z) in [0, 1], voxels of ``spacing_mm``.
+
+    ``seen``: voxels (X, Y, Z) of the network's grid that lie in the moving and in the fixed scan's field of view.
+    """
+    grid = _of_spacing(pair.grid, spacing_mm)
+    counted = resize(torch.from_numpy(np.stack(seen)[:, None].astype(np.float32)), grid.size)
+    excluded = ((pair.moving_exclude, pair.affine), (pair.fixed_exclude, np.eye(4)))
+    for which, (mask, matrix) in enumerate(excluded):
+        if mask is not None:
+            binary = Image((mask.array > 0).astype(np.float32), mask.grid)
+            left_out = resample(binary, grid, matrix, outside=0).array > 0
+            counted[which, 0][torch.from_numpy(left_out)] = 0
+    return counted
+
+
 def refined(
     volumes: Both,
     organs: Both,
-    seen: tuple[NDArray[np.bool_], NDArray[np.bool_]],
+    counted: Tensor,
     displacements: Both,
     spacing_mm: float,
+    settings: RefineSettings,
 ) -> Both:
-    """Displacements after test-time refinement on the abdominal window and the organ maps, where both have data.
+    """Displacements after test-time refinement on the abdominal window and the organ maps, where both are :func:`compared`.
 
-    ``volumes`` and ``organs`` have voxels of ``spacing_mm``. ``seen``: voxels (X, Y, Z) of a coarser grid over the same box
-    where the moving and where the fixed scan has data.
+    ``volumes``, ``organs`` and ``counted`` have voxels of ``spacing_mm``.
     """
     a, b = (volume[:, :1] for volume in volumes)
-    valid = resize(torch.from_numpy(np.stack(seen)[:, None]).to(a).float(), a.shape[2:])
-    return refine(a, b, *organs, *displacements, spacing_mm=spacing_mm, valid=valid)
+    return refine(a, b, *organs, *displacements, spacing_mm=spacing_mm, valid=counted, settings=settings)
 
 
 def same_box(grid: Grid, size: Sequence[int]) -> Grid:

@@ -4,7 +4,6 @@ One velocity v gives both directions, exp(v) and exp(-v), so they are inverse to
 interpolation, and swapping the volumes negates v. The networks' weights are not touched.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -13,7 +12,9 @@ from torch.nn import functional
 
 from mics.deformation.field import compose, exponentiate, resize, resize_displacement, warp
 from mics.losses.correlation import LocalCorrelation
+from mics.losses.mind import mind_ssc
 from mics.losses.segmentation import absolute_dice_loss, certainty
+from mics.registration.refine_settings import RefineSettings
 
 _LEAST = 0.1
 """Probability of an organ, or brightness in the window, from which on there is something to see."""
@@ -21,29 +22,6 @@ _MARGIN = 2
 """Voxels around it."""
 _LEAST_VOXELS = 5
 """A cube of the local correlation; what is thinner is compared over the whole axis."""
-
-
-@dataclass(frozen=True)
-class Stage:
-    """One resolution of the optimisation: spacing of the velocity's, the organ maps' and the image's grid, iterations."""
-
-    velocity_mm: float
-    organs_mm: float
-    image_mm: float
-    iterations: int
-
-
-@dataclass(frozen=True)
-class RefineSettings:
-    """Weights of the loss and the budget; the defaults were chosen on the validation pairs."""
-
-    stages: tuple[Stage, ...] = (Stage(16, 16, 16, 20), Stage(16, 8, 8, 12), Stage(8, 8, 4, 5))
-    learning_rate: float = 0.2
-    """In voxels of the velocity grid per iteration."""
-    image: float = 1.0
-    organs: float = 2.0
-    smoothness: float = 0.5
-    squarings: int = 4
 
 
 @dataclass(frozen=True)
@@ -62,7 +40,13 @@ class PairData:
     """Both volumes of a pair, A then B, at the resolutions of one stage; the masks tell where each has data."""
 
     def __init__(
-        self, volumes: Tensor, organs: Tensor, masks: Tensor, image_grid: list[int], organ_grid: list[int]
+        self,
+        volumes: Tensor,
+        organs: Tensor,
+        masks: Tensor,
+        image_grid: list[int],
+        organ_grid: list[int],
+        settings: RefineSettings,
     ) -> None:
         image = resize(volumes, image_grid)
         self.image_box = _shown(image)
@@ -70,10 +54,15 @@ class PairData:
         # Only cubes count that lie within what both volumes show: half of a cube out of view would pass for an edge.
         within = -functional.max_pool3d(-resize(masks, image_grid), self.correlation.width, 1, self.correlation.margin)
         self.image = torch.cat([image, within], dim=1)
-        self.organs = resize(torch.cat([organs, masks], dim=1), organ_grid)
-        self.organ_box = _shown(self.organs[:, :-1])
+        maps = resize(organs, organ_grid)
+        self.organ_box = _shown(maps)
+        self.organ_count = maps.shape[1]
         # An organ that the segmentation network guesses at in either volume would be pulled to the wrong place.
-        self.organ_weights = certainty(self.organs[:, :-1]).prod(dim=0, keepdim=True).square()
+        self.organ_weights = certainty(maps).prod(dim=0, keepdim=True).square()
+        features = [maps]
+        if settings.descriptors:
+            features.append(resize(mind_ssc(volumes), organ_grid))
+        self.features = torch.cat([*features, resize(masks, organ_grid)], dim=1)
 
 
 def refine(
@@ -86,24 +75,20 @@ def refine(
     *,
     spacing_mm: float,
     valid: Tensor | None = None,
-    settings: RefineSettings | None = None,
-    progress: Callable[[float], None] | None = None,
+    settings: RefineSettings,
 ) -> tuple[Tensor, Tensor]:
     """Refine both displacements of one pair; returns them as ``(1, 3, X, Y, Z)`` in voxels, inverse to each other.
 
     The volumes lie on one grid of ``spacing_mm``. ``a`` and ``b`` are one HU window each, ``(1, 1, X, Y, Z)`` in [0, 1];
     ``organs_a`` and ``organs_b`` soft organ maps ``(1, organs, X, Y, Z)``. The start, ``displacement_ab`` (``warp(a,
     displacement_ab)`` looks like b) and ``displacement_ba``, may lie on a coarser grid with the same outermost voxel
-    centres; the result lies on the volumes' grid, where interpolation spoils the inverse least. ``valid``
-    ``(2, 1, X, Y, Z)`` marks where a and b have data; elsewhere nothing counts.
-    ``progress`` is told the share done.
+    centres; so may the result, on a finer one of ``settings.result_mm``: the finer, the less interpolation spoils the
+    inverse. ``valid`` ``(2, 1, X, Y, Z)`` marks where a and b have data; elsewhere nothing counts.
     """
-    settings = settings or RefineSettings()
     shape = tuple(a.shape[2:])
     volumes, organs = torch.cat([a, b]), torch.cat([organs_a, organs_b])
     masks = torch.ones_like(volumes) if valid is None else valid.float()
     velocity: Tensor | None = None
-    done, total = 0, sum(stage.iterations for stage in settings.stages)
     for stage in settings.stages:
         grid = _shape(shape, spacing_mm, stage.velocity_mm)
         organ_grid = _shape(shape, spacing_mm, stage.organs_mm)
@@ -113,22 +98,32 @@ def refine(
                 resize_displacement(displacement_ab, grid), resize_displacement(displacement_ba, grid)
             )
         velocity = resize_displacement(velocity, grid).detach().requires_grad_(True)
-        data = PairData(volumes, organs, masks, image_grid, organ_grid)
+        data = PairData(volumes, organs, masks, image_grid, organ_grid, settings)
         # Real gradients are around 1e-5; Adam would take those ten thousand times smaller, rounding, for as much.
         optimiser = torch.optim.Adam([velocity], lr=settings.learning_rate, eps=1e-7)
-        for _ in range(stage.iterations):
+        losses: list[float] = []
+        while len(losses) < stage.iterations and not _settled(losses, settings.patience):
             optimiser.zero_grad()
             loss = _loss(velocity, data, settings)
             loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
-            done += 1
-            if progress is not None:
-                progress(done / total)
+            losses.append(loss.item())
     assert velocity is not None
     with torch.no_grad():
-        fine = resize_displacement(velocity, shape)
+        fine = resize_displacement(velocity, _result_shape(shape, spacing_mm / settings.result_mm))
         both = exponentiate(torch.cat([fine, -fine]), squarings=settings.squarings + 3)
     return both[:1], both[1:]
+
+
+def _settled(losses: list[float], patience: int) -> bool:
+    """Whether the last ``patience`` losses brought less than a thousandth."""
+    before = losses[:-patience]
+    return bool(before) and min(losses[-patience:]) > 0.999 * min(before)
+
+
+def _result_shape(shape: tuple[int, ...], ratio: float) -> list[int]:
+    """Extent of a grid with the same corners and so many times as many voxels along each axis."""
+    return [round((n - 1) * ratio) + 1 for n in shape]
 
 
 def _shape(shape: tuple[int, ...], spacing_mm: float, wanted_mm: float) -> list[int]:
@@ -139,12 +134,19 @@ def _shape(shape: tuple[int, ...], spacing_mm: float, wanted_mm: float) -> list[
 
 def _loss(velocity: Tensor, data: PairData, settings: RefineSettings) -> Tensor:
     both = exponentiate(torch.cat([velocity, -velocity]), squarings=settings.squarings)
-    image, counted = _moved(data.image, both, data.image_box)
-    loss = settings.image * data.correlation.loss(image, counted)
-    maps, counted = _moved(data.organs, both, data.organ_box)
-    target = data.organ_box.of(data.organs[:, :-1]).flip(0)
-    loss = loss + settings.organs * absolute_dice_loss(maps * counted, target * counted, data.organ_weights)
-    return loss + settings.smoothness * _diffusion(velocity)
+    loss = settings.smoothness * _diffusion(velocity)
+    if settings.image:
+        image, counted = _moved(data.image, both, data.image_box)
+        loss = loss + settings.image * data.correlation.loss(image, counted)
+    features, counted = _moved(data.features, both, data.organ_box)
+    target = data.organ_box.of(data.features[:, :-1]).flip(0)
+    n = data.organ_count
+    maps, wanted = features[:, :n] * counted, target[:, :n] * counted
+    loss = loss + settings.organs * absolute_dice_loss(maps, wanted, data.organ_weights)
+    if settings.descriptors:
+        difference = ((features[:, n:] - target[:, n:]).square() * counted).mean(dim=1)
+        loss = loss + settings.descriptors * difference.sum() / counted.sum().clamp_min(1)
+    return loss
 
 
 def _moved(stack: Tensor, both: Tensor, box: Box) -> tuple[Tensor, Tensor]:

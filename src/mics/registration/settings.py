@@ -12,6 +12,7 @@ from mics.errors import InputError
 from mics.network.weights import DEFAULT_SEGMENTATION, LoadedModel, load_model
 from mics.registration.affine_file import read_affine
 from mics.registration.device import choose_device
+from mics.registration.refine_settings import BUDGETS
 
 
 @dataclass(frozen=True)
@@ -22,14 +23,15 @@ class Settings:
     affine_source: str
     steps: int
     model: LoadedModel
-    refine: bool
+    refine: str
+    """``none`` or a budget of :data:`mics.registration.refine.BUDGETS`."""
     segmentation: LoadedModel | None
     device: torch.device
 
     def unrefined(self) -> Self:
         """The same without refinement, and without the organs if nothing else needs them."""
         needed = self.model.network.config.organ_maps
-        return replace(self, refine=False, segmentation=self.segmentation if needed else None)
+        return replace(self, refine="none", segmentation=self.segmentation if needed else None)
 
     def to_dict(self) -> dict[str, Any]:
         """For the summary: plain data, the models with their checksums."""
@@ -43,12 +45,16 @@ class Settings:
         }
 
 
-def resolve(*, affine: str | Path, steps: int | None, model: str | Path, refine: bool, device: str) -> Settings:
+def resolve(*, affine: str | Path, steps: int | None, model: str | Path, refine: str, device: str) -> Settings:
     """What :func:`mics.registration.pipeline.register` is given, looked up; InputError for what is not there."""
+    if refine not in ("none", *BUDGETS):
+        raise InputError(f"There is no refinement called {refine!r}; choose none, {' or '.join(BUDGETS)}.")
     place = choose_device(device)
     matrix = None if affine == "ants" else np.eye(4) if affine == "none" else read_affine(affine)
     network = _model(model, "registration")
-    organs = _model(DEFAULT_SEGMENTATION, "segmentation") if refine or network.network.config.organ_maps else None
+    organs = (
+        _model(DEFAULT_SEGMENTATION, "segmentation") if refine != "none" or network.network.config.organ_maps else None
+    )
     chosen = network.steps if steps is None else steps
     if chosen < 1:
         raise InputError(f"The network takes at least one step, not {chosen}.")

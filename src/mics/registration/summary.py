@@ -23,7 +23,12 @@ def describe(fixed: Scan, moving: Scan, settings: Settings) -> dict[str, Any]:
         "mics_version": version("mics-registration"),
         "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "inputs": {
-            role: {"path": scan.path, "labels": scan.labels_path, "grid": scan.image.grid.to_dict()}
+            role: {
+                "path": scan.path,
+                "labels": scan.labels_path,
+                "exclude": scan.exclude_path,
+                "grid": scan.image.grid.to_dict(),
+            }
             for role, scan in scans
         },
         "settings": settings.to_dict(),

@@ -50,7 +50,7 @@ def _plausibility(summary: Summary) -> str:
 
 def _method(summary: Summary) -> str:
     settings = summary["settings"]
-    refined = "refined on this pair" if settings["refine"] else "not refined"
+    refined = "not refined" if settings["refine"] == "none" else f"refined on this pair ({settings['refine']})"
     return (
         f"{settings['model']['name']} in {settings['steps']} steps, {refined}, affine {settings['affine']}, on "
         f"{settings['device']} in {summary['seconds']['total']:.0f} s"

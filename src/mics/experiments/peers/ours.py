@@ -14,17 +14,22 @@ from mics.network.weights import DEFAULT_REGISTRATION
 from mics.registration.pipeline import register
 
 
-def refined(fixed: Image, moving: Image, affine: Matrix, model: str | None = None) -> Outcome:
+def fast(fixed: Image, moving: Image, affine: Matrix, model: str | None = None) -> Outcome:
     """What ``mics register`` does."""
-    return _register(fixed, moving, affine, model, refine=True)
+    return _register(fixed, moving, affine, model, refine="fast")
+
+
+def accurate(fixed: Image, moving: Image, affine: Matrix, model: str | None = None) -> Outcome:
+    """What ``mics register --refine accurate`` does."""
+    return _register(fixed, moving, affine, model, refine="accurate")
 
 
 def network(fixed: Image, moving: Image, affine: Matrix, model: str | None = None) -> Outcome:
     """The prediction of the registration network, without refinement on the pair."""
-    return _register(fixed, moving, affine, model, refine=False)
+    return _register(fixed, moving, affine, model, refine="none")
 
 
-def _register(fixed: Image, moving: Image, affine: Matrix, model: str | None, *, refine: bool) -> Outcome:
+def _register(fixed: Image, moving: Image, affine: Matrix, model: str | None, *, refine: str) -> Outcome:
     keep_freed_memory()  # as the command does
     with TemporaryDirectory(prefix="mics-compare-") as folder:
         path = Path(folder) / "affine.tfm"

@@ -1,0 +1,41 @@
+"""How much work the refinement of a pair may take, and what its loss weighs."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One resolution of the optimisation: spacing of the velocity's, the organ maps' and the image's grid, iterations."""
+
+    velocity_mm: float
+    organs_mm: float
+    image_mm: float
+    iterations: int
+
+
+@dataclass(frozen=True)
+class RefineSettings:
+    """Stages from coarse to fine, at most so many iterations each, and the weights of the loss.
+
+    ``image`` weighs local correlation of the abdominal window, ``descriptors`` its MIND-SSC, ``organs`` the overlap of the
+    organ maps, ``smoothness`` the diffusion of the velocity. All were chosen on the validation pairs.
+    """
+
+    stages: tuple[Stage, ...]
+    result_mm: float
+    """Spacing of the grid that the velocity is integrated on in the end."""
+    learning_rate: float = 0.2
+    """In voxels of the velocity grid per iteration."""
+    image: float = 1.0
+    descriptors: float = 0.0
+    organs: float = 2.0
+    smoothness: float = 0.5
+    squarings: int = 4
+    patience: int = 10
+    """A stage ends early where the best loss of so many iterations is not clearly below the best before them."""
+
+
+BUDGETS = {
+    "fast": RefineSettings((Stage(16, 16, 16, 20), Stage(16, 8, 8, 12), Stage(8, 8, 4, 5)), result_mm=4),
+    "accurate": RefineSettings((Stage(16, 16, 16, 40), Stage(16, 8, 8, 30), Stage(8, 8, 4, 20)), result_mm=2),
+}
