@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from mics.allocator import keep_freed_memory
 from mics.data.organs import ORGAN_NAMES
@@ -30,14 +31,20 @@ from mics.registration.quality import inverse_consistency
 from mics.registration.refine_settings import BUDGETS, RefineSettings
 from mics.registration.settings import resolve
 
-_FAST, _ACCURATE = BUDGETS["fast"], BUDGETS["accurate"]
+_FAST, _FROM_IDENTITY = BUDGETS["fast"], "fast, from the identity"
 VARIANTS: dict[str, RefineSettings | None] = {
     "network": None,
     **BUDGETS,
-    "accurate, no organs": replace(_ACCURATE, organs=0.0),
-    "accurate, no image": replace(_ACCURATE, image=0.0),
-    "accurate, MIND for the image": replace(_ACCURATE, image=0.0, descriptors=1.0),
-    "accurate, MIND too": replace(_ACCURATE, descriptors=1.0),
+    "fast, image alone": replace(_FAST, organs=0, descriptors=0),
+    "fast, organ maps alone": replace(_FAST, image=0, organs=2, descriptors=0),
+    "fast, MIND alone": replace(_FAST, image=0, organs=0, descriptors=20),
+    "fast, no image": replace(_FAST, image=0),
+    "fast, no organ maps": replace(_FAST, organs=0),
+    "fast, no MIND": replace(_FAST, descriptors=0),
+    "fast, organ maps twentyfold": replace(_FAST, organs=2),
+    "fast, half as smooth": replace(_FAST, smoothness=_FAST.smoothness / 2),
+    "fast, twice as smooth": replace(_FAST, smoothness=_FAST.smoothness * 2),
+    _FROM_IDENTITY: _FAST,
 }
 
 
@@ -73,13 +80,16 @@ def prepare(folder: Path) -> Iterator[Prepared]:
         yield Prepared(pair, seen, finer, organs, predicted, spacing, listed.fixed, listed.moving)
 
 
-def measure(prepared: Prepared, settings: RefineSettings | None) -> list[dict[str, float]]:
+def measure(prepared: Prepared, settings: RefineSettings | None, *, from_identity: bool) -> list[dict[str, float]]:
     """One row for each direction."""
     displacements, pair = prepared.displacements, prepared.pair
+    if from_identity:
+        displacements = torch.zeros_like(displacements[0]), torch.zeros_like(displacements[1])
     start = time.perf_counter()
     if settings is not None:
+        counted = predict.compared(pair, prepared.seen, prepared.spacing_mm)
         displacements = predict.refined(
-            prepared.volumes, prepared.organs, prepared.seen, displacements, prepared.spacing_mm, settings
+            prepared.volumes, prepared.organs, counted, displacements, prepared.spacing_mm, settings
         )
     seconds = time.perf_counter() - start
     grid = predict.same_box(pair.grid, displacements[0].shape[2:])
@@ -116,7 +126,7 @@ def main() -> None:
     rows: dict[str, list[dict[str, float]]] = {name: [] for name in options.variants}
     for prepared in prepare(options.data):
         for name in options.variants:
-            rows[name] += measure(prepared, VARIANTS[name])
+            rows[name] += measure(prepared, VARIANTS[name], from_identity=name == _FROM_IDENTITY)
     titles = ["dice", "sd_log_j", "folds_percent", "inverse_mean", "inverse_max", "seconds"]
     print(f"| variant | Dice | SdLogJ | J ≤ 0, % | inverse error, mm | largest | s |\n{'|---' * 7}|")
     for name, measured in rows.items():

@@ -24,18 +24,20 @@ class RefineSettings:
     stages: tuple[Stage, ...]
     result_mm: float
     """Spacing of the grid that the velocity is integrated on in the end."""
-    learning_rate: float = 0.2
+    learning_rate: float = 0.3
     """In voxels of the velocity grid per iteration."""
     image: float = 1.0
-    descriptors: float = 0.0
-    organs: float = 2.0
-    smoothness: float = 0.5
+    descriptors: float = 5.0
+    organs: float = 0.1
+    smoothness: float = 0.6
     squarings: int = 4
     patience: int = 10
     """A stage ends early where the best loss of so many iterations is not clearly below the best before them."""
 
 
 BUDGETS = {
-    "fast": RefineSettings((Stage(16, 16, 16, 20), Stage(16, 8, 8, 12), Stage(8, 8, 4, 5)), result_mm=4),
-    "accurate": RefineSettings((Stage(16, 16, 16, 40), Stage(16, 8, 8, 30), Stage(8, 8, 4, 20)), result_mm=2),
+    "fast": RefineSettings((Stage(16, 16, 16, 8), Stage(16, 8, 8, 12), Stage(8, 8, 4, 5)), result_mm=3),
+    "accurate": RefineSettings(
+        (Stage(16, 16, 16, 8), Stage(16, 8, 8, 24), Stage(8, 8, 4, 12), Stage(4, 8, 4, 5)), result_mm=2
+    ),
 }
