@@ -15,7 +15,7 @@ from mics.deformation.field import resize
 from mics.image.grid import Grid
 from mics.image.intensity import hu_windows
 from mics.image.io import Image
-from mics.network.mics import MICS
+from mics.network.pair import RegistrationNetwork
 from mics.network.segmentation import Segmentation
 from mics.network.weights import LoadedModel
 from mics.registration.network_grid import on_network_grid
@@ -51,7 +51,7 @@ def predict(model: LoadedModel, volumes: Both, organs: Both | None, steps: int) 
 
     ``organs`` are the :func:`organ_maps`, on a grid with the same outermost voxel centres, for a network that sees them.
     """
-    network = cast(MICS, model.network).to(volumes[0].device)
+    network = cast(RegistrationNetwork, model.network).to(volumes[0].device)
     maps = [None, None] if organs is None else [averaged(own, volumes[0].shape[2:]) for own in organs]
     a, b = (network.seen(volume, own) for volume, own in zip(volumes, maps, strict=True))
     prediction = network(a, b, steps=steps)
