@@ -27,12 +27,12 @@ SHAPE = (32, 24, 28)
 
 
 def network(config: NetworkConfig = TINY, seed: int = 0) -> VelocityMICS:
-    """A network that is not trained, but moves something."""
+    """A network that is not trained, but moves something, by as much at every level."""
     torch.manual_seed(seed)
     net = VelocityMICS(config)
     with torch.no_grad():
-        for parameter in net.velocity_heads.parameters():
-            parameter.normal_(std=0.02)
+        for level, parameter in enumerate(net.velocity_heads.parameters()):
+            parameter.normal_(std=0.06 / 4**level)
     return net.eval()
 
 
@@ -61,22 +61,27 @@ def test_equal_volumes_give_exactly_the_identity(form: str) -> None:
 def test_swapping_the_volumes_swaps_the_deformations(form: str) -> None:
     net, a, b = network(FORMS[form]), smooth(1), smooth(2)
     forth, back = net(a, b, steps=2), net(b, a, steps=2)
-    assert forth.displacement_ab.abs().max() > 0.3
+    assert forth.displacement_ab.abs().max() > 0.1
     torch.testing.assert_close(forth.displacement_ab, back.displacement_ba, rtol=0, atol=0)
     torch.testing.assert_close(forth.displacement_ba, back.displacement_ab, rtol=0, atol=0)
 
 
 @torch.no_grad()
 @pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("steps", [1, 2, 4])
+@pytest.mark.parametrize("steps", [1, 3])
 def test_the_two_directions_are_inverse_to_each_other(form: str, steps: int) -> None:
-    """Where both are smooth: a margin of the volume is left out, because beyond it fields keep their border value."""
+    """Up to interpolation, hence nearer on a finer grid; beyond the volume fields keep their border value: not counted."""
     prediction = network(FORMS[form])(smooth(1), smooth(2), steps=steps)
-    missed = gone_astray(prediction.displacement_ab, prediction.displacement_ba)[4:-4, 4:-4, 4:-4]
-    size = prediction.displacement_ab.norm(dim=1).mean()
-    assert prediction.displacement_ab.norm(dim=1).max() > 0.3
-    assert missed.mean() < 0.1
-    assert missed.mean() < 0.05 * size
+    size = float(prediction.displacement_ab.norm(dim=1).mean())
+    missed = []
+    for finer in (1, 4):
+        ab, ba = prediction.displacements(finer)
+        assert ab.shape == ba.shape == (1, 3, *((n - 1) * finer + 1 for n in SHAPE))
+        inner = (slice(4 * finer, -4 * finer),) * 3
+        missed.append(gone_astray(ab, ba)[inner].mean() / finer)
+    assert size > 0.1
+    assert missed[1] < 0.1 * size
+    assert missed[1] < 0.3 * missed[0]
 
 
 @settings(max_examples=20, deadline=None)
@@ -138,7 +143,7 @@ def test_a_far_pair_can_be_overfitted_without_folds() -> None:
     a, b = balls([(9, 10, 8), (20, 14, 14), (14, 16, 22)]), balls([(17, 10, 10), (21, 13, 22), (11, 8, 22)])
     net = VelocityMICS(TINY.model_copy(update={"channels": (8, 16, 32)}))
     optimiser = torch.optim.Adam(net.parameters(), lr=2e-3)
-    for _ in range(200):
+    for _ in range(150):
         optimiser.zero_grad()
         steps = net(a, b, steps=2).steps
         loss = torch.stack([dice_loss(warp(a, step.displacement[0]), b) for step in steps]).sum()
@@ -147,4 +152,8 @@ def test_a_far_pair_can_be_overfitted_without_folds() -> None:
     prediction = net(a, b, steps=2)
     warped = warp((a > 0.5).float(), prediction.displacement_ab, mode="nearest")
     assert 1 - dice_loss(warped, (b > 0.5).float()) > 0.85
-    assert fold_share(prediction.displacement_ab) == 0
+    ab, ba = (field.detach() for field in prediction.displacements(2))
+    assert fold_share(ab) == 0
+    missed = gone_astray(ab, ba)[8:-8, 8:-8, 8:-8] / 2
+    assert missed.mean() < 0.1
+    assert missed.max() < 1

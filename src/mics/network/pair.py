@@ -1,6 +1,7 @@
 """What every registration network has in common: an encoder, a decoder, and the form of its prediction."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -36,21 +37,22 @@ class Prediction:
     @property
     def displacement_ab(self) -> Tensor:
         """``(B, 3, X, Y, Z)`` in voxels of the input: ``warp(a, displacement_ab)`` looks like b."""
-        return self._cut(self.on_padded()[0])
+        return self.displacements()[0]
 
     @property
     def displacement_ba(self) -> Tensor:
         """``(B, 3, X, Y, Z)`` in voxels of the input: ``warp(b, displacement_ba)`` looks like a."""
-        return self._cut(self.on_padded()[1])
+        return self.displacements()[1]
 
-    def on_padded(self) -> Tensor:
-        """Both displacements on the padded input's grid, ``(2, B, 3, X, Y, Z)``, in its voxels."""
-        both = self.steps[-1].displacement
-        return torch.stack([resize_displacement(direction, self.padded_shape) for direction in both])
+    def displacements(self, finer: int = 1) -> tuple[Tensor, Tensor]:
+        """A→B and B→A on a grid ``finer`` times as fine as the input's, with its outermost voxel centres, in its voxels."""
+        x, y, z = ((n - 1) * finer + 1 for n in self.shape)
+        there, back = self.on_grid([(n - 1) * finer + 1 for n in self.padded_shape])[..., :x, :y, :z]
+        return there, back
 
-    def _cut(self, padded: Tensor) -> Tensor:
-        x, y, z = self.shape
-        return padded[..., :x, :y, :z]
+    def on_grid(self, shape: Sequence[int]) -> Tensor:
+        """Both displacements on a grid of ``shape`` over the padded input's box, ``(2, B, 3, X, Y, Z)``, in its voxels."""
+        return torch.stack([resize_displacement(direction, shape) for direction in self.steps[-1].displacement])
 
 
 class RegistrationNetwork(nn.Module, ABC):

@@ -49,9 +49,9 @@ class FlowPrediction(Prediction):
 
     velocities: list[Tensor] = field(default_factory=list)
 
-    def on_padded(self) -> Tensor:
-        """Both displacements on the padded input's grid, ``(2, B, 3, X, Y, Z)``, in its voxels."""
-        flow = Flow(self.padded_shape)
+    def on_grid(self, shape: Sequence[int]) -> Tensor:
+        """Both displacements on a grid of ``shape`` over the padded input's box, ``(2, B, 3, X, Y, Z)``, in its voxels."""
+        flow = Flow(shape)
         for velocity in self.velocities:
             flow.add(half_way(velocity, flow.shape))
         return flow.displacement()
