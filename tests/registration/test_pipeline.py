@@ -257,7 +257,8 @@ def test_refinement_gets_the_prediction_organ_maps_and_where_there_is_data(
     result = register(**patients, **{**options, "refine": "fast"})
     ((a, b, organs_a, organs_b, ab, ba, valid, spacing_mm),) = calls
     shape = tuple(result.summary["geometry"]["network_grid"]["size"])
-    assert ab.shape == ba.shape == (1, 3, *shape)
+    # Integrated at half the 8 mm of the network.
+    assert ab.shape == ba.shape == (1, 3, *(2 * n - 1 for n in shape))
     # The networks see the same box, each at its own spacing: 8 and 10 mm.
     expected = tuple(round((n - 1) * 8 / 10) + 1 for n in shape)
     assert a.shape == b.shape == (1, 1, *expected)

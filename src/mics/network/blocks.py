@@ -78,9 +78,14 @@ class Decoder(nn.Module):
     def forward(self, features: Sequence[Tensor]) -> list[Tensor]:
         """Features as the encoder gives them, finest first, to the decoded ones, finest first (the deepest unchanged)."""
         decoded = [features[-1]]
-        for up, merge, skip in zip(self.up, self.merge, reversed(features[:-1]), strict=True):
-            decoded.append(_run(partial(_merged, up, merge), decoded[-1], skip, recompute=self.recompute))
+        for level in reversed(range(len(features) - 1)):
+            decoded.append(self.merged(level, decoded[-1], features[level]))
         return decoded[::-1]
+
+    def merged(self, level: int, deeper: Tensor, skip: Tensor) -> Tensor:
+        """The decoded features of a level, 0 the finest, from those of the next deeper one and its own features."""
+        place = len(self.up) - 1 - level
+        return _run(partial(_merged, self.up[place], self.merge[place]), deeper, skip, recompute=self.recompute)
 
 
 def recompute_activations(network: nn.Module, wanted: bool) -> None:

@@ -1,8 +1,8 @@
 """Named configurations of the networks."""
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from mics.deformation.field import Anchor
 from mics.errors import InputError
@@ -24,6 +24,8 @@ class NetworkConfig(BaseModel):
     """Instance normalisation in the decoder, the paper's form; without it small differences give small fields."""
     anchor: Anchor = "line_mean"
     """Anchor of the integration of predicted gradients, see :func:`mics.deformation.field.integrate`."""
+    velocity_levels: int = Field(0, ge=0)
+    """How many levels of a registration network, from the finest, predict a velocity; 0: gradients, as in the paper."""
     library: Literal["mics", "monai"] = "mics"
     """Who builds a segmentation network: this package, or MONAI (its ``DynUNet``)."""
     fine_channels: int = Field(0, ge=0)
@@ -32,6 +34,12 @@ class NetworkConfig(BaseModel):
     """Organs a segmentation network tells apart, besides the background."""
     organ_maps: bool = False
     """Whether a registration network sees the soft maps of so many organs beside the windows."""
+
+    @model_validator(mode="after")
+    def _levels_exist(self) -> Self:
+        if self.velocity_levels > len(self.channels):
+            raise ValueError(f"velocity_levels is {self.velocity_levels}, of {len(self.channels)} levels")
+        return self
 
     @property
     def divisor(self) -> int:
@@ -44,11 +52,20 @@ PRESETS: dict[str, NetworkConfig] = {
     "paper": NetworkConfig(task="registration", channels=(64, 128, 256, 512)),
     # What two cores can train: at 8 mm it predicts gradients every 16 mm.
     "small": NetworkConfig(task="registration", channels=(32, 64, 128), stride=2, decoder_normalisation=False),
-    # Section 3.4: Çiçek et al.'s U-Net with leaky ReLU and instance normalisation; all organs but the adrenal glands.
     # The same, with the segmentation network's soft organ maps beside the windows.
     "small-organs": NetworkConfig(
         task="registration", channels=(32, 64, 128), stride=2, decoder_normalisation=False, organ_maps=True
     ),
+    # The same, inverse consistent by construction and coarse to fine.
+    "velocity-small": NetworkConfig(
+        task="registration",
+        channels=(32, 64, 128),
+        stride=2,
+        decoder_normalisation=False,
+        organ_maps=True,
+        velocity_levels=3,
+    ),
+    # Section 3.4: Çiçek et al.'s U-Net with leaky ReLU and instance normalisation; all organs but the adrenal glands.
     "organs-paper": NetworkConfig(task="segmentation", channels=(64, 128, 256, 512), library="monai", organs=11),
     "organs-coarse": NetworkConfig(task="segmentation", channels=(32, 64, 128, 192), stride=2),
     "organs-small": NetworkConfig(task="segmentation", channels=(32, 64, 128, 192), stride=2, fine_channels=16),

@@ -15,8 +15,10 @@ from safetensors.torch import save as save_tensors
 
 from mics.errors import InputError
 from mics.network.mics import MICS
+from mics.network.pair import RegistrationNetwork
 from mics.network.presets import NetworkConfig
 from mics.network.segmentation import MonaiSegmentation, OrganSegmentation, Segmentation
+from mics.network.velocity import VelocityMICS
 
 DEFAULT_REGISTRATION = "mics-small"
 DEFAULT_SEGMENTATION = "organs-small"
@@ -28,7 +30,7 @@ SHIPPED = Path(str(files("mics.network"))) / "weights"
 class LoadedModel:
     """A network in evaluation mode with what its card says."""
 
-    network: MICS | Segmentation
+    network: RegistrationNetwork | Segmentation
     name: str
     sha256: str
     card: dict[str, Any]
@@ -56,14 +58,14 @@ class LoadedModel:
         return int(self.card.get("steps", 1))
 
 
-def build(config: NetworkConfig) -> MICS | Segmentation:
+def build(config: NetworkConfig) -> RegistrationNetwork | Segmentation:
     """The network of a configuration, with random weights."""
     if config.task == "registration":
-        return MICS(config)
+        return VelocityMICS(config) if config.velocity_levels else MICS(config)
     return MonaiSegmentation(config) if config.library == "monai" else OrganSegmentation(config)
 
 
-def save_model(network: MICS | Segmentation, card: dict[str, Any], path: Path) -> None:
+def save_model(network: RegistrationNetwork | Segmentation, card: dict[str, Any], path: Path) -> None:
     """Write ``path`` (``NAME.safetensors``, float16) and ``NAME.json``: ``card`` plus the network's shape and checksum.
 
     ``card`` must hold ``spacing_mm`` and ``hu_range``. Both are written under a temporary name first.
@@ -109,7 +111,7 @@ def available_models() -> list[dict[str, Any]]:
     return [{"name": name, "task": card["network"]["task"], "sha256": card["sha256"]} for name, card in cards]
 
 
-def load_initial_weights(network: MICS | Segmentation, model: str | Path) -> None:
+def load_initial_weights(network: RegistrationNetwork | Segmentation, model: str | Path) -> None:
     """Copy the weights of a finished model into a network of the same shape, to fine-tune it.
 
     The network may also have a level more than the model; that stays as it is. Raises :class:`InputError` for any other shape.

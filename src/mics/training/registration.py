@@ -10,8 +10,8 @@ from mics.evaluation.metrics import dice, sd_log_jacobian
 from mics.image.intensity import hu_windows
 from mics.losses.segmentation import one_hot
 from mics.losses.total import Volumes, step_losses, weighted_sum
-from mics.network.mics import MICS, Prediction
 from mics.network.padding import pad_to_multiple
+from mics.network.pair import Prediction, RegistrationNetwork
 from mics.training.divergence import require_finite
 from mics.training.module import NetworkTraining
 from mics.training.recipe import Recipe
@@ -23,7 +23,7 @@ MEASURED = ("val/loss", "val/dice", "val/sd_log_jacobian", "val/folds", "val/inv
 class RegistrationTraining(NetworkTraining):
     """The weighted losses summed over the steps; validation by that loss, Dice, SdLogJ and folds."""
 
-    network: MICS
+    network: RegistrationNetwork
 
     def __init__(self, recipe: Recipe) -> None:
         super().__init__(recipe, [*MEASURED, *(f"val/dice_{organ:02d}" for organ in ORGAN_NAMES)])

@@ -1,0 +1,93 @@
+"""What every registration network has in common: an encoder, a decoder, and the form of its prediction."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from mics.deformation.field import resize_displacement, warp
+from mics.network.blocks import Decoder, Encoder
+from mics.network.padding import pad_to_multiple
+from mics.network.presets import NetworkConfig
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one step predicts, on the field grid (the padded input's extent divided by the stride), voxels of that grid.
+
+    ``gradients`` ``(2, B, C, X, Y, Z)``: derivatives that this step alone adds, plus one, so that 1 is the identity; what Lreg
+    penalises. C is 3 where the network predicts those of each coordinate along its own axis, 9 where it predicts a velocity.
+    ``displacement`` ``(2, B, 3, X, Y, Z)``: of all steps up to this one, composed. First A→B, then B→A.
+    """
+
+    gradients: Tensor
+    displacement: Tensor
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Both deformations of a pair after every step."""
+
+    steps: tuple[Step, ...]
+    padded_shape: tuple[int, ...]
+    shape: tuple[int, ...]
+
+    @property
+    def displacement_ab(self) -> Tensor:
+        """``(B, 3, X, Y, Z)`` in voxels of the input: ``warp(a, displacement_ab)`` looks like b."""
+        return self.displacements()[0]
+
+    @property
+    def displacement_ba(self) -> Tensor:
+        """``(B, 3, X, Y, Z)`` in voxels of the input: ``warp(b, displacement_ba)`` looks like a."""
+        return self.displacements()[1]
+
+    def displacements(self, finer: int = 1) -> tuple[Tensor, Tensor]:
+        """A→B and B→A on a grid ``finer`` times as fine as the input's, with its outermost voxel centres, in its voxels."""
+        x, y, z = ((n - 1) * finer + 1 for n in self.shape)
+        there, back = self.on_grid([(n - 1) * finer + 1 for n in self.padded_shape])[..., :x, :y, :z]
+        return there, back
+
+    def on_grid(self, shape: Sequence[int]) -> Tensor:
+        """Both displacements on a grid of ``shape`` over the padded input's box, ``(2, B, 3, X, Y, Z)``, in its voxels."""
+        return torch.stack([resize_displacement(direction, shape) for direction in self.steps[-1].displacement])
+
+
+class RegistrationNetwork(nn.Module, ABC):
+    """One encoder and one decoder for both directions; features merged by subtraction at every level.
+
+    The decoder has no bias, so that equal volumes give a zero difference and exactly the identity, for any weights.
+    :meth:`forward` is symmetric by construction: swapping the volumes swaps the deformations.
+    """
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        self.config = config
+        inputs = config.in_channels + (config.organs if config.organ_maps else 0)
+        self.encoder = Encoder(inputs, config.channels, stem_stride=config.stride)
+        self.decoder = Decoder(config.channels, normalise=config.decoder_normalisation)
+
+    def seen(self, windows: Tensor, organ_maps: Tensor | None) -> Tensor:
+        """What :meth:`forward` takes of a volume: its windows, and its organ maps if this network sees them."""
+        return torch.cat([windows, organ_maps], dim=1) if self.config.organ_maps and organ_maps is not None else windows
+
+    @abstractmethod
+    def forward(self, a: Tensor, b: Tensor, *, steps: int = 2) -> Prediction:
+        """Register ``a`` and ``b``, the windows ``(B, 3, X, Y, Z)`` in [0, 1] (see :meth:`seen`), in ``steps`` steps."""
+
+    def padded(self, a: Tensor, b: Tensor) -> Tensor:
+        """Both volumes, ``(2 * B, channels, X, Y, Z)``, A first, in extents that the levels divide."""
+        return pad_to_multiple(torch.cat([a, b]), self.config.divisor)
+
+    def encode(self, volumes: Tensor, displacement: Tensor | None) -> list[Tensor]:
+        """Features of the :meth:`padded` volumes, warped by a displacement on the field grid; None before the first step.
+
+        Volumes are sampled even where they stay, because later steps sample too: sampling rounds, the normalisation would
+        amplify that difference, and equal volumes would drift apart from the second step on.
+        """
+        if displacement is None:
+            displacement = torch.zeros_like(volumes[:, :3])
+        features: list[Tensor] = self.encoder(warp(volumes, resize_displacement(displacement, volumes.shape[2:])))
+        return features

@@ -1,0 +1,131 @@
+"""Inverse consistency by construction: velocities that are odd in the pair, composed in halves, coarse to fine.
+
+The velocity of B→A is exactly the negative of that of A→B, so one flow serves both directions (Greer et al. 2023). Both
+volumes move towards each other, half of the way each, and what a later prediction adds goes between the halves:
+Φ(A→B) = exp(v₁/2) ∘ … ∘ exp(vₙ/2) ∘ exp(vₙ/2) ∘ … ∘ exp(v₁/2), whose inverse is the same with every sign turned.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from mics.deformation.field import compose, exponentiate, resize_displacement, warp
+from mics.network.pair import Prediction, RegistrationNetwork, Step
+from mics.network.presets import NetworkConfig
+
+
+class Flow:
+    """The composition of all velocities so far, on a grid of ``shape``; tensors are ``(2 * B, 3, *shape)``, A→B first."""
+
+    def __init__(self, shape: Sequence[int]) -> None:
+        self.shape = tuple(shape)
+        self.half: Tensor | None = None
+        """exp(v₁/2) ∘ … ∘ exp(vₙ/2): warps A, and for the other direction B, half of the way. None before any velocity."""
+        self._rest: Tensor | None = None
+        """exp(vₙ/2) ∘ … ∘ exp(v₁/2): the other half."""
+
+    def add(self, half: Tensor) -> None:
+        """Append a velocity, given as :func:`half_way` on this grid."""
+        self.half = half if self.half is None else compose(self.half, half)
+        self._rest = half if self._rest is None else compose(half, self._rest)
+
+    def displacement(self) -> Tensor:
+        """Of both directions, ``(2, B, 3, *shape)``."""
+        if self.half is None or self._rest is None:
+            raise ValueError("No velocity was added.")
+        return _both(compose(self.half, self._rest))
+
+
+def half_way(velocity: Tensor, shape: Sequence[int]) -> Tensor:
+    """exp(v/2) on a grid of ``shape``, in its voxels, of a velocity ``(B, 3, X, Y, Z)`` in voxels of its own grid."""
+    return exponentiate(resize_displacement(velocity, shape) / 2)
+
+
+@dataclass(frozen=True)
+class FlowPrediction(Prediction):
+    """A prediction that keeps its velocities: on a finer grid they are integrated there, which keeps the inverse exact."""
+
+    velocities: list[Tensor] = field(default_factory=list)
+
+    def on_grid(self, shape: Sequence[int]) -> Tensor:
+        """Both displacements on a grid of ``shape`` over the padded input's box, ``(2, B, 3, X, Y, Z)``, in its voxels."""
+        flow = Flow(shape)
+        for velocity in self.velocities:
+            flow.add(half_way(velocity, flow.shape))
+        return flow.displacement()
+
+
+class VelocityMICS(RegistrationNetwork):
+    """Predicts velocities at its ``velocity_levels`` finest levels, from the deepest of them to the finest.
+
+    Before a level is compared, the features of both volumes are warped half of the way that the deeper levels have found,
+    so that large displacements come from the coarse levels and the fine ones correct them.
+    """
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__(config)
+        channels = config.channels[: config.velocity_levels]
+        heads = [nn.Conv3d(count, 3, 3, padding=1, bias=False) for count in channels]
+        for head in heads:
+            nn.init.normal_(head.weight, std=1e-3)
+        self.velocity_heads = nn.ModuleList(heads)
+
+    def forward(self, a: Tensor, b: Tensor, *, steps: int = 2) -> FlowPrediction:
+        """Register ``a`` and ``b``, the windows ``(B, 3, X, Y, Z)`` in [0, 1] (see :meth:`seen`), in ``steps`` steps.
+
+        At step i both volumes are warped half of the way that the steps so far have found, in one interpolation.
+        """
+        originals = self.padded(a, b)
+        flow: Flow | None = None
+        velocities: list[Tensor] = []
+        results: list[Step] = []
+        for _ in range(steps):
+            features = self.encode(originals, None if flow is None else flow.half)
+            flow = flow or Flow(features[0].shape[2:])
+            added = self._descend(features, flow)
+            velocities += added
+            total = torch.stack([resize_displacement(velocity, flow.shape) for velocity in added]).sum(dim=0)
+            results.append(Step(1 + _both(_derivatives(total)), flow.displacement()))
+        return FlowPrediction(tuple(results), tuple(originals.shape[2:]), tuple(a.shape[2:]), velocities)
+
+    def _descend(self, features: Sequence[Tensor], flow: Flow) -> list[Tensor]:
+        """One step: velocities, coarse to fine, each added to ``flow``; ``features`` are those of the volumes of this step."""
+        within = Flow(flow.shape)
+        velocities: list[Tensor] = []
+        decoded: Tensor | None = None
+        for level in reversed(range(len(features))):
+            moved = features[level]
+            if within.half is not None:
+                moved = warp(moved, resize_displacement(within.half, moved.shape[2:])).to(moved.dtype)
+            difference = moved - _exchanged(moved)
+            decoded = difference if decoded is None else self.decoder.merged(level, decoded, difference)
+            if level < len(self.velocity_heads):
+                with torch.autocast(difference.device.type, enabled=False):
+                    logits: Tensor = self.velocity_heads[level](decoded.float())
+                    velocity = (logits - _exchanged(logits)) / 2
+                    velocities.append(velocity)
+                    half = half_way(velocity, flow.shape)
+                    within.add(half)
+                    flow.add(half)
+        return velocities
+
+
+def _both(stacked: Tensor) -> Tensor:
+    """``(2 * B, …)`` as ``(2, B, …)``."""
+    return stacked.reshape(2, -1, *stacked.shape[1:])
+
+
+def _exchanged(both: Tensor) -> Tensor:
+    """``(2 * B, …)`` with A and B in each other's place."""
+    return both.roll(both.shape[0] // 2, dims=0)
+
+
+def _derivatives(velocity: Tensor) -> Tensor:
+    """All nine forward differences, ``(B, 9, X, Y, Z)``, zero at the last voxel of each axis."""
+    parts = []
+    for axis in (2, 3, 4):
+        last = torch.zeros_like(velocity.narrow(axis, 0, 1))
+        parts.append(torch.cat([velocity.diff(dim=axis), last], dim=axis))
+    return torch.cat(parts, dim=1)
