@@ -62,6 +62,16 @@ def test_a_setting_that_fits_is_named(monkeypatch, refining):
         require_memory(small, small, hungry)
 
 
+def test_the_smaller_budget_is_named_first(monkeypatch, refining):
+    accurate = dataclasses.replace(refining, refine="accurate")
+    wide = Grid((150, 150, 150), (3.0, 3.0, 3.0), (0.0, 0.0, 0.0))
+    less = estimate(wide, wide, refining).host
+    assert less < estimate(wide, wide, accurate).host
+    monkeypatch.setattr(memory, "available_host_bytes", lambda: less * 1.01)
+    with pytest.raises(InputError, match=r"use --refine fast, which needs"):
+        require_memory(wide, wide, accurate)
+
+
 def test_a_full_gpu_sends_to_the_cpu(monkeypatch, refining):
     monkeypatch.setattr(memory, "available_host_bytes", lambda: 64 * GB)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (int(0.001 * GB), 8 * GB))

@@ -18,7 +18,7 @@ _LIBRARIES = 0.3 * _GB  # what is loaded later than this check
 _PER_NATIVE_VOXEL = 24  # of both scans: HU, warped HU, labels, and a displacement of three float32
 _PER_VOXEL_AT_WORK = 40  # of the larger one: copies while it is measured and written
 _FEATURE_COPIES = 8  # float32 copies of the finest level's features that a pass through the network holds at its peak
-_PER_REFINED_VOXEL = 1200  # of the network's grid: organ maps, their warps and gradients
+_PER_REFINED_MM3 = {"none": 0, "fast": 16, "accurate": 40}  # organ maps, descriptors, their warps and gradients
 _KEPT = 1.2  # of freed blocks that stay with a command's process and do not fit what comes next
 _MARGIN_MM = 80.0
 
@@ -66,11 +66,14 @@ def require_memory(fixed: Grid, moving: Grid, settings: Settings) -> None:
 def _alternatives(settings: Settings) -> list[tuple[str, Settings]]:
     """Thriftier settings, by the options that ask for them."""
     cpu = dataclasses.replace(settings, device=torch.device("cpu"))
-    return [
+    thriftier = [
         ("--refine none", settings.unrefined()),
         ("--device cpu", cpu),
         ("--device cpu --refine none", cpu.unrefined()),
     ]
+    if settings.refine == "accurate":
+        thriftier.insert(0, ("--refine fast", dataclasses.replace(settings, refine="fast")))
+    return thriftier
 
 
 def _networks(fixed: Grid, moving: Grid, settings: Settings) -> float:
@@ -79,8 +82,7 @@ def _networks(fixed: Grid, moving: Grid, settings: Settings) -> float:
     volume = min(float(extent.prod()) for extent in extents)
     models = [model for model in (settings.model, settings.segmentation) if model is not None]
     needs = [_pass(model.network.config, volume / model.spacing_mm**3) for model in models]
-    if settings.refine != "none":
-        needs.append(_PER_REFINED_VOXEL * volume / settings.model.spacing_mm**3)
+    needs.append(_PER_REFINED_MM3[settings.refine] * volume)
     return max(needs)
 
 
