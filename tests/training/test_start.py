@@ -91,12 +91,13 @@ def test_a_run_stopped_by_ctrl_c_goes_on_with_the_next_iteration(
         return training_step(self, batch, index)
 
     stopped, whole = tmp_path / "stopped", tmp_path / "whole"
+    before = signal.getsignal(signal.SIGINT)
     with monkeypatch.context() as patch:
         patch.setattr(RegistrationTraining, "training_step", interrupted)
         with pytest.raises(KeyboardInterrupt):
             train(settings, cases, stopped, progress=False)
     assert torch.load(stopped / "last.ckpt", weights_only=True)["global_step"] == 8
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) is before
     train(settings, cases, stopped, resume=True, progress=False)
     train(settings, cases, whole, progress=False)
     ends = [torch.load(run / "last.ckpt", weights_only=True) for run in (stopped, whole)]
