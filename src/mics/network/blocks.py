@@ -6,17 +6,28 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
+
+from mics.network.normalisation import normalise_and_activate
+
+_SLOPE = 0.1
+"""Of the leaky ReLU."""
 
 
 class ConvBlock(nn.Sequential):
     """3³ convolution, instance normalisation (optional), leaky ReLU; no bias, so that zero in gives zero out."""
 
     def __init__(self, in_channels: int, out_channels: int, *, normalise: bool = True) -> None:
-        layers: list[nn.Module] = [nn.Conv3d(in_channels, out_channels, 3, padding=1, bias=False)]
-        if normalise:
-            layers.append(nn.InstanceNorm3d(out_channels))
-        super().__init__(*layers, nn.LeakyReLU(0.1, inplace=True))
+        super().__init__(nn.Conv3d(in_channels, out_channels, 3, padding=1, bias=False))
+        self.normalise = normalise
+
+    def forward(self, volume: Tensor) -> Tensor:
+        """``(B, in_channels, X, Y, Z)`` to ``(B, out_channels, X, Y, Z)``."""
+        features: Tensor = self[0](volume)
+        if self.normalise:
+            return normalise_and_activate(features, _SLOPE)
+        return functional.leaky_relu_(features, _SLOPE)
 
 
 class Encoder(nn.Module):
@@ -42,7 +53,7 @@ class Encoder(nn.Module):
 
     def forward(self, volume: Tensor) -> list[Tensor]:
         """``(B, in_channels, X, Y, Z)`` to one tensor per level, finest first."""
-        features = []
+        volume, features = _laid_out(volume), []
         for level in self.levels:
             volume = _run(level, volume, recompute=self.recompute)
             features.append(volume)
@@ -85,6 +96,7 @@ class Decoder(nn.Module):
     def merged(self, level: int, deeper: Tensor, skip: Tensor) -> Tensor:
         """The decoded features of a level, 0 the finest, from those of the next deeper one and its own features."""
         place = len(self.up) - 1 - level
+        deeper, skip = _laid_out(deeper), _laid_out(skip)
         return _run(partial(_merged, self.up[place], self.merge[place]), deeper, skip, recompute=self.recompute)
 
 
@@ -96,6 +108,11 @@ def recompute_activations(network: nn.Module, wanted: bool) -> None:
     for module in network.modules():
         if isinstance(module, Encoder | Decoder):
             module.recompute = wanted
+
+
+def _laid_out(volume: Tensor) -> Tensor:
+    """The same in the memory format in which convolutions are fastest: on a CPU channels last, and what follows keeps it."""
+    return volume.contiguous(memory_format=torch.channels_last_3d) if volume.device.type == "cpu" else volume
 
 
 def _run(function: Callable[..., Tensor], *inputs: Tensor, recompute: bool) -> Tensor:

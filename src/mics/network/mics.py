@@ -44,8 +44,9 @@ class MICS(RegistrationNetwork):
     def decode(self, differences: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Feature differences to the gradients of Φ in (0, 2) and the displacement that they integrate to."""
         decoded = self.decoder(differences)
-        with torch.autocast(differences[0].device.type, enabled=False):
-            logits = nn.functional.conv3d(decoded[0].float(), self.gradient_head.weight.float(), padding=1)
+        # A logit near zero is as exact in half precision as any other, 1 + derivative would not be: float32 from here on.
+        logits = self.gradient_head(decoded[0]).float()
+        with torch.autocast(logits.device.type, enabled=False):
             gradients = 2 * torch.sigmoid(logits)
             offset = None
             if self.config.anchor == "line_mean":

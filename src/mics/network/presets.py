@@ -56,7 +56,15 @@ PRESETS: dict[str, NetworkConfig] = {
     "small-organs": NetworkConfig(
         task="registration", channels=(32, 64, 128), stride=2, decoder_normalisation=False, organ_maps=True
     ),
-    # The same, inverse consistent by construction and coarse to fine.
+    # Inverse consistent by construction and coarse to fine: it predicts velocities at 8, 16, 32 and 64 mm.
+    "velocity": NetworkConfig(
+        task="registration",
+        channels=(32, 64, 128, 128),
+        decoder_normalisation=False,
+        organ_maps=True,
+        velocity_levels=4,
+    ),
+    # The same from 16 mm on, as small-organs.
     "velocity-small": NetworkConfig(
         task="registration",
         channels=(32, 64, 128),

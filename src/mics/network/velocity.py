@@ -15,6 +15,9 @@ from mics.deformation.field import compose, exponentiate, resize_displacement, w
 from mics.network.pair import Prediction, RegistrationNetwork, Step
 from mics.network.presets import NetworkConfig
 
+_SQUARINGS = 4
+"""Of a velocity on its own grid, where it is at most a few voxels."""
+
 
 class Flow:
     """The composition of all velocities so far, on a grid of ``shape``; tensors are ``(2 * B, 3, *shape)``, A→B first."""
@@ -23,19 +26,20 @@ class Flow:
         self.shape = tuple(shape)
         self.half: Tensor | None = None
         """exp(v₁/2) ∘ … ∘ exp(vₙ/2): warps A, and for the other direction B, half of the way. None before any velocity."""
-        self._rest: Tensor | None = None
+        self.rest: Tensor | None = None
         """exp(vₙ/2) ∘ … ∘ exp(v₁/2): the other half."""
 
-    def add(self, half: Tensor) -> None:
-        """Append a velocity, given as :func:`half_way` on this grid."""
+    def add(self, half: Tensor, rest: Tensor | None = None) -> None:
+        """Append a velocity, given as exp(v/2) on this grid, or several, given as both halves of their flow."""
+        rest = half if rest is None else rest
         self.half = half if self.half is None else compose(self.half, half)
-        self._rest = half if self._rest is None else compose(half, self._rest)
+        self.rest = rest if self.rest is None else compose(rest, self.rest)
 
     def displacement(self) -> Tensor:
         """Of both directions, ``(2, B, 3, *shape)``."""
-        if self.half is None or self._rest is None:
+        if self.half is None or self.rest is None:
             raise ValueError("No velocity was added.")
-        return _both(compose(self.half, self._rest))
+        return _both(compose(self.half, self.rest))
 
 
 def half_way(velocity: Tensor, shape: Sequence[int]) -> Tensor:
@@ -83,16 +87,22 @@ class VelocityMICS(RegistrationNetwork):
         results: list[Step] = []
         for _ in range(steps):
             features = self.encode(originals, None if flow is None else flow.half)
-            flow = flow or Flow(features[0].shape[2:])
-            added = self._descend(features, flow)
+            within, added = self._descend(features)
+            if flow is None:
+                flow = within
+            elif within.half is not None:
+                flow.add(within.half, within.rest)
             velocities += added
             total = torch.stack([resize_displacement(velocity, flow.shape) for velocity in added]).sum(dim=0)
             results.append(Step(1 + _both(_derivatives(total)), flow.displacement()))
         return FlowPrediction(tuple(results), tuple(originals.shape[2:]), tuple(a.shape[2:]), velocities)
 
-    def _descend(self, features: Sequence[Tensor], flow: Flow) -> list[Tensor]:
-        """One step: velocities, coarse to fine, each added to ``flow``; ``features`` are those of the volumes of this step."""
-        within = Flow(flow.shape)
+    def _descend(self, features: Sequence[Tensor]) -> tuple[Flow, list[Tensor]]:
+        """One step: its flow on the finest grid, and its velocities, coarse to fine.
+
+        ``features`` are those of the volumes of this step. Every velocity is integrated on its own grid, which is cheaper.
+        """
+        within = Flow(features[0].shape[2:])
         velocities: list[Tensor] = []
         decoded: Tensor | None = None
         for level in reversed(range(len(features))):
@@ -102,14 +112,13 @@ class VelocityMICS(RegistrationNetwork):
             difference = moved - _exchanged(moved)
             decoded = difference if decoded is None else self.decoder.merged(level, decoded, difference)
             if level < len(self.velocity_heads):
-                with torch.autocast(difference.device.type, enabled=False):
-                    logits: Tensor = self.velocity_heads[level](decoded.float())
+                logits: Tensor = self.velocity_heads[level](decoded).float()
+                with torch.autocast(logits.device.type, enabled=False):
                     velocity = (logits - _exchanged(logits)) / 2
                     velocities.append(velocity)
-                    half = half_way(velocity, flow.shape)
-                    within.add(half)
-                    flow.add(half)
-        return velocities
+                    own = exponentiate(velocity / 2, squarings=_SQUARINGS)
+                    within.add(resize_displacement(own, within.shape))
+        return within, velocities
 
 
 def _both(stacked: Tensor) -> Tensor:

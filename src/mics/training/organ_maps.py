@@ -13,6 +13,7 @@ from mics.image.blocks import block_mean
 from mics.image.grid import Grid
 from mics.image.intensity import hu_windows
 from mics.image.io import Image
+from mics.network.precision import half_precision
 from mics.network.segmentation import Segmentation
 from mics.network.weights import LoadedModel
 
@@ -25,7 +26,8 @@ def predicted_maps(name: str, image: Image, segmentation: LoadedModel, spacing_m
     """
     hu = block_mean(image.array.astype(np.float32), voxels_per_edge(name, image.grid, segmentation.spacing_mm))
     windows = hu_windows(torch.from_numpy(hu)[None, None], segmentation.hu_range)
-    maps = cast(Segmentation, segmentation.network).organ_maps(windows, segmentation.crop)
+    with half_precision(windows.device):
+        maps = cast(Segmentation, segmentation.network).organ_maps(windows, segmentation.crop)
     size = [n // voxels_per_edge(name, image.grid, spacing_mm) for n in image.grid.size]
     # Cells, not cell centres, lie upon each other: the cases are averages of blocks.
     how = "area" if spacing_mm >= segmentation.spacing_mm else "trilinear"

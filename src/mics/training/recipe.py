@@ -4,12 +4,14 @@ import difflib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import torch
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mics.data.organs import ORGAN_NAMES
 from mics.errors import InputError
 from mics.losses.total import LossWeights
+from mics.network.precision import has_matrix_units
 from mics.network.presets import preset
 
 SHIPPED = Path(__file__).parent / "recipes"
@@ -78,6 +80,7 @@ class Recipe(BaseModel):
 def load_recipe(name_or_path: str | Path, overrides: list[str] | None = None) -> Recipe:
     """A shipped recipe by name, or a YAML file; ``overrides`` are ``key=value`` with dots into sections.
 
+    ``precision: auto`` becomes bfloat16 where this machine is faster with it, else float32.
     Raises :class:`InputError` for a file that is not there, an unknown key (with the nearest known one) or a bad value.
     """
     path = SHIPPED / f"{name_or_path}.yaml"
@@ -91,6 +94,10 @@ def load_recipe(name_or_path: str | Path, overrides: list[str] | None = None) ->
         raise InputError(f"{path} is not a recipe: it must be a YAML mapping of settings.")
     for override in overrides or []:
         _override(settings, override)
+    if settings.get("precision") == "auto":
+        # Settled once, so that a run resumes as it began, wherever.
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        settings["precision"] = "bfloat16" if has_matrix_units(device) else "float32"
     try:
         recipe = Recipe.model_validate(settings)
     except ValidationError as error:
