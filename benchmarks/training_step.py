@@ -4,8 +4,9 @@
     python benchmarks/training_step.py --channels 64 128 256 512 --batch 2  # the paper's network and batch, for a GPU
     python benchmarks/training_step.py --channels 64 128 256 512 --batch 2 --count   # its operations, counted
 
-The plain way encodes both volumes again in every direction and at every step, in float32, keeps what goes into an activation
-function beside what comes out, and warps every organ map by itself; its loss is the same (tests/training/test_plain_way.py).
+The plain way encodes both volumes again in every direction and at every step, in float32 and the framework's default memory
+format, with its instance normalisation and leaky ReLU, and warps every organ map by itself; its loss is the same
+(tests/training/test_plain_way.py).
 Ours runs as `mics train` does. Every variant has a process of its own in each of ``--repeat`` rounds, and its second step
 counts; printed are medians over the rounds, and of the ratios within each. Memory is what the steps add to the process, on a
 GPU what they allocate.
@@ -32,11 +33,24 @@ from mics.losses.jacobian import jacobian_loss
 from mics.losses.segmentation import annotated_in_both, dice_loss
 from mics.losses.similarity import similarity_loss
 from mics.losses.total import LossWeights, Volumes, weighted_sum
+from mics.network import blocks
 from mics.network.mics import MICS
 from mics.network.presets import PRESETS, NetworkConfig
 
-VARIANTS = ("plain", "float32", "recomputed", "bfloat16", "channels_last", "compiled", "bfloat16-recomputed")
-"""``plain`` as above; the others are ours: in float32, with activations computed again, in bfloat16 and with one measure more."""
+VARIANTS = ("plain", "float32", "bfloat16", "recomputed", "bfloat16-recomputed", "compiled")
+"""``plain`` as above; the others are ours: in float32 or, as compiled, in bfloat16, with activations computed again or not."""
+
+
+def plain_blocks(network: nn.Module) -> None:
+    """Let every convolution block of a network do what its docstring says, layer by layer."""
+    for block in network.modules():
+        if isinstance(block, blocks.ConvBlock):
+            layers: list[nn.Module] = [
+                block[0],
+                *([nn.InstanceNorm3d(1)] if block.normalise else []),
+                nn.LeakyReLU(blocks.SLOPE),
+            ]
+            block.forward = nn.Sequential(*layers).forward  # type: ignore[method-assign]
 
 
 def plain_loss(network: MICS, a: Volumes, b: Volumes, steps: int, weights: LossWeights) -> Tensor:
@@ -86,11 +100,8 @@ def measure(variant: str, config: NetworkConfig, size: int, batch: int, steps: i
     torch.manual_seed(0)
     module = RegistrationTraining(recipe).to(device)
     if variant == "plain":
-        for layer in module.network.modules():
-            if isinstance(layer, nn.LeakyReLU):
-                layer.inplace = False
-    if variant == "channels_last":
-        module.network.to(memory_format=torch.channels_last_3d)
+        plain_blocks(module.network)
+        blocks.laid_out = lambda volume: volume
     if variant == "compiled":
         module.network.encoder.compile()
         module.network.decoder.compile()

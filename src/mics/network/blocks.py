@@ -11,7 +11,7 @@ from torch.utils.checkpoint import checkpoint
 
 from mics.network.normalisation import normalise_and_activate
 
-_SLOPE = 0.1
+SLOPE = 0.1
 """Of the leaky ReLU."""
 
 
@@ -26,8 +26,8 @@ class ConvBlock(nn.Sequential):
         """``(B, in_channels, X, Y, Z)`` to ``(B, out_channels, X, Y, Z)``."""
         features: Tensor = self[0](volume)
         if self.normalise:
-            return normalise_and_activate(features, _SLOPE)
-        return functional.leaky_relu_(features, _SLOPE)
+            return normalise_and_activate(features, SLOPE)
+        return functional.leaky_relu_(features, SLOPE)
 
 
 class Encoder(nn.Module):
@@ -53,7 +53,7 @@ class Encoder(nn.Module):
 
     def forward(self, volume: Tensor) -> list[Tensor]:
         """``(B, in_channels, X, Y, Z)`` to one tensor per level, finest first."""
-        volume, features = _laid_out(volume), []
+        volume, features = laid_out(volume), []
         for level in self.levels:
             volume = _run(level, volume, recompute=self.recompute)
             features.append(volume)
@@ -96,7 +96,7 @@ class Decoder(nn.Module):
     def merged(self, level: int, deeper: Tensor, skip: Tensor) -> Tensor:
         """The decoded features of a level, 0 the finest, from those of the next deeper one and its own features."""
         place = len(self.up) - 1 - level
-        deeper, skip = _laid_out(deeper), _laid_out(skip)
+        deeper, skip = laid_out(deeper), laid_out(skip)
         return _run(partial(_merged, self.up[place], self.merge[place]), deeper, skip, recompute=self.recompute)
 
 
@@ -110,7 +110,7 @@ def recompute_activations(network: nn.Module, wanted: bool) -> None:
             module.recompute = wanted
 
 
-def _laid_out(volume: Tensor) -> Tensor:
+def laid_out(volume: Tensor) -> Tensor:
     """The same in the memory format in which convolutions are fastest: on a CPU channels last, and what follows keeps it."""
     return volume.contiguous(memory_format=torch.channels_last_3d) if volume.device.type == "cpu" else volume
 
