@@ -116,11 +116,27 @@ def laid_out(volume: Tensor) -> Tensor:
 
 
 def _run(function: Callable[..., Tensor], *inputs: Tensor, recompute: bool) -> Tensor:
-    if not (recompute and torch.is_grad_enabled()):
+    learning = torch.is_grad_enabled()
+    if learning and not recompute:
         return function(*inputs)
-    # Volume by volume, so that no more than one is computed again at a time.
-    volumes = zip(*(tensor.split(1) for tensor in inputs), strict=True)
-    return torch.cat([checkpoint(function, *volume, use_reentrant=False) for volume in volumes])
+    # Volume by volume, so that no more than one is at work, or computed again, at a time.
+    volumes = list(zip(*(tensor.split(1) for tensor in inputs), strict=True))
+    if learning:
+        return torch.cat([checkpoint(function, *volume, use_reentrant=False) for volume in volumes])
+    first = function(*volumes[0])
+    if len(volumes) == 1:
+        return first
+    results = torch.empty_like(first.expand(len(volumes), *first.shape[1:]), memory_format=_format(first))
+    results[:1] = first
+    del first
+    for place, volume in enumerate(volumes[1:], start=1):
+        results[place : place + 1] = function(*volume)
+    return results
+
+
+def _format(volume: Tensor) -> torch.memory_format:
+    last = torch.channels_last_3d
+    return last if volume.is_contiguous(memory_format=last) else torch.contiguous_format
 
 
 def _merged(up: nn.Module, merge: nn.Module, deeper: Tensor, skip: Tensor) -> Tensor:

@@ -28,18 +28,21 @@ class MICS(RegistrationNetwork):
         the features of the unwarped volumes are computed once and serve as targets at every step.
         """
         originals = self.padded(a, b)
-        features = self.encode(originals, None)
-        targets = [level.roll(a.shape[0], dims=0) for level in features]
+        unmoved = self.encode(originals, None)
         results: list[Step] = []
         for _ in range(steps):
             total = results[-1].displacement.flatten(0, 1) if results else None
-            if total is not None:
-                features = self.encode(originals, total)
-            gradients, displacement = self.decode([f - t for f, t in zip(features, targets, strict=True)])
+            gradients, displacement = self.decode(self._differences(originals, total, unmoved))
             if total is not None:
                 displacement = compose(total, displacement)
             results.append(Step(gradients.unflatten(0, (2, -1)), displacement.unflatten(0, (2, -1))))
         return Prediction(tuple(results), tuple(originals.shape[2:]), tuple(a.shape[2:]))
+
+    def _differences(self, originals: Tensor, total: Tensor | None, unmoved: list[Tensor]) -> list[Tensor]:
+        """Features of the volumes warped by ``total`` minus those of the other ones as they are; nothing else stays."""
+        features = unmoved if total is None else self.encode(originals, total)
+        pairs = originals.shape[0] // 2
+        return [level - other.roll(pairs, dims=0) for level, other in zip(features, unmoved, strict=True)]
 
     def decode(self, differences: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Feature differences to the gradients of Φ in (0, 2) and the displacement that they integrate to."""
