@@ -41,3 +41,13 @@ def test_recomputing_gives_the_same_gradients_and_keeps_less() -> None:
     for plain, again in zip(*gradients, strict=True):
         torch.testing.assert_close(plain, again)
     assert kept[1] < 0.6 * kept[0]
+
+
+@torch.no_grad()
+def test_inference_gives_each_volume_what_it_gets_alone() -> None:
+    torch.manual_seed(0)
+    network, volumes = Both(), torch.rand(3, 2, 16, 16, 16)
+    alone = torch.cat([network(volume) for volume in volumes.split(1)])
+    torch.testing.assert_close(network(volumes), alone, rtol=0, atol=0)
+    with torch.enable_grad():
+        torch.testing.assert_close(network(volumes), alone, rtol=1e-3, atol=1e-4)  # other kernels round otherwise

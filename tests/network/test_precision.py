@@ -1,0 +1,63 @@
+"""Half precision where it pays: what it changes is small, and the constructions hold in it."""
+
+import pytest
+import torch
+
+from mics.network.mics import MICS
+from mics.network.precision import half_precision, has_matrix_units
+from mics.network.presets import NetworkConfig
+from mics.network.velocity import VelocityMICS
+
+TINY = NetworkConfig(task="registration", channels=(8, 16, 16), decoder_normalisation=False)
+FORMS = {
+    "gradients": TINY,
+    "normalised": TINY.model_copy(update={"decoder_normalisation": True}),
+    "velocities": TINY.model_copy(update={"velocity_levels": 3}),
+}
+
+
+def network(form: str) -> MICS | VelocityMICS:
+    """A network that is not trained, but deforms by voxels."""
+    torch.manual_seed(0)
+    config = FORMS[form]
+    net = VelocityMICS(config) if config.velocity_levels else MICS(config)
+    heads = net.velocity_heads if isinstance(net, VelocityMICS) else [net.gradient_head, net.offset_head]
+    with torch.no_grad():
+        for head in heads:
+            head.weight.normal_(std=0.05)
+    return net.eval()
+
+
+def spots(seed: int) -> torch.Tensor:
+    coarse = torch.rand(1, 3, 5, 5, 5, generator=torch.Generator().manual_seed(seed))
+    return torch.nn.functional.interpolate(coarse, size=(24, 32, 24), mode="trilinear", align_corners=True)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@torch.no_grad()
+def test_deformations_differ_by_a_small_part_of_what_they_move(form: str) -> None:
+    net, a, b = network(form), spots(1), spots(2)
+    exact = net(a, b, steps=2).displacement_ab
+    with torch.autocast("cpu", torch.bfloat16):
+        half = net(a, b, steps=2).displacement_ab
+    assert exact.abs().max() > 0.5
+    assert half.dtype == torch.float32
+    assert not torch.equal(half, exact)
+    assert (half - exact).norm() < 0.05 * exact.norm()
+
+
+@pytest.mark.parametrize("form", FORMS)
+@torch.no_grad()
+def test_identity_and_symmetry_hold_in_it(form: str) -> None:
+    net, a, b = network(form), spots(1), spots(2)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert net(a, a.clone(), steps=2).displacement_ab.abs().max() < 1e-5
+        forth, back = net(a, b, steps=2), net(b, a, steps=2)
+    torch.testing.assert_close(forth.displacement_ab, back.displacement_ba, rtol=0, atol=0)
+
+
+def test_it_is_used_where_the_processor_says_that_it_multiplies_matrices() -> None:
+    assert not has_matrix_units("meta")
+    with half_precision("cpu"):
+        product = torch.ones(4, 4) @ torch.ones(4, 4)
+    assert (product.dtype == torch.bfloat16) == has_matrix_units("cpu")
