@@ -140,5 +140,6 @@ def _format(volume: Tensor) -> torch.memory_format:
 
 
 def _merged(up: nn.Module, merge: nn.Module, deeper: Tensor, skip: Tensor) -> Tensor:
-    merged: Tensor = merge(torch.cat([up(deeper), skip], dim=1))
+    first, second = merge.children()
+    merged: Tensor = second(first(torch.cat([up(deeper), skip], dim=1)))  # of what is joined nothing stays
     return merged

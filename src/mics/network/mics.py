@@ -32,7 +32,7 @@ class MICS(RegistrationNetwork):
         results: list[Step] = []
         for _ in range(steps):
             total = results[-1].displacement.flatten(0, 1) if results else None
-            gradients, displacement = self.decode(self._differences(originals, total, unmoved))
+            gradients, displacement = self._decoded(self._differences(originals, total, unmoved))
             if total is not None:
                 displacement = compose(total, displacement)
             results.append(Step(gradients.unflatten(0, (2, -1)), displacement.unflatten(0, (2, -1))))
@@ -43,6 +43,14 @@ class MICS(RegistrationNetwork):
         features = unmoved if total is None else self.encode(originals, total)
         pairs = originals.shape[0] // 2
         return [level - other.roll(pairs, dims=0) for level, other in zip(features, unmoved, strict=True)]
+
+    def _decoded(self, differences: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """:meth:`decode`, in inference one direction after the other, because decoded features take much memory."""
+        if torch.is_grad_enabled():
+            return self.decode(differences)
+        parts = [self.decode(direction) for direction in zip(*(level.split(1) for level in differences), strict=True)]
+        gradients, displacements = zip(*parts, strict=True)
+        return torch.cat(gradients), torch.cat(displacements)
 
     def decode(self, differences: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Feature differences to the gradients of Φ in (0, 2) and the displacement that they integrate to."""

@@ -7,6 +7,7 @@ import torch
 
 from mics.errors import InputError
 from mics.image.grid import Grid
+from mics.network.precision import has_matrix_units
 from mics.network.presets import NetworkConfig
 from mics.registration.available import available_host_bytes
 from mics.registration.settings import Settings
@@ -17,7 +18,7 @@ _GB = 1e9
 _LIBRARIES = 0.3 * _GB  # what is loaded later than this check
 _PER_NATIVE_VOXEL = 24  # of both scans: HU, warped HU, labels, and a displacement of three float32
 _PER_VOXEL_AT_WORK = 40  # of the larger one: copies while it is measured and written
-_FEATURE_COPIES = 8  # float32 copies of the finest level's features that a pass through the network holds at its peak
+_FEATURE_COPIES = 6  # of the finest level's features of either volume that a pass through the network holds at its peak
 _PER_REFINED_MM3 = {"none": 0, "fast": 16, "accurate": 40}  # organ maps, descriptors, their warps and gradients
 _KEPT = 1.2  # of freed blocks that stay with a command's process and do not fit what comes next
 _MARGIN_MM = 80.0
@@ -81,13 +82,16 @@ def _networks(fixed: Grid, moving: Grid, settings: Settings) -> float:
     extents = [(grid.corners().max(axis=0) - grid.corners().min(axis=0)) + _MARGIN_MM for grid in (fixed, moving)]
     volume = min(float(extent.prod()) for extent in extents)
     models = [model for model in (settings.model, settings.segmentation) if model is not None]
-    needs = [_pass(model.network.config, volume / model.spacing_mm**3) for model in models]
+    size = 2 if has_matrix_units(settings.device) else 4
+    needs = [_pass(model.network.config, volume / model.spacing_mm**3) * size for model in models]
     needs.append(_PER_REFINED_MM3[settings.refine] * volume)
     return max(needs)
 
 
 def _pass(config: NetworkConfig, voxels: float) -> float:
-    return _FEATURE_COPIES * 2 * config.channels[0] * voxels / config.stride**3 * 4
+    """Numbers that a pass through a network holds, of ``voxels`` of its input."""
+    finest = max(config.channels[0] / config.stride**3, config.fine_channels)
+    return _FEATURE_COPIES * 2 * finest * voxels
 
 
 def _gigabytes(need: Need) -> str:
