@@ -133,7 +133,8 @@ def _look(field: Field, limit: float, box: Box) -> Look:
 
 def _tetrahedra(displacement: Tensor, steps: Tensor) -> Iterator[Tensor]:
     """Determinants of the ten tetrahedra of each cell of (3, X, Y, Z), ten times (X-1, Y-1, Z-1)."""
-    volume, halves, known = torch.linalg.det(steps), (slice(None, -1), slice(1, None)), {}
+    volume, halves = torch.linalg.det(steps), (slice(None, -1), slice(1, None))
+    known: dict[tuple[Corner, Corner], Tensor] = {}
 
     def edge(tail: Corner, head: Corner) -> Tensor:
         if (tail, head) not in known:
@@ -150,7 +151,8 @@ def _central(displacement: Tensor, steps: Tensor) -> Tensor:
     """As `mics.deformation.jacobian.jacobian_determinant`: central differences, one-sided at the border, (X, Y, Z)."""
     derivatives = torch.gradient(displacement, dim=(1, 2, 3))
     x, y, z = (derivative + steps[:, axis].view(3, 1, 1, 1) for axis, derivative in enumerate(derivatives))
-    return _triple(x, y, z) / torch.linalg.det(steps)
+    determinant: Tensor = _triple(x, y, z) / torch.linalg.det(steps)
+    return determinant
 
 
 def _triple(a: Tensor, b: Tensor, c: Tensor) -> Tensor:
