@@ -21,7 +21,7 @@ from mics.image.grid import Grid
 
 Affine = NDArray[np.floating]
 
-# As a share of the affine's determinant: what is called folded, so that no reader's rounding turns it over.
+# What is called folded, so that no reader's rounding turns it over; less where the affine itself shrinks.
 _LEAST = 0.01
 _COARSE_MM = 4.0
 _BISECTIONS = 6
@@ -53,7 +53,8 @@ def preserve_topology(transform: Transform, affine: Affine) -> tuple[Transform, 
 
     ``affine`` (4, 4), from points of the filled grid to points of the volume sampled from, is what the transform deforms.
     Every determinant, by central differences at each voxel and of the ten tetrahedra of each cell (Liu et al. 2024), becomes at
-    least a hundredth of the affine's. Where all are already, nothing changes but what the file rounds.
+    least a hundredth, or a hundredth of the affine's where that is smaller. Where all are already, nothing changes but what
+    the file rounds.
 
     Raises InputError if the affine mirrors or flattens, as then every deformation with it folds, and ValueError below three
     voxels along an axis.
@@ -61,7 +62,7 @@ def preserve_topology(transform: Transform, affine: Affine) -> tuple[Transform, 
     if min(transform.grid.size) < 3:
         raise ValueError(f"The topology is told from three voxels along each axis, not {transform.grid.size}.")
     refuse_mirrors(affine)
-    least = _LEAST * float(np.linalg.det(affine[:3, :3]))
+    least = _LEAST * min(1.0, float(np.linalg.det(affine[:3, :3])))
     original = Transform(as_stored(transform.displacement_mm), transform.grid)
     before = _look(original, least)
     if not before.keys.size:
@@ -101,7 +102,8 @@ def _look(transform: Transform, least: float) -> Look:
 
 
 def _certificate(original: Transform, before: Look, result: Transform, after: Look) -> Certificate:
-    change = np.linalg.norm(result.displacement_mm - original.displacement_mm, axis=-1)
+    pairs = zip(result.displacement_mm, original.displacement_mm, strict=True)
+    change = np.stack([np.linalg.norm(after_mm - before_mm, axis=-1) for after_mm, before_mm in pairs])
     changed = change[change > 0]
     folds_before, ndv_before = _folds(original, before)
     folds_after, ndv_after = _folds(result, after)
@@ -210,7 +212,10 @@ def _towards_affine(original: Transform, affine: Affine, least: float) -> Transf
     best, low, high = Transform(as_stored(rest), original.grid), 0.0, 1.0
     for _ in range(_BISECTIONS):
         share = (low + high) / 2
-        tried = Transform(as_stored(rest + share * (original.displacement_mm - rest)), original.grid)
+        mixed = original.displacement_mm - rest
+        mixed *= share
+        mixed += rest
+        tried = Transform(as_stored(mixed), original.grid)
         if _look(tried, least).keys.size:
             high = share
         else:
