@@ -64,7 +64,7 @@ class Prepared:
 
 def prepare(folder: Path) -> Iterator[Prepared]:
     """The validation pairs, each once."""
-    settings = resolve(affine="ants", steps=None, model="mics-small", refine="fast", device="cpu")
+    settings = resolve(affine="ants", steps=None, model="mics-small", refine="fast", topology="free", device="cpu")
     assert settings.segmentation is not None
     for listed in read_pairs(folder, needs=("image", "labels")):
         fixed, moving = listed.fixed.image(), listed.moving.image()

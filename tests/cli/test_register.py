@@ -66,13 +66,15 @@ def test_without_labels_there_are_no_label_files_and_no_dice(run, quick, pair, t
 def test_options_reach_the_registration(run, quick, pair, tmp_path):
     shift = sitk.TranslationTransform(3, (6.0, 6.0, 6.0))
     sitk.WriteTransform(sitk.AffineTransform(np.eye(3).ravel(), shift.GetOffset()), str(tmp_path / "affine.tfm"))
-    options = [*quick, "--affine", tmp_path / "affine.tfm", "--steps", "3", "--device", "cpu"]
+    options = [*quick, "--affine", tmp_path / "affine.tfm", "--steps", "3", "--device", "cpu", "--topology", "preserve"]
     result = run("register", pair[0], pair[1], "-o", tmp_path / "out", *options)
     assert result.exit_code == 0, result.output
     settings = json.loads((tmp_path / "out" / "summary.json").read_text())["settings"]
     assert settings["affine"].endswith("affine.tfm")
     assert (settings["steps"], settings["refine"], settings["device"]) == (3, "none", "cpu")
     assert settings["model"]["name"] == "tiny"
+    assert settings["topology"] == "preserve"
+    assert "No fold, by central differences and in every tetrahedron" in result.stdout
 
 
 def test_the_commands_fit_together(run, quick, pair, tmp_path):

@@ -16,7 +16,7 @@ GB = 1e9
 @pytest.fixture
 def settings(tiny_model):
     """Without refinement, on the CPU."""
-    return resolve(affine="none", steps=None, model=tiny_model, refine="none", device="cpu")
+    return resolve(affine="none", steps=None, model=tiny_model, refine="none", topology="free", device="cpu")
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ def summary():
         "folds": {"moving_to_fixed": 0.0, "fixed_to_moving": 0.00012, "network_grid_moving_to_fixed": 0.5},
         "inverse_consistency_mm": {"moving_to_fixed": {"mean": 0.312, "max": 2.08}},
         "labels": {"moving_to_fixed": scores},
+        "topology": None,
         "seconds": {"total": 34.4},
         "warnings": ["The affine mirrors the patient."],
     }
@@ -53,6 +54,20 @@ def test_what_is_not_known_is_left_out(summary):
         "Research software, not a medical device.",
     ]
     assert caption(summary).splitlines()[1] == "Folds: 0.012 % of the voxels."
+
+
+def test_the_certificate_of_a_preserved_topology(summary):
+    kept = {"least_central": 0.2, "least_tetrahedron": 0.0123, "voxels_changed": 4301, "mean_change_mm": 0.234}
+    summary["topology"] = {
+        "moving_to_fixed": {**kept, "largest_change_mm": 1.67},
+        "fixed_to_moving": {**kept, "least_central": 0.01, "voxels_changed": 0},
+    }
+    lines = describe(summary)
+    start = lines.index("No fold, by central differences and in every tetrahedron:")
+    assert lines[start + 1 : start + 3] == [
+        "  moving to fixed: smallest J 0.012, changed at 4301 voxels by 0.23 mm on average, at most 1.7 mm",
+        "  fixed to moving: smallest J 0.010, as it was",
+    ]
 
 
 def test_labels_without_one_in_common_have_no_overlap(summary):

@@ -33,6 +33,12 @@ def register(
     refine: Annotated[
         str, typer.Option(help="Work spent on improving the prediction on this pair: none, fast or accurate.")
     ] = "fast",
+    topology: Annotated[
+        str,
+        typer.Option(
+            help="free: the transforms as they come; preserve: changed as little as makes them free of folds."
+        ),
+    ] = "free",
     fixed_exclude: Annotated[
         Path | None,
         typer.Option(help="Mask on FIXED's grid of what MOVING lacks (lesion, resection): the refinement skips it."),
@@ -40,7 +46,14 @@ def register(
     moving_exclude: Annotated[Path | None, typer.Option(help="The same on MOVING's grid.")] = None,
 ) -> None:
     """Register MOVING and FIXED to each other, both ways, and write volumes, transforms, a summary and a picture."""
-    settings = {"affine": affine, "steps": steps, "model": model, "device": device, "refine": refine}
+    settings = {
+        "affine": affine,
+        "steps": steps,
+        "model": model,
+        "device": device,
+        "refine": refine,
+        "topology": topology,
+    }
     with output_folder(output), progress() as step:
         lines = register_into(
             output,

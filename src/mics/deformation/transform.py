@@ -1,5 +1,6 @@
 """A displacement on its grid, in the patient's millimetres: saved, loaded, applied to images, labels and points."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -60,12 +61,9 @@ class Transform:
         ``antsApplyTransforms``, SimpleITK and 3D Slicer read it as it is. Displacements are rounded to 1/256 mm. The
         file appears complete or not at all; raises InputError if it cannot be written.
         """
-        rounded = np.array(self.displacement_mm.transpose(2, 1, 0, 3), dtype=np.float32, order="C")
-        rounded *= _STEPS_PER_MM
-        np.rint(rounded, out=rounded)
-        rounded /= _STEPS_PER_MM
-        field = sitk.GetImageFromArray(rounded, isVector=True)
-        del rounded
+        stored = as_stored(self.displacement_mm.transpose(2, 1, 0, 3))
+        field = sitk.GetImageFromArray(stored, isVector=True)
+        del stored
         set_grid(field, self.grid)
         write_itk(field, path)
 
@@ -135,6 +133,13 @@ class Transform:
         each_slab(grid, work)
         return Transform(displacement, grid)
 
+    def thinned(self, steps: Sequence[int]) -> "Transform":
+        """The transform at every n-th voxel along each axis: no value changes."""
+        displacement = self.displacement_mm[:: steps[0], :: steps[1], :: steps[2]]
+        x, y, z = displacement.shape[:3]
+        i, j, k = (spacing * step for spacing, step in zip(self.grid.spacing, steps, strict=True))
+        return Transform(displacement, Grid((x, y, z), (i, j, k), self.grid.origin, self.grid.direction))
+
     def _on(self, grid: Grid | None) -> "Transform":
         return self if grid is None or grid == self.grid else self.resampled(grid)
 
@@ -158,6 +163,15 @@ class Transform:
     def _channels(self) -> Tensor:
         """The displacement in millimetres as a volume that can be sampled, (1, 3, X, Y, Z)."""
         return torch.from_numpy(np.ascontiguousarray(np.moveaxis(self.displacement_mm, -1, 0)))[None]
+
+
+def as_stored(displacement_mm: NDArray[np.floating]) -> NDArray[np.float32]:
+    """Displacements in mm, of any shape, as :meth:`Transform.save` rounds them: multiples of 1/256 mm, a new array."""
+    rounded = np.array(displacement_mm, dtype=np.float32, order="C")
+    rounded *= _STEPS_PER_MM
+    np.rint(rounded, out=rounded)
+    rounded /= _STEPS_PER_MM
+    return rounded
 
 
 def _mix(matrix: NDArray[np.float64], channels: NDArray[np.float32]) -> NDArray[np.float32]:

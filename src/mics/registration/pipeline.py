@@ -1,12 +1,14 @@
 """Two scans in, two transforms out."""
 
 import dataclasses
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mics.deformation.topology import preserve_topology, refuse_mirrors
 from mics.deformation.transform import Transform
 from mics.errors import InputError
 from mics.network.weights import DEFAULT_REGISTRATION
@@ -42,6 +44,7 @@ def register(
     steps: int | None = None,
     model: str | Path = DEFAULT_REGISTRATION,
     refine: str = "fast",
+    topology: str = "free",
     device: str = "auto",
     progress: Callable[[str], None] | None = None,
 ) -> Registration:
@@ -57,6 +60,8 @@ def register(
     - ``steps``: of the network; by default what the model's card says. ``model``: a shipped model or a file.
     - ``refine``: how much work to spend on improving the network's prediction on this pair: ``"none"``, ``"fast"``
       or ``"accurate"``. ``device``: ``auto``, ``cpu`` or ``cuda:N``.
+    - ``topology``: ``"free"`` delivers the transforms as they come, ``"preserve"`` without any fold, changed as little as can be
+      (:func:`mics.deformation.topology.preserve_topology`); the summary says where and by how much.
     - ``progress`` is called with a few words as each stage begins.
 
     Raises InputError, one sentence, for bad input and unusable settings, before anything long begins where that can be
@@ -64,7 +69,7 @@ def register(
     """
     stages = Stages(progress)
     with stages("read", "Reading"):
-        settings = resolve(affine=affine, steps=steps, model=model, refine=refine, device=device)
+        settings = resolve(affine=affine, steps=steps, model=model, refine=refine, topology=topology, device=device)
         target, source, sentences = load_pair(
             fixed,
             moving,
@@ -78,6 +83,8 @@ def register(
         require_memory(target.image.grid, source.image.grid, settings)
     with stages("affine", "Affine registration"):
         matrix = register_affine(target.image, source.image) if settings.affine is None else settings.affine
+        if settings.topology == "preserve":
+            refuse_mirrors(matrix)
         grid = network_grid(target.image.grid, source.image.grid, matrix, settings.model.spacing_mm)
         seen = both_seen(target.image.grid, source.image.grid, grid, matrix)
     pair = Pair(source.image, target.image, matrix, grid, source.exclude, target.exclude)
@@ -86,6 +93,10 @@ def register(
         field_grid = same_box(grid, displacements[0].shape[2:])
         forward = moving_to_fixed(displacements[0], field_grid, target.image.grid, matrix)
         backward = fixed_to_moving(displacements[1], field_grid, source.image.grid, matrix)
+    certificates = None
+    if settings.topology == "preserve":
+        with stages("topology", "Opening folds"):
+            forward, backward, certificates = _unfolded(forward, backward, matrix)
     with stages("warp", "Warping"):
         result = _warped(target, source, matrix, forward, backward)
     with stages("measure", "Measuring"):
@@ -97,6 +108,7 @@ def register(
             **describe(target, source, settings),
             "geometry": geometry,
             **measured,
+            "topology": certificates,
             "seconds": stages.times(),
             "peak_memory_gb": peak_memory_gb(settings.device),
             "warnings": [*sentences, *sides, *doubts(matrix, geometry, measured["folds"])],
@@ -123,6 +135,24 @@ def _displacements(pair: Pair, seen: tuple[Mask, Mask], settings: Settings, stag
             counted = compared(pair, seen, spacing_mm).to(settings.device)
             displacements = refined(finer, organs, counted, displacements, spacing_mm, BUDGETS[settings.refine])
     return (displacements[0].cpu(), displacements[1].cpu()), sentences
+
+
+def _unfolded(
+    forward: Transform, backward: Transform, affine: Matrix
+) -> tuple[Transform, Transform, dict[str, dict[str, float]]]:
+    """Both transforms without folds, and by direction what that changed, what holds now and how many seconds it took."""
+    kept: list[Transform] = []
+    certificates = {}
+    ways = (("moving_to_fixed", forward, affine), ("fixed_to_moving", backward, np.linalg.inv(affine)))
+    for name, transform, linear in ways:
+        began = time.perf_counter()
+        result, certificate = preserve_topology(transform, linear)
+        kept.append(result)
+        certificates[name] = {
+            **dataclasses.asdict(certificate),
+            "seconds": round(time.perf_counter() - began, 2),
+        }
+    return kept[0], kept[1], certificates
 
 
 def _warped(fixed: Scan, moving: Scan, affine: Matrix, forward: Transform, backward: Transform) -> Registration:

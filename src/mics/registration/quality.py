@@ -12,7 +12,6 @@ from torch import Tensor
 from mics.deformation.jacobian import fold_share
 from mics.deformation.transform import Transform
 from mics.evaluation.metrics import dice, hd95, inverse_consistency_mm
-from mics.image.grid import Grid
 from mics.image.io import Image
 from mics.image.resample import resample
 from mics.registration.result import Registration
@@ -91,12 +90,7 @@ def _both_label_scores(result: Registration) -> dict[str, Any] | None:
 
 def _thinned(transform: Transform, apart_mm: float) -> Transform:
     """The transform at every n-th voxel, at most ``apart_mm`` apart or all: no value changes."""
-    grid = transform.grid
-    steps = [max(1, int(apart_mm / spacing)) for spacing in grid.spacing]
-    displacement = transform.displacement_mm[:: steps[0], :: steps[1], :: steps[2]]
-    x, y, z = displacement.shape[:3]
-    i, j, k = (spacing * step for spacing, step in zip(grid.spacing, steps, strict=True))
-    return Transform(displacement, Grid((x, y, z), (i, j, k), grid.origin, grid.direction))
+    return transform.thinned([max(1, int(apart_mm / spacing)) for spacing in transform.grid.spacing])
 
 
 def _labels(image: Image) -> set[int]:

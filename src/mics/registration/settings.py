@@ -14,6 +14,8 @@ from mics.registration.affine_file import read_affine
 from mics.registration.device import choose_device
 from mics.registration.refine_settings import BUDGETS
 
+TOPOLOGIES = ("free", "preserve")
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -23,6 +25,7 @@ class Settings:
     affine_source: str
     steps: int
     model: LoadedModel
+    topology: str
     refine: str
     """``none`` or a budget of :data:`mics.registration.refine.BUDGETS`."""
     segmentation: LoadedModel | None
@@ -39,16 +42,21 @@ class Settings:
             "affine": self.affine_source,
             "steps": self.steps,
             "refine": self.refine,
+            "topology": self.topology,
             "device": str(self.device),
             "model": _described(self.model),
             "segmentation_model": None if self.segmentation is None else _described(self.segmentation),
         }
 
 
-def resolve(*, affine: str | Path, steps: int | None, model: str | Path, refine: str, device: str) -> Settings:
+def resolve(
+    *, affine: str | Path, steps: int | None, model: str | Path, refine: str, topology: str, device: str
+) -> Settings:
     """What :func:`mics.registration.pipeline.register` is given, looked up; InputError for what is not there."""
     if refine not in ("none", *BUDGETS):
         raise InputError(f"There is no refinement called {refine!r}; choose none, {' or '.join(BUDGETS)}.")
+    if topology not in TOPOLOGIES:
+        raise InputError(f"There is no topology called {topology!r}; choose {' or '.join(TOPOLOGIES)}.")
     place = choose_device(device)
     matrix = None if affine == "ants" else np.eye(4) if affine == "none" else read_affine(affine)
     network = _model(model, "registration")
@@ -58,7 +66,7 @@ def resolve(*, affine: str | Path, steps: int | None, model: str | Path, refine:
     chosen = network.steps if steps is None else steps
     if chosen < 1:
         raise InputError(f"The network takes at least one step, not {chosen}.")
-    return Settings(matrix, str(affine), chosen, network, refine, organs, place)
+    return Settings(matrix, str(affine), chosen, network, topology, refine, organs, place)
 
 
 def _model(name: str | Path, task: str) -> LoadedModel:

@@ -65,6 +65,7 @@ def doubts(affine: NDArray[np.float64], geometry: dict[str, Any], folds: dict[st
             f"Both scans show only {shared:.0%} of the region that was registered: beyond it, the deformation is "
             "a continuation."
         )
-    if max(folds.values()) > _MOST_FOLDS:
-        sentences.append(f"The deformation folds at {max(folds.values()):.2%} of the voxels.")
+    delivered = max(folds["moving_to_fixed"], folds["fixed_to_moving"])
+    if delivered > _MOST_FOLDS:
+        sentences.append(f"The deformation folds at {delivered:.2%} of the voxels.")
     return sentences

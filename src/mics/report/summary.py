@@ -9,7 +9,13 @@ Summary = Mapping[str, Any]
 
 def describe(summary: Summary) -> list[str]:
     """A few lines that a person reads after a registration; ``summary`` as in ``summary.json``."""
-    lines = [_overlap(summary), *_organs(summary), _plausibility(summary), f"Made with {_method(summary)}."]
+    lines = [
+        _overlap(summary),
+        *_organs(summary),
+        _plausibility(summary),
+        *_topology(summary),
+        f"Made with {_method(summary)}.",
+    ]
     notes = [f"Look twice: {sentence}" for sentence in summary["warnings"]]
     return [line for line in [*lines, *notes, "Research software, not a medical device."] if line]
 
@@ -46,6 +52,28 @@ def _plausibility(summary: Summary) -> str:
     if error["mean"] is not None:
         sentence += f"; inverse-consistency error: mean {error['mean']:.2f} mm, at most {error['max']:.1f} mm"
     return sentence + "."
+
+
+def _topology(summary: Summary) -> list[str]:
+    """What it took, in each direction, to deliver a transform without folds."""
+    if summary["topology"] is None:
+        return []
+    return [
+        "No fold, by central differences and in every tetrahedron:",
+        *map(_certificate, summary["topology"].items()),
+    ]
+
+
+def _certificate(item: tuple[str, Mapping[str, float]]) -> str:
+    name, found = item
+    least = min(found["least_central"], found["least_tetrahedron"])
+    changed = (
+        f"changed at {found['voxels_changed']} voxels by {found['mean_change_mm']:.2f} mm on average, at most "
+        f"{found['largest_change_mm']:.1f} mm"
+        if found["voxels_changed"]
+        else "as it was"
+    )
+    return f"  {name.replace('_', ' ')}: smallest J {least:.3f}, {changed}"
 
 
 def _method(summary: Summary) -> str:

@@ -1,0 +1,163 @@
+"""Every way in which a displacement on a grid can fold, one determinant each, in millimetres of the world.
+
+A determinant is that of three differences between neighbours. They are taken in millimetres, where those of a stored field are
+exact in float32 (positions and voxels are not), and where an oblique or left-handed grid needs no case of its own: in voxels the
+determinant is the same, divided by that of a step along each axis.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import ndimage
+from torch import Tensor
+
+Box = tuple[slice, ...]
+Corner = tuple[int, ...]
+Keys = NDArray[np.int64]
+
+# Three edges of each tetrahedron of a cell, from corner to corner: four at corners and one in the middle, in two ways (Liu et al.
+# 2024, see `mics.deformation.jacobian`). The one in the middle is twice the volume of the others.
+TETRAHEDRA: list[tuple[tuple[Corner, Corner], ...]] = [
+    *(
+        (((0, j, k), (1, j, k)), ((i, 0, k), (i, 1, k)), ((i, j, 0), (i, j, 1)))
+        for i, j, k in product((0, 1), repeat=3)
+    ),
+    (((0, 0, 0), (1, 1, 0)), ((0, 0, 0), (0, 1, 1)), ((0, 0, 0), (1, 0, 1))),
+    (((0, 0, 1), (1, 1, 1)), ((1, 0, 0), (1, 1, 1)), ((0, 1, 0), (1, 1, 1))),
+]
+VOLUMES = [1.0] * 8 + [2.0] * 2
+CENTRAL = len(TETRAHEDRA)
+"""The number of the determinant by central differences, after those of the tetrahedra."""
+
+# What fits into the processor's cache is looked at five times as fast.
+_PIECE_VOXELS = 100_000
+
+
+@dataclass(frozen=True)
+class Field:
+    """A displacement (X, Y, Z, 3) in world mm; ``steps`` (3, 3) has the mm from a voxel to the next along axis c in column c."""
+
+    displacement_mm: NDArray[np.float32]
+    steps: NDArray[np.float64]
+
+    @property
+    def size(self) -> tuple[int, int, int]:
+        """Voxels along the array axes."""
+        x, y, z = self.displacement_mm.shape[:3]
+        return x, y, z
+
+    @property
+    def everywhere(self) -> list[Box]:
+        """The grid as one box."""
+        return [tuple(slice(0, n) for n in self.size)]
+
+
+@dataclass(frozen=True)
+class Look:
+    """What was found: smallest determinants, and the ``keys`` of those below a limit: ``kind * voxels + voxel``, int64.
+
+    Kinds 0 to 9 are the tetrahedra of the cell whose first corner is the voxel, kind 10 is by central differences.
+    """
+
+    tetrahedron: float
+    central: float
+    keys: Keys
+
+
+def look(field: Field, limit: float, boxes: Iterable[Box]) -> Look:
+    """All determinants in voxels of ``boxes`` and of the cells around them; keys of those below ``limit``."""
+    pieces = [piece for box in boxes for piece in _pieces(box)]
+    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+        found = list(pool.map(lambda piece: _look(field, limit, piece), pieces))
+    return Look(
+        min((one.tetrahedron for one in found), default=np.inf),
+        min((one.central for one in found), default=np.inf),
+        np.unique(np.concatenate([np.empty(0, np.int64), *(one.keys for one in found)])),
+    )
+
+
+def boxes_around(voxels: NDArray[np.int64], size: tuple[int, ...], pad: Sequence[int]) -> list[Box]:
+    """Boxes of a grid of ``size`` that hold all ``voxels`` (flat indices) and ``pad`` voxels around each, and do not overlap."""
+    if not voxels.size:
+        return []
+    places = np.unravel_index(voxels, size)
+    first = [max(int(place.min()) - p, 0) for place, p in zip(places, pad, strict=True)]
+    stop = [min(int(place.max()) + p + 1, n) for place, p, n in zip(places, pad, size, strict=True)]
+    within = np.zeros([b - a for a, b in zip(first, stop, strict=True)], dtype=np.bool_)
+    within[tuple(place - a for place, a in zip(places, first, strict=True))] = True
+    within = ndimage.maximum_filter(within, [2 * p + 1 for p in pad])
+    boxes: list[Box] = []
+    while len(boxes) != len(found := ndimage.find_objects(ndimage.label(within)[0])):
+        boxes = found
+        for box in boxes:
+            within[box] = True
+    return [tuple(slice(part.start + a, part.stop + a) for part, a in zip(box, first, strict=True)) for box in boxes]
+
+
+def _pieces(box: Box) -> Iterator[Box]:
+    (start, stop), *rest = ((part.start, part.stop) for part in box)
+    depth = max(1, _PIECE_VOXELS // max(1, int(np.prod([b - a for a, b in rest]))))
+    for first in range(start, stop, depth):
+        yield (slice(first, min(first + depth, stop)), *box[1:])
+
+
+def _look(field: Field, limit: float, box: Box) -> Look:
+    around = tuple(
+        slice(max(part.start - 1, 0), min(part.stop + 1, n)) for part, n in zip(box, field.size, strict=True)
+    )
+    origin = [part.start for part in around]
+    displacement = torch.from_numpy(np.ascontiguousarray(np.moveaxis(field.displacement_mm[around], -1, 0)))
+    steps = torch.from_numpy(field.steps).float()
+    voxels, keys = int(np.prod(field.size)), []
+
+    def below(determinant: Tensor, kind: int, first: list[int]) -> None:
+        if determinant.min() < limit:
+            place = np.nonzero((determinant < limit).numpy())
+            index = np.ravel_multi_index([p + f for p, f in zip(place, first, strict=True)], field.size)
+            keys.append(kind * voxels + index)
+
+    tetrahedron = np.inf
+    for kind, determinant in enumerate(_tetrahedra(displacement, steps)):
+        tetrahedron = min(tetrahedron, float(determinant.min()))
+        below(determinant, kind, origin)
+    inner = tuple(slice(b.start - a.start, b.stop - a.start) for a, b in zip(around, box, strict=True))
+    central = _central(displacement, steps)[inner]
+    below(central, CENTRAL, [part.start for part in box])
+    return Look(tetrahedron, float(central.min()), np.concatenate(keys) if keys else np.empty(0, np.int64))
+
+
+def _tetrahedra(displacement: Tensor, steps: Tensor) -> Iterator[Tensor]:
+    """Determinants of the ten tetrahedra of each cell of (3, X, Y, Z), ten times (X-1, Y-1, Z-1)."""
+    volume, halves = torch.linalg.det(steps), (slice(None, -1), slice(1, None))
+    known: dict[tuple[Corner, Corner], Tensor] = {}
+
+    def edge(tail: Corner, head: Corner) -> Tensor:
+        if (tail, head) not in known:
+            there, here = (displacement[(slice(None), *(halves[c] for c in corner))] for corner in (head, tail))
+            way = steps @ torch.tensor([h - t for h, t in zip(head, tail, strict=True)], dtype=steps.dtype)
+            known[tail, head] = there - here + way.view(3, 1, 1, 1)
+        return known[tail, head]
+
+    for edges, size in zip(TETRAHEDRA, VOLUMES, strict=True):
+        yield _triple(*(edge(*ends) for ends in edges)) / (size * volume)
+
+
+def _central(displacement: Tensor, steps: Tensor) -> Tensor:
+    """As `mics.deformation.jacobian.jacobian_determinant`: central differences, one-sided at the border, (X, Y, Z)."""
+    derivatives = torch.gradient(displacement, dim=(1, 2, 3))
+    x, y, z = (derivative + steps[:, axis].view(3, 1, 1, 1) for axis, derivative in enumerate(derivatives))
+    determinant: Tensor = _triple(x, y, z) / torch.linalg.det(steps)
+    return determinant
+
+
+def _triple(a: Tensor, b: Tensor, c: Tensor) -> Tensor:
+    """a · (b × c) at each voxel, written out: that takes half the time of ``torch.linalg.cross``."""
+    triple: Tensor = (
+        a[0] * (b[1] * c[2] - b[2] * c[1]) + a[1] * (b[2] * c[0] - b[0] * c[2]) + a[2] * (b[0] * c[1] - b[1] * c[0])
+    )
+    return triple
