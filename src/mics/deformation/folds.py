@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 
+from mics.deformation.jacobian import triple_product
+
 Box = tuple[slice, ...]
 Corner = tuple[int, ...]
 Keys = NDArray[np.int64]
@@ -144,20 +146,12 @@ def _tetrahedra(displacement: Tensor, steps: Tensor) -> Iterator[Tensor]:
         return known[tail, head]
 
     for edges, size in zip(TETRAHEDRA, VOLUMES, strict=True):
-        yield _triple(*(edge(*ends) for ends in edges)) / (size * volume)
+        yield triple_product(*(edge(*ends) for ends in edges)) / (size * volume)
 
 
 def _central(displacement: Tensor, steps: Tensor) -> Tensor:
     """As `mics.deformation.jacobian.jacobian_determinant`: central differences, one-sided at the border, (X, Y, Z)."""
     derivatives = torch.gradient(displacement, dim=(1, 2, 3))
     x, y, z = (derivative + steps[:, axis].view(3, 1, 1, 1) for axis, derivative in enumerate(derivatives))
-    determinant: Tensor = _triple(x, y, z) / torch.linalg.det(steps)
+    determinant: Tensor = triple_product(x, y, z) / torch.linalg.det(steps)
     return determinant
-
-
-def _triple(a: Tensor, b: Tensor, c: Tensor) -> Tensor:
-    """a · (b × c) at each voxel, written out: that takes half the time of ``torch.linalg.cross``."""
-    triple: Tensor = (
-        a[0] * (b[1] * c[2] - b[2] * c[1]) + a[1] * (b[2] * c[0] - b[0] * c[2]) + a[2] * (b[0] * c[1] - b[1] * c[0])
-    )
-    return triple

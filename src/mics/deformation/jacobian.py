@@ -83,9 +83,13 @@ def _central(displacement: Tensor, axis: int) -> Tensor:
 
 def _determinant(first: Tensor, second: Tensor, third: Tensor) -> Tensor:
     """Determinant of three vectors ``(B, 3, X, Y, Z)`` at each voxel, ``(B, X, Y, Z)``."""
-    # Written out: the library's cross product takes several times as long.
-    (a, b, c), (d, e, f), (g, h, i) = first.unbind(1), second.unbind(1), third.unbind(1)
-    return a * (e * i - f * h) + b * (f * g - d * i) + c * (d * h - e * g)
+    return triple_product(first.movedim(1, 0), second.movedim(1, 0), third.movedim(1, 0))
+
+
+def triple_product(a: Tensor, b: Tensor, c: Tensor) -> Tensor:
+    """a · (b × c) of vectors ``(3, …)``; written out, because the library's cross product takes several times as long."""
+    x, y, z = (b[i] * c[j] - b[j] * c[i] for i, j in ((1, 2), (2, 0), (0, 1)))
+    return a[0] * x + a[1] * y + a[2] * z
 
 
 def _slabs(displacement: Tensor) -> Iterator[tuple[int, int]]:
