@@ -23,6 +23,7 @@ from mics.data.pairs import Member, read_pairs
 from mics.deformation.jacobian import fold_share
 from mics.deformation.transform import Transform
 from mics.evaluation.metrics import dice, sd_log_jacobian
+from mics.network.weights import DEFAULT_REGISTRATION
 from mics.registration import predict
 from mics.registration.affine import register_affine
 from mics.registration.native import fixed_to_moving, moving_to_fixed
@@ -64,7 +65,9 @@ class Prepared:
 
 def prepare(folder: Path) -> Iterator[Prepared]:
     """The validation pairs, each once."""
-    settings = resolve(affine="ants", steps=None, model="mics-small", refine="fast", topology="free", device="cpu")
+    settings = resolve(
+        affine="ants", steps=None, model=DEFAULT_REGISTRATION, refine="fast", topology="free", device="cpu"
+    )
     assert settings.segmentation is not None
     for listed in read_pairs(folder, needs=("image", "labels")):
         fixed, moving = listed.fixed.image(), listed.moving.image()

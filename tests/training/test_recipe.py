@@ -13,7 +13,19 @@ from mics.training.recipe import SHIPPED, Augmentation, Recipe, load_recipe
 
 @pytest.mark.parametrize("path", sorted(SHIPPED.glob("*.yaml")), ids=lambda path: path.stem)
 def test_shipped_recipes_are_valid(path: Path) -> None:
-    assert load_recipe(path.stem) == Recipe.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+    settings = yaml.safe_load(path.read_text(encoding="utf-8"))
+    if settings.get("precision") == "auto":
+        settings["precision"] = load_recipe(path.stem).precision
+    assert load_recipe(path.stem) == Recipe.model_validate(settings)
+
+
+def test_automatic_precision_is_settled_when_the_recipe_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "own.yaml"
+    path.write_text("task: registration\npreset: small\nepochs: 1\niterations_per_epoch: 1\nprecision: auto\n")
+    assert load_recipe(path).precision in ("bfloat16", "float32")
+    assert load_recipe(path, ["precision=bfloat16"]).precision == "bfloat16"
+    with pytest.raises(InputError, match="precision"):
+        load_recipe(path, ["precision=half"])
 
 
 def test_overrides_reach_into_sections() -> None:
