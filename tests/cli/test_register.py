@@ -1,8 +1,12 @@
+import inspect
 import json
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
+
+from mics.cli.register import register
+from mics.network.weights import DEFAULT_REGISTRATION
 
 FILES = {
     "moving_warped.nii.gz",
@@ -93,3 +97,7 @@ def test_too_little_memory_is_told_before_the_work(refused, quick, pair, tmp_pat
     monkeypatch.setattr("mics.registration.memory.available_host_bytes", lambda: 1e8)
     assert "memory" in refused("register", pair[0], pair[1], "-o", tmp_path / "out", *quick)
     assert not (tmp_path / "out").exists()
+
+
+def test_the_command_takes_the_model_that_the_function_takes():
+    assert inspect.signature(register).parameters["model"].default == DEFAULT_REGISTRATION

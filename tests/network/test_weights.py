@@ -8,7 +8,16 @@ import torch
 
 from mics.errors import InputError
 from mics.network.presets import PRESETS, NetworkConfig, preset
-from mics.network.weights import SHIPPED, available_models, build, load_initial_weights, load_model, save_model
+from mics.network.weights import (
+    DEFAULT_REGISTRATION,
+    DEFAULT_SEGMENTATION,
+    SHIPPED,
+    available_models,
+    build,
+    load_initial_weights,
+    load_model,
+    save_model,
+)
 
 TINY = NetworkConfig(task="registration", channels=(4, 8))
 CARD = {"spacing_mm": 8, "hu_range": [-125, 275], "steps": 2}
@@ -80,5 +89,6 @@ def test_shipped_models_load_and_say_what_they_are(name: str) -> None:
     assert {"training_data", "validation", "limits", "command"} <= model.card.keys()
 
 
-def test_both_default_models_are_shipped() -> None:
-    assert {path.stem for path in SHIPPED.glob("*.safetensors")} >= {"mics-small", "organs-small"}
+def test_the_default_models_and_the_papers_form_are_shipped() -> None:
+    shipped = {path.stem for path in SHIPPED.glob("*.safetensors")}
+    assert shipped >= {DEFAULT_REGISTRATION, DEFAULT_SEGMENTATION, "mics-small"}

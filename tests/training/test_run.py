@@ -17,8 +17,6 @@ from mics.training.recipe import Recipe
 
 pytest.importorskip("lightning", reason="training needs the train extra")
 
-import lightning
-
 from mics.training.run import train
 
 Recipes = Callable[..., Recipe]
@@ -57,26 +55,6 @@ def test_training_lowers_the_loss_and_exports_the_best_epoch(recipe: Recipes, ca
     assert model.card["best_epoch"] == int(np.argmin(losses))
     assert path == tmp_path / "run" / "model.safetensors"
     assert (model.spacing_mm, model.steps) == (settings.spacing_mm, settings.steps)
-
-
-def test_the_weights_of_the_last_epochs_are_averaged(recipe: Recipes, cases: Path, tmp_path: Path) -> None:
-    after: list[dict[str, torch.Tensor]] = []
-
-    class Watch(lightning.Callback):
-        def on_train_epoch_end(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
-            after.append({name: tensor.clone() for name, tensor in module.network.state_dict().items()})
-
-    settings = recipe(epochs=3, average_epochs=2)
-    train(recipe(epochs=3, average_epochs=2, stop_after_epochs=2), cases, tmp_path / "run", progress=False)
-    path = train(settings, cases, tmp_path / "run", resume=True, callbacks=[Watch()], progress=False)
-    after.insert(0, torch.load(tmp_path / "run" / "averaged-0001.ckpt", weights_only=True)["state_dict"])
-    model = load_model(path)
-    assert model.card["averaged_epochs"] == 2
-    assert sorted(file.name for file in path.parent.glob("averaged-*")) == ["averaged-0001.ckpt", "averaged-0002.ckpt"]
-    for name, tensor in model.network.state_dict().items():
-        mean = (after[0][f"network.{name}"] + after[1][name]) / 2
-        torch.testing.assert_close(tensor, mean, rtol=1e-3, atol=1e-4)  # saved in half precision
-        assert name.endswith("bias") or not torch.equal(mean, after[1][name])
 
 
 def test_fine_tuning_starts_from_the_given_model(recipe: Recipes, cases: Path, tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ def register(
     ] = None,
     model: Annotated[
         str, typer.Option(help="Name of a shipped model (see `mics info`) or path of a trained one.")
-    ] = "mics-small",
+    ] = "mics-velocity",
     device: Annotated[str, typer.Option(help="auto, cpu or cuda:N.")] = "auto",
     refine: Annotated[
         str, typer.Option(help="Work spent on improving the prediction on this pair: none, fast or accurate.")

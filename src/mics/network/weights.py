@@ -20,7 +20,7 @@ from mics.network.presets import NetworkConfig
 from mics.network.segmentation import MonaiSegmentation, OrganSegmentation, Segmentation
 from mics.network.velocity import VelocityMICS
 
-DEFAULT_REGISTRATION = "mics-small"
+DEFAULT_REGISTRATION = "mics-velocity"
 DEFAULT_SEGMENTATION = "organs-small"
 
 SHIPPED = Path(str(files("mics.network"))) / "weights"

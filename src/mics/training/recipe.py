@@ -53,8 +53,6 @@ class Recipe(BaseModel):
     stop_after_epochs: int | None = Field(None, ge=1)
     """Stop earlier, with the schedule of the whole run; ``--resume`` goes on."""
     iterations_per_epoch: int = Field(ge=1)
-    average_epochs: int = Field(1, ge=1)
-    """Above 1 the model is the mean of the weights after the last so many epochs (Izmailov et al. 2018), not the best epoch."""
     batch_size: int = Field(1, ge=1)
     accumulate: int = Field(1, ge=1)
     """Iterations whose gradients are averaged into one step of the optimiser."""

@@ -20,7 +20,7 @@ from mics.training.recipe import Recipe
 from mics.training.registration import RegistrationTraining
 from mics.training.segmentation import SegmentationTraining
 
-BEST, LAST, AVERAGED = "best", "last", "averaged"
+BEST, LAST = "best", "last"
 BEST_BY = "val/loss"
 MODEL = "model.safetensors"
 
@@ -55,10 +55,9 @@ def train(
     module = _module(recipe)
     if initial is not None:
         load_initial_weights(module.network, initial)
-    # The one that keeps the best epoch skips all others. The last comes last, because it notes what the others have kept.
+    # Two, because the one that keeps the best epoch skips all others.
     keepers = [
         ModelCheckpoint(output, filename=BEST, monitor=BEST_BY, enable_version_counter=False),
-        *([_latest(output, recipe.average_epochs)] if recipe.average_epochs > 1 else []),
         ModelCheckpoint(output, filename=LAST, enable_version_counter=False),
     ]
     stop = StopOnInterrupt(last)
@@ -78,20 +77,6 @@ def train(
     with room_on_disk(output), stop.listening():
         trainer.fit(module, datamodule=cases, ckpt_path=last if resume and last.exists() else None)
         return export(output) if trainer.is_global_zero else output / MODEL
-
-
-def _latest(output: Path, count: int) -> ModelCheckpoint:
-    """Keeps the weights after the latest ``count`` epochs."""
-    return ModelCheckpoint(
-        output,
-        filename=AVERAGED + "-{epoch:04d}",
-        monitor="epoch",
-        mode="max",
-        save_top_k=count,
-        save_weights_only=True,
-        auto_insert_metric_name=False,
-        enable_version_counter=False,
-    )
 
 
 def _trainer(devices: int, nodes: int, **settings: Any) -> lightning.Trainer:
@@ -119,15 +104,11 @@ def _loggers(output: Path) -> list[Logger]:
 
 
 def export(run: Path) -> Path:
-    """Write the best epoch of a run, or the average of its last ones, as ``model.safetensors`` with its card.
-
-    Works while the run goes on.
-    """
+    """Write the best epoch of a run as ``model.safetensors`` with its card; works while the run goes on."""
     checkpoint = torch.load(run / f"{BEST}.ckpt", weights_only=True, map_location="cpu")
     recipe = Recipe.model_validate(checkpoint["hyper_parameters"]["recipe"])
     module = _module(recipe)
-    averaged = sorted(run.glob(f"{AVERAGED}-*.ckpt"))[-recipe.average_epochs :]
-    module.load_state_dict(_mean_weights(averaged) if averaged else checkpoint["state_dict"])
+    module.load_state_dict(checkpoint["state_dict"])
     scores = [
         state["best_model_score"] for state in checkpoint["callbacks"].values() if state.get("monitor") == BEST_BY
     ]
@@ -137,7 +118,6 @@ def export(run: Path) -> Path:
         "crop": recipe.crop,
         "steps": recipe.steps,
         "recipe": recipe.model_dump(mode="json"),
-        "averaged_epochs": len(averaged),
         "best_epoch": int(checkpoint["epoch"]),
         "best_validation_loss": float(scores[0]),
     }
@@ -145,8 +125,3 @@ def export(run: Path) -> Path:
     save_model(module.network, card, path)
     load_model(path)
     return path
-
-
-def _mean_weights(checkpoints: Sequence[Path]) -> dict[str, torch.Tensor]:
-    weights = [torch.load(path, weights_only=True, map_location="cpu")["state_dict"] for path in checkpoints]
-    return {name: torch.stack([state[name] for state in weights]).mean(dim=0) for name in weights[0]}
