@@ -9,13 +9,13 @@ import pytest
 def labels(publishers, tmp_path):
     folder = tmp_path / "labels"
     folder.mkdir()
-    array = publishers.person("l2r", 50, 8.0, "LAS").labels.array
-    nibabel.save(nibabel.Nifti1Image(array, np.diag([8.0, 8, 8, 1])), folder / "label0050.nii.gz")
+    array = publishers.person("l2r", 50, 16.0, "LAS").labels.array
+    nibabel.save(nibabel.Nifti1Image(array, np.diag([16.0, 16, 16, 1])), folder / "label0050.nii.gz")
     return folder
 
 
 def test_a_person_is_synthesised_and_a_bad_label_map_told(run, publishers, labels, tmp_path):
-    data = publishers.learn2reg(tmp_path / "learn2reg", 3, 8.0)
+    data = publishers.learn2reg(tmp_path / "learn2reg", 3, 16.0)
     (labels / "other.nii.gz").write_bytes(b"no label map")
     result = run("synthesise", data, labels, "-o", tmp_path / "out", "--donors", 1)
     assert result.exit_code == 2

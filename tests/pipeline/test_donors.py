@@ -29,7 +29,7 @@ def test_the_nearest_with_the_most_organs_come_first(tmp_path):
     labels[8:16, :16, :16] = 6
     labels[8:16, 16:, :16] = 1
     wanted = coarse_shares("wanted", Image(labels, GRID))
-    assert wanted.shape == (13, 4, 4, 4)
+    assert wanted.shape == (13, 8, 8, 8)
     found = [chosen.entry.name for chosen in best_donors(wanted, people, 5)]
     assert found[0] == "here"
     assert set(found[1:3]) == {"near", "half"}
