@@ -14,6 +14,7 @@ from mics.evaluation.metrics import dice
 from mics.image.io import read_image, read_labels
 from mics.pipeline import synthesise as module
 from mics.pipeline.synthesise import synthesise
+from mics.pseudo_labels.complete import complete
 from mics.training.cache import read_cases
 from mics.training.prepare import prepare as prepare_training
 
@@ -99,10 +100,10 @@ def test_the_new_person_has_the_shape_of_the_label_map(made, publishers):
         assert row.checks["dice_after"] == pytest.approx(np.mean(list(after.values())), abs=0.02)
 
 
-def test_a_training_takes_it(made, tmp_path):
+def test_a_training_and_pseudo_labels_take_it(made, tmp_path):
     out, _, _ = made
-    prepare_training(str(out), tmp_path, 16.0)
-    assert {case.name: case.split for case in read_cases(tmp_path)} == {
+    prepare_training(str(out), tmp_path / "cases", 16.0)
+    assert {case.name: case.split for case in read_cases(tmp_path / "cases")} == {
         "learn2reg_0001": "train",
         "learn2reg_0002": "train",
         "learn2reg_0001_as_0050": "train",
@@ -110,6 +111,8 @@ def test_a_training_takes_it(made, tmp_path):
         "learn2reg_0003": "val",
         "learn2reg_0004": "val",
     }
+    completed = {row.name: row for row in complete(out, tmp_path / "completed")}
+    assert completed["learn2reg_0001_as_0050"].organs == tuple(ORGAN_NAMES)
 
 
 def test_nothing_is_done_twice_and_what_was_stopped_or_lost_goes_on(made, data, labels, tmp_path, monkeypatch):
