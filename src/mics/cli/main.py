@@ -16,6 +16,7 @@ from mics.cli.pipeline import pipeline
 from mics.cli.prepare import prepare
 from mics.cli.pseudo_labels import pseudo_labels
 from mics.cli.register import register
+from mics.cli.synthesise import synthesise
 from mics.cli.train import train
 from mics.cli.warp import warp
 
@@ -26,7 +27,11 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (register, warp, evaluate, compare, experiment, info, demo, prepare, pseudo_labels, train, pipeline):
+COMMANDS = (
+    *(register, warp, evaluate, compare, experiment, info, demo),
+    *(prepare, synthesise, pseudo_labels, train, pipeline),
+)
+for command in COMMANDS:
     app.command()(command)
 
 

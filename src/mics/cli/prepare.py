@@ -1,12 +1,16 @@
 """`mics prepare`: public cohorts, as published, to one training set."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mics.cli.errors import BAD_INPUT, say
 from mics.errors import InputError
+
+if TYPE_CHECKING:
+    from mics.data.manifest import Entry
 
 
 def prepare(
@@ -42,15 +46,9 @@ def prepare(
     if not cohorts or output is None:
         raise InputError("Give cohorts as NAME=FOLDER (mics prepare --list names them) and --output.")
     from mics.data.cohorts.catalogue import open_cohorts
-    from mics.data.manifest import Entry
     from mics.data.prepare import prepare as run
     from mics.data.workers import default_workers
     from mics.registration.affine import register_affine
-
-    def told(entry: Entry) -> None:
-        typer.echo(f"{entry.status} {entry.name}" + (f": {entry.reason}" if entry.reason else ""))
-        for warning in entry.warnings:
-            say(f"Warning: {entry.name}: {warning}")
 
     entries = run(
         open_cohorts(places(cohorts)),
@@ -63,9 +61,21 @@ def prepare(
         scheduler=scheduler,
         progress=told,
     )
-    failed = [entry for entry in entries if entry.status == "failed"]
     prepared = sum(entry.status == "prepared" for entry in entries)
     typer.echo(f"{prepared} cases in {output}; look at previews there, and at manifest.csv")
+    refuse_failed(entries)
+
+
+def told(entry: "Entry", more: str = "") -> None:
+    """Print what became of a case, with what else is to be said of it, and its warnings."""
+    typer.echo(": ".join(filter(None, (f"{entry.status} {entry.name}", entry.reason, more))))
+    for warning in entry.warnings:
+        say(f"Warning: {entry.name}: {warning}")
+
+
+def refuse_failed(entries: "Sequence[Entry]") -> None:
+    """End the command as for bad input if a case could not be prepared; what could be done is done."""
+    failed = [entry for entry in entries if entry.status == "failed"]
     if failed:
         say(
             f"Error: {len(failed)} cases could not be prepared ({failed[0].name}: {failed[0].reason}); see manifest.csv."

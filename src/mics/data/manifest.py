@@ -93,6 +93,12 @@ def moved(entry: Entry, folder: Path, other: Path) -> Entry:
     )
 
 
+def reason(error: Exception) -> str:
+    """Why a case is not there, for its row: on one line, and with its kind where it is nothing that a user can mend."""
+    sentence = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
+    return " ".join(sentence.split())
+
+
 def make_folder(folder: Path) -> None:
     """Make a folder, and those that it lies in. Raises :class:`InputError` if that cannot be done."""
     try:

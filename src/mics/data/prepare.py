@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from mics.data.checks import check, check_labels
 from mics.data.cohorts.case import Case, Cohort
 from mics.data.frame import PAPER_SIZE, PAPER_SPACING_MM, Frame, full_name, make_frame, read_reference
-from mics.data.manifest import Entry, make_folder, write_manifest, write_text
+from mics.data.manifest import Entry, make_folder, reason, write_manifest, write_text
 from mics.data.preview import write_preview
 from mics.data.workers import each
 from mics.errors import InputError
@@ -188,12 +188,11 @@ def _record(task: Task) -> Path:
 
 
 def _failed(task: Task, error: Exception) -> Entry:
-    reason = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
     return Entry(
         name=task.name,
         cohort=task.cohort,
         split=task.case.split,
         status="failed",
-        reason=" ".join(reason.split()),
+        reason=reason(error),
         source_image=str(task.case.image_path),
     )

@@ -118,14 +118,20 @@ def open_cohort(folder: Path) -> Cohort:
 
 
 def label_maps(folder: str | Path) -> list[Case]:
-    """People of whom there are labels but no image: every ``label0002.nii.gz`` of a folder, by number.
+    """People of whom there are labels but no image: every ``NAME.nii.gz`` of a folder, by name; ``label0002`` is 0002.
 
-    On the challenge's grid and in its array order, hence settled in the same way.
+    On the challenge's grid and in its array order, hence settled in the same way. Raises :class:`InputError` where there is
+    none, or two of one person.
     """
-    paths = sorted(Path(folder).glob("label[0-9]*.nii.gz"))
-    if not paths:
-        raise InputError(f"{folder} holds no label map named like label0002.nii.gz; give the folder that does.")
-    return [Case(path.name.removeprefix("label").removesuffix(".nii.gz"), None, path) for path in paths]
+    cases: dict[str, Case] = {}
+    for path in visible(Path(folder), "*.nii.gz"):
+        name = path.name.removeprefix("label").removesuffix(".nii.gz")
+        if name in cases:
+            raise InputError(f"{path} and {cases[name].labels_path} are both of {name}; leave one of them there.")
+        cases[name] = Case(name, None, path)
+    if not cases:
+        raise InputError(f"{folder} holds no label map (*.nii.gz); give the folder that does.")
+    return [case for _, case in sorted(cases.items())]
 
 
 def mirror(grid: Grid) -> Grid:

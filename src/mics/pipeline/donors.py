@@ -1,0 +1,55 @@
+"""Whose scans are the nearest to a label map, before anything is registered."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from mics.data.manifest import Entry
+from mics.data.organs import ORGAN_NAMES
+from mics.image.io import Image, read_labels
+from mics.losses.segmentation import absolute_dice_loss
+from mics.pipeline.reshape import fitted_voxels
+from mics.training.organ_maps import label_maps
+
+
+@dataclass(frozen=True)
+class Person:
+    """A case of a prepared set, and where its annotated organs are: ``shares`` of coarse voxels, (organs, X, Y, Z) uint8."""
+
+    entry: Entry
+    shares: NDArray[np.uint8]
+
+
+def read_person(root: Path, entry: Entry) -> Person:
+    """A case of the manifest in ``root``; its predicted organs do not count."""
+    labels = read_labels(root / entry.labels)
+    drawn = np.where(np.isin(labels.array, entry.organs), labels.array, 0)
+    return Person(entry, coarse_shares(entry.name, Image(drawn, labels.grid)))
+
+
+def coarse_shares(name: str, labels: Image) -> NDArray[np.uint8]:
+    """Organs' shares of voxels of twice the edge that they are fitted at (:func:`fitted_voxels`)."""
+    return label_maps(name, labels, 2 * fitted_voxels(labels.grid) * labels.grid.spacing[0])
+
+
+def best_donors(wanted: NDArray[np.uint8], people: Sequence[Person], count: int) -> list[Person]:
+    """The ``count`` people whose organs overlap those of ``wanted`` (:func:`coarse_shares`) most as they lie, best first.
+
+    The mean is over the organs of ``wanted``: who has none of one has no overlap there. Who has none at all is no donor.
+    """
+    organs = [organ - 1 for organ in ORGAN_NAMES if wanted[organ - 1].any()]
+    target = _tensor(wanted[organs])
+    losses = [
+        (float(absolute_dice_loss(_tensor(person.shares[organs]), target)), person.entry.name, person)
+        for person in people
+        if person.shares[organs].any()
+    ]
+    return [person for _, _, person in sorted(losses, key=lambda item: item[:2])[:count]]
+
+
+def _tensor(shares: NDArray[np.uint8]) -> torch.Tensor:
+    return torch.from_numpy(shares)[None].float() / 255

@@ -1,0 +1,234 @@
+"""A training set with more people in it: those of whom only a label map is known, shown by scans of others."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import ValidationError
+
+from mics.data.cohorts.case import Case
+from mics.data.cohorts.learn2reg import LEARN2REG, label_maps
+from mics.data.frame import choose_reference, full_name
+from mics.data.manifest import (
+    MANIFEST,
+    Entry,
+    make_folder,
+    moved,
+    read_manifest,
+    reason,
+    write_manifest,
+    write_text,
+)
+from mics.data.organs import ORGAN_NAMES
+from mics.data.prepare import IMAGES, LABELS, PREVIEWS, prepare
+from mics.data.preview import write_preview
+from mics.data.workers import each
+from mics.errors import InputError
+from mics.evaluation.metrics import dice
+from mics.image.grid import Grid
+from mics.image.io import Image, read_image, read_labels, write_image
+from mics.pipeline.donors import Person, best_donors, coarse_shares, read_person
+from mics.pipeline.reshape import SETTINGS, fit, reshaped
+from mics.pipeline.stages import digest
+from mics.registration.affine import register_affine
+
+COHORT = "synthesised"
+ORIGINALS, RECORDS = "originals", "synthesised"
+LEAST_DICE = 0.5
+"""Of the warped organs and those of the label map, on average: below, the donor has not taken on the shape."""
+
+_GRID_TOLERANCE_VOXELS = 0.1
+
+Told = Callable[[Entry], None]
+
+
+@dataclass(frozen=True)
+class Task:
+    """One person to make: the scan of ``donor``, a row of the manifest in ``root``, in the shape of ``wanted``."""
+
+    donor: Entry
+    root: Path
+    case: Case
+    wanted: Image
+    output: Path
+
+    @property
+    def name(self) -> str:
+        """Of the person made: ``learn2reg_0005_as_0002``."""
+        return f"{self.donor.name}_as_{self.case.name}"
+
+
+def synthesise(
+    data: str | Path, labels: str | Path, output: str | Path, *, donors: int = 3, progress: Told = lambda _: None
+) -> list[Entry]:
+    """Write all people of ``data``, and one for each label map and each of its best donors, as a prepared set into ``output``.
+
+    ``data`` is a folder of :func:`mics.data.prepare.prepare`, whose volumes are used where they are, or a Learn2Reg folder,
+    which is prepared into ``output/originals``. ``labels`` is a folder of label maps (``*.nii.gz``) on the same grid. For each
+    the ``donors`` training people whose organs lie most like its own are registered to it by their organs alone, and their
+    scan and labels warped by that one field: the shape is that of the label map, the labels are the donor's and belong to
+    the new scan exactly. People of validation and test are never donors. Who does not reach :data:`LEAST_DICE`, and a label
+    map that cannot be used, has a row that says so. What is there already, from the same files, stays. ``progress`` is told
+    each row that is new. Returns the manifest's rows.
+
+    Raises :class:`InputError` if ``data`` or ``labels`` is something else, nobody can be a donor, or ``output`` holds
+    something else.
+    """
+    data, output = Path(data).resolve(), Path(output).resolve()
+    cases = label_maps(labels)
+    if output == data or (output.exists() and not (output / RECORDS).is_dir() and any(output.iterdir())):
+        raise InputError(f"{output} holds something else than synthesised people: give a new folder.")
+    root = _prepared(data, output, progress)
+    originals = read_manifest(root)
+    people = [read_person(root, entry) for entry in originals if entry.status == "prepared" and entry.labels]
+    trained = [person for person in people if person.entry.split == "train" and person.entry.cohort != COHORT]
+    if not trained:
+        raise InputError(f"{root / MANIFEST} lists nobody for training with labels, so nobody can be a donor.")
+    for folder in (RECORDS, IMAGES, LABELS, PREVIEWS):
+        make_folder(output / folder)
+    grid = read_labels(root / trained[0].entry.labels).grid
+    rows = [moved(entry, root, output) for entry in originals]
+    for case in cases:
+        try:
+            wanted, chosen = _matched(case, grid, people, trained, donors)
+        except InputError as error:
+            rows.append(_failed(full_name(COHORT, case), case, error))
+            progress(rows[-1])
+            continue
+        tasks = [Task(person.entry, root, case, wanted, output) for person in chosen]
+        current = {task.name: entry for task in tasks if (entry := _current(task)) is not None}
+        rows += current.values()
+        left = [task for task in tasks if task.name not in current]
+        for row in each(_synthesised, left, failed=lambda task, error: _failed(task.name, task.case, error)):
+            rows.append(row)
+            progress(row)
+    write_manifest(rows, output)
+    return sorted(rows, key=lambda row: row.name)
+
+
+def _prepared(data: Path, output: Path, progress: Told) -> Path:
+    """The folder of the manifest of ``data``; a Learn2Reg folder, whose headers are wrong, is prepared first, on its own grid."""
+    if (data / MANIFEST).is_file():
+        return data
+    cohorts = {LEARN2REG.name: LEARN2REG.open(data)}
+    _, reference = choose_reference(cohorts, None)
+    grid = reference.image().grid
+    make_folder(output / RECORDS)
+    prepare(
+        cohorts,
+        output / ORIGINALS,
+        affine=register_affine,
+        spacing_mm=grid.spacing[0],
+        size=grid.size,
+        progress=progress,
+    )
+    return output / ORIGINALS
+
+
+def _matched(
+    case: Case, grid: Grid, people: Sequence[Person], trained: Sequence[Person], count: int
+) -> tuple[Image, list[Person]]:
+    """A label map and its donors. Raises InputError where it cannot be read, lies elsewhere, or nobody fits."""
+    wanted = case.labels()
+    if not wanted.grid.is_close(grid, _GRID_TOLERANCE_VOXELS * min(grid.spacing)):
+        raise InputError(
+            f"{case.labels_path} is on another grid than the training people ({wanted.grid.size} against {grid.size} "
+            "voxels, or another spacing, place or orientation): bring it to theirs."
+        )
+    shares = coarse_shares(case.name, wanted)
+    if not shares.any():
+        raise InputError(f"{case.labels_path} shows none of the {len(ORGAN_NAMES)} organs.")
+    same = [person.entry for person in people if np.array_equal(person.shares, shares)]
+    if same:
+        raise InputError(f"{case.labels_path} is of {same[0].name} ({same[0].split}), whose scan is there: remove it.")
+    chosen = best_donors(shares, trained, count)
+    if not chosen:
+        raise InputError(f"No training person is annotated with an organ that {case.labels_path} shows.")
+    return wanted, chosen
+
+
+def _synthesised(task: Task) -> Entry:
+    """Make one person and write the files, the record last."""
+    image, labels = read_image(task.root / task.donor.image), read_labels(task.root / task.donor.labels)
+    organs = tuple(o for o in task.donor.organs if (labels.array == o).any() and (task.wanted.array == o).any())
+    hu, warped = reshaped(image, labels, fit(labels, task.wanted, organs))
+    before = _mean_dice(task.wanted.array, labels.array, labels.array, organs)
+    after = _mean_dice(task.wanted.array, warped.array, labels.array, organs)
+    files = {kind: f"{kind}/{task.name}.nii.gz" for kind in (IMAGES, LABELS)}
+    row: dict[str, Any] = {
+        "name": task.name,
+        "cohort": COHORT,
+        "split": "train",
+        "source_image": str(task.root / task.donor.image),
+        "source_labels": str(task.case.labels_path),
+        "checks": {"organs": list(organs), "dice_before": round(before, 3), "dice_after": round(after, 3)},
+    }
+    if after < LEAST_DICE:
+        sentence = f"Left out: its organs overlap those of {task.case.name} by {after:.2f}, less than {LEAST_DICE}."
+        entry = Entry(**row, status="excluded", reason=sentence)
+    else:
+        write_image(hu, task.output / files[IMAGES])
+        write_image(warped, task.output / files[LABELS])
+        write_preview(hu, warped.array, task.output / PREVIEWS / f"{task.name}.png")
+        entry = Entry(
+            **row,
+            status="prepared",
+            organs=task.donor.organs,
+            pseudo_organs=task.donor.pseudo_organs,
+            image=files[IMAGES],
+            labels=files[LABELS],
+            native=hu.grid.to_dict(),
+            affine=np.eye(4).tolist(),
+        )
+    record = {"entry": entry.model_dump(mode="json"), "source": _source(task)}
+    write_text(json.dumps(record, indent=1) + "\n", _record(task))
+    return entry
+
+
+def _mean_dice(
+    wanted: NDArray[np.integer], shown: NDArray[np.integer], before: NDArray[np.integer], organs: Sequence[int]
+) -> float:
+    return float(np.mean(list(dice(wanted, shown, organs, moving_labels=before).values())))
+
+
+def _current(task: Task) -> Entry | None:
+    """The row of a person made from the same files in the same way, else None."""
+    try:
+        record = json.loads(_record(task).read_text(encoding="utf-8"))
+        entry = Entry.model_validate(record["entry"])
+    except (OSError, ValueError, KeyError, ValidationError):
+        return None
+    files = [task.output / file for file in (entry.image, entry.labels) if file]
+    same = record.get("source") == _source(task)
+    return entry if same and all(file.is_file() for file in files) else None
+
+
+def _source(task: Task) -> dict[str, Any]:
+    """What the result depends on."""
+    assert task.case.labels_path is not None
+    files = (task.root / task.donor.image, task.root / task.donor.labels, task.case.labels_path)
+    return {
+        "files": [digest(file) for file in files],
+        "organs": list(task.donor.organs),
+        "pseudo_organs": list(task.donor.pseudo_organs),
+        "settings": repr(SETTINGS),
+    }
+
+
+def _record(task: Task) -> Path:
+    return task.output / RECORDS / f"{task.name}.json"
+
+
+def _failed(name: str, case: Case, error: Exception) -> Entry:
+    return Entry(
+        name=name,
+        cohort=COHORT,
+        split="train",
+        status="failed",
+        reason=reason(error),
+        source_labels=str(case.labels_path),
+    )
