@@ -46,11 +46,11 @@ def test_caption_names_the_scans_and_the_key_figures(summary):
 def test_what_is_not_known_is_left_out(summary):
     summary["labels"] = None
     summary["inverse_consistency_mm"]["moving_to_fixed"] = {"mean": None, "max": None}
-    summary["settings"]["refine"] = "none"
+    summary["settings"] |= {"refine": "none", "steps": 1}
     summary["warnings"] = []
     assert describe(summary) == [
         "Folds: 0.012 % of the voxels.",
-        "Made with mics-small in 2 steps, not refined, affine ants, on cpu in 34 s.",
+        "Made with mics-small in 1 step, not refined, affine ants, on cpu in 34 s.",
         "Research software, not a medical device.",
     ]
     assert caption(summary).splitlines()[1] == "Folds: 0.012 % of the voxels."

@@ -11,9 +11,10 @@ import pytest
 import torch
 
 from mics.errors import InputError
+from mics.network.segmentation import MonaiSegmentation
 from mics.network.weights import load_model
 from mics.training.cache import CachedCase, write_case
-from mics.training.recipe import Recipe
+from mics.training.recipe import Recipe, load_recipe
 
 pytest.importorskip("lightning", reason="training needs the train extra")
 
@@ -55,6 +56,17 @@ def test_training_lowers_the_loss_and_exports_the_best_epoch(recipe: Recipes, ca
     assert model.card["best_epoch"] == int(np.argmin(losses))
     assert path == tmp_path / "run" / "model.safetensors"
     assert (model.spacing_mm, model.steps) == (settings.spacing_mm, settings.steps)
+
+
+def test_the_papers_segmentation_network_trains_by_the_same_means(recipe: Recipes, cases: Path, tmp_path: Path) -> None:
+    shipped = load_recipe("segmentation", ["crop=[16,16,16]", "batch_size=2", "workers=0", "learning_rate=1.0e-3"])
+    assert load_recipe("segmentation").crop == (144, 144, 144)
+    settings = shipped.model_copy(update={"epochs": 2, "iterations_per_epoch": 2, "precision": "float32"})
+    model = load_model(train(settings, cases, tmp_path / "run", progress=False))
+    assert isinstance(model.network, MonaiSegmentation)
+    losses = curve(tmp_path / "run", "train/dice_loss")
+    assert losses[-1] < losses[0]
+    assert curve(tmp_path / "run", "val/dice_06")
 
 
 def test_fine_tuning_starts_from_the_given_model(recipe: Recipes, cases: Path, tmp_path: Path) -> None:

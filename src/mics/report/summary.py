@@ -80,10 +80,14 @@ def _method(summary: Summary) -> str:
     settings = summary["settings"]
     refined = "not refined" if settings["refine"] == "none" else f"refined on this pair ({settings['refine']})"
     return (
-        f"{settings['model']['name']} in {settings['steps']} steps, {refined}, affine {settings['affine']}, on "
+        f"{settings['model']['name']} in {_counted(settings['steps'], 'step')}, {refined}, affine {settings['affine']}, on "
         f"{settings['device']} in {summary['seconds']['total']:.0f} s"
     )
 
 
 def _name(path: str | None) -> str:
     return "from an array" if path is None else Path(path).name
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}" + ("" if number == 1 else "s")
