@@ -20,7 +20,7 @@ MICS = Path(sys.executable).with_name("mics")
 
 
 def command(run: Path, devices: int, **settings: object) -> list[str]:
-    settings = {"spacing_mm": 16, "iterations_per_epoch": 2, "epochs": 2, **settings}
+    settings = {"spacing_mm": 16, "iterations_per_epoch": 2, "epochs": 2, "precision": "float32", **settings}
     changed = [word for name, value in settings.items() for word in ("--set", f"{name}={value}")]
     return [
         str(MICS),
