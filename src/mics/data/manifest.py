@@ -93,6 +93,17 @@ def moved(entry: Entry, folder: Path, other: Path) -> Entry:
     )
 
 
+def recorded(path: Path, folder: Path, source: dict[str, Any]) -> Entry | None:
+    """The row in the record of a case of ``folder``, if it was made from ``source`` and its files are there, else None."""
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        entry = Entry.model_validate(record["entry"])
+    except (OSError, ValueError, KeyError, ValidationError):
+        return None
+    files = [folder / name for name in (entry.image, entry.labels) if name]
+    return entry if record.get("source") == source and all(file.is_file() for file in files) else None
+
+
 def reason(error: Exception) -> str:
     """Why a case is not there, for its row: on one line, and with its kind where it is nothing that a user can mend."""
     sentence = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"

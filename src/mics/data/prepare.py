@@ -10,12 +10,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import ValidationError
 
 from mics.data.checks import check, check_labels
 from mics.data.cohorts.case import Case, Cohort
 from mics.data.frame import PAPER_SIZE, PAPER_SPACING_MM, Frame, full_name, make_frame, read_reference
-from mics.data.manifest import Entry, make_folder, reason, write_manifest, write_text
+from mics.data.manifest import Entry, make_folder, reason, recorded, write_manifest, write_text
 from mics.data.preview import write_preview
 from mics.data.workers import each
 from mics.errors import InputError
@@ -158,14 +157,8 @@ def _to_case(task: Task, image: Image) -> NDArray[np.float64]:
 
 def _current(task: Task) -> Entry | None:
     """The row of a case that has been prepared from the same files, else None."""
-    try:
-        record = json.loads(_record(task).read_text(encoding="utf-8"))
-        entry = Entry.model_validate(record["entry"])
-    except (OSError, ValueError, KeyError, ValidationError):
-        return None
-    files = [task.output / name for name in (entry.image, entry.labels) if name]
-    same = record.get("source") == _source(task.case) and entry.organs == task.case.organs
-    return entry if same and all(file.is_file() for file in files) else None
+    entry = recorded(_record(task), task.output, _source(task.case))
+    return entry if entry is not None and entry.organs == task.case.organs else None
 
 
 def _source(case: Case) -> dict[str, Any]:

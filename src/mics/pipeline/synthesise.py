@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import ValidationError
 
 from mics.data.cohorts.case import Case
 from mics.data.cohorts.learn2reg import LEARN2REG, label_maps
@@ -20,6 +19,7 @@ from mics.data.manifest import (
     moved,
     read_manifest,
     reason,
+    recorded,
     write_manifest,
     write_text,
 )
@@ -197,14 +197,7 @@ def _mean_dice(
 
 def _current(task: Task) -> Entry | None:
     """The row of a person made from the same files in the same way, else None."""
-    try:
-        record = json.loads(_record(task).read_text(encoding="utf-8"))
-        entry = Entry.model_validate(record["entry"])
-    except (OSError, ValueError, KeyError, ValidationError):
-        return None
-    files = [task.output / file for file in (entry.image, entry.labels) if file]
-    same = record.get("source") == _source(task)
-    return entry if same and all(file.is_file() for file in files) else None
+    return recorded(_record(task), task.output, _source(task))
 
 
 def _source(task: Task) -> dict[str, Any]:
