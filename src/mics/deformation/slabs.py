@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mics.deformation.field import identity, warp
+from mics.deformation.field import sample
 from mics.image.grid import Grid
 
 _SLAB_VOXELS = 1_000_000
@@ -43,6 +43,5 @@ def positions(matrix: NDArray[np.floating], size: tuple[int, int, int]) -> NDArr
 
 def sampled(volume: Tensor, voxels: NDArray[np.float32]) -> NDArray[np.float32]:
     """Values of ``volume`` (1, C, X, Y, Z) at voxel positions (3, x, y, z), clamped to it; (C, x, y, z)."""
-    position = torch.from_numpy(voxels)[None]
-    values: NDArray[np.float32] = warp(volume, position - identity(position.shape[2:]))[0].numpy()
+    values: NDArray[np.float32] = sample(volume, torch.from_numpy(voxels)[None])[0].numpy()
     return values

@@ -53,7 +53,17 @@ class Transform:
 
     def displacement_voxels(self) -> Tensor:
         """The displacement in voxels along the grid's own axes, (1, 3, X, Y, Z) float32."""
-        return torch.from_numpy(_mix(self.grid.inverse_matrix, np.moveaxis(self.displacement_mm, -1, 0)))[None]
+        return torch.from_numpy(_mix(self.grid.inverse_matrix, self.channels()[0].numpy()))[None]
+
+    def channels(self) -> Tensor:
+        """The displacement in millimetres as a volume that can be sampled, (1, 3, X, Y, Z) float32, a copy."""
+        return torch.from_numpy(np.ascontiguousarray(np.moveaxis(self.displacement_mm, -1, 0)))[None]
+
+    def sources(self, grid: Grid) -> NDArray[np.float32]:
+        """Where each voxel takes its value from, in voxels of ``grid``: (3, X, Y, Z)."""
+        places = positions(grid.inverse_matrix @ self.grid.matrix, self.grid.size)
+        places += _mix(grid.inverse_matrix, self.channels()[0].numpy())
+        return places
 
     def save(self, path: str | Path) -> None:
         """Write an ITK displacement field: .nii.gz (five-dimensional, vector intent 1007), .nrrd or .mha, LPS mm.
@@ -111,12 +121,11 @@ class Transform:
         interpolation; points go through ``a`` first, then through ``b``.
         """
         composed = np.empty((*self.grid.size, 3), dtype=np.float32)
-        source = other._channels()
+        source = other.channels()
 
         def work(part: slice, slab: Grid) -> None:
-            voxels = positions(other.grid.inverse_matrix @ slab.matrix, slab.size)
-            voxels += _mix(other.grid.inverse_matrix, np.moveaxis(self.displacement_mm[part], -1, 0))
-            composed[part] = self.displacement_mm[part] + np.moveaxis(sampled(source, voxels), 0, -1)
+            second = Transform(self.displacement_mm[part], slab)
+            composed[part] = second.displacement_mm + np.moveaxis(sampled(source, second.sources(other.grid)), 0, -1)
 
         each_slab(self.grid, work)
         return Transform(composed, self.grid)
@@ -124,7 +133,7 @@ class Transform:
     def resampled(self, grid: Grid) -> "Transform":
         """The same transform on another grid, by linear interpolation; beyond this grid its border value."""
         displacement = np.empty((*grid.size, 3), dtype=np.float32)
-        source = self._channels()
+        source = self.channels()
 
         def work(part: slice, slab: Grid) -> None:
             values = sampled(source, positions(self.grid.inverse_matrix @ slab.matrix, slab.size))
@@ -160,10 +169,6 @@ class Transform:
         each_slab(self.grid, work)
         return Image(filled, self.grid)
 
-    def _channels(self) -> Tensor:
-        """The displacement in millimetres as a volume that can be sampled, (1, 3, X, Y, Z)."""
-        return torch.from_numpy(np.ascontiguousarray(np.moveaxis(self.displacement_mm, -1, 0)))[None]
-
 
 def as_stored(displacement_mm: NDArray[np.floating]) -> NDArray[np.float32]:
     """Displacements in mm, of any shape, as :meth:`Transform.save` rounds them: multiples of 1/256 mm, a new array."""
@@ -178,6 +183,8 @@ def _mix(matrix: NDArray[np.float64], channels: NDArray[np.float32]) -> NDArray[
     """Vectors (3, X, Y, Z) turned and scaled by the linear part of ``matrix`` (4, 4)."""
     mixed = np.empty(channels.shape, dtype=np.float32)
     for row in range(3):
-        a, b, c = (np.float32(value) for value in matrix[row, :3])
-        mixed[row] = a * channels[0] + b * channels[1] + c * channels[2]
+        first, *others = np.flatnonzero(matrix[row, :3])  # most grids are straight: one alone
+        np.multiply(channels[first], np.float32(matrix[row, first]), out=mixed[row])
+        for column in others:
+            mixed[row] += np.float32(matrix[row, column]) * channels[column]
     return mixed

@@ -1,10 +1,9 @@
-"""Measures of a registration, as the Learn2Reg challenge defines them, and the inverse-consistency error.
+"""Measures of a registration, as the Learn2Reg challenge defines them.
 
 Label maps are integer ``(X, Y, Z)``. A displacement is ``(3, X, Y, Z)`` in voxels along the array's axes and pulls.
 """
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -13,9 +12,6 @@ from scipy import ndimage
 
 from mics.deformation.jacobian import jacobian_determinant
 from mics.evaluation.surface import hausdorff
-
-if TYPE_CHECKING:  # training measures too, where no library for medical files is installed
-    from mics.deformation.transform import Transform
 
 Labels = NDArray[np.integer]
 
@@ -76,32 +72,6 @@ def sd_log_jacobian(displacement_voxels: NDArray[np.floating]) -> float:
     return float(torch.cat(logs).std(correction=0))
 
 
-def inverse_consistency_mm(forward: "Transform", backward: "Transform") -> tuple[float, float]:
-    """Mean and maximum distance in mm by which a voxel of ``forward.grid`` misses itself after there and back.
-
-    The voxel x goes to ``y = x + forward(x)`` and back to ``y + backward(y)``, ``backward`` interpolated linearly.
-    Counted are the voxels whose y lies within ``backward.grid``; NaN if there is none.
-    """
-    upper = np.asarray(backward.grid.size) - 1
-    total, count, largest = 0.0, 0, 0.0
-    # One plane at a time: every voxel's place at once in float64 would take gigabytes for a clinical scan.
-    for i, displacement in enumerate(forward.displacement_mm):
-        start = forward.grid.voxel_to_world(_plane(i, displacement.shape[:2]))
-        there = start + displacement
-        voxel = backward.grid.world_to_voxel(there)
-        inside = np.all((voxel >= -1e-6) & (voxel <= upper + 1e-6), axis=-1)
-        error = np.linalg.norm(backward.transform_points(there[inside]) - start[inside], axis=-1)
-        if error.size:
-            total, count, largest = total + float(error.sum()), count + error.size, max(largest, float(error.max()))
-    return (total / count, largest) if count else (float("nan"), float("nan"))
-
-
 def _shared(fixed_labels: Labels, moving_labels: Labels, labels: Iterable[int]) -> list[int]:
     """Those of ``labels`` that both volumes show."""
     return [label for label in labels if np.any(fixed_labels == label) and np.any(moving_labels == label)]
-
-
-def _plane(i: int, shape: Sequence[int]) -> NDArray[np.float64]:
-    """Voxel coordinates (Y, Z, 3) of the plane with first index ``i``."""
-    j, k = np.meshgrid(*(np.arange(n, dtype=float) for n in shape), indexing="ij")
-    return np.stack([np.full_like(j, i), j, k], axis=-1)

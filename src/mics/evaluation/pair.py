@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from mics.deformation.jacobian import fold_share, nondiffeomorphic_volume
 from mics.deformation.transform import Transform
 from mics.errors import InputError
+from mics.evaluation.consistency import inverse_consistency_mm
 from mics.evaluation.learn2reg import text, to_transform, warp_labels
-from mics.evaluation.metrics import dice, hd95, inverse_consistency_mm, sd_log_jacobian
+from mics.evaluation.metrics import dice, hd95, sd_log_jacobian
 from mics.image.grid import Grid
 from mics.image.io import Image
 from mics.image.points import Points

@@ -15,8 +15,8 @@ from mics.deformation.field import compose, exponentiate, resize_displacement, w
 from mics.network.pair import Prediction, RegistrationNetwork, Step
 from mics.network.presets import NetworkConfig
 
-_SQUARINGS = 4
-"""Of a velocity on its own grid, where it is at most a few voxels."""
+_SQUARINGS = 2
+"""Half of a velocity is at most a few voxels of its own grid."""
 
 
 class Flow:
@@ -44,7 +44,7 @@ class Flow:
 
 def half_way(velocity: Tensor, shape: Sequence[int]) -> Tensor:
     """exp(v/2) on a grid of ``shape``, in its voxels, of a velocity ``(B, 3, X, Y, Z)`` in voxels of its own grid."""
-    return exponentiate(resize_displacement(velocity, shape) / 2)
+    return exponentiate(resize_displacement(velocity, shape) / 2, squarings=_SQUARINGS)
 
 
 @dataclass(frozen=True)
@@ -54,9 +54,20 @@ class FlowPrediction(Prediction):
     velocities: list[Tensor] = field(default_factory=list)
 
     def on_grid(self, shape: Sequence[int]) -> Tensor:
-        """Both displacements on a grid of ``shape`` over the padded input's box, ``(2, B, 3, X, Y, Z)``, in its voxels."""
-        flow = Flow(shape)
+        """Both displacements on a grid of ``shape`` over the padded input's box, ``(2, B, 3, X, Y, Z)``, in its voxels.
+
+        The finest velocities are integrated there, the coarser ones together on a grid of twice the spacing, for an eighth of
+        the work.
+        """
+        finest = max(velocity.shape[2:].numel() for velocity in self.velocities)
+        flow, coarse = Flow(shape), Flow([(n + 1) // 2 for n in shape])
         for velocity in self.velocities:
+            if velocity.shape[2:].numel() < finest:
+                coarse.add(half_way(velocity, coarse.shape))
+                continue
+            if coarse.half is not None and coarse.rest is not None:
+                flow.add(resize_displacement(coarse.half, shape), resize_displacement(coarse.rest, shape))
+                coarse = Flow(coarse.shape)
             flow.add(half_way(velocity, flow.shape))
         return flow.displacement()
 
@@ -116,7 +127,7 @@ class VelocityMICS(RegistrationNetwork):
                 with torch.autocast(logits.device.type, enabled=False):
                     velocity = (logits - _exchanged(logits)) / 2
                     velocities.append(velocity)
-                    own = exponentiate(velocity / 2, squarings=_SQUARINGS)
+                    own = half_way(velocity, velocity.shape[2:])
                     within.add(resize_displacement(own, within.shape))
         return within, velocities
 

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from mics.deformation.jacobian import fold_share
 from mics.deformation.transform import Transform
-from mics.evaluation.metrics import dice, hd95, inverse_consistency_mm
+from mics.evaluation.consistency import inverse_consistency_mm
+from mics.evaluation.metrics import dice, hd95
 from mics.image.io import Image
 from mics.image.resample import resample
 from mics.registration.result import Registration

@@ -111,7 +111,7 @@ def refine(
     assert velocity is not None
     with torch.no_grad():
         fine = resize_displacement(velocity, _result_shape(shape, spacing_mm / settings.result_mm))
-        both = exponentiate(torch.cat([fine, -fine]), squarings=settings.squarings + 3)
+        both = exponentiate(torch.cat([fine, -fine]), squarings=settings.squarings + 2)
     return both[:1], both[1:]
 
 

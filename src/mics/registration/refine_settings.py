@@ -30,7 +30,7 @@ class RefineSettings:
     descriptors: float = 5.0
     organs: float = 0.1
     smoothness: float = 0.6
-    squarings: int = 4
+    squarings: int = 2
     patience: int = 10
     """A stage ends early where the best loss of so many iterations is not clearly below the best before them."""
 

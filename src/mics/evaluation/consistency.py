@@ -1,0 +1,32 @@
+"""How far two transforms are from being inverse to each other."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mics.deformation.slabs import each_slab, sampled
+from mics.deformation.transform import Transform
+from mics.image.grid import Grid
+
+_ROUNDING = 1e-4
+"""Voxels by which float32 may place a point that lies on the border of a grid beyond it."""
+
+
+def inverse_consistency_mm(forward: Transform, backward: Transform) -> tuple[float, float]:
+    """Mean and maximum distance in mm by which a voxel of ``forward.grid`` misses itself after there and back.
+
+    The voxel x goes to ``y = x + forward(x)`` and back to ``y + backward(y)``, ``backward`` interpolated linearly.
+    Counted are the voxels whose y lies within ``backward.grid``; NaN if there is none.
+    """
+    source, middle = backward.channels(), (np.reshape(backward.grid.size, (3, 1, 1, 1)) - 1) / 2
+    errors: list[NDArray[np.float32]] = []
+
+    def work(part: slice, slab: Grid) -> None:
+        there = Transform(forward.displacement_mm[part], slab)
+        voxels = there.sources(backward.grid)
+        within = (np.abs(voxels - middle.astype(np.float32)) <= middle + _ROUNDING).all(axis=0)
+        missed = there.displacement_mm + np.moveaxis(sampled(source, voxels), 0, -1)
+        errors.append(np.linalg.norm(missed[within], axis=-1))
+
+    each_slab(forward.grid, work)
+    counted = np.concatenate(errors)
+    return (float(counted.mean(dtype=np.float64)), float(counted.max())) if counted.size else (np.nan, np.nan)
