@@ -84,6 +84,27 @@ def test_the_two_directions_are_inverse_to_each_other(form: str, steps: int) -> 
     assert missed[1] < 0.3 * missed[0]
 
 
+@torch.no_grad()
+def test_averaged_over_both_sides_the_mirrored_pair_gets_the_mirrored_deformation() -> None:
+    net, a, b = network(), smooth(1), smooth(2)
+    straight, turned = net.both_sides(a, b, steps=1), net.both_sides(a.flip(2), b.flip(2), steps=1)
+    expected = straight.displacement_ab.flip(2) * torch.tensor([-1.0, 1.0, 1.0]).view(1, 3, 1, 1, 1)
+    torch.testing.assert_close(turned.displacement_ab, expected, rtol=0, atol=1e-4)
+    alone = net(a, b, steps=1)
+    assert (alone.displacement_ab - straight.displacement_ab).abs().max() > 0.1
+    there, back = straight.displacements(4)
+    missed = gone_astray(there, back)[16:-16, 16:-16, 16:-16] / 4
+    assert missed.mean() < 0.1 * float(straight.displacement_ab.norm(dim=1).mean())
+
+
+@torch.no_grad()
+def test_averaging_over_both_sides_is_symmetric_and_leaves_equal_volumes_alone_whatever_the_extents() -> None:
+    net, a, b = network(), smooth(1)[:, :, :29, :23], smooth(2)[:, :, :29, :23]
+    forth, back = net.both_sides(a, b, steps=2), net.both_sides(b, a, steps=2)
+    torch.testing.assert_close(forth.displacement_ab, back.displacement_ba, rtol=0, atol=0)
+    assert net.both_sides(a, a, steps=2).displacement_ab.abs().max() == 0
+
+
 @settings(max_examples=20, deadline=None)
 @given(shift=st.floats(-3, 3), logarithm=st.floats(-0.3, 0.3))
 def test_halves_of_a_shift_and_of_a_scaling_compose_as_the_formula_says(shift: float, logarithm: float) -> None:

@@ -6,7 +6,7 @@ volumes move towards each other, half of the way each, and what a later predicti
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
@@ -57,12 +57,12 @@ class FlowPrediction(Prediction):
         """Both displacements on a grid of ``shape`` over the padded input's box, ``(2, B, 3, X, Y, Z)``, in its voxels.
 
         The finest velocities are integrated there, the coarser ones together on a grid of twice the spacing, for an eighth of
-        the work.
+        the work, unless the finest velocities' own grid is finer than that.
         """
-        finest = max(velocity.shape[2:].numel() for velocity in self.velocities)
-        flow, coarse = Flow(shape), Flow([(n + 1) // 2 for n in shape])
+        own = max((velocity.shape[2:] for velocity in self.velocities), key=lambda extents: extents.numel())
+        flow, coarse = Flow(shape), Flow([max((n + 1) // 2, m) for n, m in zip(shape, own, strict=True)])
         for velocity in self.velocities:
-            if velocity.shape[2:].numel() < finest:
+            if velocity.shape[2:] != own:
                 coarse.add(half_way(velocity, coarse.shape))
                 continue
             if coarse.half is not None and coarse.rest is not None:
@@ -70,6 +70,15 @@ class FlowPrediction(Prediction):
                 coarse = Flow(coarse.shape)
             flow.add(half_way(velocity, flow.shape))
         return flow.displacement()
+
+    def averaged(self, mirrored: "FlowPrediction") -> "FlowPrediction":
+        """With the mean of these velocities and those of ``mirrored``, the prediction for the pair flipped along X.
+
+        Both are odd in the pair, and so is their mean: the directions stay inverse to each other. ``steps`` stay as they are.
+        """
+        turned = [_mirror_image(velocity) for velocity in mirrored.velocities]
+        means = [(own + other) / 2 for own, other in zip(self.velocities, turned, strict=True)]
+        return replace(self, velocities=means)
 
 
 class VelocityMICS(RegistrationNetwork):
@@ -108,6 +117,12 @@ class VelocityMICS(RegistrationNetwork):
             results.append(Step(1 + _both(_derivatives(total)), flow.displacement()))
         return FlowPrediction(tuple(results), tuple(originals.shape[2:]), tuple(a.shape[2:]), velocities)
 
+    def both_sides(self, a: Tensor, b: Tensor, *, steps: int = 2) -> FlowPrediction:
+        """:meth:`forward`, averaged over the pair and its mirror image; for a network that was trained on such images too."""
+        originals = self.padded(a, b)  # so that the image's grid is that of the pair, flipped
+        as_it_lies: FlowPrediction = self(a, b, steps=steps)
+        return as_it_lies.averaged(self(*originals.flip(2).chunk(2), steps=steps))
+
     def _descend(self, features: Sequence[Tensor]) -> tuple[Flow, list[Tensor]]:
         """One step: its flow on the finest grid, and its velocities, coarse to fine.
 
@@ -130,6 +145,11 @@ class VelocityMICS(RegistrationNetwork):
                     own = half_way(velocity, velocity.shape[2:])
                     within.add(resize_displacement(own, within.shape))
         return within, velocities
+
+
+def _mirror_image(velocity: Tensor) -> Tensor:
+    """A velocity flipped along X, where its first component points the other way."""
+    return velocity.flip(2) * torch.tensor([-1.0, 1.0, 1.0], device=velocity.device).view(1, 3, 1, 1, 1)
 
 
 def _both(stacked: Tensor) -> Tensor:

@@ -53,6 +53,12 @@ class LoadedModel:
         return None if crop is None else (int(crop[0]), int(crop[1]), int(crop[2]))
 
     @property
+    def knows_mirrored(self) -> bool:
+        """Whether the network was trained on mirrored volumes too."""
+        augmentation = self.card.get("recipe", {}).get("augmentation", {})
+        return bool(augmentation.get("mirror_probability", 0) > 0)
+
+    @property
     def steps(self) -> int:
         """Registration steps by default."""
         return int(self.card.get("steps", 1))

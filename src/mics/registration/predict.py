@@ -19,6 +19,7 @@ from mics.image.resample import resample
 from mics.network.pair import RegistrationNetwork
 from mics.network.precision import half_precision
 from mics.network.segmentation import Segmentation
+from mics.network.velocity import VelocityMICS
 from mics.network.weights import LoadedModel
 from mics.registration.network_grid import on_network_grid
 from mics.registration.refine import refine
@@ -59,13 +60,17 @@ def windows(pair: Pair, model: LoadedModel, device: torch.device) -> Both:
 def predict(model: LoadedModel, volumes: Both, organs: Both | None, steps: int) -> Both:
     """Displacements, (1, 3, X, Y, Z) in voxels of about 4 mm, of the registration network in ``steps`` steps.
 
+    Velocities of a network that knows mirrored scans are averaged over the pair and its mirror image.
     ``organs`` are the :func:`organ_maps`, on a grid with the same outermost voxel centres, for a network that sees them.
     """
     network = cast(RegistrationNetwork, model.network).to(volumes[0].device)
     maps = [None, None] if organs is None else [averaged(own, volumes[0].shape[2:]) for own in organs]
     a, b = (network.seen(volume, own) for volume, own in zip(volumes, maps, strict=True))
     with half_precision(a.device):
-        prediction = network(a, b, steps=steps)
+        if isinstance(network, VelocityMICS) and model.knows_mirrored:
+            prediction = network.both_sides(a, b, steps=steps)
+        else:
+            prediction = network(a, b, steps=steps)
     # A network that predicts velocities has them integrated on a finer grid: interpolation spoils the inverse less there.
     both: Both = prediction.displacements(finer=max(1, round(model.spacing_mm / _FIELD_MM)))
     return both
