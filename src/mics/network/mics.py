@@ -32,25 +32,32 @@ class MICS(RegistrationNetwork):
         results: list[Step] = []
         for _ in range(steps):
             total = results[-1].displacement.flatten(0, 1) if results else None
-            gradients, displacement = self._decoded(self._differences(originals, total, unmoved))
+            gradients, displacement = self._step(originals, total, unmoved)
             if total is not None:
                 displacement = compose(total, displacement)
             results.append(Step(gradients.unflatten(0, (2, -1)), displacement.unflatten(0, (2, -1))))
         return Prediction(tuple(results), tuple(originals.shape[2:]), tuple(a.shape[2:]))
 
-    def _differences(self, originals: Tensor, total: Tensor | None, unmoved: list[Tensor]) -> list[Tensor]:
-        """Features of the volumes warped by ``total`` minus those of the other ones as they are; nothing else stays."""
-        features = unmoved if total is None else self.encode(originals, total)
-        pairs = originals.shape[0] // 2
-        return [level - other.roll(pairs, dims=0) for level, other in zip(features, unmoved, strict=True)]
-
-    def _decoded(self, differences: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """:meth:`decode`, in inference one direction after the other, because decoded features take much memory."""
+    def _step(self, originals: Tensor, total: Tensor | None, unmoved: list[Tensor]) -> tuple[Tensor, Tensor]:
+        """What :meth:`decode` gives; in inference one direction after the other, because features take much memory."""
+        count = originals.shape[0]
         if torch.is_grad_enabled():
-            return self.decode(differences)
-        parts = [self.decode(direction) for direction in zip(*(level.split(1) for level in differences), strict=True)]
+            return self.decode(self._differences(originals, total, unmoved, list(range(count))))
+        parts = [self.decode(self._differences(originals, total, unmoved, [place])) for place in range(count)]
         gradients, displacements = zip(*parts, strict=True)
         return torch.cat(gradients), torch.cat(displacements)
+
+    def _differences(
+        self, originals: Tensor, total: Tensor | None, unmoved: list[Tensor], which: list[int]
+    ) -> list[Tensor]:
+        """Features of ``which`` volumes, warped by ``total``, minus those of their partners as they are; nothing else stays."""
+        count = originals.shape[0]
+        partners = [(place + count // 2) % count for place in which]
+        if total is None:
+            features = [level[which] for level in unmoved]
+        else:
+            features = self.encode(originals[which], total[which])
+        return [level - other[partners] for level, other in zip(features, unmoved, strict=True)]
 
     def decode(self, differences: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Feature differences to the gradients of Φ in (0, 2) and the displacement that they integrate to."""
