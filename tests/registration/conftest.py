@@ -1,9 +1,11 @@
 """A made-up patient whose HU is a formula of the place in the world, seen by scanners of any geometry."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 import torch
 
 from mics.image.grid import Grid, apply_matrix
@@ -131,3 +133,61 @@ def tiny_segmentation(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("model") / "tiny-organs.safetensors"
     save_model(OrganSegmentation(config), {"spacing_mm": 10.0, "hu_range": [-125, 275]}, path)
     return path
+
+
+# Fixed to moving: x comes from AFFINE(x + u(x)), with u a bump of some millimetres.
+AFFINE = np.array([[1.08, 0.06, 0, 30.0], [-0.05, 0.95, 0.02, -45.0], [0, -0.03, 1.04, 40.0], [0, 0, 0, 1]])
+BUMP, CENTRE, WIDTH = np.array([9.0, -7.0, 6.0]), np.array([-60.0, 50.0, -30.0]), 60.0
+# Half a slice is no whole number of millimetres: the network's samples, 2 mm apart, never lie on the scan's very face,
+# where rounding alone tells whether they are within.
+FIXED = Grid.axis_aligned((-170, -70, -150), (125, 185, 75), (5, 5, 5.5), "RAS")
+
+
+def u(points):
+    return BUMP * np.exp(-(((points - CENTRE) / WIDTH) ** 2).sum(axis=-1, keepdims=True))
+
+
+def inverse_of_u(points):
+    inverse = -u(points)
+    for _ in range(30):
+        inverse = -u(points + inverse)
+    return inverse
+
+
+def true_map(points):
+    """From the fixed to the moving world."""
+    return apply_matrix(AFFINE, points + u(points))
+
+
+@pytest.fixture(scope="session")
+def moving_grid(oblique):
+    return oblique((80, 60, 50), (5, 5, 5), apply_matrix(AFFINE, FIXED.centre), (6, -3, 10), (-1, 1, 1), (0, 2, 1))
+
+
+@pytest.fixture(scope="session")
+def patients(scan, label_map, moving_grid):
+    """The arguments of `register`: the fixed scan is what the moving patient looks like after the known map."""
+    return {
+        "fixed": scan(FIXED, true_map),
+        "moving": scan(moving_grid),
+        "fixed_labels": label_map(FIXED, true_map),
+        "moving_labels": label_map(moving_grid),
+    }
+
+
+@pytest.fixture(scope="session")
+def affine_file(tmp_path_factory):
+    path = tmp_path_factory.mktemp("affine") / "affine.tfm"
+    sitk.WriteTransform(sitk.AffineTransform(AFFINE[:3, :3].ravel().tolist(), AFFINE[:3, 3].tolist()), str(path))
+    return path
+
+
+@pytest.fixture(scope="session")
+def options(affine_file, tiny_model):
+    return {"affine": affine_file, "model": tiny_model, "refine": "none", "device": "cpu"}
+
+
+@pytest.fixture(scope="session")
+def known_map():
+    """The map between the scans of `patients`: `to_moving` takes points of the fixed one, on `grid`, by `u`, then `affine`."""
+    return SimpleNamespace(grid=FIXED, affine=AFFINE, u=u, inverse_of_u=inverse_of_u, to_moving=true_map)

@@ -1,0 +1,43 @@
+"""What the networks are given of a pair."""
+
+import numpy as np
+import pytest
+import torch
+
+from mics.image.grid import Grid
+from mics.image.io import Image
+from mics.registration import predict
+
+
+def test_what_is_left_out_does_not_count_in_its_scan_alone(scan):
+    """A box of the moving world, given on the moving grid, found again through the affine."""
+    grid = Grid.axis_aligned((-100, -80, -60), (100, 80, 60), 8.0, "LAS")
+    shift = np.eye(4)
+    shift[:3, 3] = 16, 0, -8
+    moving_grid = Grid.axis_aligned((-120, -100, -90), (130, 100, 80), 4.0, "RAS")
+    i, j, k = np.indices(moving_grid.size)
+    places = moving_grid.voxel_to_world(np.stack([i, j, k], axis=-1))
+    mask = Image((np.abs(places) < 20).all(axis=-1).astype(np.uint8), moving_grid)
+    pair = predict.Pair(scan(moving_grid), scan(grid), shift, grid, moving_exclude=mask)
+    seen = np.ones(grid.size, dtype=bool)
+    counted = predict.compared(pair, (seen, seen), 8.0).numpy()
+    assert counted[1].min() == 1
+    out = np.stack(np.nonzero(counted[0, 0] == 0), axis=-1)
+    centre = grid.voxel_to_world(out).mean(axis=0)
+    np.testing.assert_allclose(centre, [-16, 0, 8], atol=4)
+    # 40 mm wide, and what linear interpolation touches around it.
+    assert np.all(np.ptp(grid.voxel_to_world(out), axis=0) <= 48)
+    assert np.all(np.ptp(grid.voxel_to_world(out), axis=0) >= 32)
+
+
+def test_coarser_maps_are_averages_of_finer_ones():
+    """Of a step within a voxel of the coarse grid, half; of a ramp, itself."""
+    step, ramp = torch.zeros(2, 1, 1, 21, 9, 9)
+    step[:, :, 10:] = 1
+    step[:, :, 10] = 0.5
+    ramp += torch.arange(21).view(-1, 1, 1)
+    coarse = predict.averaged(torch.cat([step, ramp], dim=1), (11, 5, 5))
+    assert coarse.shape == (1, 2, 11, 5, 5)
+    assert coarse[0, 0, :, 2, 2].tolist() == pytest.approx([0] * 5 + [0.5] + [1] * 5)
+    torch.testing.assert_close(coarse[0, 1, 1:-1, 2, 2], torch.arange(2.0, 19.0, 2))
+    torch.testing.assert_close(predict.averaged(ramp, (21, 9, 9)), ramp)
