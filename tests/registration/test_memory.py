@@ -72,6 +72,15 @@ def test_the_smaller_budget_is_named_first(monkeypatch, refining):
         require_memory(wide, wide, accurate)
 
 
+def test_the_topology_is_given_up_before_the_refinement(monkeypatch, refining):
+    kept = dataclasses.replace(refining, topology="preserve")
+    less = estimate(NATIVE, NATIVE, refining).host
+    assert less < estimate(NATIVE, NATIVE, kept).host
+    monkeypatch.setattr(memory, "available_host_bytes", lambda: less * 1.01)
+    with pytest.raises(InputError, match=r"use --topology free, which needs"):
+        require_memory(NATIVE, NATIVE, kept)
+
+
 def test_a_full_gpu_sends_to_the_cpu(monkeypatch, refining):
     monkeypatch.setattr(memory, "available_host_bytes", lambda: 64 * GB)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (int(0.001 * GB), 8 * GB))

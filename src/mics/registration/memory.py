@@ -18,6 +18,7 @@ _GB = 1e9
 _LIBRARIES = 0.3 * _GB  # what is loaded later than this check
 _PER_NATIVE_VOXEL = 24  # of both scans: HU, warped HU, labels, and a displacement of three float32
 _PER_VOXEL_AT_WORK = 40  # of the larger one: copies while it is measured and written
+_PER_UNFOLDED_VOXEL = 45  # of the larger one, where the topology is preserved: the transform before and after, determinants
 _FEATURE_COPIES = 5  # of the finest level's features of either volume that a pass through the network holds at its peak
 _PER_REFINED_MM3 = {"none": 0, "fast": 16, "accurate": 40}  # organ maps, descriptors, their warps and gradients
 _KEPT = 1.2  # of freed blocks that stay with a command's process and do not fit what comes next
@@ -36,6 +37,8 @@ def estimate(fixed: Grid, moving: Grid, settings: Settings) -> Need:
     """The memory that registering two scans takes at most, by their sizes and by the network's."""
     native = [float(math.prod(grid.size)) for grid in (fixed, moving)]
     scans = _PER_NATIVE_VOXEL * sum(native) + _PER_VOXEL_AT_WORK * max(native)
+    if settings.topology == "preserve":
+        scans += _PER_UNFOLDED_VOXEL * max(native)
     networks = _networks(fixed, moving, settings)
     if settings.device.type == "cuda":
         return Need(_KEPT * (_LIBRARIES + scans), networks)
@@ -74,6 +77,8 @@ def _alternatives(settings: Settings) -> list[tuple[str, Settings]]:
     ]
     if settings.refine == "accurate":
         thriftier.insert(0, ("--refine fast", dataclasses.replace(settings, refine="fast")))
+    if settings.topology == "preserve":
+        thriftier.insert(0, ("--topology free", dataclasses.replace(settings, topology="free")))
     return thriftier
 
 
