@@ -53,10 +53,7 @@ class MICS(RegistrationNetwork):
         """Features of ``which`` volumes, warped by ``total``, minus those of their partners as they are; nothing else stays."""
         count = originals.shape[0]
         partners = [(place + count // 2) % count for place in which]
-        if total is None:
-            features = [level[which] for level in unmoved]
-        else:
-            features = self.encode(originals[which], total[which])
+        features = [level[which] for level in unmoved] if total is None else self.encode(originals[which], total[which])
         return [level - other[partners] for level, other in zip(features, unmoved, strict=True)]
 
     def decode(self, differences: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
