@@ -1,8 +1,9 @@
 """Building blocks of the 3D U-Nets: convolution block, encoder, decoder."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import pairwise
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -24,7 +25,10 @@ class ConvBlock(nn.Sequential):
 
     def forward(self, volume: Tensor) -> Tensor:
         """``(B, in_channels, X, Y, Z)`` to ``(B, out_channels, X, Y, Z)``."""
-        features: Tensor = self[0](volume)
+        return self.activated(self[0](volume))
+
+    def activated(self, features: Tensor) -> Tensor:
+        """What follows the convolution."""
         if self.normalise:
             return normalise_and_activate(features, SLOPE)
         return functional.leaky_relu_(features, SLOPE)
@@ -140,6 +144,7 @@ def _format(volume: Tensor) -> torch.memory_format:
 
 
 def _merged(up: nn.Module, merge: nn.Module, deeper: Tensor, skip: Tensor) -> Tensor:
-    first, second = merge.children()
-    merged: Tensor = second(first(torch.cat([up(deeper), skip], dim=1)))  # of what is joined nothing stays
+    first, second = cast(Iterator[ConvBlock], merge.children())
+    # What is joined is gone once it is convolved, before the normalisation needs as much again.
+    merged: Tensor = second(first.activated(first[0](torch.cat([up(deeper), skip], dim=1))))
     return merged
