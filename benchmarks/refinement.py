@@ -73,9 +73,8 @@ def prepare(folder: Path, model: str) -> Iterator[Prepared]:
         affine = register_affine(fixed, moving)
         grid = network_grid(fixed.grid, moving.grid, affine, settings.model.spacing_mm)
         pair = predict.Pair(moving, fixed, affine, grid)
-        finer = predict.windows(pair, settings.segmentation, settings.device)
+        coarse, finer = predict.windows(pair, [settings.model, settings.segmentation], settings.device)
         organs = predict.organ_maps(settings.segmentation, finer)
-        coarse = predict.windows(pair, settings.model, settings.device)
         predicted = predict.predict(settings.model, coarse, organs, settings.steps)
         seen = both_seen(fixed.grid, moving.grid, grid, affine)
         spacing = settings.segmentation.spacing_mm

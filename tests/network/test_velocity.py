@@ -14,7 +14,7 @@ from mics.deformation.field import identity, resize_displacement, warp
 from mics.deformation.jacobian import fold_share
 from mics.losses.segmentation import dice_loss
 from mics.network.presets import NetworkConfig
-from mics.network.velocity import Flow, VelocityMICS, half_way
+from mics.network.velocity import Flow, VelocityMICS
 
 TINY = NetworkConfig(task="registration", channels=(4, 8, 16), decoder_normalisation=False, velocity_levels=3)
 FORMS = {
@@ -116,7 +116,7 @@ def test_halves_of_a_shift_and_of_a_scaling_compose_as_the_formula_says(shift: f
     scaling[:, 0] = logarithm * (place[:, 0] - centre)
     flow = Flow(shape)
     for velocity in (translation, scaling):
-        flow.add(half_way(torch.cat([velocity, -velocity]), shape))
+        flow.add(torch.cat([velocity, -velocity]))
     there, back = flow.displacement()
     x = np.arange(shape[0])
     for displacement, sign in ((there, 1), (back, -1)):

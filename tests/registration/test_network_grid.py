@@ -1,10 +1,12 @@
+import dataclasses
+
 import numpy as np
 import pytest
 
 from mics.errors import InputError
 from mics.image.grid import Grid, apply_matrix
 from mics.image.io import Image
-from mics.registration.network_grid import both_seen, network_grid, on_network_grid
+from mics.registration.network_grid import Samples, both_seen, network_grid
 
 FIXED = Grid.axis_aligned((-200, -150, 0), (200, 150, 300), (2, 2, 3), "RAS")
 MOVING = Grid.axis_aligned((-180, -160, 200), (190, 140, 600), (2, 2, 5), "LPS")
@@ -63,22 +65,41 @@ def test_each_voxel_shows_its_own_place_in_the_scan(oblique):
     affine = np.array([[1.1, 0.1, 0, 90.0], [-0.1, 0.95, 0, -70.0], [0, 0.05, 1, 50.0], [0, 0, 0, 1]])
     centre = np.array([10.0, 20.0, 30.0])
     scan = oblique((60, 50, 40), (3, 4, 5), apply_matrix(affine, centre), (10, 20, -5), (1, -1, 1), (2, 0, 1))
-    grid = oblique((12, 10, 14), (4, 4, 4), centre, flips=(1, -1, 1))
-    sampled = on_network_grid(Image(ramp(scan.points().astype(float)), scan), grid, affine, None)[0, 0].numpy()
-    expected = ramp(apply_matrix(affine, grid.points()))
-    np.testing.assert_allclose(sampled, expected, atol=1e-2)
+    grid = oblique((6, 5, 7), (8, 8, 8), centre, flips=(1, -1, 1))
+    samples = Samples.of(Image(ramp(scan.points().astype(float)), scan), grid, affine)
+    finer = dataclasses.replace(grid, size=(11, 9, 13), spacing=(4, 4, 4))
+    for wanted in (grid, finer):
+        expected = ramp(apply_matrix(affine, wanted.points()))
+        np.testing.assert_allclose(samples.averaged(wanted, None)[0, 0].numpy(), expected, atol=1e-2)
+
+
+def test_samples_serve_finer_grids_whose_voxels_they_fill(oblique):
+    """Of eight millimetres there are four samples to an edge: two to one of four millimetres, and one does not fill two."""
+    image = Image(
+        np.random.default_rng(0).normal(size=(60, 50, 40)).astype(np.float32),
+        oblique((60, 50, 40), (3, 4, 5), (0, 0, 0)),
+    )
+    grid = oblique((6, 5, 7), (8, 8, 8), (0, 0, 0))
+    samples = Samples.of(image, grid, np.eye(4))
+    halves = dataclasses.replace(grid, size=(11, 9, 13), spacing=(4, 4, 4))
+    own = Samples.of(image, halves, np.eye(4)).averaged(halves, (-1, 1))
+    np.testing.assert_allclose(samples.averaged(halves, (-1, 1)), own, atol=1e-4)
+    quarters = dataclasses.replace(grid, size=(21, 17, 25), spacing=(2, 2, 2))
+    other = dataclasses.replace(grid, size=(12, 10, 14), spacing=(3.7, 3.7, 3.7))
+    assert samples.averaged(quarters, None) is None
+    assert samples.averaged(other, None) is None
 
 
 def test_hu_beyond_what_the_model_knows_are_clipped_before_the_mean(oblique):
     scan = oblique((20, 20, 20), (2, 2, 2), (0, 0, 0))
     stripes = np.where(np.arange(20) % 2, 1000, -1000)[:, None, None] * np.ones(scan.size)
     grid = oblique((6, 6, 6), (4, 4, 4), (0, 0, 0))
-    clipped = on_network_grid(Image(stripes.astype(np.float32), scan), grid, np.eye(4), (-125.0, 275.0))
+    clipped = Samples.of(Image(stripes.astype(np.float32), scan), grid, np.eye(4)).averaged(grid, (-125.0, 275.0))
     assert clipped.mean() == pytest.approx(75, abs=1)
 
 
 def test_beyond_the_scan_is_air(oblique):
     scan = oblique((10, 10, 10), (2, 2, 2), (0, 0, 0))
     far = oblique((4, 4, 4), (4, 4, 4), (500, 0, 0))
-    outside = on_network_grid(Image(np.full(scan.size, 40, np.float32), scan), far, np.eye(4), None)
+    outside = Samples.of(Image(np.full(scan.size, 40, np.float32), scan), far, np.eye(4)).averaged(far, None)
     assert (outside == -1000).all()

@@ -41,6 +41,28 @@ def positions(matrix: NDArray[np.floating], size: tuple[int, int, int]) -> NDArr
     return places
 
 
+def resampled(volume: Tensor, matrix: NDArray[np.floating], size: tuple[int, int, int]) -> NDArray[np.float32]:
+    """Values of ``volume`` (1, C, X, Y, Z) where ``matrix`` (4, 4) takes each voxel of a grid of ``size``; (C, x, y, z).
+
+    Linear, clamped to the volume. Where the axes of both grids are parallel, one axis after the other, as matrix products.
+    """
+    if np.any(matrix[:3, :3] != np.diag(np.diag(matrix[:3, :3]))):
+        return sampled(volume, positions(matrix, size))
+    values, (depth, height, width) = volume[0], volume.shape[2:]
+    along_x, along_y, along_z = (
+        _hats(n, matrix[axis, axis] * np.arange(size[axis]) + matrix[axis, 3])
+        for axis, n in enumerate((depth, height, width))
+    )
+    values = (along_x @ values.reshape(-1, depth, height * width)).reshape(-1, size[0], height, width)
+    return ((along_y @ values) @ along_z.T).numpy()
+
+
+def _hats(count: int, places: NDArray[np.float64]) -> Tensor:
+    """What each of ``count`` voxels in a row weighs at each of the ``places``, (places, count) float32."""
+    distance = np.abs(places.clip(0, count - 1)[:, None] - np.arange(count))
+    return torch.from_numpy(np.maximum(0, 1 - distance)).float()
+
+
 def sampled(volume: Tensor, voxels: NDArray[np.float32]) -> NDArray[np.float32]:
     """Values of ``volume`` (1, C, X, Y, Z) at voxel positions (3, x, y, z), clamped to it; (C, x, y, z)."""
     values: NDArray[np.float32] = sample(volume, torch.from_numpy(voxels)[None])[0].numpy()

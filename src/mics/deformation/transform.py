@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import map_coordinates
 from torch import Tensor
 
-from mics.deformation.slabs import each_slab, positions, sampled
+from mics.deformation.slabs import each_slab, positions, resampled, sampled
 from mics.errors import InputError
 from mics.image.grid import Grid
 from mics.image.io import Image, from_itk, grid_of, read_itk, set_grid, to_itk, write_itk
@@ -136,7 +136,7 @@ class Transform:
         source = self.channels()
 
         def work(part: slice, slab: Grid) -> None:
-            values = sampled(source, positions(self.grid.inverse_matrix @ slab.matrix, slab.size))
+            values = resampled(source, self.grid.inverse_matrix @ slab.matrix, slab.size)
             displacement[part] = np.moveaxis(values, 0, -1)
 
         each_slab(grid, work)

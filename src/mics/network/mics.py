@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from mics.deformation.field import compose, integrate, resize
-from mics.network.pair import Prediction, RegistrationNetwork, Step
+from mics.network.pair import Prediction, RegistrationNetwork, Step, before_the_first
 from mics.network.presets import NetworkConfig
 
 
@@ -28,7 +28,7 @@ class MICS(RegistrationNetwork):
         the features of the unwarped volumes are computed once and serve as targets at every step.
         """
         originals = self.padded(a, b)
-        unmoved = self.encode(originals, None)
+        unmoved = self.encode(originals, before_the_first(steps, originals))
         results: list[Step] = []
         for _ in range(steps):
             total = results[-1].displacement.flatten(0, 1) if results else None

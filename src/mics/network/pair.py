@@ -82,12 +82,17 @@ class RegistrationNetwork(nn.Module, ABC):
         return pad_to_multiple(torch.cat([a, b]), self.config.divisor)
 
     def encode(self, volumes: Tensor, displacement: Tensor | None) -> list[Tensor]:
-        """Features of the :meth:`padded` volumes, warped by a displacement on the field grid; None before the first step.
-
-        Volumes are sampled even where they stay, because later steps sample too: sampling rounds, the normalisation would
-        amplify that difference, and equal volumes would drift apart from the second step on.
-        """
-        if displacement is None:
-            displacement = torch.zeros_like(volumes[:, :3])
-        features: list[Tensor] = self.encoder(warp(volumes, resize_displacement(displacement, volumes.shape[2:])))
+        """Features of the :meth:`padded` volumes, warped by a displacement on the field grid, or as they are."""
+        if displacement is not None:
+            volumes = warp(volumes, resize_displacement(displacement, volumes.shape[2:]))
+        features: list[Tensor] = self.encoder(volumes)
         return features
+
+
+def before_the_first(steps: int, volumes: Tensor) -> Tensor | None:
+    """The displacement for :meth:`RegistrationNetwork.encode` before the first of so many steps: zero, None for a single one.
+
+    Volumes are sampled even where they stay, because later steps sample too: sampling rounds, the normalisation would amplify
+    that difference, and equal volumes would drift apart from the second step on.
+    """
+    return torch.zeros_like(volumes[:, :3]) if steps > 1 else None

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor, nn
 
-from mics.deformation.field import compose, exponentiate, resize_displacement, warp
-from mics.network.pair import Prediction, RegistrationNetwork, Step
+from mics.deformation.field import compose, exponentiate, reconcile, resize_displacement, warp
+from mics.network.pair import Prediction, RegistrationNetwork, Step, before_the_first
 from mics.network.presets import NetworkConfig
 
 _SQUARINGS = 2
@@ -29,11 +29,15 @@ class Flow:
         self.rest: Tensor | None = None
         """exp(vₙ/2) ∘ … ∘ exp(v₁/2): the other half."""
 
-    def add(self, half: Tensor, rest: Tensor | None = None) -> None:
-        """Append a velocity, given as exp(v/2) on this grid, or several, given as both halves of their flow."""
-        rest = half if rest is None else rest
-        self.half = half if self.half is None else compose(self.half, half)
-        self.rest = rest if self.rest is None else compose(rest, self.rest)
+    def add(self, velocity: Tensor) -> None:
+        """Append a velocity in voxels of its own grid, on which it is integrated: there that is cheapest."""
+        half = resize_displacement(exponentiate(velocity / 2, squarings=_SQUARINGS), self.shape)
+        self._append(half, half)
+
+    def append(self, other: "Flow") -> None:
+        """All of another one's velocities, in their order."""
+        if other.half is not None and other.rest is not None:
+            self._append(other.half, other.rest)
 
     def displacement(self) -> Tensor:
         """Of both directions, ``(2, B, 3, *shape)``."""
@@ -41,44 +45,27 @@ class Flow:
             raise ValueError("No velocity was added.")
         return _both(compose(self.half, self.rest))
 
-
-def half_way(velocity: Tensor, shape: Sequence[int]) -> Tensor:
-    """exp(v/2) on a grid of ``shape``, in its voxels, of a velocity ``(B, 3, X, Y, Z)`` in voxels of its own grid."""
-    return exponentiate(resize_displacement(velocity, shape) / 2, squarings=_SQUARINGS)
+    def _append(self, half: Tensor, rest: Tensor) -> None:
+        self.half = half if self.half is None else compose(self.half, half)
+        self.rest = rest if self.rest is None else compose(rest, self.rest)
 
 
 @dataclass(frozen=True)
 class FlowPrediction(Prediction):
-    """A prediction that keeps its velocities: on a finer grid they are integrated there, which keeps the inverse exact."""
+    """A prediction that keeps its velocities, coarse to fine, step by step."""
 
     velocities: list[Tensor] = field(default_factory=list)
 
     def on_grid(self, shape: Sequence[int]) -> Tensor:
         """Both displacements on a grid of ``shape`` over the padded input's box, ``(2, B, 3, X, Y, Z)``, in its voxels.
 
-        The finest velocities are integrated there, the coarser ones together on a grid of twice the spacing, for an eighth of
-        the work, unless the finest velocities' own grid is finer than that.
+        Integrated as in training, interpolated, and what interpolation has spoiled of the inverse mended on that grid
+        (:func:`mics.deformation.field.reconcile`): finer ones have the better inverse.
         """
-        own = max((velocity.shape[2:] for velocity in self.velocities), key=lambda extents: extents.numel())
-        flow, coarse = Flow(shape), Flow([max((n + 1) // 2, m) for n, m in zip(shape, own, strict=True)])
+        flow = Flow(max(self.velocities, key=lambda velocity: velocity.numel()).shape[2:])
         for velocity in self.velocities:
-            if velocity.shape[2:] != own:
-                coarse.add(half_way(velocity, coarse.shape))
-                continue
-            if coarse.half is not None and coarse.rest is not None:
-                flow.add(resize_displacement(coarse.half, shape), resize_displacement(coarse.rest, shape))
-                coarse = Flow(coarse.shape)
-            flow.add(half_way(velocity, flow.shape))
-        return flow.displacement()
-
-    def averaged(self, mirrored: "FlowPrediction") -> "FlowPrediction":
-        """With the mean of these velocities and those of ``mirrored``, the prediction for the pair flipped along X.
-
-        Both are odd in the pair, and so is their mean: the directions stay inverse to each other. ``steps`` stay as they are.
-        """
-        turned = [_mirror_image(velocity) for velocity in mirrored.velocities]
-        means = [(own + other) / 2 for own, other in zip(self.velocities, turned, strict=True)]
-        return replace(self, velocities=means)
+            flow.add(velocity)
+        return torch.stack(reconcile(*(resize_displacement(way, shape) for way in flow.displacement())))
 
 
 class VelocityMICS(RegistrationNetwork):
@@ -106,28 +93,30 @@ class VelocityMICS(RegistrationNetwork):
         velocities: list[Tensor] = []
         results: list[Step] = []
         for _ in range(steps):
-            features = self.encode(originals, None if flow is None else flow.half)
+            moved = before_the_first(steps, originals) if flow is None else flow.half
+            features = self.encode(originals, moved)
             within, added = self._descend(features)
-            if flow is None:
-                flow = within
-            elif within.half is not None:
-                flow.add(within.half, within.rest)
+            flow = Flow(within.shape) if flow is None else flow
+            flow.append(within)
             velocities += added
             total = torch.stack([resize_displacement(velocity, flow.shape) for velocity in added]).sum(dim=0)
             results.append(Step(1 + _both(_derivatives(total)), flow.displacement()))
         return FlowPrediction(tuple(results), tuple(originals.shape[2:]), tuple(a.shape[2:]), velocities)
 
     def both_sides(self, a: Tensor, b: Tensor, *, steps: int = 2) -> FlowPrediction:
-        """:meth:`forward`, averaged over the pair and its mirror image; for a network that was trained on such images too."""
+        """:meth:`forward`, averaged over the pair and its mirror image; for a network that was trained on such images too.
+
+        Averaged are the velocities, which stay odd in the pair, so that the directions stay inverse to each other; there are no
+        ``steps`` to look at.
+        """
         originals = self.padded(a, b)  # so that the image's grid is that of the pair, flipped
-        as_it_lies: FlowPrediction = self(a, b, steps=steps)
-        return as_it_lies.averaged(self(*originals.flip(2).chunk(2), steps=steps))
+        pairs = (torch.cat([volume, volume.flip(2)]) for volume in originals.chunk(2))
+        prediction: FlowPrediction = self(*pairs, steps=steps)
+        means = [_mean_of_mirror_images(velocity) for velocity in prediction.velocities]
+        return replace(prediction, steps=(), shape=tuple(a.shape[2:]), velocities=means)
 
     def _descend(self, features: Sequence[Tensor]) -> tuple[Flow, list[Tensor]]:
-        """One step: its flow on the finest grid, and its velocities, coarse to fine.
-
-        ``features`` are those of the volumes of this step. Every velocity is integrated on its own grid, which is cheaper.
-        """
+        """One step: its flow on the finest grid, and its velocities, coarse to fine, from the ``features`` of its volumes."""
         within = Flow(features[0].shape[2:])
         velocities: list[Tensor] = []
         decoded: Tensor | None = None
@@ -142,14 +131,17 @@ class VelocityMICS(RegistrationNetwork):
                 with torch.autocast(logits.device.type, enabled=False):
                     velocity = (logits - _exchanged(logits)) / 2
                     velocities.append(velocity)
-                    own = half_way(velocity, velocity.shape[2:])
-                    within.add(resize_displacement(own, within.shape))
+                    within.add(velocity)
         return within, velocities
 
 
-def _mirror_image(velocity: Tensor) -> Tensor:
-    """A velocity flipped along X, where its first component points the other way."""
-    return velocity.flip(2) * torch.tensor([-1.0, 1.0, 1.0], device=velocity.device).view(1, 3, 1, 1, 1)
+def _mean_of_mirror_images(velocity: Tensor) -> Tensor:
+    """``(4 * B, 3, …)``, of A→B, of its image flipped along X, and of B→A likewise, to ``(2 * B, 3, …)``."""
+    as_it_lies, mirrored = (part.flatten(0, 1) for part in velocity.unflatten(0, (2, 2, -1)).unbind(dim=1))
+    # Flipped back, where the first component points the other way.
+    turned = mirrored.flip(2) * torch.tensor([-1.0, 1.0, 1.0], device=velocity.device).view(1, 3, 1, 1, 1)
+    mean: Tensor = (as_it_lies + turned) / 2
+    return mean
 
 
 def _both(stacked: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mics.deformation.slabs import each_slab, positions, sampled
+from mics.deformation.slabs import each_slab, positions, resampled
 from mics.deformation.transform import Transform
 from mics.image.grid import Grid
 
@@ -34,7 +34,7 @@ def _on_native(
     result = np.empty((*native.size, 3), dtype=np.float32)
 
     def work(part: slice, slab: Grid) -> None:
-        values = sampled(source, positions(grid.inverse_matrix @ to_grid @ slab.matrix, slab.size))
+        values = resampled(source, grid.inverse_matrix @ to_grid @ slab.matrix, slab.size)
         values += positions(affine_part @ slab.matrix, slab.size)
         result[part] = np.moveaxis(values, 0, -1)
 

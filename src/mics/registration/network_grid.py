@@ -1,6 +1,7 @@
 """The grid that the networks see: straight in the fixed scan's world, over what both scans show."""
 
 import dataclasses
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -41,26 +42,42 @@ def network_grid(fixed: Grid, moving: Grid, affine: NDArray[np.float64], spacing
     return dataclasses.replace(grid, size=(x, y, z))
 
 
-def on_network_grid(
-    image: Image, grid: Grid, matrix: NDArray[np.float64], hu_range: tuple[float, float] | None
-) -> Tensor:
-    """HU of a scan on the network's grid, (1, 1, X, Y, Z), clipped to ``hu_range``; ``matrix`` from grid to scan.
+@dataclass(frozen=True)
+class Samples:
+    """A scan sampled about every 2 mm over the voxels of a network's grid, to be averaged: ``hu`` (X, Y, Z) float32.
 
-    Each voxel is the mean of samples about 2 mm apart, the voxels that the training data were averaged from: single samples
-    of a scan with finer voxels would carry its noise.
+    Single samples of a scan with finer voxels than the training data's, which are of 2 mm, would carry its noise.
     """
-    count = max(1, round(grid.spacing[0] / _SAMPLES_MM))
-    first = (1 / count - 1) / 2
-    i, j, k = grid.voxel_to_world([first, first, first]).tolist()
-    x, y, z = (count * length for length in grid.size)
-    edges = tuple(spacing / count for spacing in grid.spacing)
-    fine = resample(
-        image, Grid((x, y, z), (edges[0], edges[1], edges[2]), (i, j, k), grid.direction), matrix, outside=AIR_HU
-    )
-    hu = torch.from_numpy(np.ascontiguousarray(fine.array))[None, None]
-    if hu_range is not None:
-        hu = hu.clamp(*hu_range)
-    return torch.nn.functional.avg_pool3d(hu, count)
+
+    hu: Tensor
+    grid: Grid
+    count: int
+    """Samples along an edge of a voxel of ``grid``."""
+
+    @classmethod
+    def of(cls, image: Image, grid: Grid, matrix: NDArray[np.float64]) -> "Samples":
+        """``matrix`` (4, 4) maps points of ``grid`` to those of the scan."""
+        count = max(1, round(grid.spacing[0] / _SAMPLES_MM))
+        first = (1 / count - 1) / 2
+        i, j, k = grid.voxel_to_world([first, first, first]).tolist()
+        x, y, z = (count * length for length in grid.size)
+        edges = tuple(spacing / count for spacing in grid.spacing)
+        fine = Grid((x, y, z), (edges[0], edges[1], edges[2]), (i, j, k), grid.direction)
+        sampled = resample(image, fine, matrix, outside=AIR_HU)
+        return cls(torch.from_numpy(np.ascontiguousarray(sampled.array)), grid, count)
+
+    def averaged(self, grid: Grid, hu_range: tuple[float, float] | None) -> Tensor | None:
+        """HU, (1, 1, X, Y, Z), clipped to ``hu_range`` before the mean, on a ``grid`` with the outermost centres of the own one.
+
+        None where the samples do not fill its voxels, several to an edge or one.
+        """
+        finer = (grid.size[0] - 1) / max(self.grid.size[0] - 1, 1)
+        count = round(self.count / finer)
+        margin, rest = divmod(self.count - count, 2)
+        inner = self.hu[tuple(slice(margin, length - margin) for length in self.hu.shape)][None, None]
+        if count < 1 or margin < 0 or rest or tuple(inner.shape[2:]) != tuple(count * length for length in grid.size):
+            return None
+        return torch.nn.functional.avg_pool3d(inner if hu_range is None else inner.clamp(*hu_range), count)
 
 
 def both_seen(

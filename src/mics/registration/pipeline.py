@@ -120,8 +120,9 @@ def _displacements(pair: Pair, seen: tuple[Mask, Mask], settings: Settings, stag
     """Displacements on the CPU, in voxels of a grid over the pair's box; and what the organs' sides say of the headers."""
     sentences: list[str] = []
     with stages("resample", "Resampling to the network's grid"):
-        volumes = windows(pair, settings.model, settings.device)
-        finer = None if settings.segmentation is None else windows(pair, settings.segmentation, settings.device)
+        models = [settings.model] if settings.segmentation is None else [settings.model, settings.segmentation]
+        volumes, *others = windows(pair, models, settings.device)
+        finer = others[0] if others else None
     organs = None
     if settings.segmentation is not None and finer is not None:
         with stages("organs", "Finding the organs"):

@@ -21,7 +21,7 @@ from mics.network.precision import half_precision
 from mics.network.segmentation import Segmentation
 from mics.network.velocity import VelocityMICS
 from mics.network.weights import LoadedModel
-from mics.registration.network_grid import on_network_grid
+from mics.registration.network_grid import Samples
 from mics.registration.refine import refine
 from mics.registration.refine_settings import RefineSettings
 
@@ -46,14 +46,22 @@ class Pair:
     fixed_exclude: Image | None = None
 
 
-def windows(pair: Pair, model: LoadedModel, device: torch.device) -> Both:
-    """The HU windows of both scans, (1, 3, X, Y, Z), at the model's spacing, in the range of HU that it knows."""
-    grid = _of_spacing(pair.grid, model.spacing_mm)
-    a, b = (
-        hu_windows(on_network_grid(image, grid, matrix, model.hu_range).to(device), model.hu_range)
-        for image, matrix in ((pair.moving, pair.affine), (pair.fixed, np.eye(4)))
-    )
-    return a, b
+def windows(pair: Pair, models: Sequence[LoadedModel], device: torch.device) -> list[Both]:
+    """For each model the HU windows of both scans, (1, 3, X, Y, Z), at its spacing, in the range of HU that it knows."""
+    scans = ((pair.moving, pair.affine), (pair.fixed, np.eye(4)))
+    samples = [Samples.of(image, pair.grid, matrix) for image, matrix in scans]
+    found = []
+    for model in models:
+        grid = _of_spacing(pair.grid, model.spacing_mm)
+        both = []
+        for (image, matrix), at_hand in zip(scans, samples, strict=True):
+            hu = at_hand.averaged(grid, model.hu_range)
+            if hu is None:
+                hu = Samples.of(image, grid, matrix).averaged(grid, model.hu_range)
+            assert hu is not None
+            both.append(hu_windows(hu.to(device), model.hu_range))
+        found.append((both[0], both[1]))
+    return found
 
 
 @torch.no_grad()
@@ -89,8 +97,9 @@ def averaged(maps: Tensor, shape: Sequence[int]) -> Tensor:
     width = round(maps.shape[2] / shape[0])
     if width > 1:
         # Two boxes in a row weigh the neighbours 1, 2, 1 for voxels twice as large.
-        for padding in (width // 2, (width - 1) // 2):
-            maps = functional.avg_pool3d(maps, width, stride=1, padding=padding, count_include_pad=False)
+        within = all(n == width * (m - 1) + 1 for n, m in zip(maps.shape[2:], shape, strict=True))
+        for padding, stride in ((width // 2, 1), ((width - 1) // 2, width if within else 1)):
+            maps = functional.avg_pool3d(maps, width, stride=stride, padding=padding, count_include_pad=False)
     return resize(maps, shape)
 
 

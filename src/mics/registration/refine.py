@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from mics.deformation.field import compose, exponentiate, resize, resize_displacement, warp
+from mics.deformation.field import compose, exponentiate, reconcile, resize, resize_displacement, warp
 from mics.losses.correlation import LocalCorrelation
 from mics.losses.mind import mind_ssc
 from mics.losses.segmentation import absolute_dice_loss, certainty
@@ -82,8 +82,9 @@ def refine(
     The volumes lie on one grid of ``spacing_mm``. ``a`` and ``b`` are one HU window each, ``(1, 1, X, Y, Z)`` in [0, 1];
     ``organs_a`` and ``organs_b`` soft organ maps ``(1, organs, X, Y, Z)``. The start, ``displacement_ab`` (``warp(a,
     displacement_ab)`` looks like b) and ``displacement_ba``, may lie on a coarser grid with the same outermost voxel
-    centres; so may the result, on a finer one of ``settings.result_mm``: the finer, the less interpolation spoils the
-    inverse. ``valid`` ``(2, 1, X, Y, Z)`` marks where a and b have data; elsewhere nothing counts.
+    centres; so may the result, on a finer one of ``settings.result_mm``: the finer, the better the inverse
+    (:func:`mics.deformation.field.reconcile`). ``valid`` ``(2, 1, X, Y, Z)`` marks where a and b have data; elsewhere nothing
+    counts.
     """
     shape = tuple(a.shape[2:])
     volumes, organs = torch.cat([a, b]), torch.cat([organs_a, organs_b])
@@ -110,9 +111,9 @@ def refine(
             losses.append(loss.item())
     assert velocity is not None
     with torch.no_grad():
-        fine = resize_displacement(velocity, _result_shape(shape, spacing_mm / settings.result_mm))
-        both = exponentiate(torch.cat([fine, -fine]), squarings=settings.squarings + 2)
-    return both[:1], both[1:]
+        both = exponentiate(torch.cat([velocity, -velocity]), squarings=settings.squarings)
+        fine = resize_displacement(both, _result_shape(shape, spacing_mm / settings.result_mm))
+        return reconcile(fine[:1], fine[1:])
 
 
 def _settled(losses: list[float], patience: int) -> bool:
