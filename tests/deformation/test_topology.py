@@ -202,6 +202,38 @@ def test_pieces_leave_no_seam(monkeypatch, grids):
     assert whole.keys.size > 100
 
 
+def test_only_pieces_around_a_change_are_looked_at_again_and_nothing_is_missed(monkeypatch, grids):
+    grid = grids["oblique_left_handed"]
+    monkeypatch.setattr(folds, "_PIECE_VOXELS", 700)
+    original = displaced(grid, bumps(grid, 14.0, 2))
+    overview = folds.Overview.of(topology._field(original), 0.2)
+    changed = Transform(original.displacement_mm.copy(), grid)
+    changed.displacement_mm[9, 5, 7] += 3
+    looked_at = []
+    look = folds._look
+    monkeypatch.setattr(folds, "_look", lambda *arguments: looked_at.append(arguments) or look(*arguments))
+    after = overview.after(topology._field(changed), 0.2, topology._changed(changed, original)).look
+    assert 0 < len(looked_at) < len(overview.pieces)
+    field = topology._field(changed)
+    afresh = folds.look(field, 0.2, field.everywhere)
+    assert np.array_equal(after.keys, afresh.keys)
+    assert not np.array_equal(after.keys, overview.look.keys)
+    assert (after.tetrahedron, after.central) == (afresh.tetrahedron, afresh.central)
+
+
+@pytest.mark.parametrize("at", [(9, 5, 7), (0, 0, 0)])
+def test_folds_are_counted_as_by_the_functions_that_look_everywhere(grids, at):
+    """In the middle and at the border, where differences are one-sided and the volume is not counted."""
+    grid = grids["oblique"]
+    folded = displaced(grid)
+    folded.displacement_mm[at] += 9
+    field = topology._field(folded)
+    found = topology._folds(folded, folds.look(field, 0.01, field.everywhere))
+    voxels = folded.displacement_voxels()
+    assert found == pytest.approx((fold_share(voxels), nondiffeomorphic_volume(voxels)), rel=1e-4)
+    assert found[0] > 0
+
+
 def test_determinants_are_those_that_were_looked_at(grids):
     """And the gradient of their penalty is the slope of its value."""
     grid = grids["oblique"]

@@ -71,16 +71,54 @@ class Look:
     keys: Keys
 
 
+@dataclass(frozen=True)
+class Overview:
+    """What was found everywhere in a field, piece by piece, so that after a change only pieces around it are looked at again."""
+
+    pieces: list[Box]
+    found: list[Look]
+
+    @classmethod
+    def of(cls, field: Field, limit: float) -> "Overview":
+        """All determinants; keys of those below ``limit``."""
+        pieces = list(_pieces(field.everywhere[0]))
+        return cls(pieces, _look_at(field, limit, pieces))
+
+    @property
+    def look(self) -> Look:
+        """Of all pieces."""
+        return _joined(self.found)
+
+    def after(self, field: Field, limit: float, changed: NDArray[np.int64]) -> "Overview":
+        """Of a ``field`` that differs in the voxels ``changed`` (flat indices) from the one that was looked at."""
+        around = boxes_around(changed, field.size, (1, 1, 1))
+        again = [n for n, piece in enumerate(self.pieces) if any(_overlap(piece, box) for box in around)]
+        found = list(self.found)
+        for n, one in zip(again, _look_at(field, limit, [self.pieces[n] for n in again]), strict=True):
+            found[n] = one
+        return Overview(self.pieces, found)
+
+
 def look(field: Field, limit: float, boxes: Iterable[Box]) -> Look:
     """All determinants in voxels of ``boxes`` and of the cells around them; keys of those below ``limit``."""
-    pieces = [piece for box in boxes for piece in _pieces(box)]
+    return _joined(_look_at(field, limit, [piece for box in boxes for piece in _pieces(box)]))
+
+
+def _look_at(field: Field, limit: float, pieces: Sequence[Box]) -> list[Look]:
     with ThreadPoolExecutor(torch.get_num_threads()) as pool:
-        found = list(pool.map(lambda piece: _look(field, limit, piece), pieces))
+        return list(pool.map(lambda piece: _look(field, limit, piece), pieces))
+
+
+def _joined(found: Sequence[Look]) -> Look:
     return Look(
         min((one.tetrahedron for one in found), default=np.inf),
         min((one.central for one in found), default=np.inf),
         np.unique(np.concatenate([np.empty(0, np.int64), *(one.keys for one in found)])),
     )
+
+
+def _overlap(one: Box, other: Box) -> bool:
+    return all(a.start < b.stop and b.start < a.stop for a, b in zip(one, other, strict=True))
 
 
 def boxes_around(voxels: NDArray[np.int64], size: tuple[int, ...], pad: Sequence[int]) -> list[Box]:

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from mics.deformation.folds import Box, Field, Keys, Look, boxes_around, look
-from mics.deformation.jacobian import fold_share, nondiffeomorphic_volume
+from mics.deformation.folds import Box, Field, Keys, Look, Overview, boxes_around, look
+from mics.deformation.jacobian import jacobian_determinant, nondiffeomorphic_volume
 from mics.deformation.slabs import positions
 from mics.deformation.transform import Transform, as_stored
 from mics.deformation.unfold import unfold, voxels_of
@@ -64,16 +64,18 @@ def preserve_topology(transform: Transform, affine: Affine) -> tuple[Transform, 
     refuse_mirrors(affine)
     least = _LEAST * min(1.0, float(np.linalg.det(affine[:3, :3])))
     original = Transform(as_stored(transform.displacement_mm), transform.grid)
-    before = _look(original, least)
+    overview = Overview.of(_field(original), least)
+    before = overview.look
     if not before.keys.size:
         return original, _certificate(original, before, original, before)
     found = _start(original, least)
     field = _field(found)
-    folded = unfold(field, original.displacement_mm, look(field, least, field.everywhere).keys, least)
+    started = overview.after(field, least, _changed(found, original))
+    folded = unfold(field, original.displacement_mm, started.look.keys, least)
     if folded.size:
         _smooth(found, affine, folded, least)
         _draw_back(found, original, least)
-    after = _look(found, least)
+    after = overview.after(field, least, _changed(found, original)).look
     if after.keys.size:
         found = _towards_affine(original, affine, least)
         after = _look(found, least)
@@ -121,11 +123,26 @@ def _certificate(original: Transform, before: Look, result: Transform, after: Lo
 
 
 def _folds(transform: Transform, found: Look) -> tuple[float, float]:
-    """Share of folds and non-diffeomorphic volume, which both look at no other determinants than ``found`` did."""
+    """Share of folds and non-diffeomorphic volume, looked for only where ``found`` says that there are any."""
     if min(found.central, found.tetrahedron) > 0:
         return 0.0, 0.0
-    voxels = transform.displacement_voxels()
-    return fold_share(voxels), nondiffeomorphic_volume(voxels)
+    grid, size = transform.grid, np.array(transform.grid.size)
+    folds = volume = 0.0
+    for box in boxes_around(voxels_of(_field(transform), found.keys), grid.size, (3, 3, 3)):
+        voxels = Transform(transform.displacement_mm[box], _part(grid, box)).displacement_voxels()
+        # Where the box ends and the field does not, differences are one-sided as they are not in the field; nothing folds there.
+        inner = tuple(
+            slice(0 if part.start == 0 else 1, None if part.stop == n else -1)
+            for part, n in zip(box, size, strict=True)
+        )
+        folds += int((jacobian_determinant(voxels)[0][inner] <= 0).sum())
+        volume += nondiffeomorphic_volume(voxels) * float(np.prod(np.array(voxels.shape[2:]) - 2))
+    return folds / float(size.prod()), volume / float((size - 2).prod())
+
+
+def _changed(found: Transform, original: Transform) -> NDArray[np.int64]:
+    """Flat indices of the voxels that differ."""
+    return np.flatnonzero((found.displacement_mm != original.displacement_mm).any(axis=-1))
 
 
 def _start(original: Transform, least: float) -> Transform:
@@ -190,8 +207,7 @@ def _blurred(values: NDArray[np.float32], reach: list[int]) -> NDArray[np.float3
 def _draw_back(found: Transform, original: Transform, least: float) -> None:
     """Each changed place as far back towards ``original`` as it does not fold."""
     field, size = _field(found), found.grid.size
-    changed = np.flatnonzero((found.displacement_mm != original.displacement_mm).any(axis=-1))
-    for box in boxes_around(changed, size, (1, 1, 1)):
+    for box in boxes_around(_changed(found, original), size, (1, 1, 1)):
         whole, start = found.displacement_mm[box].copy(), original.displacement_mm[box]
         if look(field, least, [box]).keys.size:
             continue

@@ -18,7 +18,6 @@ _FITTED_MM = 4.0
 
 SETTINGS = RefineSettings(
     stages=(Stage(16, 8, 16, 50), Stage(8, 8, 16, 40), Stage(8, 4, 16, 15)),
-    result_mm=_FITTED_MM,
     image=0.0,
     descriptors=0.0,
     organs=1.0,
@@ -43,7 +42,7 @@ def fit(labels: Image, wanted: Image, organs: tuple[int, ...]) -> Tensor:
     a, b = (_shares(name, volume, spacing_mm, organs) for name, volume in (("labels", labels), ("wanted", wanted)))
     # Nothing is known of one of the two images, so neither is shown.
     dark, still = torch.zeros_like(a[:, :1]), torch.zeros(1, 3, *a.shape[2:])
-    settings = replace(SETTINGS, result_mm=spacing_mm)
+    settings = replace(SETTINGS, integrated_mm=spacing_mm, result_mm=spacing_mm)
     coarse, _ = refine(dark, dark, a, b, still, still, spacing_mm=spacing_mm, settings=settings)
     return _on_voxels(coarse, factor, labels.grid.size)
 

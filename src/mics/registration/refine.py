@@ -111,9 +111,10 @@ def refine(
             losses.append(loss.item())
     assert velocity is not None
     with torch.no_grad():
-        both = exponentiate(torch.cat([velocity, -velocity]), squarings=settings.squarings)
-        fine = resize_displacement(both, _result_shape(shape, spacing_mm / settings.result_mm))
-        return reconcile(fine[:1], fine[1:])
+        fine = resize_displacement(velocity, _finer(shape, spacing_mm / settings.integrated_mm))
+        both = exponentiate(torch.cat([fine, -fine]), squarings=settings.squarings)
+        result = resize_displacement(both, _finer(shape, spacing_mm / settings.result_mm))
+        return reconcile(result[:1], result[1:])
 
 
 def _settled(losses: list[float], patience: int) -> bool:
@@ -122,7 +123,7 @@ def _settled(losses: list[float], patience: int) -> bool:
     return bool(before) and min(losses[-patience:]) > 0.999 * min(before)
 
 
-def _result_shape(shape: tuple[int, ...], ratio: float) -> list[int]:
+def _finer(shape: tuple[int, ...], ratio: float) -> list[int]:
     """Extent of a grid with the same corners and so many times as many voxels along each axis."""
     return [round((n - 1) * ratio) + 1 for n in shape]
 

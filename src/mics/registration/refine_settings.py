@@ -22,8 +22,10 @@ class RefineSettings:
     """
 
     stages: tuple[Stage, ...]
-    result_mm: float
-    """Spacing of the grid on which both directions are made inverse to each other in the end."""
+    integrated_mm: float = 4.0
+    """Spacing of the grid on which the velocity is integrated in the end."""
+    result_mm: float = 3.0
+    """Spacing of the grid on which both directions are then made inverse to each other, as the result."""
     learning_rate: float = 0.3
     """In voxels of the velocity grid per iteration."""
     image: float = 1.0
@@ -36,8 +38,6 @@ class RefineSettings:
 
 
 BUDGETS = {
-    "fast": RefineSettings((Stage(16, 16, 16, 8), Stage(16, 8, 8, 12), Stage(8, 8, 4, 5)), result_mm=3),
-    "accurate": RefineSettings(
-        (Stage(16, 16, 16, 8), Stage(16, 8, 8, 24), Stage(8, 8, 4, 12), Stage(4, 8, 4, 5)), result_mm=3
-    ),
+    "fast": RefineSettings((Stage(16, 16, 16, 8), Stage(16, 8, 8, 12), Stage(8, 8, 4, 5))),
+    "accurate": RefineSettings((Stage(16, 16, 16, 8), Stage(16, 8, 8, 24), Stage(8, 8, 4, 12), Stage(4, 8, 4, 5))),
 }
