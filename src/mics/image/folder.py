@@ -4,6 +4,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
@@ -31,12 +32,12 @@ def writable_folder(folder: str | Path) -> Path:
 
 
 def write_together(folder: Path, writers: Mapping[str, Callable[[Path], object]]) -> None:
-    """Write all files into a folder within ``folder``, then move them up one by one, in their order."""
+    """Write all files, two at a time, into a folder within ``folder``, then move them up one by one, in their order."""
     # Within, not beside: the folder may be a mount point, whose neighbours are elsewhere or not writable.
     unfinished = Path(tempfile.mkdtemp(prefix=".partial-", dir=folder))
     try:
-        for name, write in writers.items():
-            write(unfinished / name)
+        with ThreadPoolExecutor(2) as pool:  # compressing takes one core
+            list(pool.map(lambda name: writers[name](unfinished / name), writers))
         for name in writers:
             os.replace(unfinished / name, folder / name)
     except OSError as error:

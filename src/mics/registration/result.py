@@ -53,7 +53,7 @@ class Registration:
         for name, labels in (("moving", self.moving_labels_warped), ("fixed", self.fixed_labels_warped)):
             if labels is not None:
                 writers[f"{name}_labels_warped.nii.gz"] = partial(write_image, labels)
-        # The last to be written and to be moved: where it is, everything is.
+        # The last to be moved: where it is, everything is.
         writers["summary.json"] = lambda path: path.write_text(_json(self.summary), encoding="utf-8")
         write_together(folder, writers)
 
