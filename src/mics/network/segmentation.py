@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from mics.deformation.field import resize
 from mics.errors import InputError
-from mics.network.blocks import ConvBlock, Decoder, Encoder
+from mics.network.blocks import ConvBlock, Decoder, Encoder, laid_out
 from mics.network.padding import pad_to_multiple
 from mics.network.presets import NetworkConfig
 from mics.network.sliding import sliding_windows
@@ -96,6 +96,6 @@ class FineLevel(nn.Module):
 
     def forward(self, windows: Tensor, decoded: Tensor) -> Tensor:
         """Windows ``(B, 3, X, Y, Z)`` and the U-Net's features to what is added to its scores."""
-        features = self.merge(torch.cat([self.up(decoded), self.look(windows)], dim=1))
+        features = self.merge(torch.cat([self.up(decoded), self.look(laid_out(windows))], dim=1))
         correction: Tensor = self.head(features)
         return correction
