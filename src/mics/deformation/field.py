@@ -107,29 +107,6 @@ def invert(displacement: Tensor, *, iterations: int = 20) -> Tensor:
     return inverse
 
 
-def reconcile(ab: Tensor, ba: Tensor, *, iterations: int = 3) -> tuple[Tensor, Tensor]:
-    """Two displacements that nearly invert each other, ``(B, 3, X, Y, Z)`` of one grid, changed until they do so better.
-
-    By Newton's method, half of the way for each, so that exchanging them exchanges the results. Where x comes to lie at x + e(x)
-    after there and back, a change of the way there moves it by as much times the inverse of the derivative J of that way:
-    J·e/2 is taken off, a voxel at most.
-    """
-    for _ in range(iterations):
-        missed_ab, missed_ba = compose(ba, ab), compose(ab, ba)
-        ab, ba = ab - _newton_step(ab, missed_ab) / 2, ba - _newton_step(ba, missed_ba) / 2
-    return ab, ba
-
-
-def _newton_step(displacement: Tensor, missed: Tensor) -> Tensor:
-    """The Jacobian matrix of x + displacement(x), by central differences, times ``missed``; no longer than a voxel."""
-    step = missed.clone()
-    for axis in range(3):
-        (derivative,) = torch.gradient(displacement, dim=axis + 2)
-        step.addcmul_(derivative, missed[:, axis : axis + 1])
-    # The library's norm over so short an axis takes ten times as long as all the rest.
-    return step / step.square().sum(dim=1, keepdim=True).sqrt().clamp_min(1)
-
-
 def resize(volume: Tensor, shape: Sequence[int]) -> Tensor:
     """Trilinear resampling of ``(B, C, X, Y, Z)`` to another shape, corner centres onto corner centres."""
     if tuple(volume.shape[2:]) == tuple(shape):

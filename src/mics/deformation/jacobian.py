@@ -27,7 +27,7 @@ def jacobian_determinant(displacement: Tensor) -> Tensor:
 def fold_share(displacement: Tensor) -> float:
     """Share of voxels, 0 to 1, whose Jacobian determinant by central differences is zero or negative."""
     length, folds = displacement.shape[2], 0
-    for start, stop in _slabs(displacement):
+    for start, stop in slabs(displacement):
         first = max(start - 1, 0)
         determinant = jacobian_determinant(displacement[:, :, first : min(stop + 1, length)])
         folds += int((determinant[:, start - first : stop - first] <= 0).sum())
@@ -47,7 +47,7 @@ def nondiffeomorphic_volume(displacement: Tensor) -> float:
     if min(x, y, z) < 3:
         raise ValueError(f"The non-diffeomorphic volume needs three voxels along each axis, not {(x, y, z)}.")
     negative = 0.0
-    for start, stop in _slabs(displacement[:, :, 1:-1]):
+    for start, stop in slabs(displacement[:, :, 1:-1]):
         for determinant in _ten_determinants(displacement[:, :, start : stop + 2].float()):
             negative -= float(determinant.clamp(max=0).sum(dtype=torch.float64))
     return 100 * negative / 6 / 2 / (batch * (x - 2) * (y - 2) * (z - 2))
@@ -92,7 +92,7 @@ def triple_product(a: Tensor, b: Tensor, c: Tensor) -> Tensor:
     return a[0] * x + a[1] * y + a[2] * z
 
 
-def _slabs(displacement: Tensor) -> Iterator[tuple[int, int]]:
+def slabs(displacement: Tensor) -> Iterator[tuple[int, int]]:
     """Start and stop along X of pieces of about ``_SLAB_VOXELS`` voxels, none of them a single slice unless all is."""
     batch, _, length, y, z = displacement.shape
     count = max(1, min(length // 2, batch * length * y * z // _SLAB_VOXELS))

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor, nn
 
-from mics.deformation.field import compose, exponentiate, reconcile, resize_displacement, warp
+from mics.deformation.field import compose, exponentiate, resize_displacement, warp
+from mics.deformation.inverse import reconcile
 from mics.network.pair import Prediction, RegistrationNetwork, Step, before_the_first
 from mics.network.presets import NetworkConfig
 
@@ -60,7 +61,7 @@ class FlowPrediction(Prediction):
         """Both displacements on a grid of ``shape`` over the padded input's box, ``(2, B, 3, X, Y, Z)``, in its voxels.
 
         Integrated as in training, interpolated, and what interpolation has spoiled of the inverse mended on that grid
-        (:func:`mics.deformation.field.reconcile`): finer ones have the better inverse.
+        (:func:`mics.deformation.inverse.reconcile`): finer ones have the better inverse.
         """
         flow = Flow(max(self.velocities, key=lambda velocity: velocity.numel()).shape[2:])
         for velocity in self.velocities:

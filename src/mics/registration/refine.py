@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from mics.deformation.field import compose, exponentiate, reconcile, resize, resize_displacement, warp
+from mics.deformation.field import compose, exponentiate, resize, resize_displacement, warp
+from mics.deformation.inverse import reconcile
 from mics.losses.correlation import LocalCorrelation
 from mics.losses.mind import mind_ssc
 from mics.losses.segmentation import absolute_dice_loss, certainty
@@ -83,7 +84,7 @@ def refine(
     ``organs_a`` and ``organs_b`` soft organ maps ``(1, organs, X, Y, Z)``. The start, ``displacement_ab`` (``warp(a,
     displacement_ab)`` looks like b) and ``displacement_ba``, may lie on a coarser grid with the same outermost voxel
     centres; so may the result, on a finer one of ``settings.result_mm``: the finer, the better the inverse
-    (:func:`mics.deformation.field.reconcile`). ``valid`` ``(2, 1, X, Y, Z)`` marks where a and b have data; elsewhere nothing
+    (:func:`mics.deformation.inverse.reconcile`). ``valid`` ``(2, 1, X, Y, Z)`` marks where a and b have data; elsewhere nothing
     counts.
     """
     shape = tuple(a.shape[2:])
