@@ -44,10 +44,10 @@ class PairData:
         self,
         volumes: Tensor,
         organs: Tensor,
+        descriptors: Tensor | None,
         masks: Tensor,
         image_grid: list[int],
         organ_grid: list[int],
-        settings: RefineSettings,
     ) -> None:
         image = resize(volumes, image_grid)
         self.image_box = _shown(image)
@@ -61,8 +61,8 @@ class PairData:
         # An organ that the segmentation network guesses at in either volume would be pulled to the wrong place.
         self.organ_weights = certainty(maps).prod(dim=0, keepdim=True).square()
         features = [maps]
-        if settings.descriptors:
-            features.append(resize(mind_ssc(volumes), organ_grid))
+        if descriptors is not None:
+            features.append(resize(descriptors, organ_grid))
         self.features = torch.cat([*features, resize(masks, organ_grid)], dim=1)
 
 
@@ -90,6 +90,7 @@ def refine(
     shape = tuple(a.shape[2:])
     volumes, organs = torch.cat([a, b]), torch.cat([organs_a, organs_b])
     masks = torch.ones_like(volumes) if valid is None else valid.float()
+    descriptors = mind_ssc(volumes) if settings.descriptors else None
     velocity: Tensor | None = None
     for stage in settings.stages:
         grid = _shape(shape, spacing_mm, stage.velocity_mm)
@@ -100,7 +101,7 @@ def refine(
                 resize_displacement(displacement_ab, grid), resize_displacement(displacement_ba, grid)
             )
         velocity = resize_displacement(velocity, grid).detach().requires_grad_(True)
-        data = PairData(volumes, organs, masks, image_grid, organ_grid, settings)
+        data = PairData(volumes, organs, descriptors, masks, image_grid, organ_grid)
         # Real gradients are around 1e-5; Adam would take those ten thousand times smaller, rounding, for as much.
         optimiser = torch.optim.Adam([velocity], lr=settings.learning_rate, eps=1e-7)
         losses: list[float] = []
