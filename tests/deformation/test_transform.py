@@ -7,6 +7,7 @@ from scipy.ndimage import gaussian_filter, map_coordinates
 
 from mics.deformation import slabs
 from mics.deformation.field import warp
+from mics.deformation.jacobian import fold_share
 from mics.deformation.transform import Transform
 from mics.errors import InputError
 from mics.image.grid import Grid
@@ -300,3 +301,17 @@ def test_shapes_that_do_not_fit(grids):
         Transform(np.zeros((3, *grids["lps"].size), np.float32), grids["lps"])
     with pytest.raises(InputError, match=r"\(N, 3\)"):
         smooth_transform(grids["lps"]).transform_points([1.0, 2.0, 3.0])
+
+
+@pytest.mark.parametrize("name", ["lps", "oblique_left_handed"])
+def test_folds_are_counted_slab_by_slab_as_in_the_whole(name, grids, monkeypatch):
+    """A shift of growing size against the axes folds a part of the grid, its border among it."""
+    grid = grids[name]
+    place = np.indices(grid.size, dtype=np.float32)
+    voxels = np.zeros((3, *grid.size), np.float32)
+    voxels[0] = np.where(place[1] > grid.size[1] // 2, 1, -1) * 3 * np.sin(place[0])
+    transform = Transform.from_voxels(torch.from_numpy(voxels), grid)
+    monkeypatch.setattr("mics.deformation.transform._CACHED_VOXELS", 1000)
+    expected = fold_share(transform.displacement_voxels())
+    assert transform.fold_share() == expected
+    assert 0.1 < expected < 0.9

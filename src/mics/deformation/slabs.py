@@ -15,13 +15,14 @@ from mics.image.grid import Grid
 _SLAB_VOXELS = 1_000_000
 
 
-def each_slab(grid: Grid, work: Callable[[slice, Grid], None]) -> None:
+def each_slab(grid: Grid, work: Callable[[slice, Grid], None], *, voxels: int = _SLAB_VOXELS) -> None:
     """Call ``work(part, slab)`` for pieces of ``grid`` along its first axis, as many at a time as torch has threads.
 
-    ``slab`` is the grid of the voxels ``part``. ``work`` writes its result itself, into the slice it is given.
+    ``slab`` is the grid of the voxels ``part``, about so many ``voxels``. ``work`` writes its result itself, into the slice it
+    is given.
     """
     x, y, z = grid.size
-    depth = max(1, _SLAB_VOXELS // (y * z))
+    depth = max(1, voxels // (y * z))
 
     def call(start: int) -> None:
         part = slice(start, min(start + depth, x))

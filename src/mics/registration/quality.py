@@ -1,7 +1,6 @@
 """How good a registration is, as far as its own output shows."""
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -32,9 +31,8 @@ def measure(result: Registration, displacements: tuple[Tensor, Tensor]) -> dict[
     """
     forward, backward = result.moving_to_fixed, result.fixed_to_moving
     names, ways = ("moving_to_fixed", "fixed_to_moving"), ((forward, backward), (backward, forward))
-    with ThreadPoolExecutor(len(ways)) as pool:
-        shares = list(pool.map(lambda way: fold_share(_thinned(way[0], _FOLDS_MM).displacement_voxels()), ways))
-        errors = list(pool.map(lambda way: inverse_consistency(*way), ways))
+    shares = [_thinned(there, _FOLDS_MM).fold_share() for there, _ in ways]
+    errors = [inverse_consistency(there, back) for there, back in ways]
     on_network_grid = {
         f"network_grid_{name}": fold_share(field) for name, field in zip(names, displacements, strict=True)
     }
