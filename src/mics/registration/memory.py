@@ -17,8 +17,8 @@ _GB = 1e9
 # Bytes, measured on two cores and rounded up.
 _LIBRARIES = 0.3 * _GB  # what is loaded later than this check
 _PER_NATIVE_VOXEL = 24  # of both scans: HU, warped HU, labels, and a displacement of three float32
-_PER_VOXEL_AT_WORK = 70  # of the larger one: copies while it is measured and both transforms are written
-_PER_UNFOLDED_VOXEL = 55  # of the larger one, where the topology is preserved: the transform before and after
+_PER_VOXEL_AT_WORK = 80  # of the larger one: copies while it is measured and both transforms are written
+_PER_UNFOLDED_VOXEL = 45  # of the larger one, where the topology is preserved: the transform before and after
 _FEATURE_COPIES = 5  # of the finest level's features of either volume that a pass through the network holds at its peak
 _PER_REFINED_MM3 = {"none": 0, "fast": 16, "accurate": 40}  # organ maps, descriptors, their warps and gradients
 _KEPT = 1.2  # of freed blocks that stay with a command's process and do not fit what comes next
