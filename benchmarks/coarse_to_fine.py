@@ -5,15 +5,17 @@
 Both begin from random weights with one seed and train for about the same time: a step takes half as long where the deeper levels
 predict nothing, so that network takes twice as many. Then each registers the validation pairs in one pass, as they lie and with
 the moving scan shifted along each axis, both ways: mean Dice of 13 organs and its standard deviation over the pairs, SdLogJ and
-folds on the 8 mm label maps. ``data`` is a folder in the Learn2Reg layout or of ``mics synthesise``. An unfinished training goes
-on, a finished one is not begun again.
+folds on the 8 mm label maps. How long a step takes is told first. ``data`` is a folder in the Learn2Reg layout or of ``mics
+synthesise``. An unfinished training goes on, a finished one is not begun again.
 """
 
 import argparse
 import statistics
+import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import permutations
+from itertools import islice, permutations
 from pathlib import Path
 from typing import cast
 
@@ -26,12 +28,16 @@ from mics.deformation.jacobian import fold_share
 from mics.evaluation.metrics import dice, sd_log_jacobian
 from mics.image.intensity import hu_windows
 from mics.network.pair import RegistrationNetwork
+from mics.network.precision import half_precision
 from mics.network.presets import PRESETS, NetworkConfig
 from mics.network.weights import LoadedModel, load_model
 from mics.training.cache import CachedCase, read_cases, split
+from mics.training.datamodule import Cases
 from mics.training.prepare import prepare
-from mics.training.recipe import load_recipe
+from mics.training.recipe import Recipe, load_recipe
+from mics.training.registration import RegistrationTraining
 from mics.training.run import train
+from mics.training.samples import finish
 
 SHIFTS_MM = (0, 24, 40)
 
@@ -77,13 +83,31 @@ class Person:
         )
 
 
-def trained(name: str, variant: Variant, cache: Path, run: Path, epochs: int) -> LoadedModel:
-    """The trained network."""
+def recipe_of(name: str, variant: Variant, epochs: int) -> Recipe:
+    """The shipped recipe for that network."""
     preset = f"velocities at {name}"
     PRESETS[preset] = variant.network
     recipe = load_recipe("velocity", [f"epochs={epochs * variant.iterations}"])
+    return recipe.model_copy(update={"preset": preset})
+
+
+def seconds_a_step(recipe: Recipe, cache: Path, steps: int = 7) -> float:
+    """The median of so many losses and their gradients."""
+    module = RegistrationTraining(recipe)
+    seconds = []
+    for batch in islice(Cases(read_cases(cache), recipe).train_dataloader(), steps):
+        sample = finish(batch)
+        start = time.perf_counter()
+        with half_precision("cpu"):
+            loss, *_ = module.loss(sample)
+        loss.backward()  # type: ignore[no-untyped-call]
+        seconds.append(time.perf_counter() - start)
+    return statistics.median(seconds)
+
+
+def trained(recipe: Recipe, cache: Path, run: Path) -> LoadedModel:
+    """The trained network."""
     if not (run / "model.safetensors").exists():
-        recipe = recipe.model_copy(update={"preset": preset})
         train(recipe, cache, run, resume=(run / "last.ckpt").exists(), progress=False)
     return load_model(run / "model.safetensors")
 
@@ -123,7 +147,11 @@ def main() -> None:
         if options.only not in (None, name):
             continue
         run = options.output / name.replace(" ", "-").replace(",", "")
-        model = trained(name, variant, cache, run, options.epochs)
+        recipe = recipe_of(name, variant, options.epochs)
+        print(
+            f"{name}: {seconds_a_step(recipe, cache):.2f} s a step, {recipe.epochs} epochs", file=sys.stderr, flush=True
+        )
+        model = trained(recipe, cache, run)
         for shift_mm in SHIFTS_MM:
             overlaps, spreads, folds = zip(*scores(model, split(read_cases(cache), "val"), shift_mm), strict=True)
             print(

@@ -56,6 +56,6 @@ def test_reconciling_mends_a_spoiled_inverse_alike_for_both_directions():
 def test_slabs_leave_no_seam(monkeypatch):
     there, back = exponentiate(bumps(16, (23, 9, 8), 2)), exponentiate(bumps(17, (23, 9, 8), 2))
     whole = reconcile(there, back)
-    monkeypatch.setattr(jacobian, "_SLAB_VOXELS", 200)
+    monkeypatch.setattr(jacobian, "CACHED_VOXELS", 200)
     assert len(list(jacobian.slabs(there))) > 5
     torch.testing.assert_close(reconcile(there, back), whole, atol=1e-5, rtol=0)

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import map_coordinates
 from torch import Tensor
 
-from mics.deformation.jacobian import jacobian_determinant
+from mics.deformation.jacobian import CACHED_VOXELS, folds_between
 from mics.deformation.slabs import each_slab, positions, resampled, sampled
 from mics.errors import InputError
 from mics.image.grid import Grid
@@ -22,9 +22,6 @@ from mics.image.resample import AIR_HU
 
 # Files hold multiples of 1/256 mm: half as large, written in 60 % of the time, and at most 0.002 mm away.
 _STEPS_PER_MM = 256
-
-# What fits into the processor's cache.
-_CACHED_VOXELS = 300_000
 
 
 @dataclass(frozen=True)
@@ -155,10 +152,7 @@ class Transform:
         return Transform(displacement, Grid((x, y, z), (i, j, k), self.grid.origin, self.grid.direction))
 
     def fold_share(self) -> float:
-        """Share of voxels, 0 to 1, whose Jacobian determinant by central differences is zero or negative.
-
-        Of the displacement on its grid, see :mod:`mics.deformation.jacobian`; slab by slab, without a second copy of the field.
-        """
+        """:func:`mics.deformation.jacobian.fold_share` of the displacement on its grid, without a second copy of it."""
         length = self.grid.size[0]
         folds = []
 
@@ -166,10 +160,9 @@ class Transform:
             first, stop = max(part.start - 1, 0), min(part.stop + 1, length)
             around = replace(slab, size=(stop - first, *slab.size[1:]))
             voxels = Transform(self.displacement_mm[first:stop], around).displacement_voxels()
-            determinant = jacobian_determinant(voxels)[0, part.start - first : part.stop - first]
-            folds.append(int((determinant <= 0).sum()))
+            folds.append(folds_between(voxels, part.start - first, part.stop - first))
 
-        each_slab(self.grid, work, voxels=_CACHED_VOXELS)
+        each_slab(self.grid, work, voxels=CACHED_VOXELS)
         return sum(folds) / math.prod(self.grid.size)
 
     def _on(self, grid: Grid | None) -> "Transform":

@@ -8,7 +8,7 @@ import torch
 from mics.errors import InputError
 from mics.image.grid import Grid
 from mics.network.precision import has_matrix_units
-from mics.network.presets import NetworkConfig
+from mics.network.weights import LoadedModel
 from mics.registration.available import available_host_bytes
 from mics.registration.settings import Settings
 
@@ -88,15 +88,17 @@ def _networks(fixed: Grid, moving: Grid, settings: Settings) -> float:
     volume = min(float(extent.prod()) for extent in extents)
     models = [model for model in (settings.model, settings.segmentation) if model is not None]
     size = 2 if has_matrix_units(settings.device) else 4
-    needs = [_pass(model.network.config, volume / model.spacing_mm**3) * size for model in models]
+    needs = [_pass(model, volume / model.spacing_mm**3) * size for model in models]
     needs.append(_PER_REFINED_MM3[settings.refine] * volume)
     return max(needs)
 
 
-def _pass(config: NetworkConfig, voxels: float) -> float:
+def _pass(model: LoadedModel, voxels: float) -> float:
     """Numbers that a pass through a network holds, of ``voxels`` of its input."""
+    config = model.network.config
+    images = 2 if config.velocity_levels and model.knows_mirrored else 1
     finest = max(config.channels[0] / config.stride**3, config.fine_channels)
-    return _FEATURE_COPIES * 2 * finest * voxels
+    return _FEATURE_COPIES * 2 * images * finest * voxels
 
 
 def _gigabytes(need: Need) -> str:
