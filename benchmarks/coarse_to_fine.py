@@ -141,7 +141,7 @@ def main() -> None:
     parser.add_argument("--only", choices=VARIANTS, help="one of the networks, to train both side by side")
     options = parser.parse_args()
     cache = options.output / "cases"
-    prepare(options.data, cache, load_recipe("velocity").spacing_mm, organ_maps=True)
+    prepare(options.data, cache, load_recipe("velocity").spacing_mm, organ_maps=load_recipe("velocity").organs_model)
     print("| velocities at | shifted by, mm | Dice | SdLogJ | J ≤ 0, % |\n|---|---|---|---|---|", flush=True)
     for name, variant in VARIANTS.items():
         if options.only not in (None, name):

@@ -61,7 +61,7 @@ def trained(name: str, variant: Variant, data: str, output: Path, epochs: int) -
     recipe = load_recipe("velocity", [f"epochs={epochs}", *variant.settings])
     recipe = recipe.model_copy(update={"preset": preset})
     cache = output / "cases" / Path(data).name.replace(":", "-")
-    prepare(data, cache, recipe.spacing_mm, organ_maps=True)
+    prepare(data, cache, recipe.spacing_mm, organ_maps=recipe.organs_model)
     run = folder(output, name)
     if not (run / "model.safetensors").exists():
         initial = None if variant.initial is None else folder(output, variant.initial)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from mics.network.mics import MICS
-from mics.network.precision import half_precision, has_matrix_units
+from mics.network.precision import half_precision, half_precision_pays
 from mics.network.presets import NetworkConfig
 from mics.network.velocity import VelocityMICS
 
@@ -56,8 +56,8 @@ def test_identity_and_symmetry_hold_in_it(form: str) -> None:
     torch.testing.assert_close(forth.displacement_ab, back.displacement_ba, rtol=0, atol=0)
 
 
-def test_it_is_used_where_the_processor_says_that_it_multiplies_matrices() -> None:
-    assert not has_matrix_units("meta")
+def test_it_is_used_where_it_pays() -> None:
+    assert not half_precision_pays("meta")
     with half_precision("cpu"):
         product = torch.ones(4, 4) @ torch.ones(4, 4)
-    assert (product.dtype == torch.bfloat16) == has_matrix_units("cpu")
+    assert (product.dtype == torch.bfloat16) == half_precision_pays("cpu")

@@ -59,7 +59,7 @@ def test_a_spacing_that_is_no_multiple_and_too_few_phantoms_are_input_errors(coh
 
 
 def test_organ_maps_of_generated_people_are_shares_of_their_labels(tmp_path: Path) -> None:
-    prepare("phantom:4", tmp_path, 16.0, organ_maps=True)
+    prepare("phantom:4", tmp_path, 16.0, organ_maps="organs-small")
     for case in read_cases(tmp_path):
         assert case.maps is not None
         largest = case.maps.argmax(0) + 1
@@ -74,7 +74,7 @@ def test_organ_maps_of_scans_lie_where_the_scan_does_and_come_with_a_later_run_t
 ) -> None:
     for spacing in (2.0, 4.0):
         prepare(str(cohort), tmp_path / str(spacing), spacing)
-        prepare(str(cohort), tmp_path / str(spacing), spacing, organ_maps=True)
+        prepare(str(cohort), tmp_path / str(spacing), spacing, organ_maps="organs-small")
         for case in read_cases(tmp_path / str(spacing)):
             assert case.maps is not None
             assert case.maps.shape == (13, *case.shape)

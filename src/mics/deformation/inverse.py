@@ -2,36 +2,71 @@
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
-from mics.deformation.field import identity, sample
+from mics.deformation.field import compose, identity, resize, sample
 from mics.deformation.jacobian import slabs
 
+_BEFORE, _AFTER = 3, 2
+"""Iterations before and after what they do not mend is smoothed."""
+_TOLERANCE = 0.25
+"""Voxels between a place and where there and back ends, up to which a displacement is left as it is."""
 
-def reconcile(ab: Tensor, ba: Tensor, *, iterations: int = 3) -> tuple[Tensor, Tensor]:
+
+def reconcile(ab: Tensor, ba: Tensor) -> tuple[Tensor, Tensor]:
     """Two displacements that nearly invert each other, ``(B, 3, X, Y, Z)`` of one grid, changed until they do so better.
 
     By Newton's method, half of the way for each, so that exchanging them exchanges the results. Where x comes to lie at x + e(x)
     after there and back, a change of the way there moves it by as much times the inverse of the derivative J of that way:
-    J·e/2 is taken off, a voxel at most.
+    J·e/2 is taken off, a voxel at most. What bends too sharply for linear interpolation has no better inverse on this grid: where
+    more than a quarter of a voxel is left, both ways are averaged with what lies around and mended again.
     """
-    for _ in range(iterations):
-        ab, ba = _half_mended(ab, ba), _half_mended(ba, ab)
-    return ab, ba
+    both = torch.cat([ab, ba])
+    for _ in range(_BEFORE):
+        both = _half_mended(both)
+    both = _smoothed_where_missed(both)
+    for _ in range(_AFTER):
+        both = _half_mended(both)
+    there, back = both.chunk(2)
+    return there, back
 
 
-def _half_mended(there: Tensor, back: Tensor) -> Tensor:
-    """``there``, less half a step of Newton's method towards the inverse of ``back``; slab by slab, which stay in the cache."""
-    mended = torch.empty_like(there)
-    places = identity(there.shape[2:], device=there.device)
-    for start, stop in slabs(there):
-        own, first = there[:, :, start:stop], max(start - 1, 0)
-        around = there[:, :, first : stop + 1]
+def _exchanged(both: Tensor) -> Tensor:
+    """``(2 * B, …)`` with both ways in each other's place."""
+    return both.roll(both.shape[0] // 2, dims=0)
+
+
+def _half_mended(both: Tensor) -> Tensor:
+    """Both ways, ``(2 * B, 3, X, Y, Z)``, less half a step of Newton's method; slab by slab, which stay in the cache."""
+    mended, back = torch.empty_like(both), _exchanged(both)
+    places = identity(both.shape[2:], device=both.device)
+    for start, stop in slabs(both):
+        own, first = both[:, :, start:stop], max(start - 1, 0)
+        around = both[:, :, first : stop + 1]
         missed = own + sample(back, places[:, :, start:stop] + own)
         step = missed.clone()
         for axis in range(3):
             (derivative,) = torch.gradient(around, dim=axis + 2)
             step.addcmul_(derivative[:, :, start - first : stop - first], missed[:, axis : axis + 1])
-        # The library's norm over so short an axis takes ten times as long as all the rest.
-        length = step.square().sum(dim=1, keepdim=True).sqrt()
-        mended[:, :, start:stop] = own - step.div_(2 * length.clamp_min_(1))
+        mended[:, :, start:stop] = own - step.div_(2 * _length(step).clamp_min_(1))
     return mended
+
+
+def _smoothed_where_missed(both: Tensor) -> Tensor:
+    """Both ways, ``(2 * B, 3, X, Y, Z)``, interpolated from averages over 3³ voxels, two apart, around places that they miss."""
+    missed = _length(compose(_exchanged(both), both)) > _TOLERANCE
+    if not missed.any():
+        return both
+    # Extents of 2 m - 1 have every second voxel's centre on their outermost ones.
+    beyond = [n for length in both.shape[:1:-1] for n in (0, 1 - length % 2)]
+    found, odd = (functional.pad(part, beyond, mode="replicate") for part in (missed.float(), both))
+    near = functional.max_pool3d(found, 5, 2, 2)
+    average = functional.avg_pool3d(odd, 3, 2, 1, count_include_pad=False)
+    x, y, z = both.shape[2:]
+    share, smooth = (resize(coarse, odd.shape[2:])[..., :x, :y, :z] for coarse in (near, average))
+    return torch.lerp(both, smooth, share)
+
+
+def _length(vectors: Tensor) -> Tensor:
+    """Of ``(B, 3, …)``, ``(B, 1, …)``: the library's norm over so short an axis takes ten times as long as all the rest."""
+    return vectors.square().sum(dim=1, keepdim=True).sqrt()

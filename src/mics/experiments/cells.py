@@ -12,7 +12,6 @@ from mics.evaluation.pair import score_pair
 from mics.experiments.plan import Measurement, Network
 from mics.experiments.study import Study
 from mics.image.folder import write_text
-from mics.network.presets import preset
 from mics.registration.pipeline import register
 from mics.training.prepare import prepare
 from mics.training.recipe import Recipe, load_recipe
@@ -39,7 +38,7 @@ class Prepare:
         data = study.pretraining if self.stage == "pretrain" else str(study.data)
         folder = _cases(study, self.stage)
         recipe = _base(study, self.stage)
-        prepare(data, folder / "cases", recipe.spacing_mm, organ_maps=preset(recipe.preset).organ_maps)
+        prepare(data, folder / "cases", recipe.spacing_mm, organ_maps=recipe.organ_maps)
         write_text(f"{data}\n", folder / "complete")
 
 

@@ -59,6 +59,11 @@ class LoadedModel:
         return bool(augmentation.get("mirror_probability", 0) > 0)
 
     @property
+    def organs_model(self) -> str:
+        """Segmentation model whose organ maps the network was trained with, if it sees any."""
+        return str(self.card.get("recipe", {}).get("organs_model", DEFAULT_SEGMENTATION))
+
+    @property
     def steps(self) -> int:
         """Registration steps by default."""
         return int(self.card.get("steps", 1))

@@ -7,7 +7,7 @@ import torch
 
 from mics.errors import InputError
 from mics.image.grid import Grid
-from mics.network.precision import has_matrix_units
+from mics.network.precision import half_precision_pays
 from mics.network.weights import LoadedModel
 from mics.registration.available import available_host_bytes
 from mics.registration.settings import Settings
@@ -87,7 +87,7 @@ def _networks(fixed: Grid, moving: Grid, settings: Settings) -> float:
     extents = [(grid.corners().max(axis=0) - grid.corners().min(axis=0)) + _MARGIN_MM for grid in (fixed, moving)]
     volume = min(float(extent.prod()) for extent in extents)
     models = [model for model in (settings.model, settings.segmentation) if model is not None]
-    size = 2 if has_matrix_units(settings.device) else 4
+    size = 2 if half_precision_pays(settings.device) else 4
     needs = [_pass(model, volume / model.spacing_mm**3) * size for model in models]
     needs.append(_PER_REFINED_MM3[settings.refine] * volume)
     return max(needs)

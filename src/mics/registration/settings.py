@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from mics.errors import InputError
-from mics.network.weights import DEFAULT_SEGMENTATION, LoadedModel, load_model
+from mics.network.weights import LoadedModel, load_model
 from mics.registration.affine_file import read_affine
 from mics.registration.device import choose_device
 from mics.registration.refine_settings import BUDGETS
@@ -61,7 +61,7 @@ def resolve(
     matrix = None if affine == "ants" else np.eye(4) if affine == "none" else read_affine(affine)
     network = _model(model, "registration")
     organs = (
-        _model(DEFAULT_SEGMENTATION, "segmentation") if refine != "none" or network.network.config.organ_maps else None
+        _model(network.organs_model, "segmentation") if refine != "none" or network.network.config.organ_maps else None
     )
     chosen = network.steps if steps is None else steps
     if chosen < 1:

@@ -13,7 +13,7 @@ from mics.data.phantom import network_scanner, phantom
 from mics.errors import InputError
 from mics.image.blocks import block_majority, block_mean
 from mics.image.io import Image, read_image, read_labels
-from mics.network.weights import DEFAULT_SEGMENTATION, LoadedModel, load_model
+from mics.network.weights import LoadedModel, load_model
 from mics.training.cache import CachedCase, is_cached, write_case
 from mics.training.organ_maps import label_maps, predicted_maps, voxels_per_edge
 
@@ -27,22 +27,22 @@ def prepare(
     folder: Path,
     spacing_mm: float,
     *,
-    organ_maps: bool = False,
+    organ_maps: str | None = None,
     progress: Callable[[str], None] = lambda _: None,
 ) -> None:
     """Write the cases of ``data`` into ``folder``; cases that are already there stay.
 
     ``data`` is a folder that ``mics prepare`` or ``mics pseudo-labels`` has made, a Learn2Reg folder, whose
     ``registration_val`` people become the validation cases, or ``phantom:N`` for N generated people. With ``organ_maps`` each
-    gets those that the shipped segmentation network finds in its image; those of generated people, for whom it was not made,
-    are their labels. ``progress`` is told the name of each case. Raises :class:`InputError` for anything else, or if
+    gets those that the segmentation model of that name or path finds in its image; those of generated people, whom it does not
+    know, are their labels. ``progress`` is told the name of each case. Raises :class:`InputError` for anything else, or if
     ``spacing_mm`` is not a multiple of the data's voxel edge.
     """
     folder.mkdir(parents=True, exist_ok=True)
     if data.startswith(PHANTOMS):
-        cases = _phantoms(data, folder, spacing_mm, organ_maps)
+        cases = _phantoms(data, folder, spacing_mm, organ_maps is not None)
     else:
-        segmentation = load_model(DEFAULT_SEGMENTATION) if organ_maps else None
+        segmentation = load_model(organ_maps) if organ_maps else None
         read = _prepared if (Path(data) / MANIFEST).is_file() else _learn2reg
         cases = read(Path(data), folder, spacing_mm, segmentation)
     for case in cases:

@@ -11,8 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from mics.data.organs import ORGAN_NAMES
 from mics.errors import InputError
 from mics.losses.total import LossWeights
-from mics.network.precision import has_matrix_units
+from mics.network.precision import half_precision_pays
 from mics.network.presets import preset
+from mics.network.weights import DEFAULT_SEGMENTATION
 
 SHIPPED = Path(__file__).parent / "recipes"
 
@@ -68,6 +69,8 @@ class Recipe(BaseModel):
     """Processes that read training cases ahead of the device; the samples are the same for any number."""
     steps: int = Field(2, ge=1)
     """Registration steps in training."""
+    organs_model: str = DEFAULT_SEGMENTATION
+    """Segmentation model that finds the organ maps of a registration network that sees them, in training and ever after."""
     supervised_organs: tuple[Annotated[int, Field(ge=1, le=len(ORGAN_NAMES))], ...] | None = None
     """Ids of the organs whose labels train the network, as far as a case has them; all without it, ``[]``: none."""
     losses: LossWeights = LossWeights()
@@ -75,6 +78,11 @@ class Recipe(BaseModel):
     cross_entropy: float = Field(1.0, ge=0)
     """Of segmentation: weight of the class-weighted cross-entropy beside the Dice loss; the paper has none."""
     augmentation: Augmentation = Augmentation()
+
+    @property
+    def organ_maps(self) -> str | None:
+        """:attr:`organs_model` where the network sees organ maps."""
+        return self.organs_model if preset(self.preset).organ_maps else None
 
 
 def load_recipe(name_or_path: str | Path, overrides: list[str] | None = None) -> Recipe:
@@ -97,7 +105,7 @@ def load_recipe(name_or_path: str | Path, overrides: list[str] | None = None) ->
     if settings.get("precision") == "auto":
         # Settled once, so that a run resumes as it began, wherever.
         device = "cuda" if torch.cuda.is_available() else "cpu"
-        settings["precision"] = "bfloat16" if has_matrix_units(device) else "float32"
+        settings["precision"] = "bfloat16" if half_precision_pays(device) else "float32"
     try:
         recipe = Recipe.model_validate(settings)
     except ValidationError as error:

@@ -13,7 +13,6 @@ from lightning.pytorch.utilities import rank_zero_only
 from pydantic import ValidationError
 
 from mics.errors import InputError
-from mics.network.presets import preset
 from mics.training.cache import read_cases
 from mics.training.prepare import prepare
 from mics.training.recipe import Recipe, load_recipe
@@ -51,8 +50,7 @@ def start(
             output.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise InputError(f"{output} cannot be made ({error.strerror}); give another output folder.") from error
-        organ_maps = preset(checked.preset).organ_maps
-        prepare(data, output / CASES, checked.spacing_mm, organ_maps=organ_maps, progress=_told)
+        prepare(data, output / CASES, checked.spacing_mm, organ_maps=checked.organ_maps, progress=_told)
         where = {"data": _where(data), "initial": _given(initial), "devices": devices, "nodes": nodes}
         _write(output, {"recipe": checked.model_dump(mode="json"), **where})
     while not (output / RUN).exists():
