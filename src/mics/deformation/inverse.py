@@ -9,8 +9,10 @@ from mics.deformation.jacobian import slabs
 
 _BEFORE, _AFTER = 3, 2
 """Iterations before and after what they do not mend is smoothed."""
-_TOLERANCE = 0.25
-"""Voxels between a place and where there and back ends, up to which a displacement is left as it is."""
+_ROUNDS = 2
+"""Of smoothing, at most."""
+_MISSED, _SMOOTHED = 0.3, 0.2
+"""Voxels between a place and where there and back ends: from where on a round follows, and what it smooths."""
 
 
 def reconcile(ab: Tensor, ba: Tensor) -> tuple[Tensor, Tensor]:
@@ -19,16 +21,22 @@ def reconcile(ab: Tensor, ba: Tensor) -> tuple[Tensor, Tensor]:
     By Newton's method, half of the way for each, so that exchanging them exchanges the results. Where x comes to lie at x + e(x)
     after there and back, a change of the way there moves it by as much times the inverse of the derivative J of that way:
     J·e/2 is taken off, a voxel at most. What bends too sharply for linear interpolation has no better inverse on this grid: where
-    more than a quarter of a voxel is left, both ways are averaged with what lies around and mended again.
+    more than a fifth of a voxel is left, both ways are averaged with what lies around and mended again.
     """
-    both = torch.cat([ab, ba])
-    for _ in range(_BEFORE):
-        both = _half_mended(both)
-    both = _smoothed_where_missed(both)
-    for _ in range(_AFTER):
-        both = _half_mended(both)
+    both = _mended(torch.cat([ab, ba]), _BEFORE)
+    for _ in range(_ROUNDS):
+        missed = _length(compose(_exchanged(both), both))
+        if missed.max() < _MISSED:
+            break
+        both = _mended(_smoothed(both, missed > _SMOOTHED), _AFTER)
     there, back = both.chunk(2)
     return there, back
+
+
+def _mended(both: Tensor, iterations: int) -> Tensor:
+    for _ in range(iterations):
+        both = _half_mended(both)
+    return both
 
 
 def _exchanged(both: Tensor) -> Tensor:
@@ -52,14 +60,11 @@ def _half_mended(both: Tensor) -> Tensor:
     return mended
 
 
-def _smoothed_where_missed(both: Tensor) -> Tensor:
-    """Both ways, ``(2 * B, 3, X, Y, Z)``, interpolated from averages over 3³ voxels, two apart, around places that they miss."""
-    missed = _length(compose(_exchanged(both), both)) > _TOLERANCE
-    if not missed.any():
-        return both
+def _smoothed(both: Tensor, places: Tensor) -> Tensor:
+    """``both`` around the ``places``, ``(2 * B, 1, X, Y, Z)``, interpolated from averages over 3³ voxels, two apart."""
     # Extents of 2 m - 1 have every second voxel's centre on their outermost ones.
     beyond = [n for length in both.shape[:1:-1] for n in (0, 1 - length % 2)]
-    found, odd = (functional.pad(part, beyond, mode="replicate") for part in (missed.float(), both))
+    found, odd = (functional.pad(part, beyond, mode="replicate") for part in (places.float(), both))
     near = functional.max_pool3d(found, 5, 2, 2)
     average = functional.avg_pool3d(odd, 3, 2, 1, count_include_pad=False)
     x, y, z = both.shape[2:]
