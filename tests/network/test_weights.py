@@ -87,8 +87,9 @@ def test_shipped_models_load_and_say_what_they_are(name: str) -> None:
     model = load_model(name)
     assert all(torch.isfinite(tensor).all() for tensor in model.network.state_dict().values())
     assert {"training_data", "validation", "limits", "command"} <= model.card.keys()
+    assert load_model(model.organs_model).network.config.task == "segmentation"
 
 
-def test_the_default_models_and_the_papers_form_are_shipped() -> None:
+def test_the_default_models_the_papers_form_and_a_fast_one_are_shipped() -> None:
     shipped = {path.stem for path in SHIPPED.glob("*.safetensors")}
-    assert shipped >= {DEFAULT_REGISTRATION, DEFAULT_SEGMENTATION, "mics-small"}
+    assert shipped >= {DEFAULT_REGISTRATION, DEFAULT_SEGMENTATION, "mics-small", "mics-fast"}
