@@ -20,10 +20,18 @@ def reconcile(ab: Tensor, ba: Tensor) -> tuple[Tensor, Tensor]:
 
     By Newton's method, half of the way for each, so that exchanging them exchanges the results. Where x comes to lie at x + e(x)
     after there and back, a change of the way there moves it by as much times the inverse of the derivative J of that way:
-    J·e/2 is taken off, a voxel at most. What bends too sharply for linear interpolation has no better inverse on this grid: where
-    more than a fifth of a voxel is left, both ways are averaged with what lies around and mended again.
+    J·e/2 is taken off, a voxel at most.
     """
-    both = _mended(torch.cat([ab, ba]), _BEFORE)
+    there, back = _mended(torch.cat([ab, ba]), _BEFORE).chunk(2)
+    return there, back
+
+
+def reconcile_bent(ab: Tensor, ba: Tensor) -> tuple[Tensor, Tensor]:
+    """Of :func:`reconcile`'s results, what bends too sharply for linear interpolation to have a better inverse on this grid.
+
+    Where more than a fifth of a voxel is missed, both ways are averaged with what lies around and mended again.
+    """
+    both = torch.cat([ab, ba])
     for _ in range(_ROUNDS):
         missed = _length(compose(_exchanged(both), both))
         if missed.max() < _MISSED:

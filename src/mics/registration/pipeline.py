@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from mics.deformation.inverse import reconcile_bent
 from mics.deformation.topology import preserve_topology, refuse_mirrors
 from mics.deformation.transform import Transform
 from mics.errors import InputError
@@ -135,6 +136,9 @@ def _displacements(pair: Pair, seen: tuple[Mask, Mask], settings: Settings, stag
             spacing_mm = settings.segmentation.spacing_mm
             counted = compared(pair, seen, spacing_mm).to(settings.device)
             displacements = refined(finer, organs, counted, displacements, spacing_mm, BUDGETS[settings.refine])
+    if settings.inverse_by_construction:
+        with stages("inverse", "Mending the inverse"):
+            displacements = reconcile_bent(*displacements)
     return (displacements[0].cpu(), displacements[1].cpu()), sentences
 
 

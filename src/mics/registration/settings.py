@@ -31,6 +31,11 @@ class Settings:
     segmentation: LoadedModel | None
     device: torch.device
 
+    @property
+    def inverse_by_construction(self) -> bool:
+        """Whether the two directions are inverse to each other up to interpolation."""
+        return self.refine != "none" or self.model.network.config.velocity_levels > 0
+
     def unrefined(self) -> Self:
         """The same without refinement, and without the organs if nothing else needs them."""
         needed = self.model.network.config.organ_maps
