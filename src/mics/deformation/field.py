@@ -141,7 +141,8 @@ def sample(
     grid = (2 * position / size.view(1, 3, 1, 1, 1) - 1).permute(0, 2, 3, 4, 1).flip(-1)
     batch, (length, *plane) = volume.shape[0], position.shape[2:]
     # On CPU grid_sample runs in parallel over the batch only, so a lone volume is sampled in slabs that form a batch.
-    slabs = torch.get_num_threads() if volume.device.type == "cpu" and batch == 1 else 1
+    alone = volume.device.type == "cpu" and batch == 1 and not torch.compiler.is_compiling()
+    slabs = torch.get_num_threads() if alone else 1
     if slabs == 1 or length % slabs:
         return functional.grid_sample(volume, grid, mode=mode, padding_mode=padding, align_corners=True)
     grid = grid.reshape(slabs, length // slabs, *plane, 3)

@@ -63,7 +63,7 @@ class FlowPrediction(Prediction):
         Integrated as in training, interpolated, and what interpolation has spoiled of the inverse mended on that grid
         (:func:`mics.deformation.inverse.reconcile`): finer ones have the better inverse.
         """
-        flow = Flow(max(self.velocities, key=lambda velocity: velocity.numel()).shape[2:])
+        flow = Flow(self.velocities[-1].shape[2:])
         for velocity in self.velocities:
             flow.add(velocity)
         return torch.stack(reconcile(*(resize_displacement(way, shape) for way in flow.displacement())))

@@ -16,19 +16,14 @@ from mics.image.grid import Grid
 from mics.image.intensity import hu_windows
 from mics.image.io import Image
 from mics.image.resample import resample
+from mics.network.displacements import Both, displacements
 from mics.network.pair import RegistrationNetwork
 from mics.network.precision import half_precision
 from mics.network.segmentation import Segmentation
-from mics.network.velocity import VelocityMICS
 from mics.network.weights import LoadedModel
 from mics.registration.network_grid import Samples
 from mics.registration.refine import refine
 from mics.registration.refine_settings import RefineSettings
-
-_FIELD_MM = 4.0
-
-Both = tuple[Tensor, Tensor]
-"""One tensor for the moving scan (A) or the direction A→B, one for the fixed scan (B) or B→A."""
 
 
 @dataclass(frozen=True)
@@ -64,24 +59,15 @@ def windows(pair: Pair, models: Sequence[LoadedModel], device: torch.device) -> 
     return found
 
 
-@torch.no_grad()
 def predict(model: LoadedModel, volumes: Both, organs: Both | None, steps: int) -> Both:
     """Displacements, (1, 3, X, Y, Z) in voxels of about 4 mm, of the registration network in ``steps`` steps.
 
-    Velocities of a network that knows mirrored scans are averaged over the pair and its mirror image.
     ``organs`` are the :func:`organ_maps`, on a grid with the same outermost voxel centres, for a network that sees them.
     """
     network = cast(RegistrationNetwork, model.network).to(volumes[0].device)
     maps = [None, None] if organs is None else [averaged(own, volumes[0].shape[2:]) for own in organs]
     a, b = (network.seen(volume, own) for volume, own in zip(volumes, maps, strict=True))
-    with half_precision(a.device):
-        if isinstance(network, VelocityMICS) and model.knows_mirrored:
-            prediction = network.both_sides(a, b, steps=steps)
-        else:
-            prediction = network(a, b, steps=steps)
-    # A network that predicts velocities has them integrated on a finer grid: interpolation spoils the inverse less there.
-    both: Both = prediction.displacements(finer=max(1, round(model.spacing_mm / _FIELD_MM)))
-    return both
+    return displacements(model, a, b, steps=steps)
 
 
 @torch.no_grad()

@@ -1,0 +1,58 @@
+"""A loaded registration model asked about a pair: every step and both directions in one call, which can be compiled."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from mics.network.pair import Prediction, RegistrationNetwork
+from mics.network.precision import half_precision
+from mics.network.velocity import VelocityMICS
+from mics.network.weights import LoadedModel
+
+Both = tuple[Tensor, Tensor]
+"""One tensor for the moving scan (A) or the direction A→B, one for the fixed scan (B) or B→A."""
+
+Call = Callable[[Tensor, Tensor], Both]
+
+_FIELD_MM = 4.0
+
+
+def displacements(model: LoadedModel, a: Tensor, b: Tensor, *, steps: int) -> Both:
+    """Both displacements of a pair, ``(B, 3, X, Y, Z)`` in voxels of about 4 mm (or the model's, where those are finer).
+
+    ``a``, ``b``: what the network sees of either volume (:meth:`RegistrationNetwork.seen`), ``(B, channels, X, Y, Z)``, on the
+    network's device. Velocities of a network that knows mirrored scans are averaged over the pair and its mirror image.
+    """
+    return _undisturbed(partial(_predicted, model, steps))(a, b)
+
+
+def compiled(model: LoadedModel, *, steps: int) -> Call:
+    """:func:`displacements` in so many steps, from the volumes to the result one compiled call, for many pairs of one grid.
+
+    The first pair of every grid waits until the call is compiled for it, a minute or more (``torch.compile``; on a CPU that
+    needs a C++ compiler). The result is the same up to rounding.
+    """
+    return _undisturbed(torch.compile(partial(_predicted, model, steps), fullgraph=True, dynamic=False))
+
+
+def _predicted(model: LoadedModel, steps: int, a: Tensor, b: Tensor) -> Both:
+    network = cast(RegistrationNetwork, model.network)
+    if isinstance(network, VelocityMICS) and model.knows_mirrored:
+        prediction: Prediction = network.both_sides(a, b, steps=steps)
+    else:
+        prediction = network(a, b, steps=steps)
+    # A network that predicts velocities has them integrated on a finer grid: interpolation spoils the inverse less there.
+    return prediction.displacements(finer=max(1, round(model.spacing_mm / _FIELD_MM)))
+
+
+def _undisturbed(call: Call) -> Call:
+    """Without gradients, convolutions in half precision where that pays."""
+
+    def undisturbed(a: Tensor, b: Tensor) -> Both:
+        with torch.no_grad(), half_precision(a.device):
+            return call(a, b)
+
+    return undisturbed
