@@ -1,8 +1,10 @@
-"""Recomputed activations: the same numbers from less memory."""
+"""Recomputed activations, and features joined slab by slab: the same numbers from less memory."""
 
+import pytest
 import torch
 from torch import Tensor, nn
 
+from mics.network import blocks
 from mics.network.blocks import Decoder, Encoder, recompute_activations
 
 
@@ -51,3 +53,20 @@ def test_inference_gives_each_volume_what_it_gets_alone() -> None:
     torch.testing.assert_close(network(volumes), alone, rtol=0, atol=0)
     with torch.enable_grad():
         torch.testing.assert_close(network(volumes), alone, rtol=1e-3, atol=1e-4)  # other kernels round otherwise
+
+
+@pytest.mark.parametrize("rows", [2, 4, 6])
+@torch.no_grad()
+def test_features_joined_in_slabs_are_those_joined_whole(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    decoder = Decoder((4, 8))
+    fine, deep = torch.randn(1, 4, 16, 10, 12), torch.randn(1, 8, 8, 5, 6)
+    whole = decoder([fine, deep])[0]
+    up, (first, second) = decoder.up[0], decoder.merge[0]
+    torch.testing.assert_close(whole, second(first(torch.cat([up(deep), fine], dim=1))), rtol=1e-4, atol=1e-5)
+    extents: list[int] = []
+    first[0].register_forward_pre_hook(lambda module, inputs: extents.append(inputs[0].shape[2]))
+    monkeypatch.setattr(blocks, "_AT_ONCE", rows * 2 * fine[:, :, 0].numel())
+    torch.testing.assert_close(decoder([fine, deep])[0], whole, rtol=1e-4, atol=1e-5)
+    assert max(extents) <= rows + 4
+    assert len(extents) == -(-16 // rows)

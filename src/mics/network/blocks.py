@@ -14,6 +14,8 @@ from mics.network.normalisation import normalise_and_activate
 
 SLOPE = 0.1
 """Of the leaky ReLU."""
+_AT_ONCE = 2**28
+"""Numbers of the joined features that are convolved at a time in inference."""
 
 
 class ConvBlock(nn.Sequential):
@@ -145,6 +147,27 @@ def _format(volume: Tensor) -> torch.memory_format:
 
 def _merged(up: nn.Module, merge: nn.Module, deeper: Tensor, skip: Tensor) -> Tensor:
     first, second = cast(Iterator[ConvBlock], merge.children())
-    # What is joined is gone once it is convolved, before the normalisation needs as much again.
-    merged: Tensor = second(first.activated(first[0](torch.cat([up(deeper), skip], dim=1))))
+    # What goes into a convolution is gone before the normalisation needs as much again.
+    merged: Tensor = second.activated(second[0](first.activated(_convolved_together(up, first[0], deeper, skip))))
     return merged
+
+
+def _convolved_together(up: nn.Module, convolution: nn.Module, deeper: Tensor, skip: Tensor) -> Tensor:
+    """The convolution of the up-sampled and the own features; in inference in slabs that keep what is joined small."""
+    length = skip.shape[2]
+    rows = max(2, _AT_ONCE // (2 * skip[:, :, 0].numel()) // 2 * 2)
+    if rows >= length or torch.is_grad_enabled():
+        joined: Tensor = convolution(torch.cat([up(deeper), skip], dim=1))
+        return joined
+    result: Tensor | None = None
+    for start in range(0, length, rows):
+        # Two rows more at either end, because there the convolution would see zeros, which belong beyond the volume.
+        stop, low, high = min(start + rows, length), max(start - 2, 0), min(start + rows + 2, length)
+        together = torch.cat([up(deeper[:, :, low // 2 : high // 2]), skip[:, :, low:high]], dim=1)
+        part = convolution(together)[:, :, start - low : stop - low]
+        if result is None:
+            shape = (*part.shape[:2], *skip.shape[2:])
+            result = torch.empty(shape, dtype=part.dtype, device=part.device, memory_format=_format(part))
+        result[:, :, start:stop] = part
+    assert result is not None
+    return result

@@ -42,19 +42,23 @@ class MICS(RegistrationNetwork):
         """What :meth:`decode` gives; in inference one direction after the other, because features take much memory."""
         count = originals.shape[0]
         if torch.is_grad_enabled():
-            return self.decode(self._differences(originals, total, unmoved, list(range(count))))
-        parts = [self.decode(self._differences(originals, total, unmoved, [place])) for place in range(count)]
+            partners = [level.roll(count // 2, dims=0) for level in unmoved]
+            return self.decode(self._differences(originals, total, unmoved, partners))
+        parts = []
+        for place in range(count):
+            own, other = (slice(first, first + 1) for first in (place, (place + count // 2) % count))
+            moved_by = None if total is None else total[own]
+            features, partners = ([level[which] for level in unmoved] for which in (own, other))
+            parts.append(self.decode(self._differences(originals[own], moved_by, features, partners)))
         gradients, displacements = zip(*parts, strict=True)
         return torch.cat(gradients), torch.cat(displacements)
 
     def _differences(
-        self, originals: Tensor, total: Tensor | None, unmoved: list[Tensor], which: list[int]
+        self, originals: Tensor, total: Tensor | None, unmoved: list[Tensor], partners: list[Tensor]
     ) -> list[Tensor]:
-        """Features of ``which`` volumes, warped by ``total``, minus those of their partners as they are; nothing else stays."""
-        count = originals.shape[0]
-        partners = [(place + count // 2) % count for place in which]
-        features = [level[which] for level in unmoved] if total is None else self.encode(originals[which], total[which])
-        return [level - other[partners] for level, other in zip(features, unmoved, strict=True)]
+        """Features of the ``originals`` warped by ``total``, or ``unmoved``, minus those of their ``partners`` as they are."""
+        features = list(unmoved) if total is None else self.encode(originals, total)
+        return [features.pop(0) - partner for partner in partners]  # either goes before the next difference comes
 
     def decode(self, differences: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Feature differences to the gradients of Φ in (0, 2) and the displacement that they integrate to."""
