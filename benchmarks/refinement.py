@@ -60,6 +60,7 @@ class Prepared:
     organs: predict.Both
     displacements: predict.Both
     spacing_mm: float
+    inverse_by_construction: bool
     fixed: Member
     moving: Member
 
@@ -77,8 +78,8 @@ def prepare(folder: Path, model: str) -> Iterator[Prepared]:
         organs = predict.organ_maps(settings.segmentation, finer)
         predicted = predict.predict(settings.model, coarse, organs, settings.steps)
         seen = both_seen(fixed.grid, moving.grid, grid, affine)
-        spacing = settings.segmentation.spacing_mm
-        yield Prepared(pair, seen, finer, organs, predicted, spacing, listed.fixed, listed.moving)
+        spacing, construction = settings.segmentation.spacing_mm, settings.inverse_by_construction
+        yield Prepared(pair, seen, finer, organs, predicted, spacing, construction, listed.fixed, listed.moving)
 
 
 def measure(prepared: Prepared, settings: RefineSettings | None, *, from_identity: bool) -> list[dict[str, float]]:
@@ -93,6 +94,8 @@ def measure(prepared: Prepared, settings: RefineSettings | None, *, from_identit
             prepared.volumes, prepared.organs, counted, displacements, prepared.spacing_mm, settings
         )
     seconds = time.perf_counter() - start
+    if prepared.inverse_by_construction:
+        displacements = predict.inverted(displacements, pair.grid)
     grid = predict.same_box(pair.grid, displacements[0].shape[2:])
     forward = moving_to_fixed(displacements[0], grid, pair.fixed.grid, pair.affine)
     backward = fixed_to_moving(displacements[1], grid, pair.moving.grid, pair.affine)

@@ -1,15 +1,17 @@
 """Two displacements that nearly invert each other, made to do so better (conventions: :mod:`mics.deformation.field`)."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from mics.deformation.field import compose, identity, resize, sample
+from mics.deformation.field import compose, identity, resize, resize_displacement, sample
 from mics.deformation.jacobian import slabs
 
 _BEFORE, _AFTER = 3, 2
 """Iterations before and after what they do not mend is smoothed."""
-_ROUNDS = 2
+_ROUNDS = 3
 """Of smoothing, at most."""
 _MISSED, _SMOOTHED = 0.3, 0.2
 """Voxels between a place and where there and back ends: from where on a round follows, and what it smooths."""
@@ -38,6 +40,12 @@ def reconcile_bent(ab: Tensor, ba: Tensor) -> tuple[Tensor, Tensor]:
             break
         both = _mended(_smoothed(both, missed > _SMOOTHED), _AFTER)
     there, back = both.chunk(2)
+    return there, back
+
+
+def reconcile_finer(ab: Tensor, ba: Tensor, shape: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """Both on a finer grid of ``shape`` over the same box, in its voxels, and what was missed between the voxels mended there."""
+    there, back = _mended(torch.cat([resize_displacement(way, shape) for way in (ab, ba)]), 1).chunk(2)
     return there, back
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mics.deformation.inverse import reconcile_bent
 from mics.deformation.topology import preserve_topology, refuse_mirrors
 from mics.deformation.transform import Transform
 from mics.errors import InputError
@@ -18,7 +17,7 @@ from mics.registration.inputs import Scan, Source, load_pair
 from mics.registration.memory import require_memory
 from mics.registration.native import fixed_to_moving, moving_to_fixed
 from mics.registration.network_grid import both_seen, network_grid
-from mics.registration.predict import Both, Pair, compared, organ_maps, predict, refined, same_box, windows
+from mics.registration.predict import Both, Pair, compared, inverted, organ_maps, predict, refined, same_box, windows
 from mics.registration.quality import measure
 from mics.registration.refine_settings import BUDGETS
 from mics.registration.result import Registration
@@ -138,7 +137,7 @@ def _displacements(pair: Pair, seen: tuple[Mask, Mask], settings: Settings, stag
             displacements = refined(finer, organs, counted, displacements, spacing_mm, BUDGETS[settings.refine])
     if settings.inverse_by_construction:
         with stages("inverse", "Mending the inverse"):
-            displacements = reconcile_bent(*displacements)
+            displacements = inverted(displacements, pair.grid)
     return (displacements[0].cpu(), displacements[1].cpu()), sentences
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from mics.deformation.field import resize
+from mics.deformation.inverse import reconcile_bent, reconcile_finer
 from mics.image.grid import Grid
 from mics.image.intensity import hu_windows
 from mics.image.io import Image
@@ -24,6 +25,8 @@ from mics.network.weights import LoadedModel
 from mics.registration.network_grid import Samples
 from mics.registration.refine import refine
 from mics.registration.refine_settings import RefineSettings
+
+_INVERTED_MM = 3.0
 
 
 @dataclass(frozen=True)
@@ -119,6 +122,13 @@ def refined(
     """
     a, b = (volume[:, :1] for volume in volumes)
     return refine(a, b, *organs, *displacements, spacing_mm=spacing_mm, valid=counted, settings=settings)
+
+
+def inverted(displacements: Both, grid: Grid) -> Both:
+    """Displacements over the box of ``grid`` that are nearly inverse to each other, more so, on a grid of at most about 3 mm."""
+    mended = reconcile_bent(*displacements)
+    finest = _of_spacing(grid, _INVERTED_MM).size
+    return mended if mended[0].shape[2] >= finest[0] else reconcile_finer(*mended, finest)
 
 
 def same_box(grid: Grid, size: Sequence[int]) -> Grid:
