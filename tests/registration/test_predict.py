@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 import torch
+from scipy.ndimage import gaussian_filter
 
+from mics.deformation.field import compose, exponentiate, resize_displacement
 from mics.image.grid import Grid
 from mics.image.io import Image
 from mics.registration import predict
@@ -41,3 +43,19 @@ def test_coarser_maps_are_averages_of_finer_ones():
     assert coarse[0, 0, :, 2, 2].tolist() == pytest.approx([0] * 5 + [0.5] + [1] * 5)
     torch.testing.assert_close(coarse[0, 1, 1:-1, 2, 2], torch.arange(2.0, 19.0, 2))
     torch.testing.assert_close(predict.averaged(ramp, (21, 9, 9)), ramp)
+
+
+def test_inverted_displacements_lie_on_a_grid_of_three_millimetres_and_invert_each_other_better():
+    grid = Grid.axis_aligned((-96, -88, -80), (96, 88, 80), 8.0, "LAS")
+    noise = gaussian_filter(np.random.default_rng(0).normal(size=(1, 3, *grid.size)), (0, 0, 3, 3, 3))
+    velocity = torch.from_numpy((3 * noise / np.abs(noise).max()).astype(np.float32))
+    coarse = exponentiate(velocity), exponentiate(-velocity)
+    there, back = predict.inverted(coarse, grid)
+    assert tuple(there.shape[2:]) == (65, 60, 54)
+    interpolated = [resize_displacement(way, there.shape[2:]) for way in coarse]
+    missed, left = (compose(*pair).norm(dim=1).mean() for pair in (interpolated, (there, back)))
+    assert left < missed / 3
+    for new, old in zip((there, back), interpolated, strict=True):
+        assert (new - old).norm(dim=1).mean() < 2 * missed
+    again = predict.inverted((there, back), grid)
+    assert again[0].shape == there.shape
