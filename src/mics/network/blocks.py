@@ -14,7 +14,7 @@ from mics.network.normalisation import normalise_and_activate
 
 SLOPE = 0.1
 """Of the leaky ReLU."""
-_AT_ONCE = 2**28
+_AT_ONCE = 2**27
 """Numbers of the joined features that are convolved at a time in inference."""
 
 
