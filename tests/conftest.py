@@ -1,8 +1,9 @@
 """What several test modules share: grids as they occur in hospitals, smooth volumes, and the real scans."""
 
 import importlib.util
+import locale
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -37,6 +38,16 @@ GRIDS = {
     "oblique_left_handed": _centred((22, 21, 15), (2.0, 2.2, 2.8), _TURN @ np.diag([1, -1, 1])),
 }
 """Grids over about the same 40 mm of the patient, in each kind of orientation that a file can have."""
+
+
+_CHARACTERS = locale.setlocale(locale.LC_CTYPE)
+
+
+@pytest.fixture(autouse=True)
+def characters_as_at_the_start() -> Iterator[None]:
+    """Writing DICOM makes "C" the locale of the process, in which Python takes files without a stated encoding for ASCII."""
+    yield
+    locale.setlocale(locale.LC_CTYPE, _CHARACTERS)
 
 
 @pytest.fixture(params=GRIDS)
