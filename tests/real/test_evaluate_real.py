@@ -15,10 +15,10 @@ def field(shape):
     rng = np.random.default_rng(0)
     parts = [
         [
-            ndimage.zoom(rng.normal(0, sigma, [n // step for n in shape]), [n / (n // step) for n in shape], order=3)
+            ndimage.zoom(rng.normal(0, sigma, [n // step for n in shape]), [n / (n // step) for n in shape], order=1)
             for _ in range(3)
         ]
-        for step, sigma in ((32, 4.0), (8, 1.5))
+        for step, sigma in ((32, 4.0), (8, 2.0))
     ]
     return np.sum(parts, axis=0, dtype=np.float32)
 

@@ -114,6 +114,14 @@ def resize(volume: Tensor, shape: Sequence[int]) -> Tensor:
     return functional.interpolate(volume, size=tuple(shape), mode="trilinear", align_corners=True)
 
 
+def along_axes(volume: Tensor, x: Tensor, y: Tensor, z: Tensor) -> Tensor:
+    """``volume`` ``(…, X, Y, Z)`` with a matrix ``(new, old)`` multiplied onto each of its last three axes."""
+    depth, height, width = volume.shape[-3:]
+    rows = x @ volume.reshape(*volume.shape[:-3], depth, height * width)
+    product: Tensor = (y @ rows.unflatten(-1, (height, width))) @ z.T
+    return product
+
+
 def resize_displacement(displacement: Tensor, shape: Sequence[int]) -> Tensor:
     """The same displacement on a grid of another shape, its vectors in that grid's voxels."""
     scale = voxel_ratio(displacement.shape[2:], shape, device=displacement.device)

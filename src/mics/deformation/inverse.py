@@ -1,6 +1,6 @@
 """Two displacements that nearly invert each other, made to do so better (conventions: :mod:`mics.deformation.field`)."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
@@ -9,12 +9,17 @@ from torch.nn import functional
 from mics.deformation.field import compose, identity, resize, resize_displacement, sample
 from mics.deformation.jacobian import slabs
 
-_BEFORE, _AFTER = 3, 2
+_BEFORE, _AFTER = 3, 3
 """Iterations before and after what they do not mend is smoothed."""
 _ROUNDS = 3
 """Of smoothing, at most."""
 _MISSED, _SMOOTHED = 0.3, 0.2
 """Voxels between a place and where there and back ends: from where on a round follows, and what it smooths."""
+_AROUND = 4
+"""Voxels around what is smoothed that are mended again: as far as smoothing reaches."""
+
+Places = tuple[Tensor, ...]
+"""Voxel indices along each axis of some places, ``(N,)`` each."""
 
 
 def reconcile(ab: Tensor, ba: Tensor) -> tuple[Tensor, Tensor]:
@@ -34,11 +39,17 @@ def reconcile_bent(ab: Tensor, ba: Tensor) -> tuple[Tensor, Tensor]:
     Where more than a fifth of a voxel is missed, both ways are averaged with what lies around and mended again.
     """
     both = torch.cat([ab, ba])
+    missed = _length(compose(_exchanged(both), both))
     for _ in range(_ROUNDS):
-        missed = _length(compose(_exchanged(both), both))
         if missed.max() < _MISSED:
             break
-        both = _mended(_smoothed(both, missed > _SMOOTHED), _AFTER)
+        bent = missed > _SMOOTHED
+        x, y, z = places = _near(bent).nonzero(as_tuple=True)
+        both = _smoothed(both, bent)
+        for _ in range(_AFTER):
+            both[:, :, x, y, z] -= _half_steps(both, places)
+        missed = torch.zeros_like(missed)
+        missed[:, :, x, y, z] = _length(_missed(both, places))
     there, back = both.chunk(2)
     return there, back
 
@@ -68,12 +79,51 @@ def _half_mended(both: Tensor) -> Tensor:
         own, first = both[:, :, start:stop], max(start - 1, 0)
         around = both[:, :, first : stop + 1]
         missed = own + sample(back, places[:, :, start:stop] + own)
-        step = missed.clone()
-        for axis in range(3):
-            (derivative,) = torch.gradient(around, dim=axis + 2)
-            step.addcmul_(derivative[:, :, start - first : stop - first], missed[:, axis : axis + 1])
-        mended[:, :, start:stop] = own - step.div_(2 * _length(step).clamp_min_(1))
+        derivatives = (torch.gradient(around, dim=axis)[0][:, :, start - first : stop - first] for axis in (2, 3, 4))
+        mended[:, :, start:stop] = own - _half_step(missed, derivatives)
     return mended
+
+
+def _half_steps(both: Tensor, places: Places) -> Tensor:
+    """Half a step of Newton's method at some places alone, ``(2 * B, 3, N)``."""
+    derivatives = []
+    for axis, extent in enumerate(both.shape[2:]):
+        ahead, behind = list(places), list(places)
+        ahead[axis], behind[axis] = (places[axis] + 1).clamp_max_(extent - 1), (places[axis] - 1).clamp_min_(0)
+        derivatives.append((_at(both, ahead) - _at(both, behind)) / (ahead[axis] - behind[axis]))
+    return _half_step(_missed(both, places), derivatives)
+
+
+def _missed(both: Tensor, places: Places) -> Tensor:
+    """How far off its start each of the places ends there and back, ``(2 * B, 3, N)``."""
+    own = _at(both, places)
+    positions = torch.stack(places) + own
+    return own + sample(_exchanged(both), positions[..., None, None])[..., 0, 0]
+
+
+def _at(both: Tensor, places: Sequence[Tensor]) -> Tensor:
+    x, y, z = places
+    return both[:, :, x, y, z]
+
+
+def _half_step(missed: Tensor, derivatives: Iterable[Tensor]) -> Tensor:
+    """(missed + J·missed) / 2, a voxel at most, of ``(2 * B, 3, …)`` and the displacement's derivative along each axis."""
+    step = missed.clone()
+    for axis, derivative in enumerate(derivatives):
+        step.addcmul_(derivative, missed[:, axis : axis + 1])
+    return step.div_(2 * _length(step).clamp_min_(1))
+
+
+def _near(bent: Tensor) -> Tensor:
+    """Voxels, ``(X, Y, Z)``, that are or have a neighbour within a few voxels along each axis that is true in any volume."""
+    near = bent.flatten(0, 1).any(dim=0)
+    for axis, extent in enumerate(near.shape):
+        spread = near.clone()
+        for shift in range(1, min(_AROUND, extent - 1) + 1):
+            for there, here in ((shift, 0), (0, shift)):
+                spread.narrow(axis, there, extent - shift).logical_or_(near.narrow(axis, here, extent - shift))
+        near = spread
+    return near
 
 
 def _smoothed(both: Tensor, places: Tensor) -> Tensor:

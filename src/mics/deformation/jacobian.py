@@ -78,9 +78,8 @@ def _ten_determinants(displacement: Tensor) -> Iterator[Tensor]:
 def _central(displacement: Tensor, axis: int) -> Tensor:
     """Derivative of x + displacement(x) along one axis, ``(B, 3, X, Y, Z)``."""
     (derivative,) = torch.gradient(displacement, dim=axis + 2)
-    unit = torch.zeros(3, dtype=derivative.dtype, device=derivative.device)
-    unit[axis] = 1
-    return derivative + unit.view(1, 3, 1, 1, 1)
+    derivative[:, axis] += 1
+    return derivative
 
 
 def _determinant(first: Tensor, second: Tensor, third: Tensor) -> Tensor:

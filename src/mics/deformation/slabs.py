@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mics.deformation.field import sample
+from mics.deformation.field import along_axes, sample
 from mics.image.grid import Grid
 
 _SLAB_VOXELS = 1_000_000
@@ -42,6 +42,17 @@ def positions(matrix: NDArray[np.floating], size: tuple[int, int, int]) -> NDArr
     return places
 
 
+def turned(matrix: NDArray[np.float64], channels: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Vectors (3, X, Y, Z) turned and scaled by the linear part of ``matrix`` (4, 4)."""
+    mixed = np.empty(channels.shape, dtype=np.float32)
+    for row in range(3):
+        first, *others = np.flatnonzero(matrix[row, :3])  # most grids are straight: one alone
+        np.multiply(channels[first], np.float32(matrix[row, first]), out=mixed[row])
+        for column in others:
+            mixed[row] += np.float32(matrix[row, column]) * channels[column]
+    return mixed
+
+
 def resampled(volume: Tensor, matrix: NDArray[np.floating], size: tuple[int, int, int]) -> NDArray[np.float32]:
     """Values of ``volume`` (1, C, X, Y, Z) where ``matrix`` (4, 4) takes each voxel of a grid of ``size``; (C, x, y, z).
 
@@ -49,13 +60,12 @@ def resampled(volume: Tensor, matrix: NDArray[np.floating], size: tuple[int, int
     """
     if np.any(matrix[:3, :3] != np.diag(np.diag(matrix[:3, :3]))):
         return sampled(volume, positions(matrix, size))
-    values, (depth, height, width) = volume[0], volume.shape[2:]
-    along_x, along_y, along_z = (
+    weights = (
         _hats(n, matrix[axis, axis] * np.arange(size[axis]) + matrix[axis, 3])
-        for axis, n in enumerate((depth, height, width))
+        for axis, n in enumerate(volume.shape[2:])
     )
-    values = (along_x @ values.reshape(-1, depth, height * width)).reshape(-1, size[0], height, width)
-    return ((along_y @ values) @ along_z.T).numpy()
+    values: NDArray[np.float32] = along_axes(volume[0], *weights).numpy()
+    return values
 
 
 def _hats(count: int, places: NDArray[np.float64]) -> Tensor:

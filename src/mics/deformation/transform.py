@@ -14,7 +14,7 @@ from scipy.ndimage import map_coordinates
 from torch import Tensor
 
 from mics.deformation.jacobian import CACHED_VOXELS, folds_between
-from mics.deformation.slabs import each_slab, positions, resampled, sampled
+from mics.deformation.slabs import each_slab, positions, resampled, sampled, turned
 from mics.errors import InputError
 from mics.image.grid import Grid
 from mics.image.io import Image, from_itk, grid_of, read_itk, set_grid, to_itk, write_itk
@@ -51,11 +51,11 @@ class Transform:
     def from_voxels(cls, displacement: Tensor, grid: Grid) -> Self:
         """From a displacement tensor, (1, 3, X, Y, Z) or (3, X, Y, Z), in voxels of ``grid``."""
         voxels = displacement.detach().cpu().float().reshape(3, *grid.size).numpy()
-        return cls(np.moveaxis(_mix(grid.matrix, voxels), 0, -1), grid)
+        return cls(np.moveaxis(turned(grid.matrix, voxels), 0, -1), grid)
 
     def displacement_voxels(self) -> Tensor:
         """The displacement in voxels along the grid's own axes, (1, 3, X, Y, Z) float32."""
-        return torch.from_numpy(_mix(self.grid.inverse_matrix, self.channels()[0].numpy()))[None]
+        return torch.from_numpy(turned(self.grid.inverse_matrix, self.channels()[0].numpy()))[None]
 
     def channels(self) -> Tensor:
         """The displacement in millimetres as a volume that can be sampled, (1, 3, X, Y, Z) float32, a copy."""
@@ -64,7 +64,7 @@ class Transform:
     def sources(self, grid: Grid) -> NDArray[np.float32]:
         """Where each voxel takes its value from, in voxels of ``grid``: (3, X, Y, Z)."""
         places = positions(grid.inverse_matrix @ self.grid.matrix, self.grid.size)
-        places += _mix(grid.inverse_matrix, self.channels()[0].numpy())
+        places += turned(grid.inverse_matrix, self.channels()[0].numpy())
         return places
 
     def save(self, path: str | Path) -> None:
@@ -193,14 +193,3 @@ def as_stored(displacement_mm: NDArray[np.floating]) -> NDArray[np.float32]:
     np.rint(rounded, out=rounded)
     rounded /= _STEPS_PER_MM
     return rounded
-
-
-def _mix(matrix: NDArray[np.float64], channels: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Vectors (3, X, Y, Z) turned and scaled by the linear part of ``matrix`` (4, 4)."""
-    mixed = np.empty(channels.shape, dtype=np.float32)
-    for row in range(3):
-        first, *others = np.flatnonzero(matrix[row, :3])  # most grids are straight: one alone
-        np.multiply(channels[first], np.float32(matrix[row, first]), out=mixed[row])
-        for column in others:
-            mixed[row] += np.float32(matrix[row, column]) * channels[column]
-    return mixed

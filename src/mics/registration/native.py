@@ -5,7 +5,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mics.deformation.slabs import each_slab, positions, resampled
+from mics.deformation.slabs import each_slab, positions, resampled, turned
 from mics.deformation.transform import Transform
 from mics.image.grid import Grid
 
@@ -28,8 +28,7 @@ def _on_native(
     displacement: Tensor, grid: Grid, native: Grid, *, to_grid: NDArray[np.floating], from_grid: NDArray[np.floating]
 ) -> Transform:
     """x takes its value from ``from_grid(to_grid(x) + u(to_grid(x)))``."""
-    millimetres = Transform.from_voxels(displacement, grid).displacement_mm @ from_grid[:3, :3].T
-    source = torch.from_numpy(np.ascontiguousarray(np.moveaxis(millimetres.astype(np.float32), -1, 0)))[None]
+    source = torch.from_numpy(turned(from_grid @ grid.matrix, displacement[0].numpy()))[None]
     affine_part = from_grid @ to_grid - np.eye(4)
     result = np.empty((*native.size, 3), dtype=np.float32)
 
