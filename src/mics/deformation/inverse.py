@@ -11,11 +11,11 @@ from mics.deformation.jacobian import slabs
 
 _BEFORE, _AFTER = 3, 3
 """Iterations before and after what they do not mend is smoothed."""
-_ROUNDS = 3
+_ROUNDS = 5
 """Of smoothing, at most."""
-_MISSED, _SMOOTHED = 0.3, 0.2
+_MISSED, _SMOOTHED = 0.2, 0.15
 """Voxels between a place and where there and back ends: from where on a round follows, and what it smooths."""
-_AROUND = 4
+_AROUND = 6
 """Voxels around what is smoothed that are mended again: as far as smoothing reaches."""
 
 Places = tuple[Tensor, ...]
@@ -36,7 +36,7 @@ def reconcile(ab: Tensor, ba: Tensor) -> tuple[Tensor, Tensor]:
 def reconcile_bent(ab: Tensor, ba: Tensor) -> tuple[Tensor, Tensor]:
     """Of :func:`reconcile`'s results, what bends too sharply for linear interpolation to have a better inverse on this grid.
 
-    Where more than a fifth of a voxel is missed, both ways are averaged with what lies around and mended again.
+    Where there and back ends more than 0.15 voxels away, both ways are averaged with what lies around, and mended again there.
     """
     both = torch.cat([ab, ba])
     missed = _length(compose(_exchanged(both), both))
