@@ -88,7 +88,6 @@ def test_mirrored_headers_register_as_well_as_corrected_ones(real_data):
             fixed_labels=mend(fixed_labels),
             moving_labels=mend(moving_labels),
             affine="none",
-            refine="none",
             device="cpu",
         )
         scores = result.summary["labels"]["moving_to_fixed"]

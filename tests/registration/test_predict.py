@@ -56,6 +56,6 @@ def test_inverted_displacements_lie_on_a_grid_of_three_millimetres_and_invert_ea
     missed, left = (compose(*pair).norm(dim=1).mean() for pair in (interpolated, (there, back)))
     assert left < missed / 3
     for new, old in zip((there, back), interpolated, strict=True):
-        assert (new - old).norm(dim=1).mean() < 3 * missed
+        assert (new - old).norm(dim=1).mean() < 2 * missed
     again = predict.inverted((there, back), grid)
     assert again[0].shape == there.shape

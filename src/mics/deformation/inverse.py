@@ -13,10 +13,10 @@ _BEFORE, _AFTER = 3, 3
 """Iterations before and after what they do not mend is smoothed."""
 _ROUNDS = 5
 """Of smoothing, at most."""
-_MISSED, _SMOOTHED = 0.2, 0.15
+_MISSED, _SMOOTHED = 0.2, 0.16
 """Voxels between a place and where there and back ends: from where on a round follows, and what it smooths."""
-_AROUND = 6
-"""Voxels around what is smoothed that are mended again: as far as smoothing reaches."""
+_AROUND = 5
+"""Voxels around what is smoothed that are mended again: farther than smoothing reaches."""
 
 Places = tuple[Tensor, ...]
 """Voxel indices along each axis of some places, ``(N,)`` each."""
@@ -36,7 +36,7 @@ def reconcile(ab: Tensor, ba: Tensor) -> tuple[Tensor, Tensor]:
 def reconcile_bent(ab: Tensor, ba: Tensor) -> tuple[Tensor, Tensor]:
     """Of :func:`reconcile`'s results, what bends too sharply for linear interpolation to have a better inverse on this grid.
 
-    Where there and back ends more than 0.15 voxels away, both ways are averaged with what lies around, and mended again there.
+    Where there and back ends more than 0.16 voxels away, both ways are averaged with what lies around, and mended again there.
     """
     both = torch.cat([ab, ba])
     missed = _length(compose(_exchanged(both), both))
