@@ -11,8 +11,9 @@ from mics.data.cohorts.case import Case, Cohort
 from mics.data.manifest import make_folder, write_text
 from mics.errors import InputError
 from mics.image.grid import Grid
+from mics.image.intensity import AIR_HU
 from mics.image.io import Image, read_image, write_image
-from mics.image.resample import AIR_HU, resample
+from mics.image.resample import resample
 
 FRAME, REFERENCE = "frame.json", "reference.nii.gz"
 ORIENTATION = "LAS"

@@ -18,8 +18,9 @@ from mics.data.manifest import Entry, make_folder, reason, recorded, write_manif
 from mics.data.preview import write_preview
 from mics.data.workers import each
 from mics.errors import InputError
+from mics.image.intensity import AIR_HU
 from mics.image.io import Image, write_image
-from mics.image.resample import AIR_HU, resample
+from mics.image.resample import resample
 
 Affine = Callable[[Image, Image], NDArray[np.float64]]
 """Registration of a fixed and a moving scan: (4, 4), from LPS points of the fixed to LPS points of the moving one."""

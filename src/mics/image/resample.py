@@ -7,9 +7,6 @@ from numpy.typing import ArrayLike, NDArray
 from mics.image.grid import Grid
 from mics.image.io import Image, from_itk, to_itk
 
-AIR_HU = -1000.0
-"""What lies outside a scan's field of view."""
-
 
 def resample(
     image: Image, grid: Grid, matrix: ArrayLike | None = None, *, nearest: bool = False, outside: float

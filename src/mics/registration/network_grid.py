@@ -10,8 +10,9 @@ from torch import Tensor
 
 from mics.errors import InputError
 from mics.image.grid import Grid, apply_matrix
+from mics.image.intensity import AIR_HU
 from mics.image.io import Image
-from mics.image.resample import AIR_HU, inside, resample
+from mics.image.resample import inside, resample
 
 ORIENTATION = "LAS"
 """The array order of the training volumes: towards the patient's left, anterior, superior."""

@@ -5,8 +5,9 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from mics.image.grid import Grid
+from mics.image.intensity import AIR_HU
 from mics.image.io import Image
-from mics.image.resample import AIR_HU, resample
+from mics.image.resample import resample
 
 Mask = NDArray[np.bool_]
 
