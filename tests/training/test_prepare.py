@@ -121,3 +121,24 @@ def test_a_manifest_without_a_case_to_train_on_is_an_input_error(manifest: Path,
     write_manifest([Entry(cohort="own", name="f", split="train", status="failed", reason="cut short")], manifest)
     with pytest.raises(InputError, match="lists no case to train on"):
         prepare(str(manifest), tmp_path / "cases", 4.0)
+
+
+def test_phase_variants_are_other_scans_of_the_same_anatomy_for_training_alone(cohort: Path, tmp_path: Path) -> None:
+    for folder in (tmp_path / "first", tmp_path / "again"):
+        prepare(str(cohort), folder, 4.0, organ_maps="organs-small", phase_variants=2)
+    cases = {case.name: case for case in read_cases(tmp_path / "first")}
+    assert sorted(cases) == ["0001", "0002", "0003", "0003_phase1", "0003_phase2"]
+    assert {case.split for case in cases.values() if "phase" in case.name} == {"train"}
+    scans = [cases[name].hu for name in ("0003", "0003_phase1", "0003_phase2")]
+    assert len({scan.tobytes() for scan in scans}) == 3
+    for case in read_cases(tmp_path / "again"):
+        np.testing.assert_array_equal(case.hu, cases[case.name].hu)
+        np.testing.assert_array_equal(case.labels, cases[case.name.split("_")[0]].labels)
+        assert case.maps is not None
+
+
+def test_phase_variants_that_are_missing_are_added(cohort: Path, tmp_path: Path) -> None:
+    prepare(str(cohort), tmp_path / "cases", 4.0)
+    added: list[str] = []
+    prepare(str(cohort), tmp_path / "cases", 4.0, phase_variants=1, progress=added.append)
+    assert added == ["0003_phase1"]

@@ -186,3 +186,45 @@ def test_organ_maps_move_with_the_labels_and_change_sides_with_their_names(
         truth = one_hot(sample["labels"][:, member], len(ORGAN_NAMES))
         assert (truth - sample["maps"][:, member]).abs().max() < 1
         assert dice_loss(sample["maps"][:, member], truth, truth.amax((2, 3, 4)) > 0) < 0.5
+
+
+BEFORE = -265449.58
+"""Sum of the HU of one sample, printed by version 0.1.0 before there were phases."""
+WHOLE = {"phases": 1, "thick_slices": 0.5, "kernel": 0.5, "dose_noise": 20, "field_of_view": 1}
+
+
+def test_phases_and_acquisition_follow_from_seed_and_index_too(person: People, recipe: Recipes) -> None:
+    changes = {"crop": (8, 12, 10), "augmentation": {**STRONG, **WHOLE}}
+    first, second = (RandomSamples([person("a", 0)], 1, recipe(**changes)) for _ in range(2))
+    first[3]
+    for index in range(5):
+        for key, value in finish([first[index]]).items():
+            torch.testing.assert_close(finish([second[index]])[key], value, rtol=0, atol=0)
+
+
+def test_samples_without_them_are_as_they_were_before_there_were_any(person: People, recipe: Recipes) -> None:
+    """An interrupted run of an older version goes on with the samples that it would have had."""
+    sample = finish([RandomSamples([person("a", 0)], 1, recipe(augmentation={**STRONG, "noise": 5}))[7]])
+    assert float(sample["hu"].double().sum()) == pytest.approx(BEFORE, rel=1e-6)
+
+
+def test_what_is_beyond_the_field_of_view_is_not_to_be_segmented_but_can_be_registered(
+    person: People, recipe: Recipes
+) -> None:
+    unmoved = {"augmentation": {"probability": 1, "field_of_view": 1}}
+    people = [smooth("a", 0), smooth("b", 1)]
+    for index in range(4):
+        alone = finish([RandomSamples(people[:1], 1, recipe(**unmoved))[index]])
+        unseen = alone["hu"] == -1000
+        assert unseen.any()
+        assert (alone["labels"][unseen] == 0).all()
+        pair = finish([RandomSamples(people, 2, recipe(**unmoved))[index]])
+        assert (pair["labels"][pair["hu"] == -1000] > 0).any()
+
+
+def test_a_phase_is_drawn_only_for_a_case_without_organ_maps(person: People, recipe: Recipes) -> None:
+    changes = {"augmentation": {"probability": 1, "phases": 1}}
+    case = smooth("a", 0)
+    with_maps = replace(case, maps=np.zeros((len(ORGAN_NAMES), *case.shape), np.uint8))
+    assert RandomSamples([case], 1, recipe(**changes))[0][0].changes.phase is not None
+    assert RandomSamples([with_maps], 1, recipe(**changes))[0][0].changes.phase is None

@@ -38,7 +38,13 @@ class Prepare:
         data = study.pretraining if self.stage == "pretrain" else str(study.data)
         folder = _cases(study, self.stage)
         recipe = _base(study, self.stage)
-        prepare(data, folder / "cases", recipe.spacing_mm, organ_maps=recipe.organ_maps)
+        prepare(
+            data,
+            folder / "cases",
+            recipe.spacing_mm,
+            organ_maps=recipe.organ_maps,
+            phase_variants=recipe.phase_variants,
+        )
         write_text(f"{data}\n", folder / "complete")
 
 

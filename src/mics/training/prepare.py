@@ -1,10 +1,12 @@
 """From a data set to cached training cases at the spacing that a recipe asks for."""
 
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from mics.data.cohorts.learn2reg import open_learn2reg
 from mics.data.manifest import MANIFEST, Entry, read_manifest
@@ -16,6 +18,7 @@ from mics.image.io import Image, read_image, read_labels
 from mics.network.weights import LoadedModel, load_model
 from mics.training.cache import CachedCase, is_cached, write_case
 from mics.training.organ_maps import label_maps, predicted_maps, voxels_per_edge
+from mics.training.phases import Phase
 
 PHANTOMS = "phantom:"
 PHANTOM_VALIDATION = 3
@@ -28,6 +31,7 @@ def prepare(
     spacing_mm: float,
     *,
     organ_maps: str | None = None,
+    phase_variants: int = 0,
     progress: Callable[[str], None] = lambda _: None,
 ) -> None:
     """Write the cases of ``data`` into ``folder``; cases that are already there stay.
@@ -35,8 +39,10 @@ def prepare(
     ``data`` is a folder that ``mics prepare`` or ``mics pseudo-labels`` has made, a Learn2Reg folder, whose
     ``registration_val`` people become the validation cases, or ``phantom:N`` for N generated people. With ``organ_maps`` each
     gets those that the segmentation model of that name or path finds in its image; those of generated people, whom it does not
-    know, are their labels. ``progress`` is told the name of each case. Raises :class:`InputError` for anything else, or if
-    ``spacing_mm`` is not a multiple of the data's voxel edge.
+    know, are their labels. With ``phase_variants`` each scan for training is there so many times more, in random contrast phases
+    (:mod:`mics.training.phases`) that follow from its name, with the organ maps that are found in them. ``progress`` is told the
+    name of each case. Raises :class:`InputError` for anything else, or if ``spacing_mm`` is not a multiple of the data's voxel
+    edge.
     """
     folder.mkdir(parents=True, exist_ok=True)
     if data.startswith(PHANTOMS):
@@ -44,23 +50,41 @@ def prepare(
     else:
         segmentation = load_model(organ_maps) if organ_maps else None
         read = _prepared if (Path(data) / MANIFEST).is_file() else _learn2reg
-        cases = read(Path(data), folder, spacing_mm, segmentation)
+        cases = read(Path(data), _Wanted(folder, spacing_mm, segmentation, phase_variants))
     for case in cases:
         write_case(case, folder)
         progress(case.name)
 
 
-def _prepared(root: Path, folder: Path, spacing_mm: float, segmentation: LoadedModel | None) -> Iterator[CachedCase]:
+@dataclass(frozen=True)
+class _Wanted:
+    """What is made of every scan, and where: see :func:`prepare`."""
+
+    folder: Path
+    spacing_mm: float
+    segmentation: LoadedModel | None
+    phase_variants: int
+
+    def missing(self, name: str, validation: bool) -> list[int]:
+        """The numbers of the case's phases that are not there yet; 0 is the scan as it is."""
+        count = 1 if validation else 1 + self.phase_variants
+        maps = self.segmentation is not None
+        return [n for n in range(count) if not is_cached(_phase_name(name, n), self.folder, maps=maps)]
+
+
+def _prepared(root: Path, wanted: _Wanted) -> Iterator[CachedCase]:
     """The cases of a manifest; those of a test split, and those that left it, are passed over."""
     entries = [entry for entry in read_manifest(root) if entry.status == "prepared" and entry.split != "test"]
     if not entries:
         raise InputError(f"{root / MANIFEST} lists no case to train on: see its column reason.")
     for entry in entries:
-        if not is_cached(entry.name, folder, maps=segmentation is not None):
+        numbers = wanted.missing(entry.name, entry.split == "val")
+        if numbers:
             image = read_image(root / entry.image)
             labels = _labels(root, entry, image)
-            case = _cached(entry.name, entry.split == "val", image, labels, spacing_mm, segmentation)
-            yield replace(case, organs=tuple(sorted({*entry.organs, *entry.pseudo_organs})))
+            organs = tuple(sorted({*entry.organs, *entry.pseudo_organs}))
+            for case in _phases(entry.name, entry.split == "val", image, labels, wanted, numbers):
+                yield replace(case, organs=organs)
 
 
 def _labels(root: Path, entry: Entry, image: Image) -> Image:
@@ -68,12 +92,33 @@ def _labels(root: Path, entry: Entry, image: Image) -> Image:
     return read_labels(root / entry.labels) if entry.labels else Image(np.zeros(image.grid.size, np.uint8), image.grid)
 
 
-def _learn2reg(root: Path, folder: Path, spacing_mm: float, segmentation: LoadedModel | None) -> Iterator[CachedCase]:
+def _learn2reg(root: Path, wanted: _Wanted) -> Iterator[CachedCase]:
     cohort = open_learn2reg(root)
     validation = {case.number for case in cohort.validation}
     for number, case in sorted(cohort.cases.items()):
-        if not is_cached(number, folder, maps=segmentation is not None):
-            yield _cached(number, number in validation, case.image(), case.labels(), spacing_mm, segmentation)
+        numbers = wanted.missing(number, number in validation)
+        if numbers:
+            yield from _phases(number, number in validation, case.image(), case.labels(), wanted, numbers)
+
+
+def _phases(
+    name: str, validation: bool, image: Image, labels: Image, wanted: _Wanted, numbers: Sequence[int]
+) -> Iterator[CachedCase]:
+    """The case, for number 0, and its variants in other phases."""
+    for number in numbers:
+        called = _phase_name(name, number)
+        shown = image if number == 0 else _in_another_phase(called, image, labels)
+        yield _cached(called, validation, shown, labels, wanted.spacing_mm, wanted.segmentation)
+
+
+def _phase_name(name: str, number: int) -> str:
+    return name if number == 0 else f"{name}_phase{number}"
+
+
+def _in_another_phase(name: str, image: Image, labels: Image) -> Image:
+    phase = Phase.random(torch.Generator().manual_seed(zlib.crc32(name.encode())))
+    hu, where = (torch.from_numpy(volume.array.astype(np.float32))[None, None] for volume in (image, labels))
+    return Image(phase.apply(hu, where)[0, 0].numpy(), image.grid)
 
 
 def _phantoms(data: str, folder: Path, spacing_mm: float, organ_maps: bool) -> Iterator[CachedCase]:

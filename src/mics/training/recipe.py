@@ -36,6 +36,16 @@ class Augmentation(BaseModel):
     contrast: float = 0.0
     brightness: float = 0.0
     noise: float = 0.0
+    phases: float = Field(0.0, ge=0, le=1)
+    """Probability of another contrast phase (:mod:`mics.training.phases`); of cases without organ maps, which belong to one."""
+    thick_slices: float = Field(0.0, ge=0, le=1)
+    """Probability of slices up to three times as thick as the voxels."""
+    kernel: float = Field(0.0, ge=0, le=1)
+    """Probability of a sharper or smoother kernel."""
+    dose_noise: float = Field(0.0, ge=0)
+    """HU at the lowest dose, a hundredth of the highest, in a slice of mean thickness; thicker ones have more."""
+    field_of_view: float = Field(0.0, ge=0, le=1)
+    """Probability of a narrower and shorter field of view (:mod:`mics.training.acquisition`)."""
 
 
 class Recipe(BaseModel):
@@ -71,6 +81,9 @@ class Recipe(BaseModel):
     """Registration steps in training."""
     organs_model: str = DEFAULT_SEGMENTATION
     """Segmentation model that finds the organ maps of a registration network that sees them, in training and ever after."""
+    phase_variants: int = Field(0, ge=0)
+    """So many random contrast phases of each training scan are prepared beside it, for a network that sees organ maps: each has
+    those that the segmentation model finds in it."""
     supervised_organs: tuple[Annotated[int, Field(ge=1, le=len(ORGAN_NAMES))], ...] | None = None
     """Ids of the organs whose labels train the network, as far as a case has them; all without it, ``[]``: none."""
     losses: LossWeights = LossWeights()

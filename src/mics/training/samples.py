@@ -10,8 +10,10 @@ from torch import Tensor
 from torch.utils.data import Dataset, default_collate
 
 from mics.deformation.field import warp
+from mics.training.acquisition import Acquisition, unseen_as_air
 from mics.training.augmentation import Box, Deformation, Intensity, deform, exchange_sides, mirror, names
 from mics.training.cache import CachedCase
+from mics.training.phases import Phase
 from mics.training.recipe import Recipe
 
 Sample = dict[str, Tensor]
@@ -24,13 +26,35 @@ Labels of organs that the sample does not annotate are background.
 
 
 class Changes(NamedTuple):
-    """A random deformation and intensity of one crop."""
+    """A random deformation, phase, acquisition and intensity of one crop."""
 
     deformation: Deformation
+    phase: Phase | None
+    acquisition: Acquisition
     intensity: Intensity
     crop: Box
     region: Box
     """What was read to fill the crop; both in the volume's voxels."""
+    spacing_mm: float
+    cut_labels: bool
+    """Whether nothing is labelled beyond the field of view: what is not seen cannot be segmented, but it can be registered."""
+
+    def apply(self, hu: Tensor, labels: Tensor, maps: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
+        """The crop of HU, labels in the file's ids and organ maps, each ``(1, C, X, Y, Z)``, from those of the region."""
+        field = self.deformation.displacement(self.crop)
+        for axis in range(3):
+            field[:, axis] += self.crop.start[axis] - self.region.start[axis]
+        hu, labels = deform(hu, labels, field)
+        maps = None if maps is None else warp(maps, field, padding="zeros")
+        if self.phase is not None:
+            hu = self.phase.apply(hu, labels)
+        hu = self.intensity.apply(self.acquisition.apply(hu, self.spacing_mm))
+        if self.acquisition.view is not None:
+            shown = self.acquisition.view.shown(self.crop.start, self.crop.size, hu.device)
+            hu = unseen_as_air(hu, shown)
+            labels = labels * shown if self.cut_labels else labels
+            maps = None if maps is None else maps * shown
+        return hu, labels, maps
 
 
 class Member(NamedTuple):
@@ -53,16 +77,11 @@ class Member(NamedTuple):
 
     def finish(self) -> Sample:
         """The member as the network's module takes it, computed on the device on which its tensors lie."""
-        hu, labels = self.hu.float()[None, None], self.names[self.labels.int()][None, None]
+        hu, labels = self.hu.float()[None, None], self.labels[None, None]
         maps = None if self.maps is None else self.maps[None].float() / 255
         if self.changes is not None:
-            deformation, intensity, crop, region = self.changes
-            field = deformation.displacement(crop)
-            for axis in range(3):
-                field[:, axis] += crop.start[axis] - region.start[axis]
-            hu, labels = deform(hu, labels, field)
-            hu = intensity.apply(hu)
-            maps = None if maps is None else warp(maps, field, padding="zeros")
+            hu, labels, maps = self.changes.apply(hu, labels, maps)
+        labels = self.names[labels.int()]
         if self.mirrored:
             hu, labels = mirror(hu), mirror(labels)
             maps = None if maps is None else mirror(maps)
@@ -114,8 +133,21 @@ class RandomSamples(Dataset[list[Member]]):
         if _happens(settings.probability, generator):
             deformation = Deformation.random(case.shape, settings, generator)
             intensity = Intensity.random(crop.size, settings, generator)
+            # Organ maps are of the phase in which the case was prepared.
+            changes_phase = settings.phases and case.maps is None and _happens(settings.phases, generator)
+            phase = Phase.random(generator) if changes_phase else None
+            acquisition = Acquisition.random(case.shape, crop.size, settings, generator)
             region = deformation.source(crop)
-            changes = Changes(deformation, intensity, crop, region)
+            changes = Changes(
+                deformation,
+                phase,
+                acquisition,
+                intensity,
+                crop,
+                region,
+                self.recipe.spacing_mm,
+                cut_labels=self.members == 1,
+            )
         return Member(*_read(case, region), table, annotated, torch.tensor(place), mirrored, swaps, changes)
 
 

@@ -50,7 +50,14 @@ def start(
             output.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise InputError(f"{output} cannot be made ({error.strerror}); give another output folder.") from error
-        prepare(data, output / CASES, checked.spacing_mm, organ_maps=checked.organ_maps, progress=_told)
+        prepare(
+            data,
+            output / CASES,
+            checked.spacing_mm,
+            organ_maps=checked.organ_maps,
+            phase_variants=checked.phase_variants,
+            progress=_told,
+        )
         where = {"data": _where(data), "initial": _given(initial), "devices": devices, "nodes": nodes}
         _write(output, {"recipe": checked.model_dump(mode="json"), **where})
     while not (output / RUN).exists():
