@@ -7,7 +7,7 @@ from scipy import ndimage
 
 from mics.data.organs import LIVER, ORGAN_NAMES
 from mics.data.phantom import phantom
-from mics.deformation.field import identity
+from mics.deformation.field import compose, identity
 from mics.deformation.jacobian import fold_share
 from mics.errors import InputError
 from mics.evaluation.metrics import dice
@@ -95,3 +95,12 @@ def test_voxels_that_are_no_cubes_are_refused():
     flat = Image(np.ones((8, 8, 8), np.uint8), Grid((8, 8, 8), (2, 2, 5), (0, 0, 0)))
     with pytest.raises(InputError, match="no multiple"):
         fit(flat, flat, (1,))
+
+
+def test_half_of_the_way_twice_is_all_of_it_and_back_again_is_none(donor, wanted, displacement):
+    organs = tuple(ORGAN_NAMES)
+    half, back = (fit(donor.labels, wanted, organs, share) for share in (0.5, -0.5))
+    far = displacement.norm(dim=1).mean()
+    assert half.norm(dim=1).mean() == pytest.approx(float(far) / 2, rel=0.1)
+    assert (compose(half, half) - displacement).norm(dim=1).mean() < 0.1 * far
+    assert compose(half, back).norm(dim=1).mean() < 0.05 * far

@@ -38,7 +38,7 @@ def labels(publishers, tmp_path_factory):
     return folder
 
 
-def nothing_moves(labels, wanted, organs):
+def nothing_moves(labels, wanted, organs, share=1.0):
     return torch.zeros(1, 3, *labels.grid.size)
 
 
@@ -152,7 +152,7 @@ def test_a_donor_that_does_not_take_on_the_shape_is_left_out_in_a_sentence(made,
     rows = {row.name: row for row in synthesise(made[0] / "originals", labels, out, donors=1)}
     (left,) = (row for name, row in rows.items() if name.endswith("_as_0050"))
     assert left.status == "excluded"
-    assert left.reason.startswith("Left out: its organs overlap those of 0050 by 0.")
+    assert left.reason.startswith("Left out: its organs overlap those of label0050.nii.gz by 0.")
     assert not list((out / "images").iterdir())
 
 
@@ -185,3 +185,21 @@ def test_what_cannot_be_used_is_refused_and_nothing_is_written(made, data, label
     with pytest.raises(InputError, match="nobody can be a donor"):
         synthesise(nobody, labels, out)
     assert not out.exists()
+
+
+def test_people_between_training_people_lie_part_of_the_way(data, tmp_path):
+    rows = {row.name: row for row in synthesise(data, None, tmp_path / "out", between=1)}
+    assert set(rows) == {
+        *(f"learn2reg_{number:04d}" for number in (1, 2, 3, 4, 5)),
+        "learn2reg_0001_towards_learn2reg_0002",
+        "learn2reg_0002_towards_learn2reg_0001",
+    }
+    made = [row for name, row in rows.items() if "towards" in name]
+    for row in made:
+        share, before, after = (row.checks[key] for key in ("share", "dice_before", "dice_after"))
+        assert 0.3 <= share <= 0.8 or -0.4 <= share <= -0.15
+        # Nearer to whom it goes towards, no nearer to whom it goes away from: of voxels so large, few change then.
+        assert after > before if share > 0 else after <= before + 0.01
+        assert row.split == "train"
+    again = synthesise(data, None, tmp_path / "again", between=1)
+    assert [row.checks for row in again if "towards" in row.name] == [row.checks for row in made]

@@ -13,20 +13,26 @@ if TYPE_CHECKING:
 
 def synthesise(
     data: Annotated[Path, typer.Argument(help="Folder made by mics prepare, or in the Learn2Reg layout.")],
-    labels: Annotated[Path, typer.Argument(help="Folder of label maps (*.nii.gz) of other people, on the same grid.")],
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Folder of the training set; what is done there already stays.")
     ],
+    labels: Annotated[
+        Path | None, typer.Argument(help="Folder of label maps (*.nii.gz) of other people, on the same grid.")
+    ] = None,
     donors: Annotated[int, typer.Option(min=1, help="People whose scans are used for each label map.")] = 3,
+    between: Annotated[
+        int,
+        typer.Option(min=0, help="People to make of each training person, on the way to others' shapes or from them."),
+    ] = 0,
 ) -> None:
-    """Bring scans of training people into the shape of people of whom only the labels are known."""
+    """Bring scans of training people into other shapes: of people of whom only the labels are known, and between people."""
     from mics.pipeline.synthesise import COHORT, synthesise
 
     def shown(entry: "Entry") -> None:
         before, after = (entry.checks.get(key) for key in ("dice_before", "dice_after"))
         told(entry, "" if after is None else f"mean Dice {before:.2f} -> {after:.2f}")
 
-    rows = synthesise(data, labels, output, donors=donors, progress=shown)
+    rows = synthesise(data, labels, output, donors=donors, between=between, progress=shown)
     made = sum(row.cohort == COHORT and row.status == "prepared" for row in rows)
     typer.echo(f"{made} people synthesised in {output}; look at previews there, and at manifest.csv")
     refuse_failed(rows)

@@ -96,6 +96,20 @@ def exponentiate(velocity: Tensor, *, squarings: int = 3) -> Tensor:
     return displacement
 
 
+@torch.no_grad()
+def logarithm(ab: Tensor, ba: Tensor, iterations: int = 4) -> Tensor:
+    """A velocity whose exponential is near ``ab`` and whose negative's is near ``ba``; odd under swapping the two.
+
+    Fixed point: what is left of ``ab`` after ``exp(-v)``, and of ``ba`` after ``exp(v)``, is half each added to v.
+    """
+    velocity = (ab - ba) / 2
+    for _ in range(iterations):
+        left_ab = compose(exponentiate(-velocity), ab)
+        left_ba = compose(exponentiate(velocity), ba)
+        velocity = velocity + (left_ab - left_ba) / 4
+    return velocity
+
+
 def invert(displacement: Tensor, *, iterations: int = 20) -> Tensor:
     """Inverse displacement by fixed-point iteration ``v(x) = -u(x + v(x))`` (Chen et al. 2008).
 

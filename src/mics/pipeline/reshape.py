@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mics.deformation.field import identity, warp
+from mics.deformation.field import exponentiate, identity, logarithm, warp
 from mics.image.grid import Grid
 from mics.image.io import Image
 from mics.registration.refine import refine
@@ -31,11 +31,12 @@ def fitted_voxels(grid: Grid) -> int:
     return max(round(_FITTED_MM / grid.spacing[0]), 1)
 
 
-def fit(labels: Image, wanted: Image, organs: tuple[int, ...]) -> Tensor:
+def fit(labels: Image, wanted: Image, organs: tuple[int, ...], share: float = 1.0) -> Tensor:
     """The displacement that brings ``organs`` of ``labels`` onto those of ``wanted``: ``(1, 3, X, Y, Z)``, voxels of their grid.
 
-    Found by the refinement on the organs' shares of coarser voxels (:func:`fitted_voxels`), from no displacement at all. Raises
-    :class:`InputError` where the voxels of the grid are not cubes.
+    Found by the refinement on the organs' shares of coarser voxels (:func:`fitted_voxels`), from no displacement at all. Of
+    that way ``share`` is gone, along its velocity: half of it leads to somebody between the two, a negative share away from
+    ``wanted``. Raises :class:`InputError` where the voxels of the grid are not cubes.
     """
     factor = fitted_voxels(labels.grid)
     spacing_mm = factor * labels.grid.spacing[0]
@@ -43,7 +44,9 @@ def fit(labels: Image, wanted: Image, organs: tuple[int, ...]) -> Tensor:
     # Nothing is known of one of the two images, so neither is shown.
     dark, still = torch.zeros_like(a[:, :1]), torch.zeros(1, 3, *a.shape[2:])
     settings = replace(SETTINGS, integrated_mm=spacing_mm, result_mm=spacing_mm)
-    coarse, _ = refine(dark, dark, a, b, still, still, spacing_mm=spacing_mm, settings=settings)
+    coarse, back = refine(dark, dark, a, b, still, still, spacing_mm=spacing_mm, settings=settings)
+    if share != 1.0:
+        coarse = exponentiate(share * logarithm(coarse, back))
     return _on_voxels(coarse, factor, labels.grid.size)
 
 

@@ -1,12 +1,14 @@
-"""A training set with more people in it: those of whom only a label map is known, shown by scans of others."""
+"""A training set with more people in it: scans in the shape of label maps without one, and on the way from person to person."""
 
 import json
-from collections.abc import Callable, Sequence
+import zlib
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from mics.data.cohorts.case import Case
@@ -42,28 +44,37 @@ LEAST_DICE = 0.5
 """Of the warped organs and those of the label map, on average: below, the donor has not taken on the shape."""
 
 _GRID_TOLERANCE_VOXELS = 0.1
+_TOWARDS, _AWAY = (0.3, 0.8), (-0.4, -0.15)
+"""Shares of the way from one training person's shape to another's."""
+_AWAY_PROBABILITY = 0.3
 
 Told = Callable[[Entry], None]
 
 
 @dataclass(frozen=True)
 class Task:
-    """One person to make: the scan of ``donor``, a row of the manifest in ``root``, in the shape of ``wanted``."""
+    """One person to make: the scan of ``donor``, a row of the manifest in ``root``, in the shape of ``wanted`` (``path``).
 
+    ``share`` of the way from the donor's own shape is gone (:func:`mics.pipeline.reshape.fit`).
+    """
+
+    name: str
     donor: Entry
     root: Path
-    case: Case
+    path: Path
     wanted: Image
     output: Path
-
-    @property
-    def name(self) -> str:
-        """Of the person made: ``learn2reg_0005_as_0002``."""
-        return f"{self.donor.name}_as_{self.case.name}"
+    share: float = 1.0
 
 
 def synthesise(
-    data: str | Path, labels: str | Path, output: str | Path, *, donors: int = 3, progress: Told = lambda _: None
+    data: str | Path,
+    labels: str | Path | None,
+    output: str | Path,
+    *,
+    donors: int = 3,
+    between: int = 0,
+    progress: Told = lambda _: None,
 ) -> list[Entry]:
     """Write all people of ``data``, and one for each label map and each of its best donors, as a prepared set into ``output``.
 
@@ -72,14 +83,17 @@ def synthesise(
     the ``donors`` training people whose organs lie most like its own are registered to it by their organs alone, and their
     scan and labels warped by that one field: the shape is that of the label map, the labels are the donor's and belong to
     the new scan exactly. People of validation and test are never donors. Who does not reach :data:`LEAST_DICE`, and a label
-    map that cannot be used, has a row that says so. What is there already, from the same files, stays. ``progress`` is told
-    each row that is new. Returns the manifest's rows.
+    map that cannot be used, has a row that says so. Without ``labels`` there are none of these.
+
+    With ``between``, each training person is also brought so many times part of the way into the shape of another, or a little
+    away from it: whom, and how far, follows from the names. What is there already, from the same files, stays. ``progress`` is
+    told each row that is new. Returns the manifest's rows.
 
     Raises :class:`InputError` if ``data`` or ``labels`` is something else, nobody can be a donor, or ``output`` holds
     something else.
     """
     data, output = Path(data).resolve(), Path(output).resolve()
-    cases = label_maps(labels)
+    cases = [] if labels is None else label_maps(labels)
     if output == data or (output.exists() and not (output / RECORDS).is_dir() and any(output.iterdir())):
         raise InputError(f"{output} holds something else than synthesised people: give a new folder.")
     root = _prepared(data, output, progress)
@@ -96,18 +110,46 @@ def synthesise(
         try:
             wanted, chosen = _matched(case, grid, people, trained, donors)
         except InputError as error:
-            rows.append(_failed(full_name(COHORT, case), case, error))
+            rows.append(_failed(full_name(COHORT, case), case.labels_path, error))
             progress(rows[-1])
             continue
-        tasks = [Task(person.entry, root, case, wanted, output) for person in chosen]
-        current = {task.name: entry for task in tasks if (entry := _current(task)) is not None}
-        rows += current.values()
-        left = [task for task in tasks if task.name not in current]
-        for row in each(_synthesised, left, failed=lambda task, error: _failed(task.name, task.case, error)):
-            rows.append(row)
-            progress(row)
+        assert case.labels_path is not None
+        tasks = [
+            Task(f"{person.entry.name}_as_{case.name}", person.entry, root, case.labels_path, wanted, output)
+            for person in chosen
+        ]
+        rows += _made(tasks, progress)
+    for person in trained:
+        rows += _made(_between(person, trained, root, output, between), progress)
     write_manifest(rows, output)
     return sorted(rows, key=lambda row: row.name)
+
+
+def _made(tasks: Sequence[Task], progress: Told) -> Iterator[Entry]:
+    """The rows of the tasks: those that were done before, then the others as they are done."""
+    current = {task.name: entry for task in tasks if (entry := _current(task)) is not None}
+    yield from current.values()
+    left = [task for task in tasks if task.name not in current]
+    for row in each(_synthesised, left, failed=lambda task, error: _failed(task.name, task.path, error)):
+        yield row
+        progress(row)
+
+
+def _between(person: Person, people: Sequence[Person], root: Path, output: Path, count: int) -> list[Task]:
+    """``person`` part of the way towards others, or away from them."""
+    others = [other.entry for other in people if other is not person]
+    tasks = []
+    if count:
+        generator = torch.Generator().manual_seed(zlib.crc32(person.entry.name.encode()))
+        for place in torch.randperm(len(others), generator=generator)[:count].tolist():
+            other = others[place]
+            away, how_far = torch.rand(2, generator=generator).tolist()
+            low, high = _AWAY if away < _AWAY_PROBABILITY else _TOWARDS
+            path = root / other.labels
+            name = f"{person.entry.name}_towards_{other.name}"
+            share = low + how_far * (high - low)
+            tasks.append(Task(name, person.entry, root, path, read_labels(path), output, share))
+    return tasks
 
 
 def _prepared(data: Path, output: Path, progress: Told) -> Path:
@@ -155,7 +197,7 @@ def _synthesised(task: Task) -> Entry:
     """Make one person and write the files, the record last."""
     image, labels = read_image(task.root / task.donor.image), read_labels(task.root / task.donor.labels)
     organs = tuple(o for o in task.donor.organs if (labels.array == o).any() and (task.wanted.array == o).any())
-    hu, warped = reshaped(image, labels, fit(labels, task.wanted, organs))
+    hu, warped = reshaped(image, labels, fit(labels, task.wanted, organs, task.share))
     before = _mean_dice(task.wanted.array, labels.array, labels.array, organs)
     after = _mean_dice(task.wanted.array, warped.array, labels.array, organs)
     files = {kind: f"{kind}/{task.name}.nii.gz" for kind in (IMAGES, LABELS)}
@@ -164,11 +206,16 @@ def _synthesised(task: Task) -> Entry:
         "cohort": COHORT,
         "split": "train",
         "source_image": str(task.root / task.donor.image),
-        "source_labels": str(task.case.labels_path),
-        "checks": {"organs": list(organs), "dice_before": round(before, 3), "dice_after": round(after, 3)},
+        "source_labels": str(task.path),
+        "checks": {
+            "organs": list(organs),
+            "share": round(task.share, 3),
+            "dice_before": round(before, 3),
+            "dice_after": round(after, 3),
+        },
     }
-    if after < LEAST_DICE:
-        sentence = f"Left out: its organs overlap those of {task.case.name} by {after:.2f}, less than {LEAST_DICE}."
+    if task.share == 1.0 and after < LEAST_DICE:
+        sentence = f"Left out: its organs overlap those of {task.path.name} by {after:.2f}, less than {LEAST_DICE}."
         entry = Entry(**row, status="excluded", reason=sentence)
     else:
         write_image(hu, task.output / files[IMAGES])
@@ -202,13 +249,13 @@ def _current(task: Task) -> Entry | None:
 
 def _source(task: Task) -> dict[str, Any]:
     """What the result depends on."""
-    assert task.case.labels_path is not None
-    files = (task.root / task.donor.image, task.root / task.donor.labels, task.case.labels_path)
+    files = (task.root / task.donor.image, task.root / task.donor.labels, task.path)
     return {
         "files": [digest(file) for file in files],
         "organs": list(task.donor.organs),
         "pseudo_organs": list(task.donor.pseudo_organs),
         "settings": repr(SETTINGS),
+        "share": task.share,
     }
 
 
@@ -216,12 +263,12 @@ def _record(task: Task) -> Path:
     return task.output / RECORDS / f"{task.name}.json"
 
 
-def _failed(name: str, case: Case, error: Exception) -> Entry:
+def _failed(name: str, labels: Path | None, error: Exception) -> Entry:
     return Entry(
         name=name,
         cohort=COHORT,
         split="train",
         status="failed",
         reason=reason(error),
-        source_labels=str(case.labels_path),
+        source_labels=str(labels),
     )

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from mics.deformation.field import compose, exponentiate, resize, resize_displacement, warp
+from mics.deformation.field import exponentiate, logarithm, resize, resize_displacement, warp
 from mics.deformation.inverse import reconcile
 from mics.losses.correlation import LocalCorrelation
 from mics.losses.mind import mind_ssc
@@ -97,9 +97,7 @@ def refine(
         organ_grid = _shape(shape, spacing_mm, stage.organs_mm)
         image_grid = _shape(shape, spacing_mm, stage.image_mm)
         if velocity is None:
-            velocity = _logarithm(
-                resize_displacement(displacement_ab, grid), resize_displacement(displacement_ba, grid)
-            )
+            velocity = logarithm(resize_displacement(displacement_ab, grid), resize_displacement(displacement_ba, grid))
         velocity = resize_displacement(velocity, grid).detach().requires_grad_(True)
         data = PairData(volumes, organs, descriptors, masks, image_grid, organ_grid)
         # Real gradients are around 1e-5; Adam would take those ten thousand times smaller, rounding, for as much.
@@ -175,17 +173,3 @@ def _shown(maps: Tensor) -> Box:
 def _diffusion(velocity: Tensor) -> Tensor:
     """Mean squared forward difference of the velocity, voxel per voxel."""
     return torch.stack([velocity.diff(dim=axis).square().mean() for axis in (2, 3, 4)]).sum()
-
-
-@torch.no_grad()
-def _logarithm(ab: Tensor, ba: Tensor, iterations: int = 4) -> Tensor:
-    """A velocity whose exponential is near ``ab`` and whose negative's is near ``ba``; odd under swapping the two.
-
-    Fixed point: what is left of ``ab`` after ``exp(-v)``, and of ``ba`` after ``exp(v)``, is half each added to v.
-    """
-    velocity = (ab - ba) / 2
-    for _ in range(iterations):
-        left_ab = compose(exponentiate(-velocity), ab)
-        left_ba = compose(exponentiate(velocity), ba)
-        velocity = velocity + (left_ab - left_ba) / 4
-    return velocity
