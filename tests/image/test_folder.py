@@ -5,7 +5,8 @@ import os
 import pytest
 
 from mics.errors import InputError
-from mics.image.folder import usable_folder, writable_folder, write_text, write_together
+from mics.image.folder import usable_folder, writable_folder, write_together
+from mics.image.whole import write_text
 
 
 @pytest.mark.parametrize("place", ["a_file", "a_file/out"])
