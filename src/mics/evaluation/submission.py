@@ -191,14 +191,14 @@ class Submission:
             return
         with zipfile.ZipFile(self.path) as archive:
             try:
-                file = archive.open(name)
+                packed = archive.open(name)
             except (NotImplementedError, RuntimeError, zipfile.BadZipFile) as error:
                 raise InputError(
                     f"{self.path} cannot be unpacked at {name} ({self._why(archive.getinfo(name), error)}); pack it again, "
                     "without a password and with the usual compression (deflate)."
                 ) from error
-            with file:
-                yield file
+            with packed:
+                yield packed
 
     @contextmanager
     def _on_disk(self, name: str) -> Iterator[Path]:

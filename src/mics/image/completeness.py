@@ -18,7 +18,7 @@ def is_whole(path: Path, suffix: str, itk: sitk.Image) -> bool:
     A gzip stream closes with the number of bytes that it unpacks to (RFC 1952), and MetaImage's header gives the number of
     packed bytes, so that what breaks off shows without unpacking it all.
     """
-    voxels = math.prod(itk.GetSize()) * itk.GetNumberOfComponentsPerPixel() * itk.GetSizeOfPixelComponent()
+    voxels: int = math.prod(itk.GetSize()) * itk.GetNumberOfComponentsPerPixel() * itk.GetSizeOfPixelComponent()
     length = path.stat().st_size
     if suffix == ".nii":
         with path.open("rb") as file:

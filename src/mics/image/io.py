@@ -92,7 +92,11 @@ def to_itk(image: Image) -> sitk.Image:
     array = image.array
     if array.dtype.kind not in "biuf":
         raise InputError(f"A volume holds integers or real numbers, not values of the type {array.dtype}.")
-    known = {"b": np.dtype(np.uint8), "f2": np.dtype(np.float32), "f16": np.dtype(np.float64)}
+    known: dict[str, np.dtype[Any]] = {
+        "b": np.dtype(np.uint8),
+        "f2": np.dtype(np.float32),
+        "f16": np.dtype(np.float64),
+    }
     kind = "b" if array.dtype.kind == "b" else f"{array.dtype.kind}{array.dtype.itemsize}"
     array = array.astype(known.get(kind, array.dtype.newbyteorder("=")), copy=False)
     itk = sitk.GetImageFromArray(np.ascontiguousarray(array.transpose(2, 1, 0)))
