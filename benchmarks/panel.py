@@ -36,8 +36,9 @@ from mics.evaluation.statistics import quantile30
 from mics.evaluation.summary import MEASURES
 from mics.evaluation.tables import number, table
 from mics.experiments.peers.methods import METHODS, Choice, choose, run
-from mics.image.folder import writable_folder, write_text
+from mics.image.folder import writable_folder
 from mics.image.io import Image, read_image, read_labels
+from mics.image.whole import write_text
 from mics.network.weights import DEFAULT_REGISTRATION
 from mics.registration.affine import register_affine
 from mics.registration.settings import resolve

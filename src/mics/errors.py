@@ -1,4 +1,4 @@
-"""The one kind of error that a user can mend."""
+"""The one kind of error that a user can mend, and the system's request to end."""
 
 
 class InputError(ValueError):
@@ -6,3 +6,7 @@ class InputError(ValueError):
 
     The commands print it without a traceback and exit with code 2.
     """
+
+
+class Terminated(KeyboardInterrupt):
+    """The system asks the process to end (SIGTERM): what cleans up or saves after Ctrl-C does so after this too."""

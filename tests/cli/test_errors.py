@@ -4,6 +4,7 @@ import sys
 import warnings
 from pathlib import Path
 
+import pytest
 import typer
 from typer.testing import CliRunner
 
@@ -33,6 +34,54 @@ def test_bad_input_is_one_sentence_on_stderr():
 def test_ctrl_c_is_one_word():
     result = failing(KeyboardInterrupt())
     assert (result.exit_code, result.stderr) == (130, "Interrupted.\n")
+
+
+def test_what_the_system_refuses_is_one_sentence():
+    result = failing(OSError(28, "No space left on device", "out/a.json"))
+    assert (result.exit_code, result.stdout, result.stderr) == (2, "", "Error: No space left on device: out/a.json.\n")
+    result = failing(OSError("Matplotlib requires access to a writable cache directory: set MPLCONFIGDIR."))
+    assert (result.exit_code, "MPLCONFIGDIR" in result.stderr) == (2, True)
+
+
+TERMINATED = """
+import os, signal, sys
+from mics.registration import pipeline
+pipeline.register = lambda *_, **settings: os.kill(os.getpid(), signal.SIGTERM)
+from mics.cli.main import main
+main()
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGTERM that can be taken")
+def test_sigterm_is_told_leaves_no_empty_folder_and_has_its_exit_code(tmp_path):
+    command = [sys.executable, "-c", TERMINATED, "register", "a.nii", "b.nii", "-o", str(tmp_path / "new" / "out")]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.returncode, done.stderr.splitlines()[-1]) == (143, "Terminated.")
+    assert "Traceback" not in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+NOWHERE = """
+import tempfile
+tempfile._candidate_tempdir_list = lambda: ["/proc/nowhere"]
+from mics.cli.main import main
+main()
+"""
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs a folder that nobody can write")
+@pytest.mark.parametrize("settings", [{}, {"MPLCONFIGDIR": "."}])
+def test_without_a_temporary_folder_and_home_a_sentence_says_so(tmp_path, make, settings):
+    scan = make(tmp_path / "scan.nii.gz")
+    command = [sys.executable, "-c", NOWHERE, "register", str(scan), str(scan), "--refine", "none", "-o", "out"]
+    homeless = dict.fromkeys(("HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME"), "/proc/nowhere")
+    environment = {**os.environ, **homeless, **settings}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert done.stderr.splitlines()[-1].startswith("Error: ")
+    assert ("TMPDIR" if settings else "MPLCONFIGDIR") in done.stderr
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_fault_of_ours_keeps_its_traceback():

@@ -1,3 +1,5 @@
+import os
+
 import pytest
 
 from mics.cli.output import output_folder
@@ -31,3 +33,12 @@ def test_what_was_there_or_was_written_stays(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         interrupted_after_writing(tmp_path / "b")
     assert (tmp_path / "b" / "result").exists()
+
+
+def test_a_second_command_is_refused_while_the_first_is_at_work(tmp_path):
+    if os.name == "nt":
+        pytest.skip("Windows does not lock folders")
+    with output_folder(tmp_path / "out") as folder:
+        with pytest.raises(InputError, match="Another run"), output_folder(tmp_path / "out"):
+            pass
+        assert folder.is_dir()

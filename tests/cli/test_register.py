@@ -1,5 +1,6 @@
 import inspect
 import json
+import os
 
 import numpy as np
 import pytest
@@ -7,6 +8,7 @@ import SimpleITK as sitk
 
 from mics.cli.register import register
 from mics.network.weights import DEFAULT_REGISTRATION
+from mics.registration import pipeline
 
 FILES = {
     "moving_warped.nii.gz",
@@ -91,6 +93,36 @@ def test_the_commands_fit_together(run, quick, pair, tmp_path):
         for path in (tmp_path / "again.nii.gz", tmp_path / "out" / "moving_warped.nii.gz")
     )
     assert np.abs(again - first).max() < 1
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no limit on the size of files")
+@pytest.mark.parametrize("limited", ["transform_moving_to_fixed.nii.gz", "overview.png"])
+def test_results_that_meet_a_quota_are_not_left_half_written(refused, run, quick, pair, tmp_path, limited):
+    resource = pytest.importorskip("resource")
+    assert run("register", pair[0], pair[1], "-o", tmp_path / "whole", *quick).exit_code == 0
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, ((tmp_path / "whole" / limited).stat().st_size - 1, before[1]))
+    try:
+        assert "Cannot write" in refused("register", pair[0], pair[1], "-o", tmp_path / "out", *quick)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not (tmp_path / "out").exists()
+
+
+def test_results_go_beside_what_came_into_the_folder_during_the_work(run, quick, pair, tmp_path, monkeypatch):
+    out, plain = tmp_path / "out", pipeline.register
+
+    def looked_at_meanwhile(*arguments, **settings):
+        (out / ".DS_Store").touch()
+        (out / "notes.txt").write_text("mine")
+        return plain(*arguments, **settings)
+
+    monkeypatch.setattr(pipeline, "register", looked_at_meanwhile)
+    result = run("register", pair[0], pair[1], "-o", out, *quick)
+    assert result.exit_code == 0, result.output
+    assert {file.name for file in out.iterdir()} == {".DS_Store", "notes.txt"}
+    assert {file.name for file in (tmp_path / "out-2").iterdir()} == FILES
+    assert f"Written to {tmp_path / 'out-2'}" in result.stdout.replace("\n", "")
 
 
 def test_too_little_memory_is_told_before_the_work(refused, quick, pair, tmp_path, monkeypatch):

@@ -48,6 +48,104 @@ def test_points_go_where_itk_takes_them(run, field, tmp_path):
     assert "tip" in (tmp_path / "moved.csv").read_text()
 
 
+DOSE = np.random.default_rng(1).random((24, 22, 20)).astype(np.float32) * 60
+
+
+@pytest.mark.parametrize(
+    ("array", "options", "outside"),
+    [
+        (None, (), -1000.0),
+        (DOSE, (), 0.0),
+        (DOSE - 3, (), 0.0),  # normalised: below 0, yet not Hounsfield units
+        (DOSE, ("--outside", "-7.5"), -7.5),
+        (None, ("--outside", "0"), 0.0),
+    ],
+)
+def test_the_value_outside_goes_by_the_kind_of_image(run, make, field, tmp_path, array, options, outside):
+    source = make(tmp_path / "in.nii.gz", array)
+    result = run("warp", source, field, "-o", tmp_path / "out.nii.gz", *options)
+    assert (result.exit_code, result.stderr) == (0, "")
+    ours = sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "out.nii.gz")))
+    np.testing.assert_allclose(ours, by_itk(source, field, sitk.sitkLinear, outside), atol=1e-3)
+    assert outside in ours
+
+
+@pytest.mark.parametrize("kind", ["labels.nii.gz", "points.csv"])
+def test_a_value_outside_is_for_images(refused, make, field, tmp_path, kind):
+    make(tmp_path / "labels.nii.gz", np.ones((24, 22, 20), np.uint8))
+    (tmp_path / "points.csv").write_text("x,y,z\n1,2,3\n")
+    options = ["--labels"] if kind == "labels.nii.gz" else []
+    assert "--outside" in refused("warp", tmp_path / kind, field, "-o", tmp_path / "o.nii.gz", "--outside", 3, *options)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.float32])
+def test_a_label_map_without_labels_is_told(run, make, field, tmp_path, dtype):
+    array = np.zeros((24, 22, 20), dtype)
+    array[5:12, 5:12, 5:12], array[12:15, 5:12, 5:12] = 6, 104
+    labels = make(tmp_path / "labels.nii.gz", array)
+    result = run("warp", labels, field, "-o", tmp_path / "warped.nii.gz")
+    assert result.exit_code == 0
+    assert "--labels" in result.stderr
+    assert "Hounsfield" not in result.stderr
+    assert run("warp", labels, field, "-o", tmp_path / "asked.nii.gz", "--labels").stderr == ""
+
+
+@pytest.mark.parametrize("labels", [False, True])
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("transform_moving_to_fixed.nii.gz", "transform_fixed_to_moving"),
+        ("transform_fixed_to_moving.nii.gz", "transform_moving_to_fixed"),
+        ("mine.nii.gz", "opposite direction"),
+    ],
+)
+def test_where_nothing_comes_into_view_the_other_direction_is_named(refused, make, field, tmp_path, name, told, labels):
+    field.rename(tmp_path / name)
+    scan = make(tmp_path / "far.nii.gz", np.rint(make.body()).astype(np.int16), centre=2000.0)
+    options = ["--labels"] if labels else []
+    sentence = refused("warp", scan, tmp_path / name, "-o", tmp_path / "out.nii.gz", *options)
+    assert told in sentence
+    assert not (tmp_path / "out.nii.gz").exists()
+
+
+def test_what_only_just_comes_into_view_is_warped(run, field, tmp_path):
+    """Smaller than the distance of the samples that are looked at first."""
+    small = sitk.GetImageFromArray(np.arange(27, dtype=np.float32).reshape(3, 3, 3) * 10 - 100)
+    small.SetOrigin([float(value) for value in np.array([5.0, 15.0, 5.0]) + SHIFT - 1])
+    sitk.WriteImage(small, str(tmp_path / "small.nii.gz"))
+    fine = sitk.ReadImage(str(field), sitk.sitkVectorFloat64)
+    reference = sitk.Image((40, 40, 40), sitk.sitkFloat32)
+    reference.SetOrigin((-14.0, -4.0, -14.0))
+    transform = sitk.Resample(fine, reference, sitk.Transform(), sitk.sitkNearestNeighbor, 0.0, fine.GetPixelID())
+    sitk.WriteImage(sitk.Cast(transform, sitk.sitkVectorFloat32), str(tmp_path / "fine.nii.gz"))
+    result = run("warp", tmp_path / "small.nii.gz", tmp_path / "fine.nii.gz", "-o", tmp_path / "out.nii.gz")
+    assert result.exit_code == 0, result.output
+    assert (sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "out.nii.gz"))) > -1000).sum() == 27
+
+
+def test_points_outside_are_counted(run, field, tmp_path):
+    # The grid of the field reaches from -115, -105, -95 to 115, 105, 95 mm, and half a voxel, 5 mm, on.
+    (tmp_path / "p.csv").write_text("x,y,z\n119,0,0\n121,0,0\n0,-5000,0\n-1,2,3\n")
+    result = run("warp", tmp_path / "p.csv", field, "-o", tmp_path / "q.csv")
+    assert result.exit_code == 0
+    assert "2 of the 4 points" in result.stderr
+    (tmp_path / "within.csv").write_text("x,y,z\n119,0,0\n")
+    assert run("warp", tmp_path / "within.csv", field, "-o", tmp_path / "r.csv").stderr == ""
+
+
+@pytest.mark.parametrize("kind", ["vector", "4-D"])
+def test_what_is_no_single_volume_is_refused(refused, make, field, tmp_path, kind):
+    source = field if kind == "vector" else make(tmp_path / "four.nii.gz", np.zeros((6, 5, 4, 3), np.float32))
+    refused("warp", source, field, "-o", tmp_path / "out.nii.gz")
+    refused("warp", source, field, "-o", tmp_path / "out.nii.gz", "--labels")
+    assert not (tmp_path / "out.nii.gz").exists()
+
+
+@pytest.mark.parametrize("name", ["out.mhd", "out.nhdr", "out.NII.GZ"])
+def test_a_name_that_is_not_written_is_refused_before_anything_is_read(refused, field, tmp_path, name):
+    assert name in refused("warp", tmp_path / "absent.nii.gz", field, "-o", tmp_path / name)
+
+
 def test_what_exists_is_not_overwritten(refused, make, field, tmp_path):
     scan = make(tmp_path / "scan.nii.gz")
     (tmp_path / "there.nii.gz").write_text("mine")

@@ -33,6 +33,39 @@ def zipped(folder, root=""):
     return path
 
 
+def as_windows_packs(path, *, method=None, flag=0):
+    """Change the method and the flags of the zip's only entry, in its header and in the table at the end (APPNOTE 4.3)."""
+    raw = bytearray(path.read_bytes())
+    table = raw.rfind(b"PK\x01\x02")
+    for flags, compression in ((6, 8), (table + 8, table + 10)):
+        raw[flags] |= flag
+        if method is not None:
+            raw[compression : compression + 2] = method.to_bytes(2, "little")
+    path.write_bytes(raw)
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"), [({"method": 9}, "Deflate64"), ({"flag": 1}, "password"), ({"method": 99}, "compression")]
+)
+def test_zips_that_cannot_be_unpacked_are_told_in_a_sentence(listed, grid, submit, changes, told):
+    path = zipped(submit("mine", {("p1", "p2"): 2}))
+    as_windows_packs(path, **changes)
+    found = Submission(path)
+    for read in (lambda: found.require_size(listed[0], grid), lambda: found.forward(listed[0], grid, grid)):
+        with pytest.raises(InputError, match=told):
+            read()
+
+
+@pytest.mark.parametrize("name", ["disp_p1_p2.nii.gz", "p1_p2/transform_moving_to_fixed.nii.gz", "seconds.csv"])
+def test_a_name_that_is_twice_in_a_zip_is_refused(tmp_path, name):
+    with zipfile.ZipFile(tmp_path / "twice.zip", "w") as archive:
+        archive.writestr(name, b"one")
+        with pytest.warns(UserWarning, match="Duplicate"):
+            archive.writestr(name, b"another")
+    with pytest.raises(InputError, match=f"{name} 2 times"):
+        Submission(tmp_path / "twice.zip")
+
+
 @pytest.mark.parametrize("script", ["current", "2020"])
 @pytest.mark.parametrize("packed", [None, "", "submission/task_03/"], ids=["folder", "zip", "zip-in-folders"])
 def test_both_names_are_found_in_folders_and_zips(listed, grid, submit, script, packed):

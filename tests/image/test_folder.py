@@ -1,11 +1,23 @@
 """Folders of results: claimed before the work, filled with all files or none."""
 
 import os
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
 
 import pytest
 
 from mics.errors import InputError
-from mics.image.folder import usable_folder, writable_folder, write_text, write_together
+from mics.image.folder import (
+    claimed_folder,
+    free_folder,
+    temporary_folder,
+    usable_folder,
+    writable_folder,
+    write_together,
+)
 
 
 @pytest.mark.parametrize("place", ["a_file", "a_file/out"])
@@ -41,10 +53,118 @@ def test_files_appear_together_or_not_at_all(tmp_path):
     assert sorted(file.name for file in tmp_path.iterdir()) == ["a", "b"]
 
 
-def test_a_text_replaces_the_old_one_whole(tmp_path):
-    write_text("old", tmp_path / "table.md")
-    write_text("neu: Φ", tmp_path / "table.md")
-    assert (tmp_path / "table.md").read_text(encoding="utf-8") == "neu: Φ"
-    assert [file.name for file in tmp_path.iterdir()] == ["table.md"]
-    with pytest.raises(InputError, match="Cannot write"):
-        write_text("lost", tmp_path / "nowhere" / "table.md")
+@pytest.mark.parametrize("name", [".DS_Store", "Thumbs.db", "desktop.ini", "._something"])
+def test_what_file_managers_leave_does_not_count(tmp_path, name):
+    (tmp_path / name).write_text("of the system")
+    assert usable_folder(tmp_path) == tmp_path
+    assert [file.name for file in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.parametrize("name", [".gitignore", "desktop.ini.txt", ".partial-file"])
+def test_what_somebody_may_have_put_there_counts(tmp_path, name):
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(InputError, match="not empty"):
+        usable_folder(tmp_path)
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from mics.image.folder import (
+    claimed_folder,
+    free_folder,
+    temporary_folder,
+    usable_folder,
+    writable_folder,
+    write_together,
+)
+with claimed_folder(sys.argv[1]) as folder:
+    write_together(folder, {"a": lambda path: (path.write_text("1"), os.kill(os.getpid(), signal.SIGKILL))})
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGKILL")
+def test_after_a_kill_while_writing_the_same_folder_is_free_and_clean(tmp_path):
+    killed = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert [file.name[:9] for file in tmp_path.iterdir()] == [".partial-"]
+    with claimed_folder(tmp_path) as folder:
+        assert list(folder.iterdir()) == []
+
+
+HOLDS = """
+import sys
+from mics.image.folder import (
+    claimed_folder,
+    free_folder,
+    temporary_folder,
+    usable_folder,
+    writable_folder,
+    write_together,
+)
+with claimed_folder(sys.argv[1]):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows does not lock folders")
+def test_a_second_run_learns_at_once_that_the_folder_is_taken(tmp_path):
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLDS, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as first:
+        assert first.stdout.readline() == "held\n"
+        with pytest.raises(InputError, match="Another run"), claimed_folder(tmp_path):
+            pass
+        first.stdin.close()
+        first.wait()
+    with claimed_folder(tmp_path) as folder:
+        assert folder == tmp_path
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows does not lock folders")
+def test_what_another_run_is_writing_is_left_alone(tmp_path):
+    def meanwhile(path):
+        with pytest.raises(InputError, match="not empty"):
+            usable_folder(tmp_path)
+        path.write_text("1")
+
+    write_together(tmp_path, {"a": meanwhile})
+    assert [file.name for file in tmp_path.iterdir()] == ["a"]
+
+
+def test_finished_work_goes_beside_what_has_come_into_its_folder(tmp_path):
+    out = usable_folder(tmp_path / "out")
+    assert free_folder(out) == out
+    (out / "notes.txt").write_text("mine")
+    assert free_folder(out) == tmp_path / "out-2"
+    (tmp_path / "out-2" / "summary.json").write_text("another's")
+    assert free_folder(out) == tmp_path / "out-3"
+    assert [file.name for file in out.iterdir()] == ["notes.txt"]
+
+
+def test_without_room_beside_finished_work_goes_within(tmp_path, monkeypatch):
+    out = usable_folder(tmp_path / "out")
+    (out / "notes.txt").write_text("mine")
+    make = Path.mkdir
+
+    def refuse_beside(self, *arguments, **options):
+        if self.parent == tmp_path and self != out:
+            raise PermissionError(13, "Permission denied")
+        make(self, *arguments, **options)
+
+    monkeypatch.setattr(Path, "mkdir", refuse_beside)
+    assert free_folder(out) == out / "results-2"
+
+
+def test_without_any_temporary_folder_the_sentence_names_the_remedy(monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setattr(tempfile, "_candidate_tempdir_list", lambda: ["/proc/nowhere"])
+    with pytest.raises(InputError, match="TMPDIR"), temporary_folder("mics-"):
+        pass
+
+
+def test_a_temporary_folder_is_taken_away():
+    with temporary_folder("mics-") as folder:
+        (folder / "a").write_text("1")
+    assert not folder.exists()

@@ -1,4 +1,5 @@
 import json
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -48,6 +49,22 @@ def test_a_label_pushed_out_of_view_counts_as_zero_and_stays_json():
     scores = label_scores(target, nothing, nothing, source)
     assert scores["dice"] == {"2": 0.0}
     assert scores["hd95_mm"] == {"2": None}
+    json.dumps(scores, allow_nan=False)
+
+
+@pytest.mark.parametrize("label", [614454277, 2 * 10**9, 2**63])
+def test_ids_of_an_atlas_are_scored_without_a_list_as_long_as_the_largest(label):
+    array = np.zeros(GRID.size, np.uint64)
+    array[4:14, 4:14, 4:14] = label
+    array[30:34, 2:6, 2:6] = 3
+    moved = np.roll(array, 5, axis=0)
+    tracemalloc.start()
+    scores = label_scores(Image(array, GRID), Image(moved, GRID), Image(array, GRID), Image(array, GRID))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert scores["dice"] == {"3": 0.0, str(label): 0.5}
+    assert scores["dice_affine_only"] == {"3": 1.0, str(label): 1.0}
+    assert peak < 50e6
     json.dumps(scores, allow_nan=False)
 
 

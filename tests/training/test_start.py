@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from mics.errors import InputError
+from mics.errors import InputError, Terminated
 from mics.training.recipe import Recipe
 
 pytest.importorskip("lightning", reason="training needs the train extra")
@@ -78,26 +78,34 @@ def test_a_killed_run_goes_on_to_the_same_weights(recipe: Callable[..., Recipe],
         torch.testing.assert_close(weight, ends[1]["state_dict"][name], rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("workers", [0, 1])
-def test_a_run_stopped_by_ctrl_c_goes_on_with_the_next_iteration(
-    recipe: Callable[..., Recipe], cases: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int
+@pytest.mark.parametrize(
+    ("workers", "number", "error"), [(0, signal.SIGINT, KeyboardInterrupt), (1, signal.SIGTERM, Terminated)]
+)
+def test_a_run_stopped_by_a_signal_goes_on_with_the_next_iteration(
+    recipe: Callable[..., Recipe],
+    cases: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    workers: int,
+    number: signal.Signals,
+    error: type[BaseException],
 ) -> None:
     settings = recipe(epochs=3, iterations_per_epoch=5, workers=workers, augmentation={"mirror_probability": 0.5})
     training_step = RegistrationTraining.training_step
 
     def interrupted(self: RegistrationTraining, batch: Sample, index: int) -> torch.Tensor:
         if self.global_step == 7:
-            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(number)
         return training_step(self, batch, index)
 
     stopped, whole = tmp_path / "stopped", tmp_path / "whole"
-    before = signal.getsignal(signal.SIGINT)
+    before = signal.getsignal(number)
     with monkeypatch.context() as patch:
         patch.setattr(RegistrationTraining, "training_step", interrupted)
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(error):
             train(settings, cases, stopped, progress=False)
     assert torch.load(stopped / "last.ckpt", weights_only=True)["global_step"] == 8
-    assert signal.getsignal(signal.SIGINT) is before
+    assert signal.getsignal(number) is before
     train(settings, cases, stopped, resume=True, progress=False)
     train(settings, cases, whole, progress=False)
     ends = [torch.load(run / "last.ckpt", weights_only=True) for run in (stopped, whole)]

@@ -17,10 +17,12 @@ def demo(
     device: Annotated[str, typer.Option(help="auto, cpu or cuda:N.")] = "auto",
 ) -> None:
     """Register two phantom scans of different people, spacing and orientation, and show what comes out."""
+    from mics.image.whole import write_text
+
     with output_folder(output), progress() as step:
         step("Drawing two phantom patients")
         fixed, moving, fixed_labels, moving_labels = _scans(output / "input")
-        lines = register_into(
+        lines, place = register_into(
             output / "result",
             fixed,
             moving,
@@ -29,8 +31,8 @@ def demo(
             device=device,
             progress=step,
         )
-        (output / "result" / "report.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    typer.echo("\n".join([*lines, f"Look at {output / 'result' / 'overview.png'}; the transforms are beside it."]))
+        write_text("\n".join(lines) + "\n", place / "report.txt")
+    typer.echo("\n".join([*lines, f"Look at {place / 'overview.png'}; the transforms are beside it."]))
 
 
 def _scans(folder: Path) -> list[Path]:

@@ -1,35 +1,79 @@
 """How the commands fail: one sentence on stderr and an exit code, never a traceback for something the user can mend."""
 
+import errno
+import os
+import signal
 import sys
+import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Any, TextIO
 
 import typer
 from typer.core import TyperGroup
 
-from mics.errors import InputError
+from mics.errors import InputError, Terminated
 
 BAD_INPUT = 2
 INTERRUPTED = 130  # what a shell reports for a program ended by Ctrl-C
+TERMINATED = 143  # and by SIGTERM
 PACKAGE = Path(__file__).parents[1]
 
 
 class Commands(TyperGroup):
-    """A group of commands that turns InputError and Ctrl-C into a sentence and an exit code."""
+    """A group of commands that turns InputError, what the system refuses, Ctrl-C and SIGTERM into a sentence and an exit code."""
 
     def invoke(self, ctx: Any) -> Any:
         """Run the chosen command."""
         try:
-            with warnings.catch_warnings():
+            with warnings.catch_warnings(), _sigterm_raises():
                 warnings.showwarning = show_warning
                 return super().invoke(ctx)
         except InputError as error:
             say(f"Error: {error}")
             raise typer.Exit(BAD_INPUT) from None
+        except OSError as error:  # a full disk, a read-only home: nothing that a traceback explains
+            if error.errno == errno.EPIPE:  # the reader of our output has gone, which typer knows how to take
+                raise
+            what = (
+                f"{error.strerror}: {error.filename}"
+                if error.strerror and error.filename
+                else error.strerror or str(error)
+            )
+            say(f"Error: {what.rstrip('.')}.")
+            raise typer.Exit(BAD_INPUT) from None
+        except Terminated:
+            say("Terminated.")
+            raise typer.Exit(TERMINATED) from None
         except KeyboardInterrupt:
             say("Interrupted.")
             raise typer.Exit(INTERRUPTED) from None
+
+
+@contextmanager
+def _sigterm_raises() -> Iterator[None]:
+    """Batch systems, containers and `timeout` end a process by SIGTERM: it is to clean up as after Ctrl-C."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    own = os.getpid()
+
+    def terminate(number: int, _: FrameType | None) -> None:
+        if os.getpid() != own:  # a forked worker, which has nothing to clean up
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+            return
+        signal.signal(number, signal.SIG_DFL)  # again: at once
+        raise Terminated
+
+    before = signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def say(sentence: str) -> None:

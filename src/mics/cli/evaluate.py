@@ -37,8 +37,10 @@ def evaluate(
     """Score a SUBMISSION on PAIRS with label maps: per pair, per organ and in all, as CSV, JSON and Markdown."""
     with output_folder(output), progress() as step:
         from mics.evaluation.evaluate import evaluate as run
+        from mics.image.folder import free_folder
 
         result = run(submission, pairs, against=against, export=export, names=names.value, progress=step)
-        result.save(output)
-    typer.echo((output / "summary.md").read_text(encoding="utf-8"))
-    typer.echo(f"Written to {output}")
+        place = free_folder(output)  # whatever has come into the folder meanwhile
+        result.save(place)
+    typer.echo((place / "summary.md").read_text(encoding="utf-8"))
+    typer.echo(f"Written to {place}")

@@ -9,16 +9,18 @@ from pathlib import Path
 def output_folder(path: Path) -> Iterator[Path]:
     """Claim an empty, writable folder before the work starts; if the work fails with nothing written, take it away.
 
-    Raises InputError if something is already in the way, so that no result is mixed with, or written over, another.
+    Raises InputError if something is already in the way, or another run at work there, so that no result is mixed with, or
+    written over, another.
     """
-    from mics.image.folder import usable_folder
+    from mics.image.folder import claimed_folder
 
-    made = [folder for folder in (path, *path.parents) if not folder.exists()]
+    made = [place for place in (path, *path.parents) if not place.exists()]
     try:
-        yield usable_folder(path)
+        with claimed_folder(path) as folder:
+            yield folder
     except BaseException:
         # Innermost first, until one holds something.
         with contextlib.suppress(OSError):
-            for folder in made:
-                folder.rmdir()
+            for empty in made:
+                empty.rmdir()
         raise

@@ -1,6 +1,7 @@
 """`mics register`: two scans in, two transforms out."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -55,7 +56,7 @@ def register(
         "topology": topology,
     }
     with output_folder(output), progress() as step:
-        lines = register_into(
+        lines, place = register_into(
             output,
             fixed,
             moving,
@@ -66,19 +67,21 @@ def register(
             progress=step,
             **settings,
         )
-    typer.echo("\n".join([*lines, f"Written to {output}"]))
+    typer.echo("\n".join([*lines, f"Written to {place}"]))
 
 
 def register_into(
     folder: Path, fixed: Path, moving: Path, *, progress: Callable[[str], None], **settings: Any
-) -> list[str]:
-    """Register two files, write everything into ``folder``, and return the summary's sentences."""
+) -> tuple[list[str], Path]:
+    """Register two files, write everything into ``folder``, and return the summary's sentences and where it is."""
+    from mics.image.folder import free_folder
     from mics.registration.pipeline import register as run
     from mics.report.figures import overview
     from mics.report.summary import describe
 
     result = run(fixed, moving, progress=progress, **settings)
     progress("Writing")
-    result.save(folder)
-    overview(result, folder / "overview.png")
-    return describe(result.summary)
+    # Whatever has come into the folder meanwhile, the work is not thrown away.
+    place = free_folder(folder)
+    result.save(place, {"overview.png": partial(overview, result)})
+    return describe(result.summary), place

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from mics.data.cohorts.case import Split
 from mics.errors import InputError
 from mics.image.grid import Grid
+from mics.image.whole import write_text
 
 MANIFEST = "manifest.csv"
 
@@ -116,16 +117,6 @@ def make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"{folder} cannot be made ({error.strerror}); give another output folder.") from error
-
-
-def write_text(text: str, path: Path) -> None:
-    """Write a text file under a temporary name first. Raises :class:`InputError` if it cannot be written."""
-    temporary = path.with_name(f".{path.name}.partial")
-    try:
-        temporary.write_text(text, encoding="utf-8", newline="\n")
-        os.replace(temporary, path)
-    except OSError as error:
-        raise InputError(f"Cannot write {path}: {error.strerror}.") from error
 
 
 def _cell(value: Any) -> str:

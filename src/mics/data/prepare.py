@@ -14,13 +14,14 @@ from numpy.typing import NDArray
 from mics.data.checks import check, check_labels
 from mics.data.cohorts.case import Case, Cohort
 from mics.data.frame import PAPER_SIZE, PAPER_SPACING_MM, Frame, full_name, make_frame, read_reference
-from mics.data.manifest import Entry, make_folder, reason, recorded, write_manifest, write_text
+from mics.data.manifest import Entry, make_folder, reason, recorded, write_manifest
 from mics.data.preview import write_preview
 from mics.data.workers import each
 from mics.errors import InputError
 from mics.image.intensity import AIR_HU
 from mics.image.io import Image, write_image
 from mics.image.resample import resample
+from mics.image.whole import write_text
 
 Affine = Callable[[Image, Image], NDArray[np.float64]]
 """Registration of a fixed and a moving scan: (4, 4), from LPS points of the fixed to LPS points of the moving one."""

@@ -1,7 +1,6 @@
 """A picture of one prepared case in three planes, its labels in colour."""
 
 import io
-import os
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +8,7 @@ from numpy.typing import NDArray
 
 from mics.image.intensity import WINDOWS
 from mics.image.io import Image
+from mics.image.whole import write_whole
 
 COLOURS = np.array(
     [
@@ -33,9 +33,7 @@ def write_preview(image: Image, labels: NDArray[np.uint8] | None, path: Path, fo
 
     content = io.BytesIO()
     imsave(content, picture(image, labels, focus), format="png")
-    temporary = path.with_name(f".{path.name}.partial")
-    temporary.write_bytes(content.getvalue())
-    os.replace(temporary, path)
+    write_whole(path, lambda temporary: temporary.write_bytes(content.getvalue()))
 
 
 def picture(image: Image, labels: NDArray[np.uint8] | None, focus: int | None = None) -> NDArray[np.uint8]:

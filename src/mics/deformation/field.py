@@ -145,7 +145,7 @@ def resize_displacement(displacement: Tensor, shape: Sequence[int]) -> Tensor:
 def voxel_ratio(source: Sequence[int], target: Sequence[int], *, device: torch.device | str = "cpu") -> Tensor:
     """Voxels of ``target`` per voxel of ``source`` along each axis, shaped ``(1, 3, 1, 1, 1)`` to scale a displacement."""
     ratio = [(t - 1) / max(s - 1, 1) for s, t in zip(source, target, strict=True)]
-    return torch.tensor(ratio, device=device).view(1, 3, 1, 1, 1)
+    return torch.tensor(ratio, dtype=torch.float32, device=device).view(1, 3, 1, 1, 1)
 
 
 def sample(

@@ -21,6 +21,7 @@ from mics.evaluation.summary import Summary, compare, summarise
 from mics.image.folder import usable_folder, write_together
 from mics.image.io import Image
 from mics.image.points import Points
+from mics.image.whole import write_text
 
 # Each pair worked on takes about a gigabyte at the challenge's size.
 _AT_A_TIME = 4
@@ -56,7 +57,7 @@ class Evaluation:
             "summary.md": tables.markdown(self),
             "summary.json": tables.to_json(self),
         }
-        writers = {name: partial(_write, text) for name, text in texts.items()}
+        writers = {name: partial(write_text, text) for name, text in texts.items()}
         write_together(usable_folder(folder), writers)
 
 
@@ -146,7 +147,3 @@ def landmarks_of(pair: Pair) -> tuple[Points, Points] | None:
     if fixed is None or moving is None:
         raise InputError(f"The pair {pair.name} has landmarks of one scan only; give those of both or of none.")
     return fixed(), moving()
-
-
-def _write(text: str, path: Path) -> None:
-    path.write_text(text, encoding="utf-8", newline="")

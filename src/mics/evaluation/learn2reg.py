@@ -20,7 +20,7 @@ from mics.deformation.transform import Transform
 from mics.errors import InputError
 from mics.evaluation.metrics import Labels
 from mics.image.grid import Grid
-from mics.image.io import write_whole
+from mics.image.whole import write_whole
 
 
 def displacement_name(fixed: str, moving: str, *, script: Literal["current", "2020"] = "current") -> str:
@@ -32,7 +32,7 @@ def displacement_name(fixed: str, moving: str, *, script: Literal["current", "20
 def write_displacement(displacement_voxels: NDArray[np.floating], path: str | Path) -> None:
     """Write ``(3, X, Y, Z)`` as the challenge wants it: ``(X, Y, Z, 3)`` float32 NIfTI with an identity header."""
     image = nibabel.nifti1.Nifti1Image(np.moveaxis(displacement_voxels, 0, -1).astype(np.float32), np.eye(4))
-    write_whole(path, lambda temporary: nibabel.loadsave.save(image, temporary))
+    write_whole(path, lambda temporary: nibabel.loadsave.save(image, temporary), suffix=".nii.gz")
 
 
 def read_displacement(path: str | Path, size: tuple[int, ...] | None = None) -> NDArray[np.float32]:

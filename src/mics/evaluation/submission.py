@@ -21,7 +21,6 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from tempfile import TemporaryDirectory
 from typing import IO
 
 import numpy as np
@@ -38,10 +37,12 @@ from mics.evaluation.learn2reg import (
     require_displacement_of,
     text,
 )
+from mics.image.folder import temporary_folder
 from mics.image.grid import Grid
 
 Displacement = NDArray[np.float32]
 
+_DEFLATE64 = 9  # zip's number of the method
 _HEADER, _ENOUGH = 348, 1 << 16  # bytes of a NIfTI header, and of a file that surely hold it
 _FORWARD, _BACKWARD = "transform_moving_to_fixed.nii.gz", "transform_fixed_to_moving.nii.gz"
 
@@ -55,8 +56,7 @@ class Submission:
             files = [file for file in self.path.rglob("*") if file.is_file()]
             names = [file.relative_to(self.path).as_posix() for file in files]
         elif zipfile.is_zipfile(self.path):
-            with zipfile.ZipFile(self.path) as archive:
-                names = [name for name in archive.namelist() if not name.endswith("/")]
+            names = self._packed()
         else:
             raise InputError(
                 f"{self.path} is neither a folder nor a zip file; give the one that holds the deformations."
@@ -163,14 +163,42 @@ class Submission:
             )
         return from_transform(transform, sampled)
 
+    def _packed(self) -> list[str]:
+        """Names of the files in the zip; raises InputError where one is there twice, as then it is not known which counts."""
+        try:
+            with zipfile.ZipFile(self.path) as archive:
+                names = [name for name in archive.namelist() if not name.endswith("/")]
+        except (zipfile.BadZipFile, NotImplementedError, OSError) as error:
+            raise InputError(f"{self.path} is damaged ({error}); pack it again.") from error
+        name, times = max(Counter(names).items(), key=lambda counted: counted[1], default=("", 0))
+        if times > 1:
+            raise InputError(f"{self.path} holds {name} {times} times; leave one of them.")
+        return names
+
+    @staticmethod
+    def _why(entry: zipfile.ZipInfo, error: Exception) -> str:
+        if entry.flag_bits & 1:
+            return "it has a password"
+        return (
+            "it is in Deflate64, as Windows packs more than 2 GB" if entry.compress_type == _DEFLATE64 else str(error)
+        )
+
     @contextmanager
     def _open(self, name: str) -> Iterator[IO[bytes]]:
         if self.path.is_dir():
             with (self.path / name).open("rb") as file:
                 yield file
-        else:
-            with zipfile.ZipFile(self.path) as archive, archive.open(name) as file:
-                yield file
+            return
+        with zipfile.ZipFile(self.path) as archive:
+            try:
+                packed = archive.open(name)
+            except (NotImplementedError, RuntimeError, zipfile.BadZipFile) as error:
+                raise InputError(
+                    f"{self.path} cannot be unpacked at {name} ({self._why(archive.getinfo(name), error)}); pack it again, "
+                    "without a password and with the usual compression (deflate)."
+                ) from error
+            with packed:
+                yield packed
 
     @contextmanager
     def _on_disk(self, name: str) -> Iterator[Path]:
@@ -178,8 +206,8 @@ class Submission:
         if self.path.is_dir():
             yield self.path / name
             return
-        with TemporaryDirectory(prefix="mics-submission-") as folder:
-            path = Path(folder) / PurePosixPath(name).name
+        with temporary_folder("mics-submission-") as folder:
+            path = folder / PurePosixPath(name).name
             try:
                 with self._open(name) as packed, path.open("wb") as file:
                     shutil.copyfileobj(packed, file)

@@ -15,7 +15,7 @@ import numpy as np
 
 from mics.data.pairs import Pair, read_pairs
 from mics.experiments.peers.methods import Choice, run
-from mics.image.folder import write_text
+from mics.image.whole import write_text
 from mics.registration.available import resident_peak_gb
 
 

@@ -13,7 +13,8 @@ from mics.errors import InputError
 from mics.experiments import comparison_table
 from mics.experiments.cell import Task, to_argument
 from mics.experiments.peers.methods import METHODS, Choice, choose
-from mics.image.folder import writable_folder, write_text
+from mics.image.folder import writable_folder
+from mics.image.whole import write_text
 
 AFFINE = Choice("affine")
 

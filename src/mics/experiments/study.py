@@ -13,7 +13,8 @@ from mics.evaluation.metrics import dice
 from mics.evaluation.pair import PairScore
 from mics.experiments.budgets import Budget, budget_of
 from mics.experiments.plan import Measurement, Network
-from mics.image.folder import writable_folder, write_text
+from mics.image.folder import writable_folder
+from mics.image.whole import write_text
 
 NOTE = "experiment.json"
 

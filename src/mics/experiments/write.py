@@ -8,6 +8,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from mics.evaluation.pair import PairScore
+from mics.image.whole import write_whole
 
 
 def column(scores: Sequence[PairScore], measure: str) -> list[float]:
@@ -36,6 +37,4 @@ def new_figure(width: float, height: float) -> Figure:
 
 def save_figure(figure: Figure, path: Path) -> None:
     """Write a PNG under a temporary name, then give it its name."""
-    temporary = path.with_name(f".{path.name}.partial")
-    figure.savefig(temporary, dpi=120, format="png")
-    temporary.replace(path)
+    write_whole(path, lambda temporary: figure.savefig(temporary, dpi=120, format="png"))

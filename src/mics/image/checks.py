@@ -12,6 +12,7 @@ import SimpleITK as sitk
 
 from mics.errors import InputError
 from mics.image.grid import Grid
+from mics.image.whole import reason
 
 _SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
 _CHUNK = 1 << 22
@@ -29,14 +30,6 @@ def known_suffix(path: Path) -> str:
         f"{path} is not a kind of file that MICS reads or writes: give NIfTI (.nii, .nii.gz), NRRD, MetaImage (.mha), "
         "or for reading the folder of a DICOM series."
     )
-
-
-def reason(error: Exception) -> str:
-    """The last line of what ITK says, without the places in its source."""
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or ["unknown error"]
-    return lines[-1].removeprefix("ITK ERROR: ").removeprefix("sitk::ERROR: ").rstrip(".!")
 
 
 def unreadable(path: Path, error: Exception) -> InputError:

@@ -2,21 +2,60 @@
 
 import os
 import shutil
+import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from mics.errors import InputError
 
+if sys.platform != "win32":
+    import fcntl
+
+SYSTEM_FILES = frozenset({".DS_Store", ".localized", "Thumbs.db", "desktop.ini", ".directory", "Icon\r"})
+"""What file managers put into a folder that is looked at."""
+_PARTIAL = ".partial-"
+
 
 def usable_folder(folder: str | Path) -> Path:
-    """The folder, made if need be; raises InputError if it is not empty or cannot be written."""
+    """The folder, made if need be; raises InputError if it is not empty or cannot be written.
+
+    Files of the system's file managers do not count, nor does what a run that was killed left of its unfinished results,
+    which is taken away.
+    """
     folder = writable_folder(folder)
-    if any(folder.iterdir()):
+    if any(_counts(entry) for entry in folder.iterdir()):
         raise InputError(f"The output folder {folder} is not empty; choose a new one, so that nothing is overwritten.")
     return folder
+
+
+@contextmanager
+def claimed_folder(folder: str | Path) -> Iterator[Path]:
+    """Like :func:`usable_folder`, and until the end no other run claims the folder: that raises InputError at once."""
+    folder = writable_folder(folder)
+    with _held(folder) as free:
+        if not free:
+            raise InputError(f"Another run is writing into the output folder {folder}; choose a new one.")
+        yield usable_folder(folder)
+
+
+def free_folder(folder: Path) -> Path:
+    """The folder, or if it has been filled meanwhile, a new one beside it (within it, where beside cannot be written).
+
+    So that finished work finds a place. Raises InputError if there is none.
+    """
+    try:
+        return usable_folder(folder)
+    except InputError:
+        for place in (folder, folder / "results"):
+            for number in range(2, 100):
+                other = place.with_name(f"{place.name}-{number}")
+                with suppress(OSError):
+                    other.mkdir()
+                    return other
+        raise
 
 
 def writable_folder(folder: str | Path) -> Path:
@@ -34,12 +73,16 @@ def writable_folder(folder: str | Path) -> Path:
 def write_together(folder: Path, writers: Mapping[str, Callable[[Path], object]]) -> None:
     """Write all files, two at a time, into a folder within ``folder``, then move them up one by one, in their order."""
     # Within, not beside: the folder may be a mount point, whose neighbours are elsewhere or not writable.
-    unfinished = Path(tempfile.mkdtemp(prefix=".partial-", dir=folder))
     try:
-        with ThreadPoolExecutor(2) as pool:  # compressing takes one core
-            list(pool.map(lambda name: writers[name](unfinished / name), writers))
-        for name in writers:
-            os.replace(unfinished / name, folder / name)
+        unfinished = Path(tempfile.mkdtemp(prefix=_PARTIAL, dir=folder))
+    except OSError as error:
+        raise InputError(f"The results cannot be written to {folder}: {error.strerror}.") from error
+    try:
+        with _held(unfinished):
+            with ThreadPoolExecutor(2) as pool:  # compressing takes one core
+                list(pool.map(lambda name: writers[name](unfinished / name), writers))
+            for name in writers:
+                os.replace(unfinished / name, folder / name)
     except OSError as error:
         for name in writers:
             with suppress(OSError):
@@ -49,11 +92,50 @@ def write_together(folder: Path, writers: Mapping[str, Callable[[Path], object]]
         shutil.rmtree(unfinished, ignore_errors=True)
 
 
-def write_text(text: str, path: Path) -> None:
-    """Write a text file under a temporary name, then give it its name."""
-    temporary = path.with_name(f".{path.name}.partial")
+@contextmanager
+def temporary_folder(prefix: str) -> Iterator[Path]:
+    """A folder for intermediate files, taken away at the end; raises InputError where the system has no place for one."""
     try:
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
+        folder = tempfile.TemporaryDirectory(prefix=prefix)
     except OSError as error:
-        raise InputError(f"Cannot write {path}: {error.strerror}.") from error
+        raise InputError(
+            "There is no folder for temporary files that can be written: name one in the environment variable TMPDIR."
+        ) from error
+    with folder as name:
+        yield Path(name)
+
+
+def _counts(entry: Path) -> bool:
+    """Whether an entry of a folder is somebody's; removes what a killed run left unfinished."""
+    if entry.name in SYSTEM_FILES or entry.name.startswith("._"):  # ._NAME: macOS on foreign drives
+        return False
+    if not entry.name.startswith(_PARTIAL) or not entry.is_dir():
+        return True
+    with _held(entry) as free:
+        if free:
+            shutil.rmtree(entry, ignore_errors=True)
+    return not free
+
+
+@contextmanager
+def _held(folder: Path) -> Iterator[bool]:
+    """Whether this process alone holds the folder; the system ends the hold with the process, however that dies.
+
+    Where folders cannot be locked (Windows, some network drives) everyone holds them.
+    """
+    if sys.platform == "win32":
+        yield True
+        return
+    descriptor, free = None, True
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        free = False
+    except OSError:
+        pass
+    try:
+        yield free
+    finally:
+        if descriptor is not None:
+            os.close(descriptor)

@@ -1,9 +1,7 @@
 """Volumes in files: read them or say in one sentence why not, and write them whole or not at all."""
 
-import os
-import tempfile
+import errno
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,8 +11,9 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from mics.errors import InputError
-from mics.image import checks, dicom
+from mics.image import checks, completeness, dicom
 from mics.image.grid import Grid
+from mics.image.whole import write_whole
 
 
 @dataclass(frozen=True)
@@ -70,19 +69,48 @@ def read_labels(path: str | Path) -> Image:
 
 
 def write_image(image: Image, path: str | Path) -> None:
-    """Write a volume as NIfTI, NRRD or MetaImage, by the name's ending; the type of its values stays.
+    """Write a volume as NIfTI (.nii, .nii.gz), NRRD or MetaImage (.mha), by the name's ending.
 
-    The file appears complete or not at all. Raises InputError if it cannot be written.
+    The type of its values stays where other programs read it: 64-bit integers, which ANTs, FSL and SPM do not, become the
+    smallest type that holds them. The file appears complete or not at all. Raises InputError if it cannot be written.
     """
-    write_itk(to_itk(image), path)
+    wide = image.array.dtype.kind in "iu" and image.array.dtype.itemsize == 8
+    write_itk(to_itk(_smallest(image) if wide else image), path)
+
+
+def write_labels(labels: Image, path: str | Path) -> None:
+    """Write a label map as :func:`write_image` does, in the smallest integer type that holds its labels."""
+    write_itk(to_itk(_smallest(labels)), path)
 
 
 def to_itk(image: Image) -> sitk.Image:
-    """The volume as SimpleITK has it (a copy); truth values, which ITK does not know, become 0 and 1."""
-    array = image.array.view(np.uint8) if image.array.dtype == np.bool_ else image.array
+    """The volume as SimpleITK has it (a copy), in this machine's byte order.
+
+    Types that ITK does not know become those that hold their values: truth values 0 and 1, float16 float32. Raises
+    InputError for values that are no real numbers.
+    """
+    array = image.array
+    if array.dtype.kind not in "biuf":
+        raise InputError(f"A volume holds integers or real numbers, not values of the type {array.dtype}.")
+    known: dict[str, np.dtype[Any]] = {
+        "b": np.dtype(np.uint8),
+        "f2": np.dtype(np.float32),
+        "f16": np.dtype(np.float64),
+    }
+    kind = "b" if array.dtype.kind == "b" else f"{array.dtype.kind}{array.dtype.itemsize}"
+    array = array.astype(known.get(kind, array.dtype.newbyteorder("=")), copy=False)
     itk = sitk.GetImageFromArray(np.ascontiguousarray(array.transpose(2, 1, 0)))
     set_grid(itk, image.grid)
     return itk
+
+
+def _smallest(image: Image) -> Image:
+    """Whole numbers in the smallest integer type that holds them."""
+    low, high = int(image.array.min()), int(image.array.max())
+    for dtype in (np.uint8, np.int16, np.uint16, np.int32, np.uint32, np.int64):
+        if np.iinfo(dtype).min <= low and high <= np.iinfo(dtype).max:
+            return Image(image.array.astype(dtype, copy=False), image.grid)
+    return image
 
 
 def from_itk(itk: sitk.Image) -> Image:
@@ -137,34 +165,27 @@ def read_itk(path: str | Path, *, pixel: int | None, components: int = 1) -> sit
 
 def write_itk(itk: sitk.Image, path: str | Path) -> None:
     """Write a SimpleITK volume; see :func:`write_image`."""
-    write_whole(path, lambda temporary: sitk.WriteImage(itk, str(temporary), useCompression=True))
+    suffix = written_suffix(path)
+
+    def write(temporary: Path) -> None:
+        sitk.WriteImage(itk, str(temporary), useCompression=True)
+        # ITK says nothing when a NIfTI file runs into a full disk, a quota or a limit.
+        if not completeness.is_whole(temporary, suffix, itk):
+            raise OSError(errno.ENOSPC, "it came out cut short, as where the disk is full or a quota is reached")
+
+    write_whole(path, write, suffix=suffix)
 
 
-def write_whole(path: str | Path, write: Callable[[Path], object]) -> None:
-    """Let ``write`` fill a temporary file with the same ending, then give it its name; after a failure nothing is left.
-
-    Raises InputError if that fails.
-    """
+def written_suffix(path: str | Path) -> str:
+    """The ending that says the format to write; raises InputError for one that is unknown or not written."""
     path = Path(path)
     suffix = checks.known_suffix(path)
-    try:
-        handle, name = tempfile.mkstemp(suffix=suffix, prefix=f".{path.name.removesuffix(suffix)}-", dir=path.parent)
-    except OSError as error:
-        raise InputError(f"Cannot write {path}: {error.strerror}.") from error
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        write(temporary)
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
-    except (OSError, RuntimeError) as error:
-        raise InputError(f"Cannot write {path}: {checks.reason(error)}.") from error
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _umask() -> int:
-    """What the system takes away from a new file's permissions; mkstemp gives less than a user expects."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+    if suffix.lower() in (".mhd", ".nhdr"):
+        other = ".mha" if suffix.lower() == ".mhd" else ".nrrd"
+        raise InputError(
+            f"{path} would be a header apart from its voxels, which get lost when it is copied: use {other}."
+        )
+    if suffix != suffix.lower():
+        name = path.name.removesuffix(suffix) + suffix.lower()
+        raise InputError(f"{path} has capital letters in its ending, which not every program reads: call it {name}.")
+    return suffix

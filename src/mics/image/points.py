@@ -5,8 +5,6 @@ Slicer's older ``.fcsv`` is read but not written; Slicer itself is giving it up 
 
 import csv
 import json
-import os
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mics.errors import InputError
+from mics.image.whole import write_text
 
 SUFFIXES = (".csv", ".fcsv", ".mrk.json")
 
@@ -71,13 +70,7 @@ def write_points(points: Points, path: str | Path) -> None:
     writer = {".csv": _csv_text, ".json": _markup_text}.get(path.suffix.lower())
     if writer is None:
         raise InputError(f"Points cannot be written to {path}: use a name ending in .csv or .mrk.json.")
-    try:
-        handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=path.suffix)
-    except OSError as error:
-        raise InputError(f"Cannot write {path}: {error.strerror}.") from error
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        file.write(writer(points))
-    os.replace(temporary, path)
+    write_text(writer(points), path)
 
 
 def _expected(path: Path) -> str:

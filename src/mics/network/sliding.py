@@ -26,12 +26,12 @@ def sliding_windows(function: Callable[[Tensor], Tensor], volume: Tensor, size: 
     extents = [n if n <= _SLACK * length else length for n, length in zip(shape, size, strict=True)]
     if list(shape) == extents:
         return function(volume)
-    weight = torch.ones(1, device=volume.device)
+    weight = torch.ones(1, dtype=torch.float32, device=volume.device)
     for length in extents:
         ramp = torch.arange(1, length + 1, device=volume.device, dtype=torch.float32)
         weight = weight[..., None] * torch.minimum(ramp, ramp.flip(0)) / length
     total: Tensor | None = None
-    counted = torch.zeros(shape, device=volume.device)
+    counted = torch.zeros(shape, dtype=torch.float32, device=volume.device)
     for start in product(*(_starts(n, length) for n, length in zip(shape, extents, strict=True))):
         x, y, z = (slice(first, first + length) for first, length in zip(start, extents, strict=True))
         result = function(volume[:, :, x, y, z])

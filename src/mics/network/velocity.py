@@ -140,7 +140,8 @@ def _mean_of_mirror_images(velocity: Tensor) -> Tensor:
     """``(4 * B, 3, …)``, of A→B, of its image flipped along X, and of B→A likewise, to ``(2 * B, 3, …)``."""
     as_it_lies, mirrored = (part.flatten(0, 1) for part in velocity.unflatten(0, (2, 2, -1)).unbind(dim=1))
     # Flipped back, where the first component points the other way.
-    turned = mirrored.flip(2) * torch.tensor([-1.0, 1.0, 1.0], device=velocity.device).view(1, 3, 1, 1, 1)
+    signs = torch.tensor([-1.0, 1.0, 1.0], dtype=torch.float32, device=velocity.device).view(1, 3, 1, 1, 1)
+    turned = mirrored.flip(2) * signs
     mean: Tensor = (as_it_lies + turned) / 2
     return mean
 

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -14,6 +13,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
 from mics.errors import InputError
+from mics.image.whole import write_text, write_whole
 from mics.network.mics import MICS
 from mics.network.pair import RegistrationNetwork
 from mics.network.presets import NetworkConfig
@@ -83,8 +83,8 @@ def save_model(network: RegistrationNetwork | Segmentation, card: dict[str, Any]
     """
     content = save_tensors({name: tensor.half().contiguous() for name, tensor in network.state_dict().items()})
     full = {"network": network.config.model_dump(), "sha256": hashlib.sha256(content).hexdigest(), **card}
-    _write(path, content)
-    _write(path.with_suffix(".json"), (json.dumps(full, indent=2) + "\n").encode())
+    write_whole(path, lambda temporary: temporary.write_bytes(content))
+    write_text(json.dumps(full, indent=2) + "\n", path.with_suffix(".json"))
 
 
 def load_model(name_or_path: str | Path = DEFAULT_REGISTRATION) -> LoadedModel:
@@ -109,7 +109,8 @@ def load_model(name_or_path: str | Path = DEFAULT_REGISTRATION) -> LoadedModel:
         card = json.loads(card_path.read_text(encoding="utf-8"))
         if checksum != card["sha256"]:
             raise InputError(f"{path} is damaged or was changed: its SHA-256 is not the one in {card_path.name}.")
-        network = build(NetworkConfig.model_validate(card["network"]))
+        # In single precision, whatever the process that calls has made its default.
+        network = build(NetworkConfig.model_validate(card["network"])).float()
         network.load_state_dict({name: tensor.float() for name, tensor in load_tensors(content).items()})
     except (KeyError, json.JSONDecodeError, ValidationError, SafetensorError, RuntimeError) as error:
         raise InputError(f"{path} and {card_path.name} are not a model of this version of MICS: {error}") from error
@@ -132,9 +133,3 @@ def load_initial_weights(network: RegistrationNetwork | Segmentation, model: str
     if any(name not in own or own[name].shape != tensor.shape for name, tensor in loaded.items()):
         raise InputError(f"{model} has another network shape than the recipe's preset.")
     network.load_state_dict({**own, **loaded})
-
-
-def _write(path: Path, content: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.partial")
-    temporary.write_bytes(content)
-    os.replace(temporary, path)

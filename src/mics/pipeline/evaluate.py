@@ -6,12 +6,13 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from mics.data.manifest import Entry, read_manifest, write_text
+from mics.data.manifest import Entry, read_manifest
 from mics.errors import InputError
 from mics.evaluation.learn2reg import from_transform
 from mics.evaluation.pair import PairScore, score_pair
 from mics.evaluation.summary import summarise
 from mics.image.io import read_image, read_labels
+from mics.image.whole import write_text
 from mics.registration.pipeline import register
 
 RESULT = "evaluation.json"

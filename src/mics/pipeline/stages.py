@@ -6,7 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from mics.data.manifest import read_manifest, write_text
+from mics.data.manifest import read_manifest
+from mics.image.whole import write_text
 
 DONE = "stage.json"
 

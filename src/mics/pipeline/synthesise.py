@@ -23,7 +23,6 @@ from mics.data.manifest import (
     reason,
     recorded,
     write_manifest,
-    write_text,
 )
 from mics.data.organs import ORGAN_NAMES
 from mics.data.prepare import IMAGES, LABELS, PREVIEWS, prepare
@@ -33,6 +32,7 @@ from mics.errors import InputError
 from mics.evaluation.metrics import dice
 from mics.image.grid import Grid
 from mics.image.io import Image, read_image, read_labels, write_image
+from mics.image.whole import write_text
 from mics.pipeline.donors import Person, best_donors, coarse_shares, read_person
 from mics.pipeline.reshape import SETTINGS, fit, reshaped
 from mics.pipeline.stages import digest

@@ -9,12 +9,13 @@ import torch
 from numpy.typing import NDArray
 
 from mics.data.frame import centres
-from mics.data.manifest import Entry, make_folder, moved, read_manifest, write_manifest, write_text
+from mics.data.manifest import Entry, make_folder, moved, read_manifest, write_manifest
 from mics.data.organs import ORGAN_NAMES
 from mics.data.preview import write_preview
 from mics.errors import InputError
 from mics.evaluation.metrics import dice
 from mics.image.io import Image, read_image, read_labels, write_image
+from mics.image.whole import write_text
 from mics.network.weights import DEFAULT_SEGMENTATION, LoadedModel, load_model
 from mics.pseudo_labels.clean import PSEUDO_ORGANS, completed, largest_parts
 from mics.pseudo_labels.page import Card, write_page

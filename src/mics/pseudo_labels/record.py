@@ -6,7 +6,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ValidationError
 
-from mics.data.manifest import Entry, write_text
+from mics.data.manifest import Entry
+from mics.image.whole import write_text
 from mics.network.weights import LoadedModel
 from mics.pseudo_labels.rank import Seen
 

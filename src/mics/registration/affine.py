@@ -1,8 +1,6 @@
 """The affine that brings two scans of any hospital, spacing, orientation and field of view onto each other."""
 
 import os
-import tempfile
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -10,6 +8,7 @@ import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
+from mics.image.folder import temporary_folder
 from mics.image.io import Image
 from mics.registration.coarse import Coarse, coarse
 from mics.registration.start import best_start, difference
@@ -35,15 +34,15 @@ def _ants_affine(fixed: Coarse, moving: Coarse, start: NDArray[np.float64]) -> N
     os.environ.setdefault("ANTS_RANDOM_SEED", _SEED)
     import ants
 
-    with tempfile.TemporaryDirectory(prefix="mics-affine-") as folder:
-        first = str(Path(folder) / "start.mat")
+    with temporary_folder("mics-affine-") as folder:
+        first = str(folder / "start.mat")
         sitk.WriteTransform(_centred(start, fixed.image.grid.centre), first)
         result = ants.registration(
             _to_ants(ants, fixed.image),
             _to_ants(ants, moving.image),
             type_of_transform="Affine",
             initial_transform=first,
-            outprefix=str(Path(folder) / "affine-"),
+            outprefix=str(folder / "affine-"),
             aff_metric="GC",
             aff_iterations=(200, 100),
             aff_shrink_factors=(4, 2),

@@ -1,6 +1,7 @@
 """The two scans and their label maps, read and checked before anything long begins."""
 
 import dataclasses
+import threading
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ Source = str | Path | Image
 
 # Headers of label maps often differ from their scan's in the last digits; a tenth of a voxel changes no label.
 _GRID_TOLERANCE_VOXELS = 0.1
+_LISTENING = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -55,13 +57,20 @@ def load_pair(
     moving_exclude: Source | None = None,
 ) -> tuple[Scan, Scan, list[str]]:
     """Both scans, and the sentences of what was warned about on the way (which are warned about all the same)."""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        target = load_scan(fixed, fixed_labels, "fixed", exclude=fixed_exclude)
-        source = load_scan(moving, moving_labels, "moving", exclude=moving_exclude)
-    for warning in caught:
-        warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
-    return target, source, [str(warning.message) for warning in caught if issubclass(warning.category, UserWarning)]
+    # All threads share the state of `warnings`: one at a time may listen, and only to itself.
+    caught: list[tuple[threading.Thread, warnings.WarningMessage]] = []
+    with _LISTENING:
+        with warnings.catch_warnings():
+            warnings.simplefilter("always")
+            warnings.showwarning = lambda *about: caught.append(
+                (threading.current_thread(), warnings.WarningMessage(*about))
+            )
+            target = load_scan(fixed, fixed_labels, "fixed", exclude=fixed_exclude)
+            source = load_scan(moving, moving_labels, "moving", exclude=moving_exclude)
+        for _, warning in caught:
+            warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
+    own = [warning for thread, warning in caught if thread is threading.current_thread()]
+    return target, source, [str(warning.message) for warning in own if issubclass(warning.category, UserWarning)]
 
 
 def _checked(image: Image, name: str) -> Image:

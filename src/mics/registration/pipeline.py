@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from mics.deformation.topology import preserve_topology, refuse_mirrors
@@ -13,6 +14,7 @@ from mics.deformation.transform import Transform
 from mics.errors import InputError
 from mics.network.weights import DEFAULT_REGISTRATION
 from mics.registration.affine import register_affine
+from mics.registration.fork import refuse_forked
 from mics.registration.inputs import Scan, Source, load_pair
 from mics.registration.memory import require_memory
 from mics.registration.native import fixed_to_moving, moving_to_fixed
@@ -32,6 +34,9 @@ Mask = NDArray[np.bool_]
 __all__ = ["Registration", "register"]
 
 
+# The refinement needs gradients, also for a caller who has turned them off.
+@torch.inference_mode(False)
+@torch.enable_grad()
 def register(
     fixed: Source,
     moving: Source,
@@ -67,6 +72,7 @@ def register(
     Raises InputError, one sentence, for bad input and unusable settings, before anything long begins where that can be
     known.
     """
+    refuse_forked()
     stages = Stages(progress)
     with stages("read", "Reading"):
         settings = resolve(affine=affine, steps=steps, model=model, refine=refine, topology=topology, device=device)

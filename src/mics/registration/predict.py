@@ -90,7 +90,7 @@ def averaged(maps: Tensor, shape: Sequence[int]) -> Tensor:
 
 def _averages(fine: int, coarse: int, width: int) -> Tensor:
     """What each of ``fine`` voxels in a row weighs in each of ``coarse`` that are ``width`` times as large, (coarse, fine)."""
-    weights = torch.eye(fine)[None]
+    weights = torch.eye(fine, dtype=torch.float32)[None]
     if width > 1:
         # Two boxes in a row weigh the neighbours 1, 2, 1 for voxels twice as large.
         for padding in (width // 2, (width - 1) // 2):

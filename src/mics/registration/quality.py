@@ -20,6 +20,7 @@ from mics.registration.result import Registration
 # would take a minute and tell nothing more.
 _FOLDS_MM = 2.0
 _CONSISTENCY_MM = 4.0
+_MANY = 1 << 16  # labels
 
 
 def measure(result: Registration, displacements: tuple[Tensor, Tensor]) -> dict[str, Any]:
@@ -61,7 +62,7 @@ def label_scores(target: Image, warped: Image, affine_only: Image, source: Image
     labels = sorted(_labels(target) & _labels(source))
     box = _box([target, warped, affine_only])
     fixed, moved, before = (image.array[box] for image in (target, warped, affine_only))
-    present = np.array(labels)
+    present = np.array(labels, dtype=np.uint64)  # which holds every label above 0
     scores = dice(fixed, moved, labels, moving_labels=present)
     distances = hd95(fixed, moved, labels, target.grid.spacing, moving_labels=present)
     start = dice(fixed, before, labels, moving_labels=present)
@@ -93,8 +94,12 @@ def _thinned(transform: Transform, apart_mm: float) -> Transform:
 
 
 def _labels(image: Image) -> set[int]:
-    """The labels above the background; this goes through a native volume ten times as fast as sorting its values."""
-    return {label for label, place in enumerate(ndimage.find_objects(image.array), start=1) if place is not None}
+    """The labels above the background."""
+    if image.array.max() > _MANY:  # an atlas' ids: find_objects makes a list as long as the largest
+        return {int(label) for label in np.unique(image.array[image.array > 0])}
+    # Through a native volume ten times as fast as sorting its values.
+    array = image.array.astype(image.array.dtype.newbyteorder("="), copy=False)
+    return {label for label, place in enumerate(ndimage.find_objects(array), start=1) if place is not None}
 
 
 def _box(images: Sequence[Image]) -> tuple[slice, ...]:

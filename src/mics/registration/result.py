@@ -1,7 +1,7 @@
 """A finished registration: both scans, both transforms, both warped scans, and what is known about them."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from mics.deformation.transform import Transform
 from mics.image.folder import usable_folder, write_together
-from mics.image.io import Image, write_image
+from mics.image.io import Image, write_image, write_labels
+from mics.image.whole import write_text
 
 
 @dataclass(frozen=True)
@@ -38,10 +39,11 @@ class Registration:
     fixed_labels_warped: Image | None
     summary: dict[str, Any]
 
-    def save(self, folder: str | Path) -> None:
+    def save(self, folder: str | Path, also: Mapping[str, Callable[[Path], object]] | None = None) -> None:
         """Write volumes, transforms and ``summary.json`` into a new or empty folder: all of them or none.
 
-        Raises InputError if the folder is not empty or cannot be written.
+        ``also``: further files by name, and what writes each to a path. Raises InputError if the folder is not empty or
+        cannot be written.
         """
         folder = usable_folder(folder)
         writers: dict[str, Callable[[Path], object]] = {
@@ -52,9 +54,9 @@ class Registration:
         }
         for name, labels in (("moving", self.moving_labels_warped), ("fixed", self.fixed_labels_warped)):
             if labels is not None:
-                writers[f"{name}_labels_warped.nii.gz"] = partial(write_image, labels)
+                writers[f"{name}_labels_warped.nii.gz"] = partial(write_labels, labels)
         # The last to be moved: where it is, everything is.
-        writers["summary.json"] = lambda path: path.write_text(_json(self.summary), encoding="utf-8")
+        writers |= {**(also or {}), "summary.json": partial(write_text, _json(self.summary))}
         write_together(folder, writers)
 
 

@@ -16,6 +16,7 @@ from matplotlib.patches import Patch
 from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 
+from mics.image.whole import write_whole
 from mics.report.planes import Plane, three_planes
 from mics.report.sheets import Sheets, centre_voxel, cut
 from mics.report.summary import caption
@@ -44,7 +45,7 @@ def overview(registration: Registration, path: str | Path) -> None:
     """
     planes = three_planes(registration.fixed.grid, centre_voxel(registration))
     figure = draw([(plane, cut(registration, plane)) for plane in planes], caption(registration.summary))
-    figure.savefig(path, dpi=DPI)
+    write_whole(path, lambda temporary: figure.savefig(temporary, dpi=DPI))
 
 
 def draw(rows: list[tuple[Plane, Sheets]], text: str) -> Figure:

@@ -13,6 +13,7 @@ from torch import Tensor
 from mics.deformation.transform import Transform
 from mics.image.grid import Grid
 from mics.image.io import Image
+from mics.image.whole import write_whole
 from mics.registration.result import Registration
 from mics.report.figures import DPI, draw
 from mics.report.planes import three_planes
@@ -50,7 +51,8 @@ class OverviewPerEpoch(lightning.Callback):
         text = f"after epoch {trainer.current_epoch}\nfixed: {fixed}     moving: {moving}     on the network's grid"
         self.folder.mkdir(exist_ok=True)
         path = self.folder / f"epoch_{trainer.current_epoch:04d}.png"
-        draw([(plane, cut(pair, plane)) for plane in planes], text).savefig(path, dpi=DPI)
+        figure = draw([(plane, cut(pair, plane)) for plane in planes], text)
+        write_whole(path, lambda temporary: figure.savefig(temporary, dpi=DPI))
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):
                 picture = matplotlib.image.imread(path)

@@ -6,7 +6,6 @@ and for a network that sees organ maps a fourth, ``NAME.maps.npy`` (uint8).
 """
 
 import json
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ import numpy.typing as npt
 
 from mics.data.organs import ORGAN_NAMES
 from mics.errors import InputError
+from mics.image.whole import write_whole
 
 
 @dataclass(frozen=True)
@@ -98,10 +98,11 @@ def split(cases: Sequence[CachedCase], name: str) -> list[CachedCase]:
 
 
 def _write(path: Path, write: Callable[[IO[bytes]], object]) -> None:
-    temporary = path.with_name(f".{path.name}.partial")
-    with temporary.open("wb") as file:
-        write(file)
-    os.replace(temporary, path)
+    def fill(temporary: Path) -> None:
+        with temporary.open("wb") as file:
+            write(file)
+
+    write_whole(path, fill)
 
 
 def _mapped(folder: Path, name: str, file: str, dtype: type[np.generic], shape: tuple[int, ...]) -> npt.NDArray[Any]:

@@ -1,4 +1,4 @@
-"""Stopping a run without losing work: Ctrl-C, and a disk that is full."""
+"""Stopping a run without losing work: Ctrl-C, SIGTERM, and a disk that is full."""
 
 import errno
 import signal
@@ -11,7 +11,7 @@ from typing import Any
 
 import lightning
 
-from mics.errors import InputError
+from mics.errors import InputError, Terminated
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -21,34 +21,36 @@ class StopRequested(Exception):
 
 
 class StopOnInterrupt(lightning.Callback):
-    """Ctrl-C ends the run after the iteration that it meets, with a checkpoint at ``path``; pressed again, at once."""
+    """Ctrl-C and SIGTERM end the run after the iteration that they meet, with a checkpoint at ``path``; a second one, at once."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.requested = False
+        self.requested: int | None = None
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Take Ctrl-C meanwhile; raises KeyboardInterrupt afterwards if it was pressed."""
+        """Take both signals meanwhile; raises KeyboardInterrupt or Terminated afterwards if the run was ended by one."""
         main = threading.current_thread() is threading.main_thread()
-        before = signal.signal(signal.SIGINT, self._request) if main else None
+        before = {number: signal.signal(number, self._request) for number in (signal.SIGINT, signal.SIGTERM) if main}
         try:
             yield
-        except StopRequested:
-            raise KeyboardInterrupt from None
+        except (StopRequested, SystemExit):  # Lightning too leaves on SIGTERM, without an exit code
+            if self.requested is None:
+                raise
+            raise Terminated if self.requested == signal.SIGTERM else KeyboardInterrupt from None
         finally:
-            if main:
-                signal.signal(signal.SIGINT, before)
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
     def on_train_batch_end(self, trainer: lightning.Trainer, *_: Any) -> None:
         """Between two iterations weights and progress agree, and all devices stop after the same one."""
-        if trainer.strategy.reduce_boolean_decision(self.requested, all=False):
+        if trainer.strategy.reduce_boolean_decision(self.requested is not None, all=False):
             trainer.save_checkpoint(self.path)
             raise StopRequested
 
-    def _request(self, *_: Any) -> None:
-        self.requested = True
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    def _request(self, number: int, *_: Any) -> None:
+        self.requested = number
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
         print(f"Stopping after this iteration; go on by --resume {self.path.parent}.", file=sys.stderr, flush=True)
 
 

@@ -13,6 +13,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from pydantic import ValidationError
 
 from mics.errors import InputError
+from mics.image.whole import write_text
 from mics.training.cache import read_cases
 from mics.training.prepare import prepare
 from mics.training.recipe import Recipe, load_recipe
@@ -96,9 +97,7 @@ def _write(output: Path, settings: dict[str, Any]) -> None:
     cases = [{"name": case.name, "split": case.split} for case in read_cases(output / CASES)]
     versions = {name: version(name) for name in ("mics-registration", "torch", "lightning", "numpy")}
     record = {**settings, "cases": cases, "versions": {"python": platform.python_version(), **versions}}
-    temporary = output / f".{RUN}.partial"
-    temporary.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    temporary.replace(output / RUN)
+    write_text(json.dumps(record, indent=2) + "\n", output / RUN)
 
 
 def _where(data: str) -> str:

@@ -1,0 +1,47 @@
+"""Whether a file that was just written holds all of its volume."""
+
+import gzip
+import math
+import re
+import struct
+import zlib
+from pathlib import Path
+
+import SimpleITK as sitk
+
+_HEADER = 1 << 12  # bytes that surely hold what is looked for in a header
+
+
+def is_whole(path: Path, suffix: str, itk: sitk.Image) -> bool:
+    """Whether ``path``, of the format ``suffix``, is as long as ``itk`` makes it; nothing but its ends is read.
+
+    A gzip stream closes with the number of bytes that it unpacks to (RFC 1952), and MetaImage's header gives the number of
+    packed bytes, so that what breaks off shows without unpacking it all.
+    """
+    voxels: int = math.prod(itk.GetSize()) * itk.GetNumberOfComponentsPerPixel() * itk.GetSizeOfPixelComponent()
+    length = path.stat().st_size
+    if suffix == ".nii":
+        with path.open("rb") as file:
+            return length == _nifti_start(file.read(_HEADER)) + voxels
+    if suffix == ".mha":
+        with path.open("rb") as file:
+            header = file.read(_HEADER)
+        packed = re.search(rb"CompressedDataSize = (\d+)\n", header)
+        data = re.search(rb"ElementDataFile = LOCAL\n", header)
+        return data is not None and length == data.end() + (voxels if packed is None else int(packed[1]))
+    start = 0
+    if suffix == ".nii.gz":
+        try:
+            with gzip.open(path) as unpacked:
+                start = _nifti_start(unpacked.read(_HEADER))
+        except (OSError, EOFError, zlib.error):
+            return False
+    with path.open("rb") as file:
+        file.seek(max(length - 4, 0))
+        end = file.read()
+    return len(end) == 4 and struct.unpack("<I", end)[0] == (start + voxels) % (1 << 32)
+
+
+def _nifti_start(header: bytes) -> int:
+    """Bytes before the voxels, from the header that ITK writes (NIfTI-1, this machine's byte order); 0 if it is cut short."""
+    return int(struct.unpack_from("=f", header, 108)[0]) if len(header) >= 112 else 0

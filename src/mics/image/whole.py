@@ -1,0 +1,56 @@
+"""A file that appears under its name whole or not at all."""
+
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from mics.errors import InputError
+
+
+def write_whole(path: str | Path, write: Callable[[Path], object], *, suffix: str | None = None) -> None:
+    """Let ``write`` fill a temporary file with the same ending, then give it its name; after a failure nothing is left.
+
+    The file is on the disk before it gets its name (what a full network drive has to say is said no earlier), and has the
+    permissions that any new file has. ``suffix`` is the ending where it is more than the name's last one.
+
+    Raises InputError, one sentence, if ``write`` raises OSError or RuntimeError, or the file cannot be made or named.
+    """
+    path = Path(path)
+    suffix = path.suffix if suffix is None else suffix
+    try:
+        handle, name = tempfile.mkstemp(suffix=suffix, prefix=f".{path.name.removesuffix(suffix)}-", dir=path.parent)
+    except OSError as error:
+        raise InputError(f"Cannot write {path}: {error.strerror}.") from error
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        write(temporary)
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        temporary.chmod(0o666 & ~_umask())
+        os.replace(temporary, path)
+    except (OSError, RuntimeError) as error:
+        raise InputError(f"Cannot write {path}: {reason(error)}.") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(text: str, path: Path) -> None:
+    """Write a text file, UTF-8 with line feeds; see :func:`write_whole`."""
+    write_whole(path, lambda temporary: temporary.write_bytes(text.encode()))
+
+
+def reason(error: Exception) -> str:
+    """What the system says, or the last line of what ITK says, without the places in its source."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or ["unknown error"]
+    return lines[-1].removeprefix("ITK ERROR: ").removeprefix("sitk::ERROR: ").rstrip(".!")
+
+
+def _umask() -> int:
+    """What the system takes away from a new file's permissions; mkstemp gives less than a user expects."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
