@@ -1,9 +1,11 @@
 """Volumes in files: read them or say in one sentence why not, and write them whole or not at all."""
 
+import contextlib
+import locale
 import os
 import tempfile
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,8 +15,11 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from mics.errors import InputError
-from mics.image import checks, dicom
+from mics.image import checks, dicom, nifti
 from mics.image.grid import Grid
+
+# Directions in text headers are rounded.
+_UNIT_TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True)
@@ -108,31 +113,62 @@ def read_itk(path: str | Path, *, pixel: int | None, components: int = 1) -> sit
     Raises InputError as :func:`read_image` does, except for what only the values show.
     """
     path = Path(path)
-    if not path.exists():
-        raise InputError(f"{path} does not exist.")
+    checks.refuse_unreadable_name(path)
     if path.is_dir():
         return dicom.read_series(path, pixel)
     suffix = checks.known_suffix(path)
+    if suffix.lower() in (".nii", ".nii.gz"):
+        nifti_volume = nifti.read_nifti(path, components)
+        return nifti_volume if pixel in (None, nifti_volume.GetPixelID()) else sitk.Cast(nifti_volume, pixel)
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
+    # Named, as ITK knows an ending in small letters only.
+    reader.SetImageIO("NrrdImageIO" if suffix.lower() in (".nrrd", ".nhdr") else "MetaImageIO")
     try:
-        reader.ReadImageInformation()
+        with _decimal_point():
+            reader.ReadImageInformation()
+            checks.refuse_other_shapes(path, reader.GetSize(), reader.GetNumberOfComponents(), components)
+            checks.refuse_missing_orientation(path, reader, suffix)
+            grid = _straight_grid(path, reader)
+            if pixel is not None:
+                reader.SetOutputPixelType(pixel)
+            itk: sitk.Image = reader.Execute()
     except RuntimeError as error:
-        if suffix.lower().startswith(".nii") and "orthonormal" in str(error):
-            skewed = checks.read_skewed_nifti(path)
-            return skewed if pixel is None else sitk.Cast(skewed, pixel)
+        if "determinant is 0" in str(error):
+            raise checks.degenerate(path) from error
         raise checks.unreadable(path, error) from error
-    checks.refuse_other_shapes(path, reader, components)
-    checks.refuse_missing_orientation(path, reader, suffix)
-    if suffix.lower().startswith(".nii"):
-        checks.refuse_damaged_nifti(path, reader)
-    if pixel is not None:
-        reader.SetOutputPixelType(pixel)
-    try:
-        itk: sitk.Image = reader.Execute()
-    except RuntimeError as error:
-        raise checks.unreadable(path, error) from error
+    set_grid(itk, grid)
     return itk
+
+
+def _straight_grid(path: Path, reader: sitk.ImageFileReader) -> Grid:
+    """The grid of an NRRD or MetaImage header, which ITK takes with axes of any kind."""
+    axes = np.array(reader.GetDirection()).reshape(3, 3)
+    matrix = np.eye(4)
+    matrix[:3, :3] = axes * reader.GetSpacing()
+    matrix[:3, 3] = reader.GetOrigin()
+    grid = checks.straightened(path, matrix, reader.GetSize())
+    lengths = np.linalg.norm(axes, axis=0)
+    if np.abs(lengths - 1).max() > _UNIT_TOLERANCE:
+        raise InputError(
+            f"{path} has a direction whose columns are {' '.join(f'{length:.4g}' for length in lengths)} long instead "
+            "of 1, so its spacing is uncertain: convert it from DICOM again."
+        )
+    return grid
+
+
+@contextlib.contextmanager
+def _decimal_point() -> Iterator[None]:
+    """Numbers with a decimal point meanwhile: ITK cuts those of NRRD at the point where a program set a decimal comma."""
+    before = locale.setlocale(locale.LC_NUMERIC)
+    if locale.localeconv()["decimal_point"] == ".":
+        yield
+        return
+    locale.setlocale(locale.LC_NUMERIC, "C")
+    try:
+        yield
+    finally:
+        locale.setlocale(locale.LC_NUMERIC, before)
 
 
 def write_itk(itk: sitk.Image, path: str | Path) -> None:
