@@ -20,6 +20,10 @@ from mics.image.grid import Grid
 
 # Directions in text headers are rounded.
 _UNIT_TOLERANCE = 1e-3
+# Label maps that went through floating-point numbers hold 1.0000001.
+_WHOLE_TOLERANCE = 1e-3
+# Floating-point numbers name the integers up to this one singly.
+_LARGEST_WHOLE = 2.0**53
 
 
 @dataclass(frozen=True)
@@ -64,14 +68,19 @@ def read_image(path: str | Path) -> Image:
 def read_labels(path: str | Path) -> Image:
     """A label map, of an integer type, from the same kinds of file as :func:`read_image`.
 
-    Raises InputError as :func:`read_image` does (a constant map is allowed), and for values that are not integers.
+    Raises InputError as :func:`read_image` does (a constant map is allowed), and for values further than 0.001 from an
+    integer.
     """
     image = from_itk(read_itk(path, pixel=None))
     if np.issubdtype(image.array.dtype, np.integer):
         return image
-    if not np.isfinite(image.array).all() or not np.array_equal(image.array, np.rint(image.array)):
+    whole = np.rint(image.array)
+    if not np.isfinite(whole).all() or np.abs(image.array - whole).max() > _WHOLE_TOLERANCE:
         raise InputError(f"{path} is not a label map: it holds values that are not integers.")
-    return Image(image.array.astype(np.int32), image.grid)
+    if np.abs(whole).max() > _LARGEST_WHOLE:
+        raise InputError(f"{path} is not a label map: it holds values up to {np.abs(whole).max():g}.")
+    fits = np.abs(whole).max() <= np.iinfo(np.int32).max
+    return Image(whole.astype(np.int32 if fits else np.int64), image.grid)
 
 
 def write_image(image: Image, path: str | Path) -> None:
