@@ -43,7 +43,8 @@ class Image:
 
 
 def read_image(path: str | Path) -> Image:
-    """A CT volume, float32, from NIfTI, NRRD, MetaImage or a folder that holds one DICOM series.
+    """A CT volume, float32, from NIfTI, NRRD, MetaImage a folder that holds one DICOM series
+    or a multi-frame DICOM file (.dcm).
 
     Raises InputError for what is missing, unreadable, cut short, not 3D, without orientation, sheared, constant, or
     holds NaN or infinite voxels. Warns where the values do not look like Hounsfield units.
@@ -125,6 +126,8 @@ def read_itk(path: str | Path, *, pixel: int | None, components: int = 1) -> sit
     checks.refuse_unreadable_name(path)
     if path.is_dir():
         return dicom.read_series(path, pixel)
+    if path.suffix.lower() == ".dcm":
+        return dicom.read_file(path, pixel)
     suffix = checks.known_suffix(path)
     if suffix.lower() in (".nii", ".nii.gz"):
         nifti_volume = nifti.read_nifti(path, components)
