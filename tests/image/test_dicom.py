@@ -139,6 +139,20 @@ def test_slices_that_do_not_belong_together(tmp_path, what, change):
         read_image(tmp_path / "ct")
 
 
+@pytest.mark.parametrize("between", ["0", "-2.5", "20"])
+def test_a_wrong_spacing_between_slices_gives_way_to_their_positions(tmp_path, between):
+    write_series(tmp_path / "ct", axes=CORONAL, elements={"0018|0088": "1234"})
+    for path in (tmp_path / "ct").iterdir():  # SimpleITK writes no 0 itself
+        written = b"\x18\x00\x88\x00\x04\x00\x00\x00"
+        head, _, rest = path.read_bytes().partition(written)
+        path.write_bytes(head + written + between.ljust(4).encode() + rest[4:])
+    image = read_image(tmp_path / "ct")
+    assert np.array_equal(image.array, HU)
+    expected = np.array([10.0, -20, 30]) + CORONAL @ ([3, 2, 4] * np.array([0.8, 0.9, 2.5]))
+    np.testing.assert_allclose(image.grid.voxel_to_world([3, 2, 4]), expected, atol=1e-3)
+    assert len(list((tmp_path / "ct").iterdir())) == 5
+
+
 def test_a_folder_within_folders(tmp_path):
     (tmp_path / "a" / "b").mkdir(parents=True)
     write_series(tmp_path / "a" / "b" / "ct")

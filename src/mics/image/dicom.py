@@ -1,6 +1,8 @@
 """A folder of DICOM slices, or a multi-frame file, as one volume."""
 
+import re
 import struct
+import tempfile
 import warnings
 from collections import Counter
 from dataclasses import dataclass
@@ -15,7 +17,7 @@ from mics.image.checks import refuse_unreadable_name, unreadable
 
 _MODALITY, _POSITION, _ORIENTATION = "0008|0060", "0020|0032", "0020|0037"
 _DESCRIPTION, _IMAGE_TYPE, _FRAMES = "0008|103e", "0008|0008", "0028|0008"
-_SPACING, _INTERCEPT = "0028|0030", "0028|1052"
+_SPACING, _BETWEEN, _INTERCEPT = "0028|0030", "0018|0088", "0028|1052"
 # What all slices of a volume have in common, and by how much numbers may differ by rounding.
 _COMMON = {
     "patient": ("0010|0020", 0.0),
@@ -26,6 +28,7 @@ _COMMON = {
     "number of rows": ("0028|0010", 0.0),
     "number of columns": ("0028|0011", 0.0),
 }
+_DECIMAL = re.compile(rb"[-+.0-9eE\\ ]+\0?")
 _PIXELS = b"\xe0\x7f\x10\x00"
 
 
@@ -69,15 +72,30 @@ def read_series(folder: Path, pixel: int | None) -> sitk.Image:
         return _read_frames(folder, slices[0], pixel)
     slices = _stack(folder, _without_localisers(folder, slices))
     reader = sitk.ImageSeriesReader()
-    reader.SetFileNames([one.name for one in slices])
     if pixel is not None:
         reader.SetOutputPixelType(pixel)
     try:
-        itk: sitk.Image = reader.Execute()
+        with tempfile.TemporaryDirectory() as scratch:
+            reader.SetFileNames([_readable(one, Path(scratch) / f"{n}.dcm") for n, one in enumerate(slices)])
+            itk: sitk.Image = reader.Execute()
     except RuntimeError as error:
         raise unreadable(folder, error) from error
+    except OSError as error:
+        raise InputError(f"Cannot read {folder}: {error.strerror}.") from error
     _check_kind(folder, itk, slices[0])
     return itk
+
+
+def _readable(one: _Slice, copy: Path) -> str:
+    """The name of a slice that ITK reads: a copy where SpacingBetweenSlices is 0, which ITK refuses without need of it."""
+    between = one.elements.get(_BETWEEN, "")
+    if not between or _numbers(between)[0] != 0:
+        return one.name
+    content = Path(one.name).read_bytes()
+    for text, start in _elements(content, _BETWEEN):
+        content = content[:start] + b"1".ljust(len(text)) + content[start + len(text) :]
+    copy.write_bytes(content)
+    return str(copy)
 
 
 def read_file(path: Path, pixel: int | None) -> sitk.Image:
@@ -193,7 +211,7 @@ def _read_frames(source: Path, file: _Slice, pixel: int | None) -> sitk.Image:
     content = Path(file.name).read_bytes()
     content = content[: content.rfind(_PIXELS)]
     positions, orientations, spacings, intercepts = (
-        _elements(content, key) for key in (_POSITION, _ORIENTATION, _SPACING, _INTERCEPT)
+        [text for text, _ in _elements(content, key)] for key in (_POSITION, _ORIENTATION, _SPACING, _INTERCEPT)
     )
     if len(positions) != count or not orientations or not spacings:
         raise InputError(f"{source} has frames without position, orientation or pixel size, so it is not a volume.")
@@ -217,8 +235,8 @@ def _read_frames(source: Path, file: _Slice, pixel: int | None) -> sitk.Image:
     return volume
 
 
-def _elements(content: bytes, key: str) -> list[str]:
-    """The values of an element of decimal numbers wherever it stands, as within sequences, which SimpleITK does not show.
+def _elements(content: bytes, key: str) -> list[tuple[str, int]]:
+    """Values of an element of decimal numbers, and where they begin, also within sequences, which SimpleITK does not show.
 
     For little-endian files, with and without the types of the elements written out (DICOM PS3.5, 7.1).
     """
@@ -228,9 +246,10 @@ def _elements(content: bytes, key: str) -> list[str]:
         start += len(tag)
         explicit = content[start : start + 2] == b"DS"
         length = int.from_bytes(content[start + 2 : start + 4] if explicit else content[start : start + 4], "little")
-        text = content[start + 4 : start + 4 + length].decode("ascii", "replace").strip(" \0")
-        if text and not text.strip("+-.0123456789eE\\ "):
-            found.append(text)
+        value = content[start + 4 : start + 4 + length]
+        if _DECIMAL.fullmatch(value):
+            text = value.decode("ascii").rstrip(" \0")
+            found.append((text, start + 4))
     return found
 
 
