@@ -7,9 +7,10 @@ import sys
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 
 from mics.errors import InputError
-from mics.image.io import read_image
+from mics.image.io import read_image, to_itk, write_image
 
 HU = np.arange(210, dtype="<i2").reshape(7, 6, 5) - 100
 
@@ -96,3 +97,35 @@ def test_a_program_with_a_decimal_comma(tmp_path):
     place, point = done.stdout.splitlines()
     np.testing.assert_allclose([float(number) for number in place.split()], [11.3, 21.05, -25.5], atol=1e-6)
     assert point == ","
+
+
+@pytest.mark.parametrize("suffix", [".nrrd", ".mha"])
+def test_a_flipped_bit_in_compressed_voxels_is_noticed(tmp_path, suffix, smooth_image, grids):
+    # ITK makes a scan of what was in memory, or of the damaged voxels
+    image = smooth_image(grids["lps"])
+    write_image(image, tmp_path / f"whole{suffix}")
+    whole = (tmp_path / f"whole{suffix}").read_bytes()
+    assert np.array_equal(read_image(tmp_path / f"whole{suffix}").array, image.array)
+    begin = whole.index(b"\n\n" if suffix == ".nrrd" else b"LOCAL\n") + 20
+    for place in np.random.default_rng(0).integers(begin, len(whole), 20):
+        damaged = bytearray(whole)
+        damaged[place] ^= 1 << 3
+        (tmp_path / f"damaged{suffix}").write_bytes(damaged)
+        with pytest.raises(InputError, match=f"damaged{suffix} (is damaged|was cut short)"):
+            read_image(tmp_path / f"damaged{suffix}")
+
+
+@pytest.mark.parametrize("size", ["99999 99999 99999", "70000 6 5", "7 6 50"])
+def test_sizes_that_the_file_cannot_hold(tmp_path, size):
+    for path in (mha(tmp_path / "a.mha", "1 0 0 0 1 0 0 0 1"), nrrd(tmp_path / "a.nrrd", "(1,0,0) (0,1,0) (0,0,5)")):
+        path.write_bytes(path.read_bytes().replace(b"7 6 5\n", f"{size}\n".encode(), 1))
+        with pytest.raises(InputError, match=f"{path.name} was cut short: its header promises"):
+            read_image(path)
+
+
+@pytest.mark.parametrize("suffix", [".mhd", ".nhdr"])
+@pytest.mark.parametrize("compressed", [True, False])
+def test_voxels_beside_the_header_are_found(tmp_path, suffix, compressed, smooth_image, grids):
+    image = smooth_image(grids["oblique"])
+    sitk.WriteImage(to_itk(image), str(tmp_path / f"scan{suffix}"), compressed)
+    assert np.array_equal(read_image(tmp_path / f"scan{suffix}").array, image.array)

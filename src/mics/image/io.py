@@ -142,6 +142,7 @@ def read_itk(path: str | Path, *, pixel: int | None, components: int = 1) -> sit
             checks.refuse_other_shapes(path, reader.GetSize(), reader.GetNumberOfComponents(), components)
             checks.refuse_missing_orientation(path, reader, suffix)
             grid = _straight_grid(path, reader)
+            checks.refuse_damaged_data(path, reader)
             if pixel is not None:
                 reader.SetOutputPixelType(pixel)
             itk: sitk.Image = reader.Execute()

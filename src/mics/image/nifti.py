@@ -24,8 +24,6 @@ Array = NDArray[np.float64]
 
 _CHUNK = 1 << 18
 _GZIP = b"\x1f\x8b"
-# No byte of deflated data stands for more than 1032.
-_MOST_INFLATION = 1032
 # numpy's names of NIfTI's voxel types, and the values a voxel of its colours has.
 _TYPES = {2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 256: "i1", 512: "u2", 768: "u4", 1024: "i8", 1280: "u8"}
 _COLOURS = {128: 3, 2304: 4}
@@ -77,7 +75,7 @@ def read_nifti(path: Path, components: int) -> sitk.Image:
         with path.open("rb") as file:
             packed = file.peek(len(_GZIP)).startswith(_GZIP)
             stream = io.BufferedReader(_Inflated(file), _CHUNK) if packed else file
-            most = path.stat().st_size * (_MOST_INFLATION if packed else 1)
+            most = path.stat().st_size * (checks.MOST_INFLATION if packed else 1)
             header = _header(path, stream)
             size = _size(path, header, components)
             grid = _grid(path, header, size)
