@@ -67,6 +67,8 @@ def test_rescaling_in_the_header_is_applied(tmp_path):
 def test_an_array_that_does_not_fit_its_grid_is_refused():
     with pytest.raises(InputError, match="does not fit"):
         Image(HU, Grid((5, 6, 7), (1, 1, 1), (0, 0, 0)))
+    with pytest.raises(InputError, match="not a list"):
+        Image(HU.tolist(), Grid(HU.shape, (1, 1, 1), (0, 0, 0)))
 
 
 # --- labels -----------------------------------------------------------------------------------------------------------

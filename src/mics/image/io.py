@@ -31,13 +31,15 @@ class Image:
     """A volume and where it is.
 
     ``array`` is (X, Y, Z) in the order (i, j, k) of ``grid``: float32 HU for scans, integers for labels.
-    Raises InputError if its shape is not the grid's size.
+    Raises InputError if it is no array or its shape is not the grid's size.
     """
 
     array: NDArray[Any]
     grid: Grid
 
     def __post_init__(self) -> None:
+        if not isinstance(self.array, np.ndarray):
+            raise InputError(f"A volume is a numpy array, not a {type(self.array).__name__}.")
         if self.array.shape != self.grid.size:
             raise InputError(f"An array of shape {self.array.shape} does not fit a grid of size {self.grid.size}.")
 
