@@ -1,6 +1,7 @@
 """Bad input: one sentence each."""
 
 import gzip
+import os
 import struct
 
 import nibabel
@@ -214,3 +215,18 @@ def test_values_that_are_not_hounsfield_units(tmp_path):
     with pytest.warns(UserWarning, match="Hounsfield"):
         image = read_image(path)
     assert image.array.min() >= 0
+
+
+def test_names_that_are_not_utf8(tmp_path):
+    # ITK ends the process for such a name
+    for suffix in FORMATS:
+        path = tmp_path / os.fsdecode(b"J\xfcrgen" + suffix.encode())
+        path.touch()
+        with pytest.raises(InputError, match=r"J\\xfcrgen.* is not UTF-8: rename it") as error:
+            read_image(path)
+        str(error.value).encode()
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "scan.nii.gz")
+    refused(tmp_path / "scan.nii.gz", "is a pipe or a device")

@@ -1,3 +1,5 @@
+import os
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +25,9 @@ def write_series(
     slices=range(5),
     slice_shift=(0.0, 0.0, 0.0),
     array=HU,
+    elements=None,
+    spacing=(0.8, 0.9, 2.5),
+    name="",
 ) -> None:
     """One DICOM file a slice, stored unsigned with an intercept of -1024 as scanners do."""
     folder.mkdir(exist_ok=True)
@@ -30,7 +35,7 @@ def write_series(
     writer.KeepOriginalImageUIDOn()
     for k in slices:
         itk = sitk.GetImageFromArray(np.ascontiguousarray(array[:, :, k].T[None]))
-        itk.SetSpacing([0.8, 0.9, 2.5])
+        itk.SetSpacing(spacing)
         position = np.array([10.0, -20, 30]) + 2.5 * k * axes[:, 2] + k * np.array(slice_shift)
         for key, value in {
             "0008|0060": modality,
@@ -43,9 +48,10 @@ def write_series(
             "0020|0013": str(k),
             "0028|1052": "-1024",
             "0028|1053": "1",
+            **(elements or {}),
         }.items():
             itk.SetMetaData(key, value)
-        writer.SetFileName(str(folder / f"{uid[-1]}_{(7 * k) % 5}.dcm"))  # names in another order than the slices
+        writer.SetFileName(str(folder / f"{name}{uid[-1]}_{(7 * k) % 5}.dcm"))  # names in another order than the slices
         writer.Execute(itk)
 
 
@@ -98,3 +104,136 @@ def test_another_modality_is_warned_of(tmp_path):
     write_series(tmp_path / "mr", modality="MR")
     with pytest.warns(UserWarning, match="modality MR"):
         read_image(tmp_path / "mr")
+
+
+def test_a_localiser_is_left_out_with_a_word(tmp_path):
+    write_series(tmp_path / "ct")
+    write_series(
+        tmp_path / "ct",
+        axes=CORONAL,
+        slices=[3],
+        name="scout",
+        elements={"0008|0008": "ORIGINAL\\PRIMARY\\LOCALIZER", "0008|0018": "1.2.3.4"},
+    )
+    with pytest.warns(UserWarning, match=r"1 localiser left out \(scout1_1\.dcm\)"):
+        image = read_image(tmp_path / "ct")
+    assert np.array_equal(image.array, HU)
+    np.testing.assert_allclose(image.grid.voxel_to_world([0, 0, 4]), [10, -20, 40], atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("what", "change"),
+    [
+        ("patient: Z9 in", {"elements": {"0010|0020": "Z9"}}),
+        ("patient's name: Doe", {"elements": {"0010|0010": "Doe"}}),
+        ("frame of reference: 1.9.9 in", {"elements": {"0020|0052": "1.9.9"}}),
+        ("pixel spacing: ", {"spacing": (0.8, 0.85, 2.5)}),
+        ("orientation: 0", {"elements": {"0020|0037": "0\\1\\0\\1\\0\\0"}}),
+        ("number of rows: 5", {"array": HU[:, :5]}),
+    ],
+)
+def test_slices_that_do_not_belong_together(tmp_path, what, change):
+    write_series(tmp_path / "ct", slices=[0, 1, 3, 4])
+    write_series(tmp_path / "ct", slices=[2], name="odd", **change)
+    with pytest.raises(InputError, match=f"differ in {what}.*odd1_4.dcm"):
+        read_image(tmp_path / "ct")
+
+
+@pytest.mark.parametrize("between", ["0", "-2.5", "20"])
+def test_a_wrong_spacing_between_slices_gives_way_to_their_positions(tmp_path, between):
+    write_series(tmp_path / "ct", axes=CORONAL, elements={"0018|0088": "1234"})
+    for path in (tmp_path / "ct").iterdir():  # SimpleITK writes no 0 itself
+        written = b"\x18\x00\x88\x00\x04\x00\x00\x00"
+        head, _, rest = path.read_bytes().partition(written)
+        path.write_bytes(head + written + between.ljust(4).encode() + rest[4:])
+    image = read_image(tmp_path / "ct")
+    assert np.array_equal(image.array, HU)
+    expected = np.array([10.0, -20, 30]) + CORONAL @ ([3, 2, 4] * np.array([0.8, 0.9, 2.5]))
+    np.testing.assert_allclose(image.grid.voxel_to_world([3, 2, 4]), expected, atol=1e-3)
+    assert len(list((tmp_path / "ct").iterdir())) == 5
+
+
+def test_a_folder_within_folders(tmp_path):
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    write_series(tmp_path / "a" / "b" / "ct")
+    assert np.array_equal(read_image(tmp_path / "a").array, HU)
+
+
+def test_names_and_pipes_that_gdcm_would_stumble_over(tmp_path):
+    for name, said in ((os.fsdecode(b"J\xfcrgen"), "not UTF-8"), ("pipe", "is a pipe")):
+        folder = tmp_path / said.replace(" ", "_")
+        write_series(folder)
+        os.mkfifo(folder / name)
+        with pytest.raises(InputError, match=said):
+            read_image(folder)
+
+
+# --- multi-frame files ------------------------------------------------------------------------------------------------
+
+EXPLICIT, ENHANCED = "1.2.840.10008.1.2.1", "1.2.840.10008.5.1.4.1.1.2.1"
+
+
+def element(group, number, kind, value):
+    """An element in explicit little-endian form, DICOM PS3.5, 7.1.2."""
+    if isinstance(value, str):
+        value = value.encode()
+    value += (b"\0" if kind == "UI" else b" ") * (len(value) % 2) if kind != "SQ" else b""
+    long = kind in ("OB", "OW", "SQ")
+    return (
+        struct.pack("<HH2s", group, number, kind.encode())
+        + struct.pack("<HI" if long else "<H", *([0] * long), len(value))
+        + value
+    )
+
+
+def sequence(group, number, *items):
+    return element(
+        group, number, "SQ", b"".join(struct.pack("<HHI", 0xFFFE, 0xE000, len(item)) + item for item in items)
+    )
+
+
+def write_frames(path, order=range(5), positions=None, orientation="1\\0\\0\\0\\1\\0"):
+    """The slices of HU in the frames' ``order``."""
+    meta = element(2, 2, "UI", ENHANCED) + element(2, 3, "UI", "1.2.3.1") + element(2, 0x10, "UI", EXPLICIT)
+    positions = [30 + 2.5 * k for k in order] if positions is None else positions
+    shared = (
+        sequence(0x20, 0x9116, element(0x20, 0x37, "DS", orientation))
+        + sequence(0x28, 0x9110, element(0x18, 0x88, "DS", "2.5") + element(0x28, 0x30, "DS", "0.9\\0.8"))
+        + sequence(0x28, 0x9145, element(0x28, 0x1052, "DS", "-1024") + element(0x28, 0x1053, "DS", "1"))
+    )
+    frames = [sequence(0x20, 0x9113, element(0x20, 0x32, "DS", f"10\\-20\\{z:g}")) for z in positions]
+    data = (
+        element(8, 0x16, "UI", ENHANCED)
+        + element(8, 0x18, "UI", "1.2.3.1")
+        + element(8, 0x60, "CS", "CT")
+        + element(0x20, 0xD, "UI", "1.2.3.2")
+        + element(0x20, 0xE, "UI", "1.2.3.3")
+        + element(0x28, 2, "US", struct.pack("<H", 1))
+        + element(0x28, 4, "CS", "MONOCHROME2")
+        + element(0x28, 8, "IS", str(len(positions)))
+        + b"".join(
+            element(0x28, number, "US", struct.pack("<H", value))
+            for number, value in ((0x10, 6), (0x11, 8), (0x100, 16), (0x101, 16), (0x102, 15), (0x103, 0))
+        )
+        + sequence(0x5200, 0x9229, shared)
+        + sequence(0x5200, 0x9230, *frames)
+        + element(0x7FE0, 0x10, "OW", b"".join((HU[:, :, k] + 1024).astype("<u2").tobytes(order="F") for k in order))
+    )
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(bytes(128) + b"DICM" + element(2, 0, "UL", struct.pack("<I", len(meta))) + meta + data)
+
+
+@pytest.mark.parametrize("order", [range(5), range(4, -1, -1), [2, 0, 4, 1, 3]], ids=["rising", "falling", "mixed"])
+def test_a_multi_frame_file_is_a_volume(tmp_path, order):
+    write_frames(tmp_path / "ct" / "all.dcm", order)
+    for path in (tmp_path / "ct", tmp_path / "ct" / "all.dcm"):
+        image = read_image(path)
+        assert np.array_equal(image.array, HU)
+        assert image.array.dtype == np.float32
+        np.testing.assert_allclose(image.grid.voxel_to_world([3, 2, 4]), [12.4, -18.2, 40], atol=1e-3)
+
+
+def test_a_multi_frame_file_with_a_gap(tmp_path):
+    write_frames(tmp_path / "ct" / "all.dcm", positions=[30, 32.5, 37.5, 40, 42.5])
+    with pytest.raises(InputError, match="missing, doubled or unevenly spaced"):
+        read_image(tmp_path / "ct" / "all.dcm")

@@ -103,6 +103,10 @@ def test_axis_aligned_box_of_whole_steps_gets_no_extra_voxel():
         ({"spacing": (1, 0, 1)}, "positive"),
         ({"spacing": (1, -1, 1)}, "positive"),
         ({"size": (4, 0, 4)}, "at least one voxel"),
+        ({"size": (4, 1.5, 4)}, "whole numbers"),
+        ({"size": (4, math.nan, 4)}, "3 finite numbers"),
+        ({"size": None}, "3 finite numbers"),
+        ({"spacing": ("a", 1, 1)}, "3 finite numbers"),
         ({"origin": (0, math.inf, 0)}, "finite"),
     ],
 )

@@ -107,6 +107,8 @@ def test_rescaling_in_the_header_is_applied(tmp_path):
 def test_an_array_that_does_not_fit_its_grid_is_refused():
     with pytest.raises(InputError, match="does not fit"):
         Image(HU, Grid((5, 6, 7), (1, 1, 1), (0, 0, 0)))
+    with pytest.raises(InputError, match="not a list"):
+        Image(HU.tolist(), Grid(HU.shape, (1, 1, 1), (0, 0, 0)))
 
 
 # --- labels -----------------------------------------------------------------------------------------------------------
@@ -120,7 +122,20 @@ def test_labels_are_integers_whatever_holds_them(tmp_path, dtype):
     assert np.array_equal(read.array, labels)
 
 
-@pytest.mark.parametrize("value", [0.5, np.nan, np.inf])
+def test_labels_beside_an_integer_are_rounded(tmp_path):
+    labels = np.random.default_rng(0).integers(0, 14, size=(7, 6, 5))
+    nearly = labels + np.random.default_rng(1).uniform(-9e-4, 9e-4, size=labels.shape)
+    for dtype in (np.float32, np.float64):
+        assert np.array_equal(read_labels(save_nifti(tmp_path / "labels.nii.gz", nearly.astype(dtype))).array, labels)
+
+
+def test_large_labels_in_floating_point_stay_what_they_are(tmp_path):
+    labels = np.zeros((4, 5, 6))
+    labels[1, 2, 3] = 3e9
+    assert read_labels(save_nifti(tmp_path / "labels.nii.gz", labels)).array.max() == 3_000_000_000
+
+
+@pytest.mark.parametrize("value", [0.5, 1.002, 1e30, np.nan, np.inf])
 def test_labels_that_are_not_integers(tmp_path, value):
     array = np.zeros((4, 5, 6), np.float32)
     array[2, 2, 2] = value

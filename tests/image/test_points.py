@@ -41,6 +41,47 @@ def test_slicer_markup_in_ras(tmp_path):
     np.testing.assert_array_equal(read_points(tmp_path / "p.mrk.json").coordinates, [[-1, -2, 3]])
 
 
+@pytest.mark.parametrize("status", ["undefined", "missing", "preview"])
+def test_points_that_slicer_says_were_not_placed(tmp_path, status):
+    points = [
+        {"label": "placed", "position": [1, 2, 3], "positionStatus": "defined"},
+        {"label": "nowhere", "position": [0, 0, 0], "positionStatus": status},
+    ]
+    for kept, refused in (
+        (points[:1], False),
+        (points, True),
+        (points[1:], True),
+        ([points[0], {**points[1], "position": None}], True),
+    ):
+        (tmp_path / "p.mrk.json").write_text(json.dumps({"markups": [{"controlPoints": kept}]}))
+        if refused:
+            with pytest.raises(InputError, match=r"p\.mrk\.json .*1 points that were not placed \('nowhere'\)"):
+                read_points(tmp_path / "p.mrk.json")
+        else:
+            np.testing.assert_array_equal(read_points(tmp_path / "p.mrk.json").coordinates, [[1, 2, 3]])
+
+
+@pytest.mark.parametrize("status", [0, 1, 3])
+def test_fcsv_points_that_were_not_placed(tmp_path, status):
+    head = "# CoordinateSystem = LPS\n# columns = id,x,y,z,ow,ox,oy,oz,vis,sel,lock,label,desc,associatedNodeID\n"
+    (tmp_path / "p.fcsv").write_text(head + "1,1,2,3,0,0,0,1,1,1,0,F-1,,,2,0\n")
+    np.testing.assert_array_equal(read_points(tmp_path / "p.fcsv").coordinates, [[1, 2, 3]])
+    (tmp_path / "p.fcsv").write_text(
+        head + f"1,1,2,3,0,0,0,1,1,1,0,F-1,,,2,0\n2,0,0,0,0,0,0,1,1,1,0,F-2,,,{status},0\n"
+    )
+    with pytest.raises(InputError, match=r"p\.fcsv holds 1 points that were not placed \('F-2'\)"):
+        read_points(tmp_path / "p.fcsv")
+
+
+@pytest.mark.parametrize(
+    ("unit", "millimetres"), [("mm", 1), ("um", 1e-3), ("cm", 10), ("m", 1000), (["um", "UCUM", "micrometer"], 1e-3)]
+)
+def test_slicer_markups_in_other_units(tmp_path, unit, millimetres):
+    markup = {"coordinateUnits": unit, "controlPoints": [{"position": [1, 2, 3]}]}
+    (tmp_path / "p.mrk.json").write_text(json.dumps({"markups": [markup]}))
+    np.testing.assert_allclose(read_points(tmp_path / "p.mrk.json").coordinates, np.array([[1, 2, 3]]) * millimetres)
+
+
 @pytest.mark.parametrize(
     ("name", "text"),
     [
@@ -53,6 +94,7 @@ def test_slicer_markup_in_ras(tmp_path):
         ("p.mrk.json", "{}"),
         ("p.mrk.json", "not json"),
         ("p.mrk.json", '{"markups": [{"coordinateSystem": "IJK", "controlPoints": [{"position": [1, 2, 3]}]}]}'),
+        ("p.mrk.json", '{"markups": [{"coordinateUnits": "kg", "controlPoints": [{"position": [1, 2, 3]}]}]}'),
         ("p.txt", "x,y,z\n1,2,3\n"),
     ],
 )

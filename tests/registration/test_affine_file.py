@@ -40,6 +40,34 @@ def test_a_rigid_transform_and_a_composite_of_two_are_multiplied_out(tmp_path):
     np.testing.assert_allclose(moved(read_affine(tmp_path / "both.h5")), expected, atol=1e-6)
 
 
+def as_legacy_list(path, transforms):
+    """Several transforms one after the other in a text file, as ITK's writer puts a list."""
+    lines = ["#Insight Transform File V1.0"]
+    for number, transform in enumerate(transforms):
+        sitk.WriteTransform(transform, str(path.with_name("one.tfm")))
+        lines += [f"#Transform {number}", *path.with_name("one.tfm").read_text().splitlines()[2:]]
+    path.write_text("\n".join(lines) + "\n")
+
+
+@pytest.mark.parametrize("suffix", [".tfm", ".txt"])
+def test_several_transforms_in_one_file_are_refused(tmp_path, suffix):
+    path = tmp_path / f"list{suffix}"
+    as_legacy_list(path, [affine(), affine()])
+    with pytest.raises(InputError, match=f"list{suffix} holds several transforms"):
+        read_affine(path)
+    as_legacy_list(path, [affine()])
+    np.testing.assert_allclose(read_affine(path), MATRIX, atol=1e-4)
+
+
+def test_a_binary_file_of_several_transforms_is_refused(tmp_path):
+    parts = [tmp_path / "0.mat", tmp_path / "1.mat"]
+    for part in parts:
+        sitk.WriteTransform(affine(), str(part))
+    (tmp_path / "list.mat").write_bytes(b"".join(part.read_bytes() for part in parts))
+    with pytest.raises(InputError, match="several transforms"):
+        read_affine(tmp_path / "list.mat")
+
+
 def flat():
     transform = affine()
     transform.SetMatrix([1, 0, 0, 0, 1, 0, 0, 0, 0])

@@ -72,6 +72,66 @@ def test_labels_that_are_not_integers_are_refused():
         load_scan(volume(), labels(dtype=np.float32), "fixed")
 
 
+def test_truth_values_and_other_byte_orders_are_taken():
+    expected = labels().array
+    for array in (expected == 3, expected.astype(">i4"), expected.astype(">u2")):
+        taken = load_scan(volume(), Image(array, GRID), "fixed", exclude=Image(array, GRID))
+        for image in (taken.labels, taken.exclude):
+            assert image.array.dtype.isnative
+            assert np.issubdtype(image.array.dtype, np.integer)
+            assert np.array_equal(image.array, array.astype(int))
+
+
+@pytest.mark.parametrize("dtype", [">f4", ">i2", np.float16, np.float64])
+def test_scans_of_any_real_type_become_float32(dtype):
+    scan = load_scan(volume(dtype=dtype), None, "moving")
+    assert scan.image.array.dtype == np.dtype("=f4")
+    assert np.array_equal(scan.image.array, volume().array)
+
+
+@pytest.mark.parametrize("dtype", [complex, object, bool])
+def test_scans_of_other_types_are_refused(dtype):
+    with pytest.raises(InputError, match="The moving scan is an array of"):
+        load_scan(volume(dtype=dtype), None, "moving")
+
+
+def test_a_scan_given_as_a_label_map_is_refused(tmp_path):
+    write_image(Image(volume().array.astype(np.int16), GRID), tmp_path / "scan.nii.gz")
+    with pytest.raises(InputError, match=r"scan\.nii\.gz is not a label map: it holds negative values, down to -50"):
+        load_scan(volume(), tmp_path / "scan.nii.gz", "fixed")
+    many = Image(np.arange(720, dtype=np.uint16).reshape(GRID.size), GRID)
+    for role in ({"labels": many}, {"labels": None, "exclude": many}):
+        with pytest.raises(InputError, match="more than 256 different values"):
+            load_scan(volume(), role["labels"], "fixed", exclude=role.get("exclude"))
+
+
+def test_a_few_large_labels_are_taken():
+    large = Image(labels().array.astype(np.uint32) * 204_818_092, GRID)
+    assert load_scan(volume(), large, "fixed").labels.array.max() == 614_454_276
+
+
+@pytest.mark.parametrize("start", [(2, 3, 4), (-1, 7, 0)])
+def test_a_cropped_segmentation_of_slicer_is_laid_onto_the_scan(tmp_path, start):
+    crop = Grid((4, 4, 5), GRID.spacing, tuple(GRID.voxel_to_world(start)))
+    inside = np.random.default_rng(0).integers(1, 4, crop.size).astype(np.uint8)
+    write_image(volume(), tmp_path / "scan.nii.gz")
+    write_image(Image(inside, crop), tmp_path / "organs.seg.nrrd")
+    read = load_scan(tmp_path / "scan.nii.gz", tmp_path / "organs.seg.nrrd", "fixed").labels
+    assert read.grid == load_scan(tmp_path / "scan.nii.gz", None, "fixed").image.grid
+    expected = np.zeros(GRID.size, np.uint8)
+    for index in np.ndindex(crop.size):
+        place = np.add(index, start)
+        if (place >= 0).all() and (place < GRID.size).all():
+            expected[tuple(place)] = inside[index]
+    assert np.array_equal(read.array, expected)
+
+
+def test_a_segmentation_of_slicer_beside_the_lattice_is_refused(tmp_path):
+    write_image(labels(SHIFTED), tmp_path / "organs.seg.nrrd")
+    with pytest.raises(InputError, match="on another grid"):
+        load_scan(volume(), tmp_path / "organs.seg.nrrd", "fixed")
+
+
 def test_a_mask_is_checked_as_labels_are():
     assert load_scan(volume(), None, "fixed", exclude=labels()).exclude is not None
     with pytest.raises(InputError, match="The fixed mask of what to leave out is on another grid"):

@@ -1,24 +1,63 @@
-"""A folder of DICOM slices as one volume."""
+"""A folder of DICOM slices, or a multi-frame file, as one volume."""
 
+import re
+import struct
+import tempfile
 import warnings
+from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
+from numpy.typing import NDArray
 
 from mics.errors import InputError
-from mics.image.checks import unreadable
+from mics.image.checks import refuse_unreadable_name, unreadable
 
 _MODALITY, _POSITION, _ORIENTATION = "0008|0060", "0020|0032", "0020|0037"
-_DESCRIPTION = "0008|103e"
+_DESCRIPTION, _IMAGE_TYPE, _FRAMES = "0008|103e", "0008|0008", "0028|0008"
+_SPACING, _BETWEEN, _INTERCEPT = "0028|0030", "0018|0088", "0028|1052"
+# What all slices of a volume have in common, and by how much numbers may differ by rounding.
+_COMMON = {
+    "patient": ("0010|0020", 0.0),
+    "patient's name": ("0010|0010", 0.0),
+    "frame of reference": ("0020|0052", 0.0),
+    "orientation": (_ORIENTATION, 1e-2),
+    "pixel spacing": (_SPACING, 1e-3),
+    "number of rows": ("0028|0010", 0.0),
+    "number of columns": ("0028|0011", 0.0),
+}
+_DECIMAL = re.compile(rb"[-+.0-9eE\\ ]+\0?")
+_PIXELS = b"\xe0\x7f\x10\x00"
+
+
+@dataclass(frozen=True)
+class _Slice:
+    """A file and those of its elements that are text."""
+
+    name: str
+    elements: dict[str, str]
+
+    def numbers(self, key: str) -> NDArray[np.float64]:
+        return _numbers(self.elements[key])
 
 
 def read_series(folder: Path, pixel: int | None) -> sitk.Image:
     """The one DICOM series in ``folder``, rescaled to HU as its headers say; ``pixel`` as in ``image.io.read_itk``.
 
-    Raises InputError for a folder with no series or several, for missing or doubled slices and for a tilted gantry.
-    Warns if the modality is not CT.
+    A folder that holds nothing but another folder stands for that one. Slices marked as localisers are left out with a
+    warning; another modality than CT is warned of too.
+
+    Raises InputError for a folder with no series or several, for slices of different patients, frames of reference,
+    orientations or pixel sizes, for missing or doubled slices and for a tilted gantry.
     """
+    entries = list(folder.iterdir())
+    while len(entries) == 1 and entries[0].is_dir():
+        folder = entries[0]
+        entries = list(folder.iterdir())
+    for entry in entries:
+        refuse_unreadable_name(entry)
     identifiers = sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))
     if not identifiers:
         raise InputError(f"{folder} holds no DICOM series: give the folder in which the slices are.")
@@ -28,52 +67,191 @@ def read_series(folder: Path, pixel: int | None) -> sitk.Image:
             f"{folder} holds {len(files)} DICOM series ({'; '.join(_describe(key, files[key]) for key in files)}): "
             "copy the slices of one into a folder of their own and give that."
         )
-    names = files[identifiers[0]]
-    if len(names) < 2:
-        raise InputError(f"{folder} holds a single DICOM slice: give the folder of a whole series.")
+    slices = [_header(name) for name in files[identifiers[0]]]
+    if len(slices) == 1:
+        return _read_frames(folder, slices[0], pixel)
+    slices = _stack(folder, _without_localisers(folder, slices))
     reader = sitk.ImageSeriesReader()
-    reader.SetFileNames(names)
-    reader.MetaDataDictionaryArrayUpdateOn()
     if pixel is not None:
         reader.SetOutputPixelType(pixel)
     try:
-        itk: sitk.Image = reader.Execute()
+        with tempfile.TemporaryDirectory() as scratch:
+            reader.SetFileNames([_readable(one, Path(scratch) / f"{n}.dcm") for n, one in enumerate(slices)])
+            itk: sitk.Image = reader.Execute()
     except RuntimeError as error:
         raise unreadable(folder, error) from error
-    if itk.GetNumberOfComponentsPerPixel() != 1:
-        raise InputError(f"{folder} holds colour pictures, not a CT series.")
-    _refuse_uneven_slices(folder, reader, len(names))
-    modality = reader.GetMetaData(0, _MODALITY).strip() if reader.HasMetaDataKey(0, _MODALITY) else ""
-    if modality not in ("CT", ""):
-        warnings.warn(f"{folder} is a series of modality {modality}, not CT.", UserWarning, stacklevel=4)
+    except OSError as error:
+        raise InputError(f"Cannot read {folder}: {error.strerror}.") from error
+    _check_kind(folder, itk, slices[0])
     return itk
+
+
+def _readable(one: _Slice, copy: Path) -> str:
+    """The name of a slice that ITK reads: a copy where SpacingBetweenSlices is 0, which ITK refuses without need of it."""
+    between = one.elements.get(_BETWEEN, "")
+    if not between or _numbers(between)[0] != 0:
+        return one.name
+    content = Path(one.name).read_bytes()
+    for text, start in _elements(content, _BETWEEN):
+        content = content[:start] + b"1".ljust(len(text)) + content[start + len(text) :]
+    copy.write_bytes(content)
+    return str(copy)
+
+
+def read_file(path: Path, pixel: int | None) -> sitk.Image:
+    """The volume in a multi-frame DICOM file; ``pixel`` as in ``image.io.read_itk``.
+
+    Raises InputError for a file of one slice and as :func:`read_series` does.
+    """
+    return _read_frames(path, _header(str(path)), pixel)
+
+
+def _header(name: str) -> _Slice:
+    reader = _reader(name)
+    try:
+        reader.ReadImageInformation()
+    except RuntimeError as error:
+        raise unreadable(Path(name), error) from error
+    return _Slice(name, {key: reader.GetMetaData(key).strip() for key in reader.GetMetaDataKeys()})
+
+
+def _reader(name: str) -> sitk.ImageFileReader:
+    reader = sitk.ImageFileReader()
+    reader.SetImageIO("GDCMImageIO")
+    reader.SetFileName(name)
+    return reader
 
 
 def _describe(identifier: str, names: tuple[str, ...]) -> str:
     """A series as a person knows it: description, number of slices, identifier."""
-    reader = sitk.ImageFileReader()
-    reader.SetFileName(names[0])
-    reader.ReadImageInformation()
-    description = reader.GetMetaData(_DESCRIPTION).strip() if reader.HasMetaDataKey(_DESCRIPTION) else "no description"
+    description = _header(names[0]).elements.get(_DESCRIPTION, "no description")
     # GDCM appends what tells series apart to the identifier; the DICOM identifier itself ends at 64 characters.
     return f"'{description}' with {len(names)} slices, first {Path(names[0]).name}, {identifier[:64]}"
 
 
-def _refuse_uneven_slices(folder: Path, reader: sitk.ImageSeriesReader, count: int) -> None:
-    """Raise InputError unless the slices are evenly stacked along their normal, as ITK takes for granted."""
-    if not all(reader.HasMetaDataKey(n, key) for n in range(count) for key in (_POSITION, _ORIENTATION)):
+def _check_kind(source: Path, itk: sitk.Image, first: _Slice) -> None:
+    """Raise InputError for colour; warn of another modality than CT."""
+    if itk.GetNumberOfComponentsPerPixel() != 1:
+        raise InputError(f"{source} holds colour pictures, not a CT series.")
+    modality = first.elements.get(_MODALITY, "")
+    if modality not in ("CT", ""):
+        warnings.warn(f"{source} is a series of modality {modality}, not CT.", UserWarning, stacklevel=5)
+
+
+def _without_localisers(folder: Path, slices: list[_Slice]) -> list[_Slice]:
+    """The slices that no header marks as localiser (an overview that scanners put into the series), unless all are."""
+    marked = [one for one in slices if "LOCALIZER" in one.elements.get(_IMAGE_TYPE, "").upper().split("\\")]
+    if not marked or len(marked) == len(slices):
+        return slices
+    names = ", ".join(Path(one.name).name for one in marked[:5])
+    warnings.warn(f"{folder}: {len(marked)} localiser left out ({names}).", UserWarning, stacklevel=5)
+    return [one for one in slices if one not in marked]
+
+
+def _stack(folder: Path, slices: list[_Slice]) -> list[_Slice]:
+    """The slices in the order of their places; raises InputError unless they are one volume, evenly stacked."""
+    if not all(key in one.elements for one in slices for key in (_POSITION, _ORIENTATION)):
         raise InputError(f"{folder} has slices without position or orientation, so it is not a volume.")
-    positions = np.array([_numbers(reader.GetMetaData(n, _POSITION)) for n in range(count)])
-    row, column = _numbers(reader.GetMetaData(0, _ORIENTATION)).reshape(2, 3)
-    normal = np.cross(row, column)
-    height = (positions - positions[0]) @ normal
-    step = height[-1] / (count - 1)
-    if step == 0 or np.abs(height - step * np.arange(count)).max() > 0.1 * abs(step):
-        raise InputError(f"{folder} has missing, doubled or unevenly spaced slices: export the series again, complete.")
-    aside = positions - positions[0] - np.outer(height, normal)
-    if np.linalg.norm(aside, axis=1).max() > abs(step) / 2:
-        raise InputError(f"{folder} was scanned with a tilted gantry, so its slices are sheared: straighten it first.")
+    for what, (key, tolerance) in _COMMON.items():
+        _refuse_mixed(folder, slices, what, key, tolerance)
+    order, _ = _places(folder, np.array([one.numbers(_POSITION) for one in slices]), slices[0].numbers(_ORIENTATION))
+    return [slices[n] for n in order]
 
 
-def _numbers(text: str) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+def _refuse_mixed(folder: Path, slices: list[_Slice], what: str, key: str, tolerance: float) -> None:
+    """Raise InputError, naming values and files, unless all slices have the element alike."""
+    values = [one.elements.get(key, "") for one in slices]
+    usual = Counter(values).most_common(1)[0][0]
+    for value, one in zip(values, slices, strict=True):
+        if value == usual or (tolerance and value and usual and _close(value, usual, tolerance)):
+            continue
+        raise InputError(
+            f"{folder} holds slices that differ in {what}: {value or 'none'} in {Path(one.name).name}, {usual or 'none'} "
+            f"in {values.count(usual)} others: copy those that belong together into a folder of their own."
+        )
+
+
+def _close(value: str, other: str, tolerance: float) -> bool:
+    return bool(np.allclose(_numbers(value), _numbers(other), rtol=0, atol=tolerance))
+
+
+def _places(
+    source: Path, positions: NDArray[np.float64], orientation: NDArray[np.float64]
+) -> tuple[NDArray[np.intp], float]:
+    """The order of slices along their normal and the step in mm.
+
+    Raises InputError unless they are evenly stacked, as ITK takes for granted.
+    """
+    normal = np.cross(*orientation.reshape(2, 3))
+    order = np.argsort(positions @ normal, kind="stable")
+    offsets = positions[order] - positions[order[0]]
+    height = offsets @ normal
+    step = float(height[-1]) / (len(order) - 1)
+    if step == 0 or np.abs(height - step * np.arange(len(order))).max() > 0.1 * step:
+        raise InputError(f"{source} has missing, doubled or unevenly spaced slices: export the series again, complete.")
+    aside = offsets - np.outer(height, normal)
+    if np.linalg.norm(aside, axis=1).max() > step / 2:
+        raise InputError(f"{source} was scanned with a tilted gantry, so its slices are sheared: straighten it first.")
+    return order, step
+
+
+def _read_frames(source: Path, file: _Slice, pixel: int | None) -> sitk.Image:
+    """A multi-frame file, its frames put where their own positions say."""
+    count = int(file.elements.get(_FRAMES, "1") or 1)
+    if count < 2:
+        raise InputError(f"{source} holds a single DICOM slice: give the folder of a whole series.")
+    reader = _reader(file.name)
+    if pixel is not None:
+        reader.SetOutputPixelType(pixel)
+    try:
+        itk = reader.Execute()
+    except RuntimeError as error:
+        raise unreadable(source, error) from error
+    _check_kind(source, itk, file)
+    content = Path(file.name).read_bytes()
+    content = content[: content.rfind(_PIXELS)]
+    positions, orientations, spacings, intercepts = (
+        [text for text, _ in _elements(content, key)] for key in (_POSITION, _ORIENTATION, _SPACING, _INTERCEPT)
+    )
+    if len(positions) != count or not orientations or not spacings:
+        raise InputError(f"{source} has frames without position, orientation or pixel size, so it is not a volume.")
+    for what, values, tolerance in (
+        ("orientation", orientations, 1e-2),
+        ("pixel spacing", spacings, 1e-3),
+        ("rescale intercept", intercepts, 1e-3),
+    ):
+        for value in values:
+            if not _close(value, values[0], tolerance):
+                raise InputError(f"{source} holds frames that differ in {what} ({values[0]} and {value}): part them.")
+    orientation = _numbers(orientations[0])
+    places = np.array([_numbers(position) for position in positions])
+    order, step = _places(source, places, orientation)
+    row, column = orientation.reshape(2, 3)
+    volume = sitk.GetImageFromArray(sitk.GetArrayViewFromImage(itk)[order])
+    # DICOM names the distance between rows first (PS3.3, 10.7.1.3).
+    volume.SetSpacing([*_numbers(spacings[0])[::-1].tolist(), step])
+    volume.SetOrigin(places[order[0]].tolist())
+    volume.SetDirection(np.column_stack([row, column, np.cross(row, column)]).ravel().tolist())
+    return volume
+
+
+def _elements(content: bytes, key: str) -> list[tuple[str, int]]:
+    """Values of an element of decimal numbers, and where they begin, also within sequences, which SimpleITK does not show.
+
+    For little-endian files, with and without the types of the elements written out (DICOM PS3.5, 7.1).
+    """
+    group, element = (int(part, 16) for part in key.split("|"))
+    tag, found, start = struct.pack("<HH", group, element), [], 0
+    while (start := content.find(tag, start)) >= 0:
+        start += len(tag)
+        explicit = content[start : start + 2] == b"DS"
+        length = int.from_bytes(content[start + 2 : start + 4] if explicit else content[start : start + 4], "little")
+        value = content[start + 4 : start + 4 + length]
+        if _DECIMAL.fullmatch(value):
+            text = value.decode("ascii").rstrip(" \0")
+            found.append((text, start + 4))
+    return found
+
+
+def _numbers(text: str) -> NDArray[np.float64]:
     return np.array([float(number) for number in text.split("\\")])

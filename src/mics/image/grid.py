@@ -42,10 +42,17 @@ class Grid:
 
     def __post_init__(self) -> None:
         for name, length in (("size", 3), ("spacing", 3), ("origin", 3), ("direction", 9)):
-            kind = int if name == "size" else float
-            values = tuple(kind(value) for value in getattr(self, name))
+            given = getattr(self, name)
+            try:
+                values: tuple[float, ...] = tuple(float(value) for value in given)
+            except (TypeError, ValueError) as error:
+                raise InputError(f"The {name} of a grid is {length} finite numbers, not {given!r}.") from error
             if len(values) != length or not all(math.isfinite(value) for value in values):
                 raise InputError(f"The {name} of a grid is {length} finite numbers, not {values}.")
+            if name == "size":
+                if not all(value.is_integer() for value in values):
+                    raise InputError(f"The size of a grid is whole numbers of voxels, not {values}.")
+                values = tuple(int(value) for value in values)
             object.__setattr__(self, name, values)
         if min(self.size) < 1:
             raise InputError(f"A grid needs at least one voxel along each axis, not {self.size}.")

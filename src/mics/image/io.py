@@ -1,7 +1,10 @@
 """Volumes in files: read them or say in one sentence why not, and write them whole or not at all."""
 
+import contextlib
 import errno
+import locale
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,9 +14,16 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from mics.errors import InputError
-from mics.image import checks, completeness, dicom
+from mics.image import checks, completeness, dicom, nifti
 from mics.image.grid import Grid
 from mics.image.whole import write_whole
+
+# Directions in text headers are rounded.
+_UNIT_TOLERANCE = 1e-3
+# Label maps that went through floating-point numbers hold 1.0000001.
+_WHOLE_TOLERANCE = 1e-3
+# Floating-point numbers name the integers up to this one singly.
+_LARGEST_WHOLE = 2.0**53
 
 
 @dataclass(frozen=True)
@@ -21,19 +31,22 @@ class Image:
     """A volume and where it is.
 
     ``array`` is (X, Y, Z) in the order (i, j, k) of ``grid``: float32 HU for scans, integers for labels.
-    Raises InputError if its shape is not the grid's size.
+    Raises InputError if it is no array or its shape is not the grid's size.
     """
 
     array: NDArray[Any]
     grid: Grid
 
     def __post_init__(self) -> None:
+        if not isinstance(self.array, np.ndarray):
+            raise InputError(f"A volume is a numpy array, not a {type(self.array).__name__}.")
         if self.array.shape != self.grid.size:
             raise InputError(f"An array of shape {self.array.shape} does not fit a grid of size {self.grid.size}.")
 
 
 def read_image(path: str | Path) -> Image:
-    """A CT volume, float32, from NIfTI, NRRD, MetaImage or a folder that holds one DICOM series.
+    """A CT volume, float32, from NIfTI, NRRD, MetaImage, a folder that holds one DICOM series
+    or a multi-frame DICOM file (.dcm).
 
     Raises InputError for what is missing, unreadable, cut short, not 3D, without orientation, sheared, constant, or
     holds NaN or infinite voxels. Warns where the values do not look like Hounsfield units.
@@ -58,14 +71,19 @@ def read_image(path: str | Path) -> Image:
 def read_labels(path: str | Path) -> Image:
     """A label map, of an integer type, from the same kinds of file as :func:`read_image`.
 
-    Raises InputError as :func:`read_image` does (a constant map is allowed), and for values that are not integers.
+    Raises InputError as :func:`read_image` does (a constant map is allowed), and for values further than 0.001 from an
+    integer.
     """
     image = from_itk(read_itk(path, pixel=None))
     if np.issubdtype(image.array.dtype, np.integer):
         return image
-    if not np.isfinite(image.array).all() or not np.array_equal(image.array, np.rint(image.array)):
+    whole = np.rint(image.array)
+    if not np.isfinite(whole).all() or np.abs(image.array - whole).max() > _WHOLE_TOLERANCE:
         raise InputError(f"{path} is not a label map: it holds values that are not integers.")
-    return Image(image.array.astype(np.int32), image.grid)
+    if np.abs(whole).max() > _LARGEST_WHOLE:
+        raise InputError(f"{path} is not a label map: it holds values up to {np.abs(whole).max():g}.")
+    fits = np.abs(whole).max() <= np.iinfo(np.int32).max
+    return Image(whole.astype(np.int32 if fits else np.int64), image.grid)
 
 
 def write_image(image: Image, path: str | Path) -> None:
@@ -136,31 +154,65 @@ def read_itk(path: str | Path, *, pixel: int | None, components: int = 1) -> sit
     Raises InputError as :func:`read_image` does, except for what only the values show.
     """
     path = Path(path)
-    if not path.exists():
-        raise InputError(f"{path} does not exist.")
+    checks.refuse_unreadable_name(path)
     if path.is_dir():
         return dicom.read_series(path, pixel)
+    if path.suffix.lower() == ".dcm":
+        return dicom.read_file(path, pixel)
     suffix = checks.known_suffix(path)
+    if suffix.lower() in (".nii", ".nii.gz"):
+        nifti_volume = nifti.read_nifti(path, components)
+        return nifti_volume if pixel in (None, nifti_volume.GetPixelID()) else sitk.Cast(nifti_volume, pixel)
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
+    # Named, as ITK knows an ending in small letters only.
+    reader.SetImageIO("NrrdImageIO" if suffix.lower() in (".nrrd", ".nhdr") else "MetaImageIO")
     try:
-        reader.ReadImageInformation()
+        with _decimal_point():
+            reader.ReadImageInformation()
+            checks.refuse_other_shapes(path, reader.GetSize(), reader.GetNumberOfComponents(), components)
+            checks.refuse_missing_orientation(path, reader, suffix)
+            grid = _straight_grid(path, reader)
+            checks.refuse_damaged_data(path, reader)
+            if pixel is not None:
+                reader.SetOutputPixelType(pixel)
+            itk: sitk.Image = reader.Execute()
     except RuntimeError as error:
-        if suffix.lower().startswith(".nii") and "orthonormal" in str(error):
-            skewed = checks.read_skewed_nifti(path)
-            return skewed if pixel is None else sitk.Cast(skewed, pixel)
+        if "determinant is 0" in str(error):
+            raise checks.degenerate(path) from error
         raise checks.unreadable(path, error) from error
-    checks.refuse_other_shapes(path, reader, components)
-    checks.refuse_missing_orientation(path, reader, suffix)
-    if suffix.lower().startswith(".nii"):
-        checks.refuse_damaged_nifti(path, reader)
-    if pixel is not None:
-        reader.SetOutputPixelType(pixel)
-    try:
-        itk: sitk.Image = reader.Execute()
-    except RuntimeError as error:
-        raise checks.unreadable(path, error) from error
+    set_grid(itk, grid)
     return itk
+
+
+def _straight_grid(path: Path, reader: sitk.ImageFileReader) -> Grid:
+    """The grid of an NRRD or MetaImage header, which ITK takes with axes of any kind."""
+    axes = np.array(reader.GetDirection()).reshape(3, 3)
+    matrix = np.eye(4)
+    matrix[:3, :3] = axes * reader.GetSpacing()
+    matrix[:3, 3] = reader.GetOrigin()
+    grid = checks.straightened(path, matrix, reader.GetSize())
+    lengths = np.linalg.norm(axes, axis=0)
+    if np.abs(lengths - 1).max() > _UNIT_TOLERANCE:
+        raise InputError(
+            f"{path} has a direction whose columns are {' '.join(f'{length:.4g}' for length in lengths)} long instead "
+            "of 1, so its spacing is uncertain: convert it from DICOM again."
+        )
+    return grid
+
+
+@contextlib.contextmanager
+def _decimal_point() -> Iterator[None]:
+    """Numbers with a decimal point meanwhile: ITK cuts those of NRRD at the point where a program set a decimal comma."""
+    before = locale.setlocale(locale.LC_NUMERIC)
+    if locale.localeconv()["decimal_point"] == ".":
+        yield
+        return
+    locale.setlocale(locale.LC_NUMERIC, "C")
+    try:
+        yield
+    finally:
+        locale.setlocale(locale.LC_NUMERIC, before)
 
 
 def write_itk(itk: sitk.Image, path: str | Path) -> None:
@@ -168,7 +220,8 @@ def write_itk(itk: sitk.Image, path: str | Path) -> None:
     suffix = written_suffix(path)
 
     def write(temporary: Path) -> None:
-        sitk.WriteImage(itk, str(temporary), useCompression=True)
+        with _decimal_point():
+            sitk.WriteImage(itk, str(temporary), useCompression=True)
         # ITK says nothing when a NIfTI file runs into a full disk, a quota or a limit.
         if not completeness.is_whole(temporary, suffix, itk):
             raise OSError(errno.ENOSPC, "it came out cut short, as where the disk is full or a quota is reached")

@@ -24,6 +24,11 @@ _SCHEMA = (
 )
 # How an .fcsv header names its frame; Slicer before 4.11 wrote a number.
 _FCSV_FRAMES = {"0": "RAS", "1": "LPS", "RAS": "RAS", "LPS": "LPS"}
+# Newer Slicers add two cells without a title to the usual 14 of an .fcsv line; the first says whether the point is placed.
+_FCSV_STATUS, _FCSV_DEFINED = 14, "2"
+_MILLIMETRES = {"nm": 1e-6, "um": 1e-3, "mm": 1.0, "cm": 10.0, "dm": 100.0, "m": 1000.0}
+
+_Row = tuple[list[float], str]
 
 
 @dataclass(frozen=True)
@@ -42,20 +47,27 @@ def is_points(path: str | Path) -> bool:
 def read_points(path: str | Path) -> Points:
     """Landmarks of a ``.csv`` (columns x, y, z and optionally name; LPS mm), ``.fcsv`` or ``.mrk.json`` file.
 
-    Slicer's files say whether they are LPS or RAS; the result is always LPS. Raises InputError for a file that is
-    missing, has another form, holds no point or a coordinate that is not a finite number.
+    Slicer's files say whether they are LPS or RAS, and in which unit; the result is always LPS mm. Raises InputError
+    for a file that is missing, has another form, holds no point, a coordinate that is not a finite number, a point that
+    Slicer marks as not placed, or a unit that is no length.
     """
     path = Path(path)
     reader = {".csv": _read_csv, ".fcsv": _read_fcsv, ".json": _read_markup}.get(path.suffix.lower())
     if reader is None:
         raise InputError(f"{path} is not a list of points: give a .csv, .fcsv or .mrk.json file.")
     try:
-        rows = reader(path.read_text(encoding="utf-8-sig"))
+        rows, unplaced = reader(path.read_text(encoding="utf-8-sig"))
         points = Points(np.array([row[0] for row in rows], dtype=np.float64), tuple(row[1] for row in rows))
     except OSError as error:
         raise InputError(f"Cannot read {path}: {error.strerror}.") from error
     except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
         raise InputError(f"{path} is not a readable list of points: {_expected(path)}.") from error
+    if unplaced:
+        # Leaving them out would pair the others with the wrong points of another list.
+        raise InputError(
+            f"{path} holds {len(unplaced)} points that were not placed ({', '.join(map(repr, unplaced[:5]))}): place or "
+            "delete them in 3D Slicer."
+        )
     if points.coordinates.ndim != 2 or points.coordinates.shape[1] != 3 or not np.isfinite(points.coordinates).all():
         raise InputError(f"{path} is not a readable list of points: {_expected(path)}.")
     return points
@@ -79,13 +91,13 @@ def _expected(path: Path) -> str:
     return "expected control points as 3D Slicer writes them"
 
 
-def _read_csv(text: str) -> list[tuple[list[float], str]]:
+def _read_csv(text: str) -> tuple[list[_Row], list[str]]:
     rows = csv.DictReader(text.splitlines(), skipinitialspace=True)
-    return [([float(row[axis]) for axis in "xyz"], row.get("name") or "") for row in rows]
+    return [([float(row[axis]) for axis in "xyz"], row.get("name") or "") for row in rows], []
 
 
-def _read_fcsv(text: str) -> list[tuple[list[float], str]]:
-    frame, columns, points = "RAS", ["id", "x", "y", "z"], []
+def _read_fcsv(text: str) -> tuple[list[_Row], list[str]]:
+    frame, columns, points, unplaced = "RAS", ["id", "x", "y", "z"], [], []
     for line in text.splitlines():
         key, _, value = line.lstrip("# ").partition("=")
         if line.startswith("#") and key.strip() == "CoordinateSystem":
@@ -93,18 +105,32 @@ def _read_fcsv(text: str) -> list[tuple[list[float], str]]:
         elif line.startswith("#") and key.strip() == "columns":
             columns = [column.strip() for column in value.split(",")]
         elif line.strip() and not line.startswith("#"):
-            row = dict(zip(columns, next(csv.reader([line])), strict=False))
+            cells = next(csv.reader([line]))
+            row = dict(zip(columns, cells, strict=False))
             points.append(([float(row[axis]) for axis in "xyz"], row.get("label", "")))
-    return [(_to_lps(point, frame), name) for point, name in points]
+            status = (
+                cells[_FCSV_STATUS : _FCSV_STATUS + 1]
+                if len(columns) == _FCSV_STATUS
+                else [row.get("positionStatus", "")]
+            )
+            if status not in ([], [""], [_FCSV_DEFINED]):
+                unplaced.append(points[-1][1])
+    return [(_to_lps(point, frame), name) for point, name in points], unplaced
 
 
-def _read_markup(text: str) -> list[tuple[list[float], str]]:
-    points = []
+def _read_markup(text: str) -> tuple[list[_Row], list[str]]:
+    points, unplaced = [], []
     for markup in json.loads(text)["markups"]:
-        frame = markup.get("coordinateSystem", "LPS")
+        frame, unit = markup.get("coordinateSystem", "LPS"), markup.get("coordinateUnits", "mm")
+        # A unit is its UCUM code or a coded entry, which begins with it.
+        scale = _MILLIMETRES[unit if isinstance(unit, str) else unit[0]]
         for point in markup["controlPoints"]:
-            points.append((_to_lps(point["position"], frame), point.get("label", "")))
-    return points
+            name = point.get("label", "")
+            if point.get("positionStatus", "defined") != "defined":
+                unplaced.append(name)
+                continue
+            points.append(([scale * value for value in _to_lps(point["position"], frame)], name))
+    return points, unplaced
 
 
 def _to_lps(point: list[float], frame: str) -> list[float]:

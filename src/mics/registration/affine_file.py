@@ -7,8 +7,22 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from mics.errors import InputError
+from mics.image.checks import refuse_unreadable_name
 
 SUFFIXES = (".tfm", ".txt", ".mat", ".h5")
+
+
+class _Warnings(sitk.LoggerBase):
+    """What ITK would write to the standard error; it says there that it takes the first of several transforms."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.texts: list[str] = []
+
+    def DisplayText(self, text: str) -> None:
+        self.texts.append(text)
+
+    DisplayErrorText = DisplayWarningText = DisplayGenericOutputText = DisplayDebugText = DisplayText
 
 
 def read_affine(path: str | Path) -> NDArray[np.float64]:
@@ -17,11 +31,14 @@ def read_affine(path: str | Path) -> NDArray[np.float64]:
     It maps points of the fixed scan to points of the moving scan, the direction in which ITK and ANTs store the
     transform that resamples the moving image. A composite of linear transforms is multiplied out.
 
-    Raises InputError for a file that is missing, no 3D ITK transform, not linear, or not invertible.
+    Raises InputError for a file that is missing, no 3D ITK transform, a list of several, not linear, or not invertible.
     """
     path = Path(path)
-    if not path.is_file():
+    if not path.exists():
         raise InputError(f"There is no affine file {path}: give 'ants', 'none' or a file ({', '.join(SUFFIXES)}).")
+    refuse_unreadable_name(path)
+    warnings = _Warnings()
+    before = warnings.SetAsGlobalITKLogger()
     try:
         transform = sitk.ReadTransform(str(path))
     except RuntimeError as error:
@@ -29,6 +46,13 @@ def read_affine(path: str | Path) -> NDArray[np.float64]:
             f"{path} is not a transform that ITK can read: give the affine as ITK or ANTs write it "
             f"({', '.join(SUFFIXES)})."
         ) from error
+    finally:
+        before.SetAsGlobalITKLogger()
+    if any("more than one transform" in text for text in warnings.texts):
+        raise InputError(
+            f"{path} holds several transforms, and whether and in which order they belong together is not said: give "
+            "one, or a composite transform."
+        )
     if transform.GetDimension() != 3:
         raise InputError(f"{path} holds a {transform.GetDimension()}D transform: give a 3D one.")
     if not transform.IsLinear():

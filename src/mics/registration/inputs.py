@@ -1,14 +1,18 @@
 """The two scans and their label maps, read and checked before anything long begins."""
 
 import dataclasses
+import itertools
 import threading
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mics.errors import InputError
+from mics.image.grid import Grid
 from mics.image.io import Image, read_image, read_labels
 
 Source = str | Path | Image
@@ -16,6 +20,10 @@ Source = str | Path | Image
 # Headers of label maps often differ from their scan's in the last digits; a tenth of a voxel changes no label.
 _GRID_TOLERANCE_VOXELS = 0.1
 _LISTENING = threading.Lock()
+# More different values than that are a scan's.
+_MOST_LABELS = 256
+# 3D Slicer's segmentations are cropped to what they hold.
+_CROPPED_SUFFIX = ".seg.nrrd"
 
 
 @dataclass(frozen=True)
@@ -37,7 +45,8 @@ def load_scan(source: Source, labels: Source | None, role: str, *, exclude: Sour
     """Read and check a scan, its label map and its mask; ``role``, fixed or moving, names arrays in messages.
 
     Raises InputError for everything that :func:`mics.image.io.read_image` refuses, for arrays with the same faults, and
-    for a label map or mask that is on another grid or not of integers.
+    for a label map or mask that is on another grid, not of integers, negative, or of more values than organs have. A
+    Slicer segmentation (.seg.nrrd) that is cropped from the scan's lattice is taken as background beyond.
     """
     name, labels_name = _name(source, f"The {role} scan"), _name(labels, f"The {role} label map")
     exclude_name = _name(exclude, f"The {role} mask of what to leave out")
@@ -74,6 +83,8 @@ def load_pair(
 
 
 def _checked(image: Image, name: str) -> Image:
+    if not (np.issubdtype(image.array.dtype, np.integer) or np.issubdtype(image.array.dtype, np.floating)):
+        raise InputError(f"{name} is an array of {image.array.dtype}: give integers or real numbers (HU).")
     array = image.array.astype(np.float32, copy=False)
     if not np.isfinite(array).all():
         raise InputError(f"{name} holds NaN or infinite voxels: replace them, by -1000 HU where it is empty.")
@@ -84,14 +95,49 @@ def _checked(image: Image, name: str) -> Image:
 
 def _labels(source: Source, name: str, image: Image, image_name: str) -> Image:
     labels = source if isinstance(source, Image) else read_labels(source)
+    if labels.array.dtype == np.bool_:
+        labels = Image(labels.array.view(np.uint8), labels.grid)
     if not np.issubdtype(labels.array.dtype, np.integer):
         raise InputError(f"{name} is not a label map: it is not of an integer type.")
+    # Other byte orders are numpy's alone: neither torch nor ITK takes them.
+    labels = Image(labels.array.astype(labels.array.dtype.newbyteorder("="), copy=False), labels.grid)
+    _refuse_other_values(labels.array, name)
+    if name.lower().endswith(_CROPPED_SUFFIX):
+        labels = _uncropped(labels, image.grid)
     if not labels.grid.is_close(image.grid, _GRID_TOLERANCE_VOXELS * min(image.grid.spacing)):
         raise InputError(
             f"{name} is on another grid than {image_name} ({labels.grid.size} against {image.grid.size} voxels, or "
             "another spacing, place or orientation): resample it onto the scan with nearest neighbour."
         )
     return dataclasses.replace(labels, grid=image.grid)
+
+
+def _refuse_other_values(array: NDArray[Any], name: str) -> None:
+    """Raise InputError for integers that look like a scan's."""
+    if array.min() < 0:
+        raise InputError(f"{name} is not a label map: it holds negative values, down to {array.min()}.")
+    if array.max() < _MOST_LABELS:
+        return
+    found: set[int] = set()
+    for plane in array:
+        found.update(np.unique(plane).tolist())
+        if len(found) > _MOST_LABELS:
+            raise InputError(f"{name} is not a label map: it holds more than {_MOST_LABELS} different values.")
+
+
+def _uncropped(labels: Image, grid: Grid) -> Image:
+    """A map on the lattice of ``grid`` but another part of it, with background where it says nothing; others as they are."""
+    own = np.array(labels.grid.size) - 1
+    corners = np.array(list(itertools.product(*((0, last) for last in own))))
+    shifts = grid.world_to_voxel(labels.grid.voxel_to_world(corners)) - corners
+    first = np.rint(shifts[0]).astype(int)
+    lower, upper = np.maximum(first, 0), np.minimum(first + own + 1, grid.size)
+    if np.abs(shifts - first).max() > _GRID_TOLERANCE_VOXELS or (lower >= upper).any():
+        return labels
+    array = np.zeros(grid.size, labels.array.dtype)
+    into = tuple(slice(a, b) for a, b in zip(lower, upper, strict=True))
+    array[into] = labels.array[tuple(slice(a - f, b - f) for a, b, f in zip(lower, upper, first, strict=True))]
+    return Image(array, grid)
 
 
 def _name(source: Source | None, otherwise: str) -> str:

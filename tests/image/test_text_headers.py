@@ -1,0 +1,131 @@
+"""NRRD and MetaImage headers, written by hand: their axes, their endings, and a program with a decimal comma."""
+
+import os
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from mics.errors import InputError
+from mics.image.io import read_image, to_itk, write_image
+
+HU = np.arange(210, dtype="<i2").reshape(7, 6, 5) - 100
+
+
+def nrrd(path, columns, origin="(10,20,30)"):
+    header = (
+        "NRRD0004\ntype: short\ndimension: 3\nsizes: 7 6 5\nencoding: raw\nendian: little\n"
+        f"space: left-posterior-superior\nspace directions: {columns}\nspace origin: {origin}\n\n"
+    )
+    path.write_bytes(header.encode() + HU.tobytes(order="F"))
+    return path
+
+
+def mha(path, columns):
+    header = (
+        "ObjectType = Image\nNDims = 3\nBinaryData = True\nBinaryDataByteOrderMSB = False\n"
+        f"TransformMatrix = {columns}\nOffset = 10 20 30\nElementSpacing = 0.8 0.8 5\nDimSize = 7 6 5\n"
+        "ElementType = MET_SHORT\nElementDataFile = LOCAL\n"
+    )
+    path.write_bytes(header.encode() + HU.tobytes(order="F"))
+    return path
+
+
+def skewed(path, shear):
+    """j runs along y, k too, by ``shear`` mm a slice of 5 mm."""
+    if path.suffix.lower() == ".nrrd":
+        return nrrd(path, f"(0.8,0,0) (0,0.8,0) (0,{shear},5)")
+    return mha(path, f"1 0 0 0 1 0 0 {shear / 5} 1")
+
+
+@pytest.mark.parametrize("suffix", [".nrrd", ".mha", ".NRRD", ".MHA"])
+def test_small_skews_are_mended_and_large_ones_refused_with_the_file_named(tmp_path, suffix):
+    image = read_image(skewed(tmp_path / f"skew{suffix}", 0.02))
+    assert np.array_equal(image.array, HU)
+    np.testing.assert_allclose(
+        image.grid.voxel_to_world([[0, 0, 0], [6, 5, 4]]), [[10, 20, 30], [14.8, 24.08, 50]], atol=0.05
+    )
+    with pytest.raises(InputError, match=r"tilt\S* is sheared .* by up to \d\.\d mm"):
+        read_image(skewed(tmp_path / f"tilt{suffix}", 1.5))
+
+
+@pytest.mark.parametrize(
+    ("suffix", "second"),
+    [(".nrrd", "1 0 0"), (".nrrd", "0 0 0"), (".mha", "1 0 0"), (".mha", "0 0 0"), (".mha", "nan 0 0")],
+)
+def test_axes_that_do_not_span_the_space(tmp_path, suffix, second):
+    path = tmp_path / f"flat{suffix}"
+    if suffix == ".nrrd":
+        nrrd(path, f"(1,0,0) ({second.replace(' ', ',')}) (0,0,5)")
+    else:
+        mha(path, f"1 0 0 {second} 0 0 1")
+    with pytest.raises(InputError) as error:
+        read_image(path)
+    message = str(error.value)
+    assert str(path) in message
+    assert "direction" in message
+    assert "determinant" not in message
+
+
+def test_direction_columns_of_another_length_than_one(tmp_path):
+    with pytest.raises(InputError, match=r"columns are 2 1 1 long"):
+        read_image(mha(tmp_path / "scan.mha", "2 0 0 0 1 0 0 0 1"))
+
+
+@pytest.mark.skipif(shutil.which("localedef") is None, reason="needs localedef to make a locale with a decimal comma")
+def test_a_program_with_a_decimal_comma(tmp_path):
+    made = subprocess.run(["localedef", "-i", "de_DE", "-f", "UTF-8", tmp_path / "de_DE.UTF-8"], capture_output=True)
+    if made.returncode:
+        pytest.skip("this system has no sources of the German locale")
+    path = nrrd(tmp_path / "scan.nrrd", "(0.8,0,0) (0,0.8,0) (0,0,5.25)", "(10.5,20.25,-30.75)")
+    program = (
+        "import locale, sys; from mics.image.io import read_image\n"
+        "locale.setlocale(locale.LC_NUMERIC, 'de_DE.UTF-8')\n"
+        "print(*read_image(sys.argv[1]).grid.voxel_to_world([1, 1, 1]))\n"
+        "print(locale.localeconv()['decimal_point'])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, path],
+        env=os.environ | {"LOCPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    place, point = done.stdout.splitlines()
+    np.testing.assert_allclose([float(number) for number in place.split()], [11.3, 21.05, -25.5], atol=1e-6)
+    assert point == ","
+
+
+@pytest.mark.parametrize("suffix", [".nrrd", ".mha"])
+def test_a_flipped_bit_in_compressed_voxels_is_noticed(tmp_path, suffix, smooth_image, grids):
+    # ITK makes a scan of what was in memory, or of the damaged voxels
+    image = smooth_image(grids["lps"])
+    write_image(image, tmp_path / f"whole{suffix}")
+    whole = (tmp_path / f"whole{suffix}").read_bytes()
+    assert np.array_equal(read_image(tmp_path / f"whole{suffix}").array, image.array)
+    begin = whole.index(b"\n\n" if suffix == ".nrrd" else b"LOCAL\n") + 20
+    for place in np.random.default_rng(0).integers(begin, len(whole), 20):
+        damaged = bytearray(whole)
+        damaged[place] ^= 1 << 3
+        (tmp_path / f"damaged{suffix}").write_bytes(damaged)
+        with pytest.raises(InputError, match=f"damaged{suffix} (is damaged|was cut short)"):
+            read_image(tmp_path / f"damaged{suffix}")
+
+
+@pytest.mark.parametrize("size", ["99999 99999 99999", "70000 6 5", "7 6 50"])
+def test_sizes_that_the_file_cannot_hold(tmp_path, size):
+    for path in (mha(tmp_path / "a.mha", "1 0 0 0 1 0 0 0 1"), nrrd(tmp_path / "a.nrrd", "(1,0,0) (0,1,0) (0,0,5)")):
+        path.write_bytes(path.read_bytes().replace(b"7 6 5\n", f"{size}\n".encode(), 1))
+        with pytest.raises(InputError, match=f"{path.name} was cut short: its header promises"):
+            read_image(path)
+
+
+@pytest.mark.parametrize("suffix", [".mhd", ".nhdr"])
+@pytest.mark.parametrize("compressed", [True, False])
+def test_voxels_beside_the_header_are_found(tmp_path, suffix, compressed, smooth_image, grids):
+    image = smooth_image(grids["oblique"])
+    sitk.WriteImage(to_itk(image), str(tmp_path / f"scan{suffix}"), compressed)
+    assert np.array_equal(read_image(tmp_path / f"scan{suffix}").array, image.array)
