@@ -1,6 +1,7 @@
 """`mics register`: two scans in, two transforms out."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -79,6 +80,6 @@ def register_into(
 
     result = run(fixed, moving, progress=progress, **settings)
     progress("Writing")
-    result.save(folder)
-    overview(result, folder / "overview.png")
+    # Drawing takes one core and as long as the largest volume takes to compress.
+    result.save(folder, beside={"overview.png": partial(overview, result)})
     return describe(result.summary)

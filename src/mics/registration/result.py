@@ -1,7 +1,7 @@
 """A finished registration: both scans, both transforms, both warped scans, and what is known about them."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -38,13 +38,16 @@ class Registration:
     fixed_labels_warped: Image | None
     summary: dict[str, Any]
 
-    def save(self, folder: str | Path) -> None:
+    def save(self, folder: str | Path, *, beside: Mapping[str, Callable[[Path], object]] | None = None) -> None:
         """Write volumes, transforms and ``summary.json`` into a new or empty folder: all of them or none.
+
+        ``beside``: names of other files that belong to them, and what writes each, given its path; on another thread.
 
         Raises InputError if the folder is not empty or cannot be written.
         """
         folder = usable_folder(folder)
         writers: dict[str, Callable[[Path], object]] = {
+            **(beside or {}),
             "moving_warped.nii.gz": lambda path: write_image(_stored_like(self.moving_warped, self.moving), path),
             "fixed_warped.nii.gz": lambda path: write_image(_stored_like(self.fixed_warped, self.fixed), path),
             "transform_moving_to_fixed.nii.gz": self.moving_to_fixed.save,
