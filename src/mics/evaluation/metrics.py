@@ -4,6 +4,7 @@ Label maps are integer ``(X, Y, Z)``. A displacement is ``(3, X, Y, Z)`` in voxe
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
@@ -48,8 +49,13 @@ def hd95(
     Spacing 1 gives Learn2Reg's figure, in voxels. Labels are skipped as in :func:`dice`; one that the deformation has
     pushed out of view is infinitely far.
     """
-    masks = _masks(fixed_labels, warped_labels, labels, moving_labels)
-    return {label: hausdorff(fixed, warped, spacing) for label, fixed, warped in masks}
+
+    def measured(found: tuple[int, NDArray[np.bool_], NDArray[np.bool_]]) -> tuple[int, float]:
+        label, fixed, warped = found
+        return label, hausdorff(fixed, warped, spacing)
+
+    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+        return dict(pool.map(measured, _masks(fixed_labels, warped_labels, labels, moving_labels)))
 
 
 def sd_log_jacobian(displacement_voxels: NDArray[np.floating]) -> float:
