@@ -1,7 +1,6 @@
 """`mics register`: two scans in, two transforms out."""
 
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -75,11 +74,16 @@ def register_into(
 ) -> list[str]:
     """Register two files, write everything into ``folder``, and return the summary's sentences."""
     from mics.registration.pipeline import register as run
-    from mics.report.figures import overview
     from mics.report.summary import describe
 
     result = run(fixed, moving, progress=progress, **settings)
     progress("Writing")
-    # Drawing takes one core and as long as the largest volume takes to compress.
-    result.save(folder, beside={"overview.png": partial(overview, result)})
+
+    def draw(path: Path) -> None:
+        from mics.report.figures import overview
+
+        overview(result, path)
+
+    # Loading matplotlib and drawing take one core, about as long as a transform takes to be compressed by another.
+    result.save(folder, beside={"overview.png": draw})
     return describe(result.summary)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 from contourpy import contour_generator
@@ -47,7 +47,7 @@ def overview(registration: Registration, path: str | Path) -> None:
     """
     planes = three_planes(registration.fixed.grid, centre_voxel(registration))
     figure = draw([(plane, cut(registration, plane)) for plane in planes], caption(registration.summary))
-    figure.savefig(path, dpi=DPI)
+    figure.savefig(path, dpi=DPI, pil_kwargs={"compress_level": 3})  # half the time of 6, a twentieth larger
 
 
 def draw(rows: list[tuple[Plane, Sheets]], text: str) -> Figure:
@@ -117,7 +117,7 @@ def _lines(picture: NDArray, levels: Iterable[float], plane: Plane) -> list[NDAr
     x = (np.arange(columns) + 0.5) * plane.width_mm / columns
     y = (np.arange(rows) + 0.5) * plane.height_mm / rows
     found = contour_generator(x, y, np.ma.masked_invalid(picture))
-    return [line for level in levels if low < level < high for line in found.lines(level)]
+    return [line for level in levels if low < level < high for line in cast(list[NDArray], found.lines(level))]
 
 
 def _draw_lines(axes: Axes, lines: list[NDArray], colour: str, width: float) -> None:
