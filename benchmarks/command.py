@@ -15,6 +15,8 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -23,31 +25,33 @@ import mics
 
 Costs = dict[str, tuple[float, float]]
 
+PASSED = ("fixed-labels", "moving-labels", "refine", "device")
+
 
 def run(given: argparse.Namespace) -> None:
-    """One command, in this process; prints when each stage began, by the clock and by the processor, as JSON."""
-    from mics.allocator import keep_freed_memory
-    from mics.cli.register import register_into
+    """The command, in this process; prints when each stage began, by the clock and by the processor, as JSON."""
+    from mics.cli import register
+    from mics.cli.main import main as command
 
-    keep_freed_memory()  # as the command does
     began = []
 
-    def note(stage: str) -> None:
-        began.append((stage, time.time(), time.process_time()))
+    @contextmanager
+    def noted() -> Iterator[Callable[[str], None]]:
+        def note(stage: str) -> None:
+            began.append((stage, time.time(), time.process_time()))
 
-    with TemporaryDirectory() as folder:
-        register_into(
-            Path(folder),
-            given.fixed,
-            given.moving,
-            fixed_labels=given.fixed_labels,
-            moving_labels=given.moving_labels,
-            refine=given.refine,
-            device=given.device,
-            progress=note,
-        )
+        yield note
         note("end")
-    print(json.dumps(began))
+
+    register.progress = noted
+    options = {name: getattr(given, name.replace("-", "_")) for name in PASSED}
+    told = [str(part) for name, value in options.items() if value is not None for part in (f"--{name}", value)]
+    with TemporaryDirectory() as folder:
+        sys.argv = ["mics", "register", str(given.fixed), str(given.moving), "-o", f"{folder}/out", *told]
+        try:
+            command()
+        finally:
+            print(json.dumps(began))
 
 
 def measured(source: Path, own: list[str]) -> tuple[Costs, float]:
@@ -89,6 +93,7 @@ def main() -> None:
     for _ in range(given.repeat):
         for source, costs, memory in zip(sources, runs, peaks, strict=True):
             cost, peak = measured(source, sys.argv[1:])
+            print(f"{source}: {cost['total'][0]:.1f} s ({cost['total'][1]:.1f} s)", file=sys.stderr, flush=True)
             costs.append(cost)
             memory.append(peak)
     for source in sources:
