@@ -5,11 +5,15 @@
 `mics compare` with the methods that the README's table shows.
 """
 
-import sys
+import argparse
 from pathlib import Path
 
 from mics.experiments.compare import compare
 
 METHODS = ["unregistered", "affine", "network", "mics", "ants-syn", "greedy"]
 
-print(compare(Path(sys.argv[1]), Path(sys.argv[2]), methods=METHODS, progress=print).table)
+parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+parser.add_argument("pairs", type=Path, help="folder of a Learn2Reg dataset, or a CSV file of pairs")
+parser.add_argument("results", type=Path, help="folder for the results; a run that was cut off goes on there")
+given = parser.parse_args()
+print(compare(given.pairs, given.results, methods=METHODS, progress=print).table)

@@ -1,10 +1,17 @@
-import ants
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import SimpleITK as sitk
 
 from mics.image.grid import Grid, apply_matrix
-from mics.registration.affine import matrix_of, register_affine
+from mics.image.io import to_itk
+from mics.registration.affine import _ants_affine, _centred, register_affine
+from mics.registration.affine_file import read_affine
+from mics.registration.coarse import coarse
+from mics.registration.start import best_start
 
 # From the fixed to the moving world: another person's size, slightly turned, on another scanner.
 TRUE = np.array([[1.12, 0.06, 0.0, 30.0], [-0.05, 0.94, 0.04, -45.0], [0.02, -0.05, 1.0, 640.0], [0, 0, 0, 1]])
@@ -40,13 +47,30 @@ def test_a_scan_onto_itself_stays(pair):
     np.testing.assert_allclose(apply_matrix(register_affine(pair[0], pair[0]), points), points, atol=0.1)
 
 
-def test_an_ants_file_becomes_the_matrix_that_itk_applies(tmp_path):
-    transform = sitk.AffineTransform(3)
-    transform.SetCenter((10.0, -20.0, 300.0))
-    transform.SetMatrix((TRUE[:3, :3] * 1.1).ravel().tolist())
-    transform.SetTranslation((4.0, 5.0, 6.0))
-    path = str(tmp_path / "affine.mat")
-    sitk.WriteTransform(transform, path)
-    matrix = matrix_of(ants.read_transform(path))
-    expected = [transform.TransformPoint(point) for point in INSIDE.tolist()]
-    np.testing.assert_allclose(apply_matrix(matrix, INSIDE), expected, atol=1e-3)
+def test_the_whole_package_can_still_be_loaded_after_its_library_alone():
+    code = "from mics.registration.affine import _ants_library as library; import sys; found = library(); "
+    code += "before = 'pandas' in sys.modules; import ants; print(before, library() is found, ants.image_read.__name__)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "True", "image_read"]
+    assert not done.stderr
+
+
+def test_the_library_alone_finds_what_the_package_finds(pair, tmp_path):
+    code = """
+import sys, ants, numpy
+fixed, moving = (ants.image_read(path) for path in sys.argv[2:4])
+found = ants.registration(
+    fixed, moving, type_of_transform="Affine", initial_transform=sys.argv[1], outprefix=sys.argv[4], aff_metric="GC",
+    aff_iterations=(200, 100), aff_shrink_factors=(4, 2), aff_smoothing_sigmas=(2, 1),
+)
+"""
+    fixed, moving = (coarse(scan, 4.0) for scan in pair)
+    start = best_start(*(coarse(scan, 8.0) for scan in pair))
+    sitk.WriteTransform(_centred(start, fixed.image.grid.centre), str(tmp_path / "start.mat"))
+    for scan, name in ((fixed, "fixed.mha"), (moving, "moving.mha")):
+        sitk.WriteImage(to_itk(scan.image), str(tmp_path / name))
+    paths = [str(tmp_path / name) for name in ("start.mat", "fixed.mha", "moving.mha", "by-package-")]
+    seed = {**os.environ, "ANTS_RANDOM_SEED": "1"}
+    subprocess.run([sys.executable, "-c", code, *paths], check=True, env=seed, capture_output=True)
+    expected = read_affine(tmp_path / "by-package-0GenericAffine.mat")
+    np.testing.assert_allclose(_ants_affine(fixed, moving, start), expected, atol=1e-6)

@@ -49,6 +49,19 @@ def registration():
     )
 
 
+def test_other_files_are_written_beside_or_nothing_is(tmp_path, registration):
+    registration.save(tmp_path / "out", beside={"note.txt": lambda path: path.write_text("seen")})
+    assert {file.name for file in (tmp_path / "out").iterdir()} == NAMES | LABELS | {"note.txt"}
+    assert (tmp_path / "out" / "note.txt").read_text() == "seen"
+
+    def fail(path):
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(InputError, match="No space left"):
+        registration.save(tmp_path / "full", beside={"note.txt": fail})
+    assert not list((tmp_path / "full").iterdir())
+
+
 def test_everything_is_written_under_its_name_on_its_grid(tmp_path, registration):
     registration.save(tmp_path / "a" / "out")
     assert {file.name for file in (tmp_path / "a" / "out").iterdir()} == NAMES | LABELS

@@ -2,6 +2,8 @@ import numpy as np
 import pytest
 
 from mics.image.grid import Grid
+from mics.image.io import Image
+from mics.image.resample import resample
 from mics.registration.coarse import coarse
 from mics.registration.start import best_start, difference
 
@@ -41,3 +43,21 @@ def test_where_nothing_is_shared_the_difference_is_infinite(scan):
     far[2, 3] = 5000
     assert difference(a, a, far) == np.inf
     assert difference(a, a, np.eye(4)) == pytest.approx(0, abs=1e-3)
+
+
+def test_the_difference_is_that_of_the_volume_that_itk_resamples(scan):
+    a, b = coarse(scan(at(-100, 140)), 8.0), coarse(scan(at(-60, 130)), 8.0)
+    turned = np.eye(4)
+    turned[:3, :3] += [[0.1, 0.04, 0], [-0.05, -0.1, 0.02], [0, 0.03, 0.05]]
+    for matrix in (np.diag([1.1, 0.9, 1, 1]), turned):
+        matrix[:3, 3] = (7.3, -11.1, 21.7)
+        moved = [
+            resample(
+                Image(array.astype(np.float32), b.image.grid), a.image.grid, matrix, nearest=nearest, outside=0
+            ).array
+            for array, nearest in ((b.image.array, False), (b.body, True), (b.seen, True))
+        ]
+        counted = (a.body | (moved[1] > 0)) & a.seen & (moved[2] > 0)
+        assert 1000 < counted.sum() < counted.size
+        expected = np.abs(a.image.array - moved[0])[counted].mean()
+        assert difference(a, b, matrix) == pytest.approx(expected, rel=1e-4)

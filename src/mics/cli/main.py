@@ -1,5 +1,7 @@
 """The command `mics`."""
 
+import atexit
+import gc
 import io
 import sys
 
@@ -42,4 +44,6 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
     keep_freed_memory()
+    # Before it ends, the interpreter would look for garbage among all that the libraries hold, for half a second.
+    atexit.register(gc.freeze)
     app()

@@ -1,7 +1,6 @@
 """`mics register`: two scans in, two transforms out."""
 
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -76,12 +75,18 @@ def register_into(
     """Register two files, write everything into ``folder``, and return the summary's sentences and where it is."""
     from mics.image.folder import free_folder
     from mics.registration.pipeline import register as run
-    from mics.report.figures import overview
     from mics.report.summary import describe
 
     result = run(fixed, moving, progress=progress, **settings)
     progress("Writing")
+
+    def draw(path: Path) -> None:
+        from mics.report.figures import overview
+
+        overview(result, path)
+
     # Whatever has come into the folder meanwhile, the work is not thrown away.
     place = free_folder(folder)
-    result.save(place, {"overview.png": partial(overview, result)})
+    # Loading matplotlib and drawing take one core, about as long as a transform takes to be compressed by another.
+    result.save(place, beside={"overview.png": draw})
     return describe(result.summary), place

@@ -73,7 +73,7 @@ class Transform:
         ``antsApplyTransforms``, SimpleITK and 3D Slicer read it as it is. Displacements are rounded to 1/256 mm. The
         file appears complete or not at all; raises InputError if it cannot be written.
         """
-        stored = as_stored(self.displacement_mm.transpose(2, 1, 0, 3))
+        stored = _rounded(_in_itk_order(self.displacement_mm))
         field = sitk.GetImageFromArray(stored, isVector=True)
         del stored
         set_grid(field, self.grid)
@@ -174,8 +174,7 @@ class Transform:
         filled = np.empty(self.grid.size, dtype=image.array.dtype)
 
         def work(part: slice, slab: Grid) -> None:
-            displacement = np.ascontiguousarray(self.displacement_mm[part].transpose(2, 1, 0, 3))
-            field = sitk.GetImageFromArray(displacement, isVector=True)
+            field = sitk.GetImageFromArray(_in_itk_order(self.displacement_mm[part]), isVector=True)
             set_grid(field, slab)
             warped = sitk.Warp(
                 source, field, interpolator, slab.size, slab.origin, slab.spacing, slab.direction, outside
@@ -186,10 +185,24 @@ class Transform:
         return Image(filled, self.grid)
 
 
+def _in_itk_order(displacement: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(X, Y, Z, 3) as (Z, Y, X, 3), a copy; plane by plane, which stays in the cache and takes half the time."""
+    x, y, z, channels = displacement.shape
+    ordered = np.empty((z, y, x, channels), dtype=np.float32)
+    for j in range(y):
+        for c in range(channels):
+            ordered[:, j, :, c] = displacement[:, j, :, c].T
+    return ordered
+
+
 def as_stored(displacement_mm: NDArray[np.floating]) -> NDArray[np.float32]:
     """Displacements in mm, of any shape, as :meth:`Transform.save` rounds them: multiples of 1/256 mm, a new array."""
-    rounded = np.array(displacement_mm, dtype=np.float32, order="C")
-    rounded *= _STEPS_PER_MM
-    np.rint(rounded, out=rounded)
-    rounded /= _STEPS_PER_MM
-    return rounded
+    return _rounded(np.array(displacement_mm, dtype=np.float32, order="C"))
+
+
+def _rounded(displacement_mm: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The same array, its values rounded in place."""
+    displacement_mm *= _STEPS_PER_MM
+    np.rint(displacement_mm, out=displacement_mm)
+    displacement_mm /= _STEPS_PER_MM
+    return displacement_mm

@@ -1,15 +1,18 @@
 """The affine that brings two scans of any hospital, spacing, orientation and field of view onto each other."""
 
+import importlib.util
 import os
+import sys
+from importlib.machinery import PathFinder
 from types import ModuleType
-from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from mics.image.folder import temporary_folder
-from mics.image.io import Image
+from mics.image.io import Image, to_itk
+from mics.registration.affine_file import read_affine
 from mics.registration.coarse import Coarse, coarse
 from mics.registration.start import best_start, difference
 
@@ -30,34 +33,44 @@ def register_affine(fixed: Image, moving: Image) -> NDArray[np.float64]:
 
 
 def _ants_affine(fixed: Coarse, moving: Coarse, start: NDArray[np.float64]) -> NDArray[np.float64]:
-    # The library is heavy to load, and needless where an affine is given. ITK reads these once, when it is loaded.
-    os.environ.setdefault("ANTS_RANDOM_SEED", _SEED)
-    import ants
-
     with temporary_folder("mics-affine-") as folder:
-        first = str(folder / "start.mat")
-        sitk.WriteTransform(_centred(start, fixed.image.grid.centre), first)
-        result = ants.registration(
-            _to_ants(ants, fixed.image),
-            _to_ants(ants, moving.image),
-            type_of_transform="Affine",
-            initial_transform=first,
-            outprefix=str(folder / "affine-"),
-            aff_metric="GC",
-            aff_iterations=(200, 100),
-            aff_shrink_factors=(4, 2),
-            aff_smoothing_sigmas=(2, 1),
-        )
-        return matrix_of(ants.read_transform(result["fwdtransforms"][0]))
+        first, *volumes = (folder / name for name in ("start.mat", "fixed.mha", "moving.mha"))
+        sitk.WriteTransform(_centred(start, fixed.image.grid.centre), str(first))
+        for scan, path in zip((fixed, moving), volumes, strict=True):
+            sitk.WriteImage(to_itk(scan.image), str(path))  # MetaImage keeps places as they are, NIfTI rounds them
+        arguments = {
+            "--dimensionality": "3",
+            "--initial-moving-transform": str(first),
+            "--metric": f"GC[{volumes[0]},{volumes[1]},1,32,regular,0.2]",
+            "--transform": "Affine[0.25]",
+            "--convergence": "200x100",
+            "--shrink-factors": "4x2",
+            "--smoothing-sigmas": "2x1",
+            "--use-histogram-matching": "0",
+            "--collapse-output-transforms": "1",
+            "--float": "1",
+            "--output": str(folder / "affine-"),
+        }
+        failed = _ants_library().antsRegistration([part for argument in arguments.items() for part in argument])
+        if failed:
+            raise RuntimeError(f"ANTs' affine registration ended with code {failed}.")
+        return read_affine(folder / "affine-0GenericAffine.mat")
 
 
-def matrix_of(transform: Any) -> NDArray[np.float64]:
-    """An ANTs affine as a matrix (4, 4): ITK stores it as y = A (x - centre) + translation + centre, in LPS."""
-    numbers, centre = np.array(transform.parameters), np.array(transform.fixed_parameters)
-    matrix = np.eye(4)
-    matrix[:3, :3] = numbers[:9].reshape(3, 3)
-    matrix[:3, 3] = numbers[9:] + centre - matrix[:3, :3] @ centre
-    return matrix
+def _ants_library() -> ModuleType:
+    """ANTs itself, the compiled part of antspyx: the package around it takes a second to load pandas and statsmodels."""
+    name = "ants.lib"
+    if name not in sys.modules:
+        # ITK reads this once, when it is loaded.
+        os.environ.setdefault("ANTS_RANDOM_SEED", _SEED)
+        package = importlib.util.find_spec("ants")
+        found = package and PathFinder.find_spec(name, package.submodule_search_locations)
+        if not (found and found.loader):
+            raise ImportError("antspyx is not installed, or has no compiled ants.lib.", name=name)
+        library = importlib.util.module_from_spec(found)
+        found.loader.exec_module(library)
+        sys.modules[name] = library  # for who imports the package later: it can be loaded once
+    return sys.modules[name]
 
 
 def _centred(matrix: NDArray[np.float64], centre: NDArray[np.float64]) -> sitk.AffineTransform:
@@ -67,10 +80,3 @@ def _centred(matrix: NDArray[np.float64], centre: NDArray[np.float64]) -> sitk.A
     transform.SetMatrix(matrix[:3, :3].ravel().tolist())
     transform.SetTranslation((matrix[:3, :3] @ centre + matrix[:3, 3] - centre).tolist())
     return transform
-
-
-def _to_ants(ants: ModuleType, image: Image) -> Any:
-    grid = image.grid
-    direction = np.array(grid.direction).reshape(3, 3)
-    array = np.ascontiguousarray(image.array)
-    return ants.from_numpy(array, origin=grid.origin, spacing=grid.spacing, direction=direction)

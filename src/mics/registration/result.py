@@ -39,14 +39,16 @@ class Registration:
     fixed_labels_warped: Image | None
     summary: dict[str, Any]
 
-    def save(self, folder: str | Path, also: Mapping[str, Callable[[Path], object]] | None = None) -> None:
+    def save(self, folder: str | Path, *, beside: Mapping[str, Callable[[Path], object]] | None = None) -> None:
         """Write volumes, transforms and ``summary.json`` into a new or empty folder: all of them or none.
 
-        ``also``: further files by name, and what writes each to a path. Raises InputError if the folder is not empty or
-        cannot be written.
+        ``beside``: names of other files that belong to them, and what writes each, given its path; on another thread.
+
+        Raises InputError if the folder is not empty or cannot be written.
         """
         folder = usable_folder(folder)
         writers: dict[str, Callable[[Path], object]] = {
+            **(beside or {}),
             "moving_warped.nii.gz": lambda path: write_image(_stored_like(self.moving_warped, self.moving), path),
             "fixed_warped.nii.gz": lambda path: write_image(_stored_like(self.fixed_warped, self.fixed), path),
             "transform_moving_to_fixed.nii.gz": self.moving_to_fixed.save,
@@ -56,7 +58,7 @@ class Registration:
             if labels is not None:
                 writers[f"{name}_labels_warped.nii.gz"] = partial(write_labels, labels)
         # The last to be moved: where it is, everything is.
-        writers |= {**(also or {}), "summary.json": partial(write_text, _json(self.summary))}
+        writers["summary.json"] = partial(write_text, _json(self.summary))
         write_together(folder, writers)
 
 

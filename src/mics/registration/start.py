@@ -8,10 +8,10 @@ tried.
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-from mics.image.io import Image
-from mics.image.resample import resample
+from mics.deformation.slabs import resampled
 from mics.registration.coarse import Coarse
 
 # Of the shorter of the two scans' lengths along the body, how much both must show. With less, any two slabs look alike.
@@ -49,13 +49,26 @@ def best_start(fixed: Coarse, moving: Coarse) -> NDArray[np.float64]:
 def difference(fixed: Coarse, moving: Coarse, matrix: NDArray[np.float64]) -> float:
     """Mean absolute difference in HU where either shows body and both have data; infinite where there is nothing."""
     grid = fixed.image.grid
-    masks = Image(moving.seen.astype(np.uint8) + moving.body, moving.image.grid)
-    moved_masks = resample(masks, grid, matrix, nearest=True, outside=0).array
-    counted = (fixed.body | (moved_masks == 2)) & fixed.seen & (moved_masks > 0)
+    # In ITK's hands a volume this small takes five times as long, and the search asks for hundreds.
+    voxels = moving.image.grid.inverse_matrix @ matrix @ grid.matrix
+    masks = _nearest(moving.seen.astype(np.uint8) + moving.body, voxels, grid.size)
+    counted = (fixed.body | (masks == 2)) & fixed.seen & (masks > 0)
     if not counted.any():
         return float("inf")
-    moved = resample(moving.image, grid, matrix, outside=0).array
+    moved = resampled(torch.from_numpy(np.ascontiguousarray(moving.image.array))[None, None], voxels, grid.size)[0]
     return float(np.abs(fixed.image.array - moved)[counted].mean())
+
+
+def _nearest(volume: NDArray[np.uint8], matrix: NDArray[np.float64], size: tuple[int, int, int]) -> NDArray[np.uint8]:
+    """Values of ``volume`` in the voxel nearest to where ``matrix`` (4, 4) takes each voxel of a grid of ``size``; beyond, 0."""
+    voxels = np.ogrid[: size[0], : size[1], : size[2]]
+    index = []
+    for (*row, shift), length in zip(matrix[:3], volume.shape, strict=True):
+        # Between parallel axes the other two do not matter, and the indices stay one line each.
+        place = shift + sum(row[axis] * voxels[axis] for axis in np.flatnonzero(row))
+        index.append(np.clip(np.floor(place + 0.5) + 1, 0, length + 1).astype(np.intp))
+    values: NDArray[np.uint8] = np.pad(volume, 1)[tuple(index)]
+    return values
 
 
 def _candidates(fixed: Coarse, moving: Coarse) -> list[NDArray[np.float64]]:

@@ -42,7 +42,8 @@ class Plane:
 
     def picture(self, volume: NDArray) -> NDArray:
         """Rows and columns of this plane from a volume (X, Y, Z, ...), first row on top."""
-        return self.turn(np.take(volume, self.index, axis=self.axis))
+        # np.take would first copy a volume whose memory is in ITK's order.
+        return self.turn(volume[(slice(None),) * self.axis + (self.index,)])
 
     def turn(self, sheet: NDArray) -> NDArray:
         """Rows and columns of this plane from its own slice, whose axes are in the array's order."""
