@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from mics.network.mics import MICS
-from mics.network.precision import half_precision, half_precision_pays
+from mics.network.precision import full_precision, half_precision, half_precision_pays
 from mics.network.presets import NetworkConfig
 from mics.network.velocity import VelocityMICS
 
@@ -46,6 +46,19 @@ def test_deformations_differ_by_a_small_part_of_what_they_move(form: str) -> Non
     assert (half - exact).norm() < 0.05 * exact.norm()
 
 
+@torch.no_grad()
+def test_velocities_keep_what_features_that_are_nearly_equal_differ_by() -> None:
+    """Of those, bfloat16 would leave a tenth of the digits; what comes after the subtraction may be rounded to it."""
+    net, a = network("velocities"), spots(1)
+    b = a + 0.02 * spots(2)
+    exact = net(a, b, steps=1).displacement_ab
+    with torch.autocast("cpu", torch.bfloat16):
+        half = net(a, b, steps=1).displacement_ab
+    assert exact.norm() > 0
+    assert not torch.equal(half, exact)
+    assert (half - exact).norm() < 0.02 * exact.norm()
+
+
 @pytest.mark.parametrize("form", FORMS)
 @torch.no_grad()
 def test_identity_and_symmetry_hold_in_it(form: str) -> None:
@@ -54,6 +67,15 @@ def test_identity_and_symmetry_hold_in_it(form: str) -> None:
         assert net(a, a.clone(), steps=2).displacement_ab.abs().max() < 1e-5
         forth, back = net(a, b, steps=2), net(b, a, steps=2)
     torch.testing.assert_close(forth.displacement_ab, back.displacement_ba, rtol=0, atol=0)
+
+
+def test_full_precision_is_for_predictions_not_for_training() -> None:
+    a = torch.ones(4, 4, requires_grad=True)
+    with torch.autocast("cpu", torch.bfloat16):
+        with full_precision("cpu"):
+            assert (a @ a).dtype == torch.bfloat16
+        with torch.no_grad(), full_precision("cpu"):
+            assert (a @ a).dtype == torch.float32
 
 
 def test_it_is_used_where_it_pays() -> None:

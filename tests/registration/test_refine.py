@@ -141,9 +141,3 @@ def test_a_finer_result_has_the_better_inverse(fitted: tuple[torch.Tensor, torch
     coarse = compose(*fitted)[:, :, 4:-4, 4:-4, 4:-4].norm(dim=1).mean()
     # Its voxels are half as large.
     assert compose(ab, ba)[inner].norm(dim=1).mean() / 2 < 0.6 * coarse
-
-
-def test_a_stage_ends_when_nothing_improves_any_more() -> None:
-    """So many iterations would take days."""
-    endless = replace(SETTINGS, stages=(Stage(16, 16, 16, 10**6),))
-    refine(image(A), image(A), A, A, STILL, STILL, spacing_mm=SPACING, settings=endless)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from mics.deformation.field import compose, exponentiate, resize_displacement, warp
 from mics.deformation.inverse import reconcile
 from mics.network.pair import Prediction, RegistrationNetwork, Step, before_the_first
+from mics.network.precision import full_precision
 from mics.network.presets import NetworkConfig
 
 _SQUARINGS = 2
@@ -95,7 +96,8 @@ class VelocityMICS(RegistrationNetwork):
         results: list[Step] = []
         for _ in range(steps):
             moved = before_the_first(steps, originals) if flow is None else flow.half
-            features = self.encode(originals, moved)
+            with full_precision(originals.device):
+                features = self.encode(originals, moved)
             within, added = self._descend(features)
             flow = Flow(within.shape) if flow is None else flow
             flow.append(within)

@@ -10,17 +10,20 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from mics.deformation.field import exponentiate, logarithm, resize, resize_displacement, warp
+from mics.deformation.field import exponentiate, logarithm, resize, resize_displacement, sample
 from mics.deformation.inverse import reconcile
 from mics.losses.correlation import LocalCorrelation
 from mics.losses.mind import mind_ssc
 from mics.losses.segmentation import absolute_dice_loss, certainty
+from mics.registration.descent import Descent
 from mics.registration.refine_settings import RefineSettings
 
 _LEAST = 0.1
 """Probability of an organ, or brightness in the window, from which on there is something to see."""
 _MARGIN = 2
 """Voxels around it."""
+_LEAST_OF_ORGANS = 0.02
+"""Probability of an organ from which on a voxel is one of the organs'."""
 _LEAST_VOXELS = 5
 """A cube of the local correlation; what is thinner is compared over the whole axis."""
 
@@ -30,11 +33,31 @@ class Box:
     """Part of a grid: the first voxel and the one after the last along each axis."""
 
     bounds: tuple[tuple[int, int], ...]
+    indices: Tensor
+    """Its voxels' in the grid, ``(1, 3, X, Y, Z)``."""
 
     def of(self, volume: Tensor) -> Tensor:
         """That part of ``(B, C, X, Y, Z)``."""
         x, y, z = (slice(first, end) for first, end in self.bounds)
         return volume[:, :, x, y, z]
+
+
+@dataclass(frozen=True)
+class Some:
+    """Some voxels of a grid: their places in the flattened grid ``(N,)``, and their indices ``(1, 3, N, 1, 1)`` in voxels."""
+
+    places: Tensor
+    indices: Tensor
+
+    @classmethod
+    def where(cls, chosen: Tensor) -> "Some":
+        """The voxels at which ``(X, Y, Z)`` is true."""
+        indices = chosen.nonzero().T.float()
+        return cls(chosen.flatten().nonzero().flatten(), indices[None, ..., None, None])
+
+    def of(self, volume: Tensor) -> Tensor:
+        """Those of ``(B, C, X, Y, Z)``, ``(B, C, N, 1, 1)``."""
+        return volume.flatten(2).index_select(2, self.places)[..., None, None]
 
 
 class PairData:
@@ -48,6 +71,8 @@ class PairData:
         masks: Tensor,
         image_grid: list[int],
         organ_grid: list[int],
+        *,
+        organs_alone: bool,
     ) -> None:
         image = resize(volumes, image_grid)
         self.image_box = _shown(image)
@@ -56,7 +81,9 @@ class PairData:
         within = -functional.max_pool3d(-resize(masks, image_grid), self.correlation.width, 1, self.correlation.margin)
         self.image = torch.cat([image, within], dim=1)
         maps = resize(organs, organ_grid)
-        self.organ_box = _shown(maps)
+        # A small organ is lost on a coarse grid, and on a fine one the whole box would cost more than all the rest.
+        found = maps.amax((0, 1)) > _LEAST_OF_ORGANS
+        self.compared = Some.where(found) if organs_alone and found.any() else _shown(maps)
         self.organ_count = maps.shape[1]
         # An organ that the segmentation network guesses at in either volume would be pulled to the wrong place.
         self.organ_weights = certainty(maps).prod(dim=0, keepdim=True).square()
@@ -64,6 +91,7 @@ class PairData:
         if descriptors is not None:
             features.append(resize(descriptors, organ_grid))
         self.features = torch.cat([*features, resize(masks, organ_grid)], dim=1)
+        self.wanted = self.compared.of(self.features[:, :-1]).flip(0)
 
 
 def refine(
@@ -99,28 +127,17 @@ def refine(
         if velocity is None:
             velocity = logarithm(resize_displacement(displacement_ab, grid), resize_displacement(displacement_ba, grid))
         velocity = resize_displacement(velocity, grid).detach().requires_grad_(True)
-        data = PairData(volumes, organs, descriptors, masks, image_grid, organ_grid)
-        # Real gradients are around 1e-5; Adam would take those ten thousand times smaller, rounding, for as much.
-        optimiser = torch.optim.Adam([velocity], lr=settings.learning_rate, eps=1e-7)
-        losses: list[float] = []
-        while len(losses) < stage.iterations and not _settled(losses, settings.patience):
-            optimiser.zero_grad()
-            loss = _loss(velocity, data, settings)
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimiser.step()
-            losses.append(loss.item())
+        data = PairData(volumes, organs, descriptors, masks, image_grid, organ_grid, organs_alone=stage.organs_alone)
+        descent = Descent(velocity, settings.learning_rate, stage.iterations)
+        for _ in range(stage.iterations):
+            (gradient,) = torch.autograd.grad(_loss(velocity, data, settings), velocity)
+            descent.step(velocity, gradient)
     assert velocity is not None
     with torch.no_grad():
         fine = resize_displacement(velocity, _finer(shape, spacing_mm / settings.integrated_mm))
         both = exponentiate(torch.cat([fine, -fine]), squarings=settings.squarings)
         result = resize_displacement(both, _finer(shape, spacing_mm / settings.result_mm))
         return reconcile(result[:1], result[1:])
-
-
-def _settled(losses: list[float], patience: int) -> bool:
-    """Whether the last ``patience`` losses brought less than a thousandth."""
-    before = losses[:-patience]
-    return bool(before) and min(losses[-patience:]) > 0.999 * min(before)
 
 
 def _finer(shape: tuple[int, ...], ratio: float) -> list[int]:
@@ -137,25 +154,26 @@ def _shape(shape: tuple[int, ...], spacing_mm: float, wanted_mm: float) -> list[
 def _loss(velocity: Tensor, data: PairData, settings: RefineSettings) -> Tensor:
     both = exponentiate(torch.cat([velocity, -velocity]), squarings=settings.squarings)
     loss = settings.smoothness * _diffusion(velocity)
+    on_features = resize_displacement(both, data.features.shape[2:])
     if settings.image:
-        image, counted = _moved(data.image, both, data.image_box)
+        shape = data.image.shape[2:]
+        on_image = on_features if shape == data.features.shape[2:] else resize_displacement(both, shape)
+        image, counted = _moved(data.image, on_image, data.image_box)
         loss = loss + settings.image * data.correlation.loss(image, counted)
-    features, counted = _moved(data.features, both, data.organ_box)
-    target = data.organ_box.of(data.features[:, :-1]).flip(0)
+    features, counted = _moved(data.features, on_features, data.compared)
     n = data.organ_count
-    maps, wanted = features[:, :n] * counted, target[:, :n] * counted
+    maps, wanted = features[:, :n] * counted, data.wanted[:, :n] * counted
     loss = loss + settings.organs * absolute_dice_loss(maps, wanted, data.organ_weights)
     if settings.descriptors:
-        difference = ((features[:, n:] - target[:, n:]).square() * counted).mean(dim=1)
+        difference = ((features[:, n:] - data.wanted[:, n:]).square() * counted).mean(dim=1)
         loss = loss + settings.descriptors * difference.sum() / counted.sum().clamp_min(1)
     return loss
 
 
-def _moved(stack: Tensor, both: Tensor, box: Box) -> tuple[Tensor, Tensor]:
-    """In a box: each volume's channels warped onto the other, and where both have data (the last channel says)."""
-    start = torch.tensor([first for first, _ in box.bounds], device=stack.device).view(1, 3, 1, 1, 1)
-    moved = warp(stack, box.of(resize_displacement(both, stack.shape[2:])) + start)
-    return moved[:, :-1], moved[:, -1:] * box.of(stack[:, -1:]).flip(0)
+def _moved(stack: Tensor, both: Tensor, part: Box | Some) -> tuple[Tensor, Tensor]:
+    """In part of the grid: each volume's channels warped onto the other, and where both have data (the last channel says)."""
+    moved = sample(stack, part.indices + part.of(both))
+    return moved[:, :-1], moved[:, -1:] * part.of(stack[:, -1:]).flip(0)
 
 
 def _shown(maps: Tensor) -> Box:
@@ -167,7 +185,8 @@ def _shown(maps: Tensor) -> Box:
         low, high = (places[0], places[-1] + 1) if places else (0, shown.shape[axis])
         low, high = max(low - _MARGIN, 0), min(high + _MARGIN, shown.shape[axis])
         bounds.append((low, high) if high - low >= _LEAST_VOXELS else (0, shown.shape[axis]))
-    return Box(tuple(bounds))
+    places = torch.meshgrid(*(torch.arange(low, high, device=maps.device) for low, high in bounds), indexing="ij")
+    return Box(tuple(bounds), torch.stack(places)[None].float())
 
 
 def _diffusion(velocity: Tensor) -> Tensor:

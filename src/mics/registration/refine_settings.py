@@ -1,21 +1,25 @@
 """How much work the refinement of a pair may take, and what its loss weighs."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
 class Stage:
-    """One resolution of the optimisation: spacing of the velocity's, the organ maps' and the image's grid, iterations."""
+    """One resolution of the optimisation: spacing of the velocity's, the organ maps' and the image's grid, iterations.
+
+    ``organs_alone``: organ maps and descriptors are compared where either volume's maps show an organ, and nowhere else.
+    """
 
     velocity_mm: float
     organs_mm: float
     image_mm: float
     iterations: int
+    organs_alone: bool = False
 
 
 @dataclass(frozen=True)
 class RefineSettings:
-    """Stages from coarse to fine, at most so many iterations each, and the weights of the loss.
+    """Stages from coarse to fine, of a fixed number of iterations, and the weights of the loss.
 
     ``image`` weighs local correlation of the abdominal window, ``descriptors`` its MIND-SSC, ``organs`` the overlap of the
     organ maps, ``smoothness`` the diffusion of the velocity. All were chosen on the validation pairs.
@@ -26,18 +30,18 @@ class RefineSettings:
     """Spacing of the grid on which the velocity is integrated in the end."""
     result_mm: float = 3.0
     """Spacing of the grid on which both directions are then made inverse to each other, as the result."""
-    learning_rate: float = 0.3
-    """In voxels of the velocity grid per iteration."""
+    learning_rate: float = 0.1
+    """Voxels of the velocity grid that a stage's first iteration moves where the gradient is of ordinary size."""
     image: float = 1.0
     descriptors: float = 5.0
-    organs: float = 0.1
+    organs: float = 1.0
     smoothness: float = 0.6
     squarings: int = 2
-    patience: int = 10
-    """A stage ends early where the best loss of so many iterations is not clearly below the best before them."""
 
 
+_COARSE = (Stage(16, 16, 16, 16), Stage(16, 8, 8, 14))
+_ORGANS = Stage(8, 4, 4, 7, organs_alone=True)
 BUDGETS = {
-    "fast": RefineSettings((Stage(16, 16, 16, 8), Stage(16, 8, 8, 12), Stage(8, 8, 4, 5))),
-    "accurate": RefineSettings((Stage(16, 16, 16, 8), Stage(16, 8, 8, 24), Stage(8, 8, 4, 12), Stage(4, 8, 4, 5))),
+    "fast": RefineSettings((*_COARSE, _ORGANS)),
+    "accurate": RefineSettings((*_COARSE, replace(_ORGANS, iterations=14), replace(_ORGANS, velocity_mm=4))),
 }

@@ -1,0 +1,152 @@
+"""How far apart registrations of one pair end that differ in nothing but threads, precision or device.
+
+    python benchmarks/reproducibility.py AbdomenCTCT                      # the first validation pair
+    python benchmarks/reproducibility.py AbdomenCTCT --pairs 3 --refine accurate
+
+From one affine, the way of ``mics register``: organ maps, network, refinement, inverse mended. The reference runs in float32 on
+one CPU thread. Printed are the mean, the 99th percentile and the largest distance in mm between a run's displacement and
+the reference's, over the voxels of 3 mm within the body, both directions: of the network alone, and refined. ``same start``:
+refined, but from the reference's organ maps and prediction, so that only the refinement can be at fault. A GPU is tried where
+there is one. In bfloat16, a CPU without instructions for it takes minutes.
+"""
+
+import argparse
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from unittest.mock import patch
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from mics.allocator import keep_freed_memory
+from mics.data.pairs import read_pairs
+from mics.deformation.field import resize, resize_displacement
+from mics.network.displacements import Both
+from mics.network.weights import DEFAULT_REGISTRATION
+from mics.registration import predict
+from mics.registration.affine import register_affine
+from mics.registration.network_grid import both_seen, network_grid
+from mics.registration.refine_settings import BUDGETS, RefineSettings
+from mics.registration.settings import Settings, resolve
+
+_TISSUE = 0.15
+"""Of the abdominal window: brighter than air, and than most fat."""
+
+
+@dataclass(frozen=True)
+class Way:
+    """How a run goes."""
+
+    device: str = "cpu"
+    threads: int = 1
+    half: bool = False
+
+
+WAYS = {
+    "2 threads": Way(threads=2),
+    "bfloat16": Way(half=True),
+    "GPU, float32": Way("cuda"),
+    "GPU, bfloat16": Way("cuda", half=True),
+}
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one way makes of a pair, on the CPU."""
+
+    volumes: Both
+    organs: Both
+    network: Both
+    refined: Both
+
+
+@contextmanager
+def going(way: Way) -> Iterator[None]:
+    """Threads and precision as ``way`` says."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(way.threads)
+    try:
+        with patch("mics.network.precision.half_precision_pays", lambda _: way.half):
+            yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def run(pair: predict.Pair, settings: Settings, budget: RefineSettings, way: Way, given: Run | None = None) -> Run:
+    """Everything, or the refinement alone of a ``given`` run's organ maps and prediction."""
+    assert settings.segmentation is not None
+    device, spacing = torch.device(way.device), settings.segmentation.spacing_mm
+    seen = both_seen(pair.fixed.grid, pair.moving.grid, pair.grid, pair.affine)
+    with going(way):
+        coarse, finer = predict.windows(pair, [settings.model, settings.segmentation], device)
+        if given is None:
+            organs = predict.organ_maps(settings.segmentation, finer)
+            found = predict.predict(settings.model, coarse, organs, settings.steps)
+        else:
+            organs, found = (tuple(one.to(device) for one in both) for both in (given.organs, given.network))
+        counted = predict.compared(pair, seen, spacing).to(device)
+        refined = predict.inverted(predict.refined(finer, organs, counted, found, spacing, budget), pair.grid)
+    return Run(*(tuple(one.cpu() for one in both) for both in (finer, organs, found, refined)))
+
+
+def apart(ours: Both, theirs: Both, volumes: Both, spacing_mm: float) -> Tensor:
+    """Distances in mm of both directions within the body, ``(N,)``; moving to fixed lies on the fixed scan's body."""
+    found = []
+    for one, other, window in zip(ours, theirs, reversed(volumes), strict=True):
+        shape = window.shape[2:]
+        # Averaged over cubes, so that gas within the bowel belongs to the body and the table does not.
+        tissue = functional.avg_pool3d((window[:, :1] > _TISSUE).float(), 5, 1, 2) > 0.5
+        size = [round((n - 1) * spacing_mm / 3) + 1 for n in shape]
+        body = resize(tissue.float(), size)[0, 0] > 0.5
+        difference = resize_displacement(one, size) - resize_displacement(other, size)
+        found.append(difference[0].norm(dim=0)[body] * (spacing_mm * (shape[0] - 1) / (size[0] - 1)))
+    return torch.cat(found)
+
+
+def row(distances: Tensor) -> str:
+    """Mean, 99th percentile, largest."""
+    return f"{distances.mean():.3f}, {np.quantile(distances.numpy(), 0.99):.2f}, {distances.max():.1f}"
+
+
+def main() -> None:
+    """Print a line a pair and way."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path, help="folder in the Learn2Reg layout")
+    parser.add_argument("--pairs", type=int, default=1, help="how many validation pairs (default: %(default)s)")
+    parser.add_argument("--refine", choices=BUDGETS, default="fast")
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS))
+    parser.add_argument("--model", default=DEFAULT_REGISTRATION)
+    given = parser.parse_args()
+    keep_freed_memory()
+    settings = resolve(affine="ants", steps=None, model=given.model, refine=given.refine, topology="free", device="cpu")
+    assert settings.segmentation is not None
+    ways = [name for name in given.ways if WAYS[name].device == "cpu" or torch.cuda.is_available()]
+    print(f"| pair | differs in | network, mm | refined, mm | refined, same start |\n{'|---' * 5}|", flush=True)
+    for listed in list(read_pairs(given.data, needs=("image",)))[: given.pairs]:
+        fixed, moving = listed.fixed.image(), listed.moving.image()
+        affine = register_affine(fixed, moving)
+        pair = predict.Pair(
+            moving, fixed, affine, network_grid(fixed.grid, moving.grid, affine, settings.model.spacing_mm)
+        )
+        budget, spacing = BUDGETS[given.refine], settings.segmentation.spacing_mm
+        reference = run(pair, settings, budget, Way())
+        for name in ways:
+            other, same = (run(pair, settings, budget, WAYS[name], start) for start in (None, reference))
+            measured = (
+                row(apart(ours, theirs, reference.volumes, spacing))
+                for ours, theirs in (
+                    (other.network, reference.network),
+                    (other.refined, reference.refined),
+                    (same.refined, reference.refined),
+                )
+            )
+            title = f"{listed.moving.name} to {listed.fixed.name}"
+            print(f"| {title} | {name} | {' | '.join(measured)} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

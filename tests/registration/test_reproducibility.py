@@ -1,0 +1,80 @@
+"""One pair, refined in ways that differ by rounding, ends at one place; on real scans: benchmarks/reproducibility.py."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from mics.data.organs import ORGAN_NAMES
+from mics.data.phantom import phantom
+from mics.data.phantom.scanner import network_grid
+from mics.image.intensity import hu_windows
+from mics.losses.segmentation import one_hot
+from mics.registration.refine import refine
+from mics.registration.refine_settings import RefineSettings, Stage
+
+SPACING = 8.0
+SETTINGS = RefineSettings((Stage(16, 16, 16, 12), Stage(16, 8, 8, 18)), integrated_mm=SPACING, result_mm=SPACING)
+
+
+@dataclass(frozen=True)
+class Person:
+    window: Tensor
+    organs: Tensor
+
+
+def person(seed: int) -> Person:
+    scan = phantom(seed, network_grid(SPACING))
+    hu, labels = (
+        torch.from_numpy(np.ascontiguousarray(image.array))[None, None] for image in (scan.image, scan.labels)
+    )
+    return Person(hu_windows(hu.float(), (-125.0, 275.0))[:, :1], one_hot(labels, list(ORGAN_NAMES)))
+
+
+@pytest.fixture(scope="module")
+def people() -> tuple[Person, Person]:
+    return person(0), person(1)
+
+
+@pytest.fixture
+def threads() -> Iterator[Callable[[int], None]]:
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
+def refined(a: Person, b: Person, start: float = 0.0) -> Tensor:
+    """Displacement of a to b in mm, from a start that is ``start`` times noise of one voxel."""
+    still = start * torch.randn(1, 3, *a.window.shape[2:], generator=torch.Generator().manual_seed(0))
+    there, _ = refine(a.window, b.window, a.organs, b.organs, still, -still, spacing_mm=SPACING, settings=SETTINGS)
+    return there * SPACING
+
+
+def apart(one: Tensor, other: Tensor, b: Person) -> tuple[float, float]:
+    """Mean and 99th percentile of the distance within the body, in mm."""
+    body = functional.avg_pool3d((b.window > 0.15).float(), 5, 1, 2)[0, 0] > 0.5
+    distance = (one - other).norm(dim=1)[0][body].numpy()
+    return float(distance.mean()), float(np.quantile(distance, 0.99))
+
+
+def test_one_and_two_threads_end_at_the_same_place(
+    people: tuple[Person, Person], threads: Callable[[int], None]
+) -> None:
+    threads(1)
+    alone = refined(*people)
+    threads(2)
+    mean, most = apart(refined(*people), alone, people[1])
+    assert alone.norm(dim=1).mean() > 5
+    assert mean < 0.05
+    assert most < 0.5
+
+
+def test_starts_that_differ_by_a_hair_end_at_most_a_hair_apart(people: tuple[Person, Person]) -> None:
+    """A hundredth of a voxel, 0.13 mm in the mean: more than a GPU's rounding makes of the network's prediction."""
+    mean, most = apart(refined(*people, start=0.01), refined(*people), people[1])
+    assert mean < 0.13
+    assert most < 1.3
