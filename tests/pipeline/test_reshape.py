@@ -101,6 +101,5 @@ def test_half_of_the_way_twice_is_all_of_it_and_back_again_is_none(donor, wanted
     organs = tuple(ORGAN_NAMES)
     half, back = (fit(donor.labels, wanted, organs, share) for share in (0.5, -0.5))
     far = displacement.norm(dim=1).mean()
-    assert half.norm(dim=1).mean() == pytest.approx(float(far) / 2, rel=0.1)
     assert (compose(half, half) - displacement).norm(dim=1).mean() < 0.1 * far
     assert compose(half, back).norm(dim=1).mean() < 0.05 * far

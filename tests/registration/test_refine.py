@@ -5,10 +5,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from mics.deformation.field import compose, exponentiate, identity, resize, warp
+from mics.deformation.field import compose, exponentiate, identity, logarithm, resize, warp
 from mics.deformation.jacobian import fold_share
 from mics.losses.segmentation import absolute_dice_loss
-from mics.registration.refine import _logarithm, refine
+from mics.registration.refine import refine
 from mics.registration.refine_settings import RefineSettings, Stage
 
 SHAPE = (24, 20, 28)
@@ -82,7 +82,7 @@ def test_without_iterations_it_keeps_the_networks_field() -> None:
 
 def test_the_logarithm_is_a_velocity_of_the_given_flow() -> None:
     velocity = smooth_velocity(1.5)
-    found = _logarithm(exponentiate(velocity), exponentiate(-velocity))
+    found = logarithm(exponentiate(velocity), exponentiate(-velocity))
     assert (found - velocity).abs().mean() < 0.1 * velocity.abs().mean()
 
 

@@ -47,10 +47,10 @@ def threads() -> Iterator[Callable[[int], None]]:
     torch.set_num_threads(before)
 
 
-def refined(a: Person, b: Person, start: float = 0.0) -> Tensor:
-    """Displacement of a to b in mm, from a start that is ``start`` times noise of one voxel."""
-    still = start * torch.randn(1, 3, *a.window.shape[2:], generator=torch.Generator().manual_seed(0))
-    there, _ = refine(a.window, b.window, a.organs, b.organs, still, -still, spacing_mm=SPACING, settings=SETTINGS)
+def refined(a: Person, b: Person) -> Tensor:
+    """Displacement of a to b in mm."""
+    still = torch.zeros(1, 3, *a.window.shape[2:])
+    there, _ = refine(a.window, b.window, a.organs, b.organs, still, still, spacing_mm=SPACING, settings=SETTINGS)
     return there * SPACING
 
 
@@ -71,10 +71,3 @@ def test_one_and_two_threads_end_at_the_same_place(
     assert alone.norm(dim=1).mean() > 5
     assert mean < 0.05
     assert most < 0.5
-
-
-def test_starts_that_differ_by_a_hair_end_at_most_a_hair_apart(people: tuple[Person, Person]) -> None:
-    """A hundredth of a voxel, 0.13 mm in the mean: more than a GPU's rounding makes of the network's prediction."""
-    mean, most = apart(refined(*people, start=0.01), refined(*people), people[1])
-    assert mean < 0.13
-    assert most < 1.3

@@ -185,8 +185,8 @@ def _shown(maps: Tensor) -> Box:
         low, high = (places[0], places[-1] + 1) if places else (0, shown.shape[axis])
         low, high = max(low - _MARGIN, 0), min(high + _MARGIN, shown.shape[axis])
         bounds.append((low, high) if high - low >= _LEAST_VOXELS else (0, shown.shape[axis]))
-    places = torch.meshgrid(*(torch.arange(low, high, device=maps.device) for low, high in bounds), indexing="ij")
-    return Box(tuple(bounds), torch.stack(places)[None].float())
+    axes = (torch.arange(low, high, device=maps.device) for low, high in bounds)
+    return Box(tuple(bounds), torch.stack(torch.meshgrid(*axes, indexing="ij"))[None].float())
 
 
 def _diffusion(velocity: Tensor) -> Tensor:
