@@ -80,7 +80,7 @@ def test_without_a_temporary_folder_and_home_a_sentence_says_so(tmp_path, make, 
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
     assert done.stderr.splitlines()[-1].startswith("Error: ")
-    assert ("TMPDIR" if settings else "MPLCONFIGDIR") in done.stderr
+    assert "TMPDIR" in done.stderr
     assert not (tmp_path / "out").exists()
 
 

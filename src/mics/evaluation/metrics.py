@@ -18,6 +18,7 @@ Labels = NDArray[np.integer]
 
 # Planes worked on at a time: the nine derivatives of a clinical scan's field at once would take gigabytes.
 _SLAB = 32
+_MANY = 1 << 16  # an atlas' ids: one pass over all labels makes a list as long as the largest
 
 
 def dice(
@@ -92,5 +93,9 @@ def _masks(
 
 def _boxes(volume: Labels, labels: Sequence[int]) -> dict[int, tuple[slice, ...]]:
     """Bounding boxes of those of ``labels``, above 0, that a volume shows: all of them in one pass over it."""
-    found = ndimage.find_objects(volume, max_label=max(labels)) if labels else []
+    if max(labels, default=0) > _MANY:
+        single = {label: ndimage.find_objects((volume == label).view(np.uint8)) for label in labels}
+        return {label: boxes[0] for label, boxes in single.items() if boxes}
+    native = volume.astype(volume.dtype.newbyteorder("="), copy=False)
+    found = ndimage.find_objects(native, max_label=max(labels)) if labels else []
     return {label: found[label - 1] for label in labels if found[label - 1] is not None}
