@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from mics.image.intensity import AIR_HU
+from mics.image.hu import AIR_HU
 from mics.training.acquisition import Acquisition, FieldOfView, noise_profile, unseen_as_air
 from mics.training.recipe import Augmentation
 

@@ -81,7 +81,7 @@ def warp(
 
 def _outside_of(image: Image) -> float:
     """-1000 HU for what can be CT, otherwise 0."""
-    from mics.image.intensity import AIR_HU
+    from mics.image.hu import AIR_HU
 
     return AIR_HU if float(image.array.min()) <= _FAT_HU else 0.0
 

@@ -11,7 +11,7 @@ from mics.data.cohorts.case import Case, Cohort
 from mics.data.manifest import make_folder
 from mics.errors import InputError
 from mics.image.grid import Grid
-from mics.image.intensity import AIR_HU
+from mics.image.hu import AIR_HU
 from mics.image.io import Image, read_image, write_image
 from mics.image.resample import resample
 from mics.image.whole import write_text

@@ -18,7 +18,7 @@ from mics.data.manifest import Entry, make_folder, reason, recorded, write_manif
 from mics.data.preview import write_preview
 from mics.data.workers import each
 from mics.errors import InputError
-from mics.image.intensity import AIR_HU
+from mics.image.hu import AIR_HU
 from mics.image.io import Image, write_image
 from mics.image.resample import resample
 from mics.image.whole import write_text

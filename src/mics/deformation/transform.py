@@ -17,7 +17,7 @@ from mics.deformation.jacobian import CACHED_VOXELS, folds_between
 from mics.deformation.slabs import each_slab, positions, resampled, sampled, turned
 from mics.errors import InputError
 from mics.image.grid import Grid
-from mics.image.intensity import AIR_HU
+from mics.image.hu import AIR_HU
 from mics.image.io import Image, from_itk, grid_of, read_itk, set_grid, to_itk, write_itk
 
 # Files hold multiples of 1/256 mm: half as large, written in 60 % of the time, and at most 0.002 mm away.

@@ -6,9 +6,6 @@ from torch import Tensor
 WINDOWS: dict[str, tuple[float, float]] = {"abdomen": (400, 40), "lung": (1400, -500), "bone": (1000, 400)}
 """Width and level of each window in HU, in the order of the channels (MICS, section 3.1)."""
 
-AIR_HU = -1000.0
-"""What lies outside a scan's field of view."""
-
 
 def hu_windows(hu: Tensor, hu_range: tuple[float, float] | None = None) -> Tensor:
     """The three windows of a CT volume, scaled by fixed bounds and never by the volume's own extrema.

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mics.errors import InputError
 from mics.image.grid import Grid, apply_matrix
-from mics.image.intensity import AIR_HU
+from mics.image.hu import AIR_HU
 from mics.image.io import Image
 from mics.image.resample import inside, resample
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from mics.deformation.jacobian import jacobian_determinant
 from mics.deformation.transform import Transform
 from mics.image.grid import Grid
-from mics.image.intensity import AIR_HU
+from mics.image.hu import AIR_HU
 from mics.image.io import Image
 from mics.image.resample import inside, resample
 from mics.report.planes import Plane

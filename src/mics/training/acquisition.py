@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from mics.image.intensity import AIR_HU
+from mics.image.hu import AIR_HU
 from mics.training.recipe import Augmentation
 
 _KERNEL = (-0.7, 1.0)

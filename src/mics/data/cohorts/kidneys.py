@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from mics.image.grid import Grid
-from mics.image.intensity import AIR_HU
+from mics.image.hu import AIR_HU
 from mics.image.io import Image
 from mics.image.resample import resample
 
