@@ -1,6 +1,7 @@
 """What the networks are given of a pair."""
 
 import numpy as np
+import pytest
 import torch
 from scipy.ndimage import gaussian_filter
 
@@ -29,6 +30,19 @@ def test_what_is_left_out_does_not_count_in_its_scan_alone(scan):
     # 40 mm wide, and what linear interpolation touches around it.
     assert np.all(np.ptp(grid.voxel_to_world(out), axis=0) <= 48)
     assert np.all(np.ptp(grid.voxel_to_world(out), axis=0) >= 32)
+
+
+def test_coarser_maps_are_averages_of_finer_ones():
+    """Of a step within a voxel of the coarse grid, half; of a ramp, itself."""
+    step, ramp = torch.zeros(2, 1, 1, 21, 9, 9)
+    step[:, :, 10:] = 1
+    step[:, :, 10] = 0.5
+    ramp += torch.arange(21).view(-1, 1, 1)
+    coarse = predict.averaged(torch.cat([step, ramp], dim=1), (11, 5, 5))
+    assert coarse.shape == (1, 2, 11, 5, 5)
+    assert coarse[0, 0, :, 2, 2].tolist() == pytest.approx([0] * 5 + [0.5] + [1] * 5)
+    torch.testing.assert_close(coarse[0, 1, 1:-1, 2, 2], torch.arange(2.0, 19.0, 2))
+    torch.testing.assert_close(predict.averaged(ramp, (21, 9, 9)), ramp)
 
 
 def test_inverted_displacements_lie_on_a_grid_of_three_millimetres_and_invert_each_other_better():

@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional
 
-from mics.deformation.field import averaged, resize
+from mics.deformation.field import along_axes, resize
 from mics.deformation.inverse import reconcile_bent, reconcile_finer
 from mics.image.grid import Grid
 from mics.image.intensity import hu_windows
@@ -78,6 +79,23 @@ def organ_maps(model: LoadedModel, volumes: Both) -> Both:
     network = cast(Segmentation, model.network).to(volumes[0].device)
     with half_precision(volumes[0].device):
         return network.organ_maps(volumes[0], model.crop), network.organ_maps(volumes[1], model.crop)
+
+
+def averaged(maps: Tensor, shape: Sequence[int]) -> Tensor:
+    """Maps (1, organs, X, Y, Z) on a coarser grid with the same outermost voxel centres, as averages over its voxels."""
+    width = round(maps.shape[2] / shape[0])
+    weights = (_averages(n, m, width).to(maps.device) for n, m in zip(maps.shape[2:], shape, strict=True))
+    return along_axes(maps, *weights)
+
+
+def _averages(fine: int, coarse: int, width: int) -> Tensor:
+    """What each of ``fine`` voxels in a row weighs in each of ``coarse`` that are ``width`` times as large, (coarse, fine)."""
+    weights = torch.eye(fine, dtype=torch.float32)[None]
+    if width > 1:
+        # Two boxes in a row weigh the neighbours 1, 2, 1 for voxels twice as large.
+        for padding in (width // 2, (width - 1) // 2):
+            weights = functional.avg_pool1d(weights, width, stride=1, padding=padding, count_include_pad=False)
+    return functional.interpolate(weights, size=coarse, mode="linear", align_corners=True)[0].T
 
 
 def compared(pair: Pair, seen: tuple[NDArray[np.bool_], NDArray[np.bool_]], spacing_mm: float) -> Tensor:
