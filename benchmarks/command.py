@@ -87,6 +87,9 @@ def main() -> None:
     if given.once:
         run(given)
         return
+    for source in given.against:
+        if not (source / "mics").is_dir():
+            parser.error(f"{source} holds no package mics: give the src folder of a checkout")
     sources = [*given.against, Path(mics.__file__).parents[1]]
     runs: list[list[Costs]] = [[] for _ in sources]
     peaks: list[list[float]] = [[] for _ in sources]
