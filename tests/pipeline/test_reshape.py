@@ -102,4 +102,5 @@ def test_half_of_the_way_twice_is_all_of_it_and_back_again_is_none(donor, wanted
     half, back = (fit(donor.labels, wanted, organs, share) for share in (0.5, -0.5))
     far = displacement.norm(dim=1).mean()
     assert (compose(half, half) - displacement).norm(dim=1).mean() < 0.1 * far
-    assert compose(half, back).norm(dim=1).mean() < 0.05 * far
+    # Up to interpolation, which does not become smaller with the way.
+    assert compose(half, back).norm(dim=1).mean() < 0.01
