@@ -38,7 +38,10 @@ def test_a_known_affine_is_recovered_between_an_axis_aligned_and_an_oblique_scan
     assert error.mean() < 12
 
 
-def test_it_is_the_same_every_time(pair, found):
+@pytest.mark.parametrize("seed_around", [None, "7"])
+def test_it_is_the_same_every_time_whatever_seed_another_tool_set(pair, found, seed_around, monkeypatch):
+    if seed_around:
+        monkeypatch.setenv("ANTS_RANDOM_SEED", seed_around)
     np.testing.assert_array_equal(register_affine(*pair), found)
 
 

@@ -1,7 +1,6 @@
 """The affine that brings two scans of any hospital, spacing, orientation and field of view onto each other."""
 
 import importlib.util
-import os
 import sys
 from importlib.machinery import PathFinder
 from types import ModuleType
@@ -49,6 +48,7 @@ def _ants_affine(fixed: Coarse, moving: Coarse, start: NDArray[np.float64]) -> N
             "--use-histogram-matching": "0",
             "--collapse-output-transforms": "1",
             "--float": "1",
+            "--random-seed": _SEED,
             "--output": str(folder / "affine-"),
         }
         failed = _ants_library().antsRegistration([part for argument in arguments.items() for part in argument])
@@ -61,8 +61,6 @@ def _ants_library() -> ModuleType:
     """ANTs itself, the compiled part of antspyx: the package around it takes a second to load pandas and statsmodels."""
     name = "ants.lib"
     if name not in sys.modules:
-        # ITK reads this once, when it is loaded.
-        os.environ.setdefault("ANTS_RANDOM_SEED", _SEED)
         package = importlib.util.find_spec("ants")
         found = package and PathFinder.find_spec(name, package.submodule_search_locations)
         if not (found and found.loader):
