@@ -1,4 +1,5 @@
 import os
+import pickle
 import subprocess
 import sys
 
@@ -58,22 +59,36 @@ def test_the_whole_package_can_still_be_loaded_after_its_library_alone():
     assert not done.stderr
 
 
-def test_the_library_alone_finds_what_the_package_finds(pair, tmp_path):
-    code = """
-import sys, ants, numpy
+def test_the_library_alone_finds_with_three_threads_what_the_package_finds_with_one(pair, tmp_path):
+    package = """
+import sys, ants
 fixed, moving = (ants.image_read(path) for path in sys.argv[2:4])
-found = ants.registration(
+ants.registration(
     fixed, moving, type_of_transform="Affine", initial_transform=sys.argv[1], outprefix=sys.argv[4], aff_metric="GC",
     aff_iterations=(200, 100), aff_shrink_factors=(4, 2), aff_smoothing_sigmas=(2, 1),
 )
+"""
+    library = """
+import pickle, sys
+from pathlib import Path
+from mics.registration.affine import _ants_affine
+Path(sys.argv[2]).write_bytes(pickle.dumps(_ants_affine(*pickle.loads(Path(sys.argv[1]).read_bytes()))))
 """
     fixed, moving = (coarse(scan, 4.0) for scan in pair)
     start = best_start(*(coarse(scan, 8.0) for scan in pair))
     sitk.WriteTransform(_centred(start, fixed.image.grid.centre), str(tmp_path / "start.mat"))
     for scan, name in ((fixed, "fixed.mha"), (moving, "moving.mha")):
         sitk.WriteImage(to_itk(scan.image), str(tmp_path / name))
+    given, found = tmp_path / "given", tmp_path / "found"
+    given.write_bytes(pickle.dumps((fixed, moving, start)))
     paths = [str(tmp_path / name) for name in ("start.mat", "fixed.mha", "moving.mha", "by-package-")]
-    seed = {**os.environ, "ANTS_RANDOM_SEED": "1"}
-    subprocess.run([sys.executable, "-c", code, *paths], check=True, env=seed, capture_output=True)
+    # In processes of their own: ITK asks once for its number of threads.
+    _python(package, *paths, ANTS_RANDOM_SEED="1", ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS="1")
+    _python(library, str(given), str(found), ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS="3")
     expected = read_affine(tmp_path / "by-package-0GenericAffine.mat")
-    np.testing.assert_allclose(_ants_affine(fixed, moving, start), expected, atol=1e-6)
+    np.testing.assert_allclose(pickle.loads(found.read_bytes()), expected, atol=1e-6)
+
+
+def _python(code: str, *arguments: str, **environment: str) -> None:
+    command = [sys.executable, "-c", code, *arguments]
+    subprocess.run(command, check=True, env={**os.environ, **environment}, capture_output=True)

@@ -1,7 +1,6 @@
 """From the cohorts as they are published to one training set: one frame, one spacing, one shape, one list of organs."""
 
 import json
-import os
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -89,8 +88,6 @@ def prepare(
 
 def prepare_case(task: Task) -> Entry:
     """Prepare one case and write its files, its record last. Raises :class:`InputError` if the case cannot be read."""
-    # ANTs adds up in an order that depends on its threads, and hence gives the same bytes only for the same number of them.
-    os.environ.setdefault("ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS", "1")
     case, grid = task.case, task.frame.grid
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")

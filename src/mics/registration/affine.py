@@ -1,7 +1,10 @@
 """The affine that brings two scans of any hospital, spacing, orientation and field of view onto each other."""
 
 import importlib.util
+import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.machinery import PathFinder
 from types import ModuleType
 
@@ -17,12 +20,13 @@ from mics.registration.start import best_start, difference
 
 _SEARCH_MM, _ANTS_MM = 8.0, 4.0
 _SEED = "1"
+_THREADS = "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"
 
 
 def register_affine(fixed: Image, moving: Image) -> NDArray[np.float64]:
     """The affine (4, 4), in LPS millimetres, from points of ``fixed`` to points of ``moving`` (ITK's direction).
 
-    A search over shifts along the body gives the start, ANTs (antspyx) refines it. Deterministic on one machine.
+    A search over shifts along the body gives the start, ANTs (antspyx) refines it. The same on any number of cores.
     """
     coarse_fixed, coarse_moving = coarse(fixed, _SEARCH_MM), coarse(moving, _SEARCH_MM)
     start = best_start(coarse_fixed, coarse_moving)
@@ -51,10 +55,28 @@ def _ants_affine(fixed: Coarse, moving: Coarse, start: NDArray[np.float64]) -> N
             "--random-seed": _SEED,
             "--output": str(folder / "affine-"),
         }
-        failed = _ants_library().antsRegistration([part for argument in arguments.items() for part in argument])
+        with _one_thread():
+            failed = _ants_library().antsRegistration([part for argument in arguments.items() for part in argument])
         if failed:
             raise RuntimeError(f"ANTs' affine registration ended with code {failed}.")
         return read_affine(folder / "affine-0GenericAffine.mat")
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """ANTs in one thread: each number of threads adds up in another order, which ends millimetres elsewhere.
+
+    ITK asks the environment once, in the first call: a process in which ANTs has worked before keeps its number.
+    """
+    before = os.environ.get(_THREADS)
+    os.environ[_THREADS] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[_THREADS]
+        else:
+            os.environ[_THREADS] = before
 
 
 def _ants_library() -> ModuleType:
