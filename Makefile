@@ -10,7 +10,7 @@ demo: .venv/core.stamp
 	$(BIN)/mics demo -o out/demo
 
 test: .venv/all.stamp
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: .venv/all.stamp
 	$(BIN)/ruff check .

@@ -9,7 +9,7 @@ import SimpleITK as sitk
 
 from mics.image.grid import Grid, apply_matrix
 from mics.image.io import to_itk
-from mics.registration.affine import _ants_affine, _centred, register_affine
+from mics.registration.affine import _centred, register_affine
 from mics.registration.affine_file import read_affine
 from mics.registration.coarse import coarse
 from mics.registration.start import best_start
