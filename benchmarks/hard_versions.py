@@ -140,7 +140,7 @@ def sharper(scan: Scan, amount: float = 1.5, width_mm: float = 2.0) -> Scan:
 def shifted(scan: Scan, distance_mm: float = 40.0) -> Scan:
     """The patient elsewhere on the table: ``distance_mm`` half to the left and half upwards in the world, along x + z."""
     offset = distance_mm * np.array([1.0, 0.0, 1.0]) / math.sqrt(2)
-    return _moved(scan, np.eye(3), offset)
+    return moved(scan, np.eye(3), offset)
 
 
 def rolled(scan: Scan, degrees: float = 15.0) -> Scan:
@@ -152,7 +152,7 @@ def rolled(scan: Scan, degrees: float = 15.0) -> Scan:
     cosine, sine = math.cos(angle), math.sin(angle)
     turn = np.array([[cosine, -sine, 0.0], [sine, cosine, 0.0], [0.0, 0.0, 1.0]])
     centre = scan.image.grid.centre
-    return _moved(scan, turn, centre - turn @ centre)
+    return moved(scan, turn, centre - turn @ centre)
 
 
 HARD_VERSIONS: dict[str, Callable[[Scan], Scan]] = {
@@ -200,7 +200,7 @@ def _resized(grid: Grid, axis: int, length: int, *, origin: NDArray[np.float64],
     return Grid(tuple(size), tuple(spacings), tuple(origin), grid.direction)  # type: ignore[arg-type]
 
 
-def _moved(scan: Scan, turn: NDArray[np.float64], offset: NDArray[np.float64]) -> Scan:
+def moved(scan: Scan, turn: NDArray[np.float64], offset: NDArray[np.float64]) -> Scan:
     """The same voxels, the world's point x now at ``turn @ x + offset``."""
     grid = scan.image.grid
     direction = turn @ np.reshape(grid.direction, (3, 3))

@@ -18,11 +18,12 @@ def demo(
 ) -> None:
     """Register two phantom scans of different people, spacing and orientation, and show what comes out."""
     from mics.image.whole import write_text
+    from mics.report.summary import describe
 
     with output_folder(output), progress() as step:
         step("Drawing two phantom patients")
         fixed, moving, fixed_labels, moving_labels = _scans(output / "input")
-        lines, place = register_into(
+        summary, place = register_into(
             output / "result",
             fixed,
             moving,
@@ -31,6 +32,7 @@ def demo(
             device=device,
             progress=step,
         )
+        lines = describe(summary)
         write_text("\n".join(lines) + "\n", place / "report.txt")
     typer.echo("\n".join([*lines, f"Look at {place / 'overview.png'}; the transforms are beside it."]))
 

@@ -18,6 +18,7 @@ from typer.core import TyperGroup
 from mics.errors import InputError, Terminated
 
 BAD_INPUT = 2
+LOOK, FAILED = 3, 4  # the verdict of a registration, where the user asks for it as an exit code
 INTERRUPTED = 130  # what a shell reports for a program ended by Ctrl-C
 TERMINATED = 143  # and by SIGTERM
 PACKAGE = Path(__file__).parents[1]

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from mics.cli.errors import FAILED, LOOK
 from mics.cli.output import output_folder
 from mics.cli.progress import progress
 
@@ -44,6 +45,10 @@ def register(
         typer.Option(help="Mask on FIXED's grid of what MOVING lacks (lesion, resection): the refinement skips it."),
     ] = None,
     moving_exclude: Annotated[Path | None, typer.Option(help="The same on MOVING's grid.")] = None,
+    strict: Annotated[
+        bool,
+        typer.Option("--strict", help="End with exit code 3 where the verdict is look, with 4 where it is failed."),
+    ] = False,
 ) -> None:
     """Register MOVING and FIXED to each other, both ways, and write volumes, transforms, a summary and a picture."""
     settings = {
@@ -54,8 +59,10 @@ def register(
         "refine": refine,
         "topology": topology,
     }
+    from mics.report.summary import describe
+
     with output_folder(output), progress() as step:
-        lines, place = register_into(
+        summary, place = register_into(
             output,
             fixed,
             moving,
@@ -66,16 +73,17 @@ def register(
             progress=step,
             **settings,
         )
-    typer.echo("\n".join([*lines, f"Written to {place}"]))
+    typer.echo("\n".join([*describe(summary), f"Written to {place}"]))
+    if strict:
+        raise typer.Exit({"good": 0, "look": LOOK, "failed": FAILED}[summary["verdict"]["word"]])
 
 
 def register_into(
     folder: Path, fixed: Path, moving: Path, *, progress: Callable[[str], None], **settings: Any
-) -> tuple[list[str], Path]:
-    """Register two files, write everything into ``folder``, and return the summary's sentences and where it is."""
+) -> tuple[dict[str, Any], Path]:
+    """Register two files, write everything into ``folder``, and return the summary and where it is."""
     from mics.image.folder import free_folder
     from mics.registration.pipeline import register as run
-    from mics.report.summary import describe
 
     result = run(fixed, moving, progress=progress, **settings)
     progress("Writing")
@@ -89,4 +97,4 @@ def register_into(
     place = free_folder(folder)
     # Loading matplotlib and drawing take one core, about as long as a transform takes to be compressed by another.
     result.save(place, beside={"overview.png": draw})
-    return describe(result.summary), place
+    return result.summary, place

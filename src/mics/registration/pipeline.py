@@ -4,6 +4,7 @@ import dataclasses
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from mics.deformation.transform import Transform
 from mics.errors import InputError
 from mics.network.weights import DEFAULT_REGISTRATION
 from mics.registration.affine import register_affine
+from mics.registration.evidence import gather
 from mics.registration.fork import refuse_forked
 from mics.registration.inputs import Scan, Source, load_pair
 from mics.registration.memory import require_memory
@@ -27,9 +29,12 @@ from mics.registration.settings import Settings, resolve
 from mics.registration.sides import check_sides
 from mics.registration.stages import Stages, peak_memory_gb
 from mics.registration.summary import describe, describe_geometry, doubts
+from mics.registration.turned import turned_headers
+from mics.registration.verdict import judge
 
 Matrix = NDArray[np.float64]
 Mask = NDArray[np.bool_]
+Evidence = dict[str, Any]
 
 __all__ = ["Registration", "register"]
 
@@ -94,7 +99,7 @@ def register(
         grid = network_grid(target.image.grid, source.image.grid, matrix, settings.model.spacing_mm)
         seen = both_seen(target.image.grid, source.image.grid, grid, matrix)
     pair = Pair(source.image, target.image, matrix, grid, source.exclude, target.exclude)
-    displacements, sides = _displacements(pair, seen, settings, stages)
+    displacements, sides, evidence = _displacements(pair, seen, settings, stages)
     with stages("compose", "Composing with the affine"):
         field_grid = same_box(grid, displacements[0].shape[2:])
         forward = moving_to_fixed(displacements[0], field_grid, target.image.grid, matrix)
@@ -108,23 +113,33 @@ def register(
     with stages("measure", "Measuring"):
         geometry = describe_geometry(matrix, grid, seen)
         measured = measure(result, displacements)
+        questions = doubts(matrix, geometry, measured["folds"])
+        verdict = judge({"evidence": evidence, **measured}, questions)
+    if verdict.word == "failed" and settings.segmentation is not None:
+        with stages("headers", "It failed: looking for a header that turns its patient"):
+            verdict = verdict.because(turned_headers({"fixed": target.image, "moving": source.image}, settings.device))
     return dataclasses.replace(
         result,
         summary={
             **describe(target, source, settings),
+            "verdict": {"word": verdict.word, "reasons": list(verdict.reasons)},
             "geometry": geometry,
             **measured,
             "topology": certificates,
+            "evidence": evidence,
             "seconds": stages.times(),
             "peak_memory_gb": peak_memory_gb(settings.device),
-            "warnings": [*sentences, *sides, *doubts(matrix, geometry, measured["folds"])],
+            "warnings": [*sentences, *sides],
         },
     )
 
 
-def _displacements(pair: Pair, seen: tuple[Mask, Mask], settings: Settings, stages: Stages) -> tuple[Both, list[str]]:
-    """Displacements on the CPU, in voxels of a grid over the pair's box; and what the organs' sides say of the headers."""
+def _displacements(
+    pair: Pair, seen: tuple[Mask, Mask], settings: Settings, stages: Stages
+) -> tuple[Both, list[str], Evidence | None]:
+    """Displacements on the CPU, in voxels of a grid over the pair's box; what the organs' sides say of the headers; evidence."""
     sentences: list[str] = []
+    evidence = None
     with stages("resample", "Resampling to the network's grid"):
         models = [settings.model] if settings.segmentation is None else [settings.model, settings.segmentation]
         volumes, *others = windows(pair, models, settings.device)
@@ -144,7 +159,12 @@ def _displacements(pair: Pair, seen: tuple[Mask, Mask], settings: Settings, stag
     if settings.inverse_by_construction:
         with stages("inverse", "Mending the inverse"):
             displacements = inverted(displacements, pair.grid)
-    return (displacements[0].cpu(), displacements[1].cpu()), sentences
+    if settings.segmentation is not None and finer is not None and organs is not None:
+        with stages("evidence", "Looking whether it worked"):
+            spacing_mm = settings.segmentation.spacing_mm
+            counted = compared(pair, seen, spacing_mm)
+            evidence = gather(finer, organs, counted, displacements, spacing_mm)
+    return (displacements[0].cpu(), displacements[1].cpu()), sentences, evidence
 
 
 def _unfolded(

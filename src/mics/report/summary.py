@@ -2,14 +2,24 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from textwrap import wrap
 from typing import Any
 
 Summary = Mapping[str, Any]
+
+_VERDICTS = {
+    "good": "Verdict: good. Nothing that was looked at speaks against it.",
+    "look": "Verdict: look at the picture before you use this.",
+    "failed": "Verdict: failed. Do not use this result.",
+}
+_CAPTION = 160
+"""Characters of a line above the picture."""
 
 
 def describe(summary: Summary) -> list[str]:
     """A few lines that a person reads after a registration; ``summary`` as in ``summary.json``."""
     lines = [
+        *_verdict(summary),
         _overlap(summary),
         *_organs(summary),
         _plausibility(summary),
@@ -21,10 +31,17 @@ def describe(summary: Summary) -> list[str]:
 
 
 def caption(summary: Summary) -> str:
-    """Two lines above the picture: which scans, and the key figures."""
+    """Above the picture: which scans, the key figures, the verdict and its reasons."""
     names = [f"{role}: {_name(summary['inputs'][role]['path'])}" for role in ("fixed", "moving")]
     figures = [_overlap(summary), _plausibility(summary)]
-    return "\n".join(["     ".join(names), "   ".join(figure for figure in figures if figure)])
+    reasons = [line for sentence in _verdict(summary) for line in wrap(sentence, _CAPTION, subsequent_indent="  ")]
+    return "\n".join(["     ".join(names), "   ".join(figure for figure in figures if figure), *reasons])
+
+
+def _verdict(summary: Summary) -> list[str]:
+    """The verdict, and its reasons, a line each."""
+    verdict = summary["verdict"]
+    return [_VERDICTS[verdict["word"]], *(f"- {reason}" for reason in verdict["reasons"])]
 
 
 def _overlap(summary: Summary) -> str:

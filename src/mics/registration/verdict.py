@@ -1,0 +1,151 @@
+"""Whether a registration worked, as far as it shows: *good*, *look* or *failed*, and why.
+
+The bounds are chosen on good pairs and on failures that were made on purpose, with margins to both sides
+(``benchmarks/verdict.py``; the table is in docs/verdict.md).
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Word = Literal["good", "look", "failed"]
+Summary = Mapping[str, Any]
+
+_FAILED_OVERLAP, _LOOK_OVERLAP = 0.35, 0.6
+_FAILED_ORGANS, _LOOK_ORGANS = 1, 3
+_FAILED_SIMILARITY, _LOOK_SIMILARITY = 0.3, 0.5
+_FAILED_LOST, _LOOK_LOST = 0.5, 0.2
+_LOOK_CERTAINTY = 0.75
+_LOOK_LARGE_ORGAN = 0.3
+_LARGE = ("spleen", "right kidney", "left kidney", "liver", "stomach", "aorta")
+_LOOK_INVERSE_MM = 10.0
+_LOOK_SD_LOG_JACOBIAN = 0.8
+_FAILED_GIVEN = 0.2
+_ROLES = {"moving_to_fixed": ("fixed", "moving"), "fixed_to_moving": ("moving", "fixed")}
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """``good``: nothing speaks against it; ``look``: something does, see the picture; ``failed``: do not use it."""
+
+    word: Word
+    reasons: tuple[str, ...]
+
+    def because(self, causes: Sequence[str]) -> "Verdict":
+        """The same verdict with its causes said first."""
+        return Verdict(self.word, (*causes, *self.reasons))
+
+
+def judge(summary: Summary, doubts: Sequence[str] = ()) -> Verdict:
+    """The verdict on a registration.
+
+    Args:
+        summary: What is known of it: ``evidence`` (of :func:`mics.registration.evidence.gather`, or None),
+            ``inverse_consistency_mm`` and ``labels``.
+        doubts: Sentences that ask for a look in any case.
+
+    Returns:
+        The word, and a sentence for each reason, those of a failure first. ``good`` has none.
+    """
+    evidence = summary["evidence"]
+    failures, questions = (
+        list(_given_labels(summary["labels"])),
+        [*doubts, *_inverse(summary["inverse_consistency_mm"])],
+    )
+    if evidence is None:
+        questions.append(
+            "No organs were looked for with these settings, so nothing shows whether they match: see the picture."
+        )
+    else:
+        failures += [*_order(evidence), *_failures(evidence)]
+        questions += _questions(evidence)
+    if failures:
+        return Verdict("failed", (*failures, *questions))
+    return Verdict("look" if questions else "good", tuple(questions))
+
+
+def _failures(evidence: Summary) -> Iterator[str]:
+    for role, count in evidence["large_organs"].items():
+        if count <= _FAILED_ORGANS:
+            yield _few(role, count)
+    overlap, similarity = evidence["organ_overlap"], evidence["similarity"]
+    if overlap["result"] is not None and overlap["result"] < _FAILED_OVERLAP:
+        yield _apart(overlap)
+    if similarity["result"] is not None and similarity["result"] < _FAILED_SIMILARITY:
+        yield _unlike(similarity)
+    for way, share in evidence["body_without_data"].items():
+        if share is not None and share > _FAILED_LOST:
+            yield _lost(way, share)
+
+
+def _questions(evidence: Summary) -> Iterator[str]:
+    for role, count in evidence["large_organs"].items():
+        if _FAILED_ORGANS < count < _LOOK_ORGANS:
+            yield _few(role, count)
+    overlap, similarity = evidence["organ_overlap"], evidence["similarity"]
+    if overlap["result"] is None:
+        yield "No organ of the network's is seen in both scans, so nothing shows whether they match."
+    elif _FAILED_OVERLAP <= overlap["result"] < _LOOK_OVERLAP:
+        yield _apart(overlap)
+    if similarity["result"] is None or _FAILED_SIMILARITY <= similarity["result"] < _LOOK_SIMILARITY:
+        yield _unlike(similarity)
+    for way, share in evidence["body_without_data"].items():
+        if share is not None and _LOOK_LOST < share <= _FAILED_LOST:
+            yield _lost(way, share)
+    for organ in _LARGE:
+        found = evidence["organs"].get(organ)
+        if found and found["dice_result"] is not None and found["dice_result"] < _LOOK_LARGE_ORGAN:
+            yield f"The {organ} of one scan does not come to lie on that of the other (Dice {found['dice_result']:.2f})."
+    for role, certainty in evidence["certainty"].items():
+        if certainty is not None and certainty < _LOOK_CERTAINTY:
+            yield (
+                f"The network is unsure of the organs in the {role} scan ({certainty:.2f} of 1, usual is .85 and more): "
+                "it may differ from the scans that it was trained on."
+            )
+    spread = evidence["deformation"]["sd_log_jacobian"]
+    if spread is not None and spread > _LOOK_SD_LOG_JACOBIAN:
+        yield f"Volumes change more than between two people: SdLogJ {spread:.2f} within the body."
+
+
+def _order(evidence: Summary) -> Iterator[str]:
+    for role, phrases in evidence["disorder"].items():
+        if phrases:
+            yield f"In the {role} scan the organs lie the wrong way round ({'; '.join(phrases)}): check its header's direction."
+
+
+def _given_labels(labels: Summary | None) -> Iterator[str]:
+    scores = labels["moving_to_fixed"] if labels else None
+    if not scores or scores["mean_dice"] is None:
+        return
+    before, after = scores["mean_dice_affine_only"], scores["mean_dice"]
+    if after < before or after < _FAILED_GIVEN:
+        yield f"The given labels overlap by {after:.2f} after registration, by {before:.2f} with the affine alone."
+
+
+def _inverse(errors: Summary) -> Iterator[str]:
+    largest = max((error["max"] for error in errors.values() if error["max"] is not None), default=0.0)
+    if largest > _LOOK_INVERSE_MM:
+        yield f"There and back misses by up to {largest:.1f} mm."
+
+
+def _few(role: str, count: int) -> str:
+    return (
+        f"In the {role} scan only {count} of six large organs are found: is it a CT of the abdomen in HU, and its header "
+        "the right way round?"
+    )
+
+
+def _apart(overlap: Summary) -> str:
+    before = "" if overlap["affine"] is None else f", by {overlap['affine']:.2f} with the affine alone"
+    return f"The organs found in both scans overlap by {overlap['result']:.2f} after registration{before} (usual is .7 and more)."
+
+
+def _unlike(similarity: Summary) -> str:
+    if similarity["result"] is None:
+        return "There is no tissue that both scans show, so they cannot be compared."
+    return f"The warped scan hardly looks like the other one: correlation {similarity['result']:.2f} (usual is .6 and more)."
+
+
+def _lost(way: str, share: float) -> str:
+    target, source = _ROLES[way]
+    return f"{share:.0%} of the body in the {target} scan is filled from beyond the {source} scan's field of view."

@@ -1,0 +1,87 @@
+import pytest
+import torch
+
+from mics.data.organs import AORTA, LIVER, ORGAN_NAMES, RIGHT_KIDNEY
+from mics.registration.evidence import disorder, gather
+
+SHAPE = (24, 20, 22)
+SPACING = 4.0
+VOXEL_ML = SPACING**3 / 1000
+
+
+def boxes(places):
+    """Organ maps (1, 13, X, Y, Z) of boxes of 10 x 8 x 8 voxels from the given corners on, 41 ml each."""
+    maps = torch.zeros(1, len(ORGAN_NAMES), *SHAPE)
+    for organ, (x, y, z) in places.items():
+        maps[0, organ - 1, x : x + 10, y : y + 8, z : z + 8] = 1
+    return maps
+
+
+def windows(maps):
+    """HU windows in which tissue is where any organ is, brighter to the left."""
+    tissue = (maps.amax(1, keepdim=True) > 0) * torch.linspace(0.3, 0.8, SHAPE[0])[None, None, :, None, None]
+    return tissue.expand(1, 3, *SHAPE).clone()
+
+
+def shift(voxels):
+    return torch.tensor(voxels, dtype=torch.float32).view(1, 3, 1, 1, 1).expand(1, 3, *SHAPE).clone()
+
+
+@pytest.fixture
+def pair():
+    moving, fixed = boxes({LIVER: (2, 6, 7)}), boxes({LIVER: (7, 6, 7)})
+    return (windows(moving), windows(fixed)), (moving, fixed), torch.ones(2, 1, *SHAPE)
+
+
+def test_a_box_brought_onto_the_other_overlaps_wholly_and_half_before(pair):
+    # Filled from where it came: five voxels to the left lies what was five voxels to the right.
+    found = gather(*pair, (shift((-5, 0, 0)), shift((5, 0, 0))), SPACING)
+    assert found["organ_overlap"] == {"affine": 0.5, "result": 1.0}
+    volume = pytest.approx(10 * 8 * 8 * VOXEL_ML, abs=0.1)
+    assert found["organs"] == {
+        "liver": {"moving_ml": volume, "fixed_ml": volume, "dice_affine": 0.5, "dice_result": 1.0}
+    }
+    assert found["certainty"] == {"moving": 1.0, "fixed": 1.0}
+    assert found["large_organs"] == {"moving": 1, "fixed": 1}
+    assert found["body_without_data"] == {"moving_to_fixed": 0.0, "fixed_to_moving": 0.0}
+    assert found["deformation"]["percentile_99_mm"] == pytest.approx(20.0)
+    assert found["deformation"]["sd_log_jacobian"] == pytest.approx(0.0, abs=1e-6)
+
+
+def test_similarity_is_the_correlation_over_tissue_of_either(pair):
+    volumes, organs, counted = pair
+    still = (shift((0, 0, 0)), shift((0, 0, 0)))
+    found = gather((volumes[1], volumes[1]), (organs[1], organs[1]), counted, still, SPACING)
+    assert found["similarity"] == {"affine": 1.0, "result": 1.0}
+    tissue = (volumes[0][:, 0] > 0) | (volumes[1][:, 0] > 0)
+    expected = torch.corrcoef(torch.stack([volumes[0][:, 0][tissue], volumes[1][:, 0][tissue]]))[0, 1]
+    assert gather(*pair, still, SPACING)["similarity"]["result"] == pytest.approx(float(expected), abs=1e-4)
+
+
+def test_what_comes_from_beyond_the_field_of_view_is_counted_as_lost(pair):
+    volumes, organs, counted = pair
+    counted[0, 0, :6] = 0  # the moving scan begins at the sixth voxel
+    found = gather(volumes, organs, counted, (shift((-5, 0, 0)), shift((5, 0, 0))), SPACING)
+    # The fixed box's voxels 7 to 16 come from 2 to 11, of which 2 to 5 are not seen.
+    assert found["body_without_data"]["moving_to_fixed"] == pytest.approx(0.4)
+    assert found["organ_overlap"]["result"] == 1.0
+
+
+def test_a_scan_without_anything_has_no_figures():
+    empty = torch.zeros(1, len(ORGAN_NAMES), *SHAPE)
+    still = (shift((0, 0, 0)), shift((0, 0, 0)))
+    found = gather((windows(empty),) * 2, (empty,) * 2, torch.ones(2, 1, *SHAPE), still, SPACING)
+    assert found["organ_overlap"] == {"affine": None, "result": None}
+    assert found["similarity"] == {"affine": None, "result": None}
+    assert found["organs"] == {}
+    assert found["large_organs"] == {"moving": 0, "fixed": 0}
+
+
+def test_organs_the_wrong_way_round_are_named():
+    above, below = (2, 6, 13), (2, 6, 2)
+    assert disorder(boxes({LIVER: above, RIGHT_KIDNEY: below}), SPACING) == []
+    assert disorder(boxes({LIVER: below, RIGHT_KIDNEY: above}), SPACING) == ["the liver below the right kidney"]
+    front, back = (2, 12, 2), (2, 2, 2)
+    assert disorder(boxes({LIVER: front, AORTA: back}), SPACING) == []
+    assert disorder(boxes({LIVER: back, AORTA: front}), SPACING) == ["the liver behind the aorta"]
+    assert disorder(boxes({LIVER: below}), SPACING) == []
