@@ -244,4 +244,5 @@ def test_a_mirroring_affine_is_warned_about(tmp_path, scan, options, known_map):
     path = tmp_path / "mirror.tfm"
     sitk.WriteTransform(sitk.AffineTransform([-1.0, 0, 0, 0, 1, 0, 0, 0, 1], [0.0, 0, 0]), str(path))
     result = register(scan(known_map.grid), scan(known_map.grid), **{**options, "affine": path})
-    assert any("mirrors the patient" in sentence for sentence in result.summary["warnings"])
+    assert result.summary["verdict"]["word"] != "good"
+    assert any("mirrors the patient" in sentence for sentence in result.summary["verdict"]["reasons"])
