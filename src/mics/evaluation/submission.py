@@ -39,6 +39,7 @@ from mics.evaluation.learn2reg import (
 )
 from mics.image.folder import temporary_folder
 from mics.image.grid import Grid
+from mics.image.paths import as_path
 
 Displacement = NDArray[np.float32]
 
@@ -51,7 +52,7 @@ class Submission:
     """A folder or zip of deformations. Raises InputError if it is neither, or damaged."""
 
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
+        self.path = as_path(path)
         if self.path.is_dir():
             files = [file for file in self.path.rglob("*") if file.is_file()]
             names = [file.relative_to(self.path).as_posix() for file in files]

@@ -1,7 +1,6 @@
 """What can be wrong with a file that calls itself a volume, each told in one sentence."""
 
 import math
-import os
 import re
 import zlib
 from pathlib import Path
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 
 from mics.errors import InputError
 from mics.image.grid import Grid
+from mics.image.paths import as_path
 from mics.image.whole import reason
 
 _SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
@@ -176,12 +176,8 @@ def straightened(path: Path, matrix: Array, size: tuple[int, ...]) -> Grid:
 
 
 def refuse_unreadable_name(path: Path) -> None:
-    """Raise InputError for a name that is not UTF-8 (ITK would end the process), and for what is no file or folder."""
-    try:
-        str(path).encode()
-    except UnicodeEncodeError:
-        shown = os.fsencode(path).decode(errors="backslashreplace")
-        raise InputError(f"The name {shown} is not UTF-8: rename it (older zip programs write such names).") from None
+    """Raise InputError for a name that :func:`as_path` refuses, and for what is no file or folder."""
+    as_path(path)
     if not path.exists():
         raise InputError(f"{path} does not exist.")
     if not path.is_file() and not path.is_dir():

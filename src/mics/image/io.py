@@ -13,9 +13,10 @@ import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
-from mics.errors import InputError
+from mics.errors import InputError, require_type
 from mics.image import checks, completeness, dicom, nifti
 from mics.image.grid import Grid
+from mics.image.paths import as_path, output_path
 from mics.image.whole import write_whole
 
 # Directions in text headers are rounded.
@@ -31,15 +32,19 @@ class Image:
     """A volume and where it is.
 
     ``array`` is (X, Y, Z) in the order (i, j, k) of ``grid``: float32 HU for scans, integers for labels.
-    Raises InputError if it is no array or its shape is not the grid's size.
+    Raises InputError if it is no array of real numbers or its shape is not the grid's size.
     """
 
     array: NDArray[Any]
     grid: Grid
 
     def __post_init__(self) -> None:
-        if not isinstance(self.array, np.ndarray):
-            raise InputError(f"A volume is a numpy array, not a {type(self.array).__name__}.")
+        require_type(self.array, np.ndarray, "A volume is a numpy array")
+        require_type(self.grid, Grid, "The place of a volume is a Grid")
+        if self.array.dtype.kind not in "biuf":
+            raise InputError(f"A volume holds integers or real numbers, not values of the type {self.array.dtype}.")
+        if isinstance(self.array, np.ma.MaskedArray):
+            raise InputError("A volume has a value in every voxel, a masked array has not: fill it, by -1000 HU.")
         if self.array.shape != self.grid.size:
             raise InputError(f"An array of shape {self.array.shape} does not fit a grid of size {self.grid.size}.")
 
@@ -92,24 +97,23 @@ def write_image(image: Image, path: str | Path) -> None:
     The type of its values stays where other programs read it: 64-bit integers, which ANTs, FSL and SPM do not, become the
     smallest type that holds them. The file appears complete or not at all. Raises InputError if it cannot be written.
     """
+    require_type(image, Image, "What is written is an Image")
     wide = image.array.dtype.kind in "iu" and image.array.dtype.itemsize == 8
     write_itk(to_itk(_smallest(image) if wide else image), path)
 
 
 def write_labels(labels: Image, path: str | Path) -> None:
     """Write a label map as :func:`write_image` does, in the smallest integer type that holds its labels."""
+    require_type(labels, Image, "What is written is an Image")
     write_itk(to_itk(_smallest(labels)), path)
 
 
 def to_itk(image: Image) -> sitk.Image:
     """The volume as SimpleITK has it (a copy), in this machine's byte order.
 
-    Types that ITK does not know become those that hold their values: truth values 0 and 1, float16 float32. Raises
-    InputError for values that are no real numbers.
+    Types that ITK does not know become those that hold their values: truth values 0 and 1, float16 float32.
     """
     array = image.array
-    if array.dtype.kind not in "biuf":
-        raise InputError(f"A volume holds integers or real numbers, not values of the type {array.dtype}.")
     known: dict[str, np.dtype[Any]] = {
         "b": np.dtype(np.uint8),
         "f2": np.dtype(np.float32),
@@ -153,7 +157,7 @@ def read_itk(path: str | Path, *, pixel: int | None, components: int = 1) -> sit
 
     Raises InputError as :func:`read_image` does, except for what only the values show.
     """
-    path = Path(path)
+    path = as_path(path)
     checks.refuse_unreadable_name(path)
     if path.is_dir():
         return dicom.read_series(path, pixel)
@@ -231,7 +235,7 @@ def write_itk(itk: sitk.Image, path: str | Path) -> None:
 
 def written_suffix(path: str | Path) -> str:
     """The ending that says the format to write; raises InputError for one that is unknown or not written."""
-    path = Path(path)
+    path = output_path(path)
     suffix = checks.known_suffix(path)
     if suffix.lower() in (".mhd", ".nhdr"):
         other = ".mha" if suffix.lower() == ".mhd" else ".nrrd"

@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import os
 import threading
 import warnings
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mics.errors import InputError
+from mics.errors import InputError, require_type
 from mics.image.grid import Grid
 from mics.image.io import Image, read_image, read_labels
 
@@ -48,6 +49,9 @@ def load_scan(source: Source, labels: Source | None, role: str, *, exclude: Sour
     for a label map or mask that is on another grid, not of integers, negative, or of more values than organs have. A
     Slicer segmentation (.seg.nrrd) that is cropped from the scan's lattice is taken as background beyond.
     """
+    for given, what in ((source, "scan"), (labels, "label map"), (exclude, "mask of what to leave out")):
+        if given is not None or what == "scan":
+            require_type(given, (str, os.PathLike, Image), f"The {role} {what} is a file, a DICOM folder or an Image")
     name, labels_name = _name(source, f"The {role} scan"), _name(labels, f"The {role} label map")
     exclude_name = _name(exclude, f"The {role} mask of what to leave out")
     image = _checked(source, name) if isinstance(source, Image) else read_image(source)
@@ -83,8 +87,8 @@ def load_pair(
 
 
 def _checked(image: Image, name: str) -> Image:
-    if not (np.issubdtype(image.array.dtype, np.integer) or np.issubdtype(image.array.dtype, np.floating)):
-        raise InputError(f"{name} is an array of {image.array.dtype}: give integers or real numbers (HU).")
+    if image.array.dtype == np.bool_:
+        raise InputError(f"{name} is an array of truth values: give integers or real numbers (HU).")
     array = image.array.astype(np.float32, copy=False)
     if not np.isfinite(array).all():
         raise InputError(f"{name} holds NaN or infinite voxels: replace them, by -1000 HU where it is empty.")

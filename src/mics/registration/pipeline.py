@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from mics.deformation.topology import preserve_topology, refuse_mirrors
 from mics.deformation.transform import Transform
-from mics.errors import InputError
+from mics.errors import InputError, shown
 from mics.network.weights import DEFAULT_REGISTRATION
 from mics.registration.affine import register_affine
 from mics.registration.fork import refuse_forked
@@ -73,6 +73,8 @@ def register(
     known.
     """
     refuse_forked()
+    if progress is not None and not callable(progress):
+        raise InputError(f"progress is a function of one text, not {shown(progress)}.")
     stages = Stages(progress)
     with stages("read", "Reading"):
         settings = resolve(affine=affine, steps=steps, model=model, refine=refine, topology=topology, device=device)
