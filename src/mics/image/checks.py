@@ -11,6 +11,7 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from mics.errors import InputError
+from mics.image.available import available_host_bytes
 from mics.image.grid import Grid
 from mics.image.paths import as_path
 from mics.image.whole import reason
@@ -95,6 +96,7 @@ def refuse_damaged_data(path: Path, reader: sitk.ImageFileReader) -> None:
     most = (data.stat().st_size - start) * (MOST_INFLATION if packed else 1)
     if expected > most:
         raise InputError(f"{path} was cut short: its header promises {expected} bytes of voxels. Copy it again.")
+    refuse_larger_than_memory(path, expected)
     if packed:
         try:
             with data.open("rb") as file:
@@ -104,6 +106,8 @@ def refuse_damaged_data(path: Path, reader: sitk.ImageFileReader) -> None:
             raise InputError(
                 f"{path} is damaged or was cut short (its compressed data break off): copy it again."
             ) from error
+        if found > expected:
+            raise unpacks_to_more(path, expected)
         if found != expected:
             raise InputError(
                 f"{path} is damaged: its compressed data do not hold the {expected} bytes that it promises."
@@ -182,3 +186,23 @@ def refuse_unreadable_name(path: Path) -> None:
         raise InputError(f"{path} does not exist.")
     if not path.is_file() and not path.is_dir():
         raise InputError(f"{path} is a pipe or a device: write what it gives into a file and give that.")
+
+
+def refuse_larger_than_memory(path: Path, size: int) -> None:
+    """Raise InputError where ``size`` bytes of voxels, and a copy for SimpleITK, are more than the memory that is left.
+
+    A few megabytes of compressed data can promise, and hold, more than any machine has.
+    """
+    left = available_host_bytes()
+    if left is not None and 2 * size > left:
+        raise InputError(
+            f"{path} unpacks to {size / 1e9:.1f} GB of voxels, and {left / 1e9:.1f} GB of memory are left for two copies of "
+            "them: give a part of it, or use a larger machine."
+        )
+
+
+def unpacks_to_more(path: Path, promised: int) -> InputError:
+    """The error for compressed data that hold more than their header says."""
+    return InputError(
+        f"{path} is damaged: its compressed data unpack to more than the {promised} bytes of voxels that its header promises."
+    )
