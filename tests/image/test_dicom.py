@@ -72,8 +72,23 @@ def test_two_series_are_named(tmp_path):
     with pytest.raises(InputError) as caught:
         read_image(tmp_path / "ct")
     message = str(caught.value)
-    for part in ("2 DICOM series", "'arterial' with 4 slices", "'portal venous' with 5 slices", "folder of their own"):
+    uids = "1.2.826.0.1.3680043.2.1125.1", "1.2.826.0.1.3680043.2.1125.2"
+    options = "--fixed-series", "--moving-series", "--series"
+    for part in ("2 DICOM series", "'arterial' with 4 slices", "'portal venous' with 5 slices", *uids, *options):
         assert part in message
+    assert np.array_equal(read_image(tmp_path / "ct", uids[0]).array, HU[:, :, :4])
+    assert np.array_equal(read_image(tmp_path / "ct", series=f" {uids[1]} ").array, HU)
+    with pytest.raises(InputError, match=r"holds no DICOM series 1\.2; it holds 'arterial' with 4 .*1125\.2\."):
+        read_image(tmp_path / "ct", "1.2")
+
+
+def test_a_series_is_named_by_its_uid_and_chosen_from_a_folder(tmp_path):
+    write_series(tmp_path / "ct")
+    assert np.array_equal(read_image(tmp_path / "ct", "1.2.826.0.1.3680043.2.1125.1").array, HU)
+    with pytest.raises(InputError, match="UID, a str, not 1"):
+        read_image(tmp_path / "ct", 1)
+    with pytest.raises(InputError, match="is a single file"):
+        read_image(next((tmp_path / "ct").iterdir()), "1.2")
 
 
 def test_a_folder_without_a_series(tmp_path):

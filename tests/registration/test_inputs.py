@@ -162,3 +162,13 @@ def test_a_good_pair_raises_no_warning(tmp_path):
     assert sentences == []
     assert fixed.path == str(tmp_path / "scan.nii.gz")
     assert moving.labels is not None
+
+
+def test_a_mask_that_leaves_out_everything_or_nothing():
+    scan = Image(20 * volume().array, GRID)
+    everything, air = np.ones(GRID.size, np.uint8), (scan.array > -300).astype(np.uint8)
+    for left_out in (everything, air):
+        with pytest.raises(InputError, match="The moving mask of what to leave out leaves out all of the scan"):
+            load_scan(scan, None, "moving", exclude=Image(left_out, GRID))
+    with pytest.warns(UserWarning, match="The fixed mask of what to leave out leaves out nothing"):
+        load_scan(scan, None, "fixed", exclude=Image(np.zeros(GRID.size, np.uint8), GRID))

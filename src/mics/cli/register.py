@@ -44,6 +44,10 @@ def register(
         typer.Option(help="Mask on FIXED's grid of what MOVING lacks (lesion, resection): the refinement skips it."),
     ] = None,
     moving_exclude: Annotated[Path | None, typer.Option(help="The same on MOVING's grid.")] = None,
+    fixed_series: Annotated[
+        str | None, typer.Option(metavar="UID", help="The series to take, where FIXED is a DICOM folder of several.")
+    ] = None,
+    moving_series: Annotated[str | None, typer.Option(metavar="UID", help="The same of MOVING.")] = None,
 ) -> None:
     """Register MOVING and FIXED to each other, both ways, and write volumes, transforms, a summary and a picture."""
     settings = {
@@ -63,6 +67,8 @@ def register(
             moving_labels=moving_labels,
             fixed_exclude=fixed_exclude,
             moving_exclude=moving_exclude,
+            fixed_series=fixed_series,
+            moving_series=moving_series,
             progress=step,
             **settings,
         )

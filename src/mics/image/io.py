@@ -49,14 +49,15 @@ class Image:
             raise InputError(f"An array of shape {self.array.shape} does not fit a grid of size {self.grid.size}.")
 
 
-def read_image(path: str | Path) -> Image:
-    """A CT volume, float32, from NIfTI, NRRD, MetaImage, a folder that holds one DICOM series
-    or a multi-frame DICOM file (.dcm).
+def read_image(path: str | Path, series: str | None = None) -> Image:
+    """A CT volume, float32, from NIfTI, NRRD, MetaImage, a folder of a DICOM series or a multi-frame DICOM file (.dcm).
+
+    ``series`` is the UID of the series to take from a folder that holds several.
 
     Raises InputError for what is missing, unreadable, cut short, not 3D, without orientation, sheared, constant, or
     holds NaN or infinite voxels. Warns where the values do not look like Hounsfield units.
     """
-    image = from_itk(read_itk(path, pixel=sitk.sitkFloat32))
+    image = from_itk(read_itk(path, pixel=sitk.sitkFloat32, series=series))
     bad = image.array.size - int(np.count_nonzero(np.isfinite(image.array)))
     if bad:
         raise checks.not_finite(path, bad)
@@ -73,13 +74,13 @@ def read_image(path: str | Path) -> Image:
     return image
 
 
-def read_labels(path: str | Path) -> Image:
-    """A label map, of an integer type, from the same kinds of file as :func:`read_image`.
+def read_labels(path: str | Path, series: str | None = None) -> Image:
+    """A label map, of an integer type, from the same kinds of file as :func:`read_image`, likewise chosen by ``series``.
 
     Raises InputError as :func:`read_image` does (a constant map is allowed), and for values further than 0.001 from an
     integer.
     """
-    image = from_itk(read_itk(path, pixel=None))
+    image = from_itk(read_itk(path, pixel=None, series=series))
     if np.issubdtype(image.array.dtype, np.integer):
         return image
     whole = np.rint(image.array)
@@ -152,15 +153,20 @@ def grid_of(itk: sitk.Image) -> Grid:
     return Grid(itk.GetSize(), itk.GetSpacing(), itk.GetOrigin(), itk.GetDirection())
 
 
-def read_itk(path: str | Path, *, pixel: int | None, components: int = 1) -> sitk.Image:
+def read_itk(path: str | Path, *, pixel: int | None, components: int = 1, series: str | None = None) -> sitk.Image:
     """A 3D volume in SimpleITK's hands, its file checked; ``pixel`` is the SimpleITK type wanted, None the file's own.
+
+    ``series`` as in :func:`read_image`.
 
     Raises InputError as :func:`read_image` does, except for what only the values show.
     """
     path = as_path(path)
     checks.refuse_unreadable_name(path)
+    require_type(series, (str, type(None)), "A series is named by its UID, a str")
     if path.is_dir():
-        return dicom.read_series(path, pixel)
+        return dicom.read_series(path, pixel, series)
+    if series is not None:
+        raise InputError(f"{path} is a single file: a series is chosen from the folder of a DICOM study.")
     if path.suffix.lower() == ".dcm":
         return dicom.read_file(path, pixel)
     suffix = checks.known_suffix(path)

@@ -76,7 +76,7 @@ def resolve(
     chosen = network.steps if steps is None else steps
     require_type(chosen, (int, np.integer), "The steps of the network are a whole number")
     if not 1 <= chosen <= MOST_STEPS:
-        raise InputError(f"The network takes 1 to {MOST_STEPS} steps, not {shown(chosen)}.")
+        raise InputError(f"The network takes at least one step and at most {MOST_STEPS}, not {shown(chosen)}.")
     return Settings(matrix, str(affine), int(chosen), network, topology, refine, organs, place)
 
 
