@@ -14,7 +14,7 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from mics.errors import InputError, require_type
-from mics.image import checks, completeness, dicom, nifti
+from mics.image import checks, completeness, dicom, nifti, text_headers
 from mics.image.grid import Grid
 from mics.image.paths import as_path, output_path
 from mics.image.whole import write_whole
@@ -173,6 +173,7 @@ def read_itk(path: str | Path, *, pixel: int | None, components: int = 1, series
     if suffix.lower() in (".nii", ".nii.gz"):
         nifti_volume = nifti.read_nifti(path, components)
         return nifti_volume if pixel in (None, nifti_volume.GetPixelID()) else sitk.Cast(nifti_volume, pixel)
+    text_headers.refuse_unclear_header(path)
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
     # Named, as ITK knows an ending in small letters only.
@@ -181,9 +182,8 @@ def read_itk(path: str | Path, *, pixel: int | None, components: int = 1, series
         with _decimal_point():
             reader.ReadImageInformation()
             checks.refuse_other_shapes(path, reader.GetSize(), reader.GetNumberOfComponents(), components)
-            checks.refuse_missing_orientation(path, reader, suffix)
             grid = _straight_grid(path, reader)
-            checks.refuse_damaged_data(path, reader)
+            text_headers.refuse_damaged_data(path, reader)
             if pixel is not None:
                 reader.SetOutputPixelType(pixel)
             itk: sitk.Image = reader.Execute()
