@@ -33,6 +33,7 @@ _LENGTHS = {1: "metres", 3: "micrometres"}
 _DISPLACEMENT_INTENT = 1006
 # A unit quaternion of single precision is no longer than this.
 _LONGEST_QUATERNION = 1 + 1e-5
+_ROUNDED_QUATERNION = 3 * 2.0**-23
 
 
 class _Inflated(io.RawIOBase):
@@ -235,7 +236,8 @@ def _qform(header: Any, pixdim: Array) -> Array | None:
         return None
     if squared > _LONGEST_QUATERNION**2:
         return None
-    a = math.sqrt(max(1 - squared, 0))
+    # Near a half turn, the rounding of the three given would make up an angle (nibabel and the reference set 0 as well).
+    a = math.sqrt(1 - squared) if 1 - squared >= _ROUNDED_QUATERNION else 0.0
     a, b, c, d = np.array([a, b, c, d]) / math.sqrt(a * a + squared)
     turn = np.array(
         [
