@@ -18,7 +18,7 @@ from mics.registration.fork import refuse_forked
 from mics.registration.inputs import Scan, Source, load_pair
 from mics.registration.memory import require_memory
 from mics.registration.native import fixed_to_moving, moving_to_fixed
-from mics.registration.network_grid import both_seen, network_grid
+from mics.registration.network_grid import both_seen, network_grid, refuse_thin
 from mics.registration.predict import (
     Both,
     Pair,
@@ -104,6 +104,7 @@ def register(
         )
         if settings.refine == "none" and (target.exclude is not None or source.exclude is not None):
             raise InputError("Masks of what to leave out are for the refinement: use --refine fast or accurate.")
+        refuse_thin(target.image.grid, source.image.grid, settings.model.spacing_mm)
         require_memory(target.image.grid, source.image.grid, settings)
     with stages("affine", "Affine registration"):
         matrix = register_affine(target.image, source.image) if settings.affine is None else settings.affine
