@@ -103,7 +103,18 @@ def test_a_dicom_folder_with_two_series(tmp_path, refused, quick, scan):
     write_series(folder, 8, 4, 0)
     sentence = refused("register", scan, folder, "-o", tmp_path / "out", *quick)
     assert "study" in sentence
-    assert "series" in sentence
+    assert "--moving-series" in sentence
+    assert "1.2.3.8" in sentence
+    assert "no DICOM series 1.2.3.9" in refused(
+        *("register", scan, folder, "-o", tmp_path / "out", *quick, "--moving-series", "1.2.3.9")
+    )
+    assert "no DICOM series 1.2.3.9" in refused(
+        *("warp", folder, scan, "-o", tmp_path / "warped.nii.gz", "--series", "1.2.3.9")
+    )
+    assert "is a single file" in refused(
+        *("register", scan, folder, "-o", tmp_path / "out", *quick, "--fixed-series", "1.2.3.8")
+    )
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_folder_without_a_series(tmp_path, refused, quick, scan):

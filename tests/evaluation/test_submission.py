@@ -1,5 +1,6 @@
 """Deformations in folders, zips and under every name are found; what is wrong with them is said in a sentence."""
 
+import gzip
 import json
 import shutil
 import zipfile
@@ -11,6 +12,7 @@ import pytest
 from mics.data.pairs import read_pairs
 from mics.deformation.transform import Transform
 from mics.errors import InputError
+from mics.evaluation.learn2reg import read_displacement
 from mics.evaluation.submission import Submission
 from mics.image.grid import Grid
 
@@ -167,3 +169,42 @@ def test_neither_a_folder_nor_a_zip(tmp_path, content):
         path.write_bytes(content)
     with pytest.raises(InputError, match="neither a folder nor a zip"):
         Submission(path)
+
+
+def test_a_pair_of_two_folders_is_refused(listed, grid, registered):
+    folder = registered
+    for other in ("first", "second"):
+        shutil.copytree(folder / "p1_p2", folder / other / "p1_p2")
+    shutil.rmtree(folder / "p1_p2")
+    with pytest.raises(InputError, match=r"holds p1_p2/transform_moving_to_fixed\.nii\.gz 2 times"):
+        Submission(folder).forward(listed[0], grid, grid)
+
+
+@pytest.mark.parametrize("name", ["disp_p1_p2.nii.gz", "p1_p2/transform_moving_to_fixed.nii.gz"])
+def test_a_small_zip_of_a_large_file_is_not_unpacked(tmp_path, monkeypatch, listed, grid, name):
+    with zipfile.ZipFile(tmp_path / "bomb.zip", "w", zipfile.ZIP_DEFLATED) as archive, archive.open(name, "w") as file:
+        for _ in range(40):
+            file.write(bytes(1 << 20))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "scratch"))  # does not exist: nothing is written to it
+    with pytest.raises(InputError, match=f"holds {name} of 42 MB, more than it can need"):
+        Submission(tmp_path / "bomb.zip").forward(listed[0], grid, grid)
+
+
+def test_a_table_of_seconds_of_many_megabytes_is_not_read(tmp_path, listed):
+    with zipfile.ZipFile(tmp_path / "bomb.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("disp_p1_p2.nii.gz", b"")
+        archive.writestr("seconds.csv", bytes(1 << 25))
+    with pytest.raises(InputError, match=r"holds seconds\.csv of 34 MB"):
+        Submission(tmp_path / "bomb.zip").seconds(listed[0])
+
+
+def test_a_displacement_file_is_refused_by_its_header_before_it_is_unpacked(tmp_path):
+    header = nibabel.Nifti1Header()
+    header.set_data_shape((2000, 2000, 2000, 3))
+    header.set_data_dtype(np.float32)
+    path = tmp_path / "disp_p1_p2.nii.gz"
+    with gzip.open(path, "wb") as file:
+        file.write(header.binaryblock + bytes(4))
+    for size, told in (((16, 14, 12), "covers 2000x2000x2000 voxels"), (None, r"192\.0 GB of voxels")):
+        with pytest.raises(InputError, match=told):
+            read_displacement(path, size)

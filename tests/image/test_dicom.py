@@ -5,6 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.spatial.transform import Rotation
 
 from mics.errors import InputError
 from mics.image.io import read_image
@@ -72,8 +75,23 @@ def test_two_series_are_named(tmp_path):
     with pytest.raises(InputError) as caught:
         read_image(tmp_path / "ct")
     message = str(caught.value)
-    for part in ("2 DICOM series", "'arterial' with 4 slices", "'portal venous' with 5 slices", "folder of their own"):
+    uids = "1.2.826.0.1.3680043.2.1125.1", "1.2.826.0.1.3680043.2.1125.2"
+    options = "--fixed-series", "--moving-series", "--series"
+    for part in ("2 DICOM series", "'arterial' with 4 slices", "'portal venous' with 5 slices", *uids, *options):
         assert part in message
+    assert np.array_equal(read_image(tmp_path / "ct", uids[0]).array, HU[:, :, :4])
+    assert np.array_equal(read_image(tmp_path / "ct", series=f" {uids[1]} ").array, HU)
+    with pytest.raises(InputError, match=r"holds no DICOM series 1\.2; it holds 'arterial' with 4 .*1125\.2\."):
+        read_image(tmp_path / "ct", "1.2")
+
+
+def test_a_series_is_named_by_its_uid_and_chosen_from_a_folder(tmp_path):
+    write_series(tmp_path / "ct")
+    assert np.array_equal(read_image(tmp_path / "ct", "1.2.826.0.1.3680043.2.1125.1").array, HU)
+    with pytest.raises(InputError, match="UID, a str, not 1"):
+        read_image(tmp_path / "ct", 1)
+    with pytest.raises(InputError, match="is a single file"):
+        read_image(next((tmp_path / "ct").iterdir()), "1.2")
 
 
 def test_a_folder_without_a_series(tmp_path):
@@ -237,3 +255,76 @@ def test_a_multi_frame_file_with_a_gap(tmp_path):
     write_frames(tmp_path / "ct" / "all.dcm", positions=[30, 32.5, 37.5, 40, 42.5])
     with pytest.raises(InputError, match="missing, doubled or unevenly spaced"):
         read_image(tmp_path / "ct" / "all.dcm")
+
+
+# --- slices at random -------------------------------------------------------------------------------------------------
+
+CT = "1.2.840.10008.5.1.4.1.1.2"
+
+
+def write_slice(path, number, raw, position, orientation, spacing, scale):
+    """A slice of raw numbers (columns, rows) in explicit little-endian form; ``scale`` None leaves slope and intercept out."""
+
+    def decimals(values):
+        return "\\".join(f"{value:.9g}" for value in values)
+
+    uid = f"1.2.3.5.{number}"
+    meta = element(2, 2, "UI", CT) + element(2, 3, "UI", uid) + element(2, 0x10, "UI", EXPLICIT)
+    columns, rows = raw.shape
+    data = (
+        element(8, 0x16, "UI", CT)
+        + element(8, 0x18, "UI", uid)
+        + element(8, 0x60, "CS", "CT")
+        + element(0x20, 0xD, "UI", "1.2.3.2")
+        + element(0x20, 0xE, "UI", "1.2.3.3")
+        + element(0x20, 0x32, "DS", decimals(position))
+        + element(0x20, 0x37, "DS", decimals(orientation))
+        + element(0x28, 2, "US", struct.pack("<H", 1))
+        + element(0x28, 4, "CS", "MONOCHROME2")
+        + element(0x28, 0x10, "US", struct.pack("<H", rows))
+        + element(0x28, 0x11, "US", struct.pack("<H", columns))
+        + element(0x28, 0x30, "DS", decimals(spacing[::-1]))
+        + b"".join(
+            element(0x28, tag, "US", struct.pack("<H", value))
+            for tag, value in ((0x100, 16), (0x101, 16), (0x102, 15), (0x103, int(raw.dtype.kind == "i")))
+        )
+        + (b"" if scale is None else element(0x28, 0x1052, "DS", f"{scale[1]:g}"))
+        + (b"" if scale is None else element(0x28, 0x1053, "DS", f"{scale[0]:g}"))
+        + element(0x7FE0, 0x10, "OW", raw.astype(raw.dtype.newbyteorder("<")).tobytes(order="F"))
+    )
+    path.write_bytes(bytes(128) + b"DICM" + element(2, 0, "UL", struct.pack("<I", len(meta))) + meta + data)
+
+
+@given(
+    angles=st.tuples(*[st.floats(-180, 180)] * 3),
+    straight=st.booleans(),
+    spacing=st.tuples(*[st.floats(0.4, 6)] * 3),
+    origin=st.tuples(*[st.floats(-900, 900)] * 3),
+    downward=st.booleans(),
+    scales=st.lists(
+        st.sampled_from([(1, -1024), (1, 0), (2, 5), (0.5, -1000.5), (1, -1023), None]), min_size=1, max_size=5
+    ),
+    names=st.permutations(range(5)),
+    kind=st.sampled_from(["i2", "u2"]),
+)
+@settings(max_examples=30, deadline=None)
+@pytest.mark.filterwarnings("ignore:.*Hounsfield units")
+def test_slices_at_random(tmp_path_factory, angles, straight, spacing, origin, downward, scales, names, kind):
+    folder = tmp_path_factory.mktemp("random")
+    axes = np.eye(3) if straight else Rotation.from_euler("xyz", angles, degrees=True).as_matrix()
+    raw = np.random.default_rng(names[0]).integers(0, 2000, (3, 4, 5)).astype(kind)
+    values = np.empty(raw.shape)
+    for k in range(5):
+        scale = scales[k % len(scales)]
+        position = np.array(origin) + axes[:, 2] * spacing[2] * (4 - k if downward else k)
+        orientation = axes[:, :2].T.ravel()
+        write_slice(folder / f"{names[k]}.dcm", k, raw[:, :, k], position, orientation, spacing[:2], scale)
+        slope, intercept = scale or (1, 0)
+        values[:, :, 4 - k if downward else k] = raw[:, :, k].astype(float) * slope + intercept
+    try:
+        image = read_image(folder)
+    except InputError as error:
+        pytest.fail(f"sound slices were refused: {error}")
+    np.testing.assert_array_equal(image.array, values)
+    voxels = np.indices(raw.shape).reshape(3, -1).T
+    np.testing.assert_allclose(image.grid.voxel_to_world(voxels), origin + voxels * spacing @ axes.T, atol=1e-4)

@@ -129,3 +129,54 @@ def test_voxels_beside_the_header_are_found(tmp_path, suffix, compressed, smooth
     image = smooth_image(grids["oblique"])
     sitk.WriteImage(to_itk(image), str(tmp_path / f"scan{suffix}"), compressed)
     assert np.array_equal(read_image(tmp_path / f"scan{suffix}").array, image.array)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "told"),
+    [
+        ("space: left-posterior-superior", "space: scanner-xyz", "no orientation"),
+        ("space: left-posterior-superior", "space: 3D-left-handed", "no orientation"),
+        ("space: left-posterior-superior", 'space: LPS\nspace units: "um" "um" "um"', "lengths in um"),
+        ("space origin: (10,20,30)\n", "", "no space origin"),
+        ("(10,20,30)", "(nan,0,0)", "damaged space origin"),
+        ("(0,1,0)", "(0,nan,0)", "damaged space directions"),
+        ("(0,1,0)", "none", "axis without direction"),
+        ("space directions: (1,0,0) (0,1,0) (0,0,5)", "spacings: 1 1 5", "no orientation"),
+        ("type: short", "type: short\ntype: short", "two lines type"),
+    ],
+)
+def test_nrrd_headers_that_itk_takes_for_something_else(tmp_path, before, after, told):
+    path = nrrd(tmp_path / "scan.nrrd", "(1,0,0) (0,1,0) (0,0,5)")
+    refused_when_changed(path, before, after, told)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "told"),
+    [
+        ("NDims = 3", "NDims = 3\nDistanceUnits = um", "lengths in um"),
+        ("NDims = 3", "NDims = 3\nCenterOfRotation = 1 0 0", "about another point"),
+        ("NDims = 3", "NDims = 3\nElementToIntensityFunctionSlope = 2", "scale its values"),
+        ("NDims = 3", "NDims = 3\nElementToIntensityFunctionOffset = -1024", "scale its values"),
+        ("NDims = 3", "NDims = 3\nElementSpacing = 1 1 1", "two lines elementspacing"),
+        ("NDims = 3", "NDims = 3\nPosition = 0 0 0", "origin in two ways"),
+        ("Offset = 10 20 30\n", "", "no Offset"),
+        ("Offset = 10 20 30", "Offset = 10 nan 30", "damaged origin"),
+        ("ElementSpacing = 0.8 0.8 5", "ElementSpacing = 0,8 0,8 5", "damaged voxel size"),
+        ("ElementSpacing = 0.8 0.8 5", "ElementSpacing = -0.8 0.8 5", "no voxel size above 0"),
+        ("ElementSpacing = 0.8 0.8 5\n", "", "no voxel size above 0"),
+        ("TransformMatrix = 1 0 0 0 1 0 0 0 1", "Comment = TransformMatrix", "no orientation"),
+        ("BinaryData = True", "BinaryData = False", "voxels as text"),
+    ],
+)
+def test_metaimage_headers_that_itk_takes_for_something_else(tmp_path, before, after, told):
+    refused_when_changed(mha(tmp_path / "scan.mha", "1 0 0 0 1 0 0 0 1"), before, after, told)
+
+
+def refused_when_changed(path, before, after, told):
+    assert np.array_equal(read_image(path).array, HU)
+    content = path.read_bytes()
+    assert before.encode() in content
+    path.write_bytes(content.replace(before.encode(), after.encode(), 1))
+    with pytest.raises(InputError, match=told) as caught:
+        read_image(path)
+    assert str(path) in str(caught.value)

@@ -89,9 +89,16 @@ def test_scans_of_any_real_type_become_float32(dtype):
     assert np.array_equal(scan.image.array, volume().array)
 
 
-@pytest.mark.parametrize("dtype", [complex, object, bool])
-def test_scans_of_other_types_are_refused(dtype):
-    with pytest.raises(InputError, match="The moving scan is an array of"):
+@pytest.mark.parametrize(
+    ("dtype", "told"),
+    [
+        (complex, "not values of the type complex128"),
+        (object, "not values of the type object"),
+        (bool, "The moving scan is"),
+    ],
+)
+def test_scans_of_other_types_are_refused(dtype, told):
+    with pytest.raises(InputError, match=told):
         load_scan(volume(dtype=dtype), None, "moving")
 
 
@@ -155,3 +162,13 @@ def test_a_good_pair_raises_no_warning(tmp_path):
     assert sentences == []
     assert fixed.path == str(tmp_path / "scan.nii.gz")
     assert moving.labels is not None
+
+
+def test_a_mask_that_leaves_out_everything_or_nothing():
+    scan = Image(20 * volume().array, GRID)
+    everything, air = np.ones(GRID.size, np.uint8), (scan.array > -300).astype(np.uint8)
+    for left_out in (everything, air):
+        with pytest.raises(InputError, match="The moving mask of what to leave out leaves out all of the scan"):
+            load_scan(scan, None, "moving", exclude=Image(left_out, GRID))
+    with pytest.warns(UserWarning, match="The fixed mask of what to leave out leaves out nothing"):
+        load_scan(scan, None, "fixed", exclude=Image(np.zeros(GRID.size, np.uint8), GRID))

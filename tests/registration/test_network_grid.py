@@ -6,7 +6,7 @@ import pytest
 from mics.errors import InputError
 from mics.image.grid import Grid, apply_matrix
 from mics.image.io import Image
-from mics.registration.network_grid import Samples, both_seen, network_grid
+from mics.registration.network_grid import Samples, both_seen, network_grid, refuse_thin
 
 FIXED = Grid.axis_aligned((-200, -150, 0), (200, 150, 300), (2, 2, 3), "RAS")
 MOVING = Grid.axis_aligned((-180, -160, 200), (190, 140, 600), (2, 2, 5), "LPS")
@@ -103,3 +103,17 @@ def test_beyond_the_scan_is_air(oblique):
     far = oblique((4, 4, 4), (4, 4, 4), (500, 0, 0))
     outside = Samples.of(Image(np.full(scan.size, 40, np.float32), scan), far, np.eye(4)).averaged(far, None)
     assert (outside == -1000).all()
+
+
+def test_scans_that_show_too_little_are_told_so_and_not_that_they_are_apart():
+    whole, few = Grid((60, 50, 60), (5, 5, 5), (-150, -125, -150)), Grid((60, 50, 6), (5, 5, 5), (-150, -125, 0))
+    refuse_thin(whole, whole, 8.0)
+    for pair, said in (
+        ((few, whole), r"The fixed scan is only 25 mm thick \(60 x 50 x 6 "),
+        ((whole, few), "The moving"),
+    ):
+        with pytest.raises(InputError, match=said + ".*needs 32 mm"):
+            refuse_thin(*pair, 8.0)
+    beside = Grid((60, 50, 60), (5, 5, 5), (-150, -125, 135))
+    with pytest.raises(InputError, match=r"do not overlap enough \(10 mm of 32 mm"):
+        network_grid(whole, beside, np.eye(4), 8.0)

@@ -6,6 +6,7 @@ import torch
 from scipy.ndimage import gaussian_filter
 
 from mics.deformation.field import compose, exponentiate, resize_displacement
+from mics.errors import InputError
 from mics.image.grid import Grid
 from mics.image.io import Image
 from mics.registration import predict
@@ -30,6 +31,24 @@ def test_what_is_left_out_does_not_count_in_its_scan_alone(scan):
     # 40 mm wide, and what linear interpolation touches around it.
     assert np.all(np.ptp(grid.voxel_to_world(out), axis=0) <= 48)
     assert np.all(np.ptp(grid.voxel_to_world(out), axis=0) >= 32)
+
+
+def test_masks_that_together_leave_nothing_to_compare(scan):
+    """One covers the left half, the other the right; a part that is left over of them is enough, unless it is air."""
+    grid = Grid.axis_aligned((-100, -80, -60), (100, 80, 60), 8.0, "LAS")
+    seen = np.ones(grid.size, dtype=bool)
+    tissue = torch.ones(1, 3, *grid.size)
+    tissue[..., :2, :, :] = 0
+    for first_left_over, refused in ((0, True), (2, True), (3, False)):
+        masks = np.zeros((2, *grid.size), np.uint8)
+        masks[0, first_left_over:10], masks[1, 10:] = 1, 1
+        pair = predict.Pair(scan(grid), scan(grid), np.eye(4), grid, *(Image(mask, grid) for mask in masks))
+        counted = predict.compared(pair, (seen, seen), 8.0)
+        if refused:
+            with pytest.raises(InputError, match="nothing is left to compare"):
+                predict.refuse_nothing_compared(pair, counted, (tissue, tissue))
+        else:
+            predict.refuse_nothing_compared(pair, counted, (tissue, tissue))
 
 
 def test_coarser_maps_are_averages_of_finer_ones():

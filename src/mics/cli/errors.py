@@ -7,7 +7,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any, TextIO
@@ -16,6 +16,7 @@ import typer
 from typer.core import TyperGroup
 
 from mics.errors import InputError, Terminated
+from mics.image.paths import as_path, refuse_other_place
 
 BAD_INPUT = 2
 LOOK, FAILED = 3, 4  # the verdict of a registration, where the user asks for it as an exit code
@@ -26,6 +27,15 @@ PACKAGE = Path(__file__).parents[1]
 
 class Commands(TyperGroup):
     """A group of commands that turns InputError, what the system refuses, Ctrl-C and SIGTERM into a sentence and an exit code."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Find the command, unless a name that it is given, or a folder that it works in, is not UTF-8."""
+        for name in filter(None, args):
+            as_path(name)
+        with suppress(FileNotFoundError):
+            refuse_other_place(os.getcwd(), "working folder")
+        refuse_other_place(os.environ.get("TMPDIR"), "folder for temporary files (TMPDIR)")
+        return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
         """Run the chosen command."""

@@ -45,6 +45,10 @@ def register(
         typer.Option(help="Mask on FIXED's grid of what MOVING lacks (lesion, resection): the refinement skips it."),
     ] = None,
     moving_exclude: Annotated[Path | None, typer.Option(help="The same on MOVING's grid.")] = None,
+    fixed_series: Annotated[
+        str | None, typer.Option(metavar="UID", help="The series to take, where FIXED is a DICOM folder of several.")
+    ] = None,
+    moving_series: Annotated[str | None, typer.Option(metavar="UID", help="The same of MOVING.")] = None,
     strict: Annotated[
         bool,
         typer.Option("--strict", help="End with exit code 3 where the verdict is look, with 4 where it is failed."),
@@ -70,6 +74,8 @@ def register(
             moving_labels=moving_labels,
             fixed_exclude=fixed_exclude,
             moving_exclude=moving_exclude,
+            fixed_series=fixed_series,
+            moving_series=moving_series,
             progress=step,
             **settings,
         )

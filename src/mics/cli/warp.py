@@ -43,6 +43,9 @@ def warp(
             metavar="VALUE", help="Value where INPUT has no data; by default -1000 for CT and 0 for any other image."
         ),
     ] = None,
+    series: Annotated[
+        str | None, typer.Option(metavar="UID", help="The series to take, where INPUT is a DICOM folder of several.")
+    ] = None,
 ) -> None:
     """Apply a transform to INPUT.
 
@@ -59,19 +62,21 @@ def warp(
     if outside is not None and (labels or is_points(source)):
         raise InputError("--outside is for images: a label map has background, 0, outside, and points have no outside.")
     if is_points(source):
+        if series is not None:
+            raise InputError("--series is for the folder of a DICOM study: a list of points has none.")
         points, mapping = read_points(source), Transform.load(transform)
         _warn_of_points_outside(points.coordinates, mapping, source, transform)
         write_points(Points(mapping.transform_points(points.coordinates), points.names), output)
         return
     written_suffix(output)  # before the work
     if labels:
-        label_map, mapping = read_labels(source), Transform.load(transform)
+        label_map, mapping = read_labels(source, series), Transform.load(transform)
         _require_in_view(label_map.grid, mapping, source, transform)
         write_labels(mapping.transform_labels(label_map), output)
         return
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*Hounsfield units")  # other images are welcome here
-        image = read_image(source)
+        image = read_image(source, series)
     mapping = Transform.load(transform)
     _require_in_view(image.grid, mapping, source, transform)
     _warn_of_labels(image, source)

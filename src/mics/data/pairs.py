@@ -10,6 +10,7 @@ from typing import NoReturn
 from mics.data.cohorts.learn2reg import open_learn2reg
 from mics.errors import InputError
 from mics.image.io import Image, read_image, read_labels
+from mics.image.paths import as_path
 from mics.image.points import Points, read_points
 
 ROLES = ("fixed", "moving")
@@ -53,7 +54,7 @@ def read_pairs(source: str | Path, *, both_ways: bool = False, needs: Sequence[s
     Raises InputError for a list that is missing, empty, of another form, names a pair twice or a file that is not there, or
     lacks one that is needed.
     """
-    source = Path(source)
+    source = as_path(source)
     if not source.is_dir():
         return _from_csv(source, needs)
     cohort = open_learn2reg(source)

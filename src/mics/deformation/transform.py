@@ -15,13 +15,14 @@ from torch import Tensor
 
 from mics.deformation.jacobian import CACHED_VOXELS, folds_between
 from mics.deformation.slabs import each_slab, positions, resampled, sampled, turned
-from mics.errors import InputError
+from mics.errors import InputError, require_type, shown
 from mics.image.grid import Grid
 from mics.image.hu import AIR_HU
 from mics.image.io import Image, from_itk, grid_of, read_itk, set_grid, to_itk, write_itk
 
 # Files hold multiples of 1/256 mm: half as large, written in 60 % of the time, and at most 0.002 mm away.
 _STEPS_PER_MM = 256
+_IMAGE = "What a transform is applied to is an Image"
 
 
 @dataclass(frozen=True)
@@ -34,13 +35,17 @@ class Transform:
     It pulls. So an image comes over from where the displacement points to, and a POINT goes the other way: a landmark
     of the filled (fixed) volume lands at its place in the volume sampled from (moving).
 
-    Raises InputError if the array's shape does not fit the grid.
+    Raises InputError if it is no array of real numbers or its shape does not fit the grid.
     """
 
     displacement_mm: NDArray[np.float32]
     grid: Grid
 
     def __post_init__(self) -> None:
+        require_type(self.displacement_mm, np.ndarray, "A displacement is a numpy array")
+        require_type(self.grid, Grid, "The place of a displacement is a Grid")
+        if self.displacement_mm.dtype.kind not in "iuf":
+            raise InputError(f"A displacement is real numbers, not values of the type {self.displacement_mm.dtype}.")
         if self.displacement_mm.shape != (*self.grid.size, 3):
             raise InputError(
                 f"A displacement of shape {self.displacement_mm.shape} does not fit a grid of size {self.grid.size}."
@@ -97,21 +102,32 @@ class Transform:
         The image may lie on any grid. Voxels filled from beyond its field of view, which ends half a voxel outside its
         outermost voxel centres, get ``outside``.
         """
+        require_type(image, Image, _IMAGE)
+        if not isinstance(outside, int | float | np.number) or not math.isfinite(outside):
+            raise InputError(f"The value outside an image is a finite number, not {shown(outside)}.")
         values = Image(image.array.astype(np.float32, copy=False), image.grid)
         return self._on(grid)._fill(values, sitk.sitkLinear, outside)
 
     def transform_labels(self, image: Image, grid: Grid | None = None) -> Image:
         """A label map brought over like :meth:`transform_image`, by nearest neighbour; beyond it is background, 0."""
+        require_type(image, Image, _IMAGE)
         return self._on(grid)._fill(image, sitk.sitkNearestNeighbor, 0)
 
     def transform_points(self, points_lps: ArrayLike) -> NDArray[np.float64]:
         """Where points of the filled (fixed) volume lie in the volume sampled from (moving): LPS mm, (N, 3) to (N, 3).
 
-        Raises InputError for an array of another shape.
+        Raises InputError for an array of another shape, and for what are no finite numbers.
         """
-        points = np.asarray(points_lps, dtype=np.float64)
+        try:
+            points = np.asarray(points_lps, dtype=np.float64)
+        except (TypeError, ValueError) as error:
+            raise InputError(f"Points are numbers in LPS millimetres, not {shown(points_lps)}.") from error
         if points.ndim != 2 or points.shape[1] != 3:
             raise InputError(f"Points are an array of shape (N, 3) in LPS millimetres, not {points.shape}.")
+        if not np.isfinite(points).all():
+            raise InputError(
+                f"{np.count_nonzero(~np.isfinite(points).all(axis=1))} points are not finite: leave them out."
+            )
         voxels = self.grid.world_to_voxel(points).T
         moved = [map_coordinates(self.displacement_mm[..., c], voxels, order=1, mode="nearest") for c in range(3)]
         return points + np.stack(moved, axis=-1).astype(np.float64)
@@ -122,6 +138,7 @@ class Transform:
         ``a.compose(b).transform_image(v)`` is ``a.transform_image(b.transform_image(v))`` without the second
         interpolation; points go through ``a`` first, then through ``b``.
         """
+        require_type(other, Transform, "What a transform is composed with is a Transform")
         composed = np.empty((*self.grid.size, 3), dtype=np.float32)
         source = other.channels()
 
@@ -134,6 +151,7 @@ class Transform:
 
     def resampled(self, grid: Grid) -> "Transform":
         """The same transform on another grid, by linear interpolation; beyond this grid its border value."""
+        require_type(grid, Grid, "What a transform is brought onto is a Grid")
         displacement = np.empty((*grid.size, 3), dtype=np.float32)
         source = self.channels()
 

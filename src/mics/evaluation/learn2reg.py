@@ -4,6 +4,7 @@ A file holds ``(X, Y, Z, 3)`` in voxels, array order: voxel ``x`` of the fixed v
 moving one. Its header carries no geometry. Here such a displacement is ``(3, X, Y, Z)``, channels first as everywhere.
 """
 
+import math
 import zlib
 from pathlib import Path
 from typing import Literal
@@ -19,6 +20,7 @@ from scipy import ndimage
 from mics.deformation.transform import Transform
 from mics.errors import InputError
 from mics.evaluation.metrics import Labels
+from mics.image.checks import refuse_larger_than_memory
 from mics.image.grid import Grid
 from mics.image.whole import write_whole
 
@@ -41,10 +43,15 @@ def read_displacement(path: str | Path, size: tuple[int, ...] | None = None) -> 
     Raises :class:`InputError` for anything else and, given the ``size`` (X, Y, Z) of the fixed volume, for another one.
     """
     try:
-        values = np.asarray(nibabel.loadsave.load(path).dataobj, dtype=np.float32)  # type: ignore[attr-defined]
+        stored = nibabel.loadsave.load(path).dataobj  # type: ignore[attr-defined]
+        # Before anything of them is unpacked: a small file can hold more than fits into memory.
+        _require_shape(stored.shape, size, str(path))
+        refuse_larger_than_memory(Path(path), 8 * math.prod(stored.shape))
+        values = np.asarray(stored, dtype=np.float32)
+    except InputError:
+        raise
     except (OSError, EOFError, zlib.error, ValueError, ImageFileError) as error:
         raise InputError(f"{path} cannot be read as a NIfTI file ({error}); give a Learn2Reg displacement.") from error
-    _require_shape(values.shape, size, str(path))
     if not np.isfinite(values).all():
         raise InputError(f"{path} holds displacements that are not finite; write it again.")
     return np.ascontiguousarray(np.moveaxis(values, -1, 0))

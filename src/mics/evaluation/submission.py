@@ -14,6 +14,7 @@ import csv
 import gzip
 import io
 import json
+import math
 import shutil
 import zipfile
 import zlib
@@ -39,10 +40,13 @@ from mics.evaluation.learn2reg import (
 )
 from mics.image.folder import temporary_folder
 from mics.image.grid import Grid
+from mics.image.paths import as_path
 
 Displacement = NDArray[np.float32]
 
 _DEFLATE64 = 9  # zip's number of the method
+_PER_VOXEL = 3 * 8  # bytes of a displacement, at most and not compressed
+_MOST_TEXT = 1 << 24  # bytes of a table of seconds, or of all in a file but voxels
 _HEADER, _ENOUGH = 348, 1 << 16  # bytes of a NIfTI header, and of a file that surely hold it
 _FORWARD, _BACKWARD = "transform_moving_to_fixed.nii.gz", "transform_fixed_to_moving.nii.gz"
 
@@ -51,7 +55,7 @@ class Submission:
     """A folder or zip of deformations. Raises InputError if it is neither, or damaged."""
 
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
+        self.path = as_path(path)
         if self.path.is_dir():
             files = [file for file in self.path.rglob("*") if file.is_file()]
             names = [file.relative_to(self.path).as_posix() for file in files]
@@ -132,7 +136,9 @@ class Submission:
                     for row in csv.DictReader(io.TextIOWrapper(file, encoding="utf-8-sig")):
                         if (row["fixed"], row["moving"]) == (pair.fixed.name, pair.moving.name):
                             return float(row["seconds"])
-        except (KeyError, TypeError, ValueError) as error:
+        except InputError:
+            raise
+        except (KeyError, TypeError, ValueError, EOFError, zlib.error, zipfile.BadZipFile) as error:
             raise InputError(
                 f"The seconds of the pair {pair.name} in {self.path} cannot be read ({error!r}); seconds.csv has the "
                 "columns fixed, moving, seconds."
@@ -146,10 +152,15 @@ class Submission:
             if name in self._files:
                 return self._files[name]
         ending = f"{pair.name}/{_FORWARD}"
-        return next((name for name in self._files if name == ending or name.endswith("/" + ending)), None)
+        found = [name for name in self._files if name == ending or name.endswith("/" + ending)]
+        if len(found) > 1:
+            raise InputError(
+                f"{self.path} holds {ending} {len(found)} times ({found[0]}, {found[1]}); leave one of them."
+            )
+        return found[0] if found else None
 
     def _read(self, name: str, filled: Grid, sampled: Grid, *, mirrored: bool) -> Displacement:
-        with self._on_disk(name) as path:
+        with self._on_disk(name, math.prod(filled.size)) as path:
             if not name.endswith((_FORWARD, _BACKWARD)):
                 return read_displacement(path, filled.size)
             transform = Transform.load(path)
@@ -175,6 +186,15 @@ class Submission:
             raise InputError(f"{self.path} holds {name} {times} times; leave one of them.")
         return names
 
+    def _refuse_larger(self, name: str, most: int) -> None:
+        """Raise InputError where the zip's file unpacks to more than ``most`` bytes (and a header's), by the zip's own list."""
+        with zipfile.ZipFile(self.path) as archive:
+            listed = archive.getinfo(name).file_size
+        if listed > most + _MOST_TEXT:
+            raise InputError(
+                f"{self.path} holds {name} of {listed / 1e6:.0f} MB, more than it can need ({most / 1e6:.0f} MB): leave it out."
+            )
+
     @staticmethod
     def _why(entry: zipfile.ZipInfo, error: Exception) -> str:
         if entry.flag_bits & 1:
@@ -189,6 +209,8 @@ class Submission:
             with (self.path / name).open("rb") as file:
                 yield file
             return
+        if not name.endswith(".gz"):
+            self._refuse_larger(name, 0)
         with zipfile.ZipFile(self.path) as archive:
             try:
                 packed = archive.open(name)
@@ -201,11 +223,12 @@ class Submission:
                 yield packed
 
     @contextmanager
-    def _on_disk(self, name: str) -> Iterator[Path]:
-        """A path under which the file can be read, its ending kept."""
+    def _on_disk(self, name: str, voxels: int) -> Iterator[Path]:
+        """A path under which the deformation of so many voxels can be read, its ending kept."""
         if self.path.is_dir():
             yield self.path / name
             return
+        self._refuse_larger(name, _PER_VOXEL * voxels)
         with temporary_folder("mics-submission-") as folder:
             path = folder / PurePosixPath(name).name
             try:

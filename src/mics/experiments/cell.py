@@ -15,8 +15,8 @@ import numpy as np
 
 from mics.data.pairs import Pair, read_pairs
 from mics.experiments.peers.methods import Choice, run
+from mics.image.available import resident_peak_gb
 from mics.image.whole import write_text
-from mics.registration.available import resident_peak_gb
 
 
 @dataclass(frozen=True)

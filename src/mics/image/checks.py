@@ -1,25 +1,17 @@
 """What can be wrong with a file that calls itself a volume, each told in one sentence."""
 
-import math
-import os
-import re
-import zlib
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
-import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from mics.errors import InputError
+from mics.image.available import available_host_bytes
 from mics.image.grid import Grid
+from mics.image.paths import as_path
 from mics.image.whole import reason
 
 _SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
-_CHUNK = 1 << 18
-_LONGEST_HEADER = 1 << 20
-# Fields that move the beginning of the voxels.
-_SKIPS = {"line skip", "lineskip", "byte skip", "byteskip", "headersize"}
 # No byte of deflated data stands for more.
 MOST_INFLATION = 1032
 # Axes whose unit vectors span less than this volume lie in a plane.
@@ -60,73 +52,6 @@ def refuse_other_shapes(path: Path, size: tuple[int, ...], found: int, component
     if found != components:
         kind = "scan or label map" if components == 1 else "displacement field"
         raise InputError(f"{path} is not a {kind}: it has {found} values per voxel instead of {components}.")
-
-
-def refuse_missing_orientation(path: Path, reader: sitk.ImageFileReader, suffix: str) -> None:
-    """Raise InputError where an NRRD or MetaImage header does not say how the volume lies; ITK would assume something."""
-    if suffix.lower() in (".nrrd", ".nhdr"):
-        missing = not reader.HasMetaDataKey("NRRD_space")
-    else:
-        with path.open("rb") as file:
-            header = file.read(1 << 14)
-        missing = not any(key in header for key in (b"TransformMatrix", b"Rotation", b"Orientation ="))
-    if missing:
-        raise no_orientation(path)
-
-
-def refuse_damaged_data(path: Path, reader: sitk.ImageFileReader) -> None:
-    """Raise InputError for an NRRD or MetaImage file with too few voxels for its header, or damaged compressed ones.
-
-    ITK would take memory for any size, and make a scan of what was there where the compressed data do not fit. Files
-    whose voxels are not compressed by zlib or lie in several others are left to ITK.
-    """
-    bits = re.search(r"(\d+)-bit", sitk.GetPixelIDValueAsString(reader.GetPixelID()))
-    expected = math.prod(reader.GetSize()) * reader.GetNumberOfComponents() * (int(bits[1]) // 8 if bits else 1)
-    with path.open("rb") as file:
-        head = file.read(_LONGEST_HEADER)
-    end = re.search(rb"\r?\n\r?\n" if head.startswith(b"NRRD") else rb"ElementDataFile *= *[^\n]*\n?", head)
-    fields = _fields(head[: end.end()] if end else head)
-    encoding = fields.get("encoding", "gzip" if fields.get("compresseddata", "").lower() == "true" else "raw")
-    other = fields.get("data file") or fields.get("datafile") or fields.get("elementdatafile", "LOCAL")
-    data, start = (path, end.end() if end else 0) if other.upper() == "LOCAL" else (path.parent / other, 0)
-    if encoding not in ("raw", "gzip", "gz") or not data.is_file() or fields.keys() & _SKIPS:
-        return
-    packed = encoding != "raw"
-    most = (data.stat().st_size - start) * (MOST_INFLATION if packed else 1)
-    if expected > most:
-        raise InputError(f"{path} was cut short: its header promises {expected} bytes of voxels. Copy it again.")
-    if packed:
-        try:
-            with data.open("rb") as file:
-                file.seek(start)
-                found = _inflated_length(file, expected)
-        except (EOFError, zlib.error) as error:
-            raise InputError(
-                f"{path} is damaged or was cut short (its compressed data break off): copy it again."
-            ) from error
-        if found != expected:
-            raise InputError(
-                f"{path} is damaged: its compressed data do not hold the {expected} bytes that it promises."
-            )
-
-
-def _fields(header: bytes) -> dict[str, str]:
-    """The lines "name: value" (NRRD) or "name = value" (MetaImage), names in small letters."""
-    lines = header.decode("latin-1").splitlines()
-    pairs = (re.split(r"\s*:\s+|\s*=\s*", line.strip(), maxsplit=1) for line in lines if not line.startswith("#"))
-    return {pair[0].lower(): pair[1] for pair in pairs if len(pair) == 2}
-
-
-def _inflated_length(file: BinaryIO, most: int) -> int:
-    """How many bytes come out of zlib or gzip data, their check sum verified; no more than just over ``most`` is unpacked."""
-    member, length = zlib.decompressobj(47), 0
-    while chunk := file.read(_CHUNK):
-        while chunk and not member.eof:
-            length += len(member.decompress(chunk, _CHUNK))
-            chunk = member.unconsumed_tail
-        if member.eof or length > most:
-            return length
-    raise EOFError("compressed data break off")
 
 
 def no_orientation(path: Path) -> InputError:
@@ -176,13 +101,29 @@ def straightened(path: Path, matrix: Array, size: tuple[int, ...]) -> Grid:
 
 
 def refuse_unreadable_name(path: Path) -> None:
-    """Raise InputError for a name that is not UTF-8 (ITK would end the process), and for what is no file or folder."""
-    try:
-        str(path).encode()
-    except UnicodeEncodeError:
-        shown = os.fsencode(path).decode(errors="backslashreplace")
-        raise InputError(f"The name {shown} is not UTF-8: rename it (older zip programs write such names).") from None
+    """Raise InputError for a name that :func:`as_path` refuses, and for what is no file or folder."""
+    as_path(path)
     if not path.exists():
         raise InputError(f"{path} does not exist.")
     if not path.is_file() and not path.is_dir():
         raise InputError(f"{path} is a pipe or a device: write what it gives into a file and give that.")
+
+
+def refuse_larger_than_memory(path: Path, size: int) -> None:
+    """Raise InputError where ``size`` bytes of voxels, and a copy for SimpleITK, are more than the memory that is left.
+
+    A few megabytes of compressed data can promise, and hold, more than any machine has.
+    """
+    left = available_host_bytes()
+    if left is not None and 2 * size > left:
+        raise InputError(
+            f"{path} unpacks to {size / 1e9:.1f} GB of voxels, and {left / 1e9:.1f} GB of memory are left for two copies of "
+            "them: give a part of it, or use a larger machine."
+        )
+
+
+def unpacks_to_more(path: Path, promised: int) -> InputError:
+    """The error for compressed data that hold more than their header says."""
+    return InputError(
+        f"{path} is damaged: its compressed data unpack to more than the {promised} bytes of voxels that its header promises."
+    )

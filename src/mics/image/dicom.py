@@ -17,6 +17,10 @@ from mics.image.checks import refuse_unreadable_name, unreadable
 
 _MODALITY, _POSITION, _ORIENTATION = "0008|0060", "0020|0032", "0020|0037"
 _DESCRIPTION, _IMAGE_TYPE, _FRAMES = "0008|103e", "0008|0008", "0028|0008"
+_SERIES, _OPTIONS = (
+    "0020|000e",
+    "--fixed-series or --moving-series of mics register, --series of mics warp, series in Python",
+)
 _SPACING, _BETWEEN, _INTERCEPT = "0028|0030", "0018|0088", "0028|1052"
 # What all slices of a volume have in common, and by how much numbers may differ by rounding.
 _COMMON = {
@@ -43,14 +47,15 @@ class _Slice:
         return _numbers(self.elements[key])
 
 
-def read_series(folder: Path, pixel: int | None) -> sitk.Image:
-    """The one DICOM series in ``folder``, rescaled to HU as its headers say; ``pixel`` as in ``image.io.read_itk``.
+def read_series(folder: Path, pixel: int | None, series: str | None) -> sitk.Image:
+    """A DICOM series in ``folder``, rescaled to HU as its headers say; ``pixel`` as in ``image.io.read_itk``.
 
-    A folder that holds nothing but another folder stands for that one. Slices marked as localisers are left out with a
-    warning; another modality than CT is warned of too.
+    ``series`` is the UID of one of several (Series Instance UID); None takes the only one. A folder that holds nothing but
+    another folder stands for that one. Slices marked as localisers are left out with a warning; another modality than CT is
+    warned of too.
 
-    Raises InputError for a folder with no series or several, for slices of different patients, frames of reference,
-    orientations or pixel sizes, for missing or doubled slices and for a tilted gantry.
+    Raises InputError for a folder with no series, or several of which none is chosen, for slices of different patients,
+    frames of reference, orientations or pixel sizes, for missing or doubled slices and for a tilted gantry.
     """
     entries = list(folder.iterdir())
     while len(entries) == 1 and entries[0].is_dir():
@@ -61,13 +66,7 @@ def read_series(folder: Path, pixel: int | None) -> sitk.Image:
     identifiers = sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))
     if not identifiers:
         raise InputError(f"{folder} holds no DICOM series: give the folder in which the slices are.")
-    files = {key: sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), key) for key in identifiers}
-    if len(files) > 1:
-        raise InputError(
-            f"{folder} holds {len(files)} DICOM series ({'; '.join(_describe(key, files[key]) for key in files)}): "
-            "copy the slices of one into a folder of their own and give that."
-        )
-    slices = [_header(name) for name in files[identifiers[0]]]
+    slices = [_header(name) for name in _chosen(folder, identifiers, series)]
     if len(slices) == 1:
         return _read_frames(folder, slices[0], pixel)
     slices = _stack(folder, _without_localisers(folder, slices))
@@ -84,6 +83,23 @@ def read_series(folder: Path, pixel: int | None) -> sitk.Image:
         raise InputError(f"Cannot read {folder}: {error.strerror}.") from error
     _check_kind(folder, itk, slices[0])
     return itk
+
+
+def _chosen(folder: Path, identifiers: tuple[str, ...], series: str | None) -> list[str]:
+    """The files of the series with that UID, of the only one if it is None; raises InputError, with a list, otherwise."""
+    files: dict[str, list[str]] = {}
+    for identifier in identifiers:
+        names = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), identifier)
+        # GDCM appends what tells series apart to the identifier; the DICOM identifier itself is in the file.
+        files.setdefault(_header(names[0]).elements.get(_SERIES, identifier), []).extend(names)
+    if series is None and len(files) == 1:
+        return next(iter(files.values()))
+    if series is not None and series.strip() in files:
+        return files[series.strip()]
+    there = "; ".join(_describe(uid, names) for uid, names in files.items())
+    if series is not None:
+        raise InputError(f"{folder} holds no DICOM series {series}; it holds {there}.")
+    raise InputError(f"{folder} holds {len(files)} DICOM series: {there}. Choose one by its UID: {_OPTIONS}.")
 
 
 def _readable(one: _Slice, copy: Path) -> str:
@@ -122,11 +138,10 @@ def _reader(name: str) -> sitk.ImageFileReader:
     return reader
 
 
-def _describe(identifier: str, names: tuple[str, ...]) -> str:
+def _describe(uid: str, names: list[str]) -> str:
     """A series as a person knows it: description, number of slices, identifier."""
     description = _header(names[0]).elements.get(_DESCRIPTION, "no description")
-    # GDCM appends what tells series apart to the identifier; the DICOM identifier itself ends at 64 characters.
-    return f"'{description}' with {len(names)} slices, first {Path(names[0]).name}, {identifier[:64]}"
+    return f"'{description}' with {len(names)} slices, first {Path(names[0]).name}, {uid}"
 
 
 def _check_kind(source: Path, itk: sitk.Image, first: _Slice) -> None:

@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from mics.errors import InputError
+from mics.image.paths import output_path, refuse_other_place
 
 if sys.platform != "win32":
     import fcntl
@@ -60,7 +61,7 @@ def free_folder(folder: Path) -> Path:
 
 def writable_folder(folder: str | Path) -> Path:
     """The folder, made if need be; raises InputError if it cannot be written."""
-    folder = Path(folder)
+    folder = output_path(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
@@ -96,6 +97,7 @@ def write_together(folder: Path, writers: Mapping[str, Callable[[Path], object]]
 def temporary_folder(prefix: str) -> Iterator[Path]:
     """A folder for intermediate files, taken away at the end; raises InputError where the system has no place for one."""
     try:
+        refuse_other_place(tempfile.gettempdir(), "folder for temporary files (TMPDIR)")
         folder = tempfile.TemporaryDirectory(prefix=prefix)
     except OSError as error:
         raise InputError(

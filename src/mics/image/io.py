@@ -13,9 +13,10 @@ import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
-from mics.errors import InputError
-from mics.image import checks, completeness, dicom, nifti
+from mics.errors import InputError, require_type
+from mics.image import checks, completeness, dicom, nifti, text_headers
 from mics.image.grid import Grid
+from mics.image.paths import as_path, output_path
 from mics.image.whole import write_whole
 
 # Directions in text headers are rounded.
@@ -31,27 +32,32 @@ class Image:
     """A volume and where it is.
 
     ``array`` is (X, Y, Z) in the order (i, j, k) of ``grid``: float32 HU for scans, integers for labels.
-    Raises InputError if it is no array or its shape is not the grid's size.
+    Raises InputError if it is no array of real numbers or its shape is not the grid's size.
     """
 
     array: NDArray[Any]
     grid: Grid
 
     def __post_init__(self) -> None:
-        if not isinstance(self.array, np.ndarray):
-            raise InputError(f"A volume is a numpy array, not a {type(self.array).__name__}.")
+        require_type(self.array, np.ndarray, "A volume is a numpy array")
+        require_type(self.grid, Grid, "The place of a volume is a Grid")
+        if self.array.dtype.kind not in "biuf":
+            raise InputError(f"A volume holds integers or real numbers, not values of the type {self.array.dtype}.")
+        if isinstance(self.array, np.ma.MaskedArray):
+            raise InputError("A volume has a value in every voxel, a masked array has not: fill it, by -1000 HU.")
         if self.array.shape != self.grid.size:
             raise InputError(f"An array of shape {self.array.shape} does not fit a grid of size {self.grid.size}.")
 
 
-def read_image(path: str | Path) -> Image:
-    """A CT volume, float32, from NIfTI, NRRD, MetaImage, a folder that holds one DICOM series
-    or a multi-frame DICOM file (.dcm).
+def read_image(path: str | Path, series: str | None = None) -> Image:
+    """A CT volume, float32, from NIfTI, NRRD, MetaImage, a folder of a DICOM series or a multi-frame DICOM file (.dcm).
+
+    ``series`` is the UID of the series to take from a folder that holds several.
 
     Raises InputError for what is missing, unreadable, cut short, not 3D, without orientation, sheared, constant, or
     holds NaN or infinite voxels. Warns where the values do not look like Hounsfield units.
     """
-    image = from_itk(read_itk(path, pixel=sitk.sitkFloat32))
+    image = from_itk(read_itk(path, pixel=sitk.sitkFloat32, series=series))
     bad = image.array.size - int(np.count_nonzero(np.isfinite(image.array)))
     if bad:
         raise checks.not_finite(path, bad)
@@ -68,13 +74,13 @@ def read_image(path: str | Path) -> Image:
     return image
 
 
-def read_labels(path: str | Path) -> Image:
-    """A label map, of an integer type, from the same kinds of file as :func:`read_image`.
+def read_labels(path: str | Path, series: str | None = None) -> Image:
+    """A label map, of an integer type, from the same kinds of file as :func:`read_image`, likewise chosen by ``series``.
 
     Raises InputError as :func:`read_image` does (a constant map is allowed), and for values further than 0.001 from an
     integer.
     """
-    image = from_itk(read_itk(path, pixel=None))
+    image = from_itk(read_itk(path, pixel=None, series=series))
     if np.issubdtype(image.array.dtype, np.integer):
         return image
     whole = np.rint(image.array)
@@ -92,24 +98,23 @@ def write_image(image: Image, path: str | Path) -> None:
     The type of its values stays where other programs read it: 64-bit integers, which ANTs, FSL and SPM do not, become the
     smallest type that holds them. The file appears complete or not at all. Raises InputError if it cannot be written.
     """
+    require_type(image, Image, "What is written is an Image")
     wide = image.array.dtype.kind in "iu" and image.array.dtype.itemsize == 8
     write_itk(to_itk(_smallest(image) if wide else image), path)
 
 
 def write_labels(labels: Image, path: str | Path) -> None:
     """Write a label map as :func:`write_image` does, in the smallest integer type that holds its labels."""
+    require_type(labels, Image, "What is written is an Image")
     write_itk(to_itk(_smallest(labels)), path)
 
 
 def to_itk(image: Image) -> sitk.Image:
     """The volume as SimpleITK has it (a copy), in this machine's byte order.
 
-    Types that ITK does not know become those that hold their values: truth values 0 and 1, float16 float32. Raises
-    InputError for values that are no real numbers.
+    Types that ITK does not know become those that hold their values: truth values 0 and 1, float16 float32.
     """
     array = image.array
-    if array.dtype.kind not in "biuf":
-        raise InputError(f"A volume holds integers or real numbers, not values of the type {array.dtype}.")
     known: dict[str, np.dtype[Any]] = {
         "b": np.dtype(np.uint8),
         "f2": np.dtype(np.float32),
@@ -148,21 +153,27 @@ def grid_of(itk: sitk.Image) -> Grid:
     return Grid(itk.GetSize(), itk.GetSpacing(), itk.GetOrigin(), itk.GetDirection())
 
 
-def read_itk(path: str | Path, *, pixel: int | None, components: int = 1) -> sitk.Image:
+def read_itk(path: str | Path, *, pixel: int | None, components: int = 1, series: str | None = None) -> sitk.Image:
     """A 3D volume in SimpleITK's hands, its file checked; ``pixel`` is the SimpleITK type wanted, None the file's own.
+
+    ``series`` as in :func:`read_image`.
 
     Raises InputError as :func:`read_image` does, except for what only the values show.
     """
-    path = Path(path)
+    path = as_path(path)
     checks.refuse_unreadable_name(path)
+    require_type(series, (str, type(None)), "A series is named by its UID, a str")
     if path.is_dir():
-        return dicom.read_series(path, pixel)
+        return dicom.read_series(path, pixel, series)
+    if series is not None:
+        raise InputError(f"{path} is a single file: a series is chosen from the folder of a DICOM study.")
     if path.suffix.lower() == ".dcm":
         return dicom.read_file(path, pixel)
     suffix = checks.known_suffix(path)
     if suffix.lower() in (".nii", ".nii.gz"):
         nifti_volume = nifti.read_nifti(path, components)
         return nifti_volume if pixel in (None, nifti_volume.GetPixelID()) else sitk.Cast(nifti_volume, pixel)
+    text_headers.refuse_unclear_header(path)
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
     # Named, as ITK knows an ending in small letters only.
@@ -171,9 +182,8 @@ def read_itk(path: str | Path, *, pixel: int | None, components: int = 1) -> sit
         with _decimal_point():
             reader.ReadImageInformation()
             checks.refuse_other_shapes(path, reader.GetSize(), reader.GetNumberOfComponents(), components)
-            checks.refuse_missing_orientation(path, reader, suffix)
             grid = _straight_grid(path, reader)
-            checks.refuse_damaged_data(path, reader)
+            text_headers.refuse_damaged_data(path, reader)
             if pixel is not None:
                 reader.SetOutputPixelType(pixel)
             itk: sitk.Image = reader.Execute()
@@ -231,7 +241,7 @@ def write_itk(itk: sitk.Image, path: str | Path) -> None:
 
 def written_suffix(path: str | Path) -> str:
     """The ending that says the format to write; raises InputError for one that is unknown or not written."""
-    path = Path(path)
+    path = output_path(path)
     suffix = checks.known_suffix(path)
     if suffix.lower() in (".mhd", ".nhdr"):
         other = ".mha" if suffix.lower() == ".mhd" else ".nrrd"

@@ -23,6 +23,8 @@ from mics.image.grid import Grid
 Array = NDArray[np.float64]
 
 _CHUNK = 1 << 18
+# Some programs fill up the last block of what they write.
+_MOST_PADDING = 1 << 16
 _GZIP = b"\x1f\x8b"
 # numpy's names of NIfTI's voxel types, and the values a voxel of its colours has.
 _TYPES = {2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 256: "i1", 512: "u2", 768: "u4", 1024: "i8", 1280: "u8"}
@@ -31,6 +33,7 @@ _LENGTHS = {1: "metres", 3: "micrometres"}
 _DISPLACEMENT_INTENT = 1006
 # A unit quaternion of single precision is no longer than this.
 _LONGEST_QUATERNION = 1 + 1e-5
+_ROUNDED_QUATERNION = 3 * 2.0**-23
 
 
 class _Inflated(io.RawIOBase):
@@ -79,10 +82,11 @@ def read_nifti(path: Path, components: int) -> sitk.Image:
             header = _header(path, stream)
             size = _size(path, header, components)
             grid = _grid(path, header, size)
-            itk = _volume(path, header, _voxels(path, header, stream, math.prod(size) * components, most), grid)
-            # A damage further on shows only in the check sum at the end.
-            while packed and stream.read(_CHUNK):
-                pass
+            voxels = _voxels(path, header, stream, math.prod(size) * components, most)
+            # Read to the end, as a damage further on shows only in the check sum there.
+            if packed and len(stream.read(_MOST_PADDING + 1)) > _MOST_PADDING:
+                raise checks.unpacks_to_more(path, voxels.nbytes)
+            itk = _volume(path, header, voxels, grid)
     except (EOFError, zlib.error) as error:
         raise InputError(f"{path} is damaged or was cut short (its gzip data break off): copy it again.") from error
     except OSError as error:
@@ -136,6 +140,7 @@ def _voxels(path: Path, header: Any, stream: io.BufferedIOBase, count: int, most
     expected = count * kind.itemsize
     if start + expected > most:
         raise InputError(f"{path} was cut short: its header promises {start + expected} bytes. Copy it again.")
+    checks.refuse_larger_than_memory(path, expected)
     skip = start - header_bytes
     while skip and (passed := len(stream.read(min(skip, _CHUNK)))):
         skip -= passed
@@ -231,7 +236,8 @@ def _qform(header: Any, pixdim: Array) -> Array | None:
         return None
     if squared > _LONGEST_QUATERNION**2:
         return None
-    a = math.sqrt(max(1 - squared, 0))
+    # Near a half turn, the rounding of the three given would make up an angle (nibabel and the reference set 0 as well).
+    a = math.sqrt(1 - squared) if 1 - squared >= _ROUNDED_QUATERNION else 0.0
     a, b, c, d = np.array([a, b, c, d]) / math.sqrt(a * a + squared)
     turn = np.array(
         [

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mics.errors import InputError
+from mics.image.paths import as_path, output_path
 from mics.image.whole import write_text
 
 SUFFIXES = (".csv", ".fcsv", ".mrk.json")
@@ -51,7 +52,7 @@ def read_points(path: str | Path) -> Points:
     for a file that is missing, has another form, holds no point, a coordinate that is not a finite number, a point that
     Slicer marks as not placed, or a unit that is no length.
     """
-    path = Path(path)
+    path = as_path(path)
     reader = {".csv": _read_csv, ".fcsv": _read_fcsv, ".json": _read_markup}.get(path.suffix.lower())
     if reader is None:
         raise InputError(f"{path} is not a list of points: give a .csv, .fcsv or .mrk.json file.")
@@ -78,7 +79,7 @@ def write_points(points: Points, path: str | Path) -> None:
 
     Raises InputError if the name has none of the known endings or the folder cannot be written.
     """
-    path = Path(path)
+    path = output_path(path)
     writer = {".csv": _csv_text, ".json": _markup_text}.get(path.suffix.lower())
     if writer is None:
         raise InputError(f"Points cannot be written to {path}: use a name ending in .csv or .mrk.json.")

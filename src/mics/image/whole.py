@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from mics.errors import InputError
+from mics.image.paths import output_path
 
 
 def write_whole(path: str | Path, write: Callable[[Path], object], *, suffix: str | None = None) -> None:
@@ -16,7 +17,7 @@ def write_whole(path: str | Path, write: Callable[[Path], object], *, suffix: st
 
     Raises InputError, one sentence, if ``write`` raises OSError or RuntimeError, or the file cannot be made or named.
     """
-    path = Path(path)
+    path = output_path(path)
     suffix = path.suffix if suffix is None else suffix
     try:
         handle, name = tempfile.mkstemp(suffix=suffix, prefix=f".{path.name.removesuffix(suffix)}-", dir=path.parent)

@@ -13,6 +13,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
 from mics.errors import InputError
+from mics.image.paths import as_path
 from mics.image.whole import write_text, write_whole
 from mics.network.mics import MICS
 from mics.network.pair import RegistrationNetwork
@@ -92,9 +93,10 @@ def load_model(name_or_path: str | Path = DEFAULT_REGISTRATION) -> LoadedModel:
 
     Raises :class:`InputError` if it is missing, damaged (checksum) or not one of ours.
     """
+    named = as_path(name_or_path)
     path = SHIPPED / f"{name_or_path}.safetensors"
     if not path.is_file():
-        path = Path(name_or_path)
+        path = named
     if path.is_dir():
         path = path / "model.safetensors"
     card_path = path.with_suffix(".json")

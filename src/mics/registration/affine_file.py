@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from mics.errors import InputError
 from mics.image.checks import refuse_unreadable_name
+from mics.image.paths import as_path
 
 SUFFIXES = (".tfm", ".txt", ".mat", ".h5")
 
@@ -33,7 +34,7 @@ def read_affine(path: str | Path) -> NDArray[np.float64]:
 
     Raises InputError for a file that is missing, no 3D ITK transform, a list of several, not linear, or not invertible.
     """
-    path = Path(path)
+    path = as_path(path)
     if not path.exists():
         raise InputError(f"There is no affine file {path}: give 'ants', 'none' or a file ({', '.join(SUFFIXES)}).")
     refuse_unreadable_name(path)

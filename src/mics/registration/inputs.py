@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import os
 import threading
 import warnings
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mics.errors import InputError
+from mics.errors import InputError, require_type
 from mics.image.grid import Grid
 from mics.image.io import Image, read_image, read_labels
 
@@ -20,6 +21,8 @@ Source = str | Path | Image
 # Headers of label maps often differ from their scan's in the last digits; a tenth of a voxel changes no label.
 _GRID_TOLERANCE_VOXELS = 0.1
 _LISTENING = threading.Lock()
+# Air and lung lie below.
+_TISSUE_HU = -300
 # More different values than that are a scan's.
 _MOST_LABELS = 256
 # 3D Slicer's segmentations are cropped to what they hold.
@@ -41,18 +44,29 @@ class Scan:
     exclude_path: str | None
 
 
-def load_scan(source: Source, labels: Source | None, role: str, *, exclude: Source | None = None) -> Scan:
+def load_scan(
+    source: Source, labels: Source | None, role: str, *, exclude: Source | None = None, series: str | None = None
+) -> Scan:
     """Read and check a scan, its label map and its mask; ``role``, fixed or moving, names arrays in messages.
+
+    ``series`` is the UID of the one to take from a folder of several.
 
     Raises InputError for everything that :func:`mics.image.io.read_image` refuses, for arrays with the same faults, and
     for a label map or mask that is on another grid, not of integers, negative, or of more values than organs have. A
     Slicer segmentation (.seg.nrrd) that is cropped from the scan's lattice is taken as background beyond.
     """
+    for given, what in ((source, "scan"), (labels, "label map"), (exclude, "mask of what to leave out")):
+        if given is not None or what == "scan":
+            require_type(given, (str, os.PathLike, Image), f"The {role} {what} is a file, a DICOM folder or an Image")
     name, labels_name = _name(source, f"The {role} scan"), _name(labels, f"The {role} label map")
     exclude_name = _name(exclude, f"The {role} mask of what to leave out")
-    image = _checked(source, name) if isinstance(source, Image) else read_image(source)
+    if series is not None and isinstance(source, Image):
+        raise InputError(f"{name} is an Image: a series is chosen from the folder of a DICOM study.")
+    image = _checked(source, name) if isinstance(source, Image) else read_image(source, series)
     label_map = None if labels is None else _labels(labels, labels_name, image, name)
     mask = None if exclude is None else _labels(exclude, exclude_name, image, name)
+    if mask is not None:
+        _look_at_mask(mask, exclude_name, image)
     return Scan(image, label_map, mask, _path(source), _path(labels), _path(exclude))
 
 
@@ -64,6 +78,8 @@ def load_pair(
     *,
     fixed_exclude: Source | None = None,
     moving_exclude: Source | None = None,
+    fixed_series: str | None = None,
+    moving_series: str | None = None,
 ) -> tuple[Scan, Scan, list[str]]:
     """Both scans, and the sentences of what was warned about on the way (which are warned about all the same)."""
     # All threads share the state of `warnings`: one at a time may listen, and only to itself.
@@ -74,8 +90,8 @@ def load_pair(
             warnings.showwarning = lambda *about: caught.append(
                 (threading.current_thread(), warnings.WarningMessage(*about))
             )
-            target = load_scan(fixed, fixed_labels, "fixed", exclude=fixed_exclude)
-            source = load_scan(moving, moving_labels, "moving", exclude=moving_exclude)
+            target = load_scan(fixed, fixed_labels, "fixed", exclude=fixed_exclude, series=fixed_series)
+            source = load_scan(moving, moving_labels, "moving", exclude=moving_exclude, series=moving_series)
         for _, warning in caught:
             warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
     own = [warning for thread, warning in caught if thread is threading.current_thread()]
@@ -83,8 +99,8 @@ def load_pair(
 
 
 def _checked(image: Image, name: str) -> Image:
-    if not (np.issubdtype(image.array.dtype, np.integer) or np.issubdtype(image.array.dtype, np.floating)):
-        raise InputError(f"{name} is an array of {image.array.dtype}: give integers or real numbers (HU).")
+    if image.array.dtype == np.bool_:
+        raise InputError(f"{name} is an array of truth values: give integers or real numbers (HU).")
     array = image.array.astype(np.float32, copy=False)
     if not np.isfinite(array).all():
         raise InputError(f"{name} holds NaN or infinite voxels: replace them, by -1000 HU where it is empty.")
@@ -110,6 +126,16 @@ def _labels(source: Source, name: str, image: Image, image_name: str) -> Image:
             "another spacing, place or orientation): resample it onto the scan with nearest neighbour."
         )
     return dataclasses.replace(labels, grid=image.grid)
+
+
+def _look_at_mask(mask: Image, name: str, image: Image) -> None:
+    """Raise InputError for a mask that leaves out all that a scan shows; warn of one that leaves out nothing."""
+    if not (image.array[mask.array == 0] > _TISSUE_HU).any():
+        raise InputError(
+            f"{name} leaves out all of the scan (all but air), so there is nothing to register: mask the lesion alone."
+        )
+    if mask.array.max() == 0:
+        warnings.warn(f"{name} leaves out nothing: it is 0 everywhere.", UserWarning, stacklevel=2)
 
 
 def _refuse_other_values(array: NDArray[Any], name: str) -> None:

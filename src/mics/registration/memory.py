@@ -6,10 +6,10 @@ import math
 import torch
 
 from mics.errors import InputError
+from mics.image.available import available_host_bytes
 from mics.image.grid import Grid
 from mics.network.precision import half_precision_pays
 from mics.network.weights import LoadedModel
-from mics.registration.available import available_host_bytes
 from mics.registration.settings import Settings
 
 _GB = 1e9

@@ -22,6 +22,19 @@ _SAMPLES_MM = 2.0
 _LEAST_VOXELS = 4
 
 
+def refuse_thin(fixed: Grid, moving: Grid, spacing_mm: float) -> None:
+    """Raise InputError for a scan that shows too little of the patient for a network with voxels of ``spacing_mm``."""
+    least = _LEAST_VOXELS * spacing_mm
+    for role, grid in (("fixed", fixed), ("moving", moving)):
+        extent = float(np.ptp(_bounds(grid.corners()), axis=0).min())
+        if extent < least:
+            raise InputError(
+                f"The {role} scan is only {extent:.3g} mm thick ({' x '.join(map(str, grid.size))} voxels of "
+                f"{' x '.join(f'{step:.3g}' for step in grid.spacing)} mm), and the model needs {least:.0f} mm: give a scan of "
+                "the abdomen."
+            )
+
+
 def network_grid(fixed: Grid, moving: Grid, affine: NDArray[np.float64], spacing_mm: float) -> Grid:
     """Cubic voxels of ``spacing_mm`` over the part of the fixed world that both scans show, and 40 mm around it.
 
@@ -30,9 +43,11 @@ def network_grid(fixed: Grid, moving: Grid, affine: NDArray[np.float64], spacing
     """
     boxes = [_bounds(fixed.corners()), _bounds(apply_matrix(np.linalg.inv(affine), moving.corners()))]
     lower, upper = np.max([box[0] for box in boxes], axis=0), np.min([box[1] for box in boxes], axis=0)
-    if (upper - lower).min() < _LEAST_VOXELS * spacing_mm:
+    shared, least = float((upper - lower).min()), _LEAST_VOXELS * spacing_mm
+    if shared < least:
         raise InputError(
             "The fields of view of the fixed and the moving scan do not overlap"
+            + (f" enough ({shared:.0f} mm of {least:.0f} mm that the model needs)" if shared > 0 else "")
             + (" after the affine" if not np.array_equal(affine, np.eye(4)) else "")
             + ": use --affine ants, or an affine file that brings them together."
         )

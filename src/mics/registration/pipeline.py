@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from mics.deformation.topology import preserve_topology, refuse_mirrors
 from mics.deformation.transform import Transform
-from mics.errors import InputError
+from mics.errors import InputError, shown
 from mics.network.weights import DEFAULT_REGISTRATION
 from mics.registration.affine import register_affine
 from mics.registration.evidence import gather
@@ -20,8 +20,19 @@ from mics.registration.fork import refuse_forked
 from mics.registration.inputs import Scan, Source, load_pair
 from mics.registration.memory import require_memory
 from mics.registration.native import fixed_to_moving, moving_to_fixed
-from mics.registration.network_grid import both_seen, network_grid
-from mics.registration.predict import Both, Pair, compared, inverted, organ_maps, predict, refined, same_box, windows
+from mics.registration.network_grid import both_seen, network_grid, refuse_thin
+from mics.registration.predict import (
+    Both,
+    Pair,
+    compared,
+    inverted,
+    organ_maps,
+    predict,
+    refined,
+    refuse_nothing_compared,
+    same_box,
+    windows,
+)
 from mics.registration.quality import measure
 from mics.registration.refine_settings import BUDGETS
 from mics.registration.result import Registration
@@ -50,6 +61,8 @@ def register(
     moving_labels: Source | None = None,
     fixed_exclude: Source | None = None,
     moving_exclude: Source | None = None,
+    fixed_series: str | None = None,
+    moving_series: str | None = None,
     affine: str | Path = "ants",
     steps: int | None = None,
     model: str | Path = DEFAULT_REGISTRATION,
@@ -65,6 +78,7 @@ def register(
     - ``fixed_labels``, ``moving_labels``: label maps on their scans' grids; warped along, and scored if both are given.
     - ``fixed_exclude``, ``moving_exclude``: label maps on their scans' grids, above 0 where a scan shows what the other has no
       counterpart of (a lesion, resected tissue): the refinement does not look there and only continues the deformation.
+    - ``fixed_series``, ``moving_series``: UIDs of the series to take, where a folder holds several.
     - ``affine``: ``"ants"`` computes it, ``"none"`` takes the scans as they lie in the world, a file (``.tfm``,
       ``.txt``, ``.mat``, ``.h5``) gives the map from fixed to moving points, as ITK and ANTs store it.
     - ``steps``: of the network; by default what the model's card says. ``model``: a shipped model or a file.
@@ -78,6 +92,8 @@ def register(
     known.
     """
     refuse_forked()
+    if progress is not None and not callable(progress):
+        raise InputError(f"progress is a function of one text, not {shown(progress)}.")
     stages = Stages(progress)
     with stages("read", "Reading"):
         settings = resolve(affine=affine, steps=steps, model=model, refine=refine, topology=topology, device=device)
@@ -88,9 +104,12 @@ def register(
             moving_labels,
             fixed_exclude=fixed_exclude,
             moving_exclude=moving_exclude,
+            fixed_series=fixed_series,
+            moving_series=moving_series,
         )
         if settings.refine == "none" and (target.exclude is not None or source.exclude is not None):
             raise InputError("Masks of what to leave out are for the refinement: use --refine fast or accurate.")
+        refuse_thin(target.image.grid, source.image.grid, settings.model.spacing_mm)
         require_memory(target.image.grid, source.image.grid, settings)
     with stages("affine", "Affine registration"):
         matrix = register_affine(target.image, source.image) if settings.affine is None else settings.affine
@@ -154,7 +173,9 @@ def _displacements(
     if settings.refine != "none" and settings.segmentation is not None and finer is not None and organs is not None:
         with stages("refine", f"Refining on this pair, {settings.refine}"):
             spacing_mm = settings.segmentation.spacing_mm
-            counted = compared(pair, seen, spacing_mm).to(settings.device)
+            counted = compared(pair, seen, spacing_mm)
+            refuse_nothing_compared(pair, counted, finer)
+            counted = counted.to(settings.device)
             displacements = refined(finer, organs, counted, displacements, spacing_mm, BUDGETS[settings.refine])
     if settings.inverse_by_construction:
         with stages("inverse", "Mending the inverse"):

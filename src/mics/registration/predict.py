@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from mics.deformation.field import along_axes, resize
 from mics.deformation.inverse import reconcile_bent, reconcile_finer
+from mics.errors import InputError
 from mics.image.grid import Grid
 from mics.image.intensity import hu_windows
 from mics.image.io import Image
@@ -112,6 +113,21 @@ def compared(pair: Pair, seen: tuple[NDArray[np.bool_], NDArray[np.bool_]], spac
             left_out = resample(binary, grid, matrix, outside=0).array > 0
             counted[which, 0][torch.from_numpy(left_out)] = 0
     return counted
+
+
+def refuse_nothing_compared(pair: Pair, counted: Tensor, volumes: Both) -> None:
+    """Raise InputError where the masks together leave nothing of the patient that can be :func:`compared`.
+
+    ``volumes`` are the :func:`windows`; the abdominal one is 0 where there is air.
+    """
+    if pair.moving_exclude is None and pair.fixed_exclude is None:
+        return
+    tissue = (volumes[0][0, 0] > 0) | (volumes[1][0, 0] > 0)
+    if not ((counted[:, 0] > 0).all(dim=0) & tissue.cpu()).any():
+        raise InputError(
+            "The masks of what to leave out cover all that the two scans have in common, so that nothing is left to compare: "
+            "mask the lesion alone."
+        )
 
 
 def refined(

@@ -1,5 +1,6 @@
 """What a user may choose, looked up and checked before anything long begins."""
 
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
@@ -8,12 +9,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mics.errors import InputError
+from mics.errors import InputError, require_type, shown
 from mics.network.weights import LoadedModel, load_model
 from mics.registration.affine_file import read_affine
 from mics.registration.device import choose_device
 from mics.registration.refine_settings import BUDGETS
 
+MOST_STEPS = 100
+"""The paper's network takes two to twelve; each costs the time of the first."""
 TOPOLOGIES = ("free", "preserve")
 
 
@@ -62,16 +65,19 @@ def resolve(
         raise InputError(f"There is no refinement called {refine!r}; choose none, {' or '.join(BUDGETS)}.")
     if topology not in TOPOLOGIES:
         raise InputError(f"There is no topology called {topology!r}; choose {' or '.join(TOPOLOGIES)}.")
+    require_type(device, str, "A device is named by a str: auto, cpu or cuda:N")
     place = choose_device(device)
+    require_type(affine, (str, os.PathLike), "The affine is ants, none or a file")
     matrix = None if affine == "ants" else np.eye(4) if affine == "none" else read_affine(affine)
     network = _model(model, "registration")
     organs = (
         _model(network.organs_model, "segmentation") if refine != "none" or network.network.config.organ_maps else None
     )
     chosen = network.steps if steps is None else steps
-    if chosen < 1:
-        raise InputError(f"The network takes at least one step, not {chosen}.")
-    return Settings(matrix, str(affine), chosen, network, topology, refine, organs, place)
+    require_type(chosen, (int, np.integer), "The steps of the network are a whole number")
+    if not 1 <= chosen <= MOST_STEPS:
+        raise InputError(f"The network takes at least one step and at most {MOST_STEPS}, not {shown(chosen)}.")
+    return Settings(matrix, str(affine), int(chosen), network, topology, refine, organs, place)
 
 
 def _model(name: str | Path, task: str) -> LoadedModel:

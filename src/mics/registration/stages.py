@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 import torch
 
-from mics.registration.available import resident_peak_gb
+from mics.image.available import resident_peak_gb
 
 
 class Stages:

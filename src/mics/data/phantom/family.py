@@ -20,9 +20,11 @@ from mics.data.phantom.skeleton import Skeleton
 from mics.data.phantom.smooth_field import SmoothField, random_field
 from mics.data.phantom.torso import Torso
 from mics.deformation.transform import Transform
+from mics.errors import require_type
 from mics.image.grid import Grid
 from mics.image.io import Image
 
+_SEED = "The seed of a phantom is a whole number"
 _LOWER = (-96.0, -96.0, -96.0)
 _UPPER = (EXTENT[0] + 96.0, EXTENT[1] + 96.0, EXTENT[2] + 96.0)
 # Correlation length and standard deviation (mm) of what distinguishes two people beyond their numbers, ...
@@ -72,6 +74,7 @@ def phantom(seed: int, grid: Grid | Scanner | None = None, *, phase: Phase | Non
     `grid`: a Grid (all of it in view, the person straight at the world's origin), a Scanner, or by default the
     network's grid (4 mm, 96 x 80 x 128, "LAS") with a field of view drawn as in clinical data.  `phase`: drawn if None.
     """
+    require_type(seed, (int, np.integer), _SEED)
     return _scan(draw_person(seed, phase), _scanner(grid, seed), None)
 
 
@@ -79,6 +82,7 @@ def phantom_pair(
     seed: int, fixed: Grid | Scanner | None = None, moving: Grid | Scanner | None = None
 ) -> tuple[Phantom, Phantom]:
     """Two different people, fixed and moving; `fixed` and `moving` as `grid` of `phantom`."""
+    require_type(seed, (int, np.integer), _SEED)
     return phantom(2 * seed + 1_000_000, fixed), phantom(2 * seed + 1_000_001, moving)
 
 
@@ -104,6 +108,7 @@ def deformed_pair(seed: int, fixed: Grid | Scanner | None = None, moving: Grid |
 def _scanner(where: Grid | Scanner | None, seed: int) -> Scanner:
     if isinstance(where, Scanner):
         return where
+    require_type(where, (Grid, type(None)), "A phantom is taken on a Grid or by a Scanner")
     return network_scanner(seed) if where is None else plain_scanner(where, seed)
 
 

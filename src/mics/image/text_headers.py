@@ -1,0 +1,193 @@
+"""What NRRD and MetaImage say in their headers of lines, looked at before ITK reads them.
+
+ITK passes over units, scalings and frames that it does not know, and makes up what is missing or no number.
+"""
+
+import math
+import re
+import zlib
+from collections import Counter
+from pathlib import Path
+from typing import BinaryIO
+
+import SimpleITK as sitk
+
+from mics.errors import InputError
+from mics.image import checks
+
+_CHUNK = 1 << 18
+_LONGEST_HEADER = 1 << 20
+# Fields that move the beginning of the voxels.
+_SKIPS = {"line skip", "lineskip", "byte skip", "byteskip", "headersize"}
+_SPACES = {"left-posterior-superior", "right-anterior-superior", "left-anterior-superior", "lps", "ras", "las"}
+_MILLIMETRES = {"", "mm", "millimeter", "millimeters", "millimetre", "millimetres"}
+# MetaImage's names of one thing, the numbers that each has, and what it is.
+_PLACE = (
+    (("transformmatrix", "rotation", "orientation"), 9, "direction"),
+    (("offset", "position", "origin"), 3, "origin"),
+    (("elementspacing",), 3, "voxel size"),
+    (("elementsize",), 3, "voxel size"),
+    (("centerofrotation",), 3, "centre of rotation"),
+)
+
+_Pairs = list[tuple[str, str]]
+
+
+def refuse_unclear_header(path: Path) -> None:
+    """Raise InputError where an NRRD or MetaImage header does not say, or says in a way that ITK passes over, how the volume lies
+    and what its values are.
+
+    What is neither of the two is left to ITK.
+    """
+    _, pairs = _header(path)
+    names = Counter(name for name, _ in pairs)
+    fields = dict(pairs)
+    if not {"type", "sizes"} & names.keys() and "dimsize" not in names:
+        return
+    if twice := next((name for name, times in names.items() if times > 1 and name != "comment"), None):
+        raise InputError(f"{path} has two lines {twice} in its header: leave the right one.")
+    if "dimsize" in names:
+        _refuse_unclear_metaimage(path, fields)
+    else:
+        _refuse_unclear_nrrd(path, fields)
+
+
+def _refuse_unclear_nrrd(path: Path, fields: dict[str, str]) -> None:
+    if fields.get("space", "").lower() not in _SPACES:
+        raise checks.no_orientation(path)
+    units = set(re.findall(r'"([^"]*)"', fields.get("space units", "")))
+    if others := {unit for unit in units if unit.lower() not in _MILLIMETRES}:
+        raise _other_lengths(path, min(others))
+    if "space directions" not in fields:
+        raise checks.no_orientation(path)
+    if "space origin" not in fields:
+        raise _nowhere(path, "space origin")
+    directions = fields["space directions"]
+    if fields.get("dimension") == "3" and "none" in directions:
+        raise InputError(
+            f"{path} has an axis without direction in its header ({directions}): convert it from DICOM again."
+        )
+    for name in ("space directions", "space origin"):
+        numbers = _floats(re.sub(r"none|[(),]", " ", fields[name]))
+        if not all(math.isfinite(number) for number in numbers):
+            raise InputError(
+                f"{path} has a damaged {name} in its header ({fields[name]}): convert it from DICOM again."
+            )
+
+
+def _refuse_unclear_metaimage(path: Path, fields: dict[str, str]) -> None:
+    if not fields.keys() & set(_PLACE[0][0]):
+        raise checks.no_orientation(path)
+    if not fields.get("binarydata", "").lower().startswith(("t", "1")):
+        raise InputError(f"{path} holds its voxels as text (BinaryData is not True): save it with binary ones.")
+    if fields.get("distanceunits", "?").lower() not in {"?", *_MILLIMETRES}:
+        raise _other_lengths(path, fields["distanceunits"])
+    for names, count, what in _PLACE:
+        _refuse_unclear_numbers(path, {name: fields[name] for name in names if name in fields}, count, what)
+    if not fields.keys() & set(_PLACE[1][0]):
+        raise _nowhere(path, "Offset")
+    spacing = fields.get("elementspacing", fields.get("elementsize"))
+    if spacing is None or min(_floats(spacing)) <= 0:
+        raise InputError(
+            f"{path} has no voxel size above 0 in its header (ElementSpacing {spacing or 'is missing'}): write it there."
+        )
+    if any(_floats(fields.get("centerofrotation", "0"))):
+        raise InputError(f"{path} turns about another point than its origin (CenterOfRotation): set that to 0 0 0.")
+    for name, neutral in (("elementtointensityfunctionslope", 1.0), ("elementtointensityfunctionoffset", 0.0)):
+        if name in fields and _floats(fields[name]) != [neutral]:
+            raise InputError(
+                f"{path} asks to scale its values ({name} {fields[name]}): apply that and save it unscaled."
+            )
+
+
+def _refuse_unclear_numbers(path: Path, given: dict[str, str], count: int, what: str) -> None:
+    """Raise InputError unless each of the lines has so many finite numbers, and all say the same."""
+    said = {name: _floats(value) for name, value in given.items()}
+    for name, numbers in said.items():
+        if len(numbers) != count or not all(math.isfinite(number) for number in numbers):
+            raise InputError(
+                f"{path} has a damaged {what} in its header: {name} is {given[name]}, not {count} numbers."
+            )
+    if len({tuple(numbers) for numbers in said.values()}) > 1:
+        raise InputError(f"{path} tells its {what} in two ways ({' and '.join(said)}): leave the right one.")
+
+
+def _floats(text: str) -> list[float]:
+    """Numbers divided by spaces; NaN for what is none."""
+    numbers = []
+    for part in text.split():
+        try:
+            numbers.append(float(part))
+        except ValueError:
+            numbers.append(math.nan)
+    return numbers
+
+
+def _other_lengths(path: Path, unit: str) -> InputError:
+    return InputError(f"{path} gives its lengths in {unit}: save it in millimetres.")
+
+
+def _nowhere(path: Path, field: str) -> InputError:
+    return InputError(
+        f"{path} does not say where its first voxel is (its header has no {field}): convert it from DICOM again, or write "
+        "it into the header if you know it."
+    )
+
+
+def _header(path: Path) -> tuple[int, _Pairs]:
+    """Bytes before the voxels, and the lines "name: value" (NRRD) or "name = value" (MetaImage), names in small letters."""
+    with path.open("rb") as file:
+        head = file.read(_LONGEST_HEADER)
+    end = re.search(rb"\r?\n\r?\n" if head.startswith(b"NRRD") else rb"ElementDataFile *= *[^\n]*\n?", head)
+    lines = (head[: end.end()] if end else head).decode("latin-1").splitlines()
+    parts = (re.split(r"\s*:\s+|\s*=\s*", line.strip(), maxsplit=1) for line in lines if not line.startswith("#"))
+    return end.end() if end else 0, [(part[0].lower(), part[1]) for part in parts if len(part) == 2]
+
+
+def refuse_damaged_data(path: Path, reader: sitk.ImageFileReader) -> None:
+    """Raise InputError for an NRRD or MetaImage file with too few voxels for its header, or damaged compressed ones.
+
+    ITK would take memory for any size, and make a scan of what was there where the compressed data do not fit. Files
+    whose voxels are not compressed by zlib or lie in several others are left to ITK.
+    """
+    bits = re.search(r"(\d+)-bit", sitk.GetPixelIDValueAsString(reader.GetPixelID()))
+    expected = math.prod(reader.GetSize()) * reader.GetNumberOfComponents() * (int(bits[1]) // 8 if bits else 1)
+    start, pairs = _header(path)
+    fields = dict(pairs)
+    encoding = fields.get("encoding", "gzip" if fields.get("compresseddata", "").lower() == "true" else "raw")
+    other = fields.get("data file") or fields.get("datafile") or fields.get("elementdatafile", "LOCAL")
+    data, start = (path, start) if other.upper() == "LOCAL" else (path.parent / other, 0)
+    if encoding not in ("raw", "gzip", "gz") or not data.is_file() or fields.keys() & _SKIPS:
+        return
+    packed = encoding != "raw"
+    most = (data.stat().st_size - start) * (checks.MOST_INFLATION if packed else 1)
+    if expected > most:
+        raise InputError(f"{path} was cut short: its header promises {expected} bytes of voxels. Copy it again.")
+    checks.refuse_larger_than_memory(path, expected)
+    if packed:
+        try:
+            with data.open("rb") as file:
+                file.seek(start)
+                found = _inflated_length(file, expected)
+        except (EOFError, zlib.error) as error:
+            raise InputError(
+                f"{path} is damaged or was cut short (its compressed data break off): copy it again."
+            ) from error
+        if found > expected:
+            raise checks.unpacks_to_more(path, expected)
+        if found != expected:
+            raise InputError(
+                f"{path} is damaged: its compressed data do not hold the {expected} bytes that it promises."
+            )
+
+
+def _inflated_length(file: BinaryIO, most: int) -> int:
+    """How many bytes come out of zlib or gzip data, their check sum verified; no more than just over ``most`` is unpacked."""
+    member, length = zlib.decompressobj(47), 0
+    while chunk := file.read(_CHUNK):
+        while chunk and not member.eof:
+            length += len(member.decompress(chunk, _CHUNK))
+            chunk = member.unconsumed_tail
+        if member.eof or length > most:
+            return length
+    raise EOFError("compressed data break off")
