@@ -26,7 +26,7 @@ from mics.registration.result import Registration
 from mics.registration.settings import Settings, resolve
 from mics.registration.sides import check_sides
 from mics.registration.stages import Stages, peak_memory_gb
-from mics.registration.summary import describe, describe_geometry, doubts
+from mics.registration.summary import describe, describe_geometry, doubts, provenances
 
 Matrix = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -108,17 +108,21 @@ def register(
     with stages("measure", "Measuring"):
         geometry = describe_geometry(matrix, grid, seen)
         measured = measure(result, displacements)
+    summary = {
+        **describe(target, source, settings),
+        "geometry": geometry,
+        **measured,
+        "topology": certificates,
+        "seconds": stages.times(),
+        "peak_memory_gb": peak_memory_gb(settings.device),
+        "warnings": [*sentences, *sides, *doubts(matrix, geometry, measured["folds"])],
+    }
+    to_fixed, to_moving = provenances(target, source, summary)
     return dataclasses.replace(
         result,
-        summary={
-            **describe(target, source, settings),
-            "geometry": geometry,
-            **measured,
-            "topology": certificates,
-            "seconds": stages.times(),
-            "peak_memory_gb": peak_memory_gb(settings.device),
-            "warnings": [*sentences, *sides, *doubts(matrix, geometry, measured["folds"])],
-        },
+        moving_to_fixed=dataclasses.replace(forward, provenance=to_fixed),
+        fixed_to_moving=dataclasses.replace(backward, provenance=to_moving),
+        summary=summary,
     )
 
 
