@@ -103,9 +103,12 @@ class _Chain:
     def apply(self, source: Path, output: Path) -> None:
         """Warp one file into another."""
         from mics.image.points import is_points
+        from mics.image.series import is_series
 
         if is_points(source):
             self._points(source, output)
+        elif is_series(source):
+            self._series(source, output)
         elif self.labels:
             self._label_map(source, output)
         else:
@@ -137,6 +140,20 @@ class _Chain:
         warn_of_labels(image, source)
         value = self.outside if self.outside is not None else _outside_of(image)
         write_image(mapping.transform_image(image, outside=value), output)
+
+    def _series(self, source: Path, output: Path) -> None:
+        from mics.image.series import Series, read_series, write_series
+
+        series = read_series(source)
+        if self.labels and series.volumes[0].array.dtype.kind not in "iu":
+            raise InputError(f"{source} holds real numbers, as label maps do not: save it with an integer type.")
+        mapping = self._checked(series.volumes[0], source)
+        if self.labels:
+            warped = [mapping.transform_labels(volume) for volume in series.volumes]
+        else:
+            value = self.outside if self.outside is not None else min(_outside_of(volume) for volume in series.volumes)
+            warped = [mapping.transform_image(volume, outside=value) for volume in series.volumes]
+        write_series(Series(warped, series.step), output)
 
     def _checked(self, image: Image, source: Path) -> Transform:
         """The mapping; raises InputError, or warns, where ``image`` is not what it is for."""
