@@ -59,6 +59,8 @@ def test_the_grid_is_the_last_transforms_unless_another_is_named(grids):
         chained([first, AFFINE])
     with pytest.raises(InputError, match="at least one"):
         chained([])
+    with pytest.raises(InputError, match="not 'warp"):
+        chained([first, "warp.nii.gz"])
 
 
 def test_ants_joins_the_same_files_in_the_other_order(tmp_path, grids, smooth_image):

@@ -201,7 +201,10 @@ def _refuse_names(sources: Sequence[Path], output: Path) -> None:
         if not is_points(sources[0]):
             written_suffix(output)
     elif is_points(output) or _is_written(output):
-        raise InputError(f"{output} is the name of one file, and there are {len(sources)} inputs: name a folder.")
+        raise InputError(
+            f"{output} is the name of one file, and there are {len(sources)} inputs: name a folder, or if some of them are "
+            "transforms, give all but the first by --then."
+        )
     names = [_output_name(source) for source in sources]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:

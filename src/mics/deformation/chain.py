@@ -21,10 +21,14 @@ def chained(links: Sequence[Link], grid: Grid | None = None) -> Transform:
         links: transforms and affines (4, 4): the first is the one that the image itself is given to.
         grid: what the result fills; by default the grid of the last link.
 
-    Raises InputError without any link, or where the last one is an affine, which has no grid, and none is given.
+    Raises InputError without any link, for one that is neither, or where the last one is an affine, which has no grid, and
+    none is given.
     """
     if not links:
         raise InputError("A chain of transforms needs at least one.")
+    for link in links:
+        if not isinstance(link, Transform) and np.shape(link) != (4, 4):
+            raise InputError(f"A link of a chain is a Transform or an affine of shape (4, 4), not {link!r}.")
     *earlier, last = links
     if isinstance(last, Transform):
         result = last if grid is None or grid == last.grid else last.resampled(grid)

@@ -15,12 +15,12 @@ from mics.registration.affine_file import SUFFIXES, read_affine
 def read_link(name: str) -> Link:
     """The transform in a file: a displacement field, or an affine of ITK or ANTs, by the file's ending.
 
-    ``[FILE,1]`` is the inverse of the affine in FILE, as antsApplyTransforms has it, and ``[FILE,0]`` the affine itself.
+    ``[FILE,1]`` is the inverse of the affine in FILE, as antsApplyTransforms has it.
 
     Raises InputError for a file that is missing or unreadable, and for the inverse of a displacement field.
     """
-    bracketed = re.fullmatch(r"\[(.+),\s*([01])\]", name)
-    path, inverse = (Path(bracketed[1]), bracketed[2] == "1") if bracketed else (Path(name), False)
+    inverse = re.fullmatch(r"\[(.+),\s*1\]", name)
+    path = Path(inverse[1] if inverse else name)
     refuse_unreadable_name(path)
     if path.suffix.lower() in SUFFIXES:
         affine = read_affine(path)
