@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mics.data.phantom import phantom, phantom_pair
+    from mics.deformation.chain import chained
     from mics.deformation.transform import Transform
     from mics.errors import InputError
     from mics.evaluation.evaluate import evaluate
     from mics.image.grid import Grid
     from mics.image.io import Image, read_image, read_labels, write_image
     from mics.network.weights import available_models, load_model
+    from mics.registration.affine_file import read_affine
     from mics.registration.pipeline import Registration, register
 
 __all__ = [
@@ -29,10 +31,12 @@ __all__ = [
     "Transform",
     "__version__",
     "available_models",
+    "chained",
     "evaluate",
     "load_model",
     "phantom",
     "phantom_pair",
+    "read_affine",
     "read_image",
     "read_labels",
     "register",
@@ -46,10 +50,12 @@ _HOMES = {
     "Registration": "mics.registration.pipeline",
     "Transform": "mics.deformation.transform",
     "available_models": "mics.network.weights",
+    "chained": "mics.deformation.chain",
     "evaluate": "mics.evaluation.evaluate",
     "load_model": "mics.network.weights",
     "phantom": "mics.data.phantom",
     "phantom_pair": "mics.data.phantom",
+    "read_affine": "mics.registration.affine_file",
     "read_image": "mics.image.io",
     "read_labels": "mics.image.io",
     "register": "mics.registration.pipeline",

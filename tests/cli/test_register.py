@@ -15,6 +15,8 @@ FILES = {
     "fixed_warped.nii.gz",
     "transform_moving_to_fixed.nii.gz",
     "transform_fixed_to_moving.nii.gz",
+    "transform_moving_to_fixed.nii.gz.json",
+    "transform_fixed_to_moving.nii.gz.json",
     "summary.json",
     "overview.png",
 }
@@ -80,6 +82,12 @@ def test_options_reach_the_registration(run, quick, pair, tmp_path):
     assert (settings["steps"], settings["refine"], settings["device"]) == (3, "none", "cpu")
     assert settings["model"]["name"] == "tiny"
     assert settings["topology"] == "preserve"
+    beside = tmp_path / "out" / "transform_fixed_to_moving.nii.gz.json"
+    content = json.loads(beside.read_text())
+    assert content["settings"] == {**settings, "affine": "file"}
+    assert content["images"] == {"from": "fixed", "to": "moving"}
+    assert content["scans"]["moving"]["grid"]["size"] == [30, 24, 28]
+    assert str(tmp_path) not in beside.read_text()
     assert "No fold, by central differences and in every tetrahedron" in result.stdout
 
 

@@ -1,3 +1,4 @@
+import nibabel
 import numpy as np
 import pytest
 import SimpleITK as sitk
@@ -133,12 +134,38 @@ def test_points_outside_are_counted(run, field, tmp_path):
     assert run("warp", tmp_path / "within.csv", field, "-o", tmp_path / "r.csv").stderr == ""
 
 
-@pytest.mark.parametrize("kind", ["vector", "4-D"])
-def test_what_is_no_single_volume_is_refused(refused, make, field, tmp_path, kind):
-    source = field if kind == "vector" else make(tmp_path / "four.nii.gz", np.zeros((6, 5, 4, 3), np.float32))
-    refused("warp", source, field, "-o", tmp_path / "out.nii.gz")
-    refused("warp", source, field, "-o", tmp_path / "out.nii.gz", "--labels")
+def test_fields_of_vectors_and_series_of_other_formats_are_refused(refused, make, field, tmp_path):
+    series = make(tmp_path / "four.nrrd", np.zeros((6, 5, 4, 3), np.float32))
+    for source, told in ((field, "3 values per voxel"), (series, "one 3D volume")):
+        assert told in refused("warp", source, field, "-o", tmp_path / "out.nii.gz")
+        assert told in refused("warp", source, field, "-o", tmp_path / "out.nii.gz", "--labels")
     assert not (tmp_path / "out.nii.gz").exists()
+
+
+@pytest.mark.parametrize(
+    ("dtype", "options", "interpolator", "outside"),
+    [
+        (np.float32, [], sitk.sitkLinear, 0.0),
+        (np.float32, ["--outside", "-3"], sitk.sitkLinear, -3.0),
+        (np.int16, ["--labels"], sitk.sitkNearestNeighbor, 0.0),
+    ],
+)
+def test_a_series_is_warped_volume_by_volume(run, make, field, tmp_path, dtype, options, interpolator, outside):
+    array = (np.random.default_rng(0).random((24, 22, 20, 3)) * 60).astype(dtype)
+    result = run("warp", make(tmp_path / "in.nii.gz", array), field, "-o", tmp_path / "out.nii.gz", *options)
+    assert (result.exit_code, result.stderr) == (0, "")
+    warped = nibabel.load(tmp_path / "out.nii.gz")
+    assert warped.get_data_dtype() == dtype
+    assert warped.header.get_zooms()[3] == 10.0  # as `make` writes it
+    for time in range(3):
+        volume = make(tmp_path / f"{time}.nii.gz", array[..., time])
+        expected = by_itk(volume, field, interpolator, outside).T
+        np.testing.assert_allclose(warped.get_fdata()[..., time], expected, atol=1e-3)
+
+
+def test_a_series_of_real_numbers_is_no_label_map(refused, make, field, tmp_path):
+    series = make(tmp_path / "in.nii.gz", np.ones((6, 5, 4, 3), np.float32))
+    assert "integer" in refused("warp", series, field, "-o", tmp_path / "out.nii.gz", "--labels")
 
 
 @pytest.mark.parametrize("name", ["out.mhd", "out.nhdr", "out.NII.GZ"])

@@ -154,3 +154,16 @@ def test_a_temporary_folder_is_taken_away():
     with temporary_folder("mics-") as folder:
         (folder / "a").write_text("1")
     assert not folder.exists()
+
+
+def test_what_a_writer_puts_beside_its_file_comes_along_or_goes_too(tmp_path):
+    def write(path):
+        path.write_text("field")
+        path.with_name(f"{path.name}.json").write_text("note")
+
+    write_together(tmp_path, {"a.nii": write})
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"a.nii": "field", "a.nii.json": "note"}
+    (tmp_path / "b.nii").mkdir()  # a file cannot take its place
+    with pytest.raises(InputError, match="cannot be written"):
+        write_together(tmp_path, {"b.nii": write})
+    assert {path.name for path in tmp_path.iterdir()} == {"a.nii", "a.nii.json", "b.nii"}

@@ -1,39 +1,60 @@
-"""`mics warp`: apply a transform to an image, a label map or landmarks."""
+"""`mics warp`: apply a transform, or several, to images, label maps or landmarks."""
 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mics.cli.output import output_folder
 from mics.errors import InputError
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
+    from mics.deformation.chain import Link
     from mics.deformation.transform import Transform
-    from mics.image.grid import Grid
     from mics.image.io import Image
 
 _FAT_HU = -50.0
 """Every CT has fat or air below it; a dose, PET, MR or normalised image has nothing so low."""
-_FEW_VALUES = 150
-"""More than anybody's label map of the body has, fewer than the grey values of an image."""
-_LOOKED_AT = 1 << 20  # voxels: enough to tell what kind of volume it is
-_APART_MM = 4.0
 
 
 def warp(
-    source: Annotated[
-        Path,
-        typer.Argument(metavar="INPUT", help="Image, label map (with --labels), or points (.csv, .fcsv, .mrk.json)."),
+    sources: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="INPUT...", help="Images, label maps (with --labels), or points (.csv, .fcsv, .mrk.json)."
+        ),
     ],
     transform: Annotated[
-        Path, typer.Argument(help="transform_moving_to_fixed.nii.gz or transform_fixed_to_moving.nii.gz.")
+        str,
+        typer.Argument(
+            metavar="TRANSFORM",
+            help="transform_moving_to_fixed.nii.gz, transform_fixed_to_moving.nii.gz, another displacement field, an affine "
+            "(.tfm, .txt, .mat, .h5) or its inverse, [FILE,1].",
+        ),
     ],
-    output: Annotated[Path, typer.Option("--output", "-o", help="File to write; its name chooses the format.")],
+    output: Annotated[
+        Path,
+        typer.Option(
+            "--output",
+            "-o",
+            help="File to write, its name chooses the format; of several inputs the folder, new or empty.",
+        ),
+    ],
+    then: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="TRANSFORM", help="Transform to apply after it; may be repeated. All are one interpolation."
+        ),
+    ] = None,
+    reference: Annotated[
+        Path | None, typer.Option(help="Image whose grid is filled; by default the grid of the (last) transform.")
+    ] = None,
     labels: Annotated[
         bool, typer.Option("--labels", help="INPUT is a label map: nearest neighbour, background outside.")
     ] = False,
@@ -47,41 +68,182 @@ def warp(
         str | None, typer.Option(metavar="UID", help="The series to take, where INPUT is a DICOM folder of several.")
     ] = None,
 ) -> None:
-    """Apply a transform to INPUT.
+    """Apply a transform to each INPUT.
 
     Images and label maps go the way the file is named: transform_moving_to_fixed brings the MOVING image onto the
     FIXED grid. Points (LPS mm) go the other way: the same file brings landmarks of the FIXED scan to their place in the
-    MOVING one.
+    MOVING one. So TRANSFORM and --then are in the order in which an image goes through them.
     """
-    if output.exists():
-        raise InputError(f"{output} exists already; choose another name, so that nothing is overwritten.")
-    from mics.deformation.transform import Transform
-    from mics.image.io import read_image, read_labels, write_image, write_labels, written_suffix
-    from mics.image.points import Points, is_points, read_points, write_points
+    from mics.image.folder import write_together
+    from mics.image.points import is_points
 
-    if outside is not None and (labels or is_points(source)):
+    if outside is not None and (labels or any(map(is_points, sources))):
         raise InputError("--outside is for images: a label map has background, 0, outside, and points have no outside.")
-    if is_points(source):
-        if series is not None:
-            raise InputError("--series is for the folder of a DICOM study: a list of points has none.")
-        points, mapping = read_points(source), Transform.load(transform)
-        _warn_of_points_outside(points.coordinates, mapping, source, transform)
-        write_points(Points(mapping.transform_points(points.coordinates), points.names), output)
-        return
-    written_suffix(output)  # before the work
-    if labels:
-        label_map, mapping = read_labels(source, series), Transform.load(transform)
-        _require_in_view(label_map.grid, mapping, source, transform)
-        write_labels(mapping.transform_labels(label_map), output)
-        return
+    if reference is not None and any(map(is_points, sources)):
+        raise InputError("--reference is for images and label maps: points lie on no grid.")
+    if series is not None and any(map(is_points, sources)):
+        raise InputError("--series is for the folder of a DICOM study: a list of points has none.")
+    _refuse_names(sources, output)
+    names = [transform, *(then or [])]
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*Hounsfield units")  # other images are welcome here
-        image = read_image(source, series)
-    mapping = Transform.load(transform)
-    _require_in_view(image.grid, mapping, source, transform)
-    _warn_of_labels(image, source)
-    value = outside if outside is not None else _outside_of(image)
-    write_image(mapping.transform_image(image, outside=value), output)
+        if len(sources) == 1:
+            _chain(names, sources, reference, labels, outside, series).apply(sources[0], output)
+            return
+        with output_folder(output):
+            chain = _chain(names, sources, reference, labels, outside, series)
+            write_together(output, {_output_name(source): partial(chain.apply, source) for source in sources})
+
+
+@dataclass(frozen=True)
+class _Chain:
+    """What is done to each input. ``mapping``: all transforms in one, None where all inputs are points."""
+
+    names: Sequence[str]
+    links: Sequence[Link]
+    mapping: Transform | None
+    labels: bool
+    outside: float | None
+    series: str | None
+
+    def apply(self, source: Path, output: Path) -> None:
+        """Warp one file into another."""
+        from mics.image.points import is_points
+        from mics.image.time_series import is_time_series
+
+        if is_points(source):
+            self._points(source, output)
+        elif is_time_series(source):
+            self._time_series(source, output)
+        elif self.labels:
+            self._label_map(source, output)
+        else:
+            self._image(source, output)
+
+    def _points(self, source: Path, output: Path) -> None:
+        from mics.deformation.chain import points_through
+        from mics.deformation.suitability import warn_of_points_outside
+        from mics.deformation.transform import Transform
+        from mics.image.points import Points, read_points, write_points
+
+        points, last = read_points(source), self.links[-1]
+        if isinstance(last, Transform):
+            warn_of_points_outside(points.coordinates, last, source, self.names[-1])
+        write_points(Points(points_through(self.links, points.coordinates), points.names), output)
+
+    def _label_map(self, source: Path, output: Path) -> None:
+        from mics.image.io import read_labels, write_labels
+
+        label_map = read_labels(source, self.series)
+        write_labels(self._checked(label_map, source).transform_labels(label_map), output)
+
+    def _image(self, source: Path, output: Path) -> None:
+        from mics.deformation.suitability import warn_of_labels
+        from mics.image.io import read_image, write_image
+
+        image = read_image(source, self.series)
+        mapping = self._checked(image, source)
+        warn_of_labels(image, source)
+        value = self.outside if self.outside is not None else _outside_of(image)
+        write_image(mapping.transform_image(image, outside=value), output)
+
+    def _time_series(self, source: Path, output: Path) -> None:
+        from mics.image.time_series import TimeSeries, read_time_series, write_time_series
+
+        series = read_time_series(source)
+        if self.labels and series.volumes[0].array.dtype.kind not in "iu":
+            raise InputError(f"{source} holds real numbers, as label maps do not: save it with an integer type.")
+        mapping = self._checked(series.volumes[0], source)
+        if self.labels:
+            warped = [mapping.transform_labels(volume) for volume in series.volumes]
+        else:
+            value = self.outside if self.outside is not None else min(_outside_of(volume) for volume in series.volumes)
+            warped = [mapping.transform_image(volume, outside=value) for volume in series.volumes]
+        write_time_series(TimeSeries(warped, series.step), output)
+
+    def _checked(self, image: Image, source: Path) -> Transform:
+        """The mapping; raises InputError, or warns, where ``image`` is not what it is for."""
+        from mics.deformation.suitability import check_scan, require_in_view
+        from mics.deformation.transform import Transform
+
+        assert self.mapping is not None
+        first = self.links[0]
+        if isinstance(first, Transform) and first.provenance is not None:
+            check_scan(image, first.provenance, source, self.names[0])
+        require_in_view(image.grid, self.mapping, source, " and ".join(self.names))
+        return self.mapping
+
+
+def _chain(
+    names: Sequence[str],
+    sources: Sequence[Path],
+    reference: Path | None,
+    labels: bool,
+    outside: float | None,
+    series: str | None,
+) -> _Chain:
+    """The transforms, read and joined."""
+    from mics.deformation.chain import chained
+    from mics.deformation.suitability import warn_of_order
+    from mics.deformation.transform import Transform
+    from mics.image.io import grid_of, read_itk
+    from mics.image.points import is_points
+    from mics.registration.link import read_link
+
+    grid = None if reference is None else grid_of(read_itk(reference, pixel=None))
+    links = [read_link(name) for name in names]
+    warn_of_order(links, names)
+    if all(map(is_points, sources)):
+        return _Chain(names, links, None, labels, outside, series)
+    if grid is None and not isinstance(links[-1], Transform):
+        raise InputError(f"{names[-1]} is an affine, which has no grid: name an image to fill by --reference.")
+    return _Chain(names, links, chained(links, grid), labels, outside, series)
+
+
+def _refuse_names(sources: Sequence[Path], output: Path) -> None:
+    """Raise InputError, before the work, for an input that is not there and an output that cannot be written."""
+    from mics.image.checks import refuse_unreadable_name
+    from mics.image.io import written_suffix
+    from mics.image.points import is_points
+
+    if len(sources) == 1:
+        if output.exists():
+            raise InputError(f"{output} exists already; choose another name, so that nothing is overwritten.")
+        if not is_points(sources[0]):
+            written_suffix(output)
+    elif is_points(output) or _is_written(output):
+        raise InputError(
+            f"{output} is the name of one file, and there are {len(sources)} inputs: name a folder, or if some of them are "
+            "transforms, give all but the first by --then."
+        )
+    names = [_output_name(source) for source in sources]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise InputError(f"Two of the inputs would be written as {twice}: warp them one by one.")
+    for source in sources:
+        refuse_unreadable_name(source)
+
+
+def _output_name(source: Path) -> str:
+    """The input's own name, ending in a format that is written."""
+    from mics.image.points import is_points
+
+    if is_points(source):
+        return f"{source.stem}.mrk.json" if source.suffix.lower() == ".fcsv" else source.name
+    if _is_written(source):
+        return source.name
+    return f"{source.resolve().name if source.is_dir() else source.stem}.nii.gz"
+
+
+def _is_written(path: Path) -> bool:
+    """Whether a volume can be written under this name."""
+    from mics.image.io import written_suffix
+
+    try:
+        written_suffix(path)
+    except InputError:
+        return False
+    return True
 
 
 def _outside_of(image: Image) -> float:
@@ -89,51 +251,3 @@ def _outside_of(image: Image) -> float:
     from mics.image.hu import AIR_HU
 
     return AIR_HU if float(image.array.min()) <= _FAT_HU else 0.0
-
-
-def _require_in_view(grid: Grid, transform: Transform, source: Path, name: Path) -> None:
-    """Raise InputError where no voxel of the transform is filled from ``grid``."""
-    import numpy as np
-
-    # Thinned first, as nearly all inputs are seen so; a small one may slip through the samples.
-    steps = [max(1, int(_APART_MM / spacing)) for spacing in transform.grid.spacing]
-    last = np.array(grid.size).reshape(3, 1, 1, 1) - 0.5
-    for part in (transform.thinned(steps), transform):
-        sources = part.sources(grid)
-        if ((sources >= -0.5) & (sources <= last)).all(axis=0).any():
-            return
-    ways = ("moving_to_fixed", "fixed_to_moving")
-    given = next((way for way in ways if way in name.name), None)
-    remedy = (
-        "is it the opposite direction's, or of another pair of scans?"
-        if given is None
-        else f"it takes the {given.split('_')[0]} scan; for the other take transform_{ways[1 - ways.index(given)]}."
-    )
-    raise InputError(f"Nothing of {source} comes into view by {name}: {remedy}")
-
-
-def _warn_of_labels(image: Image, source: Path) -> None:
-    """Warn where an image holds few whole numbers and none below 0, as a label map does."""
-    import numpy as np
-
-    values = image.array.ravel(order="K")
-    some = np.unique(values[:: max(1, values.size // _LOOKED_AT)])
-    if some.size <= _FEW_VALUES and some[0] >= 0 and np.array_equal(some, np.rint(some)):
-        warnings.warn(
-            f"{source} looks like a label map (whole numbers, {some.size} different ones), and its values are mixed "
-            "where they meet: if it is one, use --labels.",
-            stacklevel=2,
-        )
-
-
-def _warn_of_points_outside(points: NDArray[Any], transform: Transform, source: Path, name: Path) -> None:
-    import numpy as np
-
-    voxels = transform.grid.world_to_voxel(points)
-    outside = ((voxels < -0.5) | (voxels > np.array(transform.grid.size) - 0.5)).any(axis=1)
-    if outside.any():
-        warnings.warn(
-            f"{np.count_nonzero(outside)} of the {len(voxels)} points of {source} lie outside the grid of {name}, and are "
-            "moved like the nearest point on its border: are they LPS millimetres, and of the scan that it fills?",
-            stacklevel=2,
-        )

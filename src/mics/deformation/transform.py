@@ -14,6 +14,7 @@ from scipy.ndimage import map_coordinates
 from torch import Tensor
 
 from mics.deformation.jacobian import CACHED_VOXELS, folds_between
+from mics.deformation.provenance import Provenance
 from mics.deformation.slabs import each_slab, positions, resampled, sampled, turned
 from mics.errors import InputError, require_type, shown
 from mics.image.grid import Grid
@@ -35,11 +36,14 @@ class Transform:
     It pulls. So an image comes over from where the displacement points to, and a POINT goes the other way: a landmark
     of the filled (fixed) volume lands at its place in the volume sampled from (moving).
 
+    ``provenance`` says which scans it is for, where that is known.
+
     Raises InputError if it is no array of real numbers or its shape does not fit the grid.
     """
 
     displacement_mm: NDArray[np.float32]
     grid: Grid
+    provenance: Provenance | None = None
 
     def __post_init__(self) -> None:
         require_type(self.displacement_mm, np.ndarray, "A displacement is a numpy array")
@@ -76,17 +80,21 @@ class Transform:
         """Write an ITK displacement field: .nii.gz (five-dimensional, vector intent 1007), .nrrd or .mha, LPS mm.
 
         ``antsApplyTransforms``, SimpleITK and 3D Slicer read it as it is. Displacements are rounded to 1/256 mm. The
-        file appears complete or not at all; raises InputError if it cannot be written.
+        file appears complete or not at all; raises InputError if it cannot be written. Where the provenance is known, a
+        JSON file beside it, ``<name>.json``, tells it.
         """
+        path = Path(path)
         stored = _rounded(_in_itk_order(self.displacement_mm))
         field = sitk.GetImageFromArray(stored, isVector=True)
         del stored
         set_grid(field, self.grid)
         write_itk(field, path)
+        if self.provenance is not None:
+            self.provenance.save(path)
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
-        """Read an ITK displacement field, as :meth:`save`, ANTs or Slicer write it.
+        """Read an ITK displacement field, as :meth:`save`, ANTs or Slicer write it, and what the JSON beside it tells.
 
         Raises InputError for a file that cannot be read, is no 3D field of three values, or holds NaN or infinities.
         """
@@ -94,7 +102,7 @@ class Transform:
         displacement = sitk.GetArrayFromImage(field).transpose(2, 1, 0, 3)
         if not np.isfinite(displacement).all():
             raise InputError(f"{path} is not a usable displacement field: it holds NaN or infinite values.")
-        return cls(displacement, grid_of(field))
+        return cls(displacement, grid_of(field), Provenance.load(Path(path)))
 
     def transform_image(self, image: Image, outside: float = AIR_HU, grid: Grid | None = None) -> Image:
         """``image`` brought onto this transform's grid, or onto ``grid``, by one linear interpolation, as float32.

@@ -72,20 +72,25 @@ def writable_folder(folder: str | Path) -> Path:
 
 
 def write_together(folder: Path, writers: Mapping[str, Callable[[Path], object]]) -> None:
-    """Write all files, two at a time, into a folder within ``folder``, then move them up one by one, in their order."""
+    """Write all files, two at a time, into a folder within ``folder``, then move them up one by one, in their order.
+
+    What a writer puts beside its own file comes along, ahead of them.
+    """
     # Within, not beside: the folder may be a mount point, whose neighbours are elsewhere or not writable.
     try:
         unfinished = Path(tempfile.mkdtemp(prefix=_PARTIAL, dir=folder))
     except OSError as error:
         raise InputError(f"The results cannot be written to {folder}: {error.strerror}.") from error
+    names = list(writers)
     try:
         with _held(unfinished):
             with ThreadPoolExecutor(2) as pool:  # compressing takes one core
                 list(pool.map(lambda name: writers[name](unfinished / name), writers))
-            for name in writers:
+            names = [*sorted({file.name for file in unfinished.iterdir()} - writers.keys()), *writers]
+            for name in names:
                 os.replace(unfinished / name, folder / name)
     except OSError as error:
-        for name in writers:
+        for name in names:
             with suppress(OSError):
                 (folder / name).unlink(missing_ok=True)
         raise InputError(f"The results cannot be written to {folder}: {error.strerror}.") from error

@@ -31,6 +31,9 @@ _TYPES = {2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 256: "i1", 512: "u2", 7
 _COLOURS = {128: 3, 2304: 4}
 _LENGTHS = {1: "metres", 3: "micrometres"}
 _DISPLACEMENT_INTENT = 1006
+# NIfTI's codes of the unit of time.
+_SECONDS = {16: 1e-3, 24: 1e-6}
+_VECTOR_INTENTS = (1006, 1007)
 # A unit quaternion of single precision is no longer than this.
 _LONGEST_QUATERNION = 1 + 1e-5
 _ROUNDED_QUATERNION = 3 * 2.0**-23
@@ -65,8 +68,10 @@ class _Inflated(io.RawIOBase):
                 return len(data)
 
 
-def read_nifti(path: Path, components: int) -> sitk.Image:
+def read_nifti(path: Path, components: int | None) -> sitk.Image:
     """A volume with ``components`` values a voxel, its slope and intercept applied, placed as its header says.
+
+    ``components`` None: one value a voxel, or as many as a 4-D file has volumes over time.
 
     The content tells a compressed file from a plain one, whatever the name. Voxels keep their type unless they are
     scaled. Vectors of intent 1006 (displacements, RAS) become LPS, those of other intents stay, as ITK has it.
@@ -76,10 +81,11 @@ def read_nifti(path: Path, components: int) -> sitk.Image:
     """
     try:
         with path.open("rb") as file:
-            packed = file.peek(len(_GZIP)).startswith(_GZIP)
-            stream = io.BufferedReader(_Inflated(file), _CHUNK) if packed else file
+            packed, stream = _is_packed(file), _unpacked(file)
             most = path.stat().st_size * (checks.MOST_INFLATION if packed else 1)
             header = _header(path, stream)
+            if components is None:
+                components = _time_as_components(header)
             size = _size(path, header, components)
             grid = _grid(path, header, size)
             voxels = _voxels(path, header, stream, math.prod(size) * components, most)
@@ -112,6 +118,41 @@ def _header(path: Path, stream: io.BufferedIOBase) -> Any:
         wrong = "its voxels are in another file (.img)" if magic.startswith((b"ni1", b"ni2")) else "it is not NIfTI"
         raise checks.unreadable(path, ValueError(wrong))
     return header
+
+
+def time_step(path: Path) -> float | None:
+    """Seconds between the volumes of a 4-D file, 1 where it does not say how many; None where it holds a single volume.
+
+    Raises InputError where there is no NIfTI header.
+    """
+    try:
+        with path.open("rb") as file:
+            header = _header(path, _unpacked(file))
+    except (EOFError, zlib.error, OSError) as error:
+        raise checks.unreadable(path, error) from error
+    if _time_as_components(header) == 1:
+        return None
+    step = float(header["pixdim"][4]) * _SECONDS.get(int(header["xyzt_units"]) & 56, 1.0)
+    return step if math.isfinite(step) and step > 0 else 1.0
+
+
+def _unpacked(file: io.BufferedReader) -> io.BufferedReader:
+    """The content of a file that may be compressed, which the content itself tells."""
+    return io.BufferedReader(_Inflated(file), _CHUNK) if _is_packed(file) else file
+
+
+def _is_packed(file: io.BufferedReader) -> bool:
+    return file.peek(len(_GZIP)).startswith(_GZIP)
+
+
+def _time_as_components(header: Any) -> int:
+    """Let a 4-D header say that its volumes over time are the values of one volume's voxels; returns their number."""
+    dims = header["dim"]
+    if int(dims[0]) != 4 or int(dims[4]) < 2 or int(header["intent_code"]) in _VECTOR_INTENTS:
+        return 1
+    count = int(dims[4])
+    dims[0], dims[4], dims[5] = 5, 1, count
+    return count
 
 
 def _size(path: Path, header: Any, components: int) -> tuple[int, int, int]:

@@ -39,7 +39,7 @@ from mics.registration.result import Registration
 from mics.registration.settings import Settings, resolve
 from mics.registration.sides import check_sides
 from mics.registration.stages import Stages, peak_memory_gb
-from mics.registration.summary import describe, describe_geometry, doubts
+from mics.registration.summary import describe, describe_geometry, doubts, provenances
 from mics.registration.turned import turned_headers
 from mics.registration.verdict import judge
 
@@ -137,19 +137,23 @@ def register(
     if verdict.word == "failed" and settings.segmentation is not None:
         with stages("headers", "It failed: looking for a header that turns its patient"):
             verdict = verdict.because(turned_headers({"fixed": target.image, "moving": source.image}, settings.device))
+    summary = {
+        **describe(target, source, settings),
+        "verdict": {"word": verdict.word, "reasons": list(verdict.reasons)},
+        "geometry": geometry,
+        **measured,
+        "topology": certificates,
+        "evidence": evidence,
+        "seconds": stages.times(),
+        "peak_memory_gb": peak_memory_gb(settings.device),
+        "warnings": [*sentences, *sides],
+    }
+    to_fixed, to_moving = provenances(target, source, summary)
     return dataclasses.replace(
         result,
-        summary={
-            **describe(target, source, settings),
-            "verdict": {"word": verdict.word, "reasons": list(verdict.reasons)},
-            "geometry": geometry,
-            **measured,
-            "topology": certificates,
-            "evidence": evidence,
-            "seconds": stages.times(),
-            "peak_memory_gb": peak_memory_gb(settings.device),
-            "warnings": [*sentences, *sides],
-        },
+        moving_to_fixed=dataclasses.replace(forward, provenance=to_fixed),
+        fixed_to_moving=dataclasses.replace(backward, provenance=to_moving),
+        summary=summary,
     )
 
 

@@ -42,6 +42,8 @@ class Registration:
     def save(self, folder: str | Path, *, beside: Mapping[str, Callable[[Path], object]] | None = None) -> None:
         """Write volumes, transforms and ``summary.json`` into a new or empty folder: all of them or none.
 
+        Beside each transform lies ``<name>.json``, which says what it is for.
+
         ``beside``: names of other files that belong to them, and what writes each, given its path; on another thread.
 
         Raises InputError if the folder is not empty or cannot be written.

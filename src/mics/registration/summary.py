@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mics.deformation.provenance import Provenance
+from mics.deformation.provenance import Scan as KnownScan
 from mics.image.grid import Grid
 from mics.registration.inputs import Scan
 from mics.registration.settings import Settings
@@ -69,3 +71,17 @@ def doubts(affine: NDArray[np.float64], geometry: dict[str, Any], folds: dict[st
     if delivered > _MOST_FOLDS:
         sentences.append(f"The deformation folds at {delivered:.2%} of the voxels.")
     return sentences
+
+
+def provenances(fixed: Scan, moving: Scan, summary: dict[str, Any]) -> tuple[Provenance, Provenance]:
+    """What the files of moving to fixed and of fixed to moving remember: no name and no path of the user's."""
+    settings = summary["settings"]
+    affine = settings["affine"]
+    made = {
+        "mics_version": summary["mics_version"],
+        "finished": summary["finished"],
+        "settings": {**settings, "affine": affine if affine in ("ants", "none") else "file"},
+        "affine_fixed_to_moving_lps_mm": summary["geometry"]["affine_fixed_to_moving_lps_mm"],
+    }
+    scans = {"fixed": KnownScan.of(fixed.image), "moving": KnownScan.of(moving.image)}
+    return Provenance("moving", "fixed", scans, made), Provenance("fixed", "moving", scans, made)

@@ -1,0 +1,61 @@
+"""Several transforms one after the other, as one: an image is interpolated once however long the chain is."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from mics.deformation.slabs import each_slab
+from mics.deformation.transform import Transform
+from mics.errors import InputError
+from mics.image.grid import Grid, apply_matrix
+
+Link = Transform | NDArray[np.float64]
+"""A transform, or an affine (4, 4) in LPS mm that maps points as ITK stores it, opposite to images."""
+
+
+def chained(links: Sequence[Link], grid: Grid | None = None) -> Transform:
+    """One transform for ``links``, in the order in which an image goes through them.
+
+    Args:
+        links: transforms and affines (4, 4): the first is the one that the image itself is given to.
+        grid: what the result fills; by default the grid of the last link.
+
+    Raises InputError without any link, for one that is neither, or where the last one is an affine, which has no grid, and
+    none is given.
+    """
+    if not links:
+        raise InputError("A chain of transforms needs at least one.")
+    for link in links:
+        if not isinstance(link, Transform) and np.shape(link) != (4, 4):
+            raise InputError(f"A link of a chain is a Transform or an affine of shape (4, 4), not {link!r}.")
+    *earlier, last = links
+    if isinstance(last, Transform):
+        result = last if grid is None or grid == last.grid else last.resampled(grid)
+    elif grid is None:
+        raise InputError("The last of the transforms is an affine, which has no grid: say on which one to end.")
+    else:
+        result = _after_affine(Transform(np.zeros((*grid.size, 3), np.float32), grid), last)
+    for link in reversed(earlier):
+        result = result.compose(link) if isinstance(link, Transform) else _after_affine(result, link)
+    return result
+
+
+def points_through(links: Sequence[Link], points_lps: ArrayLike) -> NDArray[np.float64]:
+    """LPS points (N, 3) taken through ``links`` opposite to images: through the last one first."""
+    points = np.asarray(points_lps, dtype=np.float64)
+    for link in reversed(links):
+        points = link.transform_points(points) if isinstance(link, Transform) else apply_matrix(link, points)
+    return points
+
+
+def _after_affine(transform: Transform, affine: NDArray[np.float64]) -> Transform:
+    """One transform for an affine first and ``transform`` after it, on images."""
+    composed = np.empty_like(transform.displacement_mm)
+
+    def work(part: slice, slab: Grid) -> None:
+        points = slab.points()
+        composed[part] = apply_matrix(affine, points + transform.displacement_mm[part]) - points
+
+    each_slab(transform.grid, work)
+    return Transform(composed, transform.grid)

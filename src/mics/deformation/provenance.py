@@ -1,0 +1,104 @@
+"""What a transform is for, in a JSON file beside it: which scan it takes onto which, and how it was made."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+
+from mics.errors import InputError
+from mics.image.grid import Grid
+from mics.image.io import Image
+from mics.image.whole import write_text
+
+_SCHEMA = "mics-transform/1"
+
+
+@dataclass(frozen=True)
+class Scan:
+    """A scan as a transform remembers it: where its voxels are, and the SHA-256 of their values."""
+
+    grid: Grid
+    voxels_sha256: str
+
+    @classmethod
+    def of(cls, image: Image) -> Self:
+        """What is remembered of ``image``."""
+        return cls(image.grid, voxels_sha256(image))
+
+    def is_scan(self, image: Image) -> bool:
+        """Whether ``image`` is the remembered scan, voxel by voxel."""
+        return self.grid.is_close(image.grid) and self.voxels_sha256 == voxels_sha256(image)
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """A transform that brings images from the scan ``source`` onto the grid of ``target``, and points the other way.
+
+    ``source`` and ``target`` are keys of ``scans``: "fixed" and "moving". ``made``: how the transform came about, plain data.
+    """
+
+    source: str
+    target: str
+    scans: Mapping[str, Scan]
+    made: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def opposite_name(self) -> str:
+        """What `mics register` calls the file of the other direction."""
+        return f"transform_{self.target}_to_{self.source}.nii.gz"
+
+    def save(self, transform: Path) -> None:
+        """Write the JSON beside the file ``transform``, which is there already; see :func:`mics.image.whole.write_text`."""
+        scans = {
+            name: {"grid": scan.grid.to_dict(), "voxels_sha256": scan.voxels_sha256}
+            for name, scan in self.scans.items()
+        }
+        content = {
+            "schema": _SCHEMA,
+            "images": {"from": self.source, "to": self.target},
+            "points": {"from": self.target, "to": self.source},
+            "transform": {"bytes": transform.stat().st_size, "sha256": _file_sha256(transform)},
+            "scans": scans,
+            **self.made,
+        }
+        write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", provenance_path(transform))
+
+    @classmethod
+    def load(cls, transform: Path) -> Self | None:
+        """What the JSON beside ``transform`` says; None without one, or where it is of another file or another kind."""
+        with suppress(OSError, ValueError, KeyError, TypeError, AttributeError, InputError):
+            content = json.loads(provenance_path(transform).read_text(encoding="utf-8"))
+            stated = content.pop("transform")
+            if content.pop("schema") != _SCHEMA or stated["bytes"] != transform.stat().st_size:
+                return None
+            if stated["sha256"] != _file_sha256(transform):
+                return None
+            images, _ = content.pop("images"), content.pop("points")
+            scans = {
+                name: Scan(Grid.from_dict(scan["grid"]), scan["voxels_sha256"])
+                for name, scan in content.pop("scans").items()
+            }
+            if {images["from"], images["to"]} <= scans.keys():
+                return cls(images["from"], images["to"], scans, content)
+        return None
+
+
+def provenance_path(transform: Path) -> Path:
+    """Where the JSON of a transform's file lies: its whole name and .json, which no other file beside it is called."""
+    return transform.with_name(f"{transform.name}.json")
+
+
+def voxels_sha256(image: Image) -> str:
+    """SHA-256 of the values as float32, little-endian, the first axis running fastest: the same for every file of them."""
+    values = np.ascontiguousarray(image.array.T, dtype="<f4")
+    return hashlib.sha256(values.data).hexdigest()
+
+
+def _file_sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,118 @@
+"""Is what a transform is applied to the thing that it is for? Refused where it surely is not, told where it may not be."""
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mics.deformation.chain import Link
+from mics.deformation.provenance import Provenance
+from mics.deformation.transform import Transform
+from mics.errors import InputError
+from mics.image.grid import Grid
+from mics.image.io import Image
+
+_FEW_VALUES = 150
+"""More than anybody's label map of the body has, fewer than the grey values of an image."""
+_LOOKED_AT = 1 << 20  # voxels: enough to tell what kind of volume it is
+_APART_MM = 4.0
+_WAYS = (("moving", "fixed"), ("fixed", "moving"))
+
+
+def check_scan(image: Image, known: Provenance, source: Path, name: str) -> None:
+    """Raise InputError where ``image`` is the scan that the transform fills; warn where only its grid says so, or nothing."""
+    own, other = known.scans[known.source], known.scans[known.target]
+    if other.is_scan(image) and not own.is_scan(image):
+        raise InputError(
+            f"{source} is the {known.target} scan, and {name} takes the {known.source} one: take {known.opposite_name}."
+        )
+    if own.grid.is_close(image.grid):
+        return
+    if other.grid.is_close(image.grid):
+        told = (
+            f"on the grid of the {known.target} scan, and {name} takes images of the {known.source} one: if it is of the "
+            f"{known.target} patient or day, take {known.opposite_name}."
+        )
+    else:
+        told = (
+            f"on the grid of neither scan that {name} was made from: it is right only if it was taken together with the "
+            f"{known.source} scan."
+        )
+    warnings.warn(f"{source} lies {told}", stacklevel=2)
+
+
+def require_in_view(grid: Grid, transform: Transform, source: Path, name: str) -> None:
+    """Raise InputError where no voxel of ``transform`` is filled from ``grid``."""
+    # Thinned first, as nearly all inputs are seen so; a small one may slip through the samples.
+    steps = [max(1, int(_APART_MM / spacing)) for spacing in transform.grid.spacing]
+    last = np.array(grid.size).reshape(3, 1, 1, 1) - 0.5
+    for part in (transform.thinned(steps), transform):
+        sources = part.sources(grid)
+        if ((sources >= -0.5) & (sources <= last)).all(axis=0).any():
+            return
+    known = transform.provenance
+    ways = [way for way in _WAYS if "_to_".join(way) in name] if known is None else [(known.source, known.target)]
+    remedy = (
+        f"it takes the {ways[0][0]} scan; for the other take transform_{ways[0][1]}_to_{ways[0][0]}."
+        if len(ways) == 1
+        else "is it the opposite direction's, or of another pair of scans?"
+    )
+    raise InputError(f"Nothing of {source} comes into view by {name}: {remedy}")
+
+
+def warn_of_labels(image: Image, source: Path) -> None:
+    """Warn where an image holds few whole numbers and none below 0, as a label map does."""
+    values = image.array.ravel(order="K")
+    some = np.unique(values[:: max(1, values.size // _LOOKED_AT)])
+    if some.size <= _FEW_VALUES and some[0] >= 0 and np.array_equal(some, np.rint(some)):
+        warnings.warn(
+            f"{source} looks like a label map (whole numbers, {some.size} different ones), and its values are mixed "
+            "where they meet: if it is one, use --labels.",
+            stacklevel=2,
+        )
+
+
+def warn_of_points_outside(points: NDArray[Any], transform: Transform, source: Path, name: str) -> None:
+    """Warn where points lie outside the grid that ``transform`` fills, and by which file they would lie within."""
+    outside = ~_within(points, transform.grid)
+    if not outside.any():
+        return
+    known = transform.provenance
+    if known is not None and _within(points, known.scans[known.source].grid).all():
+        remedy = (
+            f"as all lie within the {known.source} scan, take {known.opposite_name} to bring its landmarks to the "
+            f"{known.target} one."
+        )
+    else:
+        remedy = "are they LPS millimetres, and of the scan that it fills?"
+    warnings.warn(
+        f"{np.count_nonzero(outside)} of the {len(points)} points of {source} lie outside the grid of {name}, and are "
+        f"moved like the nearest point on its border: {remedy}",
+        stacklevel=2,
+    )
+
+
+def warn_of_order(links: Sequence[Link], names: Sequence[str]) -> None:
+    """Warn where a transform of a chain is known to take another scan than the one that the transform before it fills."""
+    known = [link.provenance if isinstance(link, Transform) else None for link in links]
+    for number in range(1, len(links)):
+        before, after = known[number - 1 : number + 1]
+        if before is None or after is None:
+            continue
+        filled, taken = before.scans[before.target], after.scans[after.source]
+        if filled.voxels_sha256 != taken.voxels_sha256:
+            warnings.warn(
+                f"{names[number - 1]} brings images onto the {before.target} scan of its pair, and {names[number]} takes "
+                "another scan: give the transforms in the order in which the image goes through them.",
+                stacklevel=2,
+            )
+
+
+def _within(points: NDArray[Any], grid: Grid) -> NDArray[np.bool_]:
+    """Which points (N, 3) lie within the voxels of ``grid``."""
+    voxels = grid.world_to_voxel(points)
+    within: NDArray[np.bool_] = np.all((voxels >= -0.5) & (voxels <= np.array(grid.size) - 0.5), axis=1)
+    return within
