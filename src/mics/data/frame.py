@@ -9,6 +9,7 @@ import numpy as np
 
 from mics.data.cohorts.case import Case, Cohort
 from mics.data.manifest import make_folder
+from mics.data.names import is_file_name
 from mics.errors import InputError
 from mics.image.grid import Grid
 from mics.image.hu import AIR_HU
@@ -42,8 +43,11 @@ class Frame:
 
 
 def full_name(cohort: str, case: Case) -> str:
-    """A name that no other case of any cohort has."""
-    return f"{cohort}_{case.name}"
+    """A name that no other case of any cohort has; raises :class:`InputError` where files cannot be called after it."""
+    name = f"{cohort}_{case.name}"
+    if not is_file_name(name):
+        raise InputError(f"{case.image_path or case.labels_path}: rename it, files cannot be called {name[:200]!r}.")
+    return name
 
 
 def choose_reference(cohorts: dict[str, Cohort], name: str | None) -> tuple[str, Case]:

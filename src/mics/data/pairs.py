@@ -8,11 +8,14 @@ from pathlib import Path
 from typing import NoReturn
 
 from mics.data.cohorts.learn2reg import open_learn2reg
+from mics.data.names import is_file_name
 from mics.errors import InputError
 from mics.image.io import Image, read_image, read_labels
 from mics.image.points import Points, read_points
 
 ROLES = ("fixed", "moving")
+_LONGEST_NAME = 100
+"""In bytes: two of them make a file's name."""
 _FILES = ("image", "labels", "landmarks")
 COLUMNS = (*ROLES, *(f"{role}_{file}" for role in ROLES for file in _FILES))
 
@@ -105,8 +108,8 @@ def _pair(path: Path, row: dict[str, str], line: int, needs: Sequence[str]) -> P
 
 def _member(folder: Path, row: dict[str, str], role: str, where: str, needs: Sequence[str]) -> Member:
     name = row[role] or ""
-    if not name or set(name) & set('/\\:*?"<>|'):
-        raise InputError(f"{where}: the {role} scan needs a name that can be part of a file's name, not {name!r}.")
+    if not is_file_name(name, _LONGEST_NAME):
+        raise InputError(f"{where}: the {role} scan needs a name that can be part of a file's name, not {name[:200]!r}.")
     files = dict(_files(folder, row, role, where))
     for kind in needs:
         if kind not in files:
