@@ -6,8 +6,11 @@ import torch
 from scipy.ndimage import gaussian_filter
 
 from mics.deformation.field import compose, exponentiate, resize_displacement
+from mics.errors import InputError
 from mics.image.grid import Grid
 from mics.image.io import Image
+from mics.network.presets import NetworkConfig
+from mics.network.weights import LoadedModel, build
 from mics.registration import predict
 
 
@@ -59,3 +62,13 @@ def test_inverted_displacements_lie_on_a_grid_of_three_millimetres_and_invert_ea
         assert (new - old).norm(dim=1).mean() < 2 * missed
     again = predict.inverted((there, back), grid)
     assert again[0].shape == there.shape
+
+
+def test_displacements_that_are_no_numbers_are_refused():
+    network = build(NetworkConfig(task="registration", channels=(4, 8), decoder_normalisation=False))
+    with torch.no_grad():
+        for weights in network.parameters():
+            weights.fill_(6e4)  # finite, in half precision too
+    volumes = tuple(torch.rand(1, 3, 16, 16, 16, generator=torch.Generator().manual_seed(n)) for n in (0, 1))
+    with pytest.raises(InputError, match="huge predicts displacements of this pair that are NaN or infinite"):
+        predict.predict(LoadedModel(network.eval(), "huge", "", {"spacing_mm": 8.0}), volumes, None, 2)

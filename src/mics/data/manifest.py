@@ -89,7 +89,9 @@ def read_manifest(folder: Path) -> list[Entry]:
         ) from error
     except (ValueError, TypeError, csv.Error, RecursionError) as error:
         what = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error
-        raise InputError(f"{path} is not a manifest of this version of MICS ({what}): prepare the cases again.") from error
+        raise InputError(
+            f"{path} is not a manifest of this version of MICS ({what}): prepare the cases again."
+        ) from error
     return list(entries.values())
 
 

@@ -109,7 +109,9 @@ def _pair(path: Path, row: dict[str, str], line: int, needs: Sequence[str]) -> P
 def _member(folder: Path, row: dict[str, str], role: str, where: str, needs: Sequence[str]) -> Member:
     name = row[role] or ""
     if not is_file_name(name, _LONGEST_NAME):
-        raise InputError(f"{where}: the {role} scan needs a name that can be part of a file's name, not {name[:200]!r}.")
+        raise InputError(
+            f"{where}: the {role} scan needs a name that can be part of a file's name, not {name[:200]!r}."
+        )
     files = dict(_files(folder, row, role, where))
     for kind in needs:
         if kind not in files:

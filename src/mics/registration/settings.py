@@ -9,7 +9,8 @@ import torch
 from numpy.typing import NDArray
 
 from mics.errors import InputError
-from mics.network.weights import LoadedModel, load_model
+from mics.network.card import MOST_STEPS
+from mics.network.weights import LoadedModel, load_model_for
 from mics.registration.affine_file import read_affine
 from mics.registration.device import choose_device
 from mics.registration.refine_settings import BUDGETS
@@ -64,22 +65,18 @@ def resolve(
         raise InputError(f"There is no topology called {topology!r}; choose {' or '.join(TOPOLOGIES)}.")
     place = choose_device(device)
     matrix = None if affine == "ants" else np.eye(4) if affine == "none" else read_affine(affine)
-    network = _model(model, "registration")
+    network = load_model_for("registration", model)
     organs = (
-        _model(network.organs_model, "segmentation") if refine != "none" or network.network.config.organ_maps else None
+        load_model_for("segmentation", network.organs_model)
+        if refine != "none" or network.network.config.organ_maps
+        else None
     )
     chosen = network.steps if steps is None else steps
     if chosen < 1:
         raise InputError(f"The network takes at least one step, not {chosen}.")
+    if chosen > MOST_STEPS:
+        raise InputError(f"The network takes at most {MOST_STEPS} steps, not {chosen}.")
     return Settings(matrix, str(affine), chosen, network, topology, refine, organs, place)
-
-
-def _model(name: str | Path, task: str) -> LoadedModel:
-    model = load_model(name)
-    trained_for = model.network.config.task
-    if trained_for != task:
-        raise InputError(f"The model {model.name} is for {trained_for}, not for {task}; see mics info.")
-    return model
 
 
 def _described(model: LoadedModel) -> dict[str, Any]:
