@@ -65,10 +65,10 @@ def test_inverted_displacements_lie_on_a_grid_of_three_millimetres_and_invert_ea
 
 
 def test_displacements_that_are_no_numbers_are_refused():
-    network = build(NetworkConfig(task="registration", channels=(4, 8), decoder_normalisation=False))
-    with torch.no_grad():
-        for weights in network.parameters():
-            weights.fill_(6e4)  # finite, in half precision too
-    volumes = tuple(torch.rand(1, 3, 16, 16, 16, generator=torch.Generator().manual_seed(n)) for n in (0, 1))
-    with pytest.raises(InputError, match="huge predicts displacements of this pair that are NaN or infinite"):
-        predict.predict(LoadedModel(network.eval(), "huge", "", {"spacing_mm": 8.0}), volumes, None, 2)
+    network = build(NetworkConfig(task="registration", channels=(4, 8), decoder_normalisation=False)).eval()
+    model = LoadedModel(network, "own", "", {"spacing_mm": 8.0})
+    volumes = torch.rand(2, 1, 3, 16, 16, 16, generator=torch.Generator().manual_seed(0))
+    predict.predict(model, (volumes[0], volumes[1]), None, 2)
+    volumes[1, 0, 0, 8, 8, 8] = torch.nan
+    with pytest.raises(InputError, match="own predicts displacements of this pair that are NaN or infinite"):
+        predict.predict(model, (volumes[0], volumes[1]), None, 2)
