@@ -16,6 +16,7 @@ from mics.data.cohorts.case import Case, Cohort
 from mics.data.frame import PAPER_SIZE, PAPER_SPACING_MM, Frame, full_name, make_frame, read_reference
 from mics.data.manifest import Entry, make_folder, reason, recorded, write_manifest
 from mics.data.preview import write_preview
+from mics.data.state import state_of
 from mics.data.workers import each
 from mics.errors import InputError
 from mics.image.hu import AIR_HU
@@ -164,17 +165,14 @@ def _current(task: Task) -> Entry | None:
 
 
 def _source(case: Case) -> dict[str, Any]:
-    """By what a changed file is noticed: path, size and time of last change; of a DICOM folder those of its slices."""
+    """What the prepared case depends on."""
     found: dict[str, Any] = {
         "mapping": {str(value): organ for value, organ in case.mapping.items()},
         "split": case.split,
     }
     for path in (case.image_path, case.labels_path):
         if path is not None and path.exists():
-            files = sorted(path.iterdir()) if path.is_dir() else [path]
-            stats = [file.stat() for file in files]
-            newest = max((stat.st_mtime_ns for stat in stats), default=0)
-            found[str(path)] = [len(files), sum(stat.st_size for stat in stats), newest]
+            found[str(path)] = state_of(path)
     return found
 
 
