@@ -89,8 +89,8 @@ class Measure:
         return f"measure-{self.measurement.name}"
 
     def done(self, study: Study) -> bool:
-        """Whether its scores are there."""
-        return study.scores_path(self.measurement).is_file()
+        """Whether its scores are there; raises InputError where they are damaged."""
+        return study.scores_path(self.measurement).is_file() and bool(study.scores(self.measurement))
 
     def run(self, study: Study) -> None:
         """Register and score every pair. No affine: the challenge's data are aligned already, and so is the phantom."""
