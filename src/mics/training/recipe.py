@@ -115,7 +115,7 @@ def load_recipe(name_or_path: str | Path, overrides: list[str] | None = None) ->
     if not path.is_file():
         known = ", ".join(sorted(file.stem for file in SHIPPED.glob("*.yaml")))
         raise InputError(f"There is no recipe {name_or_path}; give a YAML file or one of {known}.")
-    settings = read_yaml(path, "the YAML file of a recipe")
+    settings = read_yaml(path, "a recipe")
     for override in overrides or []:
         _override(settings, override)
     if settings.get("precision") == "auto":

@@ -92,7 +92,8 @@ def open_learn2reg(folder: str | Path) -> Learn2Reg:
     try:
         listed = [_case(folder, item) for item in description["training"]]
         pairs = [(_number(p["fixed"]), _number(p["moving"])) for p in description.get("registration_val", [])]
-        tests = [folder / (t["image"] if isinstance(t, dict) else t) for t in description.get("test", [])]
+        named = [folder / (t["image"] if isinstance(t, dict) else t) for t in description.get("test", [])]
+        tests = [_unlabelled(_number(path.name), path) for path in named if path.is_file()]
     except (KeyError, TypeError, AttributeError, IndexError) as error:
         raise InputError(
             f"{folder / DATASET_FILE} is not laid out as Learn2Reg's (training, registration_val): {error!r} is amiss."
@@ -105,7 +106,7 @@ def open_learn2reg(folder: str | Path) -> Learn2Reg:
         raise InputError(
             f"{folder / DATASET_FILE} pairs case {min(unknown)}, which is not among its training cases; add it there."
         )
-    return Learn2Reg(cases, pairs, [_unlabelled(_number(path.name), path) for path in tests if path.is_file()])
+    return Learn2Reg(cases, pairs, tests)
 
 
 def open_cohort(folder: Path) -> Cohort:
@@ -146,7 +147,7 @@ def _read_json(path: Path) -> dict[str, Any]:
         content = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror}); give a Learn2Reg AbdomenCTCT folder.") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is not valid JSON ({error}); take the challenge's own file.") from error
     if not isinstance(content, dict):
         raise InputError(f"{path} is not a JSON object; take the challenge's own file.")
