@@ -149,11 +149,17 @@ def load_initial_weights(network: RegistrationNetwork | Segmentation, model: str
 
     The network may also have a level more than the model; that stays as it is. Raises :class:`InputError` for any other shape.
     """
-    loaded = load_model(model).network.state_dict()
+    loaded = load_model(model).network
     own = network.state_dict()
-    if any(name not in own or own[name].shape != tensor.shape for name, tensor in loaded.items()):
+    if not takes_weights_of(network, loaded):
         raise InputError(f"{model} has another network shape than the recipe's preset.")
-    network.load_state_dict({**own, **loaded})
+    network.load_state_dict({**own, **loaded.state_dict()})
+
+
+def takes_weights_of(network: RegistrationNetwork | Segmentation, other: RegistrationNetwork | Segmentation) -> bool:
+    """Whether every weight of ``other`` has a place in ``network``."""
+    own = network.state_dict()
+    return all(name in own and own[name].shape == tensor.shape for name, tensor in other.state_dict().items())
 
 
 def _require_finite(weights: Mapping[str, Tensor], what: str) -> None:

@@ -1,17 +1,18 @@
 """Whether a pipeline can come to its end, as far as that is known before its first stage begins."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from mics.data.cohorts.case import Cohort
+import torch
+
 from mics.errors import InputError
 from mics.network.presets import preset
-from mics.network.weights import build, load_initial_weights, load_model_for
+from mics.network.weights import build, load_initial_weights, load_model_for, takes_weights_of
 from mics.pipeline.plan import Given, Plan, Training
 from mics.training.recipe import Recipe, load_recipe
 
 
-def require_possible(plan: Plan, cohorts: dict[str, Cohort]) -> None:
-    """Raise InputError for recipes and models that are not there or do not fit, and for too few people in the last cohort."""
+def require_models(plan: Plan) -> dict[str, float]:
+    """The voxel edge, mm, that each stage works at; raises InputError for recipes and models that are not there or do not fit."""
     stages = {"segmentation": plan.segmentation, "pretrain": plan.pretrain, "finetune": plan.finetune}
     recipes = {name: _recipe(name, training) for name, training in stages.items() if isinstance(training, Training)}
     spacings = {name: recipe.spacing_mm for name, recipe in recipes.items()}
@@ -19,13 +20,16 @@ def require_possible(plan: Plan, cohorts: dict[str, Cohort]) -> None:
         spacings["segmentation"] = load_model_for("segmentation", plan.segmentation.model).spacing_mm
     if plan.finetune.initial is None:
         _require_same_network(recipes["pretrain"], recipes["finetune"])
-    people = [case.split for case in cohorts[plan.finetune_cohort].cases]
-    require_people(people, plan.finetune_cohort)
+    return spacings
+
+
+def require_multiples(spacings: Mapping[str, float], prepared_mm: float) -> None:
+    """Raise InputError for a stage (:func:`require_models`) that cannot average the prepared voxels down to its own."""
     for name, spacing_mm in spacings.items():
-        factor = round(spacing_mm / plan.spacing_mm)
-        if factor < 1 or abs(factor * plan.spacing_mm - spacing_mm) > 1e-3:
+        factor = round(spacing_mm / prepared_mm)
+        if factor < 1 or abs(factor * prepared_mm - spacing_mm) > 1e-3:
             raise InputError(
-                f"The stage {name} has voxels of {spacing_mm:g} mm, which is no multiple of the plan's {plan.spacing_mm:g} mm: "
+                f"The stage {name} has voxels of {spacing_mm:g} mm, which is no multiple of the plan's {prepared_mm:g} mm: "
                 "change one of the two."
             )
 
@@ -54,8 +58,10 @@ def _recipe(name: str, training: Training) -> Recipe:
 
 
 def _require_same_network(first: Recipe, second: Recipe) -> None:
-    if preset(first.preset) != preset(second.preset):
+    with torch.device("meta"):  # shapes alone
+        networks = [build(preset(recipe.preset)) for recipe in (second, first)]
+    if not takes_weights_of(*networks):
         raise InputError(
-            f"The stage finetune starts from the network of pretrain, which has the preset {first.preset} and not "
-            f"{second.preset}: give both one preset, or finetune an initial model."
+            f"The stage finetune starts from the network of pretrain, which has another shape ({first.preset}) than its own "
+            f"({second.preset}): give both one preset, or finetune an initial model."
         )

@@ -6,16 +6,16 @@ from typing import Any
 
 import torch
 
-from mics.data.cohorts.catalogue import open_cohorts
 from mics.data.cohorts.case import Cohort
-from mics.data.manifest import moved, write_manifest
+from mics.data.cohorts.catalogue import open_cohorts
+from mics.data.manifest import Entry, moved, write_manifest
 from mics.data.prepare import prepare
 from mics.data.workers import default_workers
 from mics.image.folder import own_folder
 from mics.network.weights import load_model
 from mics.pipeline.evaluate import RESULT, evaluate
 from mics.pipeline.plan import Given, Plan, Training
-from mics.pipeline.possible import require_people, require_possible
+from mics.pipeline.possible import require_models, require_multiples, require_people
 from mics.pipeline.stages import digest, once, state
 from mics.pseudo_labels.complete import complete
 from mics.registration.affine import register_affine
@@ -38,8 +38,10 @@ def run(plan: Plan, output: Path, *, device: str = "auto", told: Told = lambda _
     what no stage could use before the first of them begins.
     """
     chosen = choose_device(device)
+    spacings = require_models(plan)
     cohorts = open_cohorts(dict(plan.cohorts))
-    require_possible(plan, cohorts)
+    require_people([case.split for case in cohorts[plan.finetune_cohort].cases], plan.finetune_cohort)
+    require_multiples(spacings, plan.spacing_mm)
     with own_folder(output, PREPARED, "a pipeline"):
         return _run(plan, cohorts, output, chosen, told)
 
@@ -56,7 +58,7 @@ def _run(plan: Plan, cohorts: dict[str, Cohort], output: Path, device: torch.dev
         size=plan.size,
         workers=plan.workers or default_workers(),
         scheduler=plan.scheduler,
-        progress=lambda entry: told(f"  {entry.status} {entry.name} {entry.reason}".rstrip()),
+        progress=lambda entry: _told_of(entry, told),
     )
     usable = [row for row in rows if row.status == "prepared" and row.cohort == plan.finetune_cohort]
     require_people([row.split for row in usable], plan.finetune_cohort)
@@ -89,6 +91,13 @@ def _run(plan: Plan, cohorts: dict[str, Cohort], output: Path, device: torch.dev
         "finetune": tuned,
         "evaluate": scores / RESULT,
     }
+
+
+def _told_of(entry: Entry, told: Told) -> None:
+    """What became of a case, and what is odd about it."""
+    told(f"  {entry.status} {entry.name} {entry.reason}".rstrip())
+    for warning in entry.warnings:
+        told(f"    {warning}")
 
 
 def _train(name: str, training: Training, data: Path, output: Path, told: Told) -> Path:
