@@ -164,3 +164,21 @@ def test_verdicts_that_are_no_csv_are_told(tmp_path: Path, content: bytes) -> No
     (tmp_path / "verdicts.csv").write_bytes(content)
     with pytest.raises(InputError, match=r"verdicts\.csv is not a CSV file"):
         read_verdicts(tmp_path / "verdicts.csv", {"a"})
+
+
+@pytest.mark.parametrize(
+    ("listed", "told"),
+    [
+        (["a_.nii.gz"], "not laid out as Learn2Reg"),
+        (["a_1\n.nii.gz"], "not laid out as Learn2Reg"),
+        (["x/a_0001.nii.gz", "y/a_0001.nii.gz"], "lists case 0001 twice"),
+    ],
+)
+def test_case_numbers_that_are_none_or_are_there_twice_are_told(tmp_path: Path, listed: list[str], told: str) -> None:
+    for name in listed:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    cases = [{"image": name} for name in listed]
+    (tmp_path / "AbdomenCTCT_dataset.json").write_text(json.dumps({"training": cases}))
+    with pytest.raises(InputError, match=told):
+        ADAPTERS["learn2reg"].open(tmp_path)

@@ -73,8 +73,7 @@ class Train:
         if self.stage == "finetune" and self.network.organs is not None:
             initial = study.run(self.network, "pretrain") / "model.safetensors"
         cases = _cases(study, self.stage) / "cases"
-        resume = (output / "last.ckpt").is_file()
-        train(recipe_of(study, self), cases, output, initial=initial, resume=resume, progress=False)
+        train(recipe_of(study, self), cases, output, initial=initial, resume=output.is_dir(), progress=False)
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,7 @@ def train(
     shared by all. ``callbacks`` are Lightning's, to watch the run.
     """
     last = output / f"{LAST}.ckpt"
-    if last.exists() and not resume:
+    if not resume and any(path.exists() for path in (last, output / f"{BEST}.ckpt", output / MODEL)):
         raise InputError(f"{output} already holds a run; go on with it by --resume {output}, or give another folder.")
     cases = Cases(read_cases(cache), recipe)
     output.mkdir(parents=True, exist_ok=True)
