@@ -150,6 +150,7 @@ def test_a_scheduler_that_is_there_already_is_used(cohorts, tmp_path):
     assert {entry.status for entry in entries} == {"prepared"}
     with pytest.raises(InputError, match="No Dask scheduler answers at nowhere"):
         prepare(cohorts, tmp_path / "other", affine=at_work, scheduler="nowhere", **SETTINGS)
+    assert not (tmp_path / "other").exists()
 
 
 def at_work(fixed, moving):

@@ -2,8 +2,11 @@
 
 import csv
 import json
+import os
+import signal
 import subprocess
 import sys
+import time
 
 import nibabel
 import numpy as np
@@ -11,6 +14,7 @@ import pytest
 
 from mics.errors import InputError
 from mics.experiments.compare import compare
+from mics.image.folder import held_folder
 
 SHAPE = (12, 10, 10)
 
@@ -99,6 +103,93 @@ def test_results_of_another_list_or_model_are_not_mixed(folder, output, tmp_path
     cell.write_text(json.dumps({"model": "runs/a"}))
     with pytest.raises(InputError, match="with the model runs/a, not runs/b"):
         compare(folder, output, methods=["network=runs/b"])
+
+
+def test_cells_are_computed_again_after_what_they_were_made_of_has_changed(folder, output):
+    """The table has what a changed label map gives, and a change is noticed for scans and labels of both people."""
+    record = json.loads((output / "cells" / "affine" / "0001_0002.json").read_text())
+    cell = output / "cells" / "unregistered" / "0001_0002.json"
+    cell.parent.mkdir()
+    cell.write_text(json.dumps({**record, "method": "unregistered", "made_of": {"files": {}}}))
+    asked = []
+    result = compare(folder, output, methods=["unregistered"], both_ways=False, progress=asked.append)
+    assert asked == ["unregistered on 0001_0002, again, as what it was made of has changed"]
+    assert [record["score"]["dice"] for record in result.records] == [{"6": 1.0}, {"6": 0.5}]
+    compare(folder, output, methods=["unregistered"], both_ways=False, progress=pytest.fail)
+    for file in (path for kind in ("images", "labels") for path in (folder / f"{kind}Tr").iterdir()):
+        before = file.stat().st_mtime_ns
+        os.utime(file, ns=(before, before + 1))
+        with pytest.raises(pytest.fail.Exception, match="unregistered on 0001_0002, again"):
+            compare(folder, output, methods=["unregistered"], both_ways=False, progress=pytest.fail)
+        os.utime(file, ns=(before, before))
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "3", '{"model": null}', '{"model": null, "score": 3}', "[" * 9999])
+def test_a_damaged_cell_is_told_before_anything_is_computed(folder, output, content):
+    cell = output / "cells" / "unregistered" / "0002_0001.json"
+    cell.parent.mkdir()
+    cell.write_text(content)
+    with pytest.raises(InputError, match=r"0002_0001\.json is damaged; delete it"):
+        compare(folder, output, methods=["unregistered"], progress=pytest.fail)
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", "[" * 9999])
+def test_a_damaged_note_is_told(folder, output, content):
+    (output / "pairs.json").write_text(content)
+    with pytest.raises(InputError, match=r"pairs\.json is damaged"):
+        compare(folder, output, methods=["affine"], progress=pytest.fail)
+
+
+@pytest.mark.parametrize("methods", [["network=nothing"], ["affine", "mics=organs-small"], ["mics=a", "mics=b"]])
+def test_a_model_that_cannot_be_used_is_refused_before_anything_is_written(folder, tmp_path, methods):
+    with pytest.raises(InputError, match=r"no model nothing|is for segmentation|two models"):
+        compare(folder, tmp_path / "new" / "results", methods=methods, progress=pytest.fail)
+    assert not (tmp_path / "new").exists()
+
+
+def test_somebodys_folder_and_one_in_use_are_left_alone(folder, tmp_path):
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "table.md").write_text("mine")
+    with pytest.raises(InputError, match="holds something else"):
+        compare(folder, mine, methods=["affine"])
+    assert [path.read_text() for path in mine.iterdir()] == ["mine"]
+    with held_folder(tmp_path / "busy"), pytest.raises(InputError, match="Another run"):
+        compare(folder, tmp_path / "busy", methods=["affine"])
+
+
+PARENT = """
+import os, signal, sys
+from pathlib import Path
+from mics.experiments.own_process import run_alone
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(3))
+child = "import os, subprocess, sys; from mics.experiments.own_process import end_with; end_with(int(sys.argv[1]));"
+child += "tool = subprocess.Popen(['sleep', '60']); print(os.getpid(), tool.pid, flush=True); tool.wait()"
+run_alone([sys.executable, "-c", child, str(os.getpid())], Path(sys.argv[1]))
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no process groups of this kind")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_cell_and_the_tool_that_it_runs_end_with_the_comparison(tmp_path, number):
+    log = tmp_path / "log"
+    parent = subprocess.Popen([sys.executable, "-c", PARENT, str(log)])
+    deadline = time.monotonic() + 60
+    while len(log.read_text().split() if log.exists() else ()) < 2 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    parent.send_signal(number)
+    assert parent.wait() == (3 if number == signal.SIGTERM else -number)
+    left = {int(word) for word in log.read_text().split()}
+    assert len(left) == 2
+    while left and time.monotonic() < deadline:
+        left = {process for process in left if is_running(process)}
+        time.sleep(0.02)
+    assert not left
+
+
+def is_running(process):
+    state = subprocess.run(["ps", "-o", "stat=", "-p", str(process)], capture_output=True, text=True, check=False)
+    return bool(state.stdout.strip()) and not state.stdout.startswith("Z")  # a zombie has ended
 
 
 def test_a_method_starts_in_a_process_without_the_libraries_that_measure():

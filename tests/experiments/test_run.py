@@ -13,7 +13,8 @@ pytest.importorskip("lightning", reason="training needs the train extra")
 from mics.data.cohorts.learn2reg import open_learn2reg
 from mics.errors import InputError
 from mics.experiments.cells import cells_for
-from mics.experiments.plan import Network
+from mics.experiments.phantom_data import write_phantoms
+from mics.experiments.plan import Network, trained_and_used
 from mics.experiments.run import experiment
 from mics.experiments.schedule import run_cells
 from mics.experiments.study import Study
@@ -180,12 +181,56 @@ def test_several_devices_give_the_same_network(run, folder, tmp_path):
         ("table2", {"data": "here"}, "makes its own phantoms"),
         ("table2", {"budget": "small", "data": "here"}, "here"),
         ("table2", {"devices": ["cpu", "tpu:1"]}, "no device 'tpu:1'"),
+        ("table2", {"devices": ["cuda:70", "cuda:71"]}, "cuda:70"),
     ],
 )
 def test_what_cannot_be_run_is_refused(tmp_path, name, more, told):
     with pytest.raises(InputError, match=told):
         experiment(name, tmp_path / "out", **more)
     assert not (tmp_path / "out").exists()
+
+
+def test_data_of_the_pretraining_that_are_none_are_refused_before_anything_is_written(tmp_path):
+    phantoms = write_phantoms(tmp_path / "phantoms")
+    for data in ("phantom:0", str(tmp_path / "nowhere")):
+        with pytest.raises(InputError, match=r"phantom:N|nowhere"):
+            experiment("table2", tmp_path / "out", budget="small", data=phantoms, pretraining=data)
+    assert not (tmp_path / "out").exists()
+
+
+def test_data_that_have_changed_are_noticed(tmp_path):
+    phantoms = write_phantoms(tmp_path / "phantoms")
+    study = Study(tmp_path, "small", phantoms, "phantom:48")
+    study.claim(study.state())
+    study.claim(study.state())
+    scan = next((phantoms / "imagesTr").iterdir())
+    os.utime(scan, ns=(0, scan.stat().st_mtime_ns + 1))
+    with pytest.raises(InputError, match="before they changed"):
+        study.claim(study.state())
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{", "[" * 9999])
+def test_a_folder_with_a_damaged_note_is_refused(tmp_path, content):
+    (tmp_path / "experiment.json").write_text(content)
+    with pytest.raises(InputError, match=r"damaged|holds an experiment"):
+        experiment("table2", tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["experiment.json"]
+
+
+def test_somebodys_folder_is_left_alone(tmp_path):
+    (tmp_path / "table2.md").write_text("mine")
+    with pytest.raises(InputError, match="holds something else"):
+        experiment("table2", tmp_path)
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["mine"]
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"scores": 3}', '{"scores": [3]}', "[" * 9999])
+def test_a_damaged_measurement_is_told_before_anything_is_trained(tmp_path, content):
+    study, measurement = Study(tmp_path, "smoke", tmp_path, ""), trained_and_used(Network(steps=1))
+    study.scores_path(measurement).parent.mkdir()
+    study.scores_path(measurement).write_text(content)
+    with pytest.raises(InputError, match="is damaged; delete it"):
+        run_cells(cells_for([measurement]), study, [], pytest.fail)
 
 
 def test_a_folder_of_another_budget_is_refused(run, folder):

@@ -1,10 +1,12 @@
 """Models on disk: round trip, checksum, what is refused."""
 
+import hashlib
 import json
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from mics.errors import InputError
 from mics.network.presets import PRESETS, NetworkConfig, preset
@@ -16,6 +18,7 @@ from mics.network.weights import (
     build,
     load_initial_weights,
     load_model,
+    load_model_for,
     save_model,
 )
 
@@ -54,6 +57,65 @@ def test_a_card_of_another_network_is_refused(saved: Path) -> None:
     saved.with_suffix(".json").write_text(json.dumps(card))
     with pytest.raises(InputError, match="not a model"):
         load_model(saved)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"steps": 10**21},
+        {"steps": "2"},
+        {"spacing_mm": float("nan")},
+        {"spacing_mm": -8},
+        {"hu_range": 3},
+        {"crop": [1, 2]},
+        {"network": []},
+        {"network": {"task": "registration", "channels": [10**9, 10**9]}},
+        {"recipe": {"augmentation": []}},
+        {"recipe": {"augmentation": {"mirror_probability": "often"}}},
+        {"sha256": None},
+    ],
+)
+def test_a_card_with_other_values_than_a_card_has_is_refused(saved: Path, change: dict[str, object]) -> None:
+    path = saved.with_suffix(".json")
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    with pytest.raises(InputError, match="not the card of a model") as told:
+        load_model(saved)
+    assert str(path) in str(told.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"3", b"null", b"\xff\xfe", b"[" * 100_000])
+def test_a_card_that_is_cut_or_of_another_type_is_refused(saved: Path, content: bytes) -> None:
+    saved.with_suffix(".json").write_bytes(content)
+    with pytest.raises(InputError, match="not the card of a model"):
+        load_model(saved)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_no_numbers_are_refused(saved: Path, value: float) -> None:
+    weights = load_file(saved)
+    next(iter(weights.values())).view(-1)[0] = value
+    save_file(weights, saved)
+    path = saved.with_suffix(".json")
+    checksum = hashlib.sha256(saved.read_bytes()).hexdigest()
+    path.write_text(json.dumps({**json.loads(path.read_text()), "sha256": checksum}))
+    with pytest.raises(InputError, match="NaN or infinite"):
+        load_model(saved)
+
+
+@pytest.mark.parametrize("value", [float("nan"), 1e5])  # above 65504, half precision knows infinity alone
+def test_weights_that_are_no_numbers_in_half_precision_are_not_saved(tmp_path: Path, value: float) -> None:
+    network = build(TINY)
+    with torch.no_grad():
+        next(network.parameters()).view(-1)[0] = value
+    with pytest.raises(InputError, match="NaN or infinite"):
+        save_model(network, CARD, tmp_path / "model.safetensors")
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_model_for_another_task_is_refused() -> None:
+    assert load_model_for("segmentation", DEFAULT_SEGMENTATION).name == DEFAULT_SEGMENTATION
+    with pytest.raises(InputError, match="is for segmentation, not for registration"):
+        load_model_for("registration", DEFAULT_SEGMENTATION)
 
 
 def test_an_unknown_model_names_the_shipped_ones() -> None:

@@ -39,6 +39,7 @@ def elsewhere(image):
         ({"device": "abacus"}, "abacus"),
         ({"model": "no-such-model"}, "no-such-model"),
         ({"steps": 0}, "at least one step"),
+        ({"steps": 10**21}, "at most 100 steps"),
         ({"affine": "no_such_file.tfm"}, "no_such_file.tfm"),
         ({"fixed": flat}, "fixed scan is constant"),
         ({"moving": hole}, "moving scan holds NaN"),

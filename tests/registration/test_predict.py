@@ -9,6 +9,8 @@ from mics.deformation.field import compose, exponentiate, resize_displacement
 from mics.errors import InputError
 from mics.image.grid import Grid
 from mics.image.io import Image
+from mics.network.presets import NetworkConfig
+from mics.network.weights import LoadedModel, build
 from mics.registration import predict
 
 
@@ -78,3 +80,13 @@ def test_inverted_displacements_lie_on_a_grid_of_three_millimetres_and_invert_ea
         assert (new - old).norm(dim=1).mean() < 2 * missed
     again = predict.inverted((there, back), grid)
     assert again[0].shape == there.shape
+
+
+def test_displacements_that_are_no_numbers_are_refused():
+    network = build(NetworkConfig(task="registration", channels=(4, 8), decoder_normalisation=False)).eval()
+    model = LoadedModel(network, "own", "", {"spacing_mm": 8.0})
+    volumes = torch.rand(2, 1, 3, 16, 16, 16, generator=torch.Generator().manual_seed(0))
+    predict.predict(model, (volumes[0], volumes[1]), None, 2)
+    volumes[1, 0, 0, 8, 8, 8] = torch.nan
+    with pytest.raises(InputError, match="own predicts displacements of this pair that are NaN or infinite"):
+        predict.predict(model, (volumes[0], volumes[1]), None, 2)

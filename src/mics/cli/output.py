@@ -14,13 +14,5 @@ def output_folder(path: Path) -> Iterator[Path]:
     """
     from mics.image.folder import claimed_folder
 
-    made = [place for place in (path, *path.parents) if not place.exists()]
-    try:
-        with claimed_folder(path) as folder:
-            yield folder
-    except BaseException:
-        # Innermost first, until one holds something.
-        with contextlib.suppress(OSError):
-            for empty in made:
-                empty.rmdir()
-        raise
+    with claimed_folder(path) as folder:
+        yield folder

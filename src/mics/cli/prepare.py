@@ -35,7 +35,8 @@ def prepare(
         256,
     ),
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Processes of one thread each; by default as many as there are cores.")
+        int | None,
+        typer.Option(min=1, max=1024, help="Processes of one thread each; by default as many as there are cores."),
     ] = None,
     scheduler: Annotated[str | None, typer.Option(help="Address of a Dask scheduler, whose workers are used.")] = None,
 ) -> None:

@@ -19,10 +19,12 @@ def synthesise(
     labels: Annotated[
         Path | None, typer.Argument(help="Folder of label maps (*.nii.gz) of other people, on the same grid.")
     ] = None,
-    donors: Annotated[int, typer.Option(min=1, help="People whose scans are used for each label map.")] = 3,
+    donors: Annotated[int, typer.Option(min=1, max=1000, help="People whose scans are used for each label map.")] = 3,
     between: Annotated[
         int,
-        typer.Option(min=0, help="People to make of each training person, on the way to others' shapes or from them."),
+        typer.Option(
+            min=0, max=1000, help="People to make of each training person, on the way to others' shapes or from them."
+        ),
     ] = 0,
 ) -> None:
     """Bring scans of training people into other shapes: of people of whom only the labels are known, and between people."""

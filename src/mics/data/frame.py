@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from mics.data.cohorts.case import Case, Cohort
-from mics.data.manifest import make_folder
+from mics.data.names import is_file_name
 from mics.errors import InputError
 from mics.image.grid import Grid
 from mics.image.hu import AIR_HU
@@ -19,6 +19,7 @@ from mics.image.whole import write_text
 FRAME, REFERENCE = "frame.json", "reference.nii.gz"
 ORIENTATION = "LAS"
 PAPER_SPACING_MM, PAPER_SIZE = 2.0, (192, 160, 256)
+_LARGEST_MM, _MOST_VOXELS = 100.0, 2048
 
 
 @dataclass(frozen=True)
@@ -42,8 +43,11 @@ class Frame:
 
 
 def full_name(cohort: str, case: Case) -> str:
-    """A name that no other case of any cohort has."""
-    return f"{cohort}_{case.name}"
+    """A name that no other case of any cohort has; raises :class:`InputError` where files cannot be called after it."""
+    name = f"{cohort}_{case.name}"
+    if not is_file_name(name):
+        raise InputError(f"{case.image_path or case.labels_path}: rename it, files cannot be called {name[:200]!r}.")
+    return name
 
 
 def choose_reference(cohorts: dict[str, Cohort], name: str | None) -> tuple[str, Case]:
@@ -70,11 +74,14 @@ def make_frame(
 ) -> Frame:
     """Choose the frame and write it to ``output`` (``frame.json`` and the reference's volume).
 
-    Raises :class:`InputError` if ``output`` holds cases of another frame, or something else.
+    Raises :class:`InputError` if ``output`` holds cases of another frame, and for a spacing or size that no frame has.
     """
+    if not 0 < spacing_mm <= _LARGEST_MM or not all(0 < voxels <= _MOST_VOXELS for voxels in size):
+        raise InputError(
+            f"A frame of {size} voxels of {spacing_mm} mm cannot be: give up to {_MOST_VOXELS} voxels along each axis, of up to "
+            f"{_LARGEST_MM:g} mm."
+        )
     path = output / FRAME
-    if output.exists() and not path.is_file() and {place.name for place in output.iterdir()} - {REFERENCE}:
-        raise InputError(f"{output} holds something else than prepared cases: give a new folder.")
     cohort, case = choose_reference(cohorts, reference)
     image = case.image()
     labels = None if case.labels_path is None else case.labels(image)
@@ -83,12 +90,12 @@ def make_frame(
     registered = cohort if cohorts[cohort].registered else ""
     frame = Frame(full_name(cohort, case), registered, image.grid, grid, places)
     text = json.dumps(frame.to_dict(), indent=1) + "\n"
-    if path.is_file() and path.read_text(encoding="utf-8") != text:
+    if path.is_file() and path.read_bytes() != text.encode():
         raise InputError(f"{output} holds cases of another reference, spacing or size: give a new folder.")
     if not path.is_file():
-        make_folder(output)
-        write_image(resample(image, grid, outside=AIR_HU), output / REFERENCE)
         write_text(text, path)
+    if not (output / REFERENCE).is_file():
+        write_image(resample(image, grid, outside=AIR_HU), output / REFERENCE)
     return frame
 
 

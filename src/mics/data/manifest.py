@@ -4,13 +4,14 @@ import csv
 import io
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mics.data.cohorts.case import Split
+from mics.data.names import is_file_name
 from mics.errors import InputError
 from mics.image.grid import Grid
 from mics.image.whole import write_text
@@ -66,24 +67,40 @@ def write_manifest(entries: Sequence[Entry], folder: Path) -> Path:
 
 
 def read_manifest(folder: Path) -> list[Entry]:
-    """The rows of ``folder/manifest.csv``; raises :class:`InputError` if it is missing or not as it was written."""
+    """The rows of ``folder/manifest.csv``; raises :class:`InputError` if it is missing or not as it was written.
+
+    Names of cases become names of files: one that leads elsewhere, or is there twice, is refused.
+    """
     path = folder / MANIFEST
     texts = {name for name, field in Entry.model_fields.items() if field.annotation is str} | {"split", "status"}
+    entries: dict[str, Entry] = {}
     try:
         with path.open(encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file))
-        return [
-            Entry.model_validate({key: cell if key in texts else json.loads(cell) for key, cell in row.items()})
-            for row in rows
-        ]
+            for line, row in enumerate(csv.DictReader(file), start=2):
+                cells = {key: cell if key in texts else json.loads(cell) for key, cell in row.items()}
+                _refuse_name(cells.get("name"), entries, f"{path}, line {line}")
+                entry = Entry.model_validate(cells)
+                entries[entry.name] = entry
+    except InputError:
+        raise
     except OSError as error:
         raise InputError(
             f"{path} cannot be read ({error.strerror}): give a folder that mics prepare has made."
         ) from error
-    except (ValueError, TypeError, ValidationError) as error:
+    except (ValueError, TypeError, csv.Error, RecursionError) as error:
+        what = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error
         raise InputError(
-            f"{path} is not a manifest of this version of MICS ({error}): prepare the cases again."
+            f"{path} is not a manifest of this version of MICS ({what}): prepare the cases again."
         ) from error
+    return list(entries.values())
+
+
+def _refuse_name(name: str | None, others: Collection[str], where: str) -> None:
+    """Files of a case are called after it: raises InputError where that leads elsewhere, or to another case's files."""
+    if name is not None and not is_file_name(name):
+        raise InputError(f"{where}: the case needs a name that can be part of a file's name, not {name[:200]!r}.")
+    if name in others:
+        raise InputError(f"{where}: the case {name} is there already; leave one of the two lines out.")
 
 
 def moved(entry: Entry, folder: Path, other: Path) -> Entry:
@@ -99,7 +116,7 @@ def recorded(path: Path, folder: Path, source: dict[str, Any]) -> Entry | None:
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
         entry = Entry.model_validate(record["entry"])
-    except (OSError, ValueError, KeyError, ValidationError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
     files = [folder / name for name in (entry.image, entry.labels) if name]
     return entry if record.get("source") == source and all(file.is_file() for file in files) else None

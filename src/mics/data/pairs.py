@@ -7,13 +7,16 @@ from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
-from mics.data.cohorts.learn2reg import open_learn2reg
+from mics.data.cohorts.learn2reg import Case, open_learn2reg
+from mics.data.names import is_file_name
 from mics.errors import InputError
 from mics.image.io import Image, read_image, read_labels
 from mics.image.paths import as_path
 from mics.image.points import Points, read_points
 
 ROLES = ("fixed", "moving")
+_LONGEST_NAME = 100
+"""In bytes: two of them make a file's name."""
 _FILES = ("image", "labels", "landmarks")
 COLUMNS = (*ROLES, *(f"{role}_{file}" for role in ROLES for file in _FILES))
 
@@ -28,6 +31,8 @@ class Member:
     landmarks: Callable[[], Points] | None = None
     mirrored_header: bool = False
     """The files' headers are the mirror image of what is read here, as Learn2Reg's are."""
+    files: tuple[Path, ...] = ()
+    """What is read."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +68,8 @@ def read_pairs(source: str | Path, *, both_ways: bool = False, needs: Sequence[s
     if not chosen:
         raise InputError(f"{source} lists no registration_val pairs; give a CSV file of pairs instead.")
     members = {
-        case.number: Member(case.number, case.image, case.labels, mirrored_header=True) for case in cohort.validation
+        case.number: Member(case.number, case.image, case.labels, mirrored_header=True, files=_of(case))
+        for case in cohort.validation
     }
     return [Pair(members[fixed], members[moving]) for fixed, moving in chosen]
 
@@ -106,8 +112,10 @@ def _pair(path: Path, row: dict[str, str], line: int, needs: Sequence[str]) -> P
 
 def _member(folder: Path, row: dict[str, str], role: str, where: str, needs: Sequence[str]) -> Member:
     name = row[role] or ""
-    if not name or set(name) & set('/\\:*?"<>|'):
-        raise InputError(f"{where}: the {role} scan needs a name that can be part of a file's name, not {name!r}.")
+    if not is_file_name(name, _LONGEST_NAME):
+        raise InputError(
+            f"{where}: the {role} scan needs a name that can be part of a file's name, not {name[:200]!r}."
+        )
     files = dict(_files(folder, row, role, where))
     for kind in needs:
         if kind not in files:
@@ -117,7 +125,12 @@ def _member(folder: Path, row: dict[str, str], role: str, where: str, needs: Seq
         partial(read_image, files["image"]) if "image" in files else partial(_missing, where, f"{role}_image"),
         partial(read_labels, files["labels"]) if "labels" in files else partial(_missing, where, f"{role}_labels"),
         partial(read_points, files["landmarks"]) if "landmarks" in files else None,
+        files=tuple(files.values()),
     )
+
+
+def _of(case: Case) -> tuple[Path, ...]:
+    return tuple(path for path in (case.image_path, case.labels_path) if path is not None)
 
 
 def _files(folder: Path, row: dict[str, str], role: str, where: str) -> Iterator[tuple[str, Path]]:

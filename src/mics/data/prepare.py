@@ -2,6 +2,7 @@
 
 import json
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,11 +13,13 @@ from numpy.typing import NDArray
 
 from mics.data.checks import check, check_labels
 from mics.data.cohorts.case import Case, Cohort
-from mics.data.frame import PAPER_SIZE, PAPER_SPACING_MM, Frame, full_name, make_frame, read_reference
+from mics.data.frame import FRAME, PAPER_SIZE, PAPER_SPACING_MM, Frame, full_name, make_frame, read_reference
 from mics.data.manifest import Entry, make_folder, reason, recorded, write_manifest
 from mics.data.preview import write_preview
-from mics.data.workers import each
+from mics.data.state import state_of
+from mics.data.workers import each, require_scheduler
 from mics.errors import InputError
+from mics.image.folder import own_folder
 from mics.image.hu import AIR_HU
 from mics.image.io import Image, write_image
 from mics.image.resample import resample
@@ -61,28 +64,32 @@ def prepare(
     files, stay. The same input gives the same bytes, for any number of ``workers`` (see :func:`mics.data.workers.each`).
     A case that cannot be prepared has a row that says why. ``progress`` is told each row as it is done.
 
-    Raises :class:`InputError` if ``output`` holds another preparation or something else, or the reference cannot be read.
+    Raises :class:`InputError` if ``output`` holds another preparation or something else, another run writes into it, two cases
+    have one name, no scheduler answers, or the reference cannot be read.
     """
     output = output.resolve()
-    frame = make_frame(cohorts, output, reference, spacing_mm, size)
-    for folder in (RECORDS, IMAGES, LABELS, PREVIEWS):
-        make_folder(output / folder)
-    entries = [
-        Entry(name=f"{name}_{case}", cohort=name, split="train", status="excluded", reason=f"Left out: {reason}.")
-        for name, cohort in cohorts.items()
-        for case, reason in cohort.excluded.items()
-    ]
-    tasks = []
-    for task in _tasks(cohorts, frame, output, affine):
-        entry = _current(task)
-        if entry is None:
-            tasks.append(task)
-        else:
+    _refuse_twice(cohorts)
+    require_scheduler(workers, scheduler)
+    with own_folder(output, FRAME, "prepared cases"):
+        frame = make_frame(cohorts, output, reference, spacing_mm, size)
+        for folder in (RECORDS, IMAGES, LABELS, PREVIEWS):
+            make_folder(output / folder)
+        entries = [
+            Entry(name=f"{name}_{case}", cohort=name, split="train", status="excluded", reason=f"Left out: {reason}.")
+            for name, cohort in cohorts.items()
+            for case, reason in cohort.excluded.items()
+        ]
+        tasks = []
+        for task in _tasks(cohorts, frame, output, affine):
+            entry = _current(task)
+            if entry is None:
+                tasks.append(task)
+            else:
+                entries.append(entry)
+        for entry in each(prepare_case, tasks, workers=workers, scheduler=scheduler, failed=_failed):
+            progress(entry)
             entries.append(entry)
-    for entry in each(prepare_case, tasks, workers=workers, scheduler=scheduler, failed=_failed):
-        progress(entry)
-        entries.append(entry)
-    write_manifest(entries, output)
+        write_manifest(entries, output)
     return sorted(entries, key=lambda entry: entry.name)
 
 
@@ -132,6 +139,14 @@ def to_native(prepared: Image, entry: Entry, *, nearest: bool, outside: float) -
     )
 
 
+def _refuse_twice(cohorts: dict[str, Cohort]) -> None:
+    """Files of a case are called after it: raises InputError for a name that two cases have, or that no file can have."""
+    counts = Counter(full_name(name, case) for name, cohort in cohorts.items() for case in cohort.cases)
+    twice = [name for name, count in counts.items() if count > 1]
+    if twice:
+        raise InputError(f"There are two cases {twice[0]}: rename one of them, or leave it out.")
+
+
 def _tasks(cohorts: dict[str, Cohort], frame: Frame, output: Path, affine: Affine) -> Iterator[Task]:
     for name, cohort in cohorts.items():
         for case in cohort.cases:
@@ -161,17 +176,14 @@ def _current(task: Task) -> Entry | None:
 
 
 def _source(case: Case) -> dict[str, Any]:
-    """By what a changed file is noticed: path, size and time of last change; of a DICOM folder those of its slices."""
+    """What the prepared case depends on."""
     found: dict[str, Any] = {
         "mapping": {str(value): organ for value, organ in case.mapping.items()},
         "split": case.split,
     }
     for path in (case.image_path, case.labels_path):
         if path is not None and path.exists():
-            files = sorted(path.iterdir()) if path.is_dir() else [path]
-            stats = [file.stat() for file in files]
-            newest = max((stat.st_mtime_ns for stat in stats), default=0)
-            found[str(path)] = [len(files), sum(stat.st_size for stat in stats), newest]
+            found[str(path)] = state_of(path)
     return found
 
 

@@ -4,6 +4,7 @@ import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from importlib.util import find_spec
 from typing import Any, TypeVar
 
 from mics.errors import InputError
@@ -37,6 +38,7 @@ def each(
                 result = failed(item, error)
             yield result
         return
+    require_scheduler(workers, scheduler)
     with _client(min(workers, len(items)), scheduler) as client:
         from distributed import as_completed
 
@@ -68,22 +70,31 @@ def unchanged_environment() -> Iterator[None]:
         os.environ.update(before)
 
 
+def require_scheduler(workers: int, scheduler: str | None) -> None:
+    """Raise :class:`InputError` where Dask is wanted and not installed, or no scheduler answers at the address."""
+    if workers == 1 and scheduler is None:
+        return
+    if find_spec("distributed") is None:
+        raise InputError("Several workers need Dask: install mics-registration[cluster], or use --workers 1.")
+    if scheduler is not None:
+        _connected(scheduler).close()
+
+
+def _connected(scheduler: str) -> Any:
+    from distributed import Client
+
+    try:
+        return Client(scheduler, timeout=10)
+    except (OSError, ValueError) as error:
+        raise InputError(f"No Dask scheduler answers at {scheduler}: start one, or leave --scheduler out.") from error
+
+
 @contextmanager
 def _client(workers: int, scheduler: str | None) -> Iterator[Any]:
-    try:
-        from distributed import Client, LocalCluster
-    except ModuleNotFoundError as error:
-        raise InputError(
-            "Several workers need Dask: install mics-registration[cluster], or use --workers 1."
-        ) from error
+    from distributed import Client, LocalCluster
+
     if scheduler is not None:
-        try:
-            client = Client(scheduler, timeout=10)
-        except (OSError, ValueError) as error:
-            raise InputError(
-                f"No Dask scheduler answers at {scheduler}: start one, or leave --scheduler out."
-            ) from error
-        with client:
+        with _connected(scheduler) as client:
             yield client
         return
     with (

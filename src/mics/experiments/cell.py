@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from mics.data.pairs import Pair, read_pairs
+from mics.experiments.own_process import end_with
 from mics.experiments.peers.methods import Choice, run
 from mics.image.available import resident_peak_gb
 from mics.image.whole import write_text
@@ -23,7 +24,8 @@ from mics.image.whole import write_text
 class Task:
     """What a process is to do: ``choice`` on the pair ``name`` of the list ``pairs``; the result goes to ``output``.
 
-    ``affine`` (4, 4) as lists; None to compute it, which only the method ``affine`` does.
+    ``affine`` (4, 4) as lists; None to compute it, which only the method ``affine`` does. ``made_of``: what the result depends
+    on, written beside it. ``parent``: the process that waits for it.
     """
 
     pairs: str
@@ -33,6 +35,8 @@ class Task:
     model: str | None
     affine: list[list[float]] | None
     output: str
+    made_of: dict[str, Any]
+    parent: int
 
 
 def work(task: Task) -> None:
@@ -53,6 +57,7 @@ def work(task: Task) -> None:
     record = {
         "method": task.method,
         "model": task.model,
+        "made_of": task.made_of,
         "fixed": pair.fixed.name,
         "moving": pair.moving.name,
         "affine": affine,
@@ -88,4 +93,6 @@ def _gpu_memory_gb() -> float | None:
 
 
 if __name__ == "__main__":
-    work(Task(**json.loads(sys.argv[1])))
+    task = Task(**json.loads(sys.argv[1]))
+    end_with(task.parent)
+    work(task)

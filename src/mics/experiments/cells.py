@@ -73,8 +73,7 @@ class Train:
         if self.stage == "finetune" and self.network.organs is not None:
             initial = study.run(self.network, "pretrain") / "model.safetensors"
         cases = _cases(study, self.stage) / "cases"
-        resume = (output / "last.ckpt").is_file()
-        train(recipe_of(study, self), cases, output, initial=initial, resume=resume, progress=False)
+        train(recipe_of(study, self), cases, output, initial=initial, resume=output.is_dir(), progress=False)
 
 
 @dataclass(frozen=True)
@@ -89,8 +88,8 @@ class Measure:
         return f"measure-{self.measurement.name}"
 
     def done(self, study: Study) -> bool:
-        """Whether its scores are there."""
-        return study.scores_path(self.measurement).is_file()
+        """Whether its scores are there; raises InputError where they are damaged."""
+        return study.scores_path(self.measurement).is_file() and bool(study.scores(self.measurement))
 
     def run(self, study: Study) -> None:
         """Register and score every pair. No affine: the challenge's data are aligned already, and so is the phantom."""

@@ -1,22 +1,31 @@
 """Methods side by side on the same pairs: ``mics compare``."""
 
 import json
-import subprocess
+import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from mics.data.pairs import Pair, read_pairs
+from mics.data.state import state_of
 from mics.errors import InputError
 from mics.experiments import comparison_table
 from mics.experiments.cell import Task, to_argument
+from mics.experiments.own_process import run_alone
 from mics.experiments.peers.methods import METHODS, Choice, choose
-from mics.image.folder import writable_folder
+from mics.experiments.record import read_record
+from mics.image.folder import own_folder
 from mics.image.whole import write_text
+from mics.network.weights import DEFAULT_REGISTRATION, load_model_for
 
 AFFINE = Choice("affine")
+_NOTE = "pairs.json"
+
+Affine = list[list[float]]
+Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -45,82 +54,135 @@ def compare(
     - ``output``: a folder; cells that it already holds are not computed again, a deleted one is.
 
     One ANTs affine a pair is computed first and given to every method. Each cell runs in a process of its own. A cell that
-    fails is told and leaves the others alone. Raises InputError for a list that cannot be used, an unknown method, and an
-    output folder that holds the cells of another list.
+    fails is told and leaves the others alone. A cell whose scans, labels, landmarks or model have changed since is computed
+    again. Raises InputError for a list that cannot be used, an unknown method, a model that is not there, and an output folder
+    that holds something else, the cells of another list or another model, or into which another run writes; all before
+    anything is computed.
     """
     listed = read_pairs(pairs, both_ways=both_ways, needs=("image", "labels"))
     choices, skipped = choose(methods or METHODS)
-    folder = writable_folder(output)
-    _claim(folder, pairs, listed)
-    source = (str(pairs), both_ways)
     wanted = [AFFINE, *(choice for choice in choices if choice != AFFINE)]
-    failed: list[str] = []
-    for pair in listed:
-        affine = None
-        for choice in wanted:
-            record = _finished(folder, choice, pair) or _computed(folder, choice, pair, source, affine, progress)
-            if record is None:
-                failed.append(f"{choice.method} failed on {pair.name}, see {_log(folder, choice, pair)}.")
-                if choice == AFFINE:
-                    break
-            elif choice == AFFINE:
-                affine = record["affine"]
-    records = [r for choice in wanted for pair in listed if (r := _finished(folder, choice, pair)) is not None]
-    table = comparison_table.markdown(records)
-    write_text(table, folder / "table.md")
-    write_text(comparison_table.to_csv(records), folder / "table.csv")
+    with own_folder(output, "cells", "the cells of a comparison") as folder:
+        _refuse_other_results(folder, pairs, listed, wanted)
+        by_pair = _cells(folder, listed, wanted)
+        (folder / "cells").mkdir(exist_ok=True)
+        content = {"pairs": [pair.name for pair in listed], "from": str(Path(pairs).resolve())}
+        write_text(json.dumps(content, indent=2) + "\n", folder / _NOTE)
+        records, failed = [], []
+        for cells in by_pair:
+            done, sentences = _done(cells, (str(pairs), both_ways), progress)
+            records += done
+            failed += sentences
+        methods_in_order = [choice.method for choice in wanted]
+        records.sort(key=lambda record: methods_in_order.index(record["method"]))
+        table = comparison_table.markdown(records)
+        write_text(table, folder / "table.md")
+        write_text(comparison_table.to_csv(records), folder / "table.csv")
     return Comparison(records, table, skipped, failed)
 
 
+@dataclass(frozen=True)
+class _Cell:
+    """A method on a pair. ``made_of``: what its result depends on, beside the affine."""
+
+    folder: Path
+    choice: Choice
+    pair: Pair
+    made_of: dict[str, Any]
+
+    @property
+    def path(self) -> Path:
+        """Its record."""
+        return _record_path(self.folder, self.choice, self.pair)
+
+    @property
+    def log(self) -> Path:
+        """What its process says."""
+        return self.folder / "logs" / self.choice.method / f"{self.pair.name}.log"
+
+    def finished(self, affine: Affine | None) -> dict[str, Any] | None:
+        """Its record, if it was made of what it would be made of now; ``affine`` is the pair's, None for its own cell."""
+        record = read_record(self.path, self.choice.model)
+        if record is None or record["made_of"] is None:
+            return record
+        same = record["made_of"] == self.made_of and (affine is None or record["affine"] == affine)
+        return record if same else None
+
+
+def _cells(folder: Path, listed: Sequence[Pair], wanted: Sequence[Choice]) -> list[list[_Cell]]:
+    """The cells of each pair, the affine's first. Raises InputError where a method's model, or the one it needs, is not there."""
+    models = {choice: _models(choice) for choice in wanted}
+    cells = []
+    for pair in listed:
+        files = {str(file): state_of(file) for member in (pair.fixed, pair.moving) for file in member.files}
+        common = {"files": files, "version": version("mics-registration")}
+        cells.append([_Cell(folder, choice, pair, {**common, "models": models[choice]}) for choice in wanted])
+    return cells
+
+
+def _models(choice: Choice) -> list[str]:
+    """SHA-256 of the models that a method of ours runs."""
+    if not METHODS[choice.method].model:
+        return []
+    network = load_model_for("registration", choice.model or DEFAULT_REGISTRATION)
+    return [network.sha256, load_model_for("segmentation", network.organs_model).sha256]
+
+
+def _done(
+    cells: Sequence[_Cell], source: tuple[str, bool], progress: Progress | None
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """The records of a pair's cells, computed where need be, and a sentence for each that failed."""
+    records, failed, affine = [], [], None
+    for cell in cells:
+        record = cell.finished(affine) or _computed(cell, source, affine, progress)
+        if record is not None:
+            records.append(record)
+            affine = record["affine"]
+            continue
+        failed.append(f"{cell.choice.method} failed on {cell.pair.name}, see {cell.log}.")
+        if affine is None:
+            break
+    return records, failed
+
+
 def _computed(
-    folder: Path,
-    choice: Choice,
-    pair: Pair,
-    source: tuple[str, bool],
-    affine: list[list[float]] | None,
-    progress: Callable[[str], None] | None,
+    cell: _Cell, source: tuple[str, bool], affine: Affine | None, progress: Progress | None
 ) -> dict[str, Any] | None:
     """Run a cell in a process of its own; its record, or None if it failed."""
     if progress is not None:
-        progress(f"{choice.method} on {pair.name}")
-    cell, log = _cell(folder, choice, pair), _log(folder, choice, pair)
-    for path in (cell, log):
+        again = ", again, as what it was made of has changed" if cell.path.exists() else ""
+        progress(f"{cell.choice.method} on {cell.pair.name}{again}")
+    for path in (cell.path, cell.log):
         path.parent.mkdir(parents=True, exist_ok=True)
-    task = Task(*source, pair.name, choice.method, choice.model, affine, str(cell))
-    with log.open("w") as file:
-        command = [sys.executable, "-m", "mics.experiments.cell", to_argument(task)]
-        subprocess.run(command, stdout=file, stderr=subprocess.STDOUT, check=False)
-    return _finished(folder, choice, pair)
+    task = Task(
+        *source,
+        cell.pair.name,
+        cell.choice.method,
+        cell.choice.model,
+        affine,
+        str(cell.path),
+        cell.made_of,
+        os.getpid(),
+    )
+    run_alone([sys.executable, "-m", "mics.experiments.cell", to_argument(task)], cell.log)
+    return cell.finished(affine)
 
 
-def _finished(folder: Path, choice: Choice, pair: Pair) -> dict[str, Any] | None:
-    """The record of a cell that was computed before, with the model that is asked for now."""
+def _refuse_other_results(folder: Path, pairs: str | Path, listed: Sequence[Pair], wanted: Sequence[Choice]) -> None:
+    """Raise InputError if the folder's cells are of another list of pairs, or of another model."""
+    note = folder / _NOTE
     try:
-        record: dict[str, Any] = json.loads(_cell(folder, choice, pair).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except ValueError as error:
-        raise InputError(f"{_cell(folder, choice, pair)} is damaged; delete it, and it is computed again.") from error
-    if record["model"] != choice.model:
+        source = json.loads(note.read_bytes())["from"] if note.exists() else None
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise InputError(
-            f"{_cell(folder, choice, pair)} was computed with the model {record['model']}, not {choice.model}: give another "
-            "output folder, or delete the old cells."
-        )
-    return record
-
-
-def _claim(folder: Path, pairs: str | Path, listed: list[Pair]) -> None:
-    """Note which list the folder's cells are of; refuse another one."""
-    note, content = folder / "pairs.json", {"pairs": [pair.name for pair in listed], "from": str(Path(pairs).resolve())}
-    if not note.exists():
-        write_text(json.dumps(content, indent=2) + "\n", note)
-    elif json.loads(note.read_text(encoding="utf-8"))["from"] != content["from"]:
+            f"{note} is damaged; delete it if these cells are of {pairs}, or give another folder."
+        ) from error
+    if source not in (None, str(Path(pairs).resolve())):
         raise InputError(f"{folder} holds results for another list of pairs; give another output folder.")
+    for choice in wanted:
+        for pair in listed:
+            read_record(_record_path(folder, choice, pair), choice.model)
 
 
-def _cell(folder: Path, choice: Choice, pair: Pair) -> Path:
+def _record_path(folder: Path, choice: Choice, pair: Pair) -> Path:
     return folder / "cells" / choice.method / f"{pair.name}.json"
-
-
-def _log(folder: Path, choice: Choice, pair: Pair) -> Path:
-    return folder / "logs" / choice.method / f"{pair.name}.log"

@@ -9,8 +9,8 @@ from mics.experiments.budgets import budget_of
 from mics.experiments.cells import cells_for
 from mics.experiments.phantom_data import write_phantoms
 from mics.experiments.schedule import require_devices, run_cells
-from mics.experiments.study import Study
-from mics.image.folder import writable_folder
+from mics.experiments.study import NOTE, Study
+from mics.image.folder import own_folder
 from mics.image.whole import write_text
 
 EXPERIMENTS = ("figure1", "figure2", "figure3", "table2", "table3", "table4", "figure4")
@@ -35,20 +35,30 @@ def experiment(
 
     ``output`` keeps every finished training and measurement, and other tables and figures of the same budget and data use
     them; what is interrupted goes on there. Raises InputError for unknown names, missing data, and a folder that holds an
-    experiment of another budget or other data.
+    experiment of another budget or other data, of these before they changed, or something else, or into which another
+    run writes.
     """
     if name not in EXPERIMENTS:
         raise InputError(f"There is no experiment {name!r}; choose one of {', '.join(EXPERIMENTS)}.")
     module = import_module(f"mics.experiments.{name}")
     require_devices(devices)
     study = _study(Path(output).resolve(), budget, data, pretraining)
-    study.pairs()  # refuses what cannot be read before anything is written
-    study.claim()
-    run_cells(cells_for(module.cells(thin=study.budget.thin)), study, devices, progress)
-    progress(f"writing {name}")
-    text = f"{_heading(name, study)}\n\n{module.write(study)}"
-    write_text(text, study.folder / f"{name}.md")
+    state = "" if budget == "smoke" else _checked(study)
+    with own_folder(study.folder, NOTE, "an experiment"):
+        study.claim(state)
+        if budget == "smoke":
+            write_phantoms(study.data)
+        run_cells(cells_for(module.cells(thin=study.budget.thin)), study, devices, progress)
+        progress(f"writing {name}")
+        text = f"{_heading(name, study)}\n\n{module.write(study)}"
+        write_text(text, study.folder / f"{name}.md")
     return text
+
+
+def _checked(study: Study) -> str:
+    """The state of the data; raises InputError, before anything is written, for what cannot be read."""
+    study.pairs()
+    return study.state()
 
 
 def _study(folder: Path, budget: str, data: str | Path | None, pretraining: str | None) -> Study:
@@ -56,8 +66,7 @@ def _study(folder: Path, budget: str, data: str | Path | None, pretraining: str 
     if budget == "smoke":
         if data is not None or pretraining is not None:
             raise InputError("The budget smoke makes its own phantoms: leave out the data, or take small or paper.")
-        own = write_phantoms(writable_folder(folder) / "phantoms")
-        return Study(folder, budget, own, str(own))
+        return Study(folder, budget, folder / "phantoms", str(folder / "phantoms"))
     if data is None:
         raise InputError(f"The budget {budget} needs data: a folder in the Learn2Reg layout.")
     source = pretraining or settings.pretraining

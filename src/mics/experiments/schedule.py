@@ -2,12 +2,14 @@
 
 import logging
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from typing import Any
 
 from mics.data.workers import unchanged_environment
 from mics.errors import InputError
 from mics.experiments.cells import Cell, needs
 from mics.experiments.study import Study
+from mics.registration.device import choose_device
 
 Progress = Callable[[str], None]
 
@@ -15,7 +17,7 @@ Progress = Callable[[str], None]
 def run_cells(cells: Sequence[Cell], study: Study, devices: Sequence[str], progress: Progress) -> None:
     """Run the cells that are not done; with two or more ``devices`` (``cpu``, ``cuda:N``) a worker process each.
 
-    Raises InputError where Dask is missing, and whatever a cell raises; cells that are done stay.
+    Raises whatever a cell raises; cells that are done stay.
     """
     waiting = [cell for cell in cells if not cell.done(study)]
     if len(devices) > 1:
@@ -27,16 +29,17 @@ def run_cells(cells: Sequence[Cell], study: Study, devices: Sequence[str], progr
 
 
 def require_devices(devices: Sequence[str]) -> None:
-    """Raise InputError for what is no name of a device."""
+    """Raise InputError for what is no device here, and where Dask, which spreads the work over several, is missing."""
     for device in devices:
         _environment(device)
+        choose_device(device)
+    if len(devices) > 1 and find_spec("distributed") is None:
+        raise InputError("Several devices need Dask: install mics-registration[cluster].")
 
 
 def _spread(cells: list[Cell], study: Study, devices: Sequence[str], progress: Progress) -> None:
-    try:
-        from distributed import Client, Nanny, Scheduler, SpecCluster, as_completed
-    except ModuleNotFoundError as error:
-        raise InputError("Several devices need Dask: install mics-registration[cluster].") from error
+    from distributed import Client, Nanny, Scheduler, SpecCluster, as_completed
+
     # On this machine alone, and without Dask's limit on memory, which would kill a training.
     host = {"host": "127.0.0.1"}
     workers = {

@@ -1,5 +1,6 @@
 """The folder of an experiment: what has been trained and measured in it, and where the rest goes."""
 
+import hashlib
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,8 +14,8 @@ from mics.evaluation.metrics import dice
 from mics.evaluation.pair import PairScore
 from mics.experiments.budgets import Budget, budget_of
 from mics.experiments.plan import Measurement, Network
-from mics.image.folder import writable_folder
 from mics.image.whole import write_text
+from mics.training.source import source_of
 
 NOTE = "experiment.json"
 
@@ -64,14 +65,31 @@ class Study:
         try:
             cells = json.loads(path.read_text(encoding="utf-8"))["scores"]
             return [PairScore.from_dict(cell["score"]) for cell in cells]
-        except (ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise InputError(f"{path} is damaged; delete it, and it is computed again.") from error
 
-    def claim(self) -> None:
-        """Note in the folder what it is of; raises InputError if it holds a study of another budget or other data."""
-        own = {name: str(value) for name, value in asdict(self).items() if name != "folder"}
-        note = writable_folder(self.folder) / NOTE
+    def state(self) -> str:
+        """Changes with the files of the data; raises InputError for data that cannot be read."""
+        sources = [source_of(data, 1.0, None, 0) for data in (str(self.data), self.pretraining)]
+        return hashlib.sha256("".join(source.model_dump_json() for source in sources).encode()).hexdigest()
+
+    def claim(self, state: str) -> None:
+        """Note in the folder what it is of.
+
+        ``state`` is that of the data (:meth:`state`), or nothing where they are made there. Raises InputError if it holds a
+        study of another budget or other data, or of these before they changed.
+        """
+        own = {name: str(value) for name, value in asdict(self).items() if name != "folder"} | {"state": state}
+        note = self.folder / NOTE
         if not note.exists():
             write_text(json.dumps(own, indent=2) + "\n", note)
-        elif json.loads(note.read_text(encoding="utf-8")) != own:
-            raise InputError(f"{self.folder} holds an experiment of another budget or other data; give another folder.")
+            return
+        try:
+            earlier = json.loads(note.read_bytes())
+        except (OSError, ValueError, RecursionError) as error:
+            raise InputError(f"{note} is damaged; give another folder.") from error
+        if earlier != own:
+            raise InputError(
+                f"{self.folder} holds an experiment of another budget or other data, or of these data before they changed; "
+                "give another folder."
+            )

@@ -33,13 +33,43 @@ def usable_folder(folder: str | Path) -> Path:
 
 
 @contextmanager
+def held_folder(folder: str | Path) -> Iterator[Path]:
+    """The folder, made if need be; until the end no other run gets it: that raises InputError at once.
+
+    If the work fails with nothing written, what was made is taken away.
+    """
+    folder = Path(folder)
+    made = [place for place in (folder, *folder.parents) if not place.exists()]
+    try:
+        with _held(writable_folder(folder)) as free:
+            if not free:
+                raise InputError(f"Another run is writing into the output folder {folder}; choose a new one.")
+            yield folder
+    except BaseException:
+        with suppress(OSError):  # innermost first, until one holds something
+            for empty in made:
+                empty.rmdir()
+        raise
+
+
+@contextmanager
 def claimed_folder(folder: str | Path) -> Iterator[Path]:
-    """Like :func:`usable_folder`, and until the end no other run claims the folder: that raises InputError at once."""
-    folder = writable_folder(folder)
-    with _held(folder) as free:
-        if not free:
-            raise InputError(f"Another run is writing into the output folder {folder}; choose a new one.")
-        yield usable_folder(folder)
+    """Like :func:`usable_folder`, and held until the end (:func:`held_folder`)."""
+    with held_folder(folder) as held:
+        yield usable_folder(held)
+
+
+@contextmanager
+def own_folder(folder: str | Path, mark: str, of: str) -> Iterator[Path]:
+    """A folder for work that goes on where it stopped, held until the end (:func:`held_folder`).
+
+    It is new, empty, or holds ``mark``, a file or folder that such work leaves there; raises InputError if it holds something
+    else than ``of``.
+    """
+    with held_folder(folder) as held:
+        if not (held / mark).exists() and any(_counts(entry) for entry in held.iterdir()):
+            raise InputError(f"{folder} holds something else than {of}: give a new or empty folder.")
+        yield held
 
 
 def free_folder(folder: Path) -> Path:

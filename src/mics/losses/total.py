@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from mics.deformation.field import resize, warp
@@ -18,13 +18,13 @@ from mics.losses.similarity import similarity_loss
 class LossWeights(BaseModel):
     """α, β, γ, δ, ε of ``L = α Lsim + β Lseg + γ Lreg + δ Ljac + ε Linv``; the defaults are those of the paper's Table 4."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    similarity: float = 1.0
-    segmentation: float = 1.0
-    gradient: float = 0.1
-    jacobian: float = 1e-2
-    inverse: float = 10.0
+    similarity: float = Field(1.0, ge=0)
+    segmentation: float = Field(1.0, ge=0)
+    gradient: float = Field(0.1, ge=0)
+    jacobian: float = Field(1e-2, ge=0)
+    inverse: float = Field(10.0, ge=0)
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,13 @@
 """Named configurations of the networks."""
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from mics.deformation.field import Anchor
 from mics.errors import InputError
+
+Channels = Annotated[int, Field(ge=1, le=1024)]
 
 
 class NetworkConfig(BaseModel):
@@ -14,11 +16,11 @@ class NetworkConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     task: Literal["registration", "segmentation"]
-    channels: tuple[int, ...] = Field(min_length=2)
+    channels: tuple[Channels, ...] = Field(min_length=2, max_length=8)
     """Channels per level, finest first."""
     stride: Literal[1, 2] = 1
     """Resolution of the input over that of the finest level, on which fields and organ maps are predicted."""
-    in_channels: int = 3
+    in_channels: Channels = 3
     """One per HU window."""
     decoder_normalisation: bool = True
     """Instance normalisation in the decoder, the paper's form; without it small differences give small fields."""
@@ -28,9 +30,9 @@ class NetworkConfig(BaseModel):
     """How many levels of a registration network, from the finest, predict a velocity; 0: gradients, as in the paper."""
     library: Literal["mics", "monai"] = "mics"
     """Who builds a segmentation network: this package, or MONAI (its ``DynUNet``)."""
-    fine_channels: int = Field(0, ge=0)
+    fine_channels: int = Field(0, ge=0, le=1024)
     """Channels of a segmentation network's last level, at the resolution of the input; 0 for none."""
-    organs: int = 13
+    organs: Channels = 13
     """Organs a segmentation network tells apart, besides the background."""
     organ_maps: bool = False
     """Whether a registration network sees the soft maps of so many organs beside the windows."""

@@ -14,10 +14,10 @@
 
 from pathlib import Path
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mics.data.frame import PAPER_SIZE, PAPER_SPACING_MM
+from mics.data.settings_file import read_yaml
 from mics.errors import InputError
 
 
@@ -46,9 +46,9 @@ class Plan(BaseModel):
 
     cohorts: dict[str, str] = Field(min_length=1)
     reference: str | None = None
-    spacing_mm: float = Field(PAPER_SPACING_MM, gt=0)
+    spacing_mm: float = Field(PAPER_SPACING_MM, gt=0, le=100)
     size: tuple[int, int, int] = PAPER_SIZE
-    workers: int | None = Field(None, ge=1)
+    workers: int | None = Field(None, ge=1, le=1024)
     scheduler: str | None = None
     segmentation: Training | Given = Training(recipe="organs-small")
     pretrain: Training = Training(recipe="pretrain")
@@ -60,11 +60,7 @@ class Plan(BaseModel):
 def load_plan(path: Path) -> Plan:
     """Read a plan; names of files in it become paths from anywhere. Raises :class:`InputError` for anything amiss."""
     try:
-        plan = Plan.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror}): give the YAML file of a pipeline.") from error
-    except yaml.YAMLError as error:
-        raise InputError(f"{path} is not valid YAML: {error}.") from error
+        plan = Plan.model_validate(read_yaml(path, "a plan of mics pipeline"))
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "it"

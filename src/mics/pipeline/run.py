@@ -4,14 +4,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from mics.data.cohorts.case import Cohort
 from mics.data.cohorts.catalogue import open_cohorts
 from mics.data.manifest import Entry, moved, write_manifest
 from mics.data.prepare import prepare
 from mics.data.workers import default_workers
-from mics.errors import InputError
+from mics.image.folder import own_folder
 from mics.network.weights import load_model
 from mics.pipeline.evaluate import RESULT, evaluate
 from mics.pipeline.plan import Given, Plan, Training
+from mics.pipeline.possible import require_models, require_multiples, require_people
 from mics.pipeline.stages import digest, once, state
 from mics.pseudo_labels.complete import complete
 from mics.registration.affine import register_affine
@@ -22,22 +26,31 @@ from mics.training.start import RUN, resume, start
 
 Told = Callable[[str], None]
 
+PREPARED = "prepared"
+
 
 def run(plan: Plan, output: Path, *, device: str = "auto", told: Told = lambda _: None) -> dict[str, Path]:
     """Do what ``plan`` says in the folder ``output``; returns where each stage's output is.
 
     Every stage calls what the command of that name calls. What is current is not done again: cases and predictions one by
     one, trainings and the evaluation as a whole, each in a folder named after its inputs; a training that was stopped goes
-    on. ``told`` hears what begins. Raises :class:`InputError` as the stages do.
+    on. ``told`` hears what begins. Raises :class:`InputError` as the stages do, and for
+    what no stage could use before the first of them begins.
     """
     chosen = choose_device(device)
-    for training in (plan.segmentation, plan.pretrain, plan.finetune):
-        if isinstance(training, Training):
-            load_recipe(training.recipe, training.set)
-    prepared, completed = output / "prepared", output / "pseudo-labels"
+    spacings = require_models(plan)
+    cohorts = open_cohorts(dict(plan.cohorts))
+    require_people([case.split for case in cohorts[plan.finetune_cohort].cases], plan.finetune_cohort)
+    require_multiples(spacings, plan.spacing_mm)
+    with own_folder(output, PREPARED, "a pipeline"):
+        return _run(plan, cohorts, output, chosen, told)
+
+
+def _run(plan: Plan, cohorts: dict[str, Cohort], output: Path, device: torch.device, told: Told) -> dict[str, Path]:
+    prepared, completed = output / PREPARED, output / "pseudo-labels"
     told(f"prepare: in {prepared}")
     rows = prepare(
-        open_cohorts(dict(plan.cohorts)),
+        cohorts,
         prepared,
         affine=register_affine,
         reference=plan.reference,
@@ -45,15 +58,16 @@ def run(plan: Plan, output: Path, *, device: str = "auto", told: Told = lambda _
         size=plan.size,
         workers=plan.workers or default_workers(),
         scheduler=plan.scheduler,
-        progress=lambda entry: told(f"  {entry.status} {entry.name} {entry.reason}".rstrip()),
+        progress=lambda entry: _told_of(entry, told),
     )
-    _require_people(rows, plan.finetune_cohort)
+    usable = [row for row in rows if row.status == "prepared" and row.cohort == plan.finetune_cohort]
+    require_people([row.split for row in usable], plan.finetune_cohort)
     if isinstance(plan.segmentation, Given):
         organs = plan.segmentation.model
     else:
         organs = str(_train("segmentation", plan.segmentation, prepared, output, told))
     told(f"pseudo-labels: in {completed}")
-    complete(prepared, completed, model=organs, device=chosen, progress=lambda name: told(f"  predicted {name}"))
+    complete(prepared, completed, model=organs, device=device, progress=lambda name: told(f"  predicted {name}"))
     pretrained = _train("pretrain", plan.pretrain, completed, output, told)
     annotated = output / "finetune-data"
     annotated.mkdir(exist_ok=True)
@@ -65,7 +79,7 @@ def run(plan: Plan, output: Path, *, device: str = "auto", told: Told = lambda _
         output,
         {"model": digest(tuned / MODEL), "data": state(annotated)},
         lambda folder: evaluate(
-            annotated, folder, model=tuned / MODEL, device=device, progress=lambda pair: told(f"  {pair}")
+            annotated, folder, model=tuned / MODEL, device=str(device), progress=lambda pair: told(f"  {pair}")
         ),
         told,
     )
@@ -79,14 +93,11 @@ def run(plan: Plan, output: Path, *, device: str = "auto", told: Told = lambda _
     }
 
 
-def _require_people(rows: list[Entry], cohort: str) -> None:
-    """Raise InputError, before the long stages, where the last of them would find too few people."""
-    for split in ("train", "val"):
-        if sum(row.status == "prepared" and row.cohort == cohort and row.split == split for row in rows) < 2:
-            raise InputError(
-                f"The cohort {cohort} has fewer than two people in the split {split!r}, and registration needs pairs: "
-                "choose another finetune_cohort, or hold people out (docs/cohorts.md)."
-            )
+def _told_of(entry: Entry, told: Told) -> None:
+    """What became of a case, and what is odd about it."""
+    told(f"  {entry.status} {entry.name} {entry.reason}".rstrip())
+    for warning in entry.warnings:
+        told(f"    {warning}")
 
 
 def _train(name: str, training: Training, data: Path, output: Path, told: Told) -> Path:

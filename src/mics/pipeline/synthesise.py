@@ -30,6 +30,7 @@ from mics.data.preview import write_preview
 from mics.data.workers import each
 from mics.errors import InputError
 from mics.evaluation.metrics import dice
+from mics.image.folder import own_folder
 from mics.image.grid import Grid
 from mics.image.io import Image, read_image, read_labels, write_image
 from mics.image.whole import write_text
@@ -40,6 +41,7 @@ from mics.registration.affine import register_affine
 
 COHORT = "synthesised"
 ORIGINALS, RECORDS = "originals", "synthesised"
+_MOST = 1000
 LEAST_DICE = 0.5
 """Of the warped organs and those of the label map, on average: below, the donor has not taken on the shape."""
 
@@ -90,18 +92,28 @@ def synthesise(
     told each row that is new. Returns the manifest's rows.
 
     Raises :class:`InputError` if ``data`` or ``labels`` is something else, nobody can be a donor, or ``output`` holds
-    something else.
+    something else or is written into by another run.
     """
     data, output = Path(data).resolve(), Path(output).resolve()
     cases = [] if labels is None else label_maps(labels)
-    if output == data or (output.exists() and not (output / RECORDS).is_dir() and any(output.iterdir())):
-        raise InputError(f"{output} holds something else than synthesised people: give a new folder.")
+    if not 1 <= donors <= _MOST or not 0 <= between <= _MOST:
+        raise InputError(f"Give up to {_MOST} donors for a label map, and up to {_MOST} people between.")
+    if output == data:
+        raise InputError(f"{output} holds the data themselves: give a new folder.")
+    if (data / MANIFEST).is_file():
+        _donors(data)
+    with own_folder(output, RECORDS, "synthesised people"):
+        return _synthesise(data, cases, output, donors, between, progress)
+
+
+def _synthesise(
+    data: Path, cases: Sequence[Case], output: Path, donors: int, between: int, progress: Told
+) -> list[Entry]:
     root = _prepared(data, output, progress)
     originals = read_manifest(root)
     people = [read_person(root, entry) for entry in originals if entry.status == "prepared" and entry.labels]
-    trained = [person for person in people if person.entry.split == "train" and person.entry.cohort != COHORT]
-    if not trained:
-        raise InputError(f"{root / MANIFEST} lists nobody for training with labels, so nobody can be a donor.")
+    donating = _donors(root)
+    trained = [person for person in people if person.entry in donating]
     for folder in (RECORDS, IMAGES, LABELS, PREVIEWS):
         make_folder(output / folder)
     grid = read_labels(root / trained[0].entry.labels).grid
@@ -123,6 +135,18 @@ def synthesise(
         rows += _made(_between(person, trained, root, output, between), progress)
     write_manifest(rows, output)
     return sorted(rows, key=lambda row: row.name)
+
+
+def _donors(root: Path) -> list[Entry]:
+    """The training people whose scans can be brought into other shapes; raises InputError for nobody."""
+    donors = [
+        entry
+        for entry in read_manifest(root)
+        if entry.status == "prepared" and entry.labels and entry.split == "train" and entry.cohort != COHORT
+    ]
+    if not donors:
+        raise InputError(f"{root / MANIFEST} lists nobody for training with labels, so nobody can be a donor.")
+    return donors
 
 
 def _made(tasks: Sequence[Task], progress: Told) -> Iterator[Entry]:

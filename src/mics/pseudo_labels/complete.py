@@ -1,6 +1,6 @@
 """A prepared set whose annotations a network completes, with what a person has said of it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +12,14 @@ from mics.data.frame import centres
 from mics.data.manifest import Entry, make_folder, moved, read_manifest, write_manifest
 from mics.data.organs import ORGAN_NAMES
 from mics.data.preview import write_preview
-from mics.errors import InputError
 from mics.evaluation.metrics import dice
+from mics.image.folder import own_folder
 from mics.image.io import Image, read_image, read_labels, write_image
 from mics.image.whole import write_text
-from mics.network.weights import DEFAULT_SEGMENTATION, LoadedModel, load_model
+from mics.network.weights import DEFAULT_SEGMENTATION, LoadedModel, load_model_for
 from mics.pseudo_labels.clean import PSEUDO_ORGANS, completed, largest_parts
 from mics.pseudo_labels.page import Card, write_page
-from mics.pseudo_labels.predict import predict
+from mics.pseudo_labels.predict import blocks, predict
 from mics.pseudo_labels.rank import Plausibility, Seen, as_csv, rank
 from mics.pseudo_labels.record import PREDICTED, Record, key_of, read_record, write_record
 from mics.pseudo_labels.verdicts import VERDICTS, WHOLE_CASE, Verdict, read_verdicts
@@ -48,21 +48,35 @@ def complete(
     are. Predictions that are there, of the same model and files, stay. ``progress`` is told each case that is predicted.
 
     Raises :class:`InputError` for a model that does not segment or does not fit, for verdicts that cannot be read, and for an
-    ``output`` that holds something else.
+    ``output`` that holds something else, or into which another run writes; before anything is written.
     """
-    entries, loaded = read_manifest(prepared), load_model(model)
+    entries, loaded = read_manifest(prepared), load_model_for("segmentation", model)
     verdicts = read_verdicts(output / VERDICTS, {entry.name for entry in entries})
-    if output.exists() and not (output / PREDICTED).is_dir() and any(output.iterdir()):
-        raise InputError(f"{output} holds something else than completed cases: give a new folder.")
+    trained = [entry for entry in entries if entry.status == "prepared" and entry.split != "test"]
+    if incomplete := next((entry for entry in trained if _missing(entry)), None):
+        blocks(loaded, read_image(prepared / incomplete.image).grid)
+    with own_folder(output, PREDICTED, "completed cases"):
+        return _completed(prepared, output, entries, trained, loaded, verdicts, device or torch.device("cpu"), progress)
+
+
+def _completed(
+    prepared: Path,
+    output: Path,
+    entries: Sequence[Entry],
+    trained: Sequence[Entry],
+    loaded: LoadedModel,
+    verdicts: Verdicts,
+    device: torch.device,
+    progress: Callable[[str], None],
+) -> list[Entry]:
     for folder in (LABELS, PREDICTED, PICTURES):
         make_folder(output / folder)
-    trained = [entry for entry in entries if entry.status == "prepared" and entry.split != "test"]
     records = {}
     for entry in trained:
         record = read_record(output, entry.name)
         key = key_of(prepared, entry, loaded)
         if record is None or record.key != key:
-            record = _predicted(prepared, output, entry, loaded, key, device or torch.device("cpu"))
+            record = _predicted(prepared, output, entry, loaded, key, device)
             if any(seen.predicted for seen in record.organs.values()):
                 progress(entry.name)
         records[entry.name] = record
@@ -89,8 +103,7 @@ def _predicted(
     truth = _annotated(prepared, entry)
     organs = {} if truth is None else _seen(Image(truth, image.grid), entry.organs)
     agreement = None
-    missing = [organ for organ in PSEUDO_ORGANS if organ not in entry.organs]
-    if missing:
+    if missing := _missing(entry):
         labels, probability = predict(model, image, device)
         cleaned, parts = largest_parts(labels, PSEUDO_ORGANS)
         for organ, seen in _seen(Image(cleaned, image.grid), missing).items():
@@ -153,6 +166,11 @@ def _seen(labels: Image, organs: Any) -> dict[int, Seen]:
         organ: Seen(volume_ml=np.count_nonzero(labels.array == organ) * voxel_ml, centre_mm=places.get(organ))
         for organ in organs
     }
+
+
+def _missing(entry: Entry) -> list[int]:
+    """Organs to predict, as nobody looked for them."""
+    return [organ for organ in PSEUDO_ORGANS if organ not in entry.organs]
 
 
 def _annotated(prepared: Path, entry: Entry) -> Labels | None:

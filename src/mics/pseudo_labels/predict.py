@@ -9,6 +9,7 @@ from torch.nn import functional
 
 from mics.errors import InputError
 from mics.image.blocks import block_mean
+from mics.image.grid import Grid
 from mics.image.intensity import hu_windows
 from mics.image.io import Image
 from mics.network.segmentation import Segmentation
@@ -32,12 +33,7 @@ def predict(model: LoadedModel, image: Image, device: torch.device) -> Predictio
     network = model.network
     if not isinstance(network, Segmentation):
         raise InputError(f"{model.name} is a registration model: give one that segments, such as organs-small.")
-    factor = round(model.spacing_mm / image.grid.spacing[0])
-    if factor < 1 or any(abs(edge * factor - model.spacing_mm) > 1e-3 for edge in image.grid.spacing):
-        raise InputError(
-            f"{model.name} sees voxels of {model.spacing_mm:g} mm, which is no multiple of the prepared "
-            f"{image.grid.spacing[0]:g} mm: prepare the cases with another --spacing, or give another model."
-        )
+    factor = blocks(model, image.grid)
     coarse = torch.from_numpy(block_mean(image.array.astype(np.float32), factor))[None, None].to(device)
     windows = hu_windows(coarse, model.hu_range)
     probabilities = network.to(device).probabilities(windows, model.crop)
@@ -51,6 +47,17 @@ def predict(model: LoadedModel, image: Image, device: torch.device) -> Predictio
     # Voxels that filled no block, at the high ends.
     missing = [(0, n - m) for n, m in zip(image.array.shape, best.shape, strict=True)]
     return Prediction(np.pad(labels.cpu().numpy(), missing), np.pad(best.cpu().numpy(), missing))
+
+
+def blocks(model: LoadedModel, grid: Grid) -> int:
+    """Voxels of a prepared ``grid`` along the edge of one that the model sees; InputError where that is no whole number."""
+    factor = round(model.spacing_mm / grid.spacing[0])
+    if factor < 1 or any(abs(edge * factor - model.spacing_mm) > 1e-3 for edge in grid.spacing):
+        raise InputError(
+            f"{model.name} sees voxels of {model.spacing_mm:g} mm, which is no multiple of the prepared "
+            f"{grid.spacing[0]:g} mm: prepare the cases with another --spacing, or give another model."
+        )
+    return factor
 
 
 def _fine(channel: torch.Tensor, factor: int) -> torch.Tensor:

@@ -4,7 +4,7 @@ import hashlib
 import json
 from pathlib import Path
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from mics.data.manifest import Entry
 from mics.image.whole import write_text
@@ -36,7 +36,7 @@ def read_record(output: Path, name: str) -> Record | None:
     """The record of a case; None where there is none, or none that can be read."""
     try:
         return Record.model_validate(json.loads((output / PREDICTED / f"{name}.json").read_text(encoding="utf-8")))
-    except (OSError, ValueError, ValidationError):
+    except (OSError, ValueError, RecursionError):
         return None
 
 

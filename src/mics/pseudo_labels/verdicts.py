@@ -1,6 +1,7 @@
 """What a person has said about pseudo-labels: a CSV with a row a verdict."""
 
 import csv
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -29,17 +30,23 @@ def read_verdicts(path: Path, cases: set[str]) -> dict[tuple[str, int], Verdict]
     """
     if not path.is_file():
         return {}
-    verdicts = {}
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        rows = csv.DictReader(file)
-        if not set(COLUMNS[:3]) <= set(rows.fieldnames or ()):
-            raise InputError(f"{path} must have the columns {', '.join(COLUMNS)} in its first line.")
-        for row in rows:
-            case, organ, verdict = ((row[column] or "").strip() for column in COLUMNS[:3])
-            if case not in cases or organ not in ("", *_IDS) or verdict not in ("keep", "reject"):
-                raise InputError(
-                    f"{path}, line {rows.line_num}: {case!r}, {organ!r}, {verdict!r} is not a case of this set, an organ "
-                    "(or nothing, for the whole case) and keep or reject; mend that line."
-                )
-            verdicts[case, _IDS.get(organ, WHOLE_CASE)] = Verdict(verdict == "keep", (row.get("comment") or "").strip())
-    return verdicts
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            return dict(_verdicts(path, csv.DictReader(file), cases))
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}); correct it, or take it away.") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path} is not a CSV file in UTF-8 ({error}); save it as one.") from error
+
+
+def _verdicts(path: Path, rows: "csv.DictReader[str]", cases: set[str]) -> Iterator[tuple[tuple[str, int], Verdict]]:
+    if not set(COLUMNS[:3]) <= set(rows.fieldnames or ()):
+        raise InputError(f"{path} must have the columns {', '.join(COLUMNS)} in its first line.")
+    for row in rows:
+        case, organ, verdict = ((row[column] or "").strip() for column in COLUMNS[:3])
+        if case not in cases or organ not in ("", *_IDS) or verdict not in ("keep", "reject"):
+            raise InputError(
+                f"{path}, line {rows.line_num}: {case!r}, {organ!r}, {verdict!r} is not a case of this set, an organ "
+                "(or nothing, for the whole case) and keep or reject; mend that line."
+            )
+        yield (case, _IDS.get(organ, WHOLE_CASE)), Verdict(verdict == "keep", (row.get("comment") or "").strip())

@@ -67,11 +67,17 @@ def predict(model: LoadedModel, volumes: Both, organs: Both | None, steps: int) 
     """Displacements, (1, 3, X, Y, Z) in voxels of about 4 mm, of the registration network in ``steps`` steps.
 
     ``organs`` are the :func:`organ_maps`, on a grid with the same outermost voxel centres, for a network that sees them.
+    Raises InputError where it predicts what is no number.
     """
     network = cast(RegistrationNetwork, model.network).to(volumes[0].device)
     maps = [None, None] if organs is None else [averaged(own, volumes[0].shape[2:]) for own in organs]
     a, b = (network.seen(volume, own) for volume, own in zip(volumes, maps, strict=True))
-    return displacements(model, a, b, steps=steps)
+    found = displacements(model, a, b, steps=steps)
+    if not all(bool(field.isfinite().all()) for field in found):
+        raise InputError(
+            f"The model {model.name} predicts displacements of this pair that are NaN or infinite; give another."
+        )
+    return found
 
 
 @torch.no_grad()

@@ -10,13 +10,12 @@ import torch
 from numpy.typing import NDArray
 
 from mics.errors import InputError, require_type, shown
-from mics.network.weights import LoadedModel, load_model
+from mics.network.card import MOST_STEPS
+from mics.network.weights import LoadedModel, load_model_for
 from mics.registration.affine_file import read_affine
 from mics.registration.device import choose_device
 from mics.registration.refine_settings import BUDGETS
 
-MOST_STEPS = 100
-"""The paper's network takes two to twelve; each costs the time of the first."""
 TOPOLOGIES = ("free", "preserve")
 
 
@@ -69,23 +68,17 @@ def resolve(
     place = choose_device(device)
     require_type(affine, (str, os.PathLike), "The affine is ants, none or a file")
     matrix = None if affine == "ants" else np.eye(4) if affine == "none" else read_affine(affine)
-    network = _model(model, "registration")
+    network = load_model_for("registration", model)
     organs = (
-        _model(network.organs_model, "segmentation") if refine != "none" or network.network.config.organ_maps else None
+        load_model_for("segmentation", network.organs_model)
+        if refine != "none" or network.network.config.organ_maps
+        else None
     )
     chosen = network.steps if steps is None else steps
     require_type(chosen, (int, np.integer), "The steps of the network are a whole number")
     if not 1 <= chosen <= MOST_STEPS:
-        raise InputError(f"The network takes at least one step and at most {MOST_STEPS}, not {shown(chosen)}.")
+        raise InputError(f"The network takes at least one step and at most {MOST_STEPS} steps, not {shown(chosen)}.")
     return Settings(matrix, str(affine), int(chosen), network, topology, refine, organs, place)
-
-
-def _model(name: str | Path, task: str) -> LoadedModel:
-    model = load_model(name)
-    trained_for = model.network.config.task
-    if trained_for != task:
-        raise InputError(f"The model {model.name} is for {trained_for}, not for {task}; see mics info.")
-    return model
 
 
 def _described(model: LoadedModel) -> dict[str, Any]:

@@ -71,7 +71,7 @@ def read_case(folder: Path, name: str) -> CachedCase:
         part, organs, shape = str(about["split"]), tuple(about["organs"]), tuple(about["shape"])
         if not set(organs) <= ORGAN_NAMES.keys():
             raise ValueError(f"{organs} are not all organs")
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise _damaged(folder, name, f"{name}.json", error) from error
     hu = _mapped(folder, name, f"{name}.hu.npy", np.int16, shape)
     labels = _mapped(folder, name, f"{name}.labels.npy", np.uint8, shape)

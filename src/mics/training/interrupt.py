@@ -59,10 +59,11 @@ def room_on_disk(folder: Path) -> Iterator[None]:
     """Raises InputError where what runs meanwhile finds no room to write."""
     try:
         yield
-    except OSError as error:
-        if error.errno not in _NO_ROOM:
+    except (OSError, InputError) as error:
+        system = error.__cause__ if isinstance(error, InputError) else error
+        if not isinstance(system, OSError) or system.errno not in _NO_ROOM:
             raise
         raise InputError(
-            f"The run has stopped because {folder} takes no more data ({error.strerror}); its last whole checkpoint is kept: "
+            f"The run has stopped because {folder} takes no more data ({system.strerror}); its last whole checkpoint is kept: "
             f"make room and go on by --resume {folder}."
         ) from error

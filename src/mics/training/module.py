@@ -12,6 +12,7 @@ from mics.network.blocks import recompute_activations
 from mics.network.presets import preset
 from mics.network.weights import build
 from mics.training.datamodule import Cases
+from mics.training.divergence import require_finite, require_finite_weights
 from mics.training.recipe import Recipe
 from mics.training.samples import Sample
 
@@ -49,13 +50,15 @@ class NetworkTraining(lightning.LightningModule):
         self.averages = Averages(measured)
 
     def on_validation_epoch_start(self) -> None:
-        """Nothing is measured yet."""
+        """Nothing is measured yet; weights that are no numbers are not worth it."""
+        require_finite_weights(self.network, self.current_epoch)
         self.averages.sums.zero_()
 
     def on_validation_epoch_end(self) -> None:
         """Log the means over the cases of all devices."""
         sums = self.trainer.strategy.reduce(self.averages.sums.to(self.device), reduce_op="sum")
         means = self.averages.means(torch.as_tensor(sums))
+        require_finite({"val/loss": torch.tensor(means["val/loss"])}, self.global_step, lambda: ["the validation"])
         for name, value in means.items():
             self.log(name, value, prog_bar=name in ("val/loss", "val/dice"), sync_dist=True)
 

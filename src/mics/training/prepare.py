@@ -9,20 +9,24 @@ import numpy as np
 import torch
 
 from mics.data.cohorts.learn2reg import open_learn2reg
-from mics.data.manifest import MANIFEST, Entry, read_manifest
+from mics.data.manifest import MANIFEST, Entry
 from mics.data.organs import ORGAN_NAMES
 from mics.data.phantom import network_scanner, phantom
-from mics.errors import InputError
 from mics.image.blocks import block_majority, block_mean
 from mics.image.io import Image, read_image, read_labels
-from mics.network.weights import LoadedModel, load_model
+from mics.network.weights import LoadedModel, load_model_for
 from mics.training.cache import CachedCase, is_cached, write_case
 from mics.training.organ_maps import label_maps, predicted_maps, voxels_per_edge
 from mics.training.phases import Phase
-
-PHANTOMS = "phantom:"
-PHANTOM_VALIDATION = 3
-"""So many of the generated people are for validation."""
+from mics.training.source import (
+    PHANTOM_VALIDATION,
+    PHANTOMS,
+    note,
+    phantom_count,
+    refuse_other,
+    source_of,
+    usable,
+)
 
 
 def prepare(
@@ -41,17 +45,23 @@ def prepare(
     gets those that the segmentation model of that name or path finds in its image; those of generated people, whom it does not
     know, are their labels. With ``phase_variants`` each scan for training is there so many times more, in random contrast phases
     (:mod:`mics.training.phases`) that follow from its name, with the organ maps that are found in them. ``progress`` is told the
-    name of each case. Raises :class:`InputError` for anything else, or if ``spacing_mm`` is not a multiple of the data's voxel
-    edge.
+    name of each case. Raises :class:`InputError` for anything else, if ``spacing_mm`` is not a multiple of the data's voxel
+    edge, or if ``folder`` holds cases of other data, or made with other settings.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    segmentation = load_model_for("segmentation", organ_maps) if organ_maps else None
+    source = source_of(data, spacing_mm, None if segmentation is None else segmentation.sha256, phase_variants)
+    refuse_other(source, folder)
     if data.startswith(PHANTOMS):
-        cases = _phantoms(data, folder, spacing_mm, organ_maps is not None)
+        cases = _phantoms(phantom_count(data), folder, spacing_mm, organ_maps is not None)
     else:
-        segmentation = load_model(organ_maps) if organ_maps else None
         read = _prepared if (Path(data) / MANIFEST).is_file() else _learn2reg
         cases = read(Path(data), _Wanted(folder, spacing_mm, segmentation, phase_variants))
+    noted = False
     for case in cases:
+        if not noted:  # not earlier: data of which no case can be made leave nothing
+            folder.mkdir(parents=True, exist_ok=True)
+            note(source, folder)
+            noted = True
         write_case(case, folder)
         progress(case.name)
 
@@ -73,11 +83,8 @@ class _Wanted:
 
 
 def _prepared(root: Path, wanted: _Wanted) -> Iterator[CachedCase]:
-    """The cases of a manifest; those of a test split, and those that left it, are passed over."""
-    entries = [entry for entry in read_manifest(root) if entry.status == "prepared" and entry.split != "test"]
-    if not entries:
-        raise InputError(f"{root / MANIFEST} lists no case to train on: see its column reason.")
-    for entry in entries:
+    """The cases of a manifest."""
+    for entry in usable(root):
         numbers = wanted.missing(entry.name, entry.split == "val")
         if numbers:
             image = read_image(root / entry.image)
@@ -121,12 +128,9 @@ def _in_another_phase(name: str, image: Image, labels: Image) -> Image:
     return Image(phase.apply(hu, where)[0, 0].numpy(), image.grid)
 
 
-def _phantoms(data: str, folder: Path, spacing_mm: float, organ_maps: bool) -> Iterator[CachedCase]:
-    count = data.removeprefix(PHANTOMS)
-    if not count.isdigit() or int(count) <= PHANTOM_VALIDATION:
-        raise InputError(f"--data {data}: give phantom:N with N people, more than {PHANTOM_VALIDATION}.")
+def _phantoms(count: int, folder: Path, spacing_mm: float, organ_maps: bool) -> Iterator[CachedCase]:
     fine = min(spacing_mm, 4.0)
-    for seed in range(int(count)):
+    for seed in range(count):
         name = f"phantom{seed:04d}"
         if not is_cached(name, folder, maps=organ_maps):
             person = phantom(seed, network_scanner(seed, spacing_mm=fine))

@@ -9,8 +9,10 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mics.data.organs import ORGAN_NAMES
+from mics.data.settings_file import read_yaml
 from mics.errors import InputError
 from mics.losses.total import LossWeights
+from mics.network.card import MOST_STEPS, Extent
 from mics.network.precision import half_precision_pays
 from mics.network.presets import preset
 from mics.network.weights import DEFAULT_SEGMENTATION
@@ -18,10 +20,13 @@ from mics.network.weights import DEFAULT_SEGMENTATION
 SHIPPED = Path(__file__).parent / "recipes"
 
 
+Count = Annotated[int, Field(ge=1, le=1_000_000)]
+
+
 class Augmentation(BaseModel):
     """Random changes of a case; all zero means none, as in the paper. Lengths in voxels of the network's grid."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     probability: float = Field(0.0, ge=0, le=1)
     """Of deforming a case and changing its intensity."""
@@ -29,13 +34,13 @@ class Augmentation(BaseModel):
     """Of mirroring a case, or both members of a pair together, left to right; labels stay with their anatomy."""
     mirror_one_probability: float = Field(0.0, ge=0, le=1)
     """Of mirroring a case, or one member of a pair alone, left to right, with its left and right labels swapped."""
-    rotation_degrees: float = 0.0
-    scale: float = 0.0
-    shift: float = 0.0
-    elastic: float = 0.0
-    contrast: float = 0.0
-    brightness: float = 0.0
-    noise: float = 0.0
+    rotation_degrees: float = Field(0.0, ge=0)
+    scale: float = Field(0.0, ge=0)
+    shift: float = Field(0.0, ge=0)
+    elastic: float = Field(0.0, ge=0)
+    contrast: float = Field(0.0, ge=0)
+    brightness: float = Field(0.0, ge=0)
+    noise: float = Field(0.0, ge=0)
     phases: float = Field(0.0, ge=0, le=1)
     """Probability of another contrast phase (:mod:`mics.training.phases`); of cases without organ maps, which belong to one."""
     thick_slices: float = Field(0.0, ge=0, le=1)
@@ -51,37 +56,37 @@ class Augmentation(BaseModel):
 class Recipe(BaseModel):
     """Every setting of a run; unknown keys are refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     task: Literal["registration", "segmentation"]
     preset: str
-    spacing_mm: float = 2.0
+    spacing_mm: float = Field(2.0, gt=0, le=100)
     """Voxel edge of the volumes that the network gets; cases on the 2 mm challenge grid are averaged down to it."""
     hu_range: tuple[float, float] | None = None
     """HU are clipped to this range before windowing, in training and ever after."""
-    seed: int = 0
-    epochs: int = Field(ge=1)
-    stop_after_epochs: int | None = Field(None, ge=1)
+    seed: int = Field(0, ge=0, lt=2**32)
+    epochs: Count
+    stop_after_epochs: Count | None = None
     """Stop earlier, with the schedule of the whole run; ``--resume`` goes on."""
-    iterations_per_epoch: int = Field(ge=1)
-    batch_size: int = Field(1, ge=1)
-    accumulate: int = Field(1, ge=1)
+    iterations_per_epoch: Count
+    batch_size: int = Field(1, ge=1, le=1024)
+    accumulate: Count = 1
     """Iterations whose gradients are averaged into one step of the optimiser."""
-    learning_rate: float = 1e-4
+    learning_rate: float = Field(1e-4, gt=0)
     decay: bool = False
     """Cosine decay of the learning rate to a hundredth over the run; the paper keeps it constant."""
     precision: Literal["float32", "bfloat16"] = "float32"
     recompute_activations: bool = False
     """Keep fewer activations for the backward pass and compute them again: less memory, a third more time."""
-    crop: tuple[int, int, int] | None = None
+    crop: tuple[Extent, Extent, Extent] | None = None
     """Random crops of this many voxels in training; whole volumes without it."""
-    workers: int = Field(0, ge=0)
+    workers: int = Field(0, ge=0, le=256)
     """Processes that read training cases ahead of the device; the samples are the same for any number."""
-    steps: int = Field(2, ge=1)
+    steps: int = Field(2, ge=1, le=MOST_STEPS)
     """Registration steps in training."""
     organs_model: str = DEFAULT_SEGMENTATION
     """Segmentation model that finds the organ maps of a registration network that sees them, in training and ever after."""
-    phase_variants: int = Field(0, ge=0)
+    phase_variants: int = Field(0, ge=0, le=100)
     """So many random contrast phases of each training scan are prepared beside it, for a network that sees organ maps: each has
     those that the segmentation model finds in it."""
     supervised_organs: tuple[Annotated[int, Field(ge=1, le=len(ORGAN_NAMES))], ...] | None = None
@@ -110,9 +115,7 @@ def load_recipe(name_or_path: str | Path, overrides: list[str] | None = None) ->
     if not path.is_file():
         known = ", ".join(sorted(file.stem for file in SHIPPED.glob("*.yaml")))
         raise InputError(f"There is no recipe {name_or_path}; give a YAML file or one of {known}.")
-    settings = yaml.safe_load(path.read_text(encoding="utf-8"))
-    if not isinstance(settings, dict):
-        raise InputError(f"{path} is not a recipe: it must be a YAML mapping of settings.")
+    settings = read_yaml(path, "a recipe")
     for override in overrides or []:
         _override(settings, override)
     if settings.get("precision") == "auto":
@@ -137,7 +140,10 @@ def _override(settings: dict[str, Any], override: str) -> None:
         settings = settings.setdefault(section, {})
         if not isinstance(settings, dict):
             raise InputError(f"--set {override}: {section} is not a section of the recipe.")
-    settings[last] = yaml.safe_load(value)
+    try:
+        settings[last] = yaml.safe_load(value)
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        raise InputError(f"--set {override[:200]}: what stands behind = is not YAML.") from error
 
 
 def _explain(error: ValidationError) -> str:

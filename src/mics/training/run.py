@@ -1,5 +1,6 @@
 """A training run: recipe and cached cases in; checkpoints, curves and a model that ``register`` takes out."""
 
+import os
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,6 +15,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from mics.errors import InputError
 from mics.network.weights import load_initial_weights, load_model, save_model
 from mics.training.cache import read_cases
+from mics.training.checkpoints import WholeCheckpoints, read_checkpoint
 from mics.training.datamodule import Cases
 from mics.training.interrupt import StopOnInterrupt, room_on_disk
 from mics.training.recipe import Recipe
@@ -47,7 +49,7 @@ def train(
     shared by all. ``callbacks`` are Lightning's, to watch the run.
     """
     last = output / f"{LAST}.ckpt"
-    if last.exists() and not resume:
+    if not resume and any(path.exists() for path in (last, output / f"{BEST}.ckpt", output / MODEL)):
         raise InputError(f"{output} already holds a run; go on with it by --resume {output}, or give another folder.")
     cases = Cases(read_cases(cache), recipe)
     output.mkdir(parents=True, exist_ok=True)
@@ -68,6 +70,7 @@ def train(
         precision="bf16-mixed" if recipe.precision == "bfloat16" else "32-true",
         accumulate_grad_batches=recipe.accumulate,
         callbacks=[*keepers, stop, *callbacks],
+        plugins=[WholeCheckpoints()],
         logger=_loggers(output),
         enable_progress_bar=progress,
         enable_model_summary=False,
@@ -77,6 +80,15 @@ def train(
     with room_on_disk(output), stop.listening():
         trainer.fit(module, datamodule=cases, ckpt_path=last if resume and last.exists() else None)
         return export(output) if trainer.is_global_zero else output / MODEL
+
+
+def require_devices(devices: int) -> None:
+    """Raise InputError for more devices of this machine than it has: graphics cards, or cores where there is no card."""
+    cards = torch.cuda.device_count()
+    there = cards or max(os.cpu_count() or 1, 2)
+    if devices > there:
+        kind = "graphics cards" if cards else "processes at most, as it has no graphics card"
+        raise InputError(f"Training on {devices} devices cannot begin here: this machine has {there} {kind}.")
 
 
 def _trainer(devices: int, nodes: int, **settings: Any) -> lightning.Trainer:
@@ -105,7 +117,7 @@ def _loggers(output: Path) -> list[Logger]:
 
 def export(run: Path) -> Path:
     """Write the best epoch of a run as ``model.safetensors`` with its card; works while the run goes on."""
-    checkpoint = torch.load(run / f"{BEST}.ckpt", weights_only=True, map_location="cpu")
+    checkpoint = read_checkpoint(run / f"{BEST}.ckpt")
     recipe = Recipe.model_validate(checkpoint["hyper_parameters"]["recipe"])
     module = _module(recipe)
     module.load_state_dict(checkpoint["state_dict"])

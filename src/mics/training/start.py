@@ -10,14 +10,19 @@ from typing import Any
 
 import lightning
 from lightning.pytorch.utilities import rank_zero_only
-from pydantic import ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from mics.errors import InputError
+from mics.image.folder import held_folder, own_folder
 from mics.image.whole import write_text
+from mics.network.presets import preset
+from mics.network.weights import build, load_initial_weights
 from mics.training.cache import read_cases
+from mics.training.datamodule import Cases
 from mics.training.prepare import prepare
 from mics.training.recipe import Recipe, load_recipe
-from mics.training.run import train
+from mics.training.run import require_devices, train
+from mics.training.source import SOURCE, source_of
 
 RUN = "run.json"
 CASES = "cases"
@@ -38,19 +43,19 @@ def start(
 
     ``output/run.json`` keeps all that the run depends on: the resolved recipe, data, initial model, devices, cases, versions.
     See :func:`mics.training.recipe.load_recipe`, :func:`mics.training.prepare.prepare` and :func:`mics.training.run.train`
-    for what the arguments may be and what is raised; InputError too where ``output`` already holds a run. With several
+    for what the arguments may be and what is raised; InputError too where ``output`` already holds a run or something else, or
+    another run writes into it. What cannot be trained on is refused before anything is written. With several
     processes, the first prepares and writes, and the others wait for its ``run.json``.
     """
     checked = load_recipe(recipe, overrides)
-    if getattr(rank_zero_only, "rank", 0) == 0:
-        if (output / RUN).exists():
-            raise InputError(
-                f"{output} already holds a run; go on with it by --resume {output}, or give another folder."
-            )
-        try:
-            output.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InputError(f"{output} cannot be made ({error.strerror}); give another output folder.") from error
+    if not _first():
+        while not (output / RUN).exists():
+            time.sleep(0.5)
+        return _trained(checked, output, initial, devices, nodes, callbacks)
+    if (output / RUN).exists():
+        raise InputError(f"{output} already holds a run; go on with it by --resume {output}, or give another folder.")
+    _check(checked, data, initial, devices)
+    with own_folder(output, f"{CASES}/{SOURCE}", "the cases of a training"):
         prepare(
             data,
             output / CASES,
@@ -59,11 +64,10 @@ def start(
             phase_variants=checked.phase_variants,
             progress=_told,
         )
+        Cases(read_cases(output / CASES), checked)  # refuses what cannot be trained on while there is no run yet
         where = {"data": _where(data), "initial": _given(initial), "devices": devices, "nodes": nodes}
         _write(output, {"recipe": checked.model_dump(mode="json"), **where})
-    while not (output / RUN).exists():
-        time.sleep(0.5)
-    return train(checked, output / CASES, output, initial=initial, devices=devices, nodes=nodes, callbacks=callbacks)
+        return _trained(checked, output, initial, devices, nodes, callbacks)
 
 
 def resume(output: Path, *, callbacks: Sequence[lightning.Callback] = ()) -> Path:
@@ -73,23 +77,61 @@ def resume(output: Path, *, callbacks: Sequence[lightning.Callback] = ()) -> Pat
     """
     path = output / RUN
     try:
-        settings = json.loads(path.read_text(encoding="utf-8"))
-        recipe = Recipe.model_validate(settings["recipe"])
-        initial, devices, nodes = settings["initial"], settings["devices"], settings["nodes"]
+        settings = _Run.model_validate_json(path.read_bytes())
     except FileNotFoundError as error:
         raise InputError(f"{output} holds no run ({RUN} is missing): start one with mics train RECIPE.") from error
-    except (OSError, KeyError, TypeError, json.JSONDecodeError, ValidationError) as error:
+    except (OSError, ValidationError) as error:
         raise InputError(f"{path} is damaged: start the run anew in another folder.") from error
+    given = settings.recipe, output, settings.initial, settings.devices, settings.nodes, callbacks
+    if not _first():
+        return _trained(*given, resume=True)
+    with held_folder(output):
+        return _trained(*given, resume=True)
+
+
+class _Run(BaseModel):
+    """What :func:`resume` needs of ``run.json``."""
+
+    recipe: Recipe
+    initial: str | None
+    devices: int = Field(ge=1)
+    nodes: int = Field(ge=1)
+
+
+def _trained(
+    recipe: Recipe,
+    output: Path,
+    initial: str | Path | None,
+    devices: int,
+    nodes: int,
+    callbacks: Sequence[lightning.Callback],
+    *,
+    resume: bool = False,
+) -> Path:
     return train(
         recipe,
         output / CASES,
         output,
         initial=initial,
-        resume=True,
+        resume=resume,
         devices=devices,
         nodes=nodes,
         callbacks=callbacks,
     )
+
+
+def _first() -> bool:
+    """Whether this is the first of several processes, or the only one."""
+    return getattr(rank_zero_only, "rank", 0) == 0
+
+
+def _check(recipe: Recipe, data: str, initial: str | Path | None, devices: int) -> None:
+    """Raise InputError for what a run cannot begin with, before anything is written."""
+    if initial is not None:
+        load_initial_weights(build(preset(recipe.preset)), initial)
+    require_devices(devices)
+    source = source_of(data, recipe.spacing_mm, None, recipe.phase_variants)
+    source.require_people(2 if recipe.task == "registration" else 1)
 
 
 def _write(output: Path, settings: dict[str, Any]) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 from mics.data.cohorts import case as common
 from mics.data.cohorts.case import Adapter, Cohort, not_laid_out, visible
 from mics.data.cohorts.splits import LEARN2REG_2020, LEARN2REG_TODAY
+from mics.data.names import is_file_name
 from mics.errors import InputError
 from mics.image.grid import Grid
 from mics.image.io import Image, read_labels
@@ -92,12 +93,17 @@ def open_learn2reg(folder: str | Path) -> Learn2Reg:
     try:
         listed = [_case(folder, item) for item in description["training"]]
         pairs = [(_number(p["fixed"]), _number(p["moving"])) for p in description.get("registration_val", [])]
-        tests = [folder / (t["image"] if isinstance(t, dict) else t) for t in description.get("test", [])]
+        named = [folder / (t["image"] if isinstance(t, dict) else t) for t in description.get("test", [])]
+        tests = [_unlabelled(_number(path.name), path) for path in named if path.is_file()]
     except (KeyError, TypeError, AttributeError, IndexError) as error:
         raise InputError(
             f"{folder / DATASET_FILE} is not laid out as Learn2Reg's (training, registration_val): {error!r} is amiss."
         ) from error
     cases = {case.number: case for case in listed}
+    if twice := [case.number for case in listed if cases[case.number] is not case]:
+        raise InputError(
+            f"{folder / DATASET_FILE} lists case {twice[0]} twice among its training cases; leave one out."
+        )
     if "registration_val" not in description and cases.keys() == {*LEARN2REG_TODAY.train, *LEARN2REG_TODAY.validation}:
         pairs = list(LEARN2REG_TODAY.validation_pairs)
     unknown = {number for pair in pairs for number in pair} - cases.keys()
@@ -105,7 +111,7 @@ def open_learn2reg(folder: str | Path) -> Learn2Reg:
         raise InputError(
             f"{folder / DATASET_FILE} pairs case {min(unknown)}, which is not among its training cases; add it there."
         )
-    return Learn2Reg(cases, pairs, [_unlabelled(_number(path.name), path) for path in tests if path.is_file()])
+    return Learn2Reg(cases, pairs, tests)
 
 
 def open_cohort(folder: Path) -> Cohort:
@@ -126,6 +132,8 @@ def label_maps(folder: str | Path) -> list[Case]:
     cases: dict[str, Case] = {}
     for path in visible(Path(folder), "*.nii.gz"):
         name = path.name.removeprefix("label").removesuffix(".nii.gz")
+        if not is_file_name(name):
+            raise InputError(f"{path}: rename it, files cannot be called {name[:200]!r}.")
         if name in cases:
             raise InputError(f"{path} and {cases[name].labels_path} are both of {name}; leave one of them there.")
         cases[name] = Case(name, None, path)
@@ -146,7 +154,7 @@ def _read_json(path: Path) -> dict[str, Any]:
         content = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror}); give a Learn2Reg AbdomenCTCT folder.") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is not valid JSON ({error}); take the challenge's own file.") from error
     if not isinstance(content, dict):
         raise InputError(f"{path} is not a JSON object; take the challenge's own file.")
@@ -180,8 +188,11 @@ def _case(folder: Path, item: dict[str, str]) -> Case:
 
 
 def _number(name: str) -> str:
-    """Case number in a file name: 0027 of ``./imagesTr/AbdomenCTCT_0027_0000.nii.gz``."""
-    return Path(name).name.split("_")[1].split(".")[0]
+    """Case number in a file name: 0027 of ``./imagesTr/AbdomenCTCT_0027_0000.nii.gz``. Raises IndexError where there is none."""
+    number = Path(name).name.split("_")[1].split(".")[0]
+    if not is_file_name(number):
+        raise IndexError(f"the case number of {name[:200]!r}")
+    return number
 
 
 LEARN2REG = Adapter(

@@ -28,7 +28,7 @@ def open_task(folder: Path, *, task: str, title: str, organ: int) -> Cohort:
         names = {int(value): str(name) for value, name in description["labels"].items()}
         training = [(folder / item["image"], folder / item["label"]) for item in description["training"]]
         test = [folder / item for item in description.get("test", [])]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(f"{path} is not laid out as the decathlon's ({error!r} is amiss): get it again.") from error
     if names.get(1, "").lower() != task:
         raise InputError(f"{path} is not that of {title}: its label 1 is {names.get(1)!r}, expected {task!r}.")

@@ -15,10 +15,9 @@ import difflib
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from mics.data.cohorts.case import KIDNEYS, Adapter, Case, Cohort, not_laid_out, visible
 from mics.data.organs import LEFT_KIDNEY, ORGAN_NAMES, RIGHT_KIDNEY
+from mics.data.settings_file import read_yaml
 from mics.errors import InputError
 
 LAYOUT = "imagesTr/NAME_0000.nii.gz and labelsTr/NAME.nii.gz"
@@ -32,18 +31,18 @@ def open_nnunet(description: Path) -> Cohort:
     """The cases of the folder that a YAML file describes. Raises :class:`InputError` if either is not as expected."""
     if description.suffix not in (".yaml", ".yml") or not description.is_file():
         raise InputError(f"{description}: an nnU-Net folder is given by a YAML file that says what its labels mean.")
-    try:
-        content = yaml.safe_load(description.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise InputError(f"{description} is not valid YAML: {error}.") from error
-    if not isinstance(content, dict) or not isinstance(content.get("labels"), dict) or not content.keys() <= _KEYS:
+    content = read_yaml(description, "the description of an nnU-Net folder")
+    if not isinstance(content.get("labels"), dict) or not content.keys() <= _KEYS:
         raise InputError(f"{description} must hold labels (organ: label) and may hold folder and validation, no more.")
+    place, held_out = content.get("folder", "."), content.get("validation", [])
+    if not isinstance(place, str) or not isinstance(held_out, list):
+        raise InputError(f"{description}: folder is to be a path, and validation a list of names in [ ].")
     mapping = _mapping(content["labels"], description)
-    folder = description.parent / content.get("folder", ".")
+    folder = description.parent / place
     images = visible(folder / "imagesTr", f"*{_CHANNEL}{_ENDING}")
     if not images:
         raise not_laid_out(folder, "an nnU-Net folder", LAYOUT)
-    validation = {str(name) for name in content.get("validation", [])}
+    validation = {str(name) for name in held_out}
     cases = [_case(image, mapping, validation) for image in images]
     if unknown := validation - {case.name for case in cases}:
         raise InputError(f"{description} holds out {min(unknown)}, of whom {folder} has no image in imagesTr.")

@@ -57,9 +57,11 @@ class Choice:
 def choose(words: Iterable[str]) -> tuple[list[Choice], list[str]]:
     """Choices of words like ``greedy`` or ``network=MODEL``, and a sentence for each that cannot run here.
 
-    Raises InputError for a name that is none of the methods, or a model given to a method that takes none.
+    Raises InputError for a name that is none of the methods, a model given to a method that takes none, or two
+    models given to one method.
     """
-    choices, sentences = [], []
+    choices: list[Choice] = []
+    sentences = []
     for word in words:
         name, _, model = word.partition("=")
         if name not in METHODS:
@@ -67,10 +69,13 @@ def choose(words: Iterable[str]) -> tuple[list[Choice], list[str]]:
         if model and not METHODS[name].model:
             raise InputError(f"{name} takes no model; write {name} without '={model}'.")
         sentence = lacking(name, model)
-        if sentence is None:
-            choices.append(Choice(name, model or None))
-        else:
+        choice = Choice(name, model or None)
+        if sentence is not None:
             sentences.append(sentence)
+        elif choice not in choices:
+            if any(other.method == name for other in choices):
+                raise InputError(f"{name} is asked for with two models; compare each in an output folder of its own.")
+            choices.append(choice)
     return choices, sentences
 
 

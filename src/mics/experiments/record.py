@@ -1,0 +1,60 @@
+"""The file of a finished cell of a comparison, read back."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from mics.errors import InputError
+from mics.evaluation.pair import PairScore
+
+Row = Annotated[list[float], Field(min_length=4, max_length=4)]
+
+
+class Record(BaseModel):
+    """What :func:`mics.experiments.cell.work` writes."""
+
+    model_config = ConfigDict(extra="allow")
+
+    method: str
+    model: str | None
+    fixed: str
+    moving: str
+    affine: Annotated[list[Row], Field(min_length=4, max_length=4)]
+    affine_seconds: float
+    memory_gb: float | None
+    gpu_memory_gb: float | None
+    load_before: float
+    made_of: dict[str, Any] | None = None
+    """Cells of earlier versions do not say it."""
+    score: dict[str, Any]
+
+
+class _Asked(BaseModel):
+    """What identifies a cell, whatever else is in it."""
+
+    model: str | None
+
+
+def read_record(path: Path, model: str | None) -> dict[str, Any] | None:
+    """The record of a cell, None where there is none yet.
+
+    Raises InputError for one of another ``model`` than is asked for now, and for a damaged one.
+    """
+    try:
+        text = path.read_bytes()
+        asked = _Asked.model_validate_json(text)
+        if asked.model != model:
+            raise InputError(
+                f"{path} was computed with the model {asked.model}, not {model}: give another output folder, or delete the "
+                "old cells."
+            )
+        record = Record.model_validate_json(text)
+        PairScore.from_dict(record.score).measures()
+    except FileNotFoundError:
+        return None
+    except InputError:
+        raise
+    except (OSError, ValidationError, KeyError, TypeError, ValueError, AttributeError) as error:
+        raise InputError(f"{path} is damaged; delete it, and it is computed again.") from error
+    return record.model_dump()

@@ -1,0 +1,119 @@
+"""What training cases are made of: the people of a data set, and the note by which a change of it is noticed."""
+
+from collections import Counter
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from mics.data.cohorts.learn2reg import open_learn2reg
+from mics.data.manifest import MANIFEST, Entry, read_manifest
+from mics.data.state import state_of
+from mics.errors import InputError
+from mics.image.whole import write_text
+
+PHANTOMS = "phantom:"
+PHANTOM_VALIDATION = 3
+"""So many of the generated people are for validation."""
+_MOST_PHANTOMS = 100_000
+
+SOURCE = "source.txt"
+"""In the folder of cases, JSON; whatever ends in .json there is a case."""
+
+
+Someone = tuple[str, str, tuple[int, ...]]
+
+
+class Source(BaseModel):
+    """``data``, the state of its ``files``, its ``people``, and how they are prepared (:func:`mics.training.prepare.prepare`)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    data: str
+    people: list[Someone]
+    """Name, split, and organs that are labelled."""
+    files: dict[str, list[int]]
+    spacing_mm: float
+    organ_maps: str | None = None
+    """SHA-256 of the segmentation model."""
+    phase_variants: int = 0
+
+    def require_people(self, least: int) -> None:
+        """Raise InputError if a split has fewer people."""
+        counts = Counter(split for _, split, _ in self.people)
+        for split in ("train", "val"):
+            if counts[split] < least:
+                raise InputError(
+                    f"{self.data} has {counts[split]} people in the split {split!r}, and this training needs {least}: "
+                    "add some, or hold some out."
+                )
+
+    def goes_on(self, earlier: "Source") -> bool:
+        """Whether cases made ``earlier`` can stay: nothing has changed but that organ maps or more phases are wanted now."""
+        return self == earlier.model_copy(
+            update={
+                "organ_maps": self.organ_maps if earlier.organ_maps is None else earlier.organ_maps,
+                "phase_variants": max(self.phase_variants, earlier.phase_variants),
+            }
+        )
+
+
+def source_of(data: str, spacing_mm: float, organ_maps: str | None, phase_variants: int) -> Source:
+    """What cases of ``data`` are made of now. Raises InputError where it is no data set."""
+    made = {"spacing_mm": spacing_mm, "organ_maps": organ_maps, "phase_variants": phase_variants}
+    if data.startswith(PHANTOMS):
+        count = phantom_count(data)
+        people: list[Someone] = [
+            (f"phantom{seed:04d}", "val" if seed < PHANTOM_VALIDATION else "train", ()) for seed in range(count)
+        ]
+        return Source(data=data, people=people, files={}, **made)
+    root = Path(data).resolve()
+    if (root / MANIFEST).is_file():
+        entries = usable(root)
+        people = [(entry.name, entry.split, (*entry.organs, *entry.pseudo_organs)) for entry in entries]
+        paths = [root / name for entry in entries for name in (entry.image, entry.labels) if name]
+    else:
+        cohort = open_learn2reg(root)
+        validation = {case.number for case in cohort.validation}
+        cases = sorted(cohort.cases.items())
+        people = [(number, "val" if number in validation else "train", case.organs) for number, case in cases]
+        paths = [path for _, case in cases for path in (case.image_path, case.labels_path) if path is not None]
+    return Source(data=str(root), people=people, files={str(path): state_of(path) for path in paths}, **made)
+
+
+def usable(root: Path) -> list[Entry]:
+    """Who of a manifest is trained on; those of a test split, and those that left it, are passed over. InputError for nobody."""
+    entries = [entry for entry in read_manifest(root) if entry.status == "prepared" and entry.split != "test"]
+    if not entries:
+        raise InputError(f"{root / MANIFEST} lists no case to train on: see its column reason.")
+    return entries
+
+
+def phantom_count(data: str) -> int:
+    """N of ``phantom:N``; raises InputError for anything but a number of people that leaves some for training."""
+    count = data.removeprefix(PHANTOMS)
+    if not (count.isdecimal() and len(count) < 9 and PHANTOM_VALIDATION < int(count) <= _MOST_PHANTOMS):
+        raise InputError(
+            f"--data {data[:50]}: give phantom:N with N people, more than {PHANTOM_VALIDATION} and at most {_MOST_PHANTOMS}."
+        )
+    return int(count)
+
+
+def note(source: Source, folder: Path) -> None:
+    """Write what the cases in ``folder`` are made of."""
+    write_text(source.model_dump_json(indent=1) + "\n", folder / SOURCE)
+
+
+def refuse_other(source: Source, folder: Path) -> None:
+    """Raise InputError if ``folder`` holds cases that were made of something else."""
+    path = folder / SOURCE
+    if not path.exists():
+        return
+    try:
+        earlier = Source.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError) as error:
+        raise InputError(f"{path} is damaged: delete the folder {folder}, and its cases are prepared anew.") from error
+    if not source.goes_on(earlier):
+        raise InputError(
+            f"{folder} holds cases of {earlier.data} that were prepared with other settings, or before those data changed: "
+            "delete that folder, or give another output folder."
+        )
