@@ -40,7 +40,9 @@ def pair(tmp_path, make):
 def test_everything_is_written_and_other_tools_agree(run, quick, pair, tmp_path):
     fixed, moving, fixed_labels, moving_labels = pair
     out = tmp_path / "deep" / "out"
+    (tmp_path / "names.csv").write_text("id,name\n1,soft tissue\n2,what no map shows\n")
     labels = ["--fixed-labels", fixed_labels, "--moving-labels", moving_labels]
+    labels += ["--label-names", tmp_path / "names.csv"]
     result = run("register", fixed, moving, "-o", out, *labels, *quick)
     assert result.exit_code == 0, result.output
     assert {file.name for file in out.iterdir()} == FILES | LABEL_FILES
@@ -59,6 +61,7 @@ def test_everything_is_written_and_other_tools_agree(run, quick, pair, tmp_path)
     assert summary["inputs"]["fixed"]["path"] == str(fixed)
     assert summary["labels"]["moving_to_fixed"]["dice"]["1"] > 0.5
     assert "(labels: 1)" in result.stdout
+    assert summary["label_names"] == {"1": "soft tissue"}
     assert str(out) in result.stdout
 
 

@@ -2,11 +2,12 @@ import warnings
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 
 from mics.errors import InputError
 from mics.image.grid import Grid
-from mics.image.io import Image, write_image
-from mics.registration.inputs import load_pair, load_scan
+from mics.image.io import Image, to_itk, write_image
+from mics.registration.inputs import label_names, load_pair, load_scan
 
 GRID = Grid((8, 9, 10), (2.0, 2.0, 3.0), (-8.0, -9.0, 100.0))
 
@@ -37,7 +38,7 @@ def with_voxel(value):
 )
 def test_arrays_with_the_faults_of_files_are_refused(image, said):
     with pytest.raises(InputError, match=said):
-        load_scan(image, None, "moving")
+        load_scan(volume(), None, "moving")
 
 
 def test_an_array_becomes_float32_and_keeps_its_labels():
@@ -155,3 +156,19 @@ def test_a_good_pair_raises_no_warning(tmp_path):
     assert sentences == []
     assert fixed.path == str(tmp_path / "scan.nii.gz")
     assert moving.labels is not None
+
+
+def test_names_of_labels_are_those_given_or_those_of_the_maps(tmp_path):
+    scans = []
+    for role, name in (("fixed", "Liver"), ("moving", "Stomach")):
+        itk = to_itk(labels())
+        itk.SetMetaData("Segment0_LabelValue", "3")
+        itk.SetMetaData("Segment0_Name", name)
+        sitk.WriteImage(itk, str(tmp_path / f"{role}.seg.nrrd"))
+        scans.append(load_scan(volume(), tmp_path / f"{role}.seg.nrrd", role))
+    names, sentences = label_names(None, *scans)
+    assert names == {3: "Liver"}
+    assert "3 is Liver in one, Stomach in another" in sentences[0]
+    assert label_names({3: "Leber"}, *scans) == ({3: "Leber"}, [])
+    with pytest.raises(InputError, match="names are for label maps"):
+        label_names({3: "Leber"}, load_scan(volume(), None, "fixed"), load_scan(volume(), None, "moving"))

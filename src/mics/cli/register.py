@@ -20,6 +20,10 @@ def register(
         Path | None, typer.Option(help="Label map of FIXED, on its grid: warped along, and scored.")
     ] = None,
     moving_labels: Annotated[Path | None, typer.Option(help="Label map of MOVING, on its grid.")] = None,
+    label_names: Annotated[
+        Path | None,
+        typer.Option(help="What the labels mean: JSON, CSV, ITK-SNAP or a label map that holds names; see the docs."),
+    ] = None,
     affine: Annotated[
         str, typer.Option(help="ants (computed), none, or a FILE of ITK or ANTs: .tfm, .txt, .mat, .h5.")
     ] = "ants",
@@ -61,6 +65,7 @@ def register(
             moving,
             fixed_labels=fixed_labels,
             moving_labels=moving_labels,
+            label_names=label_names,
             fixed_exclude=fixed_exclude,
             moving_exclude=moving_exclude,
             progress=step,

@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
-from mics.data.organs import ORGAN_NAMES
+from mics.data.label_names import label_name
 from mics.evaluation.pair import PairScore
 from mics.evaluation.statistics import Difference, Estimate, bootstrap, paired_test, quantile30
 
@@ -65,8 +66,11 @@ class Summary:
         return plain
 
 
-def summarise(scores: Sequence[PairScore]) -> Summary:
-    """Means over the pairs that have a measure, with bootstrap intervals; one that no pair has is left out."""
+def summarise(scores: Sequence[PairScore], names: Mapping[int, str] = MappingProxyType({})) -> Summary:
+    """Means over the pairs that have a measure, with bootstrap intervals; one that no pair has is left out.
+
+    ``names``: what the labels mean, as far as it is known.
+    """
     columns = {key: [v for score in scores if (v := score.measures()[key]) is not None] for key in MEASURES}
     columns = {key: column for key, column in columns.items() if column}
     return Summary(
@@ -74,7 +78,10 @@ def summarise(scores: Sequence[PairScore]) -> Summary:
         measures={key: bootstrap(column) for key, column in columns.items()},
         counts={key: len(column) for key, column in columns.items() if len(column) < len(scores)},
         dice30=bootstrap(columns["dice"], quantile30) if "dice" in columns else None,
-        organs={label: _organ(label, scores) for label in sorted({label for s in scores for label in s.dice})},
+        organs={
+            label: _organ(label_name(label, names), label, scores)
+            for label in sorted({label for s in scores for label in s.dice})
+        },
     )
 
 
@@ -89,11 +96,6 @@ def compare(first: Sequence[PairScore], second: Sequence[PairScore]) -> dict[str
     return differences
 
 
-def organ_name(label: int) -> str:
-    """The organ's name, or the number of a label that is none of the thirteen."""
-    return ORGAN_NAMES.get(label, f"label {label}")
-
-
 def finite(value: Any) -> Any:
     """The same with None for what JSON does not know, infinity and NaN; keys become text."""
     if isinstance(value, Mapping):
@@ -103,10 +105,10 @@ def finite(value: Any) -> Any:
     return None if isinstance(value, float) and not np.isfinite(value) else value
 
 
-def _organ(label: int, scores: Sequence[PairScore]) -> OrganSummary:
+def _organ(name: str, label: int, scores: Sequence[PairScore]) -> OrganSummary:
     shown = [score for score in scores if label in score.dice]
     return OrganSummary(
-        name=organ_name(label),
+        name=name,
         dice=bootstrap([score.dice[label] for score in shown]),
         hd95_voxels=bootstrap([score.hd95_voxels[label] for score in shown]),
         hd95_mm=bootstrap([score.hd95_mm[label] for score in shown]),

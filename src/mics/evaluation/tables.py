@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mics.data.label_names import label_name
 from mics.evaluation.statistics import Difference, Estimate
-from mics.evaluation.summary import DICE30, MEASURES, Summary, finite, organ_name
+from mics.evaluation.summary import DICE30, MEASURES, Summary, finite
 
 if TYPE_CHECKING:
     from mics.evaluation.evaluate import Evaluation
@@ -27,7 +28,14 @@ def pairs_csv(evaluation: Evaluation) -> str:
 def organs_csv(evaluation: Evaluation) -> str:
     """One line a pair and organ."""
     rows = [
-        [*names, label, organ_name(label), score.dice[label], score.hd95_voxels[label], score.hd95_mm[label]]
+        [
+            *names,
+            label,
+            label_name(label, evaluation.label_names),
+            score.dice[label],
+            score.hd95_voxels[label],
+            score.hd95_mm[label],
+        ]
         for names, score in _scored_pairs(evaluation)
         for label in score.dice
     ]
@@ -43,6 +51,7 @@ def to_json(evaluation: Evaluation) -> str:
             for (fixed, moving), score in _scored_pairs(evaluation)
         ],
         "summary": evaluation.summary.to_dict(),
+        "label_names": evaluation.label_names,
         "warnings": evaluation.warnings,
         "against": evaluation.other,
         "differences": {name: asdict(difference) for name, difference in evaluation.differences.items()},

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from mics.data.label_names import LabelNames
 from mics.deformation.topology import preserve_topology, refuse_mirrors
 from mics.deformation.transform import Transform
 from mics.errors import InputError
@@ -16,11 +17,12 @@ from mics.network.weights import DEFAULT_REGISTRATION
 from mics.registration.affine import register_affine
 from mics.registration.fork import refuse_forked
 from mics.registration.inputs import Scan, Source, load_pair
+from mics.registration.inputs import label_names as meaning_of_labels
 from mics.registration.memory import require_memory
 from mics.registration.native import fixed_to_moving, moving_to_fixed
 from mics.registration.network_grid import both_seen, network_grid
 from mics.registration.predict import Both, Pair, compared, inverted, organ_maps, predict, refined, same_box, windows
-from mics.registration.quality import measure
+from mics.registration.quality import label_doubts, measure
 from mics.registration.refine_settings import BUDGETS
 from mics.registration.result import Registration
 from mics.registration.settings import Settings, resolve
@@ -43,6 +45,7 @@ def register(
     *,
     fixed_labels: Source | None = None,
     moving_labels: Source | None = None,
+    label_names: LabelNames | None = None,
     fixed_exclude: Source | None = None,
     moving_exclude: Source | None = None,
     affine: str | Path = "ants",
@@ -58,6 +61,8 @@ def register(
     - ``fixed``, ``moving``: a file (NIfTI, NRRD, MetaImage), the folder of a DICOM series, or an :class:`Image`; HU,
       any geometry.
     - ``fixed_labels``, ``moving_labels``: label maps on their scans' grids; warped along, and scored if both are given.
+    - ``label_names``: what the labels mean, a mapping or a file, see :func:`mics.data.label_names.read_label_names`; by default
+      what the label maps' files or their data set say. A label of which nothing is known keeps its number.
     - ``fixed_exclude``, ``moving_exclude``: label maps on their scans' grids, above 0 where a scan shows what the other has no
       counterpart of (a lesion, resected tissue): the refinement does not look there and only continues the deformation.
     - ``affine``: ``"ants"`` computes it, ``"none"`` takes the scans as they lie in the world, a file (``.tfm``,
@@ -84,6 +89,7 @@ def register(
             fixed_exclude=fixed_exclude,
             moving_exclude=moving_exclude,
         )
+        names, disagreements = meaning_of_labels(label_names, target, source)
         if settings.refine == "none" and (target.exclude is not None or source.exclude is not None):
             raise InputError("Masks of what to leave out are for the refinement: use --refine fast or accurate.")
         require_memory(target.image.grid, source.image.grid, settings)
@@ -107,7 +113,7 @@ def register(
         result = _warped(target, source, matrix, forward, backward)
     with stages("measure", "Measuring"):
         geometry = describe_geometry(matrix, grid, seen)
-        measured = measure(result, displacements)
+        measured = measure(result, displacements, names)
     return dataclasses.replace(
         result,
         summary={
@@ -117,7 +123,13 @@ def register(
             "topology": certificates,
             "seconds": stages.times(),
             "peak_memory_gb": peak_memory_gb(settings.device),
-            "warnings": [*sentences, *sides, *doubts(matrix, geometry, measured["folds"])],
+            "warnings": [
+                *sentences,
+                *disagreements,
+                *sides,
+                *doubts(matrix, geometry, measured["folds"]),
+                *label_doubts(result),
+            ],
         },
     )
 

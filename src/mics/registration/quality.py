@@ -1,6 +1,7 @@
 """How good a registration is, as far as its own output shows."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from mics.deformation.jacobian import fold_share
 from mics.deformation.transform import Transform
 from mics.evaluation.consistency import inverse_consistency_mm
 from mics.evaluation.metrics import dice, hd95
+from mics.evaluation.numbering import numbering_doubt
 from mics.image.io import Image
 from mics.image.resample import resample
 from mics.registration.result import Registration
@@ -23,12 +25,15 @@ _CONSISTENCY_MM = 4.0
 _MANY = 1 << 16  # labels
 
 
-def measure(result: Registration, displacements: tuple[Tensor, Tensor]) -> dict[str, Any]:
+def measure(
+    result: Registration, displacements: tuple[Tensor, Tensor], meaning: Mapping[int, str] = MappingProxyType({})
+) -> dict[str, Any]:
     """Folds, inverse consistency and, where both scans have labels, overlap of organs, each in both directions.
 
     The delivered transforms are looked at in every n-th voxel, so that samples are up to 2 mm apart for folds and up to
     4 mm for the inverse consistency, or in every voxel where the scan's own are larger.
     ``displacements``: A→B and B→A on the network's grid, (1, 3, X, Y, Z) in its voxels.
+    ``meaning``: what the labels mean, as far as it is known.
     """
     forward, backward = result.moving_to_fixed, result.fixed_to_moving
     names, ways = ("moving_to_fixed", "fixed_to_moving"), ((forward, backward), (backward, forward))
@@ -41,6 +46,7 @@ def measure(result: Registration, displacements: tuple[Tensor, Tensor]) -> dict[
         "folds": {**dict(zip(names, shares, strict=True)), **on_network_grid},
         "inverse_consistency_mm": dict(zip(names, errors, strict=True)),
         "labels": _both_label_scores(result),
+        "label_names": _shown_names(result, meaning),
     }
 
 
@@ -75,6 +81,13 @@ def label_scores(target: Image, warped: Image, affine_only: Image, source: Image
     }
 
 
+def label_doubts(result: Registration) -> list[str]:
+    """What looks wrong with the label maps once they lie upon each other, a sentence each."""
+    if result.fixed_labels is None or result.moving_labels_warped is None:
+        return []
+    return numbering_doubt(result.fixed_labels.array, result.moving_labels_warped.array)
+
+
 def _both_label_scores(result: Registration) -> dict[str, Any] | None:
     fixed, moving = result.fixed_labels, result.moving_labels
     fixed_warped, moving_warped = result.fixed_labels_warped, result.moving_labels_warped
@@ -86,6 +99,13 @@ def _both_label_scores(result: Registration) -> dict[str, Any] | None:
         "moving_to_fixed": label_scores(fixed, moving_warped, affine_only, moving),
         "fixed_to_moving": label_scores(moving, fixed_warped, back_affine_only, fixed),
     }
+
+
+def _shown_names(result: Registration, names: Mapping[int, str]) -> dict[str, str]:
+    """The names of the labels that either scan shows."""
+    maps = [labels for labels in (result.fixed_labels, result.moving_labels) if labels is not None]
+    shown = {label for labels in maps for label in _labels(labels)} if names else set()
+    return {str(label): names[label] for label in sorted(shown & names.keys())}
 
 
 def _thinned(transform: Transform, apart_mm: float) -> Transform:
