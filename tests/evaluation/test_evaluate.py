@@ -39,7 +39,8 @@ def test_a_perfect_submission_scores_one_in_every_file(pairs, perfect, tmp_path)
     assert content["summary"]["measures"]["dice"] == {"value": 1, "low": 1, "high": 1}
     assert content["summary"]["dice30"]["value"] == 1
     assert content["summary"]["organs"]["6"]["pairs"] == 2
-    assert content["pairs"][0]["hd95_mm"] == {"1": 0, "6": 0}
+    assert content["pairs"][0]["hd95_mm"] == content["pairs"][0]["mda_mm"] == {"1": 0, "6": 0}
+    assert (by_pair[0]["jacobian_min"], by_pair[0]["jacobian_max"]) == ("1.0", "1.0")
     text = (tmp_path / "out" / "summary.md").read_text(encoding="utf-8")
     assert "| Dice30 | 1.000 (1.000 to 1.000) |" in text
     assert "| label 6 | 2 | 0 | 1.000 (1.000 to 1.000) |" in text
@@ -94,6 +95,10 @@ def test_landmarks_of_the_list_are_measured(pairs, perfect, tmp_path):
     pairs.write_text("\n".join(lines))
     result = mics.evaluate(perfect, pairs)
     assert [score.measures()["landmark_mm"] for score in result.scores] == pytest.approx([0, 3], abs=1e-3)
+    result.save(tmp_path / "out")
+    assert [float(row["landmark_max_mm"]) for row in rows(tmp_path / "out" / "pairs.csv")] == pytest.approx(
+        [0, 3], abs=1e-3
+    )
 
 
 def test_a_measure_of_some_pairs_only_is_averaged_over_those(pairs, submit, tmp_path):

@@ -38,7 +38,7 @@ def with_voxel(value):
 )
 def test_arrays_with_the_faults_of_files_are_refused(image, said):
     with pytest.raises(InputError, match=said):
-        load_scan(volume(), None, "moving")
+        load_scan(image, None, "moving")
 
 
 def test_an_array_becomes_float32_and_keeps_its_labels():

@@ -24,12 +24,16 @@ MEASURES: dict[str, Measure] = {
     "dice": Measure("Dice", 3),
     "hd95_voxels": Measure("Hd95, voxels", 2),
     "hd95_mm": Measure("Hd95, mm", 2),
+    "mda_mm": Measure("MDA, mm", 2),
     "sd_log_jacobian": Measure("SdLogJ", 3),
+    "jacobian_min": Measure("smallest J", 2),
+    "jacobian_max": Measure("largest J", 2),
     "fold_percent": Measure("voxels with J ≤ 0, %", 4),
     "nondiffeomorphic_percent": Measure("non-diffeomorphic volume, %", 4),
     "inverse_mean_mm": Measure("inverse error, mean, mm", 2),
     "inverse_max_mm": Measure("inverse error, largest, mm", 1),
-    "landmark_mm": Measure("landmark error, mm", 2),
+    "landmark_mm": Measure("TRE, mean, mm", 2),
+    "landmark_max_mm": Measure("TRE, largest, mm", 2),
     "seconds": Measure("seconds", 1),
 }
 DICE30 = Measure("Dice30", 3)
@@ -43,6 +47,7 @@ class OrganSummary:
     dice: Estimate
     hd95_voxels: Estimate
     hd95_mm: Estimate
+    mda_mm: Estimate
     pairs: int
     lost: int
 
@@ -112,6 +117,7 @@ def _organ(name: str, label: int, scores: Sequence[PairScore]) -> OrganSummary:
         dice=bootstrap([score.dice[label] for score in shown]),
         hd95_voxels=bootstrap([score.hd95_voxels[label] for score in shown]),
         hd95_mm=bootstrap([score.hd95_mm[label] for score in shown]),
+        mda_mm=bootstrap([score.mda_mm.get(label, np.nan) for score in shown]),
         pairs=len(shown),
         lost=sum(not np.isfinite(score.hd95_mm[label]) for score in shown),
     )

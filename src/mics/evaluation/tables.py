@@ -39,7 +39,7 @@ def organs_csv(evaluation: Evaluation) -> str:
         for names, score in _scored_pairs(evaluation)
         for label in score.dice
     ]
-    return _csv(["fixed", "moving", "label", "organ", "dice", "hd95_voxels", "hd95_mm"], rows)
+    return _csv(["fixed", "moving", "label", "organ", "dice", "hd95_voxels", "hd95_mm", "mda_mm"], rows)
 
 
 def to_json(evaluation: Evaluation) -> str:
@@ -73,7 +73,10 @@ def markdown(evaluation: Evaluation) -> str:
     ]
     lines += [f"Look twice: {sentence}\n" for sentence in evaluation.warnings]
     lines += table(["measure", "mean"], [[title, interval(value, decimals)] for title, decimals, value in rows])
-    lines += ["", *table(["organ", "pairs", "lost", "Dice", "Hd95, voxels", "Hd95, mm"], _organ_rows(evaluation))]
+    lines += [
+        "",
+        *table(["organ", "pairs", "lost", "Dice", "Hd95, voxels", "Hd95, mm", "MDA, mm"], _organ_rows(evaluation)),
+    ]
     if evaluation.other is not None:
         lines += ["", f"## Difference from {evaluation.other}", ""]
         lines += ["This submission minus the other, pair by pair; p of Wilcoxon's signed-rank test, two-sided.", ""]
@@ -108,7 +111,15 @@ def _title(key: str, summary: Summary) -> str:
 
 def _organ_rows(evaluation: Evaluation) -> list[list[str]]:
     return [
-        [o.name, str(o.pairs), str(o.lost), interval(o.dice, 3), interval(o.hd95_voxels, 2), interval(o.hd95_mm, 2)]
+        [
+            o.name,
+            str(o.pairs),
+            str(o.lost),
+            interval(o.dice, 3),
+            interval(o.hd95_voxels, 2),
+            interval(o.hd95_mm, 2),
+            interval(o.mda_mm, 2),
+        ]
         for o in evaluation.summary.organs.values()
     ]
 

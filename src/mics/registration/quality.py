@@ -12,7 +12,7 @@ from torch import Tensor
 from mics.deformation.jacobian import fold_share
 from mics.deformation.transform import Transform
 from mics.evaluation.consistency import inverse_consistency_mm
-from mics.evaluation.metrics import dice, hd95
+from mics.evaluation.metrics import dice, surface_agreement
 from mics.evaluation.numbering import numbering_doubt
 from mics.image.io import Image
 from mics.image.resample import resample
@@ -28,22 +28,25 @@ _MANY = 1 << 16  # labels
 def measure(
     result: Registration, displacements: tuple[Tensor, Tensor], meaning: Mapping[int, str] = MappingProxyType({})
 ) -> dict[str, Any]:
-    """Folds, inverse consistency and, where both scans have labels, overlap of organs, each in both directions.
+    """Folds, Jacobian range, inverse consistency and, where both scans have labels, how well organs agree; in both directions.
 
-    The delivered transforms are looked at in every n-th voxel, so that samples are up to 2 mm apart for folds and up to
+    The delivered transforms are looked at in every n-th voxel, so that samples are up to 2 mm apart for the Jacobian and up to
     4 mm for the inverse consistency, or in every voxel where the scan's own are larger.
     ``displacements``: A→B and B→A on the network's grid, (1, 3, X, Y, Z) in its voxels.
     ``meaning``: what the labels mean, as far as it is known.
     """
     forward, backward = result.moving_to_fixed, result.fixed_to_moving
     names, ways = ("moving_to_fixed", "fixed_to_moving"), ((forward, backward), (backward, forward))
-    shares = [_thinned(there, _FOLDS_MM).fold_share() for there, _ in ways]
+    volumes = [_thinned(there, _FOLDS_MM).volume_change() for there, _ in ways]
+    ranges = [{"min": _finite(volume.least), "max": _finite(volume.largest)} for volume in volumes]
+    shares = [volume.fold_share for volume in volumes]
     errors = [inverse_consistency(there, back) for there, back in ways]
     on_network_grid = {
         f"network_grid_{name}": fold_share(field) for name, field in zip(names, displacements, strict=True)
     }
     return {
         "folds": {**dict(zip(names, shares, strict=True)), **on_network_grid},
+        "jacobian": dict(zip(names, ranges, strict=True)),
         "inverse_consistency_mm": dict(zip(names, errors, strict=True)),
         "labels": _both_label_scores(result),
         "label_names": _shown_names(result, meaning),
@@ -60,24 +63,35 @@ def inverse_consistency(forward: Transform, backward: Transform) -> dict[str, fl
 
 
 def label_scores(target: Image, warped: Image, affine_only: Image, source: Image) -> dict[str, Any]:
-    """Dice and Hd95 in mm of every label in both ``target`` and ``source``, and Dice with the affine alone.
+    """Dice, Hd95 and mean distance to agreement (MDA), in mm, of every label in both ``target`` and ``source``, before and after.
 
-    ``warped`` and ``affine_only`` are ``source`` on the target's grid; all are integer label maps. A label that was
-    pushed out of view has Dice 0 and Hd95 None.
+    Before is with the affine alone; ``worst_label`` has the smallest Dice after registration. ``warped`` and ``affine_only``
+    are ``source`` on the target's grid; all are integer label maps. A label that was
+    pushed out of view has Dice 0 and distances None.
     """
     labels = sorted(_labels(target) & _labels(source))
     box = _box([target, warped, affine_only])
-    fixed, moved, before = (image.array[box] for image in (target, warped, affine_only))
+    fixed, moved, start = (image.array[box] for image in (target, warped, affine_only))
+    after, before = (_agreement(fixed, array, labels, target.grid.spacing) for array in (moved, start))
+    return {
+        **after,
+        **{f"{measure}_affine_only": values for measure, values in before.items()},
+        "worst_label": min(after["dice"], key=after["dice"].get, default=None),
+    }
+
+
+def _agreement(
+    fixed: NDArray[np.integer], warped: NDArray[np.integer], labels: Sequence[int], spacing: Sequence[float]
+) -> dict[str, Any]:
+    """Dice, Hd95 and MDA by label, and the mean Dice."""
     present = np.array(labels, dtype=np.uint64)  # which holds every label above 0
-    scores = dice(fixed, moved, labels, moving_labels=present)
-    distances = hd95(fixed, moved, labels, target.grid.spacing, moving_labels=present)
-    start = dice(fixed, before, labels, moving_labels=present)
+    scores = dice(fixed, warped, labels, moving_labels=present)
+    surfaces = surface_agreement(fixed, warped, labels, spacing, moving_labels=present)
     return {
         "dice": {str(label): round(value, 4) for label, value in scores.items()},
-        "dice_affine_only": {str(label): round(value, 4) for label, value in start.items()},
-        "hd95_mm": {str(label): _finite(value) for label, value in distances.items()},
+        "hd95_mm": {str(label): _finite(surface.hd95) for label, surface in surfaces.items()},
+        "mda_mm": {str(label): _finite(surface.mda) for label, surface in surfaces.items()},
         "mean_dice": _mean(scores),
-        "mean_dice_affine_only": _mean(start),
     }
 
 
