@@ -1,5 +1,6 @@
 import json
 import tracemalloc
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -7,7 +8,8 @@ import pytest
 from mics.deformation.transform import Transform
 from mics.image.grid import Grid
 from mics.image.io import Image
-from mics.registration.quality import inverse_consistency, label_scores
+from mics.image.points import Points
+from mics.registration.quality import inverse_consistency, label_scores, landmark_doubts, landmark_scores
 
 GRID = Grid((40, 36, 20), (2.0, 2.0, 4.0), (0.0, 0.0, 0.0))
 
@@ -92,3 +94,32 @@ def test_maps_without_a_common_label_have_no_mean():
     empty = Image(np.zeros(GRID.size, np.int32), GRID)
     scores = label_scores(empty, empty, empty, empty)
     assert (scores["mean_dice"], scores["worst_label"]) == (None, None)
+
+
+def registration(transform, affine):
+    return SimpleNamespace(
+        fixed=Image(np.zeros(GRID.size, np.int16), GRID),
+        moving=Image(np.zeros(GRID.size, np.int16), GRID),
+        affine=affine,
+        moving_to_fixed=transform,
+    )
+
+
+def test_landmarks_miss_by_what_the_transform_and_the_affine_leave():
+    affine = np.eye(4)
+    affine[0, 3] = 2
+    fixed = np.array([[10.0, 10.0, 10.0], [20.0, 30.0, 40.0]])
+    moving = fixed + [[6, 0, 0], [6, 3, 4]]
+    landmarks = Points(fixed, ("", "")), Points(moving, ("", ""))
+    scores = landmark_scores(registration(shifted(6), affine), landmarks)
+    assert scores["count"] == 2
+    assert scores["tre_mm"] == pytest.approx({"mean": 2.5, "max": 5.0})
+    assert scores["tre_mm_affine_only"] == pytest.approx({"mean": (4 + 41**0.5) / 2, "max": 41**0.5}, abs=1e-4)
+    assert landmark_doubts(registration(shifted(6), affine), landmarks) == []
+    assert landmark_scores(registration(shifted(6), affine), None) is None
+
+
+def test_landmarks_outside_their_scan_are_told():
+    points = Points(np.array([[10.0, 10.0, 10.0], [-20.0, 30.0, 40.0]]), ("", ""))
+    (sentence,) = landmark_doubts(registration(shifted(0), np.eye(4)), (Points(points.coordinates[:1], ("",)), points))
+    assert sentence.startswith("1 of the 2 landmarks of the moving scan lie outside of it")

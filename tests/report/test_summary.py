@@ -27,6 +27,7 @@ def summary():
         },
         "labels": {"moving_to_fixed": scores},
         "label_names": {"6": "liver"},
+        "landmarks": None,
         "topology": None,
         "seconds": {"total": 34.4},
         "warnings": ["The affine mirrors the patient."],
@@ -103,3 +104,12 @@ def test_a_lost_organ_is_the_worst(summary):
     scores = summary["labels"]["moving_to_fixed"]
     scores["dice"]["6"], scores["hd95_mm"]["6"], scores["mda_mm"]["6"], scores["worst_label"] = 0.0, None, None, "6"
     assert "Worst: liver, Dice 0.00, out of view." in describe(summary)
+
+
+def test_landmarks_have_their_error_before_and_after(summary):
+    summary["labels"] = None
+    errors = {"tre_mm": {"mean": 1.96, "max": 4.0}, "tre_mm_affine_only": {"mean": 7.5, "max": 12.25}}
+    summary["landmarks"] = {"count": 12, **errors}
+    lines = describe(summary)
+    assert lines[0] == "TRE of 12 landmarks: mean 7.5 → 2.0 mm, largest 12.2 → 4.0 mm."
+    assert TG132 in lines

@@ -11,6 +11,7 @@ from mics.deformation.jacobian import nondiffeomorphic_volume, volume_change
 from mics.deformation.transform import Transform
 from mics.errors import InputError
 from mics.evaluation.consistency import inverse_consistency_mm
+from mics.evaluation.landmarks import refuse_unlike_counts, registration_errors
 from mics.evaluation.learn2reg import text, to_transform, warp_labels
 from mics.evaluation.metrics import dice, sd_log_jacobian, surface_agreement
 from mics.image.grid import Grid
@@ -163,14 +164,9 @@ def _inverse_error(
 def _landmark_error(
     forward: Displacement, fixed: Grid, moving: Grid, fixed_points: Points, moving_points: Points
 ) -> tuple[float, ...]:
-    count, other = len(fixed_points.coordinates), len(moving_points.coordinates)
-    if count != other:
-        raise InputError(
-            f"The fixed scan has {count} landmarks, the moving one {other}; give them in pairs, in one order."
-        )
+    refuse_unlike_counts(fixed_points, moving_points)
     transform: Transform = to_transform(forward, fixed, moving)
-    errors = transform.transform_points(fixed_points.coordinates) - moving_points.coordinates
-    return tuple(np.linalg.norm(errors, axis=1).tolist())
+    return tuple(registration_errors(transform.transform_points(fixed_points.coordinates), moving_points).tolist())
 
 
 def _mean(by_label: dict[int, float]) -> float | None:

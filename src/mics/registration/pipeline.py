@@ -13,6 +13,7 @@ from mics.data.label_names import LabelNames
 from mics.deformation.topology import preserve_topology, refuse_mirrors
 from mics.deformation.transform import Transform
 from mics.errors import InputError
+from mics.evaluation.landmarks import read_landmarks
 from mics.network.weights import DEFAULT_REGISTRATION
 from mics.registration.affine import register_affine
 from mics.registration.fork import refuse_forked
@@ -22,7 +23,7 @@ from mics.registration.memory import require_memory
 from mics.registration.native import fixed_to_moving, moving_to_fixed
 from mics.registration.network_grid import both_seen, network_grid
 from mics.registration.predict import Both, Pair, compared, inverted, organ_maps, predict, refined, same_box, windows
-from mics.registration.quality import label_doubts, measure
+from mics.registration.quality import label_doubts, landmark_doubts, landmark_scores, measure
 from mics.registration.refine_settings import BUDGETS
 from mics.registration.result import Registration
 from mics.registration.settings import Settings, resolve
@@ -46,6 +47,8 @@ def register(
     fixed_labels: Source | None = None,
     moving_labels: Source | None = None,
     label_names: LabelNames | None = None,
+    fixed_landmarks: str | Path | None = None,
+    moving_landmarks: str | Path | None = None,
     fixed_exclude: Source | None = None,
     moving_exclude: Source | None = None,
     affine: str | Path = "ants",
@@ -63,6 +66,8 @@ def register(
     - ``fixed_labels``, ``moving_labels``: label maps on their scans' grids; warped along, and scored if both are given.
     - ``label_names``: what the labels mean, a mapping or a file, see :func:`mics.data.label_names.read_label_names`; by default
       what the label maps' files or their data set say. A label of which nothing is known keeps its number.
+    - ``fixed_landmarks``, ``moving_landmarks``: files that :func:`mics.image.points.read_points` reads, matched by their order:
+      their distances are measured, before and after; they do not steer.
     - ``fixed_exclude``, ``moving_exclude``: label maps on their scans' grids, above 0 where a scan shows what the other has no
       counterpart of (a lesion, resected tissue): the refinement does not look there and only continues the deformation.
     - ``affine``: ``"ants"`` computes it, ``"none"`` takes the scans as they lie in the world, a file (``.tfm``,
@@ -90,6 +95,7 @@ def register(
             moving_exclude=moving_exclude,
         )
         names, disagreements = meaning_of_labels(label_names, target, source)
+        landmarks = read_landmarks(fixed_landmarks, moving_landmarks)
         if settings.refine == "none" and (target.exclude is not None or source.exclude is not None):
             raise InputError("Masks of what to leave out are for the refinement: use --refine fast or accurate.")
         require_memory(target.image.grid, source.image.grid, settings)
@@ -120,6 +126,7 @@ def register(
             **describe(target, source, settings),
             "geometry": geometry,
             **measured,
+            "landmarks": landmark_scores(result, landmarks),
             "topology": certificates,
             "seconds": stages.times(),
             "peak_memory_gb": peak_memory_gb(settings.device),
@@ -129,6 +136,7 @@ def register(
                 *sides,
                 *doubts(matrix, geometry, measured["folds"]),
                 *label_doubts(result),
+                *landmark_doubts(result, landmarks),
             ],
         },
     )

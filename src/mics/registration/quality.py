@@ -12,9 +12,12 @@ from torch import Tensor
 from mics.deformation.jacobian import fold_share
 from mics.deformation.transform import Transform
 from mics.evaluation.consistency import inverse_consistency_mm
+from mics.evaluation.landmarks import registration_errors
 from mics.evaluation.metrics import dice, surface_agreement
 from mics.evaluation.numbering import numbering_doubt
+from mics.image.grid import apply_matrix
 from mics.image.io import Image
+from mics.image.points import Points
 from mics.image.resample import resample
 from mics.registration.result import Registration
 
@@ -95,6 +98,34 @@ def _agreement(
     }
 
 
+def landmark_scores(result: Registration, landmarks: tuple[Points, Points] | None) -> dict[str, Any] | None:
+    """Target registration error (TRE) of the fixed landmarks, taken to the moving scan, in mm, before and after.
+
+    Before is with the affine alone. None without landmarks.
+    """
+    if landmarks is None:
+        return None
+    fixed, moving = landmarks
+    after = registration_errors(result.moving_to_fixed.transform_points(fixed.coordinates), moving)
+    before = registration_errors(apply_matrix(result.affine, fixed.coordinates), moving)
+    return {"count": len(after), "tre_mm": _mean_and_max(after), "tre_mm_affine_only": _mean_and_max(before)}
+
+
+def landmark_doubts(result: Registration, landmarks: tuple[Points, Points] | None) -> list[str]:
+    """A sentence for each scan beyond which some of its landmarks lie."""
+    sentences = []
+    scans = (("fixed", result.fixed.grid), ("moving", result.moving.grid))
+    for (role, grid), points in zip(scans, landmarks or (), strict=False):
+        voxels = grid.world_to_voxel(points.coordinates)
+        outside = ((voxels < -0.5) | (voxels > np.array(grid.size) - 0.5)).any(axis=1)
+        if outside.any():
+            sentences.append(
+                f"{np.count_nonzero(outside)} of the {len(voxels)} landmarks of the {role} scan lie outside of it: are they "
+                "LPS millimetres, and of this scan?"
+            )
+    return sentences
+
+
 def label_doubts(result: Registration) -> list[str]:
     """What looks wrong with the label maps once they lie upon each other, a sentence each."""
     if result.fixed_labels is None or result.moving_labels_warped is None:
@@ -149,6 +180,10 @@ def _box(images: Sequence[Image]) -> tuple[slice, ...]:
 
 def _mean(scores: dict[int, float]) -> float | None:
     return round(float(np.mean(list(scores.values()))), 4) if scores else None
+
+
+def _mean_and_max(errors: NDArray[np.float64]) -> dict[str, float]:
+    return {"mean": round(float(errors.mean()), 4), "max": round(float(errors.max()), 4)}
 
 
 def _finite(value: float) -> float | None:

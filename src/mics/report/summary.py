@@ -23,6 +23,7 @@ def describe(summary: Summary) -> list[str]:
     lines = [
         _overlap(summary),
         *_organs(summary),
+        *_landmarks(summary),
         _plausibility(summary),
         *_tolerances(summary),
         *_topology(summary),
@@ -89,6 +90,18 @@ def _label(summary: Summary, label: str) -> str:
     return label_name(int(label), {int(key): name for key, name in summary["label_names"].items()})
 
 
+def _landmarks(summary: Summary) -> list[str]:
+    """The target registration error, with the affine alone and after registration."""
+    if summary["landmarks"] is None:
+        return []
+    scores = summary["landmarks"]
+    before, after = scores["tre_mm_affine_only"], scores["tre_mm"]
+    return [
+        f"TRE of {_counted(scores['count'], 'landmark')}: mean {before['mean']:.1f} → {after['mean']:.1f} mm, largest "
+        f"{before['max']:.1f} → {after['max']:.1f} mm."
+    ]
+
+
 def _plausibility(summary: Summary) -> str:
     """Folds, Jacobian range and inverse-consistency error of the worse direction each."""
     folds = 100 * max(summary["folds"][direction] for direction in _DIRECTIONS)
@@ -105,7 +118,7 @@ def _plausibility(summary: Summary) -> str:
 
 def _tolerances(summary: Summary) -> list[str]:
     """What the measures are held against, where there are any."""
-    return [] if summary["labels"] is None else [TG132]
+    return [] if summary["labels"] is None and summary["landmarks"] is None else [TG132]
 
 
 def _topology(summary: Summary) -> list[str]:
