@@ -39,7 +39,7 @@ def test_lines_for_a_person(summary):
         "Mean Dice 0.56 after the affine, 0.75 after registration (labels: 2).",
         "                  Dice       Hd95, mm        MDA, mm",
         "  label 1  0.41 → 0.61   20.0 →  10.0    6.0 →   2.0",
-        "  liver    0.70 → 0.89   lost →  12.2   lost →   2.3",
+        "  6 liver  0.70 → 0.89   lost →  12.2   lost →   2.3",
         "Worst: label 1, Dice 0.61, Hd95 10.0 mm, MDA 2.0 mm.",
         "Folds: 0.012 % of the voxels; Jacobian -0.10 to 2.50; inverse-consistency error: mean 0.31 mm, at most 3.2 mm.",
         TG132,

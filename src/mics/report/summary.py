@@ -55,7 +55,7 @@ def _organs(summary: Summary) -> list[str]:
     scores = summary["labels"]["moving_to_fixed"]
     labels = sorted(scores["dice"], key=lambda label: scores["dice"][label])
     shown = labels if len(labels) <= _MOST_ROWS else labels[:_MOST_ROWS]
-    names = {label: _label(summary, label) for label in shown}
+    names = {label: _numbered(summary, label) for label in shown}
     width = max(map(len, names.values()))
     rows = [
         f"  {names[label]:<{width}}" + "".join(_before_and_after(scores, label, *column) for column in _COLUMNS)
@@ -100,6 +100,12 @@ def _landmarks(summary: Summary) -> list[str]:
         f"TRE of {_counted(scores['count'], 'landmark')}: mean {before['mean']:.1f} → {after['mean']:.1f} mm, largest "
         f"{before['max']:.1f} → {after['max']:.1f} mm."
     ]
+
+
+def _numbered(summary: Summary, label: str) -> str:
+    """A label's name after its number."""
+    name = _label(summary, label)
+    return f"{label} {name}" if label in summary["label_names"] else name
 
 
 def _plausibility(summary: Summary) -> str:
