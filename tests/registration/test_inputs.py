@@ -7,7 +7,7 @@ import SimpleITK as sitk
 from mics.errors import InputError
 from mics.image.grid import Grid
 from mics.image.io import Image, to_itk, write_image
-from mics.registration.inputs import label_names, load_pair, load_scan
+from mics.registration.inputs import load_pair, load_scan, meaning_of_labels
 
 GRID = Grid((8, 9, 10), (2.0, 2.0, 3.0), (-8.0, -9.0, 100.0))
 
@@ -166,9 +166,9 @@ def test_names_of_labels_are_those_given_or_those_of_the_maps(tmp_path):
         itk.SetMetaData("Segment0_Name", name)
         sitk.WriteImage(itk, str(tmp_path / f"{role}.seg.nrrd"))
         scans.append(load_scan(volume(), tmp_path / f"{role}.seg.nrrd", role))
-    names, sentences = label_names(None, *scans)
+    names, sentences = meaning_of_labels(None, *scans)
     assert names == {3: "Liver"}
     assert "3 is Liver in one, Stomach in another" in sentences[0]
-    assert label_names({3: "Leber"}, *scans) == ({3: "Leber"}, [])
+    assert meaning_of_labels({3: "Leber"}, *scans) == ({3: "Leber"}, [])
     with pytest.raises(InputError, match="names are for label maps"):
-        label_names({3: "Leber"}, load_scan(volume(), None, "fixed"), load_scan(volume(), None, "moving"))
+        meaning_of_labels({3: "Leber"}, load_scan(volume(), None, "fixed"), load_scan(volume(), None, "moving"))

@@ -80,7 +80,7 @@ def load_pair(
     return target, source, [str(warning.message) for warning in own if issubclass(warning.category, UserWarning)]
 
 
-def label_names(given: LabelNames | None, fixed: Scan, moving: Scan) -> tuple[dict[int, str], list[str]]:
+def meaning_of_labels(given: LabelNames | None, fixed: Scan, moving: Scan) -> tuple[dict[int, str], list[str]]:
     """What the labels of both scans mean, as given or as their files say, and a sentence where these disagree.
 
     Raises InputError for names that cannot be read, and for names without a label map.

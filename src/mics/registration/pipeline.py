@@ -17,8 +17,7 @@ from mics.evaluation.landmarks import read_landmarks
 from mics.network.weights import DEFAULT_REGISTRATION
 from mics.registration.affine import register_affine
 from mics.registration.fork import refuse_forked
-from mics.registration.inputs import Scan, Source, load_pair
-from mics.registration.inputs import label_names as meaning_of_labels
+from mics.registration.inputs import Scan, Source, load_pair, meaning_of_labels
 from mics.registration.memory import require_memory
 from mics.registration.native import fixed_to_moving, moving_to_fixed
 from mics.registration.network_grid import both_seen, network_grid
