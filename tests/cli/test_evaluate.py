@@ -41,6 +41,17 @@ def test_it_writes_tables_and_prints_the_summary(run, pairs, submission, tmp_pat
     assert (tmp_path / "s.zip").is_file()
 
 
+def test_names_of_labels(run, refused, pairs, submission, tmp_path):
+    names = tmp_path / "names.json"
+    names.write_text('{"6": "Leber"}')
+    result = run("evaluate", submission, pairs, "-o", tmp_path / "out", "--label-names", names)
+    assert "| Leber | 1 |" in result.stdout
+    names.write_text("[]")
+    sentence = refused("evaluate", submission, pairs, "-o", tmp_path / "other", "--label-names", names)
+    assert "not a list of label names" in sentence
+    assert not (tmp_path / "other").exists()
+
+
 def test_a_submission_that_does_not_fit_leaves_nothing(refused, pairs, submission, tmp_path):
     file = next(submission.iterdir())
     nibabel.save(nibabel.Nifti1Image(np.zeros((6, 5, 5, 3), np.float32), np.eye(4)), file)
@@ -73,6 +84,7 @@ def test_what_register_wrote_for_learn2reg_files_is_scored_on_the_learn2reg_fold
     result = run("evaluate", tmp_path / "results", folder, "-o", tmp_path / "out")
     assert result.exit_code == 0, result.output
     (score,) = json.loads((tmp_path / "out" / "summary.json").read_text())["pairs"]
+    assert "| liver | 1 |" in result.stdout  # the folder says whose numbers they are
     # Equal scans, so the network delivers the identity: the livers, 6 long, lie 2 voxels apart.
     assert score["dice"]["6"] == pytest.approx(2 * 4 / 12)
     assert score["inverse_max_mm"] < 0.1

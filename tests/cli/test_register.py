@@ -42,7 +42,11 @@ def pair(tmp_path, make):
 def test_everything_is_written_and_other_tools_agree(run, quick, pair, tmp_path):
     fixed, moving, fixed_labels, moving_labels = pair
     out = tmp_path / "deep" / "out"
+    (tmp_path / "names.csv").write_text("id,name\n1,soft tissue\n2,what no map shows\n")
     labels = ["--fixed-labels", fixed_labels, "--moving-labels", moving_labels]
+    labels += ["--label-names", tmp_path / "names.csv"]
+    (tmp_path / "points.csv").write_text("x,y,z\n0,0,0\n10,20,30\n")
+    labels += ["--fixed-landmarks", tmp_path / "points.csv", "--moving-landmarks", tmp_path / "points.csv"]
     result = run("register", fixed, moving, "-o", out, *labels, *quick)
     assert result.exit_code == 0, result.output
     assert {file.name for file in out.iterdir()} == FILES | LABEL_FILES
@@ -61,7 +65,20 @@ def test_everything_is_written_and_other_tools_agree(run, quick, pair, tmp_path)
     assert summary["inputs"]["fixed"]["path"] == str(fixed)
     assert summary["labels"]["moving_to_fixed"]["dice"]["1"] > 0.5
     assert "(labels: 1)" in result.stdout
+    assert summary["landmarks"]["tre_mm_affine_only"] == {"mean": 0, "max": 0}
+    assert "TRE of 2 landmarks: mean 0.0 →" in result.stdout
+    assert summary["label_names"] == {"1": "soft tissue"}
     assert str(out) in result.stdout
+
+
+def test_landmarks_that_do_not_match_are_refused(refused, pair, quick, tmp_path):
+    one, two = tmp_path / "one.csv", tmp_path / "two.csv"
+    one.write_text("x,y,z\n0,0,0\n")
+    two.write_text("x,y,z\n0,0,0\n1,1,1\n")
+    start = ("register", pair[0], pair[1], "-o", tmp_path / "out", *quick, "--fixed-landmarks", one)
+    assert "landmarks of one scan only" in refused(*start)
+    assert "has 1 landmarks, the moving one 2" in refused(*start, "--moving-landmarks", two)
+    assert not (tmp_path / "out").exists()
 
 
 def test_without_labels_there_are_no_label_files_and_no_dice(run, quick, pair, tmp_path):

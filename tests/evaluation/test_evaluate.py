@@ -6,10 +6,12 @@ import zipfile
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 
 import mics
 from mics.errors import InputError
 from mics.evaluation.learn2reg import read_displacement
+from mics.image.io import Image, read_labels, write_image
 from mics.image.points import Points, write_points
 
 PERFECT, OFF = {("p1", "p2"): 2, ("p1", "p3"): -1}, {("p1", "p2"): 1, ("p1", "p3"): 0}
@@ -32,15 +34,16 @@ def test_a_perfect_submission_scores_one_in_every_file(pairs, perfect, tmp_path)
     assert [(row["fixed"], row["moving"], float(row["dice"])) for row in by_pair] == [("p1", "p2", 1), ("p1", "p3", 1)]
     assert all(row["inverse_mean_mm"] == row["seconds"] == row["landmark_mm"] == "" for row in by_pair)
     by_organ = rows(tmp_path / "out" / "organs.csv")
-    assert [(row["label"], row["organ"]) for row in by_organ] == 2 * [("1", "spleen"), ("6", "liver")]
+    assert [(row["label"], row["organ"]) for row in by_organ] == 2 * [("1", "label 1"), ("6", "label 6")]
     content = json.loads((tmp_path / "out" / "summary.json").read_text(encoding="utf-8"))
     assert content["summary"]["measures"]["dice"] == {"value": 1, "low": 1, "high": 1}
     assert content["summary"]["dice30"]["value"] == 1
     assert content["summary"]["organs"]["6"]["pairs"] == 2
-    assert content["pairs"][0]["hd95_mm"] == {"1": 0, "6": 0}
+    assert content["pairs"][0]["hd95_mm"] == content["pairs"][0]["mda_mm"] == {"1": 0, "6": 0}
+    assert (by_pair[0]["jacobian_min"], by_pair[0]["jacobian_max"]) == ("1.0", "1.0")
     text = (tmp_path / "out" / "summary.md").read_text(encoding="utf-8")
     assert "| Dice30 | 1.000 (1.000 to 1.000) |" in text
-    assert "| liver | 2 | 0 | 1.000 (1.000 to 1.000) |" in text
+    assert "| label 6 | 2 | 0 | 1.000 (1.000 to 1.000) |" in text
 
 
 def test_means_over_organs_then_pairs(pairs, submit):
@@ -79,7 +82,7 @@ def test_a_lost_organ_is_told_and_keeps_the_files_readable(pairs, submit, tmp_pa
     summary = json.loads((tmp_path / "out" / "summary.json").read_text(encoding="utf-8"))
     assert summary["pairs"][0]["hd95_mm"] == {"1": None, "6": None}
     assert rows(tmp_path / "out" / "pairs.csv")[0]["hd95_mm"] == "inf"
-    assert "| liver | 2 | 1 | 0.500" in (tmp_path / "out" / "summary.md").read_text(encoding="utf-8")
+    assert "| label 6 | 2 | 1 | 0.500" in (tmp_path / "out" / "summary.md").read_text(encoding="utf-8")
 
 
 def test_landmarks_of_the_list_are_measured(pairs, perfect, tmp_path):
@@ -92,6 +95,10 @@ def test_landmarks_of_the_list_are_measured(pairs, perfect, tmp_path):
     pairs.write_text("\n".join(lines))
     result = mics.evaluate(perfect, pairs)
     assert [score.measures()["landmark_mm"] for score in result.scores] == pytest.approx([0, 3], abs=1e-3)
+    result.save(tmp_path / "out")
+    assert [float(row["landmark_max_mm"]) for row in rows(tmp_path / "out" / "pairs.csv")] == pytest.approx(
+        [0, 3], abs=1e-3
+    )
 
 
 def test_a_measure_of_some_pairs_only_is_averaged_over_those(pairs, submit, tmp_path):
@@ -136,3 +143,41 @@ def test_displacements_in_other_units_are_warned_about(pairs, submit):
     with pytest.warns(UserWarning, match="read as millimetres, they would give Dice 1.00"):
         result = mics.evaluate(submit("mm", {("p1", "p2"): 4, ("p1", "p3"): -2}), pairs)
     assert len(result.warnings) == 1
+
+
+def test_labels_are_called_what_the_user_says(pairs, perfect, tmp_path):
+    (tmp_path / "names.csv").write_text("id,name\n6,Magen\n")
+    result = mics.evaluate(perfect, pairs, label_names=tmp_path / "names.csv")
+    result.save(tmp_path / "out")
+    assert [row["organ"] for row in rows(tmp_path / "out" / "organs.csv")] == 2 * ["label 1", "Magen"]
+    assert "| Magen | 2 |" in (tmp_path / "out" / "summary.md").read_text(encoding="utf-8")
+    assert json.loads((tmp_path / "out" / "summary.json").read_text())["label_names"] == {"6": "Magen"}
+
+
+def test_segments_of_slicer_are_called_as_there_and_contradictions_told(pairs, perfect, tmp_path):
+    for person, name in (("p1", "Liver"), ("p2", "liver"), ("p3", "Spleen")):
+        labels = sitk.ReadImage(str(tmp_path / f"{person}.nii.gz"))
+        labels.SetMetaData("Segment0_LabelValue", "6")
+        labels.SetMetaData("Segment0_Name", name)
+        sitk.WriteImage(labels, str(tmp_path / f"{person}.seg.nrrd"))
+    pairs.write_text(pairs.read_text().replace(".nii.gz", ".seg.nrrd"))
+    with pytest.warns(UserWarning, match="6 is Liver in one, Spleen in another"):
+        result = mics.evaluate(perfect, pairs)
+    assert {label: organ.name for label, organ in result.summary.organs.items()} == {1: "label 1", 6: "Liver"}
+
+
+def test_maps_of_another_numbering_are_told(pairs, perfect, tmp_path):
+    for person in ("p2", "p3"):
+        labels = read_labels(tmp_path / f"{person}.nii.gz")
+        exchanged = np.select([labels.array == 1, labels.array == 6], [6, 1], 0).astype(np.uint8)
+        write_image(Image(exchanged, labels.grid), tmp_path / f"{person}.nii.gz")
+    with pytest.warns(UserWarning, match=r"p1_p2: .*\(6 on 1, 1 on 6\)"):
+        assert len(mics.evaluate(perfect, pairs).warnings) == 1
+
+
+@pytest.mark.parametrize(("values", "part"), [((-1024, -1000), "negative"), ((0, 400), "more than 256")])
+def test_scans_in_the_place_of_label_maps_are_refused(pairs, perfect, tmp_path, values, part):
+    array = np.linspace(*values, 16 * 14 * 12).reshape(16, 14, 12).astype(np.int16)
+    write_image(Image(array, read_labels(tmp_path / "p1.nii.gz").grid), tmp_path / "p1.nii.gz")
+    with pytest.raises(InputError, match=part):
+        mics.evaluate(perfect, pairs)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from mics.evaluation.metrics import dice, hd95, sd_log_jacobian
+from mics.evaluation.metrics import SurfaceAgreement, dice, sd_log_jacobian, surface_agreement
 
 SHAPE = (12, 10, 14)
 
@@ -27,21 +27,21 @@ def test_a_label_absent_from_either_volume_has_no_score():
     box(2, (6, 6, 6), (8, 8, 8), fixed)
     box(4, (6, 6, 6), (8, 8, 8), moving)
     assert dice(fixed, moving, [1, 2, 4, 5]) == {1: 1.0}
-    assert hd95(fixed, moving, [1, 2, 4, 5]) == {1: 0.0}
+    assert surface_agreement(fixed, moving, [1, 2, 4, 5]) == {1: SurfaceAgreement(0.0, 0.0)}
 
 
 def test_a_label_that_the_warp_loses_scores_zero_and_infinity():
     fixed = moving = box(1, (0, 0, 0), (3, 3, 3))
     warped = np.zeros_like(fixed)
     assert dice(fixed, warped, [1], moving_labels=moving) == {1: 0.0}
-    assert math.isinf(hd95(fixed, warped, [1], moving_labels=moving)[1])
+    assert surface_agreement(fixed, warped, [1], moving_labels=moving) == {1: SurfaceAgreement(math.inf, math.inf)}
     assert dice(fixed, warped, [1]) == {}
 
 
 def test_hd95_is_in_units_of_spacing():
     fixed, warped = box(1, (2, 0, 0), (4, 10, 14)), box(1, (7, 0, 0), (9, 10, 14))
-    assert hd95(fixed, warped, [1]) == {1: 5.0}
-    assert hd95(fixed, warped, [1], (2, 1, 1)) == {1: 10.0}
+    assert surface_agreement(fixed, warped, [1])[1].hd95 == 5.0
+    assert surface_agreement(fixed, warped, [1], (2, 1, 1))[1].hd95 == 10.0
 
 
 def challenge_sd_log_jacobian(displacement):

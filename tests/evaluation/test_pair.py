@@ -65,6 +65,7 @@ def test_a_known_fold_is_counted_by_both_definitions():
     score = score_pair(image(np.ones(GRID.size, np.uint8)), image(np.ones(GRID.size, np.uint8)), displacement)
     # At 7: 1 + (-3 - 0) / 2 = -0.5; at 9: 1 + (0 + 3) / 2. One plane of 16.
     assert score.fold_share == pytest.approx(1 / 16)
+    assert (score.jacobian_min, score.jacobian_max) == pytest.approx((-0.5, 2.5))
     # Between 7 and 8 the cell of length 1 is mapped to 1 - 3 = -2; volume -2 in one of 14 inner layers.
     assert score.nondiffeomorphic_percent == pytest.approx(100 * 2 / 14, rel=0.01)
 
@@ -111,4 +112,8 @@ def test_a_displacement_of_another_size_is_refused():
 
 def test_a_score_survives_json():
     score = score_pair(*blocks(), seconds=3.5)
+    older = {
+        key: value for key, value in score.to_dict().items() if key not in ("mda_mm", "jacobian_min", "jacobian_max")
+    }
+    assert PairScore.from_dict(older).measures()["hd95_mm"] == score.measures()["hd95_mm"]
     assert PairScore.from_dict(json.loads(json.dumps(score.to_dict(), allow_nan=False))) == score

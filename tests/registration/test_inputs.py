@@ -2,11 +2,12 @@ import warnings
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 
 from mics.errors import InputError
 from mics.image.grid import Grid
-from mics.image.io import Image, write_image
-from mics.registration.inputs import load_pair, load_scan
+from mics.image.io import Image, to_itk, write_image
+from mics.registration.inputs import load_pair, load_scan, meaning_of_labels
 
 GRID = Grid((8, 9, 10), (2.0, 2.0, 3.0), (-8.0, -9.0, 100.0))
 
@@ -172,3 +173,19 @@ def test_a_mask_that_leaves_out_everything_or_nothing():
             load_scan(scan, None, "moving", exclude=Image(left_out, GRID))
     with pytest.warns(UserWarning, match="The fixed mask of what to leave out leaves out nothing"):
         load_scan(scan, None, "fixed", exclude=Image(np.zeros(GRID.size, np.uint8), GRID))
+
+
+def test_names_of_labels_are_those_given_or_those_of_the_maps(tmp_path):
+    scans = []
+    for role, name in (("fixed", "Liver"), ("moving", "Stomach")):
+        itk = to_itk(labels())
+        itk.SetMetaData("Segment0_LabelValue", "3")
+        itk.SetMetaData("Segment0_Name", name)
+        sitk.WriteImage(itk, str(tmp_path / f"{role}.seg.nrrd"))
+        scans.append(load_scan(volume(), tmp_path / f"{role}.seg.nrrd", role))
+    names, sentences = meaning_of_labels(None, *scans)
+    assert names == {3: "Liver"}
+    assert "3 is Liver in one, Stomach in another" in sentences[0]
+    assert meaning_of_labels({3: "Leber"}, *scans) == ({3: "Leber"}, [])
+    with pytest.raises(InputError, match="names are for label maps"):
+        meaning_of_labels({3: "Leber"}, load_scan(volume(), None, "fixed"), load_scan(volume(), None, "moving"))

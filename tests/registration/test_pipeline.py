@@ -70,10 +70,20 @@ def test_labels_and_points_agree(known, known_map):
     assert np.mean(there == here) > 0.999
 
 
+def determinants_of(function, points, step=0.01):
+    """Of the Jacobian matrix of a function of points, by differences over a hundredth of a millimetre."""
+    shifts = step * np.eye(3)
+    columns = [(function(points + shift) - function(points - shift)) / (2 * step) for shift in shifts]
+    return np.linalg.det(np.stack(columns, axis=-1))
+
+
 def test_the_summary_says_how_good_it_is_and_is_json(known, known_map):
     summary = json.loads(json.dumps(known.summary, allow_nan=False))
     assert summary["folds"] == dict.fromkeys(summary["folds"], 0.0)
     assert len(summary["folds"]) == 4
+    determinants = determinants_of(known_map.to_moving, known_map.grid.points().astype(float))
+    assert summary["jacobian"]["moving_to_fixed"]["min"] == pytest.approx(determinants.min(), abs=0.02)
+    assert summary["jacobian"]["moving_to_fixed"]["max"] == pytest.approx(determinants.max(), abs=0.02)
     for error in summary["inverse_consistency_mm"].values():
         assert error["mean"] < 0.3
         assert error["max"] < 3

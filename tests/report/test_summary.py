@@ -1,6 +1,6 @@
 import pytest
 
-from mics.report.summary import caption, describe
+from mics.report.summary import TG132, caption, describe
 
 
 @pytest.fixture
@@ -8,52 +8,75 @@ def summary():
     scores = {
         "dice": {"1": 0.61, "6": 0.894},
         "dice_affine_only": {"1": 0.41, "6": 0.7},
+        "hd95_mm": {"1": 9.96, "6": 12.2},
+        "hd95_mm_affine_only": {"1": 20.0, "6": None},
+        "mda_mm": {"1": 2.04, "6": 2.3},
+        "mda_mm_affine_only": {"1": 6.0, "6": None},
         "mean_dice": 0.752,
         "mean_dice_affine_only": 0.555,
+        "worst_label": "1",
     }
     return {
         "inputs": {"fixed": {"path": "scans/a.nii.gz"}, "moving": {"path": None}},
         "settings": {"affine": "ants", "steps": 2, "refine": "fast", "device": "cpu", "model": {"name": "mics-small"}},
+        "verdict": {"word": "look", "reasons": ["The affine mirrors the patient."]},
         "folds": {"moving_to_fixed": 0.0, "fixed_to_moving": 0.00012, "network_grid_moving_to_fixed": 0.5},
-        "inverse_consistency_mm": {"moving_to_fixed": {"mean": 0.312, "max": 2.08}},
+        "jacobian": {"moving_to_fixed": {"min": 0.2, "max": 2.5}, "fixed_to_moving": {"min": -0.104, "max": 2.2}},
+        "inverse_consistency_mm": {
+            "moving_to_fixed": {"mean": 0.312, "max": 1.84},
+            "fixed_to_moving": {"mean": 0.287, "max": 3.24},
+        },
         "labels": {"moving_to_fixed": scores},
+        "label_names": {"6": "liver"},
+        "landmarks": None,
         "topology": None,
         "seconds": {"total": 34.4},
-        "warnings": ["The affine mirrors the patient."],
+        "warnings": ["Both scans show the liver on the patient's left."],
     }
 
 
 def test_lines_for_a_person(summary):
     assert describe(summary) == [
+        "Verdict: look at the picture before you use this.",
+        "- The affine mirrors the patient.",
         "Mean Dice 0.56 after the affine, 0.75 after registration (labels: 2).",
-        "  label     1    6",
-        "  affine 0.41 0.70",
-        "  result 0.61 0.89",
-        "Folds: 0.012 % of the voxels; inverse-consistency error: mean 0.31 mm, at most 2.1 mm.",
+        "                  Dice       Hd95, mm        MDA, mm",
+        "  label 1  0.41 → 0.61   20.0 →  10.0    6.0 →   2.0",
+        "  6 liver  0.70 → 0.89   lost →  12.2   lost →   2.3",
+        "Worst: label 1, Dice 0.61, Hd95 10.0 mm, MDA 2.0 mm.",
+        "Folds: 0.012 % of the voxels; Jacobian -0.10 to 2.50; inverse-consistency error: mean 0.31 mm, at most 3.2 mm.",
+        TG132,
         "Made with mics-small in 2 steps, refined on this pair (fast), affine ants, on cpu in 34 s.",
-        "Look twice: The affine mirrors the patient.",
+        "Look twice: Both scans show the liver on the patient's left.",
         "Research software, not a medical device.",
     ]
 
 
 def test_caption_names_the_scans_and_the_key_figures(summary):
-    first, second = caption(summary).splitlines()
+    summary["verdict"]["reasons"].append("word " * 40)
+    first, second, verdict, *reasons = caption(summary).splitlines()
     assert first.split() == ["fixed:", "a.nii.gz", "moving:", "from", "an", "array"]
     assert "0.56 after the affine, 0.75 after registration" in second
     assert "0.012 %" in second
+    assert verdict == "Verdict: look at the picture before you use this."
+    assert reasons[0] == "- The affine mirrors the patient."
+    assert len(reasons) == 3  # the long one on two lines
 
 
 def test_what_is_not_known_is_left_out(summary):
     summary["labels"] = None
-    summary["inverse_consistency_mm"]["moving_to_fixed"] = {"mean": None, "max": None}
+    for direction in ("moving_to_fixed", "fixed_to_moving"):
+        summary["inverse_consistency_mm"][direction] = {"mean": None, "max": None}
     summary["settings"] |= {"refine": "none", "steps": 1}
     summary["warnings"] = []
+    summary["verdict"] = {"word": "good", "reasons": []}
     assert describe(summary) == [
-        "Folds: 0.012 % of the voxels.",
+        "Verdict: good. Nothing that was looked at speaks against it.",
+        "Folds: 0.012 % of the voxels; Jacobian -0.10 to 2.50.",
         "Made with mics-small in 1 step, not refined, affine ants, on cpu in 34 s.",
         "Research software, not a medical device.",
     ]
-    assert caption(summary).splitlines()[1] == "Folds: 0.012 % of the voxels."
+    assert caption(summary).splitlines()[1] == "Folds: 0.012 % of the voxels; Jacobian -0.10 to 2.50."
 
 
 def test_the_certificate_of_a_preserved_topology(summary):
@@ -71,6 +94,31 @@ def test_the_certificate_of_a_preserved_topology(summary):
 
 
 def test_labels_without_one_in_common_have_no_overlap(summary):
-    scores = {"dice": {}, "dice_affine_only": {}, "mean_dice": None, "mean_dice_affine_only": None}
+    scores = {"dice": {}, "mean_dice": None, "mean_dice_affine_only": None}
     summary["labels"]["moving_to_fixed"] = scores
-    assert describe(summary)[0].startswith("Folds")
+    assert describe(summary)[2].startswith("Folds")
+
+
+def test_of_many_labels_the_worst_are_shown(summary):
+    scores = summary["labels"]["moving_to_fixed"]
+    dice = {str(label): label / 100 for label in range(1, 61)}
+    scores |= {f"{measure}{when}": dice for measure in ("dice", "hd95_mm", "mda_mm") for when in ("", "_affine_only")}
+    lines = describe(summary)
+    rows = [line.split()[1] for line in lines if line.startswith("  label")]
+    assert rows == [str(label) for label in range(1, 21) if label != 6] == sorted(rows, key=int)
+    assert "  40 labels with a larger Dice: see summary.json" in lines
+
+
+def test_a_lost_organ_is_the_worst(summary):
+    scores = summary["labels"]["moving_to_fixed"]
+    scores["dice"]["6"], scores["hd95_mm"]["6"], scores["mda_mm"]["6"], scores["worst_label"] = 0.0, None, None, "6"
+    assert "Worst: liver, Dice 0.00, out of view." in describe(summary)
+
+
+def test_landmarks_have_their_error_before_and_after(summary):
+    summary["labels"] = None
+    errors = {"tre_mm": {"mean": 1.96, "max": 4.0}, "tre_mm_affine_only": {"mean": 7.5, "max": 12.25}}
+    summary["landmarks"] = {"count": 12, **errors}
+    lines = describe(summary)
+    assert lines[0] == "TRE of 12 landmarks: mean 7.5 → 2.0 mm, largest 12.2 → 4.0 mm."
+    assert TG132 in lines

@@ -17,6 +17,7 @@ def demo(
     device: Annotated[str, typer.Option(help="auto, cpu or cuda:N.")] = "auto",
 ) -> None:
     """Register two phantom scans of different people, spacing and orientation, and show what comes out."""
+    from mics.data.organs import ORGAN_NAMES
     from mics.image.whole import write_text
     from mics.report.summary import describe
 
@@ -29,6 +30,7 @@ def demo(
             moving,
             fixed_labels=fixed_labels,
             moving_labels=moving_labels,
+            label_names=ORGAN_NAMES,
             device=device,
             progress=step,
         )

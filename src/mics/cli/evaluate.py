@@ -33,13 +33,25 @@ def evaluate(
     names: Annotated[Names, typer.Option(help="File names of --export: those of the current script or of 2020.")] = (
         Names.CURRENT
     ),
+    label_names: Annotated[
+        Path | None,
+        typer.Option(help="What the labels mean: JSON, CSV, ITK-SNAP or a label map that holds names; see the docs."),
+    ] = None,
 ) -> None:
     """Score a SUBMISSION on PAIRS with label maps: per pair, per organ and in all, as CSV, JSON and Markdown."""
     with output_folder(output), progress() as step:
         from mics.evaluation.evaluate import evaluate as run
         from mics.image.folder import free_folder
 
-        result = run(submission, pairs, against=against, export=export, names=names.value, progress=step)
+        result = run(
+            submission,
+            pairs,
+            against=against,
+            export=export,
+            names=names.value,
+            label_names=label_names,
+            progress=step,
+        )
         place = free_folder(output)  # whatever has come into the folder meanwhile
         result.save(place)
     typer.echo((place / "summary.md").read_text(encoding="utf-8"))

@@ -21,6 +21,14 @@ def register(
         Path | None, typer.Option(help="Label map of FIXED, on its grid: warped along, and scored.")
     ] = None,
     moving_labels: Annotated[Path | None, typer.Option(help="Label map of MOVING, on its grid.")] = None,
+    label_names: Annotated[
+        Path | None,
+        typer.Option(help="What the labels mean: JSON, CSV, ITK-SNAP or a label map that holds names; see the docs."),
+    ] = None,
+    fixed_landmarks: Annotated[
+        Path | None, typer.Option(help="Landmarks of FIXED (.csv, .fcsv, .mrk.json): their error is measured.")
+    ] = None,
+    moving_landmarks: Annotated[Path | None, typer.Option(help="The same points on MOVING, in the same order.")] = None,
     affine: Annotated[
         str, typer.Option(help="ants (computed), none, or a FILE of ITK or ANTs: .tfm, .txt, .mat, .h5.")
     ] = "ants",
@@ -72,6 +80,9 @@ def register(
             moving,
             fixed_labels=fixed_labels,
             moving_labels=moving_labels,
+            label_names=label_names,
+            fixed_landmarks=fixed_landmarks,
+            moving_landmarks=moving_landmarks,
             fixed_exclude=fixed_exclude,
             moving_exclude=moving_exclude,
             fixed_series=fixed_series,

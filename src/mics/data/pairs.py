@@ -8,8 +8,11 @@ from pathlib import Path
 from typing import NoReturn
 
 from mics.data.cohorts.learn2reg import Case, open_learn2reg
+from mics.data.label_names import known_names
 from mics.data.names import is_file_name
+from mics.data.organs import ORGAN_NAMES
 from mics.errors import InputError
+from mics.image.checks import refuse_values_of_scans
 from mics.image.io import Image, read_image, read_labels
 from mics.image.paths import as_path
 from mics.image.points import Points, read_points
@@ -33,6 +36,8 @@ class Member:
     """The files' headers are the mirror image of what is read here, as Learn2Reg's are."""
     files: tuple[Path, ...] = ()
     """What is read."""
+    label_names: Callable[[], dict[int, str]] = dict
+    """What its labels mean, as far as their file or data set says."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +73,14 @@ def read_pairs(source: str | Path, *, both_ways: bool = False, needs: Sequence[s
     if not chosen:
         raise InputError(f"{source} lists no registration_val pairs; give a CSV file of pairs instead.")
     members = {
-        case.number: Member(case.number, case.image, case.labels, mirrored_header=True, files=_of(case))
+        case.number: Member(
+            case.number,
+            case.image,
+            case.labels,
+            mirrored_header=True,
+            files=_of(case),
+            label_names=lambda: dict(ORGAN_NAMES),
+        )
         for case in cohort.validation
     }
     return [Pair(members[fixed], members[moving]) for fixed, moving in chosen]
@@ -123,14 +135,21 @@ def _member(folder: Path, row: dict[str, str], role: str, where: str, needs: Seq
     return Member(
         name,
         partial(read_image, files["image"]) if "image" in files else partial(_missing, where, f"{role}_image"),
-        partial(read_labels, files["labels"]) if "labels" in files else partial(_missing, where, f"{role}_labels"),
+        partial(_read_labels, files["labels"]) if "labels" in files else partial(_missing, where, f"{role}_labels"),
         partial(read_points, files["landmarks"]) if "landmarks" in files else None,
         files=tuple(files.values()),
+        label_names=partial(known_names, files["labels"]) if "labels" in files else dict,
     )
 
 
 def _of(case: Case) -> tuple[Path, ...]:
     return tuple(path for path in (case.image_path, case.labels_path) if path is not None)
+
+
+def _read_labels(path: Path) -> Image:
+    labels = read_labels(path)
+    refuse_values_of_scans(labels.array, str(path))
+    return labels
 
 
 def _files(folder: Path, row: dict[str, str], role: str, where: str) -> Iterator[tuple[str, Path]]:

@@ -3,7 +3,8 @@
 All functions take a displacement ``(B, 3, X, Y, Z)`` in voxels, so that the map is x + displacement(x).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import astuple, dataclass
 
 import torch
 from torch import Tensor
@@ -24,16 +25,43 @@ def jacobian_determinant(displacement: Tensor) -> Tensor:
         return _determinant(x, y, z)
 
 
+@dataclass(frozen=True)
+class VolumeChange:
+    """Of the Jacobian determinants of a displacement: how many there are, how many are zero or negative, and their range."""
+
+    voxels: int
+    folds: int
+    least: float
+    largest: float
+
+    @property
+    def fold_share(self) -> float:
+        """Share of the voxels, 0 to 1, whose determinant is zero or negative."""
+        return self.folds / self.voxels
+
+    @classmethod
+    def together(cls, parts: Iterable["VolumeChange"]) -> "VolumeChange":
+        """That of several parts of a volume."""
+        voxels, folds, least, largest = zip(*map(astuple, parts), strict=True)
+        return cls(sum(voxels), sum(folds), min(least), max(largest))
+
+
+def volume_change(displacement: Tensor) -> VolumeChange:
+    """Folds and range of the Jacobian determinant by central differences."""
+    return VolumeChange.together(volume_change_between(displacement, *part) for part in slabs(displacement))
+
+
 def fold_share(displacement: Tensor) -> float:
     """Share of voxels, 0 to 1, whose Jacobian determinant by central differences is zero or negative."""
-    return sum(folds_between(displacement, *part) for part in slabs(displacement)) / displacement[:, 0].numel()
+    return volume_change(displacement).fold_share
 
 
-def folds_between(displacement: Tensor, start: int, stop: int) -> int:
-    """How many voxels of the slices ``start`` to ``stop`` along X have such a determinant, their neighbours looked at."""
+def volume_change_between(displacement: Tensor, start: int, stop: int) -> VolumeChange:
+    """The same of the slices ``start`` to ``stop`` along X, their neighbours looked at."""
     first = max(start - 1, 0)
-    determinant = jacobian_determinant(displacement[:, :, first : stop + 1])
-    return int((determinant[:, start - first : stop - first] <= 0).sum())
+    determinant = jacobian_determinant(displacement[:, :, first : stop + 1])[:, start - first : stop - first]
+    least, largest = torch.aminmax(determinant)
+    return VolumeChange(determinant.numel(), int((determinant <= 0).sum()), float(least), float(largest))
 
 
 def nondiffeomorphic_volume(displacement: Tensor) -> float:

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import map_coordinates
 from torch import Tensor
 
-from mics.deformation.jacobian import CACHED_VOXELS, folds_between
+from mics.deformation.jacobian import CACHED_VOXELS, VolumeChange, volume_change_between
 from mics.deformation.provenance import Provenance
 from mics.deformation.slabs import each_slab, positions, resampled, sampled, turned
 from mics.errors import InputError, require_type, shown
@@ -177,19 +177,19 @@ class Transform:
         i, j, k = (spacing * step for spacing, step in zip(self.grid.spacing, steps, strict=True))
         return Transform(displacement, Grid((x, y, z), (i, j, k), self.grid.origin, self.grid.direction))
 
-    def fold_share(self) -> float:
-        """:func:`mics.deformation.jacobian.fold_share` of the displacement on its grid, without a second copy of it."""
+    def volume_change(self) -> VolumeChange:
+        """:func:`mics.deformation.jacobian.volume_change` of the displacement on its grid, without a second copy of it."""
         length = self.grid.size[0]
-        folds = []
+        parts: list[VolumeChange] = []
 
         def work(part: slice, slab: Grid) -> None:
             first, stop = max(part.start - 1, 0), min(part.stop + 1, length)
             around = replace(slab, size=(stop - first, *slab.size[1:]))
             voxels = Transform(self.displacement_mm[first:stop], around).displacement_voxels()
-            folds.append(folds_between(voxels, part.start - first, part.stop - first))
+            parts.append(volume_change_between(voxels, part.start - first, part.stop - first))
 
         each_slab(self.grid, work, voxels=CACHED_VOXELS)
-        return sum(folds) / math.prod(self.grid.size)
+        return VolumeChange.together(parts)
 
     def _on(self, grid: Grid | None) -> "Transform":
         return self if grid is None or grid == self.grid else self.resampled(grid)

@@ -1,18 +1,22 @@
 """Score the deformations of many pairs: ``mics evaluate`` and ``mics.evaluate``."""
 
+import itertools
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cache, partial
 from pathlib import Path
 from typing import Literal
 
-from mics.data.pairs import Pair, read_pairs
+from mics.data.label_names import LabelNames, disagreement, read_label_names
+from mics.data.pairs import Member, Pair, read_pairs
 from mics.errors import InputError
 from mics.evaluation import tables
 from mics.evaluation.export import Export
+from mics.evaluation.learn2reg import warp_labels
+from mics.evaluation.numbering import numbering_doubt
 from mics.evaluation.pair import PairScore, score_pair
 from mics.evaluation.readings import doubt, overlaps
 from mics.evaluation.statistics import Difference
@@ -34,7 +38,7 @@ class Evaluation:
     """The scores of a submission: of every pair, of every organ, of all; and its difference from another one.
 
     ``pairs`` are (fixed, moving) names in the list's order, as are ``scores`` and ``other_scores``. ``differences`` is this
-    submission minus the other, by measure.
+    submission minus the other, by measure. ``label_names``: what the labels mean, as far as it is known.
     """
 
     submission: str
@@ -42,6 +46,7 @@ class Evaluation:
     scores: list[PairScore]
     summary: Summary
     warnings: list[str]
+    label_names: dict[int, str] = field(default_factory=dict)
     other: str | None = None
     other_scores: list[PairScore] = field(default_factory=list)
     differences: dict[str, Difference] = field(default_factory=dict)
@@ -68,6 +73,7 @@ def evaluate(
     against: str | Path | None = None,
     export: str | Path | None = None,
     names: Literal["current", "2020"] = "current",
+    label_names: LabelNames | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> Evaluation:
     """Score a submission on a list of pairs with label maps.
@@ -78,12 +84,15 @@ def evaluate(
     - ``against``: another submission for the same pairs, to test the difference.
     - ``export``: write the deformations as a Learn2Reg submission too, a new folder or ``.zip``, under the file ``names`` of
       the challenge's current script or of that of 2020.
+    - ``label_names``: what the labels mean, a mapping or a file, see :func:`mics.data.label_names.read_label_names`; by default
+      what the label maps' files or their data set say. A label of which nothing is known keeps its number.
     - ``progress`` is called with a few words as each pair begins.
 
     Raises InputError for a list or submission that cannot be read, lacks a pair, or does not fit the volumes: missing
     files and wrong sizes before anything is measured. Warns where the numbers look like other units.
     """
     listed = read_pairs(pairs, needs=("labels",))
+    given = None if label_names is None else read_label_names(label_names)
     people = {member.name: member for pair in listed for member in (pair.fixed, pair.moving)}
     labels = cache(lambda name: people[name].labels())
     own, other = Submission(submission), None if against is None else Submission(against)
@@ -92,8 +101,10 @@ def evaluate(
             one.require(listed)
             for pair in listed:
                 one.require_size(pair, labels(pair.fixed.name).grid)
+    meaning, doubts = _label_names(people) if given is None else (given, [])
     with Export(export, names) as exported:
         scores, sentences = _scored(own, listed, labels, progress, exported)
+    sentences = [*doubts, *sentences]
     against_scores: list[PairScore] = []
     if other is not None:
         against_scores, more = _scored(other, listed, labels, progress, Export(None, names))
@@ -104,12 +115,24 @@ def evaluate(
         submission=str(own.path),
         pairs=[(pair.fixed.name, pair.moving.name) for pair in listed],
         scores=scores,
-        summary=summarise(scores),
+        summary=summarise(scores, meaning),
         warnings=sentences,
+        label_names=meaning,
         other=None if other is None else str(other.path),
         other_scores=against_scores,
         differences={} if other is None else compare(scores, against_scores),
     )
+
+
+def _label_names(people: Mapping[str, Member]) -> tuple[dict[int, str], list[str]]:
+    """What all label maps say that their labels mean, and a sentence where they contradict each other."""
+    names: dict[int, str] = {}
+    sentences: list[str] = []
+    for person in people.values():
+        own = person.label_names()
+        sentences = sentences or disagreement(names, own)
+        names = own | names
+    return names, sentences
 
 
 def _scored(
@@ -117,7 +140,7 @@ def _scored(
 ) -> tuple[list[PairScore], list[str]]:
     """The scores of all pairs, a few at a time, and what looks wrong."""
 
-    def work(numbered: tuple[int, Pair]) -> tuple[PairScore, dict[str, float]]:
+    def work(numbered: tuple[int, Pair]) -> tuple[PairScore, dict[str, float], list[str]]:
         number, pair = numbered
         if progress is not None:
             progress(f"{submission.path.name}: pair {number} of {len(pairs)}, {pair.name}")
@@ -127,7 +150,8 @@ def _scored(
         backward = submission.backward(pair, fixed.grid, moving.grid)
         seconds = submission.seconds(pair)
         score = score_pair(fixed, moving, forward, backward, landmarks=landmarks_of(pair), seconds=seconds)
-        return score, overlaps(forward, fixed, moving)
+        numbering = numbering_doubt(fixed.array, warp_labels(moving.array, forward))
+        return score, overlaps(forward, fixed, moving), [f"{pair.name}: {sentence}" for sentence in numbering]
 
     with ThreadPoolExecutor(min(_AT_A_TIME, os.cpu_count() or 1)) as pool:
         try:
@@ -135,8 +159,11 @@ def _scored(
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
-    sentence = doubt([reading for _, reading in results])
-    return [score for score, _ in results], [] if sentence is None else [f"{submission.path}: {sentence}"]
+    scores, readings, numberings = zip(*results, strict=True)
+    sentence = doubt(list(readings))
+    sentences = [] if sentence is None else [f"{submission.path}: {sentence}"]
+    # Of all pairs, most often: the first says it.
+    return list(scores), [*sentences, *list(itertools.chain.from_iterable(numberings))[:1]]
 
 
 def landmarks_of(pair: Pair) -> tuple[Points, Points] | None:

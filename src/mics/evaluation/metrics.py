@@ -5,6 +5,7 @@ Label maps are integer ``(X, Y, Z)``. A displacement is ``(3, X, Y, Z)`` in voxe
 
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from mics.deformation.jacobian import jacobian_determinant
-from mics.evaluation.surface import hausdorff
+from mics.evaluation.surface import surface_distances
 
 Labels = NDArray[np.integer]
 
@@ -37,23 +38,34 @@ def dice(
     return scores
 
 
-def hd95(
+@dataclass(frozen=True)
+class SurfaceAgreement:
+    """How well the surfaces of a label agree: 95 % Hausdorff distance and mean distance to agreement; infinite for a lost one."""
+
+    hd95: float
+    mda: float
+
+
+def surface_agreement(
     fixed_labels: Labels,
     warped_labels: Labels,
     labels: Iterable[int],
     spacing: Sequence[float] = (1, 1, 1),
     *,
     moving_labels: Labels | None = None,
-) -> dict[int, float]:
-    """95 % Hausdorff distance of each label, weighted by surface area, in units of ``spacing``.
+) -> dict[int, SurfaceAgreement]:
+    """Hd95 and mean distance to agreement of each label, weighted by surface area, in units of ``spacing``.
 
-    Spacing 1 gives Learn2Reg's figure, in voxels. Labels are skipped as in :func:`dice`; one that the deformation has
+    Spacing 1 gives Learn2Reg's Hd95, in voxels. Labels are skipped as in :func:`dice`; one that the deformation has
     pushed out of view is infinitely far.
     """
 
-    def measured(found: tuple[int, NDArray[np.bool_], NDArray[np.bool_]]) -> tuple[int, float]:
+    def measured(found: tuple[int, NDArray[np.bool_], NDArray[np.bool_]]) -> tuple[int, SurfaceAgreement]:
         label, fixed, warped = found
-        return label, hausdorff(fixed, warped, spacing)
+        distances = surface_distances(fixed, warped, spacing)
+        if distances is None:
+            return label, SurfaceAgreement(np.inf, np.inf)
+        return label, SurfaceAgreement(distances.hausdorff(95), distances.mean())
 
     with ThreadPoolExecutor(torch.get_num_threads()) as pool:
         return dict(pool.map(measured, _masks(fixed_labels, warped_labels, labels, moving_labels)))

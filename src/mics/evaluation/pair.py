@@ -1,31 +1,35 @@
 """All measures of one pair: the same code for every method, whoever made the deformation."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mics.deformation.jacobian import fold_share, nondiffeomorphic_volume
+from mics.deformation.jacobian import nondiffeomorphic_volume, volume_change
 from mics.deformation.transform import Transform
 from mics.errors import InputError
 from mics.evaluation.consistency import inverse_consistency_mm
+from mics.evaluation.landmarks import refuse_unlike_counts, registration_errors
 from mics.evaluation.learn2reg import text, to_transform, warp_labels
-from mics.evaluation.metrics import dice, hd95, sd_log_jacobian
+from mics.evaluation.metrics import dice, sd_log_jacobian, surface_agreement
 from mics.image.grid import Grid
 from mics.image.io import Image
 from mics.image.points import Points
 
 Displacement = NDArray[np.floating]
+_BY_LABEL = ("dice", "hd95_voxels", "hd95_mm", "mda_mm")
 
 
 @dataclass(frozen=True)
 class PairScore:
     """The measures of one pair; None where there is nothing to measure with, and lengths in mm unless named otherwise.
 
-    ``dice``, ``hd95_voxels``, ``hd95_mm``: by label, for the labels that both scans show; a label that the deformation
-    pushed out of view has Dice 0 and an infinite distance. ``landmark_mm``: the distance of each landmark from its place.
+    ``dice``, ``hd95_voxels``, ``hd95_mm``, ``mda_mm`` (mean distance to agreement): by label, for the labels that both scans
+    show; a label that the deformation pushed out of view has Dice 0 and infinite distances. ``landmark_mm``: the distance of each
+    landmark from its place. ``jacobian_min``, ``jacobian_max``: the range of the determinant by central differences. Records of
+    older versions have neither that nor ``mda_mm``.
     """
 
     dice: dict[int, float]
@@ -38,6 +42,9 @@ class PairScore:
     inverse_max_mm: float | None
     landmark_mm: tuple[float, ...] | None
     seconds: float | None = None
+    mda_mm: dict[int, float] = field(default_factory=dict)
+    jacobian_min: float | None = None
+    jacobian_max: float | None = None
 
     def measures(self) -> dict[str, float | None]:
         """One number a measure (see :data:`mics.evaluation.summary.MEASURES`); those by label are means over the labels."""
@@ -45,19 +52,23 @@ class PairScore:
             "dice": _mean(self.dice),
             "hd95_voxels": _mean(self.hd95_voxels),
             "hd95_mm": _mean(self.hd95_mm),
+            "mda_mm": _mean(self.mda_mm),
             "sd_log_jacobian": self.sd_log_jacobian,
+            "jacobian_min": self.jacobian_min,
+            "jacobian_max": self.jacobian_max,
             "fold_percent": 100 * self.fold_share,
             "nondiffeomorphic_percent": self.nondiffeomorphic_percent,
             "inverse_mean_mm": self.inverse_mean_mm,
             "inverse_max_mm": self.inverse_max_mm,
             "landmark_mm": None if self.landmark_mm is None else float(np.mean(self.landmark_mm)),
+            "landmark_max_mm": None if self.landmark_mm is None else max(self.landmark_mm),
             "seconds": self.seconds,
         }
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, fit for JSON, where an infinite distance is None; :meth:`from_dict` reads it back."""
         values = dict(vars(self))
-        for name in ("dice", "hd95_voxels", "hd95_mm"):
+        for name in _BY_LABEL:
             values[name] = {str(k): v if np.isfinite(v) else None for k, v in values[name].items()}
         return values
 
@@ -65,8 +76,8 @@ class PairScore:
     def from_dict(cls, values: dict[str, Any]) -> "PairScore":
         """The score that :meth:`to_dict` described."""
         by_label = {
-            name: {int(k): float("inf") if v is None else v for k, v in values[name].items()}
-            for name in ("dice", "hd95_voxels", "hd95_mm")
+            name: {int(k): float("inf") if v is None else v for k, v in values.get(name, {}).items()}
+            for name in _BY_LABEL
         }
         landmarks = values["landmark_mm"]
         return cls(**{**values, **by_label, "landmark_mm": None if landmarks is None else tuple(landmarks)})
@@ -101,21 +112,27 @@ def score_pair(
     labels = sorted((set(np.unique(fixed).tolist()) & set(np.unique(moving).tolist())) - {0})
     warped = warp_labels(moving, forward)
     spacing = fixed_labels.grid.spacing
-    voxels = hd95(fixed, warped, labels, moving_labels=np.array(labels))
+    present = np.array(labels)
+    mm = surface_agreement(fixed, warped, labels, spacing, moving_labels=present)
     if max(spacing) - min(spacing) < 1e-6:
-        mm = {label: distance * spacing[0] for label, distance in voxels.items()}
+        voxels = {label: found.hd95 / spacing[0] for label, found in mm.items()}
     else:
-        mm = hd95(fixed, warped, labels, spacing, moving_labels=np.array(labels))
+        in_voxels = surface_agreement(fixed, warped, labels, moving_labels=present)
+        voxels = {label: found.hd95 for label, found in in_voxels.items()}
     own = _in_own_voxels(forward, fixed_labels.grid, moving_labels.grid)
-    field = torch.from_numpy(np.ascontiguousarray(own, dtype=np.float32))[None]
+    displacement = torch.from_numpy(np.ascontiguousarray(own, dtype=np.float32))[None]
+    volumes = volume_change(displacement)
     mean, largest = _inverse_error(forward, backward, fixed_labels.grid, moving_labels.grid)
     return PairScore(
-        dice=dice(fixed, warped, labels, moving_labels=np.array(labels)),
+        dice=dice(fixed, warped, labels, moving_labels=present),
         hd95_voxels=voxels,
-        hd95_mm=mm,
+        hd95_mm={label: found.hd95 for label, found in mm.items()},
+        mda_mm={label: found.mda for label, found in mm.items()},
         sd_log_jacobian=sd_log_jacobian(own),
-        fold_share=fold_share(field),
-        nondiffeomorphic_percent=nondiffeomorphic_volume(field),
+        fold_share=volumes.fold_share,
+        jacobian_min=volumes.least,
+        jacobian_max=volumes.largest,
+        nondiffeomorphic_percent=nondiffeomorphic_volume(displacement),
         inverse_mean_mm=mean,
         inverse_max_mm=largest,
         landmark_mm=None
@@ -147,14 +164,9 @@ def _inverse_error(
 def _landmark_error(
     forward: Displacement, fixed: Grid, moving: Grid, fixed_points: Points, moving_points: Points
 ) -> tuple[float, ...]:
-    count, other = len(fixed_points.coordinates), len(moving_points.coordinates)
-    if count != other:
-        raise InputError(
-            f"The fixed scan has {count} landmarks, the moving one {other}; give them in pairs, in one order."
-        )
+    refuse_unlike_counts(fixed_points, moving_points)
     transform: Transform = to_transform(forward, fixed, moving)
-    errors = transform.transform_points(fixed_points.coordinates) - moving_points.coordinates
-    return tuple(np.linalg.norm(errors, axis=1).tolist())
+    return tuple(registration_errors(transform.transform_points(fixed_points.coordinates), moving_points).tolist())
 
 
 def _mean(by_label: dict[int, float]) -> float | None:

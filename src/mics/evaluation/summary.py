@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
-from mics.data.organs import ORGAN_NAMES
+from mics.data.label_names import label_name
 from mics.evaluation.pair import PairScore
 from mics.evaluation.statistics import Difference, Estimate, bootstrap, paired_test, quantile30
 
@@ -23,12 +24,16 @@ MEASURES: dict[str, Measure] = {
     "dice": Measure("Dice", 3),
     "hd95_voxels": Measure("Hd95, voxels", 2),
     "hd95_mm": Measure("Hd95, mm", 2),
+    "mda_mm": Measure("MDA, mm", 2),
     "sd_log_jacobian": Measure("SdLogJ", 3),
+    "jacobian_min": Measure("smallest J", 2),
+    "jacobian_max": Measure("largest J", 2),
     "fold_percent": Measure("voxels with J ≤ 0, %", 4),
     "nondiffeomorphic_percent": Measure("non-diffeomorphic volume, %", 4),
     "inverse_mean_mm": Measure("inverse error, mean, mm", 2),
     "inverse_max_mm": Measure("inverse error, largest, mm", 1),
-    "landmark_mm": Measure("landmark error, mm", 2),
+    "landmark_mm": Measure("TRE, mean, mm", 2),
+    "landmark_max_mm": Measure("TRE, largest, mm", 2),
     "seconds": Measure("seconds", 1),
 }
 DICE30 = Measure("Dice30", 3)
@@ -42,6 +47,7 @@ class OrganSummary:
     dice: Estimate
     hd95_voxels: Estimate
     hd95_mm: Estimate
+    mda_mm: Estimate
     pairs: int
     lost: int
 
@@ -65,8 +71,11 @@ class Summary:
         return plain
 
 
-def summarise(scores: Sequence[PairScore]) -> Summary:
-    """Means over the pairs that have a measure, with bootstrap intervals; one that no pair has is left out."""
+def summarise(scores: Sequence[PairScore], names: Mapping[int, str] = MappingProxyType({})) -> Summary:
+    """Means over the pairs that have a measure, with bootstrap intervals; one that no pair has is left out.
+
+    ``names``: what the labels mean, as far as it is known.
+    """
     columns = {key: [v for score in scores if (v := score.measures()[key]) is not None] for key in MEASURES}
     columns = {key: column for key, column in columns.items() if column}
     return Summary(
@@ -74,7 +83,10 @@ def summarise(scores: Sequence[PairScore]) -> Summary:
         measures={key: bootstrap(column) for key, column in columns.items()},
         counts={key: len(column) for key, column in columns.items() if len(column) < len(scores)},
         dice30=bootstrap(columns["dice"], quantile30) if "dice" in columns else None,
-        organs={label: _organ(label, scores) for label in sorted({label for s in scores for label in s.dice})},
+        organs={
+            label: _organ(label_name(label, names), label, scores)
+            for label in sorted({label for s in scores for label in s.dice})
+        },
     )
 
 
@@ -89,11 +101,6 @@ def compare(first: Sequence[PairScore], second: Sequence[PairScore]) -> dict[str
     return differences
 
 
-def organ_name(label: int) -> str:
-    """The organ's name, or the number of a label that is none of the thirteen."""
-    return ORGAN_NAMES.get(label, f"label {label}")
-
-
 def finite(value: Any) -> Any:
     """The same with None for what JSON does not know, infinity and NaN; keys become text."""
     if isinstance(value, Mapping):
@@ -103,13 +110,14 @@ def finite(value: Any) -> Any:
     return None if isinstance(value, float) and not np.isfinite(value) else value
 
 
-def _organ(label: int, scores: Sequence[PairScore]) -> OrganSummary:
+def _organ(name: str, label: int, scores: Sequence[PairScore]) -> OrganSummary:
     shown = [score for score in scores if label in score.dice]
     return OrganSummary(
-        name=organ_name(label),
+        name=name,
         dice=bootstrap([score.dice[label] for score in shown]),
         hd95_voxels=bootstrap([score.hd95_voxels[label] for score in shown]),
         hd95_mm=bootstrap([score.hd95_mm[label] for score in shown]),
+        mda_mm=bootstrap([score.mda_mm.get(label, np.nan) for score in shown]),
         pairs=len(shown),
         lost=sum(not np.isfinite(score.hd95_mm[label]) for score in shown),
     )

@@ -6,6 +6,7 @@ the cell, and its distance is that to the nearest surface element of the other m
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from itertools import permutations, product
 
@@ -51,21 +52,44 @@ def cell_areas(spacing: tuple[float, float, float]) -> NDArray[np.float64]:
     return areas
 
 
-def hausdorff(
-    first: NDArray[np.bool_], second: NDArray[np.bool_], spacing: Sequence[float], percent: float = 95
-) -> float:
-    """Robust Hausdorff distance: the larger of the two directions' area-weighted percentiles, in units of ``spacing``.
+@dataclass(frozen=True)
+class SurfaceDistances:
+    """How far each surface element of two masks is from the other mask's surface: ``there`` and ``back``, with its area."""
 
-    ``first`` and ``second`` are ``(X, Y, Z)`` masks of one grid; beyond the grid is outside. Infinite if either is
-    empty.
+    there: NDArray[np.float64]
+    there_areas: NDArray[np.float64]
+    back: NDArray[np.float64]
+    back_areas: NDArray[np.float64]
+
+    def hausdorff(self, percent: float = 95) -> float:
+        """Robust Hausdorff distance: the larger of the two directions' area-weighted percentiles."""
+        return max(
+            _weighted_percentile(self.there, self.there_areas, percent),
+            _weighted_percentile(self.back, self.back_areas, percent),
+        )
+
+    def mean(self) -> float:
+        """Mean distance to agreement: the mean of the two directions' area-weighted means."""
+        means = (np.average(self.there, weights=self.there_areas), np.average(self.back, weights=self.back_areas))
+        return float(np.mean(means))
+
+
+def surface_distances(
+    first: NDArray[np.bool_], second: NDArray[np.bool_], spacing: Sequence[float]
+) -> SurfaceDistances | None:
+    """Distances between the surfaces of two masks, in units of ``spacing``; None if either is empty.
+
+    ``first`` and ``second`` are ``(X, Y, Z)`` masks of one grid; beyond the grid is outside.
     """
     if not (first.any() and second.any()):
-        return float("inf")
+        return None
     x, y, z = spacing
     areas = cell_areas((x, y, z))
     (points_a, weights_a), (points_b, weights_b) = (_elements(mask, spacing, areas) for mask in (first, second))
-    there, back = cKDTree(points_b).query(points_a)[0], cKDTree(points_a).query(points_b)[0]
-    return max(_weighted_percentile(there, weights_a, percent), _weighted_percentile(back, weights_b, percent))
+    # Nodes that are not shrunk to their points: a quarter of the time where the surfaces are far apart.
+    tree_a, tree_b = (cKDTree(points, compact_nodes=False) for points in (points_a, points_b))
+    there, back = tree_b.query(points_a)[0], tree_a.query(points_b)[0]
+    return SurfaceDistances(there, weights_a, back, weights_b)
 
 
 def _elements(

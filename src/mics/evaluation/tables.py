@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mics.data.label_names import label_name
 from mics.evaluation.statistics import Difference, Estimate
-from mics.evaluation.summary import DICE30, MEASURES, Summary, finite, organ_name
+from mics.evaluation.summary import DICE30, MEASURES, Summary, finite
 
 if TYPE_CHECKING:
     from mics.evaluation.evaluate import Evaluation
@@ -27,11 +28,18 @@ def pairs_csv(evaluation: Evaluation) -> str:
 def organs_csv(evaluation: Evaluation) -> str:
     """One line a pair and organ."""
     rows = [
-        [*names, label, organ_name(label), score.dice[label], score.hd95_voxels[label], score.hd95_mm[label]]
+        [
+            *names,
+            label,
+            label_name(label, evaluation.label_names),
+            score.dice[label],
+            score.hd95_voxels[label],
+            score.hd95_mm[label],
+        ]
         for names, score in _scored_pairs(evaluation)
         for label in score.dice
     ]
-    return _csv(["fixed", "moving", "label", "organ", "dice", "hd95_voxels", "hd95_mm"], rows)
+    return _csv(["fixed", "moving", "label", "organ", "dice", "hd95_voxels", "hd95_mm", "mda_mm"], rows)
 
 
 def to_json(evaluation: Evaluation) -> str:
@@ -43,6 +51,7 @@ def to_json(evaluation: Evaluation) -> str:
             for (fixed, moving), score in _scored_pairs(evaluation)
         ],
         "summary": evaluation.summary.to_dict(),
+        "label_names": evaluation.label_names,
         "warnings": evaluation.warnings,
         "against": evaluation.other,
         "differences": {name: asdict(difference) for name, difference in evaluation.differences.items()},
@@ -64,7 +73,10 @@ def markdown(evaluation: Evaluation) -> str:
     ]
     lines += [f"Look twice: {sentence}\n" for sentence in evaluation.warnings]
     lines += table(["measure", "mean"], [[title, interval(value, decimals)] for title, decimals, value in rows])
-    lines += ["", *table(["organ", "pairs", "lost", "Dice", "Hd95, voxels", "Hd95, mm"], _organ_rows(evaluation))]
+    lines += [
+        "",
+        *table(["organ", "pairs", "lost", "Dice", "Hd95, voxels", "Hd95, mm", "MDA, mm"], _organ_rows(evaluation)),
+    ]
     if evaluation.other is not None:
         lines += ["", f"## Difference from {evaluation.other}", ""]
         lines += ["This submission minus the other, pair by pair; p of Wilcoxon's signed-rank test, two-sided.", ""]
@@ -99,7 +111,15 @@ def _title(key: str, summary: Summary) -> str:
 
 def _organ_rows(evaluation: Evaluation) -> list[list[str]]:
     return [
-        [o.name, str(o.pairs), str(o.lost), interval(o.dice, 3), interval(o.hd95_voxels, 2), interval(o.hd95_mm, 2)]
+        [
+            o.name,
+            str(o.pairs),
+            str(o.lost),
+            interval(o.dice, 3),
+            interval(o.hd95_voxels, 2),
+            interval(o.hd95_mm, 2),
+            interval(o.mda_mm, 2),
+        ]
         for o in evaluation.summary.organs.values()
     ]
 

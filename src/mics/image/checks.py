@@ -16,6 +16,8 @@ _SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
 MOST_INFLATION = 1032
 # Axes whose unit vectors span less than this volume lie in a plane.
 _FLATTEST = 1e-3
+# More different values than that are a scan's.
+_MOST_LABELS = 256
 
 Array = NDArray[np.float64]
 
@@ -41,6 +43,19 @@ def not_finite(path: Path | str, count: int) -> InputError:
     return InputError(
         f"{path} holds {count} NaN or infinite voxels: replace them, by -1000 HU where a scan has no data."
     )
+
+
+def refuse_values_of_scans(labels: NDArray[np.integer], name: str) -> None:
+    """Raise InputError for a label map, called ``name``, whose integers look like a scan's."""
+    if labels.min() < 0:
+        raise InputError(f"{name} is not a label map: it holds negative values, down to {labels.min()}.")
+    if labels.max() < _MOST_LABELS:
+        return
+    found: set[int] = set()
+    for plane in labels:
+        found.update(np.unique(plane).tolist())
+        if len(found) > _MOST_LABELS:
+            raise InputError(f"{name} is not a label map: it holds more than {_MOST_LABELS} different values.")
 
 
 def refuse_other_shapes(path: Path, size: tuple[int, ...], found: int, components: int) -> None:

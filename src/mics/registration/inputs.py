@@ -7,12 +7,12 @@ import threading
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from mics.data.label_names import LabelNames, disagreement, known_names, read_label_names
 from mics.errors import InputError, require_type
+from mics.image.checks import refuse_values_of_scans
 from mics.image.grid import Grid
 from mics.image.io import Image, read_image, read_labels
 
@@ -23,8 +23,6 @@ _GRID_TOLERANCE_VOXELS = 0.1
 _LISTENING = threading.Lock()
 # Air and lung lie below.
 _TISSUE_HU = -300
-# More different values than that are a scan's.
-_MOST_LABELS = 256
 # 3D Slicer's segmentations are cropped to what they hold.
 _CROPPED_SUFFIX = ".seg.nrrd"
 
@@ -98,6 +96,19 @@ def load_pair(
     return target, source, [str(warning.message) for warning in own if issubclass(warning.category, UserWarning)]
 
 
+def meaning_of_labels(given: LabelNames | None, fixed: Scan, moving: Scan) -> tuple[dict[int, str], list[str]]:
+    """What the labels of both scans mean, as given or as their files say, and a sentence where these disagree.
+
+    Raises InputError for names that cannot be read, and for names without a label map.
+    """
+    if given is not None:
+        if fixed.labels is None and moving.labels is None:
+            raise InputError("Label names are for label maps: give those of both scans too.")
+        return read_label_names(given), []
+    own, other = ({} if scan.labels_path is None else known_names(scan.labels_path) for scan in (fixed, moving))
+    return other | own, disagreement(own, other)
+
+
 def _checked(image: Image, name: str) -> Image:
     if image.array.dtype == np.bool_:
         raise InputError(f"{name} is an array of truth values: give integers or real numbers (HU).")
@@ -117,7 +128,7 @@ def _labels(source: Source, name: str, image: Image, image_name: str) -> Image:
         raise InputError(f"{name} is not a label map: it is not of an integer type.")
     # Other byte orders are numpy's alone: neither torch nor ITK takes them.
     labels = Image(labels.array.astype(labels.array.dtype.newbyteorder("="), copy=False), labels.grid)
-    _refuse_other_values(labels.array, name)
+    refuse_values_of_scans(labels.array, name)
     if name.lower().endswith(_CROPPED_SUFFIX):
         labels = _uncropped(labels, image.grid)
     if not labels.grid.is_close(image.grid, _GRID_TOLERANCE_VOXELS * min(image.grid.spacing)):
@@ -136,19 +147,6 @@ def _look_at_mask(mask: Image, name: str, image: Image) -> None:
         )
     if mask.array.max() == 0:
         warnings.warn(f"{name} leaves out nothing: it is 0 everywhere.", UserWarning, stacklevel=2)
-
-
-def _refuse_other_values(array: NDArray[Any], name: str) -> None:
-    """Raise InputError for integers that look like a scan's."""
-    if array.min() < 0:
-        raise InputError(f"{name} is not a label map: it holds negative values, down to {array.min()}.")
-    if array.max() < _MOST_LABELS:
-        return
-    found: set[int] = set()
-    for plane in array:
-        found.update(np.unique(plane).tolist())
-        if len(found) > _MOST_LABELS:
-            raise InputError(f"{name} is not a label map: it holds more than {_MOST_LABELS} different values.")
 
 
 def _uncropped(labels: Image, grid: Grid) -> Image:

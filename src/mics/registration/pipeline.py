@@ -10,14 +10,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from mics.data.label_names import LabelNames
 from mics.deformation.topology import preserve_topology, refuse_mirrors
 from mics.deformation.transform import Transform
 from mics.errors import InputError, shown
+from mics.evaluation.landmarks import read_landmarks
 from mics.network.weights import DEFAULT_REGISTRATION
 from mics.registration.affine import register_affine
 from mics.registration.evidence import gather
 from mics.registration.fork import refuse_forked
-from mics.registration.inputs import Scan, Source, load_pair
+from mics.registration.inputs import Scan, Source, load_pair, meaning_of_labels
 from mics.registration.memory import require_memory
 from mics.registration.native import fixed_to_moving, moving_to_fixed
 from mics.registration.network_grid import both_seen, network_grid, refuse_thin
@@ -33,7 +35,7 @@ from mics.registration.predict import (
     same_box,
     windows,
 )
-from mics.registration.quality import measure
+from mics.registration.quality import label_doubts, landmark_doubts, landmark_scores, measure
 from mics.registration.refine_settings import BUDGETS
 from mics.registration.result import Registration
 from mics.registration.settings import Settings, resolve
@@ -59,6 +61,9 @@ def register(
     *,
     fixed_labels: Source | None = None,
     moving_labels: Source | None = None,
+    label_names: LabelNames | None = None,
+    fixed_landmarks: str | Path | None = None,
+    moving_landmarks: str | Path | None = None,
     fixed_exclude: Source | None = None,
     moving_exclude: Source | None = None,
     fixed_series: str | None = None,
@@ -76,6 +81,10 @@ def register(
     - ``fixed``, ``moving``: a file (NIfTI, NRRD, MetaImage), the folder of a DICOM series, or an :class:`Image`; HU,
       any geometry.
     - ``fixed_labels``, ``moving_labels``: label maps on their scans' grids; warped along, and scored if both are given.
+    - ``label_names``: what the labels mean, a mapping or a file, see :func:`mics.data.label_names.read_label_names`; by default
+      what the label maps' files or their data set say. A label of which nothing is known keeps its number.
+    - ``fixed_landmarks``, ``moving_landmarks``: files that :func:`mics.image.points.read_points` reads, matched by their order:
+      their distances are measured, before and after; they do not steer.
     - ``fixed_exclude``, ``moving_exclude``: label maps on their scans' grids, above 0 where a scan shows what the other has no
       counterpart of (a lesion, resected tissue): the refinement does not look there and only continues the deformation.
     - ``fixed_series``, ``moving_series``: UIDs of the series to take, where a folder holds several.
@@ -107,6 +116,8 @@ def register(
             fixed_series=fixed_series,
             moving_series=moving_series,
         )
+        names, disagreements = meaning_of_labels(label_names, target, source)
+        landmarks = read_landmarks(fixed_landmarks, moving_landmarks)
         if settings.refine == "none" and (target.exclude is not None or source.exclude is not None):
             raise InputError("Masks of what to leave out are for the refinement: use --refine fast or accurate.")
         refuse_thin(target.image.grid, source.image.grid, settings.model.spacing_mm)
@@ -131,9 +142,17 @@ def register(
         result = _warped(target, source, matrix, forward, backward)
     with stages("measure", "Measuring"):
         geometry = describe_geometry(matrix, grid, seen)
-        measured = measure(result, displacements)
-        questions = doubts(matrix, geometry, measured["folds"])
-        verdict = judge({"evidence": evidence, **measured}, questions)
+        measured = measure(result, displacements, names)
+        numbering = label_doubts(result)
+        questions = [
+            *doubts(matrix, geometry, measured["folds"]),
+            *numbering,
+            *disagreements,
+            *landmark_doubts(result, landmarks),
+        ]
+        verdict = judge(
+            {**measured, "evidence": evidence, "labels": None if numbering else measured["labels"]}, questions
+        )
     if verdict.word == "failed" and settings.segmentation is not None:
         with stages("headers", "It failed: looking for a header that turns its patient"):
             verdict = verdict.because(turned_headers({"fixed": target.image, "moving": source.image}, settings.device))
@@ -142,6 +161,7 @@ def register(
         "verdict": {"word": verdict.word, "reasons": list(verdict.reasons)},
         "geometry": geometry,
         **measured,
+        "landmarks": landmark_scores(result, landmarks),
         "topology": certificates,
         "evidence": evidence,
         "seconds": stages.times(),

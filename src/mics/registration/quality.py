@@ -1,6 +1,7 @@
 """How good a registration is, as far as its own output shows."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,12 @@ from torch import Tensor
 from mics.deformation.jacobian import fold_share
 from mics.deformation.transform import Transform
 from mics.evaluation.consistency import inverse_consistency_mm
-from mics.evaluation.metrics import dice, hd95
+from mics.evaluation.landmarks import registration_errors
+from mics.evaluation.metrics import dice, surface_agreement
+from mics.evaluation.numbering import numbering_doubt
+from mics.image.grid import apply_matrix
 from mics.image.io import Image
+from mics.image.points import Points
 from mics.image.resample import resample
 from mics.registration.result import Registration
 
@@ -23,24 +28,31 @@ _CONSISTENCY_MM = 4.0
 _MANY = 1 << 16  # labels
 
 
-def measure(result: Registration, displacements: tuple[Tensor, Tensor]) -> dict[str, Any]:
-    """Folds, inverse consistency and, where both scans have labels, overlap of organs, each in both directions.
+def measure(
+    result: Registration, displacements: tuple[Tensor, Tensor], meaning: Mapping[int, str] = MappingProxyType({})
+) -> dict[str, Any]:
+    """Folds, Jacobian range, inverse consistency and, where both scans have labels, how well organs agree; in both directions.
 
-    The delivered transforms are looked at in every n-th voxel, so that samples are up to 2 mm apart for folds and up to
+    The delivered transforms are looked at in every n-th voxel, so that samples are up to 2 mm apart for the Jacobian and up to
     4 mm for the inverse consistency, or in every voxel where the scan's own are larger.
     ``displacements``: A→B and B→A on the network's grid, (1, 3, X, Y, Z) in its voxels.
+    ``meaning``: what the labels mean, as far as it is known.
     """
     forward, backward = result.moving_to_fixed, result.fixed_to_moving
     names, ways = ("moving_to_fixed", "fixed_to_moving"), ((forward, backward), (backward, forward))
-    shares = [_thinned(there, _FOLDS_MM).fold_share() for there, _ in ways]
+    volumes = [_thinned(there, _FOLDS_MM).volume_change() for there, _ in ways]
+    ranges = [{"min": _finite(volume.least), "max": _finite(volume.largest)} for volume in volumes]
+    shares = [volume.fold_share for volume in volumes]
     errors = [inverse_consistency(there, back) for there, back in ways]
     on_network_grid = {
         f"network_grid_{name}": fold_share(field) for name, field in zip(names, displacements, strict=True)
     }
     return {
         "folds": {**dict(zip(names, shares, strict=True)), **on_network_grid},
+        "jacobian": dict(zip(names, ranges, strict=True)),
         "inverse_consistency_mm": dict(zip(names, errors, strict=True)),
         "labels": _both_label_scores(result),
+        "label_names": _shown_names(result, meaning),
     }
 
 
@@ -54,25 +66,71 @@ def inverse_consistency(forward: Transform, backward: Transform) -> dict[str, fl
 
 
 def label_scores(target: Image, warped: Image, affine_only: Image, source: Image) -> dict[str, Any]:
-    """Dice and Hd95 in mm of every label in both ``target`` and ``source``, and Dice with the affine alone.
+    """Dice, Hd95 and mean distance to agreement (MDA), in mm, of every label in both ``target`` and ``source``, before and after.
 
-    ``warped`` and ``affine_only`` are ``source`` on the target's grid; all are integer label maps. A label that was
-    pushed out of view has Dice 0 and Hd95 None.
+    Before is with the affine alone; ``worst_label`` has the smallest Dice after registration. ``warped`` and ``affine_only``
+    are ``source`` on the target's grid; all are integer label maps. A label that was
+    pushed out of view has Dice 0 and distances None.
     """
     labels = sorted(_labels(target) & _labels(source))
     box = _box([target, warped, affine_only])
-    fixed, moved, before = (image.array[box] for image in (target, warped, affine_only))
+    fixed, moved, start = (image.array[box] for image in (target, warped, affine_only))
+    after, before = (_agreement(fixed, array, labels, target.grid.spacing) for array in (moved, start))
+    return {
+        **after,
+        **{f"{measure}_affine_only": values for measure, values in before.items()},
+        "worst_label": min(after["dice"], key=after["dice"].get, default=None),
+    }
+
+
+def _agreement(
+    fixed: NDArray[np.integer], warped: NDArray[np.integer], labels: Sequence[int], spacing: Sequence[float]
+) -> dict[str, Any]:
+    """Dice, Hd95 and MDA by label, and the mean Dice."""
     present = np.array(labels, dtype=np.uint64)  # which holds every label above 0
-    scores = dice(fixed, moved, labels, moving_labels=present)
-    distances = hd95(fixed, moved, labels, target.grid.spacing, moving_labels=present)
-    start = dice(fixed, before, labels, moving_labels=present)
+    scores = dice(fixed, warped, labels, moving_labels=present)
+    surfaces = surface_agreement(fixed, warped, labels, spacing, moving_labels=present)
     return {
         "dice": {str(label): round(value, 4) for label, value in scores.items()},
-        "dice_affine_only": {str(label): round(value, 4) for label, value in start.items()},
-        "hd95_mm": {str(label): _finite(value) for label, value in distances.items()},
+        "hd95_mm": {str(label): _finite(surface.hd95) for label, surface in surfaces.items()},
+        "mda_mm": {str(label): _finite(surface.mda) for label, surface in surfaces.items()},
         "mean_dice": _mean(scores),
-        "mean_dice_affine_only": _mean(start),
     }
+
+
+def landmark_scores(result: Registration, landmarks: tuple[Points, Points] | None) -> dict[str, Any] | None:
+    """Target registration error (TRE) of the fixed landmarks, taken to the moving scan, in mm, before and after.
+
+    Before is with the affine alone. None without landmarks.
+    """
+    if landmarks is None:
+        return None
+    fixed, moving = landmarks
+    after = registration_errors(result.moving_to_fixed.transform_points(fixed.coordinates), moving)
+    before = registration_errors(apply_matrix(result.affine, fixed.coordinates), moving)
+    return {"count": len(after), "tre_mm": _mean_and_max(after), "tre_mm_affine_only": _mean_and_max(before)}
+
+
+def landmark_doubts(result: Registration, landmarks: tuple[Points, Points] | None) -> list[str]:
+    """A sentence for each scan beyond which some of its landmarks lie."""
+    sentences = []
+    scans = (("fixed", result.fixed.grid), ("moving", result.moving.grid))
+    for (role, grid), points in zip(scans, landmarks or (), strict=False):
+        voxels = grid.world_to_voxel(points.coordinates)
+        outside = ((voxels < -0.5) | (voxels > np.array(grid.size) - 0.5)).any(axis=1)
+        if outside.any():
+            sentences.append(
+                f"{np.count_nonzero(outside)} of the {len(voxels)} landmarks of the {role} scan lie outside of it: are they "
+                "LPS millimetres, and of this scan?"
+            )
+    return sentences
+
+
+def label_doubts(result: Registration) -> list[str]:
+    """What looks wrong with the label maps once they lie upon each other, a sentence each."""
+    if result.fixed_labels is None or result.moving_labels_warped is None:
+        return []
+    return numbering_doubt(result.fixed_labels.array, result.moving_labels_warped.array)
 
 
 def _both_label_scores(result: Registration) -> dict[str, Any] | None:
@@ -86,6 +144,13 @@ def _both_label_scores(result: Registration) -> dict[str, Any] | None:
         "moving_to_fixed": label_scores(fixed, moving_warped, affine_only, moving),
         "fixed_to_moving": label_scores(moving, fixed_warped, back_affine_only, fixed),
     }
+
+
+def _shown_names(result: Registration, names: Mapping[int, str]) -> dict[str, str]:
+    """The names of the labels that either scan shows."""
+    maps = [labels for labels in (result.fixed_labels, result.moving_labels) if labels is not None]
+    shown = {label for labels in maps for label in _labels(labels)} if names else set()
+    return {str(label): names[label] for label in sorted(shown & names.keys())}
 
 
 def _thinned(transform: Transform, apart_mm: float) -> Transform:
@@ -115,6 +180,10 @@ def _box(images: Sequence[Image]) -> tuple[slice, ...]:
 
 def _mean(scores: dict[int, float]) -> float | None:
     return round(float(np.mean(list(scores.values()))), 4) if scores else None
+
+
+def _mean_and_max(errors: NDArray[np.float64]) -> dict[str, float]:
+    return {"mean": round(float(errors.mean()), 4), "max": round(float(errors.max()), 4)}
 
 
 def _finite(value: float) -> float | None:

@@ -5,6 +5,8 @@ from pathlib import Path
 from textwrap import wrap
 from typing import Any
 
+from mics.data.label_names import label_name
+
 Summary = Mapping[str, Any]
 
 _VERDICTS = {
@@ -14,6 +16,14 @@ _VERDICTS = {
 }
 _CAPTION = 160
 """Characters of a line above the picture."""
+TG132 = (
+    "AAPM TG-132 tolerates: contours Dice 0.80 to 0.90 and mean distance to agreement (MDA) 2 to 3 mm, landmarks (TRE) 2 to "
+    "3 mm, no negative Jacobian."
+)
+_DIRECTIONS = ("moving_to_fixed", "fixed_to_moving")
+# Measure, title, characters and decimals of a number.
+_COLUMNS = (("dice", "Dice", 4, 2), ("hd95_mm", "Hd95, mm", 5, 1), ("mda_mm", "MDA, mm", 5, 1))
+_MOST_ROWS = 20
 
 
 def describe(summary: Summary) -> list[str]:
@@ -22,7 +32,9 @@ def describe(summary: Summary) -> list[str]:
         *_verdict(summary),
         _overlap(summary),
         *_organs(summary),
+        *_landmarks(summary),
         _plausibility(summary),
+        *_tolerances(summary),
         *_topology(summary),
         f"Made with {_method(summary)}.",
     ]
@@ -53,22 +65,82 @@ def _overlap(summary: Summary) -> str:
 
 
 def _organs(summary: Summary) -> list[str]:
-    """Dice of each label with the affine alone and after registration."""
-    if summary["labels"] is None:
+    """Dice, Hd95 and MDA of the labels, with the affine alone and after registration, and which is the worst."""
+    if summary["labels"] is None or not summary["labels"]["moving_to_fixed"]["dice"]:
         return []
     scores = summary["labels"]["moving_to_fixed"]
-    columns = [(label, scores["dice_affine_only"][label], dice) for label, dice in scores["dice"].items()]
-    rows = [("  label ", "{0:>5}"), ("  affine", " {1:4.2f}"), ("  result", " {2:4.2f}")]
-    return [name + "".join(form.format(*column) for column in columns) for name, form in rows if columns]
+    labels = sorted(scores["dice"], key=lambda label: scores["dice"][label])
+    shown = labels if len(labels) <= _MOST_ROWS else labels[:_MOST_ROWS]
+    names = {label: _numbered(summary, label) for label in shown}
+    width = max(map(len, names.values()))
+    rows = [
+        f"  {names[label]:<{width}}" + "".join(_before_and_after(scores, label, *column) for column in _COLUMNS)
+        for label in sorted(shown, key=int)
+    ]
+    heading = f"  {'':<{width}}" + "".join(f"{title:>{2 * digits + 5}}" for _, title, digits, _ in _COLUMNS)
+    left_out = (
+        [f"  {len(labels) - len(shown)} labels with a larger Dice: see summary.json"]
+        if len(shown) < len(labels)
+        else []
+    )
+    return [heading, *rows, *left_out, _worst(summary, scores)]
+
+
+def _before_and_after(
+    scores: Mapping[str, Any], label: str, measure: str, title: str, digits: int, decimals: int
+) -> str:
+    values = scores[f"{measure}_affine_only"][label], scores[measure][label]
+    before, after = ("lost" if value is None else f"{value:.{decimals}f}" for value in values)
+    return f"  {before:>{digits}} → {after:>{digits}}"
+
+
+def _worst(summary: Summary, scores: Mapping[str, Any]) -> str:
+    label = scores["worst_label"]
+    distances = [(title, scores[measure][label]) for measure, title, _, _ in _COLUMNS[1:]]
+    measured = [f"{title.removesuffix(', mm')} {value:.1f} mm" for title, value in distances if value is not None]
+    parts = [_label(summary, label), f"Dice {scores['dice'][label]:.2f}", *(measured or ["out of view"])]
+    return f"Worst: {', '.join(parts)}."
+
+
+def _label(summary: Summary, label: str) -> str:
+    return label_name(int(label), {int(key): name for key, name in summary["label_names"].items()})
+
+
+def _landmarks(summary: Summary) -> list[str]:
+    """The target registration error, with the affine alone and after registration."""
+    if summary["landmarks"] is None:
+        return []
+    scores = summary["landmarks"]
+    before, after = scores["tre_mm_affine_only"], scores["tre_mm"]
+    return [
+        f"TRE of {_counted(scores['count'], 'landmark')}: mean {before['mean']:.1f} → {after['mean']:.1f} mm, largest "
+        f"{before['max']:.1f} → {after['max']:.1f} mm."
+    ]
+
+
+def _numbered(summary: Summary, label: str) -> str:
+    """A label's name after its number."""
+    name = _label(summary, label)
+    return f"{label} {name}" if label in summary["label_names"] else name
 
 
 def _plausibility(summary: Summary) -> str:
-    folds = 100 * max(summary["folds"][direction] for direction in ("moving_to_fixed", "fixed_to_moving"))
-    sentence = f"Folds: {folds:.3f} % of the voxels"
-    error = summary["inverse_consistency_mm"]["moving_to_fixed"]
-    if error["mean"] is not None:
-        sentence += f"; inverse-consistency error: mean {error['mean']:.2f} mm, at most {error['max']:.1f} mm"
+    """Folds, Jacobian range and inverse-consistency error of the worse direction each."""
+    folds = 100 * max(summary["folds"][direction] for direction in _DIRECTIONS)
+    ranges = [summary["jacobian"][direction] for direction in _DIRECTIONS]
+    least, largest = min(found["min"] for found in ranges), max(found["max"] for found in ranges)
+    sentence = f"Folds: {folds:.3f} % of the voxels; Jacobian {least:.2f} to {largest:.2f}"
+    errors = [summary["inverse_consistency_mm"][direction] for direction in _DIRECTIONS]
+    known = [error for error in errors if error["mean"] is not None]
+    if known:
+        mean, most = (max(error[key] for error in known) for key in ("mean", "max"))
+        sentence += f"; inverse-consistency error: mean {mean:.2f} mm, at most {most:.1f} mm"
     return sentence + "."
+
+
+def _tolerances(summary: Summary) -> list[str]:
+    """What the measures are held against, where there are any."""
+    return [] if summary["labels"] is None and summary["landmarks"] is None else [TG132]
 
 
 def _topology(summary: Summary) -> list[str]:

@@ -1,0 +1,189 @@
+"""What the numbers of a label map mean: names from a file, from the map itself, or from the data set that it lies in."""
+
+import csv
+import json
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import nibabel
+import SimpleITK as sitk
+
+from mics.data.cohorts.learn2reg import DATASET_FILE
+from mics.data.manifest import MANIFEST, Entry
+from mics.data.organs import ORGAN_NAMES
+from mics.errors import InputError
+
+LabelNames = str | Path | Mapping[int, str]
+
+_FORMS = (
+    "give nnU-Net's dataset.json, a JSON file of id: name, a CSV file with the columns id and name, ITK-SNAP's label "
+    "descriptions (.txt, .label), or a label map that holds names (.seg.nrrd, TotalSegmentator's .nii.gz)"
+)
+# ITK-SNAP: id, three colours, opacity, two flags, name.
+_SNAP_LINE = re.compile(r'(\d+)(?:\s+[\d.]+){6}\s+"(.*)"')
+
+
+def read_label_names(source: LabelNames) -> dict[int, str]:
+    """Names by id, of a mapping or a file: JSON, CSV, ITK-SNAP's label descriptions, or a label map that holds names.
+
+    JSON is ``{"1": "liver"}`` or ``{"liver": 1}``, alone or as ``labels`` of an object, as in nnU-Net's dataset.json, whose
+    regions of several ids are left out. Background, 0, has no name. Raises InputError for a file that cannot be read,
+    has another form or names nothing, for an id that is no whole number above 0, and for one with two names.
+    """
+    if isinstance(source, Mapping):
+        return _checked(source.items(), "The mapping of label names")
+    path = Path(source)
+    try:
+        pairs = _read(path)
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror or error}); {_FORMS}.") from error
+    except (ValueError, csv.Error) as error:
+        raise InputError(f"{path} is not a list of label names ({error}); {_FORMS}.") from error
+    return _checked(pairs, str(path))
+
+
+def known_names(label_map: str | Path) -> dict[int, str]:
+    """Names by id that a label map's file holds, else our organs' if it lies in a data set with our ids, else none.
+
+    A Slicer segmentation names its segments and TotalSegmentator its classes in the header. Our ids are those of Learn2Reg's
+    AbdomenCTCT, told by its json, and of a folder that ``mics prepare`` has made, told by its manifest.
+    """
+    path = Path(label_map)
+    try:
+        names = {label: name for label, name in _names_within(path) if label > 0}
+    except (OSError, ValueError):  # numbers do where names cannot be read
+        names = {}
+    return names or _names_of_cohort(path)
+
+
+def label_name(label: int, names: Mapping[int, str]) -> str:
+    """The name of a label, or its number where nothing is known."""
+    return names.get(label, f"label {label}")
+
+
+def disagreement(first: Mapping[int, str], second: Mapping[int, str]) -> list[str]:
+    """A sentence if two label maps have other names for the same ids."""
+    other = [label for label in sorted(first.keys() & second.keys()) if _plain(first[label]) != _plain(second[label])]
+    if not other:
+        return []
+    shown = "; ".join(f"{label} is {first[label]} in one, {second[label]} in another" for label in other[:5])
+    return [f"Label maps have other names for the same numbers ({shown}): do they use the same numbering?"]
+
+
+def _read(path: Path) -> list[tuple[Any, Any]]:
+    name = path.name.lower()
+    if name.endswith((".nrrd", ".nii", ".nii.gz")):
+        return _names_within(path)
+    readers = {".json": _json_pairs, ".csv": _csv_pairs, ".txt": _snap_pairs, ".label": _snap_pairs}
+    reader = readers.get(path.suffix.lower())
+    if reader is None:
+        raise ValueError("its ending is none of those known")
+    return reader(path.read_text(encoding="utf-8-sig"))
+
+
+def _json_pairs(text: str) -> list[tuple[Any, Any]]:
+    content = json.loads(text)
+    if isinstance(content, dict) and isinstance(content.get("labels"), dict):
+        content = content["labels"]
+    if not isinstance(content, dict):
+        raise ValueError("it holds no object")
+    return [
+        (key, value) if isinstance(value, str) else (value, key)
+        for key, value in content.items()
+        if not isinstance(value, list)  # a region of several ids
+    ]
+
+
+def _csv_pairs(text: str) -> list[tuple[Any, Any]]:
+    rows = csv.DictReader(text.splitlines(), skipinitialspace=True)
+    if not {"id", "name"} <= set(rows.fieldnames or ()):
+        raise ValueError("its first line does not name the columns id and name")
+    return [(row["id"], row["name"]) for row in rows]
+
+
+def _snap_pairs(text: str) -> list[tuple[Any, Any]]:
+    lines = [line.strip() for line in text.splitlines()]
+    found = [(_SNAP_LINE.fullmatch(line), line) for line in lines if line and not line.startswith("#")]
+    if other := [line for match, line in found if match is None]:
+        raise ValueError(f"{other[0]!r} is no line of ITK-SNAP's")
+    return [(match[1], match[2]) for match, _ in found if match is not None]
+
+
+def _checked(pairs: Iterable[tuple[Any, Any]], where: str) -> dict[int, str]:
+    names: dict[int, str] = {}
+    for label, name in pairs:
+        if (
+            isinstance(label, bool | float)
+            or not str(label).strip().isdecimal()
+            or not isinstance(name, str)
+            or not name
+        ):
+            raise InputError(f"{where}: {label!r} with the name {name!r} is no label, a whole number with a name.")
+        if names.setdefault(int(label), name.strip()) != name.strip():
+            raise InputError(
+                f"{where}: label {int(label)} is both {names[int(label)]} and {name.strip()}; keep one name."
+            )
+    names.pop(0, None)
+    if not names:
+        raise InputError(f"{where} names no label; {_FORMS}.")
+    return names
+
+
+def _names_within(path: Path) -> list[tuple[int, str]]:
+    """Ids and names in the header of a Slicer segmentation or of a TotalSegmentator label map; none in other files."""
+    name = path.name.lower()
+    if name.endswith(".nrrd"):
+        return _segments(path)
+    return _label_table(path) if name.endswith((".nii", ".nii.gz")) else []
+
+
+def _segments(path: Path) -> list[tuple[int, str]]:
+    if not path.is_file():
+        raise FileNotFoundError("there is no such file")
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    try:
+        reader.ReadImageInformation()
+    except RuntimeError as error:
+        raise ValueError("it is damaged") from error
+    values = {key: reader.GetMetaData(key).strip() for key in reader.GetMetaDataKeys()}
+    names = {
+        key: values.get(f"{key.removesuffix('_LabelValue')}_Name") for key in values if key.endswith("_LabelValue")
+    }
+    return [(int(values[key]), name) for key, name in names.items() if name and values[key].isdecimal()]
+
+
+def _label_table(path: Path) -> list[tuple[int, str]]:
+    try:
+        extensions = getattr(nibabel.load(path).header, "extensions", ())
+        contents = [extension.get_content() for extension in extensions]
+        tables = [
+            ElementTree.fromstring(content.rstrip(b" \0\n"))
+            for content in contents
+            if isinstance(content, bytes) and b"<LabelTable>" in content
+        ]
+    except (nibabel.filebasedimages.ImageFileError, ElementTree.ParseError) as error:
+        raise ValueError("it is damaged") from error
+    labels = [label for table in tables for label in table.iter("Label")]
+    return [(int(label.get("Key", 0)), label.text) for label in labels if label.text]
+
+
+def _names_of_cohort(label_map: Path) -> dict[int, str]:
+    folder = label_map.absolute().parent.parent
+    if (folder / DATASET_FILE).is_file() or _is_ours(folder / MANIFEST):
+        return dict(ORGAN_NAMES)
+    return {}
+
+
+def _is_ours(manifest: Path) -> bool:
+    if not manifest.is_file():
+        return False
+    with manifest.open(encoding="utf-8", errors="replace") as file:
+        return file.readline().strip() == ",".join(Entry.model_fields)
+
+
+def _plain(name: str) -> str:
+    return name.replace("_", " ").casefold()

@@ -1,0 +1,38 @@
+"""Target registration error (TRE): how far moved landmarks are from where they belong."""
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from mics.errors import InputError
+from mics.image.points import Points, read_points
+
+
+def read_landmarks(fixed: str | Path | None, moving: str | Path | None) -> tuple[Points, Points] | None:
+    """Landmarks of both scans, matched by their order; None without files.
+
+    Raises InputError for a file that cannot be read, for landmarks of one scan only, and for two lists of unlike length.
+    """
+    if fixed is None and moving is None:
+        return None
+    if fixed is None or moving is None:
+        raise InputError("There are landmarks of one scan only; give those of both or of none.")
+    pairs = read_points(fixed), read_points(moving)
+    refuse_unlike_counts(*pairs)
+    return pairs
+
+
+def refuse_unlike_counts(fixed: Points, moving: Points) -> None:
+    """Raise InputError for two lists that cannot be matched by their order."""
+    count, other = len(fixed.coordinates), len(moving.coordinates)
+    if count != other:
+        raise InputError(
+            f"The fixed scan has {count} landmarks, the moving one {other}; give them in pairs, in one order."
+        )
+
+
+def registration_errors(moved: ArrayLike, moving: Points) -> NDArray[np.float64]:
+    """Distance in mm of each fixed landmark, taken to the moving scan (``moved``, (N, 3) LPS mm), from the moving one."""
+    errors: NDArray[np.float64] = np.linalg.norm(np.asarray(moved) - moving.coordinates, axis=1)
+    return errors
