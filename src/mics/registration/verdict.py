@@ -11,7 +11,7 @@ from typing import Any, Literal
 Word = Literal["good", "look", "failed"]
 Summary = Mapping[str, Any]
 
-_FAILED_OVERLAP, _LOOK_OVERLAP = 0.35, 0.6
+_FAILED_OVERLAP, _LOOK_OVERLAP = 0.5, 0.75
 _FAILED_ORGANS, _LOOK_ORGANS = 1, 3
 _FAILED_SIMILARITY, _LOOK_SIMILARITY = 0.3, 0.5
 _FAILED_LOST, _LOOK_LOST = 0.5, 0.2
@@ -137,7 +137,7 @@ def _few(role: str, count: int) -> str:
 
 def _apart(overlap: Summary) -> str:
     before = "" if overlap["affine"] is None else f", by {overlap['affine']:.2f} with the affine alone"
-    return f"The organs found in both scans overlap by {overlap['result']:.2f} after registration{before} (usual is .7 and more)."
+    return f"The organs found in both scans overlap by {overlap['result']:.2f} after registration{before} (usual is .8 and more)."
 
 
 def _unlike(similarity: Summary) -> str:
