@@ -9,7 +9,8 @@ from typing import NoReturn
 
 from mics.data.cohorts.learn2reg import open_learn2reg
 from mics.errors import InputError
-from mics.image.io import Image, read_image, read_labels
+from mics.image.hounsfield import read_scan
+from mics.image.io import Image, read_labels
 from mics.image.points import Points, read_points
 
 ROLES = ("fixed", "moving")
@@ -113,7 +114,7 @@ def _member(folder: Path, row: dict[str, str], role: str, where: str, needs: Seq
             _missing(where, f"{role}_{kind}")
     return Member(
         name,
-        partial(read_image, files["image"]) if "image" in files else partial(_missing, where, f"{role}_image"),
+        partial(read_scan, files["image"]) if "image" in files else partial(_missing, where, f"{role}_image"),
         partial(read_labels, files["labels"]) if "labels" in files else partial(_missing, where, f"{role}_labels"),
         partial(read_points, files["landmarks"]) if "landmarks" in files else None,
     )

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from mics.errors import InputError
 from mics.image.grid import Grid
+from mics.image.hounsfield import hounsfield_units
 from mics.image.io import Image, read_image, read_labels
 
 Source = str | Path | Image
@@ -44,13 +45,15 @@ class Scan:
 def load_scan(source: Source, labels: Source | None, role: str, *, exclude: Source | None = None) -> Scan:
     """Read and check a scan, its label map and its mask; ``role``, fixed or moving, names arrays in messages.
 
-    Raises InputError for everything that :func:`mics.image.io.read_image` refuses, for arrays with the same faults, and
+    Raises InputError for everything that :func:`mics.image.io.read_image` refuses, for arrays with the same faults, for
+    values that are not Hounsfield units (:func:`mics.image.hounsfield.hounsfield_units`, which makes padding air), and
     for a label map or mask that is on another grid, not of integers, negative, or of more values than organs have. A
     Slicer segmentation (.seg.nrrd) that is cropped from the scan's lattice is taken as background beyond.
     """
     name, labels_name = _name(source, f"The {role} scan"), _name(labels, f"The {role} label map")
     exclude_name = _name(exclude, f"The {role} mask of what to leave out")
     image = _checked(source, name) if isinstance(source, Image) else read_image(source)
+    image = Image(hounsfield_units(image.array, name), image.grid)
     label_map = None if labels is None else _labels(labels, labels_name, image, name)
     mask = None if exclude is None else _labels(exclude, exclude_name, image, name)
     return Scan(image, label_map, mask, _path(source), _path(labels), _path(exclude))
