@@ -25,7 +25,7 @@ def body(seed=0, air=0.45, fat=0.25, lung=0.05, noise=15.0, enhancement=0.0):
     depth = depth.reshape(SHAPE)
     hu = np.where(depth > 1 - air, -1000.0, 50.0 + enhancement)
     hu[(depth <= 1 - air) & (depth > 1 - air - fat)] = -100
-    hu[depth < lung] = -820
+    hu[depth < lung] = random.normal(-820, 90, np.count_nonzero(depth < lung))
     bone = (depth > lung) & (depth < lung + 0.01)
     hu[bone] = random.uniform(150, 1000, np.count_nonzero(bone))
     return (hu + random.normal(0, noise, SHAPE)).astype(np.float32)

@@ -69,9 +69,7 @@ def warp(
         _require_in_view(label_map.grid, mapping, source, transform)
         write_labels(mapping.transform_labels(label_map), output)
         return
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*Hounsfield units")  # other images are welcome here
-        image = read_image(source)
+    image = read_image(source)  # other images than CT are welcome here
     mapping = Transform.load(transform)
     _require_in_view(image.grid, mapping, source, transform)
     _warn_of_labels(image, source)
