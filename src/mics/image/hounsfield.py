@@ -44,7 +44,7 @@ def read_scan(path: str | Path) -> Image:
 def hounsfield_units(array: Values, name: str) -> Values:
     """A scan's values with air where its padding was, the value outside of a scanner's circle that no tissue has.
 
-    Parts of a scan, without air or of lung alone, are taken, and so are values cut off below or above.
+    Parts of a scan, without air or of lung, are taken, and so are values cut off below or above.
 
     Args:
         array: (X, Y, Z), finite and not constant.
@@ -54,37 +54,17 @@ def hounsfield_units(array: Values, name: str) -> Values:
         InputError: if the values clearly are something else: shifted (stored values without their rescale intercept), scaled,
             a label map, another modality, or air alone. The sentence says what they look like and how to mend them.
 
-    Warns where the values are doubtful.
+    Warns where the values are doubtful, and of padding above all values.
     """
-    low, high = _reach(_some(array), _corners(array))
     seen = _some(array)
+    low, high = _reach(seen, _corners(array))
     seen = seen[(seen >= low) & (seen <= high)]
-    if _is_label_map(array, seen):
-        raise InputError(
-            f"{name} looks like a label map (whole numbers in patches of one value, none below 0), not like a scan: "
-            "give the CT itself, and the label map as labels."
-        )
+    _refuse_labels(array, seen, name)
     _refuse_narrow(seen, name)
-    if np.mean((seen < _LOWEST_HU) | (seen > AIR_HU / 2)) < _LEAST_TISSUE:
-        raise InputError(
-            f"{name} shows air alone: fewer than 0.1 % of its values are above -500 HU. Give another scan."
-        )
-    tissue = _with_less_background(seen)
-    usual, shifted = fit_as_it_is(tissue), fit_shifted(tissue)
-    gain = 0.0 if abs(shifted.offset) < _CONTRAST_HU else shifted.log_likelihood - usual.log_likelihood
-    grey = _is_grey(seen)
-    if gain > _GAIN_REFUSED or usual.log_likelihood < _LEAST_LIKELIHOOD:
-        best = fit_scaled(tissue)
-        if best.log_likelihood > _LEAST_LIKELIHOOD and not (grey and best.slope != 1):
-            raise InputError(f"{name} does not hold Hounsfield units: {_looks_like(best)}.")
-        raise _other_values(seen, name)
-    if grey:
-        raise _other_values(seen, name)
-    _warn_of_doubts(seen, gain, shifted, name)
+    _refuse_air(seen, name)
+    _refuse_shifted(seen, name)
     if high < np.inf:
-        _warn(
-            f"{name} holds values above {high:.4g} outside of its field of view, its padding, which are taken for air."
-        )
+        _warn(f"{name} holds values above {high:.4g} outside of its field of view, its padding, taken for air.")
     if (low, high) == (-np.inf, np.inf):
         return array
     return np.where((array < low) | (array > high), np.float32(AIR_HU), array)
@@ -123,13 +103,17 @@ def _lattice(array: Values) -> tuple[slice, slice, slice]:
     return (step, step, step)
 
 
-def _is_label_map(array: Values, seen: Values) -> bool:
+def _refuse_labels(array: Values, seen: Values, name: str) -> None:
     different = np.unique(seen)
-    if different[0] < 0 or len(different) > _MOST_LABELS or not np.array_equal(different, np.rint(different)):
-        return False
+    if different[0] != 0 or len(different) > _MOST_LABELS or not np.array_equal(different, np.rint(different)):
+        return
     one, next_one = array[:-1][_lattice(array)], array[1:][_lattice(array)]
     labelled = one > 0
-    return bool(labelled.any()) and float(np.mean(one[labelled] == next_one[labelled])) > _EQUAL_NEIGHBOURS
+    if labelled.any() and np.mean(one[labelled] == next_one[labelled]) > _EQUAL_NEIGHBOURS:
+        raise InputError(
+            f"{name} looks like a label map (whole numbers in patches of one value, 0 the lowest), not like a scan: "
+            "give the CT itself, and the label map as labels."
+        )
 
 
 def _refuse_narrow(seen: Values, name: str) -> None:
@@ -142,6 +126,31 @@ def _refuse_narrow(seen: Values, name: str) -> None:
     )
 
 
+def _refuse_air(seen: Values, name: str) -> None:
+    if np.mean((seen < _LOWEST_HU) | (seen > AIR_HU / 2)) < _LEAST_TISSUE:
+        raise InputError(
+            f"{name} shows air alone: fewer than 0.1 % of its values are above -500 HU. Give another scan."
+        )
+
+
+def _refuse_shifted(seen: Values, name: str) -> None:
+    """Refuse values that fit a CT much better shifted or scaled, or not at all; warn where they fit somewhat better."""
+    tissue, grey = _with_less_background(seen), _is_grey(seen)
+    usual, shifted = fit_as_it_is(tissue), fit_shifted(tissue)
+    gain = 0.0 if abs(shifted.offset) < _CONTRAST_HU else shifted.log_likelihood - usual.log_likelihood
+    if gain > _GAIN_REFUSED or usual.log_likelihood < _LEAST_LIKELIHOOD:
+        best = fit_scaled(tissue)
+        if best.log_likelihood > _LEAST_LIKELIHOOD and not (grey and best.slope != 1):
+            raise InputError(f"{name} does not hold Hounsfield units: {_looks_like(best)}.")
+        raise _other_values(seen, name)
+    if grey:
+        raise _other_values(seen, name)
+    if gain > _GAIN_WARNED:
+        _warn(f"{name} may not hold Hounsfield units: {_looks_like(shifted)}.")
+    elif seen.min() >= 0:
+        _warn(f"{name} may not hold Hounsfield units: no value is below 0, while fat is near -100 and air at -1000.")
+
+
 def _with_less_background(seen: Values) -> Values:
     """The lowest value at most a quarter as often as all others: it is air, or tells how low values were cut off."""
     above = seen[seen > seen.min()]
@@ -150,8 +159,8 @@ def _with_less_background(seen: Values) -> Values:
 
 def _is_grey(seen: Values) -> bool:
     """Whether nothing lies below about 0, and a background there."""
-    low, middle = np.quantile(seen, [0.001, 0.999])
-    return bool(low >= _NOT_BELOW_HU and np.mean(seen <= low + 0.02 * (middle - low)) > _BACKGROUND)
+    low, high = np.quantile(seen, [0.001, 0.999])
+    return bool(low >= _NOT_BELOW_HU and np.mean(seen <= low + 0.02 * (high - low)) > _BACKGROUND)
 
 
 def _other_values(seen: Values, name: str) -> InputError:
@@ -159,13 +168,6 @@ def _other_values(seen: Values, name: str) -> InputError:
         f"{name} does not hold Hounsfield units: {_range(seen)}, {_WHAT_CT_IS}: give the CT as converted from DICOM, not "
         "scaled or cut off at 0 (MR and PET cannot be registered)."
     )
-
-
-def _warn_of_doubts(seen: Values, gain: float, shifted: Fit, name: str) -> None:
-    if gain > _GAIN_WARNED:
-        _warn(f"{name} may not hold Hounsfield units: {_looks_like(shifted)}.")
-    elif seen.min() >= 0:
-        _warn(f"{name} may not hold Hounsfield units: no value is below 0, while fat is near -100 and air at -1000.")
 
 
 def _warn(sentence: str) -> None:
