@@ -153,11 +153,11 @@ def test_an_output_folder_that_cannot_be_written(tmp_path, refused, quick, scan,
     assert (tmp_path / "a_file").read_text() == "in the way"
 
 
-def test_unsigned_storage_that_is_not_hu_is_a_warning(tmp_path, make, run, quick, scan):
+def test_stored_values_are_refused_before_anything_else_is_said(tmp_path, make, refused, quick, scan):
     raw = make(tmp_path / "raw.nii.gz", (make.body() + 1024).clip(0).astype(np.uint16))
-    result = run("register", raw, scan, "-o", tmp_path / "out", *quick)
-    assert result.exit_code == 0, result.output
-    warned = [line for line in result.stderr.splitlines() if line.startswith("Warning: ")]
-    assert len(warned) == 1
-    assert "raw.nii.gz" in warned[0]
-    assert "raw.nii.gz" in result.stdout
+    for pair in ((raw, scan), (scan, raw), (raw, raw)):
+        said = refused("register", *pair, "-o", tmp_path / "out", *quick)
+        assert "raw.nii.gz does not hold Hounsfield units" in said
+        assert "subtract about 10" in said
+        assert "header" not in said
+    assert not (tmp_path / "out").exists()

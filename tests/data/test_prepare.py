@@ -240,7 +240,7 @@ def test_people_of_a_registered_cohort_correspond_voxel_by_voxel_whatever_their_
         moved = file.affine.copy()
         moved[:3, 3] = 13, -40, 7
         nibabel.save(nibabel.Nifti1Image(np.asarray(file.dataobj), moved), path)
-    small = nibabel.Nifti1Image(np.arange(60, dtype=np.int16).reshape(3, 4, 5) - 10, np.diag([8.0, 8, 8, 1]))
+    small = nibabel.Nifti1Image(4 * np.arange(60, dtype=np.int16).reshape(3, 4, 5) - 120, np.diag([8.0, 8, 8, 1]))
     nibabel.save(small, folder / "imagesTr" / "AbdomenCTCT_0003_0000.nii.gz")
     nibabel.save(
         nibabel.Nifti1Image(np.ones((3, 4, 5), np.uint8), small.affine),

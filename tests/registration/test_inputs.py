@@ -147,12 +147,29 @@ def test_a_mask_is_checked_as_labels_are():
 
 
 def test_what_a_file_is_warned_about_is_kept_and_still_warned_about(tmp_path):
-    unsigned = Image((volume().array + 1000).astype(np.uint16), GRID)
-    write_image(unsigned, tmp_path / "raw.nii.gz")
-    with pytest.warns(UserWarning, match="raw.nii.gz"):
-        _, _, sentences = load_pair(volume(), tmp_path / "raw.nii.gz", None, None)
+    soft = np.random.default_rng(0).normal(60, 8, GRID.size).clip(5).astype(np.float32)
+    write_image(Image(soft, GRID), tmp_path / "doubtful.nii.gz")
+    with pytest.warns(UserWarning, match="doubtful.nii.gz"):
+        _, _, sentences = load_pair(volume(), tmp_path / "doubtful.nii.gz", None, None)
     assert len(sentences) == 1
     assert "Hounsfield" in sentences[0]
+
+
+@pytest.mark.parametrize("as_file", [True, False])
+def test_stored_values_are_refused_from_files_and_arrays(tmp_path, as_file):
+    stored = Image((volume().array + 1024).astype(np.uint16), GRID)
+    write_image(stored, tmp_path / "raw.nii.gz")
+    name = r"raw\.nii\.gz" if as_file else "The moving scan"
+    with pytest.raises(InputError, match=f"{name} does not hold Hounsfield units.*subtract about"):
+        load_scan(tmp_path / "raw.nii.gz" if as_file else stored, None, "moving")
+
+
+def test_padding_is_air_for_the_registration():
+    padded = volume()
+    padded.array[:2] = -2000
+    scan = load_scan(padded, None, "fixed")
+    assert (scan.image.array[:2] == -1000).all()
+    assert (scan.image.array[2:] == padded.array[2:]).all()
 
 
 def test_a_good_pair_raises_no_warning(tmp_path):

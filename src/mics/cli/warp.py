@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -85,14 +84,12 @@ def warp(
         raise InputError("--series is for the folder of a DICOM study: a list of points has none.")
     _refuse_names(sources, output)
     names = [transform, *(then or [])]
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*Hounsfield units")  # other images are welcome here
-        if len(sources) == 1:
-            _chain(names, sources, reference, labels, outside, series).apply(sources[0], output)
-            return
-        with output_folder(output):
-            chain = _chain(names, sources, reference, labels, outside, series)
-            write_together(output, {_output_name(source): partial(chain.apply, source) for source in sources})
+    if len(sources) == 1:
+        _chain(names, sources, reference, labels, outside, series).apply(sources[0], output)
+        return
+    with output_folder(output):
+        chain = _chain(names, sources, reference, labels, outside, series)
+        write_together(output, {_output_name(source): partial(chain.apply, source) for source in sources})
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,8 @@ from mics.data.names import is_file_name
 from mics.data.organs import ORGAN_NAMES
 from mics.errors import InputError
 from mics.image.checks import refuse_values_of_scans
-from mics.image.io import Image, read_image, read_labels
+from mics.image.hounsfield import read_scan
+from mics.image.io import Image, read_labels
 from mics.image.paths import as_path
 from mics.image.points import Points, read_points
 
@@ -134,7 +135,7 @@ def _member(folder: Path, row: dict[str, str], role: str, where: str, needs: Seq
             _missing(where, f"{role}_{kind}")
     return Member(
         name,
-        partial(read_image, files["image"]) if "image" in files else partial(_missing, where, f"{role}_image"),
+        partial(read_scan, files["image"]) if "image" in files else partial(_missing, where, f"{role}_image"),
         partial(_read_labels, files["labels"]) if "labels" in files else partial(_missing, where, f"{role}_labels"),
         partial(read_points, files["landmarks"]) if "landmarks" in files else None,
         files=tuple(files.values()),

@@ -3,7 +3,6 @@
 import contextlib
 import errno
 import locale
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,22 +54,15 @@ def read_image(path: str | Path, series: str | None = None) -> Image:
     ``series`` is the UID of the series to take from a folder that holds several.
 
     Raises InputError for what is missing, unreadable, cut short, not 3D, without orientation, sheared, constant, or
-    holds NaN or infinite voxels. Warns where the values do not look like Hounsfield units.
+    holds NaN or infinite voxels. What the values mean is looked at where CT is needed (``image/hounsfield.py``).
     """
     image = from_itk(read_itk(path, pixel=sitk.sitkFloat32, series=series))
     bad = image.array.size - int(np.count_nonzero(np.isfinite(image.array)))
     if bad:
         raise checks.not_finite(path, bad)
-    low, high = float(image.array.min()), float(image.array.max())
-    if low == high:
+    low = float(image.array.min())
+    if low == float(image.array.max()):
         raise InputError(f"{path} is constant (every voxel is {low:g}), so there is nothing to register.")
-    if low >= 0:
-        warnings.warn(
-            f"{path} has no value below 0, so it does not look like Hounsfield units (air is -1000): "
-            "check that the rescale intercept was applied.",
-            UserWarning,
-            stacklevel=2,
-        )
     return image
 
 

@@ -14,6 +14,7 @@ from mics.data.label_names import LabelNames, disagreement, known_names, read_la
 from mics.errors import InputError, require_type
 from mics.image.checks import refuse_values_of_scans
 from mics.image.grid import Grid
+from mics.image.hounsfield import hounsfield_units
 from mics.image.io import Image, read_image, read_labels
 
 Source = str | Path | Image
@@ -49,7 +50,8 @@ def load_scan(
 
     ``series`` is the UID of the one to take from a folder of several.
 
-    Raises InputError for everything that :func:`mics.image.io.read_image` refuses, for arrays with the same faults, and
+    Raises InputError for everything that :func:`mics.image.io.read_image` refuses, for arrays with the same faults, for
+    values that are not Hounsfield units (:func:`mics.image.hounsfield.hounsfield_units`, which makes padding air), and
     for a label map or mask that is on another grid, not of integers, negative, or of more values than organs have. A
     Slicer segmentation (.seg.nrrd) that is cropped from the scan's lattice is taken as background beyond.
     """
@@ -61,6 +63,7 @@ def load_scan(
     if series is not None and isinstance(source, Image):
         raise InputError(f"{name} is an Image: a series is chosen from the folder of a DICOM study.")
     image = _checked(source, name) if isinstance(source, Image) else read_image(source, series)
+    image = Image(hounsfield_units(image.array, name), image.grid)
     label_map = None if labels is None else _labels(labels, labels_name, image, name)
     mask = None if exclude is None else _labels(exclude, exclude_name, image, name)
     if mask is not None:

@@ -10,7 +10,8 @@ import numpy as np
 from mics.data.cohorts.kidneys import split_kidneys
 from mics.data.organs import LEFT_KIDNEY, ORGAN_NAMES, RIGHT_KIDNEY
 from mics.errors import InputError
-from mics.image.io import Image, read_image, read_labels
+from mics.image.hounsfield import read_scan
+from mics.image.io import Image, read_labels
 
 Split = Literal["train", "val", "test"]
 
@@ -42,9 +43,9 @@ class Case:
     def image(self) -> Image:
         """The CT in HU, (X, Y, Z), in its true orientation.
 
-        Raises :class:`InputError` if there is none, and as :func:`mics.image.io.read_image` does.
+        Raises :class:`InputError` if there is none, and as :func:`mics.image.hounsfield.read_scan` does.
         """
-        return self.settled(read_image(present(self.image_path, self.name, "an image")))
+        return self.settled(read_scan(present(self.image_path, self.name, "an image")))
 
     def labels(self, image: Image | None = None) -> Image:
         """Organ ids, uint8, (X, Y, Z), on the grid of the CT; ``image`` is the CT if it has been read already.

@@ -1,0 +1,118 @@
+"""How well the values of a volume fit those of a CT: as they are, or shifted and scaled."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+_BIN_HU = 10
+_LOWEST_HU, _HIGHEST_HU = -1200, 3200
+_CENTRES = np.arange(_LOWEST_HU, _HIGHEST_HU, _BIN_HU) + _BIN_HU / 2
+_BINS = len(_CENTRES)
+# Share in a usual scan, mean and standard deviation in HU of air, lung, fat, soft tissue, and bone and contrast medium.
+_TISSUES = np.array(
+    [(0.35, -1000, 20), (0.05, -800, 150), (0.25, -100, 35), (0.30, 50, 45), (0.04, 250, 300)], dtype=np.float64
+)
+_ANYTHING_SHARE = 0.01
+_ELSEWHERE = 1e-8
+_ROUNDS = 25
+# A noiseless peak is as wide as a noisy one.
+_KERNEL = np.exp(-0.5 * (np.arange(-6, 7) / 2) ** 2)
+_KERNEL /= _KERNEL.sum()
+# Of values further apart no offset makes a CT.
+_MOST_BINS = 8000
+_CANDIDATES = 4
+_APART_BINS = 15
+_SLOPES = (0.25, 0.5, 2.0, 4.0)
+# A slope is easily found by chance; an offset alone is the simpler cause.
+_SLOPE_GAIN = 0.3
+
+
+def _densities() -> NDArray[np.float64]:
+    """Of each tissue, and of anything that CT can hold, in each bin."""
+    _, mean, deviation = _TISSUES.T[:, :, None]
+    peaks = np.exp(-0.5 * ((_CENTRES - mean) / deviation) ** 2) / (deviation * np.sqrt(2 * np.pi))
+    anything = ((_CENTRES > -1100) & (_CENTRES < 3100)) / 4200
+    return np.concatenate([peaks, anything[None]])
+
+
+_DENSITIES = _densities()
+_SHARES = np.append(_TISSUES[:, 0], _ANYTHING_SHARE)
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Values as ``slope`` x HU + ``offset``, and the mean log-likelihood of a value under it."""
+
+    log_likelihood: float
+    slope: float = 1.0
+    offset: float = 0.0
+
+
+def fit_as_it_is(values: NDArray[np.float32]) -> Fit:
+    """The values taken for HU."""
+    return Fit(_log_likelihood(_part(*_histogram(values), 0)))
+
+
+def fit_shifted(values: NDArray[np.float32]) -> Fit:
+    """The values with the offset by which they fit a CT best."""
+    return _shifted(values, 1.0)
+
+
+def fit_scaled(values: NDArray[np.float32]) -> Fit:
+    """The values with the best offset and, where that explains clearly more, slope; parts of a scan fit many slopes."""
+    shifted = fit_shifted(values)
+    scaled = max((_shifted(values, slope) for slope in _SLOPES), key=lambda fit: fit.log_likelihood)
+    return scaled if scaled.log_likelihood > shifted.log_likelihood + _SLOPE_GAIN else shifted
+
+
+def _shifted(values: NDArray[np.float32], slope: float) -> Fit:
+    """The best offset at this slope."""
+    offset, likelihood = _best_offset(values / np.float32(slope))
+    return Fit(likelihood - float(np.log(slope)), slope, slope * offset)
+
+
+def _best_offset(values: NDArray[np.float32]) -> tuple[float, float]:
+    """The offset in HU by which the values fit best, in whole bins, and their log-likelihood there."""
+    histogram, first = _histogram(values)
+    if len(histogram) > _MOST_BINS:
+        return 0.0, _log_likelihood(_part(histogram, first, 0))
+    # Searched with the usual shares of the tissues, and refined with those of this scan.
+    usual = np.log(_SHARES @ _DENSITIES + _ELSEWHERE) - np.log(_ELSEWHERE)
+    scores = np.correlate(histogram, usual, "valid")
+    found: dict[int, float] = {}
+    for _ in range(_CANDIDATES):
+        middle = int(scores.argmax())
+        around = slice(max(0, middle - _APART_BINS), middle + _APART_BINS + 1)
+        scores[around] = -np.inf
+        for start in range(middle - 6, middle + 7, 2):
+            if 0 <= start <= len(histogram) - _BINS:
+                found[start] = _log_likelihood(histogram[start : start + _BINS])
+    start = max(found, key=lambda at: found[at])
+    return (first + start) * _BIN_HU - _LOWEST_HU, found[start]
+
+
+def _histogram(values: NDArray[np.float32]) -> tuple[NDArray[np.float64], int]:
+    """The smoothed share of each bin, from well below to well above the values and the range of CT; the first bin's number."""
+    low, high = np.quantile(values, [0.0005, 0.9995])
+    first = int(min(low, _LOWEST_HU) // _BIN_HU) - _BINS
+    bins = int(max(high, _HIGHEST_HU) // _BIN_HU) - first + _BINS
+    numbers = np.clip(np.floor(values / _BIN_HU) - first, 0, bins - 1).astype(np.int64)
+    return np.convolve(np.bincount(numbers, minlength=bins) / len(values), _KERNEL, "same"), first
+
+
+def _part(histogram: NDArray[np.float64], first: int, offset_bins: int) -> NDArray[np.float64]:
+    """The bins that are those of HU if the values are ``offset_bins`` too high."""
+    start = _LOWEST_HU // _BIN_HU + offset_bins - first
+    return histogram[start : start + _BINS]
+
+
+def _log_likelihood(histogram: NDArray[np.float64]) -> float:
+    """Of a value, with the shares of the tissues that fit best (expectation maximisation)."""
+    shares = _SHARES
+    for _ in range(_ROUNDS):
+        weighted = shares[:, None] * _DENSITIES
+        shares = weighted @ (histogram / (weighted.sum(axis=0) + _ELSEWHERE)) + 1e-4
+        shares = shares / shares.sum()
+    inside = histogram @ np.log(shares @ _DENSITIES + _ELSEWHERE)
+    return float(inside + max(0.0, 1 - histogram.sum()) * np.log(_ELSEWHERE))

@@ -1,0 +1,195 @@
+"""Whether a scan's values are Hounsfield units, told from their histogram; what lies outside the field of view made air."""
+
+import itertools
+import warnings
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mics.errors import InputError
+from mics.image.ct_histogram import Fit, fit_as_it_is, fit_scaled, fit_shifted
+from mics.image.hu import AIR_HU
+from mics.image.io import Image, read_image
+
+Values = NDArray[np.float32]
+
+_LOOKED_AT = 200_000
+_LOWEST_HU, _HIGHEST_HU = -1100.0, 3071.0
+# A value further from all others than air from fat is no tissue's.
+_GAP_HU = 900.0
+_LEAST_PADDING = 0.001
+_LEAST_TISSUE = 0.001
+_NARROWEST_HU = 30.0
+_NOT_BELOW_HU = -20.0
+_BACKGROUND = 0.02
+# Of neighbours in a label map; noise leaves few of a scan's equal.
+_EQUAL_NEIGHBOURS = 0.6
+_MOST_LABELS = 256
+# Gains in mean log-likelihood by an offset; good scans and their parts stay below in benchmarks/hounsfield.py.
+_GAIN_REFUSED, _GAIN_WARNED = 0.9, 0.55
+# Contrast medium brightens a part of a scan by as much.
+_CONTRAST_HU = 150.0
+# Less is no CT's, whatever the offset; parts of 64 mm reach -7.
+_LEAST_LIKELIHOOD = -7.6
+_WHAT_CT_IS = "while CT in Hounsfield units has air at -1000, fat near -100 and soft tissue near 50"
+
+
+def read_scan(path: str | Path) -> Image:
+    """A CT volume in HU; raises InputError as :func:`mics.image.io.read_image` and :func:`hounsfield_units` do."""
+    image = read_image(path)
+    return Image(hounsfield_units(image.array, str(path)), image.grid)
+
+
+def hounsfield_units(array: Values, name: str) -> Values:
+    """A scan's values with air where its padding was, the value outside of a scanner's circle that no tissue has.
+
+    Parts of a scan, without air or of lung, are taken, and so are values cut off below or above.
+
+    Args:
+        array: (X, Y, Z), finite and not constant.
+        name: of the scan, with which the sentences begin.
+
+    Raises:
+        InputError: if the values clearly are something else: shifted (stored values without their rescale intercept), scaled,
+            a label map, another modality, or air alone. The sentence says what they look like and how to mend them.
+
+    Warns where the values are doubtful, and of padding above all values.
+    """
+    seen = _some(array)
+    low, high = _reach(seen, _corners(array))
+    seen = seen[(seen >= low) & (seen <= high)]
+    _refuse_labels(array, seen, name)
+    _refuse_narrow(seen, name)
+    _refuse_air(seen, name)
+    _refuse_shifted(seen, name)
+    if high < np.inf:
+        _warn(f"{name} holds values above {high:.4g} outside of its field of view, its padding, taken for air.")
+    if (low, high) == (-np.inf, np.inf):
+        return array
+    return np.where((array < low) | (array > high), np.float32(AIR_HU), array)
+
+
+def _corners(array: Values) -> set[float]:
+    """The values at the corners: whatever lies outside of a convex field of view reaches a corner of every box that it
+    shows in.
+    """
+    return {float(array[corner]) for corner in itertools.product(*[(0, -1)] * 3)}
+
+
+def _reach(seen: Values, corners: set[float]) -> tuple[float, float]:
+    """Bounds beyond which lies padding: a value of many voxels that stands at a corner and is far from all others."""
+    lowest, highest = -np.inf, np.inf
+    for value in corners:
+        others = seen[seen != value]
+        many = 0 < len(others) < (1 - _LEAST_PADDING) * len(seen)
+        if not many or _LOWEST_HU <= value <= _HIGHEST_HU:
+            continue
+        low, high = np.quantile(others, [0.01, 0.99])
+        if value < low - _GAP_HU:
+            lowest = max(lowest, (value + low) / 2)
+        elif value > high + _GAP_HU:
+            highest = min(highest, (value + high) / 2)
+    return float(lowest), float(highest)
+
+
+def _some(array: Values) -> Values:
+    """Values from all over the volume, enough for its histogram."""
+    return array[_lattice(array)].ravel()
+
+
+def _lattice(array: Values) -> tuple[slice, slice, slice]:
+    step = slice(None, None, max(1, int((array.size / _LOOKED_AT) ** (1 / 3))))
+    return (step, step, step)
+
+
+def _refuse_labels(array: Values, seen: Values, name: str) -> None:
+    different = np.unique(seen)
+    if different[0] != 0 or len(different) > _MOST_LABELS or not np.array_equal(different, np.rint(different)):
+        return
+    one, next_one = array[:-1][_lattice(array)], array[1:][_lattice(array)]
+    labelled = one > 0
+    if labelled.any() and np.mean(one[labelled] == next_one[labelled]) > _EQUAL_NEIGHBOURS:
+        raise InputError(
+            f"{name} looks like a label map (whole numbers in patches of one value, 0 the lowest), not like a scan: "
+            "give the CT itself, and the label map as labels."
+        )
+
+
+def _refuse_narrow(seen: Values, name: str) -> None:
+    low, high = np.quantile(seen, [0.001, 0.999])
+    if high - low >= _NARROWEST_HU:
+        return
+    raise InputError(
+        f"{name} does not hold Hounsfield units: {_range(seen)}, as after scaling to [0, 1] or a z-score, {_WHAT_CT_IS}: "
+        "give the scan as it was before."
+    )
+
+
+def _refuse_air(seen: Values, name: str) -> None:
+    if np.mean((seen < _LOWEST_HU) | (seen > AIR_HU / 2)) < _LEAST_TISSUE:
+        raise InputError(
+            f"{name} shows air alone: fewer than 0.1 % of its values are above -500 HU. Give another scan."
+        )
+
+
+def _refuse_shifted(seen: Values, name: str) -> None:
+    """Refuse values that fit a CT much better shifted or scaled, or not at all; warn where they fit somewhat better."""
+    tissue, grey = _with_less_background(seen), _is_grey(seen)
+    usual, shifted = fit_as_it_is(tissue), fit_shifted(tissue)
+    gain = 0.0 if abs(shifted.offset) < _CONTRAST_HU else shifted.log_likelihood - usual.log_likelihood
+    if gain > _GAIN_REFUSED or usual.log_likelihood < _LEAST_LIKELIHOOD:
+        best = fit_scaled(tissue)
+        if best.log_likelihood > _LEAST_LIKELIHOOD and not (grey and best.slope != 1):
+            raise InputError(f"{name} does not hold Hounsfield units: {_looks_like(best)}.")
+        raise _other_values(seen, name)
+    if grey:
+        raise _other_values(seen, name)
+    if gain > _GAIN_WARNED:
+        _warn(f"{name} may not hold Hounsfield units: {_looks_like(shifted)}.")
+    elif seen.min() >= 0:
+        _warn(f"{name} may not hold Hounsfield units: no value is below 0, while fat is near -100 and air at -1000.")
+
+
+def _with_less_background(seen: Values) -> Values:
+    """The lowest value at most a quarter as often as all others: it is air, or tells how low values were cut off."""
+    above = seen[seen > seen.min()]
+    return np.append(above, seen[seen == seen.min()][: max(1, len(above) // 4)])
+
+
+def _is_grey(seen: Values) -> bool:
+    """Whether nothing lies below about 0, and a background there."""
+    low, high = np.quantile(seen, [0.001, 0.999])
+    return bool(low >= _NOT_BELOW_HU and np.mean(seen <= low + 0.02 * (high - low)) > _BACKGROUND)
+
+
+def _other_values(seen: Values, name: str) -> InputError:
+    return InputError(
+        f"{name} does not hold Hounsfield units: {_range(seen)}, {_WHAT_CT_IS}: give the CT as converted from DICOM, not "
+        "scaled or cut off at 0 (MR and PET cannot be registered)."
+    )
+
+
+def _warn(sentence: str) -> None:
+    warnings.warn(sentence, UserWarning, stacklevel=4)
+
+
+def _looks_like(fit: Fit) -> str:
+    """What the values seem to be, and what to do."""
+    offset = round(fit.offset / 10) * 10
+    if fit.slope != 1:
+        return (
+            f"the values look like HU times about {fit.slope:g}, plus {offset:g}, so the rescale slope is missing or wrong: "
+            "convert the scan from DICOM again"
+        )
+    sign, mend = ("+", f"subtract about {offset} from") if offset > 0 else ("-", f"add about {-offset} to")
+    known = " (-1024 or -1000)" if abs(offset - 1012) < 40 else ""
+    return (
+        f"the values look like HU {sign} about {abs(offset)}, so the rescale intercept{known} is missing or wrong: convert "
+        f"the scan from DICOM again, or {mend} every value"
+    )
+
+
+def _range(seen: Values) -> str:
+    low, high = np.quantile(seen, [0.001, 0.999])
+    return f"its values lie between {low:.4g} and {high:.4g}"

@@ -1,0 +1,177 @@
+"""Which values are taken for Hounsfield units."""
+
+import re
+import warnings
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mics.data.phantom import network_grid, phantom
+from mics.errors import InputError
+from mics.image.grid import Grid
+from mics.image.hounsfield import hounsfield_units, read_scan
+from mics.image.io import Image, read_image, write_image
+
+SHAPE = (40, 32, 16)
+
+
+def body(seed=0, air=0.45, fat=0.25, lung=0.05, noise=15.0, enhancement=0.0):
+    """A cylinder of soft tissue, fat and lung in noisy air: the shares are those of voxels."""
+    random = np.random.default_rng(seed)
+    x, y = np.meshgrid(*(np.linspace(-1, 1, n) for n in SHAPE[:2]), indexing="ij")
+    depth = np.repeat((x**2 + y**2)[..., None], SHAPE[2], axis=2).argsort(axis=None).argsort() / np.prod(SHAPE)
+    depth = depth.reshape(SHAPE)
+    hu = np.where(depth > 1 - air, -1000.0, 50.0 + enhancement)
+    hu[(depth <= 1 - air) & (depth > 1 - air - fat)] = -100
+    hu[depth < lung] = random.normal(-820, 90, np.count_nonzero(depth < lung))
+    bone = (depth > lung) & (depth < lung + 0.01)
+    hu[bone] = random.uniform(150, 1000, np.count_nonzero(bone))
+    return (hu + random.normal(0, noise, SHAPE)).astype(np.float32)
+
+
+def outside_of_the_circle(hu, value):
+    x, y = np.meshgrid(*(np.linspace(-1, 1, n) for n in SHAPE[:2]), indexing="ij")
+    return np.where((x**2 + y**2 > 1.2)[..., None], np.float32(value), hu)
+
+
+def refusal(array):
+    with pytest.raises(InputError, match=r"^A scan ") as error:
+        hounsfield_units(array.astype(np.float32), "A scan")
+    assert "\n" not in str(error.value)
+    assert str(error.value).endswith(".")
+    return str(error.value)
+
+
+BODIES = {
+    "seed": st.integers(0, 100),
+    "air": st.floats(0.2, 0.65),
+    "fat": st.floats(0.1, 0.25),
+    "lung": st.floats(0, 0.1),
+    "noise": st.floats(5, 25),
+}
+
+
+@settings(max_examples=12, deadline=None)
+@given(st.fixed_dictionaries({**BODIES, "enhancement": st.floats(-20, 60)}))
+def test_scans_as_they_are_are_taken_without_a_word_and_stay_as_they_are(shares):
+    hu = body(**shares)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert hounsfield_units(hu, "A scan") is hu
+
+
+@settings(max_examples=12, deadline=None)
+@given(st.fixed_dictionaries(BODIES), st.one_of(st.integers(200, 33000), st.integers(-34000, -200)))
+def test_any_offset_is_named_within_30_hu(shares, offset):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            hounsfield_units(body(**shares) + np.float32(offset), "A scan")
+            sentence = str(caught[0].message)
+        except InputError as error:
+            sentence = str(error)
+    found = re.search(r"look like HU ([+-]) about (\d+), .* (subtract|add) about \d+ ", sentence)
+    assert found is not None, sentence
+    assert abs(float(found[1] + found[2]) - offset) <= 30
+    assert (found[3] == "add") == (offset < 0)
+
+
+@pytest.mark.parametrize("padding", [None, 0, -2000, -3024])
+@pytest.mark.parametrize("offset", [1000, 1024])
+def test_stored_values_without_their_intercept_are_refused_with_the_mend(offset, padding):
+    stored = body() + offset
+    sentence = refusal(stored if padding is None else outside_of_the_circle(stored, padding))
+    assert "the rescale intercept (-1024 or -1000) is missing or wrong: convert the scan from DICOM again" in sentence
+    assert abs(float(re.search(r"subtract about (\d+)", sentence)[1]) - offset) <= 30
+
+
+CUT = {
+    "inside of the body": np.s_[14:26, 12:20],
+    "upper part": np.s_[:, :, 8:],
+    "lung": np.s_[16:24, 13:19],
+    "a side": np.s_[:20],
+}
+
+
+@pytest.mark.parametrize("part", CUT)
+def test_parts_of_a_scan_are_taken(part):
+    hu = body(lung=0.04)[CUT[part]]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert hounsfield_units(hu, "A scan") is hu
+
+
+@pytest.mark.parametrize(("low", "high"), [(-125, 275), (-1000, 1000), (-200, 300), (-1024, 30000)])
+def test_values_cut_off_at_both_ends_and_metal_are_taken(low, high):
+    hu = body()
+    hu[20:22, 16:18] = 30000
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        hounsfield_units(hu.clip(low, high), "A scan")
+
+
+def test_generated_people_are_taken():
+    hu = phantom(0, network_grid(8.0)).image.array
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert hounsfield_units(hu, "A scan") is hu
+    assert "subtract about 10" in refusal(hu + 1024)
+
+
+@pytest.mark.parametrize(("padding", "told"), [(-2000, 0), (-3024, 0), (-32768, 0), (62512, 1)])
+def test_padding_becomes_air_and_nothing_else_changes(padding, told):
+    hu = body()
+    hu[20:22, 16:18] = 20000  # metal
+    padded = outside_of_the_circle(hu, padding)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        found = hounsfield_units(padded, "A scan")
+    np.testing.assert_array_equal(found, outside_of_the_circle(hu, -1000))
+    assert len(caught) == told
+    assert padded.min() == padding or padded.max() == padding
+
+
+def organs(dtype=np.float32):
+    array = np.zeros(SHAPE, dtype)
+    for organ in range(1, 6):
+        array[7 * organ - 5 : 7 * organ, 8:20, 2:14] = organ * 20
+    return array
+
+
+@pytest.mark.parametrize(
+    ("array", "said"),
+    [
+        ((body().clip(-1000, 1000) + 1000) / 2000, r"between .* scaling to \[0, 1\] or a z-score"),
+        ((body() - body().mean()) / body().std(), r"between .* scaling to \[0, 1\] or a z-score"),
+        (np.rint((body().clip(-160, 240) + 160) / 400 * 255), "between 0 and .* not scaled or cut off at 0"),
+        (np.rint((body().clip(-1024, 3071) + 1024) / 4095 * 255), "between 0 and .* not scaled or cut off at 0"),
+        (np.abs(np.where(body() < -500, 0, 400) + 20 * body(1, noise=1) / 1000), "MR and PET"),
+        (np.where(body() < -500, 0, 20000 + 50 * body(1)), "MR and PET"),
+        (body() * 2, "HU times about 2, plus .* rescale slope"),
+        (body() / 2, "HU times about 0.5, plus .* rescale slope"),
+        (organs(), "looks like a label map"),
+        (np.random.default_rng(0).normal(-1000, 20, SHAPE), "air alone"),
+        (outside_of_the_circle(np.random.default_rng(0).normal(-1000, 20, SHAPE), -2000), "air alone"),
+    ],
+    ids=["unit", "z-score", "window", "8 bit", "MR", "PET", "doubled", "halved", "labels", "air", "padded air"],
+)
+def test_other_values_are_refused_with_what_they_are(array, said):
+    assert re.search(said, refusal(array))
+
+
+def test_soft_tissue_without_anything_below_0_is_taken_with_a_warning():
+    hu = np.random.default_rng(0).normal(60, 8, SHAPE).clip(5).astype(np.float32)
+    with pytest.warns(UserWarning, match="no value is below 0"):
+        assert hounsfield_units(hu, "A scan") is hu
+
+
+def test_files_are_told_by_their_path_where_ct_is_needed_alone(tmp_path):
+    grid = Grid(SHAPE, (8.0, 8.0, 8.0), (0.0, 0.0, 0.0))
+    write_image(Image((body() + 1024).clip(0).astype(np.uint16), grid), tmp_path / "raw.nii.gz")
+    with pytest.raises(InputError, match=r"raw\.nii\.gz does not hold Hounsfield units"):
+        read_scan(tmp_path / "raw.nii.gz")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert read_image(tmp_path / "raw.nii.gz").array.min() >= 0
