@@ -54,7 +54,7 @@ def test_where_nothing_speaks_against_it_it_is_good_without_reasons():
             "failed",
             "overlap by 0.05 .* by 0.10 with the affine",
         ),
-        ("evidence/organ_overlap", {"affine": 0.4, "result": 0.6}, "look", "overlap by 0.60"),
+        ("evidence/organ_overlap", {"affine": 0.4, "result": 0.7}, "look", "overlap by 0.70"),
         ("evidence/organ_overlap", {"affine": None, "result": None}, "look", "No organ"),
         ("evidence/large_organs/moving", 1, "failed", "moving scan only 1 of six"),
         ("evidence/large_organs/fixed", 2, "look", "fixed scan only 2 of six"),

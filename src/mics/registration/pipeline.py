@@ -191,7 +191,11 @@ def _displacements(
     if settings.segmentation is not None and finer is not None:
         with stages("organs", "Finding the organs"):
             organs = organ_maps(settings.segmentation, finer)
-            sentences = check_sides(*organs, settings.segmentation.spacing_mm)
+            try:
+                sentences = check_sides(*organs, settings.segmentation.spacing_mm)
+            except InputError as error:
+                turned = turned_headers({"fixed": pair.fixed, "moving": pair.moving}, settings.device)
+                raise InputError(" ".join([str(error), *turned])) from None
     with stages("network", f"Network, steps: {settings.steps}"):
         displacements = predict(settings.model, volumes, organs, settings.steps)
     if settings.refine != "none" and settings.segmentation is not None and finer is not None and organs is not None:

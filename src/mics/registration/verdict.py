@@ -11,7 +11,7 @@ from typing import Any, Literal
 Word = Literal["good", "look", "failed"]
 Summary = Mapping[str, Any]
 
-_FAILED_OVERLAP, _LOOK_OVERLAP = 0.5, 0.75
+_FAILED_OVERLAP, _LOOK_OVERLAP = 0.65, 0.78
 _FAILED_ORGANS, _LOOK_ORGANS = 1, 3
 _FAILED_SIMILARITY, _LOOK_SIMILARITY = 0.3, 0.5
 _FAILED_LOST, _LOOK_LOST = 0.5, 0.2
