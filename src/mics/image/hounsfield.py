@@ -152,9 +152,9 @@ def _refuse_shifted(seen: Values, name: str) -> None:
 
 
 def _with_less_background(seen: Values) -> Values:
-    """The lowest value at most a quarter as often as all others: it is air, or tells how low values were cut off."""
+    """The lowest value at most a tenth as often as all others: it is air, or tells how low values were cut off."""
     above = seen[seen > seen.min()]
-    return np.append(above, seen[seen == seen.min()][: max(1, len(above) // 4)])
+    return np.append(above, seen[seen == seen.min()][: max(1, len(above) // 10)])
 
 
 def _is_grey(seen: Values) -> bool:
