@@ -5,6 +5,9 @@ import pytest
 import SimpleITK as sitk
 import torch
 
+from mics.deformation.transform import Transform
+from mics.image.grid import Grid
+
 
 def not_an_image(path, make):
     path.write_bytes(b"This is a letter to the radiologist, not a scan.")
@@ -101,6 +104,8 @@ def test_a_dicom_folder_with_two_series(tmp_path, refused, quick, scan):
     folder.mkdir()
     write_series(folder, 7, 4, 0)
     write_series(folder, 8, 4, 0)
+    still, grid = tmp_path / "still.nii.gz", Grid.axis_aligned((0, 0, 0), (15, 15, 15), 5, "LPS")
+    Transform(np.zeros((*grid.size, 3), np.float32), grid).save(still)
     sentence = refused("register", scan, folder, "-o", tmp_path / "out", *quick)
     assert "study" in sentence
     assert "--moving-series" in sentence
@@ -109,7 +114,7 @@ def test_a_dicom_folder_with_two_series(tmp_path, refused, quick, scan):
         *("register", scan, folder, "-o", tmp_path / "out", *quick, "--moving-series", "1.2.3.9")
     )
     assert "no DICOM series 1.2.3.9" in refused(
-        *("warp", folder, scan, "-o", tmp_path / "warped.nii.gz", "--series", "1.2.3.9")
+        *("warp", folder, still, "-o", tmp_path / "warped.nii.gz", "--series", "1.2.3.9")
     )
     assert "is a single file" in refused(
         *("register", scan, folder, "-o", tmp_path / "out", *quick, "--fixed-series", "1.2.3.8")

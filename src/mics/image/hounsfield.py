@@ -21,6 +21,7 @@ _GAP_HU = 900.0
 _LEAST_PADDING = 0.001
 _LEAST_TISSUE = 0.001
 _NARROWEST_HU = 30.0
+_USUAL_OFFSET = 1012  # stored values are HU + 1024 or + 1000
 _NOT_BELOW_HU = -20.0
 _BACKGROUND = 0.02
 # Of neighbours in a label map; noise leaves few of a scan's equal.
@@ -182,11 +183,14 @@ def _looks_like(fit: Fit) -> str:
             f"the values look like HU times about {fit.slope:g}, plus {offset:g}, so the rescale slope is missing or wrong: "
             "convert the scan from DICOM again"
         )
-    sign, mend = ("+", f"subtract about {offset} from") if offset > 0 else ("-", f"add about {-offset} to")
-    known = " (-1024 or -1000)" if abs(offset - 1012) < 40 else ""
+    if abs(offset - _USUAL_OFFSET) < 40:
+        return (
+            f"the values look like HU shifted by about {offset:+}, so the rescale intercept (-1024 or -1000) is missing: convert "
+            f"the scan from DICOM again, or subtract about {offset} from every value"
+        )
     return (
-        f"the values look like HU {sign} about {abs(offset)}, so the rescale intercept{known} is missing or wrong: convert "
-        f"the scan from DICOM again, or {mend} every value"
+        f"the values look like HU shifted by about {offset:+} (by less where low values were cut off), so the rescale intercept "
+        "is missing or wrong: convert the scan from DICOM again"
     )
 
 
