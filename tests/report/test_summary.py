@@ -60,7 +60,8 @@ def test_caption_names_the_scans_and_the_key_figures(summary):
     assert "0.012 %" in second
     assert verdict == "Verdict: look at the picture before you use this."
     assert reasons[0] == "- The affine mirrors the patient."
-    assert len(reasons) == 3  # the long one on two lines
+    assert len(reasons) == 4  # the long one on two lines
+    assert reasons[3].startswith("Look twice: Both scans show the liver")
 
 
 def test_what_is_not_known_is_left_out(summary):

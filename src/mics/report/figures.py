@@ -36,7 +36,7 @@ JACOBIAN = TwoSlopeNorm(0, vmin=-1, vmax=3)
 FIXED_COLOUR, MOVING_COLOUR, GRID_COLOUR, NO_DATA = "#1fd1f0", "#ff9a2b", "#ffe14d", "#5b6472"
 GRID_MM = 15.0
 DPI = 110
-PANEL, LEFT, RIGHT, ABOVE, BELOW = 2.7, 0.35, 0.1, 0.85, 0.95  # inches
+PANEL, LEFT, RIGHT, ABOVE, LINE, BELOW = 2.7, 0.35, 0.1, 0.38, 0.235, 0.95  # inches
 
 
 def overview(registration: Registration, path: str | Path) -> None:
@@ -56,7 +56,8 @@ def draw(rows: list[tuple[Plane, Sheets]], text: str) -> Figure:
     """The figure: one row a plane, all panels at one scale."""
     scale = PANEL / max(plane.width_mm for plane, _ in rows)
     heights = [scale * plane.height_mm for plane, _ in rows]
-    width, height = LEFT + PANEL * len(TITLES) + RIGHT, ABOVE + sum(heights) + BELOW
+    above = ABOVE + LINE * len(text.splitlines())
+    width, height = LEFT + PANEL * len(TITLES) + RIGHT, above + sum(heights) + BELOW
     figure = Figure(figsize=(width, height), facecolor="white")
     FigureCanvasAgg(figure)
     cells = figure.add_gridspec(
@@ -65,7 +66,7 @@ def draw(rows: list[tuple[Plane, Sheets]], text: str) -> Figure:
         height_ratios=heights,
         left=LEFT / width,
         right=1 - RIGHT / width,
-        top=1 - ABOVE / height,
+        top=1 - above / height,
         bottom=BELOW / height,
         wspace=0.03,
         hspace=0.03,

@@ -38,16 +38,23 @@ def describe(summary: Summary) -> list[str]:
         *_topology(summary),
         f"Made with {_method(summary)}.",
     ]
-    notes = [f"Look twice: {sentence}" for sentence in summary["warnings"]]
-    return [line for line in [*lines, *notes, "Research software, not a medical device."] if line]
+    return [line for line in [*lines, *_warnings(summary), "Research software, not a medical device."] if line]
 
 
 def caption(summary: Summary) -> str:
-    """Above the picture: which scans, the key figures, the verdict and its reasons."""
+    """Above the picture: which scans, the key figures, the verdict, its reasons and the warnings."""
     names = [f"{role}: {_name(summary['inputs'][role]['path'])}" for role in ("fixed", "moving")]
     figures = [_overlap(summary), _plausibility(summary)]
-    reasons = [line for sentence in _verdict(summary) for line in wrap(sentence, _CAPTION, subsequent_indent="  ")]
+    reasons = [
+        line
+        for sentence in [*_verdict(summary), *_warnings(summary)]
+        for line in wrap(sentence, _CAPTION, subsequent_indent="  ")
+    ]
     return "\n".join(["     ".join(names), "   ".join(figure for figure in figures if figure), *reasons])
+
+
+def _warnings(summary: Summary) -> list[str]:
+    return [f"Look twice: {sentence}" for sentence in summary["warnings"]]
 
 
 def _verdict(summary: Summary) -> list[str]:
