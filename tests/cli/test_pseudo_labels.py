@@ -37,7 +37,9 @@ def test_a_set_is_completed(run, prepared, tmp_path):
 
 def test_what_cannot_be_used_is_refused(refused, prepared, tmp_path, quick):
     model = quick[quick.index("--model") + 1]
-    assert "is a registration model" in refused("pseudo-labels", prepared, "-o", tmp_path / "out", "--model", model)
+    assert "is for registration, not for segmentation" in refused(
+        "pseudo-labels", prepared, "-o", tmp_path / "out", "--model", model
+    )
     assert "mics prepare has made" in refused("pseudo-labels", tmp_path, "-o", tmp_path / "out")
     assert "There is no model nonsense" in refused(
         "pseudo-labels", prepared, "-o", tmp_path / "x", "--model", "nonsense"

@@ -135,8 +135,8 @@ def test_points_outside_are_counted(run, field, tmp_path):
 
 
 def test_fields_of_vectors_and_series_of_other_formats_are_refused(refused, make, field, tmp_path):
-    series = make(tmp_path / "four.nrrd", np.zeros((6, 5, 4, 3), np.float32))
-    for source, told in ((field, "3 values per voxel"), (series, "one 3D volume")):
+    series = [make(tmp_path / f"four{suffix}", np.zeros((6, 5, 4, 3), np.float32)) for suffix in (".nrrd", ".mha")]
+    for source, told in ((field, "3 values per voxel"), *((one, "one 3D volume") for one in series)):
         assert told in refused("warp", source, field, "-o", tmp_path / "out.nii.gz")
         assert told in refused("warp", source, field, "-o", tmp_path / "out.nii.gz", "--labels")
     assert not (tmp_path / "out.nii.gz").exists()

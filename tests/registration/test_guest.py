@@ -124,11 +124,11 @@ def test_a_warning_of_another_thread_is_shown_and_belongs_to_no_pair(tmp_path, m
 
     plain = inputs.read_image
 
-    def read(path):
+    def read(path, series):
         other = threading.Thread(target=lambda: warnings.warn("of another thread", UserWarning, stacklevel=1))
         other.start()
         other.join()
-        return plain(path)
+        return plain(path, series)
 
     mics.write_image(Image(body(), GRID), tmp_path / "sound.nii.gz")
     monkeypatch.setattr(inputs, "read_image", read)

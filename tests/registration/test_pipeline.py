@@ -216,7 +216,7 @@ def test_refinement_gets_the_prediction_organ_maps_and_where_there_is_data(
 
     monkeypatch.setattr(predict, "refine", refine)
     monkeypatch.setattr(
-        settings, "load_model", lambda name: load_model(tiny_segmentation if name == "organs-small" else name)
+        settings, "load_model_for", lambda _, name: load_model(tiny_segmentation if name == "organs-small" else name)
     )
     result = register(**patients, **{**options, "refine": "fast"})
     ((a, b, organs_a, organs_b, ab, ba, valid, spacing_mm),) = calls
@@ -243,7 +243,7 @@ def test_a_network_that_sees_organ_maps_gets_them_without_refinement_too(
     stem = blind.network.encoder.levels[0][0]
     stem.weight[:, : blind.network.config.in_channels] = 0
     models = {"organs-small": load_model(tiny_segmentation), "blind": blind}
-    monkeypatch.setattr(settings, "load_model", models.__getitem__)
+    monkeypatch.setattr(settings, "load_model_for", lambda _, name: models[name])
     result = register(**patients, **{**options, "model": "blind", "affine": "none"})
     assert np.ptp(result.moving_to_fixed.displacement_mm) > 0.01
     assert result.summary["settings"]["segmentation_model"]["name"] == "tiny-organs"

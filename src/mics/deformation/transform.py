@@ -20,6 +20,7 @@ from mics.errors import InputError, require_type, shown
 from mics.image.grid import Grid
 from mics.image.hu import AIR_HU
 from mics.image.io import Image, from_itk, grid_of, read_itk, set_grid, to_itk, write_itk
+from mics.image.paths import output_path
 
 # Files hold multiples of 1/256 mm: half as large, written in 60 % of the time, and at most 0.002 mm away.
 _STEPS_PER_MM = 256
@@ -83,7 +84,7 @@ class Transform:
         file appears complete or not at all; raises InputError if it cannot be written. Where the provenance is known, a
         JSON file beside it, ``<name>.json``, tells it.
         """
-        path = Path(path)
+        path = output_path(path)
         stored = _rounded(_in_itk_order(self.displacement_mm))
         field = sitk.GetImageFromArray(stored, isVector=True)
         del stored

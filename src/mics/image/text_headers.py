@@ -37,12 +37,14 @@ def refuse_unclear_header(path: Path) -> None:
     """Raise InputError where an NRRD or MetaImage header does not say, or says in a way that ITK passes over, how the volume lies
     and what its values are.
 
-    What is neither of the two is left to ITK.
+    What is neither of the two, and what has not three dimensions, is left to ITK.
     """
     _, pairs = _header(path)
     names = Counter(name for name, _ in pairs)
     fields = dict(pairs)
     if not {"type", "sizes"} & names.keys() and "dimsize" not in names:
+        return
+    if len(fields.get("dimsize", "x y z").split()) != 3 or fields.get("space dimension", "3") != "3":
         return
     if twice := next((name for name, times in names.items() if times > 1 and name != "comment"), None):
         raise InputError(f"{path} has two lines {twice} in its header: leave the right one.")
