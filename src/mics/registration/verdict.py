@@ -12,7 +12,7 @@ Word = Literal["good", "look", "failed"]
 Summary = Mapping[str, Any]
 
 _FAILED_OVERLAP, _LOOK_OVERLAP = 0.65, 0.78
-_FAILED_ORGANS, _LOOK_ORGANS = 1, 3
+_LOOK_ORGANS = 3
 _FAILED_SIMILARITY, _LOOK_SIMILARITY = 0.3, 0.5
 _FAILED_LOST, _LOOK_LOST = 0.5, 0.2
 _LOOK_CERTAINTY = 0.75
@@ -20,7 +20,7 @@ _LOOK_LARGE_ORGAN = 0.3
 _LARGE = ("spleen", "right kidney", "left kidney", "liver", "stomach", "aorta")
 _LOOK_INVERSE_MM = 10.0
 _LOOK_SD_LOG_JACOBIAN = 0.8
-_FAILED_GIVEN = 0.2
+_LOOK_GIVEN = 0.2
 _ROLES = {"moving_to_fixed": ("fixed", "moving"), "fixed_to_moving": ("moving", "fixed")}
 
 
@@ -48,10 +48,8 @@ def judge(summary: Summary, doubts: Sequence[str] = ()) -> Verdict:
         The word, and a sentence for each reason, those of a failure first. ``good`` has none.
     """
     evidence = summary["evidence"]
-    failures, questions = (
-        list(_given_labels(summary["labels"])),
-        [*doubts, *_inverse(summary["inverse_consistency_mm"])],
-    )
+    failures, questions = _given_labels(summary["labels"])
+    questions += [*doubts, *_inverse(summary["inverse_consistency_mm"])]
     if evidence is None:
         questions.append(
             "No organs were looked for with these settings, so nothing shows whether they match: see the picture."
@@ -65,9 +63,6 @@ def judge(summary: Summary, doubts: Sequence[str] = ()) -> Verdict:
 
 
 def _failures(evidence: Summary) -> Iterator[str]:
-    for role, count in evidence["large_organs"].items():
-        if count <= _FAILED_ORGANS:
-            yield _few(role, count)
     overlap, similarity = evidence["organ_overlap"], evidence["similarity"]
     if overlap["result"] is not None and overlap["result"] < _FAILED_OVERLAP:
         yield _apart(overlap)
@@ -80,8 +75,11 @@ def _failures(evidence: Summary) -> Iterator[str]:
 
 def _questions(evidence: Summary) -> Iterator[str]:
     for role, count in evidence["large_organs"].items():
-        if _FAILED_ORGANS < count < _LOOK_ORGANS:
-            yield _few(role, count)
+        if count < _LOOK_ORGANS:
+            yield (
+                f"In the {role} scan only {count} of six large organs are found: is it a CT of the abdomen in HU, and its header "
+                "the right way round?"
+            )
     overlap, similarity = evidence["organ_overlap"], evidence["similarity"]
     if overlap["result"] is None:
         yield "No organ of the network's is seen in both scans, so nothing shows whether they match."
@@ -113,26 +111,23 @@ def _order(evidence: Summary) -> Iterator[str]:
             yield f"In the {role} scan the organs lie the wrong way round ({'; '.join(phrases)}): check its header's direction."
 
 
-def _given_labels(labels: Summary | None) -> Iterator[str]:
+def _given_labels(labels: Summary | None) -> tuple[list[str], list[str]]:
+    """What the overlap of the given labels says against it, as a failure and as a question."""
     scores = labels["moving_to_fixed"] if labels else None
     if not scores or scores["mean_dice"] is None:
-        return
+        return [], []
     before, after = scores["mean_dice_affine_only"], scores["mean_dice"]
-    if after < before or after < _FAILED_GIVEN:
-        yield f"The given labels overlap by {after:.2f} after registration, by {before:.2f} with the affine alone."
+    if after >= max(before, _LOOK_GIVEN):
+        return [], []
+    sentence = f"The given labels overlap by {after:.2f} after registration, by {before:.2f} with the affine alone."
+    # Small things, as lesions, overlap little in good registrations too.
+    return ([sentence], []) if after < min(before, _LOOK_GIVEN) else ([], [sentence])
 
 
 def _inverse(errors: Summary) -> Iterator[str]:
     largest = max((error["max"] for error in errors.values() if error["max"] is not None), default=0.0)
     if largest > _LOOK_INVERSE_MM:
         yield f"There and back misses by up to {largest:.1f} mm."
-
-
-def _few(role: str, count: int) -> str:
-    return (
-        f"In the {role} scan only {count} of six large organs are found: is it a CT of the abdomen in HU, and its header "
-        "the right way round?"
-    )
 
 
 def _apart(overlap: Summary) -> str:
