@@ -43,7 +43,7 @@ def test_thirds_show_what_they_showed_where_it_was(verdict, scan):
 
 
 def test_water_is_a_cylinder_along_the_body(verdict, scan):
-    array = verdict.water(scan)
+    array = verdict.water(verdict.Scan(Image(scan.image.array - 1000, GRID), scan.labels))
     inside = array == 0
     assert inside[:, :, 5].sum() * 16 == pytest.approx(np.pi * 110**2, rel=0.02)
     assert (inside == inside[:, :, :1]).all()
