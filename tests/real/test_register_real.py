@@ -60,6 +60,7 @@ def test_scans_of_two_hospitals_register_both_ways_clearly_better_than_the_affin
         assert summary["folds"][direction] < 1e-3
         assert summary["inverse_consistency_mm"][direction]["mean"] < 1.0
     assert summary["peak_memory_gb"]["process"] < 8
+    assert summary["verdict"]["word"] != "failed"
     result.save(tmp_path / "out")
     assert json.loads((tmp_path / "out" / "summary.json").read_text()) == summary
 
@@ -94,3 +95,20 @@ def test_mirrored_headers_register_as_well_as_corrected_ones(real_data):
         assert scores["mean_dice"] > scores["mean_dice_affine_only"] + 0.05
         means.append(scores["mean_dice"])
     assert means[0] == pytest.approx(means[1], abs=0.06)
+
+
+def test_a_header_that_turns_its_patient_is_a_failure_and_named(real_data):
+    fixed, moving = (unmirrored(challenge_case(real_data / "AbdomenCTCT", case)[0]) for case in ("0027", "0033"))
+    # Head and feet, and front and back exchanged, as a file that was turned about the left-right axis.
+    axes = np.array(moving.grid.direction).reshape(3, 3)
+    turned = dataclasses.replace(
+        moving.grid,
+        origin=tuple(np.array(moving.grid.origin) * (1, -1, -1)),
+        direction=tuple((np.diag([1, -1, -1]) @ axes).ravel()),
+    )
+    verdict = register(fixed, Image(moving.array, turned), refine="none", device="cpu").summary["verdict"]
+    assert verdict["word"] == "failed"
+    assert (
+        "The organs of the moving scan are found when it is turned about its left-right axis" in verdict["reasons"][0]
+    )
+    assert not any("The organs of the fixed scan" in reason for reason in verdict["reasons"])

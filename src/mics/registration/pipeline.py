@@ -193,9 +193,12 @@ def _displacements(
             organs = organ_maps(settings.segmentation, finer)
             try:
                 sentences = check_sides(*organs, settings.segmentation.spacing_mm)
-            except InputError as error:
+            except InputError:
+                # What is found in a patient who is turned may lie on any side.
                 turned = turned_headers({"fixed": pair.fixed, "moving": pair.moving}, settings.device)
-                raise InputError(" ".join([str(error), *turned])) from None
+                if turned:
+                    raise InputError(" ".join(turned)) from None
+                raise
     with stages("network", f"Network, steps: {settings.steps}"):
         displacements = predict(settings.model, volumes, organs, settings.steps)
     if settings.refine != "none" and settings.segmentation is not None and finer is not None and organs is not None:
