@@ -42,3 +42,9 @@ def test_without_a_spleen_in_view_nothing_is_said() -> None:
     unseen = maps(slice(2, 8), slice(0, 0))
     assert liver_is_left(unseen, SPACING) is None
     assert check_sides(unseen, UPRIGHT.flip(2), SPACING) == []
+
+
+def test_what_the_network_only_guesses_at_says_nothing_of_a_header() -> None:
+    guessed = torch.where(UPRIGHT > 0, 0.7, 0.0)
+    assert liver_is_left(guessed.flip(2), SPACING) is True
+    assert check_sides(guessed.flip(2), UPRIGHT, SPACING) == []

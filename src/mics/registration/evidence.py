@@ -52,7 +52,7 @@ def gather(volumes: Both, organs: Both, counted: Tensor, displacements: Both, sp
     moved_tissue = moved_window > _TISSUE
     return {
         **_overlaps(organs, there, both_before, both_after, spacing_mm**3 / 1000),
-        "certainty": {name: _certainty(maps) for name, maps in zip(("moving", "fixed"), organs, strict=True)},
+        "certainty": {name: certainty_of_all(maps) for name, maps in zip(("moving", "fixed"), organs, strict=True)},
         "large_organs": {
             name: _found(maps, spacing_mm) for name, maps in zip(("moving", "fixed"), organs, strict=True)
         },
@@ -115,8 +115,8 @@ def _deformation(there: Tensor, tissue: Tensor, spacing_mm: float) -> dict[str, 
     }
 
 
-def _certainty(maps: Tensor) -> float | None:
-    """Of all organs together, by volume: 1 where every voxel is surely of an organ or surely not."""
+def certainty_of_all(maps: Tensor) -> float | None:
+    """:func:`certainty` of all organs together, by volume: 1 where every voxel is surely of an organ or surely not."""
     mass = maps.sum((2, 3, 4))
     return round(float((certainty(maps) * mass).sum() / mass.sum()), 3) if float(mass.sum()) > 1 else None
 

@@ -4,18 +4,24 @@ from torch import Tensor
 
 from mics.data.organs import LIVER, SPLEEN
 from mics.errors import InputError
+from mics.registration.evidence import certainty_of_all
 
 _LEAST_ML = 40.0
+_SURE = 0.85
+"""Of the organs in a scan that the network knows, mirrored or not; what it guesses into anything else may lie on any side."""
 
 
 def check_sides(organs_moving: Tensor, organs_fixed: Tensor, spacing_mm: float) -> list[str]:
-    """What the sides of liver and spleen say about the headers, a sentence each; nothing where they are not seen.
+    """What the sides of liver and spleen say about the headers, a sentence each; nothing where they are not surely seen.
 
     Organ maps ``(1, organs, X, Y, Z)`` on a grid whose first axis runs towards the patient's left. The segmentation
     network is trained with mirrored patients too, so that it finds the liver on either side. Two scans that are mirrored
     alike are registered as they are. Raises :class:`InputError` if only one of them is mirrored: no deformation may
     mirror a patient.
     """
+    sure = [(certainty_of_all(organs) or 0) >= _SURE for organs in (organs_moving, organs_fixed)]
+    if not all(sure):
+        return []
     mirrored = [liver_is_left(organs, spacing_mm) for organs in (organs_moving, organs_fixed)]
     if None in mirrored:
         return []
