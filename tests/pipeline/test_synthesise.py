@@ -173,7 +173,7 @@ def test_what_cannot_be_used_is_refused_and_nothing_is_written(made, data, label
         synthesise(data, empty, out)
     with pytest.raises(InputError, match="is not laid out as Learn2Reg AbdomenCTCT"):
         synthesise(empty, labels, out)
-    with pytest.raises(InputError, match="something else than synthesised people"):
+    with pytest.raises(InputError, match="holds the data themselves"):
         synthesise(originals, labels, originals)
     with pytest.raises(InputError, match="something else than synthesised people"):
         synthesise(made[0], labels, made[0])

@@ -24,8 +24,8 @@ def cohort(tmp_path: Path) -> Path:
         (root / kind).mkdir(parents=True)
     for number in (1, 2, 3):
         name = f"AbdomenCTCT_{number:04d}_0000.nii.gz"
-        # In every block of 2 x 2 x 2 voxels, half lie 300 HU above and half below the mean.
-        hu = 10 * number + 300 * (-1) ** np.indices((8, 8, 8)).sum(0)
+        # In every block of 2 x 2 x 2 voxels, half lie 100 HU above the mean and half below, as fat does.
+        hu = 10 * number + 100 * (-1) ** np.indices((8, 8, 8)).sum(0)
         for kind, values in (("imagesTr", hu.astype(np.int16)), ("labelsTr", np.full((8, 8, 8), number, np.uint8))):
             volume = sitk.GetImageFromArray(values)
             volume.SetSpacing((2.0, 2.0, 2.0))
