@@ -11,11 +11,11 @@ from typing import Any, Literal
 Word = Literal["good", "look", "failed"]
 Summary = Mapping[str, Any]
 
-_FAILED_OVERLAP, _LOOK_OVERLAP = 0.65, 0.78
+_FAILED_OVERLAP, _LOOK_OVERLAP = 0.65, 0.8
 _LOOK_ORGANS = 3
-_FAILED_SIMILARITY, _LOOK_SIMILARITY = 0.3, 0.5
+_FAILED_SIMILARITY, _LOOK_SIMILARITY = 0.3, 0.65
 _FAILED_LOST, _LOOK_LOST = 0.5, 0.2
-_LOOK_CERTAINTY = 0.75
+_LOOK_CERTAINTY = 0.85
 _LOOK_LARGE_ORGAN = 0.3
 _LARGE = ("spleen", "right kidney", "left kidney", "liver", "stomach", "aorta")
 _LOOK_INVERSE_MM = 10.0
@@ -97,7 +97,7 @@ def _questions(evidence: Summary) -> Iterator[str]:
     for role, certainty in evidence["certainty"].items():
         if certainty is not None and certainty < _LOOK_CERTAINTY:
             yield (
-                f"The network is unsure of the organs in the {role} scan ({certainty:.2f} of 1, usual is .85 and more): "
+                f"The network is unsure of the organs in the {role} scan ({certainty:.2f} of 1, usual is .87 and more): "
                 "it may differ from the scans that it was trained on."
             )
     spread = evidence["deformation"]["sd_log_jacobian"]
@@ -138,7 +138,7 @@ def _apart(overlap: Summary) -> str:
 def _unlike(similarity: Summary) -> str:
     if similarity["result"] is None:
         return "There is no tissue that both scans show, so they cannot be compared."
-    return f"The warped scan hardly looks like the other one: correlation {similarity['result']:.2f} (usual is .6 and more)."
+    return f"The warped scan hardly looks like the other one: correlation {similarity['result']:.2f} (usual is .75 and more)."
 
 
 def _lost(way: str, share: float) -> str:
