@@ -108,7 +108,10 @@ def _questions(evidence: Summary) -> Iterator[str]:
 def _order(evidence: Summary) -> Iterator[str]:
     for role, phrases in evidence["disorder"].items():
         if phrases:
-            yield f"In the {role} scan the organs lie the wrong way round ({'; '.join(phrases)}): check its header's direction."
+            yield (
+                f"In the {role} scan the organs seem to lie the wrong way round after the affine ({'; '.join(phrases)}): the "
+                "affine, that scan's header or what it shows may be the cause."
+            )
 
 
 def _given_labels(labels: Summary | None) -> tuple[list[str], list[str]]:
