@@ -1,9 +1,9 @@
 # make demo   registers two phantom scans, both ways, and writes out/demo (installs the package into .venv first)
-# make test   runs the tests;  make lint  checks style, types and the direction of imports
+# make test   runs the tests, make nightly those that take more than a minute;  make lint  checks style, types and the direction of imports
 # make docs   redraws the picture in docs/ and runs the code that the docs show
 PYTHON ?= python3
 BIN := .venv/bin
-.PHONY: demo test lint docs
+.PHONY: demo test nightly lint docs
 
 demo: .venv/core.stamp
 	rm -rf out/demo
@@ -11,6 +11,9 @@ demo: .venv/core.stamp
 
 test: .venv/all.stamp
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+
+nightly: .venv/all.stamp
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m nightly
 
 lint: .venv/all.stamp
 	$(BIN)/ruff check .

@@ -151,6 +151,7 @@ def test_gradients_are_those_of_the_velocities_of_the_step_plus_one() -> None:
         np.testing.assert_allclose(derivatives[:, 3 * axis : 3 * axis + 3], 1 + expected, atol=1e-6)
 
 
+@pytest.mark.nightly
 def test_a_far_pair_can_be_overfitted_with_hardly_a_fold() -> None:
     """Balls moved by twice their radius: they do not overlap at the start. Folds are what interpolation leaves of none."""
     torch.manual_seed(0)

@@ -78,6 +78,7 @@ def unmirrored(image):
     return dataclasses.replace(image, grid=Grid(grid.size, grid.spacing, grid.origin, tuple(axes.ravel().tolist())))
 
 
+@pytest.mark.nightly
 def test_mirrored_headers_register_as_well_as_corrected_ones(real_data):
     folder = real_data / "AbdomenCTCT"
     (fixed, fixed_labels), (moving, moving_labels) = (challenge_case(folder, case) for case in ("0027", "0033"))
@@ -97,6 +98,7 @@ def test_mirrored_headers_register_as_well_as_corrected_ones(real_data):
     assert means[0] == pytest.approx(means[1], abs=0.06)
 
 
+@pytest.mark.nightly
 def test_a_header_that_turns_its_patient_is_named_and_no_other(real_data):
     fixed, moving = (unmirrored(challenge_case(real_data / "AbdomenCTCT", case)[0]) for case in ("0027", "0033"))
     # Head and feet, and front and back exchanged, as a file that was turned about the left-right axis.
