@@ -9,7 +9,9 @@ import typer
 
 from mics.allocator import keep_freed_memory
 from mics.cli.compare import compare
+from mics.cli.convert import convert
 from mics.cli.demo import demo
+from mics.cli.dicom import dicom
 from mics.cli.errors import Commands
 from mics.cli.evaluate import evaluate
 from mics.cli.experiment import experiment
@@ -30,7 +32,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 COMMANDS = (
-    *(register, warp, evaluate, compare, experiment, info, demo),
+    *(register, warp, convert, dicom, evaluate, compare, experiment, info, demo),
     *(prepare, synthesise, pseudo_labels, train, pipeline),
 )
 for command in COMMANDS:

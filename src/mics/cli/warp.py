@@ -26,7 +26,8 @@ def warp(
     sources: Annotated[
         list[Path],
         typer.Argument(
-            metavar="INPUT...", help="Images, label maps (with --labels), or points (.csv, .fcsv, .mrk.json)."
+            metavar="INPUT...",
+            help="Images, label maps (with --labels), RTSTRUCT or SEG of DICOM, or points (.csv, .fcsv, .mrk.json).",
         ),
     ],
     transform: Annotated[
@@ -105,6 +106,7 @@ class _Chain:
 
     def apply(self, source: Path, output: Path) -> None:
         """Warp one file into another."""
+        from mics.cli.structures import is_structures
         from mics.image.points import is_points
         from mics.image.time_series import is_time_series
 
@@ -112,6 +114,8 @@ class _Chain:
             self._points(source, output)
         elif is_time_series(source):
             self._time_series(source, output)
+        elif is_structures(source):
+            self._structures(source, output)
         elif self.labels:
             self._label_map(source, output)
         else:
@@ -133,6 +137,15 @@ class _Chain:
 
         label_map = read_labels(source, self.series)
         write_labels(self._checked(label_map, source).transform_labels(label_map), output)
+
+    def _structures(self, source: Path, output: Path) -> None:
+        from mics.cli.structures import read
+        from mics.dicom_rt.label_file import write_label_map
+        from mics.image.io import Image
+
+        structures = read(source)
+        one = structures.structures[0].mask.astype("uint8")
+        write_label_map(structures.warped(self._checked(Image(one, structures.grid), source)), output)
 
     def _image(self, source: Path, output: Path) -> None:
         from mics.deformation.suitability import warn_of_labels
@@ -223,12 +236,15 @@ def _refuse_names(sources: Sequence[Path], output: Path) -> None:
 
 def _output_name(source: Path) -> str:
     """The input's own name, ending in a format that is written."""
+    from mics.cli.structures import is_structures
     from mics.image.points import is_points
 
     if is_points(source):
         return f"{source.stem}.mrk.json" if source.suffix.lower() == ".fcsv" else source.name
     if _is_written(source):
         return source.name
+    if is_structures(source):
+        return f"{source.stem}.seg.nrrd"
     return f"{source.resolve().name if source.is_dir() else source.stem}.nii.gz"
 
 

@@ -1,0 +1,1 @@
+"""Radiotherapy's DICOM objects: structures, doses, series and registrations, read and written."""

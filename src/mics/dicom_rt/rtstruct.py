@@ -1,0 +1,182 @@
+"""RT structure sets: contours on the slices of a series."""
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom import Dataset
+from pydicom.uid import RTStructureSetStorage
+
+from mics.dicom_rt.contours import filled, outlines
+from mics.dicom_rt.objects import decimal, new_object, reference, save
+from mics.dicom_rt.series import Series, ct_series, read_object, series_of
+from mics.dicom_rt.structures import Structure, StructureSet
+from mics.errors import InputError
+from mics.image.grid import Grid
+
+_CLOSED = ("CLOSED_PLANAR", "CLOSEDPLANAR_XOR")
+# Of a slice: contours further from a plane, or less flat, are not of this series.
+_FLAT, _OFF_PLANE = 0.1, 0.25
+_COLOURS = ((230, 60, 60), (60, 180, 75), (0, 130, 200), (245, 130, 48), (145, 30, 180), (70, 240, 240), (240, 50, 230))
+
+Array = NDArray[np.float64]
+
+
+def read_rtstruct(path: Path, series: Series | None = None) -> StructureSet:
+    """The structures of an RT structure set as masks on the grid of the series that it refers to.
+
+    ``series``: that series; by default it is looked for in the folder of ``path``, those within it, and those beside it.
+    Several contours on a slice are taken by XOR, so that inner ones are holes. Points and open contours have no inside: left
+    out with a warning, like structures without contours.
+
+    Raises InputError if the series is another one or not found, for contours that do not lie on its slices, and if no
+    structure has an inside.
+    """
+    content = read_object(path, ("RTSTRUCT",))
+    series = _referenced_series(path, content) if series is None else series
+    _refuse_other_series(path, content, series)
+    contours = {item.ReferencedROINumber: item for item in content.get("ROIContourSequence", ())}
+    structures, without = [], []
+    for item in content.get("StructureSetROISequence", ()):
+        name = str(item.get("ROIName", "") or f"ROI {item.ROINumber}")
+        closed = _closed_contours(contours.get(item.ROINumber))
+        if closed:
+            structures.append(Structure(name, _mask(path, name, closed, series.grid)))
+        else:
+            without.append(name)
+    if without:
+        warnings.warn(f"{path}: {', '.join(without)} without closed contours left out.", stacklevel=2)
+    if not structures:
+        raise InputError(f"{path} holds no structure with closed contours: export it again with its contours.")
+    return StructureSet(series.grid, tuple(structures))
+
+
+def write_rtstruct(structures: StructureSet, series: Series, path: Path) -> None:
+    """Write structures on the grid of ``series`` as an RT structure set that refers to its slices.
+
+    Contours run half-way between voxels within and without, holes as contours of their own.
+    """
+    made = new_object(series, RTStructureSetStorage, "RTSTRUCT", "structures warped by MICS")
+    made.StructureSetLabel, made.StructureSetName = "MICS", made.SeriesDescription
+    made.StructureSetDate, made.StructureSetTime = made.SeriesDate, made.SeriesTime
+    made.OperatorsName, made.ApprovalStatus = "", "UNAPPROVED"
+    made.ReferencedFrameOfReferenceSequence = [_referenced_frame(series)]
+    numbered = list(enumerate(structures.structures, 1))
+    made.StructureSetROISequence = [_roi(number, one.name, series) for number, one in numbered]
+    made.ROIContourSequence = [_roi_contours(number, one.mask, series) for number, one in numbered]
+    made.RTROIObservationsSequence = [_observation(number) for number, _ in numbered]
+    save(made, path)
+
+
+def _referenced_series(path: Path, content: Dataset) -> Series:
+    """The series that a structure set was drawn on, in its folder, the folders in that one, or the folders beside it."""
+    uids, folder = _referenced_uids(content), path.absolute().parent
+    for files in (folder.glob("*"), folder.glob("*/*"), folder.parent.glob("*/*")):
+        found = ct_series(files)
+        for uid in uids:
+            if uid in found:
+                return series_of(found[uid])
+    raise InputError(
+        f"{path} refers to the series {' or '.join(uids) or 'of no UID'}, which is neither in its folder nor in one beside it: "
+        "put its slices there, or name their folder."
+    )
+
+
+def _refuse_other_series(path: Path, content: Dataset, series: Series) -> None:
+    """Raise InputError unless the structure set refers to ``series``, or names none and is in its frame of reference."""
+    uids = _referenced_uids(content)
+    frames = {str(item.FrameOfReferenceUID) for item in content.get("ReferencedFrameOfReferenceSequence", ())}
+    frames |= {str(item.ReferencedFrameOfReferenceUID) for item in content.get("StructureSetROISequence", ())}
+    if (uids and series.uid not in uids) or (frames and series.frame_of_reference not in frames):
+        raise InputError(
+            f"{path} was drawn on the series {' or '.join(uids) or 'of another frame of reference'}, not on {series.uid}: "
+            "give the structures of that one."
+        )
+
+
+def _referenced_uids(content: Dataset) -> list[str]:
+    """The series that a structure set says it was drawn on."""
+    return [
+        str(series.SeriesInstanceUID)
+        for frame in content.get("ReferencedFrameOfReferenceSequence", ())
+        for study in frame.get("RTReferencedStudySequence", ())
+        for series in study.get("RTReferencedSeriesSequence", ())
+    ]
+
+
+def _closed_contours(item: Dataset | None) -> list[Array]:
+    """LPS points (N, 3) of the contours that enclose something."""
+    contours = () if item is None else item.get("ContourSequence", ())
+    points = [
+        np.array(contour.ContourData, dtype=np.float64).reshape(-1, 3)
+        for contour in contours
+        if contour.ContourGeometricType in _CLOSED
+    ]
+    return [contour for contour in points if len(contour) > 2]
+
+
+def _mask(path: Path, name: str, contours: list[Array], grid: Grid) -> NDArray[np.bool_]:
+    mask = np.zeros(grid.size, dtype=np.bool_)
+    on_slices: dict[int, list[Array]] = {}
+    for contour in contours:
+        voxels = grid.world_to_voxel(contour)
+        heights = voxels[:, 2]
+        number = int(np.rint(heights.mean()))
+        if np.ptp(heights) > _FLAT or abs(heights.mean() - number) > _OFF_PLANE or not 0 <= number < grid.size[2]:
+            raise InputError(
+                f"{path}: a contour of {name} lies on no slice of the series (around {heights.mean():.2f} of {grid.size[2]}, "
+                f"{np.ptp(heights):.2f} high): contour it on the slices of the series."
+            )
+        on_slices.setdefault(number, []).append(voxels[:, :2])
+    for number, flat in on_slices.items():
+        mask[:, :, number] = filled(flat, grid.size[:2])
+    return mask
+
+
+def _referenced_frame(series: Series) -> Dataset:
+    frame, study, referenced = Dataset(), Dataset(), Dataset()
+    referenced.SeriesInstanceUID = series.uid
+    referenced.ContourImageSequence = [reference(header) for header in series.headers]
+    study.ReferencedSOPClassUID = "1.2.840.10008.3.1.2.3.1"  # Detached Study Management, as PS3.3 C.8.8.5.4 has it
+    study.ReferencedSOPInstanceUID = series.headers[0].StudyInstanceUID
+    study.RTReferencedSeriesSequence = [referenced]
+    frame.FrameOfReferenceUID = series.frame_of_reference
+    frame.RTReferencedStudySequence = [study]
+    return frame
+
+
+def _roi(number: int, name: str, series: Series) -> Dataset:
+    roi = Dataset()
+    roi.ROINumber, roi.ROIName = number, name[:64]
+    roi.ReferencedFrameOfReferenceUID = series.frame_of_reference
+    roi.ROIGenerationAlgorithm = "SEMIAUTOMATIC"
+    roi.ROIGenerationDescription = "Warped by MICS, research"
+    return roi
+
+
+def _roi_contours(number: int, mask: NDArray[np.bool_], series: Series) -> Dataset:
+    item = Dataset()
+    item.ReferencedROINumber = number
+    item.ROIDisplayColor = list(_COLOURS[(number - 1) % len(_COLOURS)])
+    item.ContourSequence = [
+        _contour(line, k, series) for k in np.flatnonzero(mask.any(axis=(0, 1))) for line in outlines(mask[:, :, k])
+    ]
+    return item
+
+
+def _contour(line: Array, k: int, series: Series) -> Dataset:
+    contour = Dataset()
+    points = series.grid.voxel_to_world(np.column_stack([line, np.full(len(line), k)]))
+    contour.ContourImageSequence = [reference(series.headers[k])]
+    contour.ContourGeometricType = "CLOSED_PLANAR"
+    contour.NumberOfContourPoints = len(line)
+    contour.ContourData = [decimal(value) for value in points.ravel()]
+    return contour
+
+
+def _observation(number: int) -> Dataset:
+    observation = Dataset()
+    observation.ObservationNumber = observation.ReferencedROINumber = number
+    observation.RTROIInterpretedType = observation.ROIInterpreter = ""
+    return observation

@@ -1,0 +1,125 @@
+"""A CT series with the headers of its slices, which DICOM objects made for it refer to."""
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from pydicom import Dataset, dcmread
+from pydicom.errors import InvalidDicomError
+
+from mics.errors import InputError
+from mics.image.checks import refuse_unreadable_name
+from mics.image.grid import Grid
+from mics.image.io import Image, read_image
+
+_LOOKED_AT = ["SOPClassUID", "Modality", "SeriesInstanceUID", "SeriesDescription", "ImagePositionPatient"]
+# In a slice's own pixels or slices.
+_TOLERANCE = 0.02
+
+
+@dataclass(frozen=True)
+class Series:
+    """``scan`` in HU, and ``headers``, one a slice, without pixels, in the order of the scan's third axis."""
+
+    scan: Image
+    headers: tuple[Dataset, ...]
+
+    @property
+    def grid(self) -> Grid:
+        """Where the voxels are."""
+        return self.scan.grid
+
+    @property
+    def uid(self) -> str:
+        """Series Instance UID."""
+        return str(self.headers[0].SeriesInstanceUID)
+
+    @property
+    def frame_of_reference(self) -> str:
+        """Frame of Reference UID; raises InputError where the series has none."""
+        if not (uid := self.headers[0].get("FrameOfReferenceUID")):
+            raise InputError("The series has no frame of reference, to which DICOM objects refer: export it again.")
+        return str(uid)
+
+
+def read_series(folder: Path, uid: str | None = None) -> Series:
+    """The CT series in ``folder`` or the folders within it; ``uid`` (Series Instance UID) chooses one of several.
+
+    Raises InputError if there is none, or several of which none is chosen, for one that lies in several folders or in a
+    multi-frame file, and as :func:`mics.image.io.read_image` does.
+    """
+    refuse_unreadable_name(folder)
+    found = ct_series(Path(place) / name for place, _, names in os.walk(folder) for name in names)
+    wanted = found.keys() & {uid.strip()} if uid is not None else found.keys()
+    if len(wanted) != 1:
+        there = "; ".join(f"{key} with {len(paths)} files" for key, paths in sorted(found.items())) or "none"
+        sought = "a single CT series" if uid is None else f"the CT series {uid}"
+        raise InputError(
+            f"{folder} does not hold {sought}: there is {there}. Give its folder, or choose it by its UID."
+        )
+    return series_of(found[next(iter(wanted))])
+
+
+def series_of(files: list[Path]) -> Series:
+    """The series of these files; raises InputError as :func:`read_series` does."""
+    folder = files[0].parent
+    if any(file.parent != folder for file in files):
+        raise InputError(f"The series in {folder} is spread over several folders: put all its slices into one.")
+    headers = [dcmread(path, stop_before_pixels=True) for path in files]
+    scan = read_image(folder, str(headers[0].SeriesInstanceUID))
+    return Series(scan, _slices(folder, scan.grid, headers))
+
+
+def ct_series(paths: Iterable[Path]) -> dict[str, list[Path]]:
+    """The files among ``paths`` that are of a CT series, by its UID."""
+    found: dict[str, list[Path]] = {}
+    for path in paths:
+        header = _header(path)
+        if header is not None and header.get("Modality") == "CT" and "SeriesInstanceUID" in header:
+            found.setdefault(str(header.SeriesInstanceUID), []).append(path)
+    return found
+
+
+def modality(path: Path) -> str | None:
+    """The modality of a DICOM file, "RTSTRUCT", "SEG", "CT", ...; None for any other file and for a folder."""
+    header = _header(path)
+    return None if header is None else str(header.get("Modality", ""))
+
+
+def read_object(path: Path, kinds: tuple[str, ...]) -> Dataset:
+    """A whole DICOM file; raises InputError unless its modality is one of ``kinds``."""
+    refuse_unreadable_name(path)
+    kind = modality(path)
+    if kind not in kinds:
+        found = "no DICOM file" if kind is None else f"a DICOM file of the modality {kind or 'unknown'}"
+        raise InputError(f"{path} is {found}: give one of the modality {' or '.join(kinds)}.")
+    return dcmread(path)
+
+
+def _header(path: Path) -> Dataset | None:
+    if not path.is_file():  # a pipe would be waited for
+        return None
+    try:
+        return dcmread(path, stop_before_pixels=True, specific_tags=_LOOKED_AT)
+    except (InvalidDicomError, OSError, EOFError, ValueError):
+        return None
+
+
+def _slices(folder: Path, grid: Grid, headers: Sequence[Dataset]) -> tuple[Dataset, ...]:
+    """The headers of the slices of ``grid``, in its order; localisers, which are none of them, are left out."""
+    slices: dict[int, Dataset] = {}
+    for header in headers:
+        if "ImagePositionPatient" not in header:
+            continue
+        column, row, number = grid.world_to_voxel([float(x) for x in header.ImagePositionPatient])
+        nearest = int(np.rint(number))
+        if max(abs(column), abs(row)) < _TOLERANCE and abs(number - nearest) < 0.5:
+            slices[nearest] = header
+    if sorted(slices) != list(range(grid.size[2])):
+        raise InputError(
+            f"{folder} holds no series of single slices, one a plane, to which structures and doses could refer: export it "
+            "again, not as a multi-frame file."
+        )
+    return tuple(slices[number] for number in range(grid.size[2]))
