@@ -1,6 +1,8 @@
 """CT series as scanners store them, written with pydicom alone, and an object without any symmetry in them."""
 
+import sys
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -30,10 +32,13 @@ def axes_of(orientation) -> np.ndarray:
     return np.column_stack([row, column, np.cross(row, column)])
 
 
-def write_series(folder: Path, orientation, position="HFS", *, centre=CENTRE, elements=None, seed=0) -> Path:
-    """A series of CT slices, one file each, named in another order than they lie; private and other elements in it."""
+def write_series(folder: Path, orientation, position="HFS", *, centre=CENTRE, elements=None, hu=None) -> Path:
+    """A series of CT slices, one file each, named in another order than they lie, with private elements.
+
+    `hu` gives the values at LPS points; by default they are random, other in each slice.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    axes, random = axes_of(orientation), np.random.default_rng(seed)
+    axes, random = axes_of(orientation), np.random.default_rng(0)
     first = centre - axes @ ((np.array(SIZE) - 1) / 2 * SPACING)
     study, series, frame = generate_uid(), generate_uid(), generate_uid()
     for k in range(SIZE[2]):
@@ -81,7 +86,11 @@ def write_series(folder: Path, orientation, position="HFS", *, centre=CENTRE, el
             setattr(made, keyword, value)
         block = made.private_block(0x0099, "PLANTED VENDOR", create=True)
         block.add_new(1, "LO", "planted private text")
-        made.add_new("PixelData", "OW", random.integers(0, 2000, SIZE[1::-1]).astype("<u2").tobytes())
+        stored = random.integers(0, 2000, SIZE[:2])
+        if hu is not None:
+            plane = np.moveaxis(np.indices(SIZE[:2]), 0, -1) * SPACING[:2] @ axes[:, :2].T
+            stored = np.rint(hu(plane + first + axes[:, 2] * SPACING[2] * k) + 1024)
+        made.add_new("PixelData", "OW", np.ascontiguousarray(stored.T).astype("<u2").tobytes())
         made.file_meta = FileMetaDataset()
         made.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
         made.file_meta.MediaStorageSOPClassUID = CTImageStorage
@@ -117,3 +126,9 @@ def series_folder(request, tmp_path) -> Path:
     """A series in each position of the patient in turn."""
     position, orientation = POSITIONS[request.param]
     return write_series(tmp_path / "ct", orientation, position)
+
+
+@pytest.fixture(scope="session")
+def helpers() -> ModuleType:
+    """This file, as a test file cannot import it."""
+    return sys.modules[__name__]

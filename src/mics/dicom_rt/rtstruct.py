@@ -55,7 +55,7 @@ def read_rtstruct(path: Path, series: Series | None = None) -> StructureSet:
 def write_rtstruct(structures: StructureSet, series: Series, path: Path) -> None:
     """Write structures on the grid of ``series`` as an RT structure set that refers to its slices.
 
-    Contours run half-way between voxels within and without, holes as contours of their own.
+    Contours run half-way between voxels within and without; holes are keyholes (:func:`mics.dicom_rt.contours.outlines`).
     """
     made = new_object(series, RTStructureSetStorage, "RTSTRUCT", "structures warped by MICS")
     made.StructureSetLabel, made.StructureSetName = "MICS", made.SeriesDescription

@@ -1,0 +1,163 @@
+"""Transforms in the files of other tools, each read by its own tool."""
+
+import io
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from scipy.ndimage import gaussian_filter
+
+from mics.deformation.formats import ENDINGS, files_of, write_transform
+from mics.deformation.provenance import Provenance, Scan
+from mics.deformation.transform import Transform
+from mics.errors import InputError
+from mics.image.grid import Grid
+
+AFFINE = np.array([[1.1, 0.05, 0, 4], [-0.04, 0.9, 0.02, -7], [0, 0.03, 1.05, 11], [0, 0, 0, 1.0]])
+LPS_TO_RAS = np.array([-1, -1, 1])
+
+
+def transform_on(grid: Grid, provenance=None) -> Transform:
+    """A smooth transform of about ten millimetres, other along each axis."""
+    random = np.random.default_rng(3)
+    bumps = [gaussian_filter(random.normal(size=grid.size), 3, mode="nearest") * 60 for _ in range(3)]
+    return Transform((np.stack(bumps, axis=-1) + [3, -2, 5]).astype(np.float32), grid, provenance)
+
+
+def points_in(grid: Grid) -> np.ndarray:
+    return grid.voxel_to_world(np.random.default_rng(1).uniform(0.1, np.array(grid.size) - 1.1, (40, 3)))
+
+
+@pytest.mark.parametrize("ending", [".nii.gz", ".nii", ".nrrd", ".mha"])
+def test_itk_reads_a_field(tmp_path, grid, ending):
+    transform = transform_on(grid)
+    write_transform(transform, tmp_path / f"t{ending}")
+    field = sitk.ReadImage(str(tmp_path / f"t{ending}"), sitk.sitkVectorFloat64)
+    itk, points = sitk.DisplacementFieldTransform(field), points_in(grid)
+    moved = [itk.TransformPoint(point) for point in points.tolist()]
+    np.testing.assert_allclose(moved, transform.transform_points(points), atol=1e-3)
+
+
+@pytest.mark.parametrize("ending", [".h5", ".tfm"])
+@pytest.mark.parametrize("way", ["moving_to_fixed", "fixed_to_moving"])
+def test_itk_reads_a_composite_of_affine_and_displacement(tmp_path, grid, ending, way):
+    source, target = way.split("_to_")
+    made = {"affine_fixed_to_moving_lps_mm": AFFINE.tolist()}
+    scans = {name: Scan(grid, "0") for name in (source, target)}
+    transform = transform_on(grid, Provenance(source, target, scans, made))
+    write_transform(transform, tmp_path / f"t{ending}")
+    composite = sitk.CompositeTransform(sitk.ReadTransform(str(tmp_path / f"t{ending}")))
+    assert composite.GetNumberOfTransforms() == 2
+    points = points_in(grid)
+    moved = [composite.TransformPoint(point) for point in points.tolist()]
+    np.testing.assert_allclose(moved, transform.transform_points(points), atol=1e-3)
+    far = (900.0, -800.0, 700.0)  # beyond the grid the affine goes on
+    matrix = AFFINE if way == "moving_to_fixed" else np.linalg.inv(AFFINE)
+    np.testing.assert_allclose(composite.TransformPoint(far), (matrix @ [*far, 1])[:3], atol=1e-3)
+
+
+@pytest.mark.parametrize("ending", [".h5", ".tfm"])
+def test_without_a_known_affine_the_composite_is_the_displacement(tmp_path, grids, ending):
+    transform = transform_on(grids["oblique"])
+    write_transform(transform, tmp_path / f"t{ending}")
+    composite = sitk.CompositeTransform(sitk.ReadTransform(str(tmp_path / f"t{ending}")))
+    assert composite.GetNumberOfTransforms() == 1
+    point = transform.grid.centre.tolist()
+    expected = transform.transform_points([point])[0]
+    np.testing.assert_allclose(composite.TransformPoint(point), expected, atol=1e-3)
+
+
+# In a process of its own: greedy reads nothing where elastix' libraries are loaded too. Loading them takes a minute.
+TRANSFORMIX = """
+import itk, numpy, os, sys
+for name in sys.argv[1:]:
+    os.chdir(name)  # where the field lies
+    parameters = itk.ParameterObject.New()
+    parameters.ReadParameterFile("t.txt")
+    any_image = itk.image_from_array(numpy.zeros((4, 4, 4), numpy.float32))
+    field = itk.transformix_deformation_field(any_image, parameters, output_directory=".")
+    numpy.savez(
+        "read.npz",
+        displacement_mm=numpy.asarray(field).transpose(2, 1, 0, 3),
+        direction=itk.array_from_matrix(field.GetDirection()).ravel(),
+        origin=list(field.GetOrigin()),
+    )
+    os.chdir("..")
+"""
+
+
+@pytest.mark.nightly
+def test_transformix_reads_its_parameter_file(tmp_path, grids):
+    pytest.importorskip("itk")
+    for name, grid in grids.items():
+        (tmp_path / name).mkdir()
+        write_transform(transform_on(grid), tmp_path / name / "t.txt")
+        assert str(tmp_path) not in (tmp_path / name / "t.txt").read_text()
+    subprocess.run([sys.executable, "-c", TRANSFORMIX, *grids], cwd=tmp_path, check=True)
+    for name, grid in grids.items():
+        read = np.load(tmp_path / name / "read.npz")
+        np.testing.assert_allclose(read["displacement_mm"], transform_on(grid).displacement_mm, atol=1e-3)
+        np.testing.assert_allclose(read["direction"], grid.direction, atol=1e-6)
+        np.testing.assert_allclose(read["origin"], grid.origin, atol=1e-3)
+
+
+def test_nitransforms_reads_x5(tmp_path, grid):
+    nonlinear = pytest.importorskip("nitransforms.nonlinear")
+    transform = transform_on(grid)
+    write_transform(transform, tmp_path / "t.x5")
+    read = nonlinear.DenseFieldTransform.from_filename(tmp_path / "t.x5")
+    # At voxels: between them it interpolates otherwise.
+    voxels = np.random.default_rng(1).integers(0, grid.size, (40, 3))
+    points = grid.voxel_to_world(voxels)
+    moved = read.map(points * LPS_TO_RAS) * LPS_TO_RAS
+    np.testing.assert_allclose(moved, transform.transform_points(points), atol=1e-3)
+
+
+@pytest.mark.parametrize("name", ["lps", "ras", "oblique"])
+def test_greedy_reads_the_field(tmp_path, grids, name):
+    greedy = pytest.importorskip("picsl_greedy")
+    grid = grids[name]
+    transform = transform_on(grid)
+    write_transform(transform, tmp_path / "t.nii.gz")
+    reference = sitk.Image(grid.size, sitk.sitkFloat32)
+    reference.SetSpacing(grid.spacing)
+    reference.SetOrigin(grid.origin)
+    reference.SetDirection(grid.direction)
+    for axis in range(3):
+        # A moving image whose value is the coordinate: linear interpolation gives back where greedy looked.
+        ramp = np.moveaxis(np.indices((80, 80, 80), dtype=np.float32)[axis] * 3 - 120, (0, 1, 2), (2, 1, 0))
+        moving = sitk.GetImageFromArray(np.ascontiguousarray(ramp))
+        moving.SetSpacing((3.0, 3.0, 3.0))
+        moving.SetOrigin((-120.0, -120.0, -120.0))
+        tool = greedy.Greedy3D()
+        command = f"-rf fixed -rm moving warped -ri LINEAR -r {tmp_path / 't.nii.gz'} -V 0"
+        tool.execute(command, fixed=reference, moving=moving, warped=None, out=io.StringIO())
+        found = sitk.GetArrayFromImage(tool["warped"]).transpose(2, 1, 0)
+        expected = (grid.points() + transform.displacement_mm)[..., axis]
+        np.testing.assert_allclose(found, expected, atol=1e-3)
+
+
+def test_the_field_keeps_what_it_is_for(tmp_path, grids):
+    scans = {name: Scan(grids["lps"], "0") for name in ("fixed", "moving")}
+    known = Provenance("moving", "fixed", scans, {})
+    write_transform(transform_on(grids["lps"], known), tmp_path / "t.mha")
+    assert Transform.load(tmp_path / "t.mha").provenance == known
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_what_cannot_be_written_leaves_nothing(tmp_path, grids, ending):
+    path = tmp_path / f"t{ending}"
+    path.mkdir()  # in the way of the last file to be written
+    with pytest.raises(InputError, match="Cannot write"):
+        write_transform(transform_on(grids["lps"]), path)
+    assert os.listdir(tmp_path) == [path.name]
+
+
+def test_the_files_of_a_name(tmp_path):
+    assert files_of(tmp_path / "t.h5") == (tmp_path / "t.h5",)
+    assert files_of(tmp_path / "t.txt") == (tmp_path / "t.txt", tmp_path / "t_field.mha")
+    with pytest.raises(InputError, match=r"t\.mat is no format of transforms that is written: choose one of \.nii\.gz"):
+        files_of(tmp_path / "t.mat")
