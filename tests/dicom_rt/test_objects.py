@@ -19,6 +19,7 @@ from mics.dicom_rt.rtstruct import write_rtstruct
 from mics.dicom_rt.seg import read_seg, write_seg
 from mics.dicom_rt.series import read_series
 from mics.dicom_rt.structures import Structure, StructureSet
+from mics.errors import InputError
 from mics.image.grid import Grid
 from mics.image.io import Image
 
@@ -257,3 +258,43 @@ def test_pydicom_finds_every_value_valid(helpers, tmp_path, monkeypatch):
         made = pydicom.dcmread(path)
         assert len(list(made.iterall())) > 30
         assert not any(element.tag.is_private for element in made.iterall())
+
+
+def _remove(keyword):
+    return lambda made: delattr(made, keyword)
+
+
+def _cut(made):
+    made.PixelData = made.PixelData[:50]
+
+
+def _uneven(made):
+    made.GridFrameOffsetVector[2] += 1
+
+
+def _difference(made):
+    made.DoseType = "ERROR"
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "told"),
+    [
+        ("rtdose", _remove("DoseGridScaling"), "is damaged"),
+        ("rtdose", _remove("GridFrameOffsetVector"), "is damaged"),
+        ("rtdose", _cut, "is damaged"),
+        ("rtdose", _uneven, "unevenly spaced planes of dose"),
+        ("rtdose", _difference, "holds differences of doses"),
+        ("seg", _cut, "is damaged"),
+        ("seg", _remove("SegmentSequence"), "is damaged"),
+        ("seg", _remove("SharedFunctionalGroupsSequence"), "is damaged"),
+    ],
+)
+def test_damaged_objects_are_told_in_a_sentence(helpers, tmp_path, name, change, told):
+    folder = helpers.write_series(tmp_path / "ct", helpers.POSITIONS["oblique"][1])
+    written(helpers, folder, tmp_path / "out")
+    path = tmp_path / "out" / f"{name}.dcm"
+    made = pydicom.dcmread(path)
+    change(made)
+    made.save_as(path)
+    with pytest.raises(InputError, match=told):
+        (read_dose if name == "rtdose" else read_seg)(path)

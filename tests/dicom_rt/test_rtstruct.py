@@ -193,3 +193,24 @@ def test_points_and_open_contours_have_no_inside(helpers, tmp_path):
         pytest.raises(InputError, match="holds no structure with closed contours"),
     ):
         read_rtstruct(points)
+
+
+def _no_points(made):
+    del made.ROIContourSequence[0].ContourSequence[0].ContourData
+
+
+def _uneven(made):
+    made.ROIContourSequence[0].ContourSequence[0].ContourData = ["1", "2", "3", "4"]
+
+
+def _no_number(made):
+    del made.ROIContourSequence[0].ReferencedROINumber
+
+
+@pytest.mark.parametrize("change", [_no_points, _uneven, _no_number])
+def test_what_is_damaged_is_told_in_a_sentence(helpers, tmp_path, change):
+    folder = helpers.write_series(tmp_path / "ct", helpers.POSITIONS["oblique"][1])
+    with pytest.raises(
+        InputError, match=r"rs\.dcm is damaged or stored in a way that is not read \(.*\): export it again"
+    ):
+        read_rtstruct(drawn(helpers, folder, tmp_path / "rs.dcm", change=change))

@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Iterable
+from typing import cast
 
 import contourpy
 import numpy as np
@@ -46,7 +47,7 @@ def outlines(mask: NDArray[np.bool_]) -> list[Array]:
     padded = np.pad(mask, 1).astype(np.float64)
     x, y = (np.arange(-1, length + 1) for length in mask.shape)
     generator = contourpy.contour_generator(x, y, padded.T, fill_type=contourpy.FillType.OuterOffset)
-    polygons, offsets = generator.filled(0.5, np.inf)
+    polygons, offsets = cast(tuple[list[Array], list[NDArray[np.uint32]]], generator.filled(0.5, np.inf))
     # The last point of each ring is its first one.
     return [
         _joined([points[start : stop - 1] for start, stop in itertools.pairwise(bounds.tolist())])

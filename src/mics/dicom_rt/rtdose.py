@@ -10,7 +10,7 @@ from pydicom.uid import RTDoseStorage
 from mics.deformation.transform import Transform
 from mics.dicom_rt.objects import decimal, new_object, save
 from mics.dicom_rt.planes import put_pixels, put_plane
-from mics.dicom_rt.series import Series, read_object
+from mics.dicom_rt.series import Series, read_object, refused_if_damaged
 from mics.errors import InputError
 from mics.image.grid import Grid
 from mics.image.io import Image
@@ -55,13 +55,9 @@ def read_dose(path: Path) -> Dose:
         raise InputError(f"{path} holds differences of doses, not a dose: give the dose itself.")
     if int(content.get("NumberOfFrames", 1)) < 2:
         raise InputError(f"{path} holds a single plane of dose: export the dose as a volume.")
-    try:
+    with refused_if_damaged(path):
         values = content.pixel_array.transpose(2, 1, 0) * float(content.DoseGridScaling)
         grid = _grid(path, content)
-    except (AttributeError, TypeError, ValueError, NotImplementedError, RuntimeError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"{path} is not a dose that can be read ({error}): export it again, uncompressed.") from error
     return Dose(Image(values.astype(np.float32), grid), content)
 
 

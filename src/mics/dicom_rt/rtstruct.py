@@ -10,7 +10,7 @@ from pydicom.uid import RTStructureSetStorage
 
 from mics.dicom_rt.contours import filled, outlines
 from mics.dicom_rt.objects import decimal, new_object, reference, save
-from mics.dicom_rt.series import Series, ct_series, read_object, series_of
+from mics.dicom_rt.series import Series, ct_series, read_object, refused_if_damaged, series_of
 from mics.dicom_rt.structures import Structure, StructureSet
 from mics.errors import InputError
 from mics.image.grid import Grid
@@ -34,17 +34,10 @@ def read_rtstruct(path: Path, series: Series | None = None) -> StructureSet:
     structure has an inside.
     """
     content = read_object(path, ("RTSTRUCT",))
-    series = _referenced_series(path, content) if series is None else series
-    _refuse_other_series(path, content, series)
-    contours = {item.ReferencedROINumber: item for item in content.get("ROIContourSequence", ())}
-    structures, without = [], []
-    for item in content.get("StructureSetROISequence", ()):
-        name = str(item.get("ROIName", "") or f"ROI {item.ROINumber}")
-        closed = _closed_contours(contours.get(item.ROINumber))
-        if closed:
-            structures.append(Structure(name, _mask(path, name, closed, series.grid)))
-        else:
-            without.append(name)
+    with refused_if_damaged(path):
+        series = _referenced_series(path, content) if series is None else series
+        _refuse_other_series(path, content, series)
+        structures, without = _structures(path, content, series.grid)
     if without:
         warnings.warn(f"{path}: {', '.join(without)} without closed contours left out.", stacklevel=2)
     if not structures:
@@ -103,6 +96,20 @@ def _referenced_uids(content: Dataset) -> list[str]:
         for study in frame.get("RTReferencedStudySequence", ())
         for series in study.get("RTReferencedSeriesSequence", ())
     ]
+
+
+def _structures(path: Path, content: Dataset, grid: Grid) -> tuple[list[Structure], list[str]]:
+    """The structures that have an inside, and the names of those that have none."""
+    contours = {item.ReferencedROINumber: item for item in content.get("ROIContourSequence", ())}
+    structures, without = [], []
+    for item in content.get("StructureSetROISequence", ()):
+        name = str(item.get("ROIName", "") or f"ROI {item.ROINumber}")
+        closed = _closed_contours(contours.get(item.ROINumber))
+        if closed:
+            structures.append(Structure(name, _mask(path, name, closed, grid)))
+        else:
+            without.append(name)
+    return structures, without
 
 
 def _closed_contours(item: Dataset | None) -> list[Array]:

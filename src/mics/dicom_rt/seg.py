@@ -10,7 +10,7 @@ from pydicom import Dataset
 from pydicom.sr.coding import Code
 
 from mics.dicom_rt.objects import CHARACTERS, MANUFACTURER, MODEL, RESEARCH, new_uid, save, software_version
-from mics.dicom_rt.series import Series, read_object
+from mics.dicom_rt.series import Series, read_object, refused_if_damaged
 from mics.dicom_rt.structures import Structure, StructureSet
 from mics.errors import InputError
 from mics.image.grid import Grid
@@ -32,16 +32,12 @@ def read_seg(path: Path, series: Series | None = None) -> StructureSet:
     content = read_object(path, ("SEG",))
     if series is not None:
         _refuse_other_series(path, content, series)
-    try:
+    with refused_if_damaged(path):
         segmentation = SegmentationObject.from_dataset(content, copy=False)
         numbers = segmentation.segment_numbers
         volumes = [segmentation.get_volume(segment_numbers=[number]) for number in numbers]
-    except (AttributeError, RuntimeError, TypeError, ValueError) as error:
-        raise InputError(
-            f"{path} is not a segmentation on evenly stacked planes ({error}): export it again."
-        ) from error
-    names = [str(segmentation.get_segment_description(number).SegmentLabel) for number in numbers]
-    grid = _grid(volumes[0].affine, volumes[0].array.shape)
+        names = [str(segmentation.get_segment_description(number).SegmentLabel) for number in numbers]
+        grid = _grid(volumes[0].affine, volumes[0].array.shape)
     masks = (volume.array[..., 0].transpose(2, 1, 0) >= 0.5 for volume in volumes)
     structures = StructureSet(grid, tuple(map(Structure, names, masks)))
     return structures if series is None else _on(structures, series.grid)

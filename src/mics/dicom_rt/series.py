@@ -1,7 +1,8 @@
 """A CT series with the headers of its slices, which DICOM objects made for it refer to."""
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,6 +71,18 @@ def series_of(files: list[Path]) -> Series:
     headers = [dcmread(path, stop_before_pixels=True) for path in files]
     scan = read_image(folder, str(headers[0].SeriesInstanceUID))
     return Series(scan, _slices(folder, scan.grid, headers))
+
+
+@contextmanager
+def refused_if_damaged(path: Path) -> Iterator[None]:
+    """Around the reading of an object's elements: raises InputError for those that are missing or hold something else."""
+    try:
+        yield
+    except InputError:
+        raise
+    except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        told = " ".join(str(error).split()).rstrip(".")
+        raise InputError(f"{path} is damaged or stored in a way that is not read ({told}): export it again.") from error
 
 
 def ct_series(paths: Iterable[Path]) -> dict[str, list[Path]]:
