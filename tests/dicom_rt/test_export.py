@@ -177,6 +177,30 @@ def test_structures_are_warped_and_converted_with_their_names(study, tmp_path):
     assert "has no room for names (1 Leber, 2 Ziel)" in result.stderr
 
 
+def test_a_dose_is_warped_as_itk_does(study, tmp_path):
+    transform = study / "results" / "transform_moving_to_fixed.nii.gz"
+    result = run("warp", study / "moving" / "rd.dcm", transform, "-o", tmp_path / "dose.nii.gz")
+    assert result.exit_code == 0, result.output
+    assert "warped, not accumulated" in result.stderr
+    stored = pydicom.dcmread(study / "moving" / "rd.dcm")
+    volume = sitk.Cast(sitk.ReadImage(str(study / "moving" / "rd.dcm")), sitk.sitkFloat64)
+    # Whether ITK has scaled the values by itself depends on its version: the largest is 50 Gy.
+    volume *= 50 / float(sitk.GetArrayFromImage(volume).max())
+    assert float(stored.DoseGridScaling) * stored.pixel_array.max() == pytest.approx(50, abs=1e-3)
+    field = sitk.ReadImage(str(transform), sitk.sitkVectorFloat64)
+    moved = sitk.Resample(
+        volume,
+        sitk.ReadImage(str(tmp_path / "dose.nii.gz")),
+        sitk.DisplacementFieldTransform(field),
+        sitk.sitkLinear,
+        0.0,
+    )
+    ours = sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "dose.nii.gz")))
+    assert np.percentile(np.abs(ours - sitk.GetArrayFromImage(moved)), 99) < 0.01
+    assert ours.min() == 0
+    assert ours.max() > 49
+
+
 def test_nothing_of_a_patient_is_in_files_that_are_not_dicom(study, helpers, tmp_path):
     source, transform = study / "moving" / "rs.dcm", study / "results" / "transform_moving_to_fixed.nii.gz"
     for name in ("labels.seg.nrrd", "labels.nii.gz"):

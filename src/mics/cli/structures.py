@@ -1,4 +1,4 @@
-"""RT structure sets and DICOM segmentations, wherever a command takes a label map."""
+"""RT structure sets, DICOM segmentations and doses, where a command takes a label map or an image."""
 
 from __future__ import annotations
 
@@ -13,15 +13,12 @@ if TYPE_CHECKING:
 
 def is_structures(path: Path) -> bool:
     """Whether a file is an RT structure set or a DICOM segmentation; raises InputError where that needs an extra."""
-    # A DICOM file says so after 128 bytes (PS3.10, 7.1): only then are the libraries needed.
-    if not path.is_file():
-        return False
-    with path.open("rb") as file:
-        if file.read(132)[128:] != b"DICM":
-            return False
-    with needs_dicom():
-        from mics.dicom_rt.structure_file import is_structure_file
-    return is_structure_file(path)
+    return _modality(path) in ("RTSTRUCT", "SEG")
+
+
+def is_dose(path: Path) -> bool:
+    """Whether a file is an RTDOSE; raises InputError where that needs an extra."""
+    return _modality(path) == "RTDOSE"
 
 
 def read(path: Path, scan: Path | None = None) -> StructureSet:
@@ -30,3 +27,15 @@ def read(path: Path, scan: Path | None = None) -> StructureSet:
         from mics.dicom_rt.series import read_series
         from mics.dicom_rt.structure_file import read_structures
     return read_structures(path, None if scan is None else read_series(scan))
+
+
+def _modality(path: Path) -> str | None:
+    # A DICOM file says so after 128 bytes (PS3.10, 7.1): only then are the libraries needed.
+    if not path.is_file():
+        return None
+    with path.open("rb") as file:
+        if file.read(132)[128:] != b"DICM":
+            return None
+    with needs_dicom():
+        from mics.dicom_rt.series import modality
+    return modality(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -27,7 +28,7 @@ def warp(
         list[Path],
         typer.Argument(
             metavar="INPUT...",
-            help="Images, label maps (with --labels), RTSTRUCT or SEG of DICOM, or points (.csv, .fcsv, .mrk.json).",
+            help="Images, label maps (with --labels), RTSTRUCT, SEG or RTDOSE of DICOM, or points (.csv, .fcsv, .mrk.json).",
         ),
     ],
     transform: Annotated[
@@ -106,7 +107,7 @@ class _Chain:
 
     def apply(self, source: Path, output: Path) -> None:
         """Warp one file into another."""
-        from mics.cli.structures import is_structures
+        from mics.cli.structures import is_dose, is_structures
         from mics.image.points import is_points
         from mics.image.time_series import is_time_series
 
@@ -116,6 +117,8 @@ class _Chain:
             self._time_series(source, output)
         elif is_structures(source):
             self._structures(source, output)
+        elif is_dose(source):
+            self._dose(source, output)
         elif self.labels:
             self._label_map(source, output)
         else:
@@ -146,6 +149,15 @@ class _Chain:
         structures = read(source)
         one = structures.structures[0].mask.astype("uint8")
         write_label_map(structures.warped(self._checked(Image(one, structures.grid), source)), output)
+
+    def _dose(self, source: Path, output: Path) -> None:
+        from mics.dicom_rt.rtdose import NOT_ACCUMULATED, read_dose
+        from mics.image.io import write_image
+
+        dose = read_dose(source).image
+        value = self.outside if self.outside is not None else 0.0
+        write_image(self._checked(dose, source).transform_image(dose, outside=value), output)
+        warnings.warn(NOT_ACCUMULATED, stacklevel=2)
 
     def _image(self, source: Path, output: Path) -> None:
         from mics.deformation.suitability import warn_of_labels

@@ -12,11 +12,6 @@ from mics.image.checks import refuse_unreadable_name
 _READERS = {"RTSTRUCT": read_rtstruct, "SEG": read_seg}
 
 
-def is_structure_file(path: Path) -> bool:
-    """Whether a file is an RT structure set or a DICOM segmentation."""
-    return modality(path) in _READERS
-
-
 def read_structures(path: Path, series: Series | None = None) -> StructureSet:
     """The structures of an RT structure set or a DICOM segmentation, with their names.
 
