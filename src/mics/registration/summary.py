@@ -1,26 +1,30 @@
 """What a registration says about itself, as plain data."""
 
 import datetime
+from dataclasses import replace
 from importlib.metadata import version
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mics.deformation.bidirectional import Transforms
 from mics.deformation.provenance import Provenance
 from mics.deformation.provenance import Scan as KnownScan
-from mics.image.grid import Grid
 from mics.registration.inputs import Scan
+from mics.registration.pair import Pair
+from mics.registration.plan import plan
 from mics.registration.settings import Settings
+from mics.registration.stage import State
+from mics.registration.stages.fold_removal import FoldRemoval
 
 _MOST_FOLDS = 1e-3
 _USUAL_SCALE = (0.6, 1.6)
 _LEAST_SHARED = 0.25
 
 
-def describe(fixed: Scan, moving: Scan, settings: Settings) -> dict[str, Any]:
+def describe(scans: Pair[Scan], settings: Settings) -> dict[str, Any]:
     """What went in: version and time, paths (None for arrays) and geometry, settings, models with their checksums."""
-    scans = (("fixed", fixed), ("moving", moving))
     return {
         "mics_version": version("mics-registration"),
         "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -31,23 +35,31 @@ def describe(fixed: Scan, moving: Scan, settings: Settings) -> dict[str, Any]:
                 "exclude": scan.exclude_path,
                 "grid": scan.image.grid.to_dict(),
             }
-            for role, scan in scans
+            for role, scan in (("fixed", scans.fixed), ("moving", scans.moving))
         },
         "settings": settings.to_dict(),
     }
 
 
-def describe_geometry(
-    affine: NDArray[np.float64], grid: Grid, seen: tuple[NDArray[np.bool_], NDArray[np.bool_]]
-) -> dict[str, Any]:
+def describe_geometry(state: State) -> dict[str, Any]:
     """The affine, the network's grid, and the shares of that grid that the moving, the fixed, and both scans show."""
-    moving, fixed = seen
+    moving, fixed = state.in_view.moving, state.in_view.fixed
     shares = {"moving_share": moving, "fixed_share": fixed, "shared_by_both": moving & fixed}
     return {
-        "affine_fixed_to_moving_lps_mm": np.round(affine, 6).tolist(),
-        "network_grid": grid.to_dict(),
+        "affine_fixed_to_moving_lps_mm": np.round(state.affine, 6).tolist(),
+        "network_grid": state.grid.to_dict(),
         "field_of_view": {name: round(float(mask.mean()), 4) for name, mask in shares.items()},
     }
+
+
+def reported(state: State, settings: Settings) -> dict[str, Any]:
+    """What the stages say: the certificates of transforms without folds, None without; and what each given stage reports."""
+    reports = state.reports
+    unfolding = [stage.name for stage in plan(settings) if isinstance(stage, FoldRemoval)]
+    parts: dict[str, Any] = {"topology": reports[unfolding[0]] if unfolding else None}
+    if settings.stages is not None:
+        parts["stages"] = {stage.name: reports.get(stage.name, {}) for stage in settings.stages}
+    return parts
 
 
 def doubts(affine: NDArray[np.float64], geometry: dict[str, Any], folds: dict[str, float]) -> list[str]:
@@ -73,15 +85,19 @@ def doubts(affine: NDArray[np.float64], geometry: dict[str, Any], folds: dict[st
     return sentences
 
 
-def provenances(fixed: Scan, moving: Scan, summary: dict[str, Any]) -> tuple[Provenance, Provenance]:
-    """What the files of moving to fixed and of fixed to moving remember: no name and no path of the user's."""
+def with_provenance(transforms: Transforms, scans: Pair[Scan], summary: dict[str, Any]) -> Transforms:
+    """The transforms with what their files remember: no name and no path of the user's."""
     settings = summary["settings"]
     affine = settings["affine"]
     made = {
         "mics_version": summary["mics_version"],
         "finished": summary["finished"],
-        "settings": {**settings, "affine": affine if affine in ("ants", "none") else "file"},
+        "settings": {**settings, "affine": affine if affine in ("ants", "none", "array") else "file"},
         "affine_fixed_to_moving_lps_mm": summary["geometry"]["affine_fixed_to_moving_lps_mm"],
     }
-    scans = {"fixed": KnownScan.of(fixed.image), "moving": KnownScan.of(moving.image)}
-    return Provenance("moving", "fixed", scans, made), Provenance("fixed", "moving", scans, made)
+    known = {"fixed": KnownScan.of(scans.fixed.image), "moving": KnownScan.of(scans.moving.image)}
+    to_fixed, to_moving = Provenance("moving", "fixed", known, made), Provenance("fixed", "moving", known, made)
+    return Transforms(
+        moving_to_fixed=replace(transforms.moving_to_fixed, provenance=to_fixed),
+        fixed_to_moving=replace(transforms.fixed_to_moving, provenance=to_moving),
+    )
