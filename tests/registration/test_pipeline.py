@@ -7,6 +7,7 @@ import pytest
 import SimpleITK as sitk
 
 from mics.deformation.transform import Transform
+from mics.errors import InputError
 from mics.evaluation.metrics import dice
 from mics.image.grid import Grid
 from mics.image.io import Image, read_image, read_labels, write_image
@@ -195,6 +196,18 @@ def test_the_affine_is_computed_from_fixed_to_moving_unless_given(monkeypatch, p
         affine, "register_affine", lambda fixed, moving: known_map.affine if fixed.grid == known_map.grid else None
     )
     np.testing.assert_array_equal(register(**patients, **{**options, "affine": "ants"}).affine, known_map.affine)
+
+
+def test_an_array_is_the_same_affine_as_the_file_that_itk_writes_of_it(patients, options, known_map):
+    by_file, by_array = (register(**patients, **{**options, **given}) for given in ({}, {"affine": known_map.affine}))
+    np.testing.assert_allclose(by_array.affine, by_file.affine, atol=1e-9)
+    for name in ("moving_to_fixed", "fixed_to_moving"):
+        found, expected = getattr(by_array, name), getattr(by_file, name)
+        np.testing.assert_allclose(found.displacement_mm, expected.displacement_mm, atol=2e-3)
+        assert found.provenance.made["settings"]["affine"] == "array"
+    assert by_array.summary["settings"]["affine"] == "array"
+    with pytest.raises(InputError, match="ants, none, a file or a 4x4 array"):
+        register(**patients, **{**options, "affine": known_map.affine.tolist()})
 
 
 def test_stages_are_told_as_they_begin(patients, options):

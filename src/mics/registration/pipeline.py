@@ -1,6 +1,5 @@
 """Two scans in, two transforms out."""
 
-import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -22,8 +21,8 @@ from mics.registration.plan import after_network, plan, refuse_unfit
 from mics.registration.result import Registration
 from mics.registration.settings import Settings, resolve
 from mics.registration.stage import Stage, State, run_stage
-from mics.registration.summary import describe, reported, with_provenance
-from mics.registration.timing import Timing, peak_memory_gb
+from mics.registration.summary import completed, summarise
+from mics.registration.timing import Timing
 from mics.registration.turned import turned_headers
 
 __all__ = ["Registration", "register"]
@@ -48,8 +47,8 @@ def register(
     affine: str | Path | NDArray[np.floating] = "ants",
     steps: int | None = None,
     model: str | Path = DEFAULT_REGISTRATION,
-    refine: str | None = None,
-    topology: str | None = None,
+    refine: str = "fast",
+    topology: str = "free",
     stages: Sequence[Stage] | None = None,
     device: str = "auto",
     progress: Callable[[str], None] | None = None,
@@ -71,12 +70,12 @@ def register(
       (4, 4), in LPS millimetres, with 0, 0, 0, 1 as its last row.
     - ``steps``: of the network; by default what the model's card says. ``model``: a shipped model or a file.
     - ``refine``: how much work to spend on improving the network's prediction on this pair: ``"none"``, ``"fast"``
-      (by default) or ``"accurate"``. ``device``: ``auto``, ``cpu`` or ``cuda:N``.
-    - ``topology``: ``"free"`` (by default) delivers the transforms as they come, ``"preserve"`` without any fold, changed as
+      or ``"accurate"``. ``device``: ``auto``, ``cpu`` or ``cuda:N``.
+    - ``topology``: ``"free"`` delivers the transforms as they come, ``"preserve"`` without any fold, changed as
       little as can be (:func:`mics.deformation.topology.preserve_topology`); the summary says where and by how much.
     - ``stages``: what follows the network's prediction, in this order, in place of what ``refine`` and ``topology`` stand for:
       the package's own, as :class:`~mics.registration.stages.instance_optimisation.InstanceOptimisation`, and any
-      :class:`~mics.registration.stage.Stage` of yours. Not together with ``refine`` or ``topology``; those that work on the
+      :class:`~mics.registration.stage.Stage` of yours. Not together with another ``refine`` or ``topology`` than the default; those that work on the
       transforms, as :class:`~mics.registration.stages.fold_removal.FoldRemoval`, come last. The summary has what they report
       under ``stages``.
     - ``progress`` is called with a few words as each stage begins.
@@ -103,7 +102,7 @@ def register(
         meaning, disagreements = meaning_of_labels(label_names, scans)
         landmarks = read_landmarks(fixed_landmarks, moving_landmarks)
         _refuse_unusable(scans, settings)
-    state = State(scans=scans, device=settings.device)
+    state = State(scans=scans, device=settings.device, warnings=sentences)
     for stage in plan(settings):
         with timing(stage.name, stage.title):
             state = run_stage(stage, state)
@@ -114,23 +113,7 @@ def register(
     if verdict.word == "failed" and state.evidence is not None:
         with timing("headers", "It failed: looking for a header that turns its patient"):
             verdict = verdict.because(turned_headers({"fixed": result.fixed, "moving": result.moving}, settings.device))
-    summary = {
-        **describe(scans, settings),
-        "verdict": {"word": verdict.word, "reasons": list(verdict.reasons)},
-        **found,
-        **reported(state, settings),
-        "evidence": state.evidence,
-        "seconds": timing.times(),
-        "peak_memory_gb": peak_memory_gb(settings.device),
-        "warnings": [*sentences, *state.warnings],
-    }
-    transforms = with_provenance(state.transforms, scans, summary)
-    return dataclasses.replace(
-        result,
-        moving_to_fixed=transforms.moving_to_fixed,
-        fixed_to_moving=transforms.fixed_to_moving,
-        summary=summary,
-    )
+    return completed(result, summarise(state, settings, found=found, verdict=verdict, timing=timing))
 
 
 def _refuse_unusable(scans: Pair[Scan], settings: Settings) -> None:

@@ -61,13 +61,12 @@ def resolve(
     affine: str | Path | NDArray[np.floating],
     steps: int | None,
     model: str | Path,
-    refine: str | None,
-    topology: str | None,
+    refine: str,
+    topology: str,
     device: str,
     stages: Sequence[Stage] | None = None,
 ) -> Settings:
     """What :func:`mics.registration.pipeline.register` is given, looked up; InputError for what is not there."""
-    refine, topology = _chosen(refine, topology, stages)
     require_type(device, str, "A device is named by a str: auto, cpu or cuda:N")
     place = choose_device(device)
     matrix, source = _affine(affine)
@@ -84,11 +83,13 @@ def resolve(
     return Settings(matrix, source, int(chosen), network, topology, refine, organs, place, own)
 
 
-def _chosen(refine: str | None, topology: str | None, stages: Sequence[Stage] | None) -> tuple[str, str]:
+def _chosen(refine: str, topology: str, stages: Sequence[Stage] | None) -> tuple[str, str]:
     """What is refined how, and the topology: as asked for, by default, or as given stages amount to."""
     if stages is not None:
-        if refine is not None or topology is not None:
-            raise InputError("Stages take the place of what refine and topology stand for: give either.")
+        if (refine, topology) != ("fast", "free"):
+            raise InputError(
+                "Stages take the place of what refine and topology stand for: leave both as they are by default."
+            )
         refuse_other_than_stages(stages)
         names = [stage.name for stage in stages if "transforms" not in stage.needs]
         return " + ".join(names) or "none", "preserve" if any(

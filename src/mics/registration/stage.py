@@ -172,7 +172,9 @@ def refuse_other_than_stages(stages: Sequence[Stage]) -> None:
     """Raise InputError for what is no list of stages, or a stage without a name or with an unknown need."""
     require_type(stages, (list, tuple), "The stages are a list")
     for stage in stages:
-        if isinstance(stage, type) or not isinstance(stage, Stage):
+        if isinstance(stage, type):
+            raise InputError(f"A stage is an object and not a class: give {stage.__name__}() with its options.")
+        if not isinstance(stage, Stage):
             raise InputError(f"A stage is an object with name, title, needs, memory and run, not {shown(stage)}.")
         require_type(stage.name, str, "A stage's name is a str")
         for need in stage.needs:
