@@ -75,9 +75,9 @@ def register(
       little as can be (:func:`mics.deformation.topology.preserve_topology`); the summary says where and by how much.
     - ``stages``: what follows the network's prediction, in this order, in place of what ``refine`` and ``topology`` stand for:
       the package's own, as :class:`~mics.registration.stages.instance_optimisation.InstanceOptimisation`, and any
-      :class:`~mics.registration.stage.Stage` of yours. Not together with another ``refine`` or ``topology`` than the default; those that work on the
-      transforms, as :class:`~mics.registration.stages.fold_removal.FoldRemoval`, come last. The summary has what they report
-      under ``stages``.
+      :class:`~mics.registration.stage.Stage` of yours. ``refine`` and ``topology`` are then left at their
+      defaults, and stages that work on the transforms, as :class:`~mics.registration.stages.fold_removal.FoldRemoval`, come
+      last. The summary has what they report under ``stages``.
     - ``progress`` is called with a few words as each stage begins.
 
     Raises InputError, one sentence, for bad input and unusable settings, before anything long begins where that can be

@@ -67,6 +67,7 @@ def resolve(
     stages: Sequence[Stage] | None = None,
 ) -> Settings:
     """What :func:`mics.registration.pipeline.register` is given, looked up; InputError for what is not there."""
+    refine, topology = _chosen(refine, topology, stages)
     require_type(device, str, "A device is named by a str: auto, cpu or cuda:N")
     place = choose_device(device)
     matrix, source = _affine(affine)
@@ -95,7 +96,6 @@ def _chosen(refine: str, topology: str, stages: Sequence[Stage] | None) -> tuple
         return " + ".join(names) or "none", "preserve" if any(
             isinstance(stage, FoldRemoval) for stage in stages
         ) else "free"
-    refine, topology = "fast" if refine is None else refine, "free" if topology is None else topology
     if refine not in ("none", *BUDGETS):
         raise InputError(f"There is no refinement called {refine!r}; choose none, {' or '.join(BUDGETS)}.")
     if topology not in TOPOLOGIES:
