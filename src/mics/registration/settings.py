@@ -93,9 +93,8 @@ def _chosen(refine: str, topology: str, stages: Sequence[Stage] | None) -> tuple
             )
         refuse_other_than_stages(stages)
         names = [stage.name for stage in stages if "transforms" not in stage.needs]
-        return " + ".join(names) or "none", "preserve" if any(
-            isinstance(stage, FoldRemoval) for stage in stages
-        ) else "free"
+        unfolded = any(isinstance(stage, FoldRemoval) for stage in stages)
+        return " + ".join(names) or "none", "preserve" if unfolded else "free"
     if refine not in ("none", *BUDGETS):
         raise InputError(f"There is no refinement called {refine!r}; choose none, {' or '.join(BUDGETS)}.")
     if topology not in TOPOLOGIES:

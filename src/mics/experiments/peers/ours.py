@@ -28,7 +28,7 @@ def network(fixed: Image, moving: Image, affine: Matrix, model: str | None = Non
 def _register(fixed: Image, moving: Image, affine: Matrix, model: str | None, *, refine: str) -> Outcome:
     keep_freed_memory()  # as the command does
     start = time.perf_counter()
-    result = register(fixed, moving, affine=affine, refine=refine, model=model or DEFAULT_REGISTRATION)
+    result = register(fixed=fixed, moving=moving, affine=affine, refine=refine, model=model or DEFAULT_REGISTRATION)
     seconds = time.perf_counter() - start
     return Outcome(
         forward=from_transform(result.moving_to_fixed, moving.grid),
