@@ -234,8 +234,8 @@ def no_plain_data(state):
     [
         (nothing, "stage made gives the state back, not None"),
         (not_numbers, "displacements that are NaN or infinite"),
-        (views_unasked, "name 'organ_maps' in the stage's needs"),
-        (transforms_unasked, "name 'transforms' in the stage's needs"),
+        (views_unasked, "name 'organ_maps' in its needs"),
+        (transforms_unasked, "name 'transforms' in its needs"),
         (no_plain_data, "stage made reports what is no plain data for JSON"),
     ],
 )
@@ -260,6 +260,7 @@ def needing(*needs, name="made"):
         ({"stages": [lambda state: state]}, "an object with name, title, needs, memory and run"),
         ({"stages": [needing(name=3)]}, "name is a str, not 3"),
         ({"stages": [needing("patience")]}, "needs 'patience': choose from organ_maps, transforms, orientation"),
+        ({"stages": [needing("transforms", "organ_maps")]}, "make two stages of it"),
         ({"stages": [Scaled(1.0), Scaled(2.0)]}, "Two stages are called scaled: give one of them another name"),
         ({"stages": [needing(name="network")]}, "Two stages are called network"),
         ({"stages": [needing(name="total")]}, "Two stages are called total"),

@@ -76,22 +76,22 @@ class State:
     @property
     def affine(self) -> Matrix:
         """(4, 4), from fixed to moving LPS points."""
-        return _there(self.alignment, "no affine is known yet").affine
+        return _at_hand(self.alignment, "affine", "it has to come after the affine's stage").affine
 
     @property
     def grid(self) -> Grid:
         """The network's grid: cubic voxels in the fixed scan's world."""
-        return _there(self.alignment, "no affine is known yet").grid
+        return _at_hand(self.alignment, "affine", "it has to come after the affine's stage").grid
 
     @property
     def in_view(self) -> Pair[Mask]:
         """Which voxels of :attr:`grid` lie in either scan's field of view."""
-        return _there(self.alignment, "no affine is known yet").in_view
+        return _at_hand(self.alignment, "affine", "it has to come after the affine's stage").in_view
 
     @property
     def views(self) -> Views:
         """Windows and organ maps of both scans, for a stage that needs ``organ_maps`` and before the transforms are made."""
-        return _there(self.seen, "no organ maps are at hand: name 'organ_maps' in the stage's needs")
+        return _at_hand(self.seen, "organ maps", "name 'organ_maps' in its needs")
 
     @property
     def field(self) -> BidirectionalField:
@@ -103,7 +103,7 @@ class State:
     @property
     def transforms(self) -> Transforms:
         """Both directions on the scans' own grids, for a stage that needs ``transforms``."""
-        return _there(self.native, "no transforms are made yet: name 'transforms' in the stage's needs")
+        return _at_hand(self.native, "transforms", "name 'transforms' in its needs")
 
     def with_field(self, field: BidirectionalField) -> "State":
         """With another deformation, over the box of :attr:`grid`."""
@@ -182,9 +182,14 @@ def refuse_other_than_stages(stages: Sequence[Stage]) -> None:
                 raise InputError(
                     f"The stage {stage.name} needs {shown(need)}: choose from {', '.join(get_args(Need))}."
                 )
+        if {"organ_maps", "transforms"} <= set(stage.needs):
+            raise InputError(
+                f"The stage {stage.name} needs organ maps and transforms, but the maps are let go of before the transforms are "
+                "made: make two stages of it."
+            )
 
 
-def _there(value: T | None, otherwise: str) -> T:
+def _at_hand(value: T | None, name: str, mend: str) -> T:
     if value is None:
-        raise InputError(f"This stage runs too early: {otherwise}.")
+        raise InputError(f"A stage asks for the {name}, which it does not have when it runs: {mend}.")
     return value
