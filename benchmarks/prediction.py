@@ -30,7 +30,7 @@ from mics.image.intensity import hu_windows
 from mics.network.displacements import compiled, displacements
 from mics.network.presets import PRESETS
 from mics.network.weights import DEFAULT_REGISTRATION, LoadedModel, build, load_model
-from mics.registration.stages import peak_memory_gb
+from mics.registration.timing import peak_memory_gb
 
 VARIANTS = ("plain", "compiled")
 

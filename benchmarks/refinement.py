@@ -16,22 +16,25 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from mics.allocator import keep_freed_memory
 from mics.data.organs import ORGAN_NAMES
 from mics.data.pairs import Member, read_pairs
+from mics.deformation.bidirectional import BidirectionalField
 from mics.deformation.jacobian import fold_share
 from mics.deformation.transform import Transform
 from mics.evaluation.metrics import dice, sd_log_jacobian
 from mics.network.weights import DEFAULT_REGISTRATION
-from mics.registration import predict
-from mics.registration.affine import register_affine
-from mics.registration.native import fixed_to_moving, moving_to_fixed
-from mics.registration.network_grid import both_seen, network_grid
+from mics.registration.inputs import load_pair
+from mics.registration.plan import plan
 from mics.registration.quality import inverse_consistency
 from mics.registration.refine_settings import BUDGETS, RefineSettings
 from mics.registration.settings import resolve
+from mics.registration.stage import State
+from mics.registration.stages.composition import Composition
+from mics.registration.stages.instance_optimisation import InstanceOptimisation
+from mics.registration.stages.inverse_consistency import InverseConsistency
+from mics.registration.stages.network_prediction import NetworkPrediction
 
 _FAST, _FROM_IDENTITY = BUDGETS["fast"], "fast, from the identity"
 _EVERYWHERE = replace(_FAST.stages[-1], organs_alone=False)
@@ -60,13 +63,7 @@ VARIANTS: dict[str, RefineSettings | None] = {
 class Prepared:
     """What all variants of a pair start from."""
 
-    pair: predict.Pair
-    seen: tuple[np.ndarray, np.ndarray]
-    volumes: predict.Both
-    organs: predict.Both
-    displacements: predict.Both
-    spacing_mm: float
-    inverse_by_construction: bool
+    state: State
     fixed: Member
     moving: Member
 
@@ -74,43 +71,33 @@ class Prepared:
 def prepare(folder: Path, model: str) -> Iterator[Prepared]:
     """The validation pairs, each once."""
     settings = resolve(affine="ants", steps=None, model=model, refine="fast", topology="free", device="cpu")
-    assert settings.segmentation is not None
+    stages = plan(settings)
+    last = next(place for place, stage in enumerate(stages) if isinstance(stage, NetworkPrediction))
     for listed in read_pairs(folder, needs=("image", "labels")):
-        fixed, moving = listed.fixed.image(), listed.moving.image()
-        affine = register_affine(fixed, moving)
-        grid = network_grid(fixed.grid, moving.grid, affine, settings.model.spacing_mm)
-        pair = predict.Pair(moving, fixed, affine, grid)
-        coarse, finer = predict.windows(pair, [settings.model, settings.segmentation], settings.device)
-        organs = predict.organ_maps(settings.segmentation, finer)
-        predicted = predict.predict(settings.model, coarse, organs, settings.steps)
-        seen = both_seen(fixed.grid, moving.grid, grid, affine)
-        spacing, construction = settings.segmentation.spacing_mm, settings.inverse_by_construction
-        yield Prepared(pair, seen, finer, organs, predicted, spacing, construction, listed.fixed, listed.moving)
+        scans, _ = load_pair(fixed=listed.fixed.image(), moving=listed.moving.image())
+        state = State(scans=scans, device=settings.device)
+        for stage in stages[: last + 1]:
+            state = stage.run(state)
+        yield Prepared(state, listed.fixed, listed.moving)
 
 
 def measure(prepared: Prepared, settings: RefineSettings | None, *, from_identity: bool) -> list[dict[str, float]]:
     """One row for each direction."""
-    displacements, pair = prepared.displacements, prepared.pair
+    state = prepared.state
     if from_identity:
-        displacements = torch.zeros_like(displacements[0]), torch.zeros_like(displacements[1])
+        state = state.with_field(BidirectionalField.identity(state.field.grid))
     start = time.process_time()
     if settings is not None:
-        counted = predict.compared(pair, prepared.seen, prepared.spacing_mm)
-        displacements = predict.refined(
-            prepared.volumes, prepared.organs, counted, displacements, prepared.spacing_mm, settings
-        )
+        state = InstanceOptimisation(settings).run(state)
     seconds = time.process_time() - start
-    if prepared.inverse_by_construction:
-        displacements = predict.inverted(displacements, pair.grid)
-    grid = predict.same_box(pair.grid, displacements[0].shape[2:])
-    forward = moving_to_fixed(displacements[0], grid, pair.fixed.grid, pair.affine)
-    backward = fixed_to_moving(displacements[1], grid, pair.moving.grid, pair.affine)
+    transforms = Composition().run(InverseConsistency().run(state)).transforms
+    forward, backward = transforms.moving_to_fixed, transforms.fixed_to_moving
     labels = prepared.fixed.labels(), prepared.moving.labels()
 
     def row(there: Transform, back: Transform, target: np.ndarray, source: object) -> dict[str, float]:
         warped = there.transform_labels(source).array  # type: ignore[arg-type]
         voxels = there.displacement_voxels()
-        error = inverse_consistency(there, back)
+        error = inverse_consistency(forward=there, backward=back)
         return {
             "dice": statistics.fmean(dice(target, warped, ORGAN_NAMES).values()),
             "sd_log_j": sd_log_jacobian(voxels[0].numpy()),

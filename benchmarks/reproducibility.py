@@ -13,7 +13,7 @@ there is one. In bfloat16, a CPU without instructions for it takes minutes.
 import argparse
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from unittest.mock import patch
 
@@ -27,11 +27,18 @@ from mics.data.pairs import read_pairs
 from mics.deformation.field import resize, resize_displacement
 from mics.network.displacements import Both
 from mics.network.weights import DEFAULT_REGISTRATION
-from mics.registration import predict
 from mics.registration.affine import register_affine
-from mics.registration.network_grid import both_seen, network_grid
+from mics.registration.inputs import Scan, load_pair
+from mics.registration.pair import Pair
 from mics.registration.refine_settings import BUDGETS, RefineSettings
 from mics.registration.settings import Settings, resolve
+from mics.registration.stage import Stage, State
+from mics.registration.stages.affine import Affine
+from mics.registration.stages.instance_optimisation import InstanceOptimisation
+from mics.registration.stages.inverse_consistency import InverseConsistency
+from mics.registration.stages.network_prediction import NetworkPrediction
+from mics.registration.stages.organ_maps import OrganMaps
+from mics.registration.stages.resampling import Resampling
 
 _TISSUE = 0.15
 """Of the abdominal window: brighter than air, and than most fat."""
@@ -76,21 +83,43 @@ def going(way: Way) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def run(pair: predict.Pair, settings: Settings, budget: RefineSettings, way: Way, given: Run | None = None) -> Run:
+def run(
+    scans: Pair[Scan],
+    affine: np.ndarray,
+    settings: Settings,
+    budget: RefineSettings,
+    way: Way,
+    given: Run | None = None,
+) -> Run:
     """Everything, or the refinement alone of a ``given`` run's organ maps and prediction."""
     assert settings.segmentation is not None
-    device, spacing = torch.device(way.device), settings.segmentation.spacing_mm
-    seen = both_seen(pair.fixed.grid, pair.moving.grid, pair.grid, pair.affine)
+    state = State(scans=scans, device=torch.device(way.device))
+    stages: list[Stage] = [
+        Affine(matrix=affine, spacing_mm=settings.model.spacing_mm),
+        Resampling(model=settings.model, segmentation=settings.segmentation),
+        OrganMaps(model=settings.segmentation),
+        NetworkPrediction(model=settings.model, steps=settings.steps),
+    ]
     with going(way):
-        coarse, finer = predict.windows(pair, [settings.model, settings.segmentation], device)
-        if given is None:
-            organs = predict.organ_maps(settings.segmentation, finer)
-            found = predict.predict(settings.model, coarse, organs, settings.steps)
-        else:
-            organs, found = (tuple(one.to(device) for one in both) for both in (given.organs, given.network))
-        counted = predict.compared(pair, seen, spacing).to(device)
-        refined = predict.inverted(predict.refined(finer, organs, counted, found, spacing, budget), pair.grid)
-    return Run(*(tuple(one.cpu() for one in both) for both in (finer, organs, found, refined)))
+        for stage in stages:
+            state = stage.run(state)
+        if given is not None:
+            organs, (there, back) = (
+                tuple(one.to(state.device) for one in both) for both in (given.organs, given.network)
+            )
+            seen = replace(state.views, organs=Pair(moving=organs[0], fixed=organs[1]))
+            state = replace(state, seen=seen).with_displacements(moving_to_fixed=there, fixed_to_moving=back)
+        refined = InverseConsistency().run(InstanceOptimisation(budget).run(state))
+    return Run(*(tuple(one.cpu() for one in both) for both in (*_views(state), _field(state), _field(refined))))
+
+
+def _views(state: State) -> tuple[Both, Both]:
+    windows, organs = state.views.windows, state.views.organs
+    return (windows.moving, windows.fixed), (organs.moving, organs.fixed)
+
+
+def _field(state: State) -> Both:
+    return state.field.moving_to_fixed, state.field.fixed_to_moving
 
 
 def apart(ours: Both, theirs: Both, volumes: Both, spacing_mm: float) -> Tensor:
@@ -127,15 +156,12 @@ def main() -> None:
     ways = [name for name in given.ways if WAYS[name].device == "cpu" or torch.cuda.is_available()]
     print(f"| pair | differs in | network, mm | refined, mm | refined, same start |\n{'|---' * 5}|", flush=True)
     for listed in list(read_pairs(given.data, needs=("image",)))[: given.pairs]:
-        fixed, moving = listed.fixed.image(), listed.moving.image()
-        affine = register_affine(fixed, moving)
-        pair = predict.Pair(
-            moving, fixed, affine, network_grid(fixed.grid, moving.grid, affine, settings.model.spacing_mm)
-        )
+        scans, _ = load_pair(fixed=listed.fixed.image(), moving=listed.moving.image())
+        affine = register_affine(fixed=scans.fixed.image, moving=scans.moving.image)
         budget, spacing = BUDGETS[given.refine], settings.segmentation.spacing_mm
-        reference = run(pair, settings, budget, Way())
+        reference = run(scans, affine, settings, budget, Way())
         for name in ways:
-            other, same = (run(pair, settings, budget, WAYS[name], start) for start in (None, reference))
+            other, same = (run(scans, affine, settings, budget, WAYS[name], start) for start in (None, reference))
             measured = (
                 row(apart(ours, theirs, reference.volumes, spacing))
                 for ours, theirs in (

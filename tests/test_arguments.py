@@ -83,7 +83,7 @@ def test_seeds(seed):
     [
         *(("steps", steps, "step") for steps in ("3", 1.5, np.nan, 0, -1, 10**21)),
         *(("device", device, "device") for device in (None, 5, b"cpu")),
-        *(("affine", affine, "affine") for affine in (None, 5, np.eye(4))),
+        *(("affine", affine, "affine") for affine in (None, 5, np.eye(3))),
         *(("refine", refine, "refinement") for refine in (None, 5, [])),
         ("topology", {}, "topology"),
         ("progress", 5, "progress"),

@@ -12,6 +12,7 @@ from mics.image.io import to_itk
 from mics.registration.affine import _centred, register_affine
 from mics.registration.affine_file import read_affine
 from mics.registration.coarse import coarse
+from mics.registration.pair import Pair
 from mics.registration.start import best_start
 
 # From the fixed to the moving world: another person's size, slightly turned, on another scanner.
@@ -75,12 +76,13 @@ from mics.registration.affine import _ants_affine
 Path(sys.argv[2]).write_bytes(pickle.dumps(_ants_affine(*pickle.loads(Path(sys.argv[1]).read_bytes()))))
 """
     fixed, moving = (coarse(scan, 4.0) for scan in pair)
-    start = best_start(*(coarse(scan, 8.0) for scan in pair))
+    searched = [coarse(scan, 8.0) for scan in pair]
+    start = best_start(Pair(fixed=searched[0], moving=searched[1]))
     sitk.WriteTransform(_centred(start, fixed.image.grid.centre), str(tmp_path / "start.mat"))
     for scan, name in ((fixed, "fixed.mha"), (moving, "moving.mha")):
         sitk.WriteImage(to_itk(scan.image), str(tmp_path / name))
     given, found = tmp_path / "given", tmp_path / "found"
-    given.write_bytes(pickle.dumps((fixed, moving, start)))
+    given.write_bytes(pickle.dumps((Pair(fixed=fixed, moving=moving), start)))
     paths = [str(tmp_path / name) for name in ("start.mat", "fixed.mha", "moving.mha", "by-package-")]
     # In processes of their own: ITK asks once for its number of threads.
     _python(package, *paths, ANTS_RANDOM_SEED="1", ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS="1")

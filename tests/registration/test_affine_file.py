@@ -3,7 +3,7 @@ import pytest
 import SimpleITK as sitk
 
 from mics.errors import InputError
-from mics.registration.affine_file import read_affine
+from mics.registration.affine_file import affine_of, read_affine
 
 MATRIX = np.array([[1.1, 0.05, -0.02, 12.0], [-0.04, 0.93, 0.1, -30.0], [0.03, -0.08, 1.02, 250.0], [0, 0, 0, 1]])
 POINTS = np.array([[0.0, 0.0, 0.0], [100.0, -50.0, 300.0], [-80.0, 20.0, -10.0]])
@@ -101,3 +101,40 @@ def test_what_is_no_transform_is_refused(tmp_path):
 def test_a_missing_file_is_refused_with_the_choices(tmp_path):
     with pytest.raises(InputError, match=r"no affine file .*absent\.tfm.*ants"):
         read_affine(tmp_path / "absent.tfm")
+
+
+def test_an_array_is_the_affine_that_it_holds():
+    for dtype in (np.float64, np.float32, np.int32):
+        array = np.array([[1, 2, 0, 40], [0, 1, 0, -3], [0, 0, 1, 7], [0, 0, 0, 1]], dtype=dtype)
+        taken = affine_of(array)
+        assert taken.dtype == np.float64
+        np.testing.assert_array_equal(taken, array)
+        taken[0, 0] = 9
+        assert array[0, 0] == 1
+
+
+def changed(place, value, dtype=float):
+    array = np.eye(4, dtype=dtype)
+    array[place] = value
+    return array
+
+
+@pytest.mark.parametrize(
+    ("array", "said"),
+    [
+        (np.eye(3), r"4 x 4 real numbers, not of the shape \(3, 3\)"),
+        (np.eye(4)[:3], r"not of the shape \(3, 4\)"),
+        (np.eye(4, dtype=complex), "type complex128"),
+        (np.eye(4, dtype=bool), "type bool"),
+        (np.eye(4).astype(str), "type <U"),
+        (changed((0, 3), np.nan), "NaN or infinite"),
+        (changed((1, 1), np.inf), "NaN or infinite"),
+        (changed((2, 2), 0), "not invertible"),
+        (changed((3, 3), 2), "last row of an affine is 0, 0, 0, 1, not 0, 0, 0, 2"),
+        (changed((3, 0), 5), "last row of an affine is 0, 0, 0, 1, not 5, 0, 0, 1"),
+    ],
+)
+def test_arrays_that_are_no_affine_are_refused(array, said):
+    with pytest.raises(InputError, match=said) as error:
+        affine_of(array)
+    assert str(error.value).endswith(".")

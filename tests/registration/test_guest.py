@@ -111,10 +111,10 @@ def test_warnings_of_pairs_read_in_threads_go_to_their_own_pair(tmp_path):
     with warnings.catch_warnings(record=True), ThreadPoolExecutor(4) as pool:
         warnings.simplefilter("always")
         jobs = [
-            pool.submit(load_pair, tmp_path / f"{name}.nii.gz", tmp_path / "sound.nii.gz", None, None)
+            pool.submit(load_pair, fixed=tmp_path / f"{name}.nii.gz", moving=tmp_path / "sound.nii.gz")
             for name in ("doubtful", "sound") * 12
         ]
-        found = [job.result()[2] for job in jobs]
+        found = [job.result()[1] for job in jobs]
     assert warnings.showwarning is show
     assert [len(sentences) for sentences in found] == [1, 0] * 12
 
@@ -133,5 +133,5 @@ def test_a_warning_of_another_thread_is_shown_and_belongs_to_no_pair(tmp_path, m
     mics.write_image(Image(body(), GRID), tmp_path / "sound.nii.gz")
     monkeypatch.setattr(inputs, "read_image", read)
     with pytest.warns(UserWarning, match="of another thread"):
-        _, _, sentences = load_pair(tmp_path / "sound.nii.gz", tmp_path / "sound.nii.gz", None, None)
+        _, sentences = load_pair(fixed=tmp_path / "sound.nii.gz", moving=tmp_path / "sound.nii.gz")
     assert sentences == []

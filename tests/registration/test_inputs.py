@@ -8,6 +8,7 @@ from mics.errors import InputError
 from mics.image.grid import Grid
 from mics.image.io import Image, to_itk, write_image
 from mics.registration.inputs import load_pair, load_scan, meaning_of_labels
+from mics.registration.pair import Pair
 
 GRID = Grid((8, 9, 10), (2.0, 2.0, 3.0), (-8.0, -9.0, 100.0))
 
@@ -150,7 +151,7 @@ def test_what_a_file_is_warned_about_is_kept_and_still_warned_about(tmp_path):
     soft = np.random.default_rng(0).normal(60, 8, GRID.size).clip(5).astype(np.float32)
     write_image(Image(soft, GRID), tmp_path / "doubtful.nii.gz")
     with pytest.warns(UserWarning, match="doubtful.nii.gz"):
-        _, _, sentences = load_pair(volume(), tmp_path / "doubtful.nii.gz", None, None)
+        _, sentences = load_pair(fixed=volume(), moving=tmp_path / "doubtful.nii.gz")
     assert len(sentences) == 1
     assert "Hounsfield" in sentences[0]
 
@@ -176,10 +177,10 @@ def test_a_good_pair_raises_no_warning(tmp_path):
     write_image(volume(), tmp_path / "scan.nii.gz")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        fixed, moving, sentences = load_pair(tmp_path / "scan.nii.gz", volume(), None, labels())
+        scans, sentences = load_pair(fixed=tmp_path / "scan.nii.gz", moving=volume(), moving_labels=labels())
     assert sentences == []
-    assert fixed.path == str(tmp_path / "scan.nii.gz")
-    assert moving.labels is not None
+    assert scans.fixed.path == str(tmp_path / "scan.nii.gz")
+    assert scans.moving.labels is not None
 
 
 def test_a_mask_that_leaves_out_everything_or_nothing():
@@ -200,9 +201,10 @@ def test_names_of_labels_are_those_given_or_those_of_the_maps(tmp_path):
         itk.SetMetaData("Segment0_Name", name)
         sitk.WriteImage(itk, str(tmp_path / f"{role}.seg.nrrd"))
         scans.append(load_scan(volume(), tmp_path / f"{role}.seg.nrrd", role))
-    names, sentences = meaning_of_labels(None, *scans)
+    scans = Pair(fixed=scans[0], moving=scans[1])
+    names, sentences = meaning_of_labels(None, scans)
     assert names == {3: "Liver"}
     assert "3 is Liver in one, Stomach in another" in sentences[0]
-    assert meaning_of_labels({3: "Leber"}, *scans) == ({3: "Leber"}, [])
+    assert meaning_of_labels({3: "Leber"}, scans) == ({3: "Leber"}, [])
     with pytest.raises(InputError, match="names are for label maps"):
-        meaning_of_labels({3: "Leber"}, load_scan(volume(), None, "fixed"), load_scan(volume(), None, "moving"))
+        meaning_of_labels({3: "Leber"}, load_pair(fixed=volume(), moving=volume())[0])

@@ -6,7 +6,7 @@ import pytest
 from mics.errors import InputError
 from mics.image.grid import Grid, apply_matrix
 from mics.image.io import Image
-from mics.registration.network_grid import Samples, both_seen, network_grid, refuse_thin
+from mics.registration.network_grid import Samples, in_view, network_grid, refuse_thin
 
 FIXED = Grid.axis_aligned((-200, -150, 0), (200, 150, 300), (2, 2, 3), "RAS")
 MOVING = Grid.axis_aligned((-180, -160, 200), (190, 140, 600), (2, 2, 5), "LPS")
@@ -17,7 +17,7 @@ def bounds(grid):
 
 
 def test_it_covers_what_both_scans_show_and_a_margin_within_what_either_shows():
-    grid = network_grid(FIXED, MOVING, np.eye(4), 4.0)
+    grid = network_grid(fixed=FIXED, moving=MOVING, affine=np.eye(4), spacing_mm=4.0)
     lower, upper = bounds(grid)
     assert grid.orientation == "LAS"
     assert grid.spacing == (4.0, 4.0, 4.0)
@@ -31,13 +31,13 @@ def test_it_covers_what_both_scans_show_and_a_margin_within_what_either_shows():
 def test_the_affine_brings_the_moving_scan_into_the_fixed_world(oblique):
     affine = np.array([[1.1, 0.1, 0, 900.0], [-0.1, 0.95, 0, -70.0], [0, 0.05, 1, 5000.0], [0, 0, 0, 1]])
     moving = oblique((100, 90, 80), (4, 4, 4), apply_matrix(affine, FIXED.centre), (10, 20, -5))
-    grid = network_grid(FIXED, moving, affine, 4.0)
-    seen_moving, seen_fixed = both_seen(FIXED, moving, grid, affine)
-    assert seen_fixed.mean() > 0.5
-    assert seen_moving.mean() > 0.5
+    grid = network_grid(fixed=FIXED, moving=moving, affine=affine, spacing_mm=4.0)
+    seen = in_view(fixed=FIXED, moving=moving, grid=grid, affine=affine)
+    assert seen.fixed.mean() > 0.5
+    assert seen.moving.mean() > 0.5
     centre = tuple(n // 2 for n in grid.size)
-    assert seen_moving[centre]
-    assert seen_fixed[centre]
+    assert seen.moving[centre]
+    assert seen.fixed[centre]
 
 
 @pytest.mark.parametrize("away", [(5000, 0, 0), (0, 0, 295)])
@@ -45,15 +45,15 @@ def test_scans_that_do_not_overlap_are_refused(away):
     matrix = np.eye(4)
     matrix[:3, 3] = away
     with pytest.raises(InputError, match=r"do not overlap.*--affine"):
-        network_grid(FIXED, FIXED, matrix, 4.0)
+        network_grid(fixed=FIXED, moving=FIXED, affine=matrix, spacing_mm=4.0)
 
 
 def test_boxes_may_overlap_where_the_scans_do_not(oblique):
     flat = oblique((40, 40, 3), (8, 8, 8), (0, 0, 0), (45, 0, 0))
     above = oblique((40, 40, 3), (8, 8, 8), (0, 0, 60), (45, 0, 0))
-    grid = network_grid(flat, above, np.eye(4), 8.0)
+    grid = network_grid(fixed=flat, moving=above, affine=np.eye(4), spacing_mm=8.0)
     with pytest.raises(InputError, match="do not overlap"):
-        both_seen(flat, above, grid, np.eye(4))
+        in_view(fixed=flat, moving=above, grid=grid, affine=np.eye(4))
 
 
 def ramp(points):
@@ -107,13 +107,13 @@ def test_beyond_the_scan_is_air(oblique):
 
 def test_scans_that_show_too_little_are_told_so_and_not_that_they_are_apart():
     whole, few = Grid((60, 50, 60), (5, 5, 5), (-150, -125, -150)), Grid((60, 50, 6), (5, 5, 5), (-150, -125, 0))
-    refuse_thin(whole, whole, 8.0)
+    refuse_thin(fixed=whole, moving=whole, spacing_mm=8.0)
     for pair, said in (
         ((few, whole), r"The fixed scan is only 25 mm thick \(60 x 50 x 6 "),
         ((whole, few), "The moving"),
     ):
         with pytest.raises(InputError, match=said + ".*needs 32 mm"):
-            refuse_thin(*pair, 8.0)
+            refuse_thin(fixed=pair[0], moving=pair[1], spacing_mm=8.0)
     beside = Grid((60, 50, 60), (5, 5, 5), (-150, -125, 135))
     with pytest.raises(InputError, match=r"do not overlap enough \(10 mm of 32 mm"):
-        network_grid(whole, beside, np.eye(4), 8.0)
+        network_grid(fixed=whole, moving=beside, affine=np.eye(4), spacing_mm=8.0)

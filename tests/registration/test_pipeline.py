@@ -7,35 +7,36 @@ import pytest
 import SimpleITK as sitk
 
 from mics.deformation.transform import Transform
+from mics.errors import InputError
 from mics.evaluation.metrics import dice
 from mics.image.grid import Grid
 from mics.image.io import Image, read_image, read_labels, write_image
 from mics.network.weights import load_model
-from mics.registration import pipeline, predict, settings
+from mics.registration import settings
 from mics.registration.pipeline import register
+from mics.registration.stage import Stage
+from mics.registration.stages import affine, instance_optimisation
 
 ORGANS = (1, 2, 6)
 
 
 @pytest.fixture(scope="module")
 def known(patients, options, known_map):
-    """A registration by a network that predicts u and its inverse."""
-    grids = []
+    """A registration with a stage of one's own, which finds u and its inverse whatever the network predicts."""
 
-    def note_grid(pair, *arguments):
-        grids.append(pair.grid)
-        return windows(pair, *arguments)
+    class Known(Stage):
+        name = "known"
 
-    def predict(model, volumes, organs, steps):
-        points = grids[-1].points().astype(float)
-        fields = [Transform(f(points).astype(np.float32), grids[-1]) for f in (known_map.u, known_map.inverse_of_u)]
-        return tuple(field.displacement_voxels() for field in fields)
+        def run(self, state):
+            points = state.grid.points().astype(float)
+            there, back = (
+                Transform(f(points).astype(np.float32), state.grid).displacement_voxels()
+                for f in (known_map.u, known_map.inverse_of_u)
+            )
+            return state.with_displacements(moving_to_fixed=there, fixed_to_moving=back)
 
-    windows = pipeline.windows
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pipeline, "windows", note_grid)
-        patch.setattr(pipeline, "predict", predict)
-        return register(**patients, **options)
+    given = {key: value for key, value in options.items() if key != "refine"}
+    return register(**patients, **given, stages=[Known()])
 
 
 def test_points_of_both_scans_go_where_they_belong(known, known_map):
@@ -192,9 +193,21 @@ def test_labels_of_one_scan_alone_are_warped_and_not_scored(patients, options, k
 
 def test_the_affine_is_computed_from_fixed_to_moving_unless_given(monkeypatch, patients, options, known_map):
     monkeypatch.setattr(
-        pipeline, "register_affine", lambda fixed, moving: known_map.affine if fixed.grid == known_map.grid else None
+        affine, "register_affine", lambda fixed, moving: known_map.affine if fixed.grid == known_map.grid else None
     )
     np.testing.assert_array_equal(register(**patients, **{**options, "affine": "ants"}).affine, known_map.affine)
+
+
+def test_an_array_is_the_same_affine_as_the_file_that_itk_writes_of_it(patients, options, known_map):
+    by_file, by_array = (register(**patients, **{**options, **given}) for given in ({}, {"affine": known_map.affine}))
+    np.testing.assert_allclose(by_array.affine, by_file.affine, atol=1e-9)
+    for name in ("moving_to_fixed", "fixed_to_moving"):
+        found, expected = getattr(by_array, name), getattr(by_file, name)
+        np.testing.assert_allclose(found.displacement_mm, expected.displacement_mm, atol=2e-3)
+        assert found.provenance.made["settings"]["affine"] == "array"
+    assert by_array.summary["settings"]["affine"] == "array"
+    with pytest.raises(InputError, match="ants, none, a file or a 4x4 array"):
+        register(**patients, **{**options, "affine": known_map.affine.tolist()})
 
 
 def test_stages_are_told_as_they_begin(patients, options):
@@ -210,11 +223,11 @@ def test_refinement_gets_the_prediction_organ_maps_and_where_there_is_data(
 ):
     calls = []
 
-    def refine(a, b, organs_a, organs_b, ab, ba, *, spacing_mm, valid, settings):
-        calls.append((a, b, organs_a, organs_b, ab, ba, valid, spacing_mm))
-        return ab, ba
+    def refine(a, b, organs_a, organs_b, displacement_ab, displacement_ba, *, spacing_mm, valid, settings):
+        calls.append((a, b, organs_a, organs_b, displacement_ab, displacement_ba, valid, spacing_mm))
+        return displacement_ab, displacement_ba
 
-    monkeypatch.setattr(predict, "refine", refine)
+    monkeypatch.setattr(instance_optimisation, "refine", refine)
     monkeypatch.setattr(
         settings, "load_model_for", lambda _, name: load_model(tiny_segmentation if name == "organs-small" else name)
     )

@@ -6,8 +6,9 @@ import pytest
 from mics.errors import InputError
 from mics.image.grid import Grid
 from mics.image.io import Image
-from mics.registration import memory, pipeline
+from mics.registration import memory
 from mics.registration.pipeline import register
+from mics.registration.stages import affine, resampling
 
 
 def test_masks_without_refinement_are_refused(patients, options, label_map, known_map):
@@ -50,7 +51,7 @@ def elsewhere(image):
     ids=lambda change: "-".join(change) if isinstance(change, dict) else "",
 )
 def test_bad_input_is_one_sentence_before_anything_long_begins(monkeypatch, patients, options, change, said):
-    monkeypatch.setattr(pipeline, "windows", lambda *arguments: pytest.fail("the work has begun"))
+    monkeypatch.setattr(resampling, "windows", lambda *arguments: pytest.fail("the work has begun"))
     arguments = {**patients, **options}
     arguments |= {key: value(arguments[key]) if callable(value) else value for key, value in change.items()}
     with pytest.raises(InputError, match=said) as error:
@@ -66,6 +67,6 @@ def test_a_segmentation_model_cannot_register(patients, options, tiny_segmentati
 
 def test_too_little_memory_is_told_before_anything_long_begins(monkeypatch, patients, options):
     monkeypatch.setattr(memory, "available_host_bytes", lambda: 1e6)
-    monkeypatch.setattr(pipeline, "register_affine", lambda *arguments: pytest.fail("the work has begun"))
+    monkeypatch.setattr(affine, "register_affine", lambda **arguments: pytest.fail("the work has begun"))
     with pytest.raises(InputError, match=r"needs .* GB of memory"):
         register(**patients, **{**options, "affine": "ants"})

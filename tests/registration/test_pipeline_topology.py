@@ -9,8 +9,8 @@ import SimpleITK as sitk
 from mics.deformation.jacobian import fold_share, jacobian_determinant, nondiffeomorphic_volume
 from mics.deformation.transform import Transform
 from mics.errors import InputError
-from mics.registration import pipeline
 from mics.registration.pipeline import register
+from mics.registration.stages import resampling
 
 
 def test_topology_is_preserved_in_both_directions_and_in_what_is_warped(patients, options, tmp_path):
@@ -45,7 +45,7 @@ def test_an_unknown_topology_is_refused(patients, options):
 
 
 def test_no_topology_can_be_preserved_around_a_mirroring_affine(monkeypatch, tmp_path, scan, options, known_map):
-    monkeypatch.setattr(pipeline, "windows", lambda *arguments: pytest.fail("the work has begun"))
+    monkeypatch.setattr(resampling, "windows", lambda *arguments: pytest.fail("the work has begun"))
     path = tmp_path / "mirror.tfm"
     sitk.WriteTransform(sitk.AffineTransform([-1.0, 0, 0, 0, 1, 0, 0, 0, 1], [0.0, 0, 0]), str(path))
     with pytest.raises(InputError, match="mirrors or flattens"):

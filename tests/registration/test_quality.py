@@ -19,12 +19,12 @@ def shifted(x_mm):
 
 
 def test_opposite_shifts_are_consistent_and_others_miss_by_their_sum():
-    assert inverse_consistency(shifted(6), shifted(-6)) == {"mean": 0.0, "max": 0.0}
-    assert inverse_consistency(shifted(6), shifted(-4)) == pytest.approx({"mean": 2.0, "max": 2.0})
+    assert inverse_consistency(forward=shifted(6), backward=shifted(-6)) == {"mean": 0.0, "max": 0.0}
+    assert inverse_consistency(forward=shifted(6), backward=shifted(-4)) == pytest.approx({"mean": 2.0, "max": 2.0})
 
 
 def test_where_nothing_comes_to_lie_in_the_other_scan_it_is_unknown():
-    assert inverse_consistency(shifted(500), shifted(-500)) == {"mean": None, "max": None}
+    assert inverse_consistency(forward=shifted(500), backward=shifted(-500)) == {"mean": None, "max": None}
 
 
 def box(label, low, high, array=None):
@@ -38,7 +38,7 @@ def test_scores_are_of_the_labels_in_both_scans_and_the_affine_is_scored_beside(
     warped = Image(box(6, (4, 4, 4), (14, 14, 12)), GRID)
     affine_only = Image(box(6, (9, 4, 4), (19, 14, 14)), GRID)
     source = Image(box(9, (0, 0, 0), (2, 2, 2), box(6, (20, 20, 2), (30, 30, 12))), GRID)
-    scores = label_scores(target, warped, affine_only, source)
+    scores = label_scores(target=target, warped=warped, affine_only=affine_only, source=source)
     assert scores["dice"] == {"6": round(2 * 800 / 1800, 4)}
     assert scores["dice_affine_only"] == {"6": 0.5}
     assert scores["mean_dice"] == scores["dice"]["6"]
@@ -55,7 +55,8 @@ def test_surfaces_before_and_after_are_as_deepmind_measures_them():
         box(label, low[label], high[label], target)
         box(label, np.add(low[label], 1), high[label], warped)
         box(label, np.add(low[label], (2, 3, -1)), np.add(high[label], (2, 3, -1)), before)
-    scores = label_scores(*(Image(array, GRID) for array in (target, warped, before, target)))
+    images = [Image(array, GRID) for array in (target, warped, before)]
+    scores = label_scores(target=images[0], warped=images[1], affine_only=images[2], source=images[0])
     for label in low:
         for array, when in ((warped, ""), (before, "_affine_only")):
             distances = package.compute_surface_distances(target == label, array == label, GRID.spacing)
@@ -68,7 +69,7 @@ def test_surfaces_before_and_after_are_as_deepmind_measures_them():
 def test_a_label_pushed_out_of_view_counts_as_zero_and_stays_json():
     target, source = Image(box(2, (4, 4, 4), (8, 8, 8)), GRID), Image(box(2, (20, 20, 2), (24, 24, 6)), GRID)
     nothing = Image(np.zeros(GRID.size, np.uint8), GRID)
-    scores = label_scores(target, nothing, nothing, source)
+    scores = label_scores(target=target, warped=nothing, affine_only=nothing, source=source)
     assert scores["dice"] == {"2": 0.0}
     assert scores["hd95_mm"] == scores["mda_mm"] == {"2": None}
     json.dumps(scores, allow_nan=False)
@@ -81,7 +82,8 @@ def test_ids_of_an_atlas_are_scored_without_a_list_as_long_as_the_largest(label)
     array[30:34, 2:6, 2:6] = 3
     moved = np.roll(array, 5, axis=0)
     tracemalloc.start()
-    scores = label_scores(Image(array, GRID), Image(moved, GRID), Image(array, GRID), Image(array, GRID))
+    still, warped = Image(array, GRID), Image(moved, GRID)
+    scores = label_scores(target=still, warped=warped, affine_only=still, source=still)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert scores["dice"] == {"3": 0.0, str(label): 0.5}
@@ -92,7 +94,7 @@ def test_ids_of_an_atlas_are_scored_without_a_list_as_long_as_the_largest(label)
 
 def test_maps_without_a_common_label_have_no_mean():
     empty = Image(np.zeros(GRID.size, np.int32), GRID)
-    scores = label_scores(empty, empty, empty, empty)
+    scores = label_scores(target=empty, warped=empty, affine_only=empty, source=empty)
     assert (scores["mean_dice"], scores["worst_label"]) == (None, None)
 
 

@@ -5,6 +5,7 @@ from mics.image.grid import Grid
 from mics.image.io import Image
 from mics.image.resample import resample
 from mics.registration.coarse import coarse
+from mics.registration.pair import Pair
 from mics.registration.start import best_start, difference
 
 
@@ -25,15 +26,16 @@ def test_the_shift_along_the_body_is_found_wherever_the_scanner_put_its_origin(s
     grid = at(*moving)
     grid = Grid(grid.size, grid.spacing, tuple((np.array(grid.origin) + away[:3, 3]).tolist()), grid.direction)
     b = coarse(scan(grid, np.linalg.inv(away)), 8.0)
-    start = best_start(a, b)
+    start = best_start(Pair(fixed=a, moving=b))
     np.testing.assert_allclose((start @ [0, 0, 0, 1])[:3], away[:3, 3], atol=12)
-    assert difference(a, b, start) < difference(a, b, away) + 10
+    scans = Pair(fixed=a, moving=b)
+    assert difference(scans, start) < difference(scans, away) + 10
 
 
 def test_a_wider_patient_is_scaled(scan):
     wider = np.diag([1.25, 1.15, 1.0, 1.0])
     a, b = coarse(scan(at(-100, 140)), 8.0), coarse(scan(at(-100, 140), np.linalg.inv(wider)), 8.0)
-    start = best_start(a, b)
+    start = best_start(Pair(fixed=a, moving=b))
     np.testing.assert_allclose(np.diag(start)[:2], [1.25, 1.15], atol=0.06)
 
 
@@ -41,8 +43,9 @@ def test_where_nothing_is_shared_the_difference_is_infinite(scan):
     a = coarse(scan(at(-100, 140)), 8.0)
     far = np.eye(4)
     far[2, 3] = 5000
-    assert difference(a, a, far) == np.inf
-    assert difference(a, a, np.eye(4)) == pytest.approx(0, abs=1e-3)
+    scans = Pair(fixed=a, moving=a)
+    assert difference(scans, far) == np.inf
+    assert difference(scans, np.eye(4)) == pytest.approx(0, abs=1e-3)
 
 
 def test_the_difference_is_that_of_the_volume_that_itk_resamples(scan):
@@ -60,4 +63,4 @@ def test_the_difference_is_that_of_the_volume_that_itk_resamples(scan):
         counted = (a.body | (moved[1] > 0)) & a.seen & (moved[2] > 0)
         assert 1000 < counted.sum() < counted.size
         expected = np.abs(a.image.array - moved[0])[counted].mean()
-        assert difference(a, b, matrix) == pytest.approx(expected, rel=1e-4)
+        assert difference(Pair(fixed=a, moving=b), matrix) == pytest.approx(expected, rel=1e-4)

@@ -26,8 +26,8 @@ def demo(
         fixed, moving, fixed_labels, moving_labels = _scans(output / "input")
         summary, place = register_into(
             output / "result",
-            fixed,
-            moving,
+            fixed=fixed,
+            moving=moving,
             fixed_labels=fixed_labels,
             moving_labels=moving_labels,
             label_names=ORGAN_NAMES,

@@ -76,8 +76,8 @@ def register(
     with output_folder(output), progress() as step:
         summary, place = register_into(
             output,
-            fixed,
-            moving,
+            fixed=fixed,
+            moving=moving,
             fixed_labels=fixed_labels,
             moving_labels=moving_labels,
             label_names=label_names,
@@ -96,13 +96,13 @@ def register(
 
 
 def register_into(
-    folder: Path, fixed: Path, moving: Path, *, progress: Callable[[str], None], **settings: Any
+    folder: Path, *, fixed: Path, moving: Path, progress: Callable[[str], None], **settings: Any
 ) -> tuple[dict[str, Any], Path]:
     """Register two files, write everything into ``folder``, and return the summary and where it is."""
     from mics.image.folder import free_folder
     from mics.registration.pipeline import register as run
 
-    result = run(fixed, moving, progress=progress, **settings)
+    result = run(fixed=fixed, moving=moving, progress=progress, **settings)
     progress("Writing")
 
     def draw(path: Path) -> None:

@@ -16,6 +16,7 @@ from mics.image.folder import temporary_folder
 from mics.image.io import Image, to_itk
 from mics.registration.affine_file import read_affine
 from mics.registration.coarse import Coarse, coarse
+from mics.registration.pair import Pair
 from mics.registration.start import best_start, difference
 
 _SEARCH_MM, _ANTS_MM = 8.0, 4.0
@@ -28,18 +29,18 @@ def register_affine(fixed: Image, moving: Image) -> NDArray[np.float64]:
 
     A search over shifts along the body gives the start, ANTs (antspyx) refines it. The same on any number of cores.
     """
-    coarse_fixed, coarse_moving = coarse(fixed, _SEARCH_MM), coarse(moving, _SEARCH_MM)
-    start = best_start(coarse_fixed, coarse_moving)
-    refined = _ants_affine(coarse(fixed, _ANTS_MM), coarse(moving, _ANTS_MM), start)
+    searched, finer = (Pair(fixed=coarse(fixed, mm), moving=coarse(moving, mm)) for mm in (_SEARCH_MM, _ANTS_MM))
+    start = best_start(searched)
+    refined = _ants_affine(finer, start)
     # ANTs may run away where the scans share little; its own measure does not show that.
-    return min((start, refined), key=lambda matrix: difference(coarse_fixed, coarse_moving, matrix))
+    return min((start, refined), key=lambda matrix: difference(searched, matrix))
 
 
-def _ants_affine(fixed: Coarse, moving: Coarse, start: NDArray[np.float64]) -> NDArray[np.float64]:
+def _ants_affine(scans: Pair[Coarse], start: NDArray[np.float64]) -> NDArray[np.float64]:
     with temporary_folder("mics-affine-") as folder:
         first, *volumes = (folder / name for name in ("start.mat", "fixed.mha", "moving.mha"))
-        sitk.WriteTransform(_centred(start, fixed.image.grid.centre), str(first))
-        for scan, path in zip((fixed, moving), volumes, strict=True):
+        sitk.WriteTransform(_centred(start, scans.fixed.image.grid.centre), str(first))
+        for scan, path in zip((scans.fixed, scans.moving), volumes, strict=True):
             sitk.WriteImage(to_itk(scan.image), str(path))  # MetaImage keeps places as they are, NIfTI rounds them
         arguments = {
             "--dimensionality": "3",

@@ -1,4 +1,4 @@
-"""An affine computed by another program."""
+"""An affine computed elsewhere: in a file of another program, or as an array."""
 
 from pathlib import Path
 
@@ -62,6 +62,31 @@ def read_affine(path: str | Path) -> NDArray[np.float64]:
     matrix[:3, 3] = transform.TransformPoint((0.0, 0.0, 0.0))
     for column, unit in enumerate(np.eye(3).tolist()):
         matrix[:3, column] = np.array(transform.TransformPoint(unit)) - matrix[:3, 3]
-    if not np.isfinite(matrix).all() or np.linalg.cond(matrix[:3, :3]) > 1e4:
-        raise InputError(f"The affine in {path} is not invertible: it squeezes the patient flat.")
+    _refuse_singular(matrix, f"The affine in {path}")
     return matrix
+
+
+def affine_of(array: NDArray[np.generic]) -> NDArray[np.float64]:
+    """The affine (4, 4) that an array holds, in LPS millimetres, from points of the fixed scan to points of the moving scan.
+
+    Raises InputError for another shape, for what are no real and finite numbers, for a last row other than 0, 0, 0, 1, and for
+    an affine that is not invertible.
+    """
+    if array.shape != (4, 4) or array.dtype.kind not in "iuf":
+        raise InputError(
+            f"An affine is an array of 4 x 4 real numbers, not of the shape {array.shape} and the type {array.dtype}."
+        )
+    matrix = array.astype(np.float64)
+    if not np.array_equal(matrix[3], (0, 0, 0, 1)):
+        raise InputError(
+            f"The last row of an affine is 0, 0, 0, 1, not {', '.join(f'{value:g}' for value in matrix[3])}."
+        )
+    if not np.isfinite(matrix).all():
+        raise InputError("The affine holds NaN or infinite values: give finite ones.")
+    _refuse_singular(matrix, "The affine")
+    return matrix
+
+
+def _refuse_singular(matrix: NDArray[np.float64], name: str) -> None:
+    if not np.isfinite(matrix).all() or np.linalg.cond(matrix[:3, :3]) > 1e4:
+        raise InputError(f"{name} is not invertible: it squeezes the patient flat.")

@@ -16,6 +16,7 @@ from mics.image.checks import refuse_values_of_scans
 from mics.image.grid import Grid
 from mics.image.hounsfield import hounsfield_units
 from mics.image.io import Image, read_image, read_labels
+from mics.registration.pair import Pair
 
 Source = str | Path | Image
 
@@ -72,16 +73,16 @@ def load_scan(
 
 
 def load_pair(
+    *,
     fixed: Source,
     moving: Source,
-    fixed_labels: Source | None,
-    moving_labels: Source | None,
-    *,
+    fixed_labels: Source | None = None,
+    moving_labels: Source | None = None,
     fixed_exclude: Source | None = None,
     moving_exclude: Source | None = None,
     fixed_series: str | None = None,
     moving_series: str | None = None,
-) -> tuple[Scan, Scan, list[str]]:
+) -> tuple[Pair[Scan], list[str]]:
     """Both scans, and the sentences of what was warned about on the way (which are warned about all the same)."""
     # All threads share the state of `warnings`: one at a time may listen, and only to itself.
     caught: list[tuple[threading.Thread, warnings.WarningMessage]] = []
@@ -96,20 +97,24 @@ def load_pair(
         for _, warning in caught:
             warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
     own = [warning for thread, warning in caught if thread is threading.current_thread()]
-    return target, source, [str(warning.message) for warning in own if issubclass(warning.category, UserWarning)]
+    return Pair(fixed=target, moving=source), [
+        str(warning.message) for warning in own if issubclass(warning.category, UserWarning)
+    ]
 
 
-def meaning_of_labels(given: LabelNames | None, fixed: Scan, moving: Scan) -> tuple[dict[int, str], list[str]]:
+def meaning_of_labels(given: LabelNames | None, scans: Pair[Scan]) -> tuple[dict[int, str], list[str]]:
     """What the labels of both scans mean, as given or as their files say, and a sentence where these disagree.
 
     Raises InputError for names that cannot be read, and for names without a label map.
     """
     if given is not None:
-        if fixed.labels is None and moving.labels is None:
+        if scans.fixed.labels is None and scans.moving.labels is None:
             raise InputError("Label names are for label maps: give those of both scans too.")
         return read_label_names(given), []
-    own, other = ({} if scan.labels_path is None else known_names(scan.labels_path) for scan in (fixed, moving))
-    return other | own, disagreement(own, other)
+    of_fixed, of_moving = (
+        {} if scan.labels_path is None else known_names(scan.labels_path) for scan in (scans.fixed, scans.moving)
+    )
+    return of_moving | of_fixed, disagreement(of_fixed, of_moving)
 
 
 def _checked(image: Image, name: str) -> Image:

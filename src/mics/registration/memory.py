@@ -8,19 +8,16 @@ import torch
 from mics.errors import InputError
 from mics.image.available import available_host_bytes
 from mics.image.grid import Grid
-from mics.network.precision import half_precision_pays
-from mics.network.weights import LoadedModel
+from mics.registration.plan import plan
+from mics.registration.refine_settings import BUDGETS
 from mics.registration.settings import Settings
 
 _GB = 1e9
 
-# Bytes, measured on two cores and rounded up.
+# Bytes, measured on two cores and rounded up; what a stage needs, its own file says.
 _LIBRARIES = 0.3 * _GB  # what is loaded later than this check
 _PER_NATIVE_VOXEL = 24  # of both scans: HU, warped HU, labels, and a displacement of three float32
 _PER_VOXEL_AT_WORK = 80  # of the larger one: copies while it is measured and both transforms are written
-_PER_UNFOLDED_VOXEL = 45  # of the larger one, where the topology is preserved: the transform before and after
-_FEATURE_COPIES = 5  # of the finest level's features of either volume that a pass through the network holds at its peak
-_PER_REFINED_MM3 = {"none": 0, "fast": 16, "accurate": 40}  # organ maps, descriptors, their warps and gradients
 _KEPT = 1.2  # of freed blocks that stay with a command's process and do not fit what comes next
 _MARGIN_MM = 80.0
 
@@ -33,20 +30,22 @@ class Need:
     gpu: float
 
 
-def estimate(fixed: Grid, moving: Grid, settings: Settings) -> Need:
-    """The memory that registering two scans takes at most, by their sizes and by the network's."""
+def estimate(settings: Settings, *, fixed: Grid, moving: Grid) -> Need:
+    """The memory that registering two scans takes at most, by their sizes and by the stages'."""
+    device = settings.device
     native = [float(math.prod(grid.size)) for grid in (fixed, moving)]
-    scans = _PER_NATIVE_VOXEL * sum(native) + _PER_VOXEL_AT_WORK * max(native)
-    if settings.topology == "preserve":
-        scans += _PER_UNFOLDED_VOXEL * max(native)
-    networks = _networks(fixed, moving, settings)
-    if settings.device.type == "cuda":
+    larger = max(fixed, moving, key=lambda grid: math.prod(grid.size))
+    box = _largest_network_grid(settings.model.spacing_mm, fixed=fixed, moving=moving)
+    on_scans = [stage.memory(larger, device) for stage in plan(settings) if "transforms" in stage.needs]
+    networks = max(stage.memory(box, device) for stage in plan(settings) if "transforms" not in stage.needs)
+    scans = _PER_NATIVE_VOXEL * sum(native) + _PER_VOXEL_AT_WORK * max(native) + max(on_scans, default=0.0)
+    if device.type == "cuda":
         return Need(_KEPT * (_LIBRARIES + scans), networks)
     # While the networks work, the scans are all there is of the native volumes.
     return Need(_KEPT * (_LIBRARIES + max(scans, networks + 6 * sum(native))), 0.0)
 
 
-def require_memory(fixed: Grid, moving: Grid, settings: Settings) -> None:
+def require_memory(settings: Settings, *, fixed: Grid, moving: Grid) -> None:
     """Raise InputError, with the need and a setting that fits, where this machine has too little memory left."""
     host = available_host_bytes()
     gpu = float(torch.cuda.mem_get_info(settings.device)[0]) if settings.device.type == "cuda" else 0.0
@@ -54,12 +53,12 @@ def require_memory(fixed: Grid, moving: Grid, settings: Settings) -> None:
     def fits(need: Need) -> bool:
         return (host is None or need.host <= host) and need.gpu <= gpu
 
-    need = estimate(fixed, moving, settings)
+    need = estimate(settings, fixed=fixed, moving=moving)
     if fits(need):
         return
     advice = "crop both scans to the abdomen, or use a machine with more memory"
     for option, other in _alternatives(settings):
-        other_need = estimate(fixed, moving, other)
+        other_need = estimate(other, fixed=fixed, moving=moving)
         if fits(other_need):
             advice = f"use {option}, which needs {_gigabytes(other_need)}"
             break
@@ -68,37 +67,33 @@ def require_memory(fixed: Grid, moving: Grid, settings: Settings) -> None:
 
 
 def _alternatives(settings: Settings) -> list[tuple[str, Settings]]:
-    """Thriftier settings, by the options that ask for them."""
+    """Thriftier settings, by the options that ask for them; of stages that a user has put together, only the device is ours."""
     cpu = dataclasses.replace(settings, device=torch.device("cpu"))
+    if settings.stages is not None:
+        return [("--device cpu", cpu)]
     thriftier = [
+        *((f"--refine {name}", dataclasses.replace(settings, refine=name)) for name in _smaller(settings.refine)),
         ("--refine none", settings.unrefined()),
         ("--device cpu", cpu),
         ("--device cpu --refine none", cpu.unrefined()),
     ]
-    if settings.refine == "accurate":
-        thriftier.insert(0, ("--refine fast", dataclasses.replace(settings, refine="fast")))
     if settings.topology == "preserve":
         thriftier.insert(0, ("--topology free", dataclasses.replace(settings, topology="free")))
     return thriftier
 
 
-def _networks(fixed: Grid, moving: Grid, settings: Settings) -> float:
-    """Bytes at the networks' peak, on the largest grid that an affine between two adults can lead to."""
+def _smaller(budget: str) -> list[str]:
+    """The refinements that need less memory than this one, the largest first."""
+    most = BUDGETS[budget].bytes_per_mm3 if budget in BUDGETS else 0.0
+    smaller = [name for name, settings in BUDGETS.items() if settings.bytes_per_mm3 < most]
+    return sorted(smaller, key=lambda name: -BUDGETS[name].bytes_per_mm3)
+
+
+def _largest_network_grid(spacing_mm: float, *, fixed: Grid, moving: Grid) -> Grid:
+    """The largest that an affine between two adults can lead to; only its volume is meant."""
     extents = [(grid.corners().max(axis=0) - grid.corners().min(axis=0)) + _MARGIN_MM for grid in (fixed, moving)]
-    volume = min(float(extent.prod()) for extent in extents)
-    models = [model for model in (settings.model, settings.segmentation) if model is not None]
-    size = 2 if half_precision_pays(settings.device) else 4
-    needs = [_pass(model, volume / model.spacing_mm**3) * size for model in models]
-    needs.append(_PER_REFINED_MM3[settings.refine] * volume)
-    return max(needs)
-
-
-def _pass(model: LoadedModel, voxels: float) -> float:
-    """Numbers that a pass through a network holds, of ``voxels`` of its input."""
-    config = model.network.config
-    images = 2 if config.velocity_levels and model.knows_mirrored else 1
-    finest = max(config.channels[0] / config.stride**3, config.fine_channels)
-    return _FEATURE_COPIES * 2 * images * finest * voxels
+    x, y, z = (max(1, round(float(extent) / spacing_mm)) for extent in min(extents, key=lambda extent: extent.prod()))
+    return Grid((x, y, z), (spacing_mm,) * 3, (0.0, 0.0, 0.0))
 
 
 def _gigabytes(need: Need) -> str:

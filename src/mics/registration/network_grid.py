@@ -13,6 +13,7 @@ from mics.image.grid import Grid, apply_matrix
 from mics.image.hu import AIR_HU
 from mics.image.io import Image
 from mics.image.resample import inside, resample
+from mics.registration.pair import Pair
 
 ORIENTATION = "LAS"
 """The array order of the training volumes: towards the patient's left, anterior, superior."""
@@ -22,7 +23,7 @@ _SAMPLES_MM = 2.0
 _LEAST_VOXELS = 4
 
 
-def refuse_thin(fixed: Grid, moving: Grid, spacing_mm: float) -> None:
+def refuse_thin(*, fixed: Grid, moving: Grid, spacing_mm: float) -> None:
     """Raise InputError for a scan that shows too little of the patient for a network with voxels of ``spacing_mm``."""
     least = _LEAST_VOXELS * spacing_mm
     for role, grid in (("fixed", fixed), ("moving", moving)):
@@ -35,7 +36,7 @@ def refuse_thin(fixed: Grid, moving: Grid, spacing_mm: float) -> None:
             )
 
 
-def network_grid(fixed: Grid, moving: Grid, affine: NDArray[np.float64], spacing_mm: float) -> Grid:
+def network_grid(*, fixed: Grid, moving: Grid, affine: NDArray[np.float64], spacing_mm: float) -> Grid:
     """Cubic voxels of ``spacing_mm`` over the part of the fixed world that both scans show, and 40 mm around it.
 
     ``affine`` (4, 4) maps fixed to moving LPS points. The margin ends where neither scan has data; beyond the grid, a
@@ -96,17 +97,15 @@ class Samples:
         return torch.nn.functional.avg_pool3d(inner if hu_range is None else inner.clamp(*hu_range), count)
 
 
-def both_seen(
-    fixed: Grid, moving: Grid, grid: Grid, affine: NDArray[np.float64]
-) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Which voxels of the network's grid, (X, Y, Z), lie in the moving and in the fixed scan's field of view.
+def in_view(*, fixed: Grid, moving: Grid, grid: Grid, affine: NDArray[np.float64]) -> Pair[NDArray[np.bool_]]:
+    """Which voxels of the network's grid, (X, Y, Z), lie in either scan's field of view.
 
     Raises InputError where no voxel lies in both.
     """
-    seen_moving, seen_fixed = inside(moving, grid, affine), inside(fixed, grid)
-    if not (seen_moving & seen_fixed).any():
+    seen = Pair(fixed=inside(fixed, grid), moving=inside(moving, grid, affine))
+    if not (seen.fixed & seen.moving).any():
         raise InputError("The fields of view of the fixed and the moving scan do not overlap: use --affine ants.")
-    return seen_moving, seen_fixed
+    return seen
 
 
 def _bounds(points: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
-from torch import Tensor
 
+from mics.deformation.bidirectional import BidirectionalField
 from mics.deformation.jacobian import fold_share
 from mics.deformation.transform import Transform
 from mics.evaluation.consistency import inverse_consistency_mm
@@ -29,13 +29,13 @@ _MANY = 1 << 16  # labels
 
 
 def measure(
-    result: Registration, displacements: tuple[Tensor, Tensor], meaning: Mapping[int, str] = MappingProxyType({})
+    result: Registration, field: BidirectionalField, meaning: Mapping[int, str] = MappingProxyType({})
 ) -> dict[str, Any]:
     """Folds, Jacobian range, inverse consistency and, where both scans have labels, how well organs agree; in both directions.
 
     The delivered transforms are looked at in every n-th voxel, so that samples are up to 2 mm apart for the Jacobian and up to
     4 mm for the inverse consistency, or in every voxel where the scan's own are larger.
-    ``displacements``: A→B and B→A on the network's grid, (1, 3, X, Y, Z) in its voxels.
+    ``field``: the deformation on the network's grid.
     ``meaning``: what the labels mean, as far as it is known.
     """
     forward, backward = result.moving_to_fixed, result.fixed_to_moving
@@ -43,10 +43,8 @@ def measure(
     volumes = [_thinned(there, _FOLDS_MM).volume_change() for there, _ in ways]
     ranges = [{"min": _finite(volume.least), "max": _finite(volume.largest)} for volume in volumes]
     shares = [volume.fold_share for volume in volumes]
-    errors = [inverse_consistency(there, back) for there, back in ways]
-    on_network_grid = {
-        f"network_grid_{name}": fold_share(field) for name, field in zip(names, displacements, strict=True)
-    }
+    errors = [inverse_consistency(forward=there, backward=back) for there, back in ways]
+    on_network_grid = {f"network_grid_{name}": fold_share(getattr(field, name)) for name in names}
     return {
         "folds": {**dict(zip(names, shares, strict=True)), **on_network_grid},
         "jacobian": dict(zip(names, ranges, strict=True)),
@@ -56,7 +54,7 @@ def measure(
     }
 
 
-def inverse_consistency(forward: Transform, backward: Transform) -> dict[str, float | None]:
+def inverse_consistency(*, forward: Transform, backward: Transform) -> dict[str, float | None]:
     """Mean and maximum distance in mm by which points of ``forward.grid`` miss themselves there and back.
 
     None where no point comes to lie in the other scan's field of view.
@@ -65,7 +63,7 @@ def inverse_consistency(forward: Transform, backward: Transform) -> dict[str, fl
     return {"mean": _finite(mean), "max": _finite(largest)}
 
 
-def label_scores(target: Image, warped: Image, affine_only: Image, source: Image) -> dict[str, Any]:
+def label_scores(*, target: Image, warped: Image, affine_only: Image, source: Image) -> dict[str, Any]:
     """Dice, Hd95 and mean distance to agreement (MDA), in mm, of every label in both ``target`` and ``source``, before and after.
 
     Before is with the affine alone; ``worst_label`` has the smallest Dice after registration. ``warped`` and ``affine_only``
@@ -141,8 +139,8 @@ def _both_label_scores(result: Registration) -> dict[str, Any] | None:
     affine_only = resample(moving, fixed.grid, result.affine, nearest=True, outside=0)
     back_affine_only = resample(fixed, moving.grid, np.linalg.inv(result.affine), nearest=True, outside=0)
     return {
-        "moving_to_fixed": label_scores(fixed, moving_warped, affine_only, moving),
-        "fixed_to_moving": label_scores(moving, fixed_warped, back_affine_only, fixed),
+        "moving_to_fixed": label_scores(target=fixed, warped=moving_warped, affine_only=affine_only, source=moving),
+        "fixed_to_moving": label_scores(target=moving, warped=fixed_warped, affine_only=back_affine_only, source=fixed),
     }
 
 

@@ -37,11 +37,13 @@ class RefineSettings:
     organs: float = 1.0
     smoothness: float = 0.6
     squarings: int = 2
+    bytes_per_mm3: float = 40.0
+    """Memory at its peak for the box of the network's grid; measured, and rounded up."""
 
 
 _COARSE = (Stage(16, 16, 16, 16), Stage(16, 8, 8, 14))
 _ORGANS = Stage(8, 4, 4, 7, organs_alone=True)
 BUDGETS = {
-    "fast": RefineSettings((*_COARSE, _ORGANS)),
+    "fast": RefineSettings((*_COARSE, _ORGANS), bytes_per_mm3=16),
     "accurate": RefineSettings((*_COARSE, replace(_ORGANS, iterations=14), replace(_ORGANS, velocity_mm=4))),
 }

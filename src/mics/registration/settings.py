@@ -1,6 +1,7 @@
 """What a user may choose, looked up and checked before anything long begins."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
@@ -12,9 +13,11 @@ from numpy.typing import NDArray
 from mics.errors import InputError, require_type, shown
 from mics.network.card import MOST_STEPS
 from mics.network.weights import LoadedModel, load_model_for
-from mics.registration.affine_file import read_affine
+from mics.registration.affine_file import affine_of, read_affine
 from mics.registration.device import choose_device
 from mics.registration.refine_settings import BUDGETS
+from mics.registration.stage import Stage, refuse_other_than_stages
+from mics.registration.stages.fold_removal import FoldRemoval
 
 TOPOLOGIES = ("free", "preserve")
 
@@ -29,14 +32,11 @@ class Settings:
     model: LoadedModel
     topology: str
     refine: str
-    """``none`` or a budget of :data:`mics.registration.refine.BUDGETS`."""
+    """``none`` or a budget of :data:`mics.registration.refine_settings.BUDGETS`; of given ``stages`` their names."""
     segmentation: LoadedModel | None
     device: torch.device
-
-    @property
-    def inverse_by_construction(self) -> bool:
-        """Whether the two directions are inverse to each other up to interpolation."""
-        return self.refine != "none" or self.model.network.config.velocity_levels > 0
+    stages: tuple[Stage, ...] | None = None
+    """What a user has put together in place of what ``refine`` and ``topology`` stand for."""
 
     def unrefined(self) -> Self:
         """The same without refinement, and without the organs if nothing else needs them."""
@@ -57,28 +57,58 @@ class Settings:
 
 
 def resolve(
-    *, affine: str | Path, steps: int | None, model: str | Path, refine: str, topology: str, device: str
+    *,
+    affine: str | Path | NDArray[np.floating],
+    steps: int | None,
+    model: str | Path,
+    refine: str,
+    topology: str,
+    device: str,
+    stages: Sequence[Stage] | None = None,
 ) -> Settings:
     """What :func:`mics.registration.pipeline.register` is given, looked up; InputError for what is not there."""
-    if refine not in ("none", *BUDGETS):
-        raise InputError(f"There is no refinement called {refine!r}; choose none, {' or '.join(BUDGETS)}.")
-    if topology not in TOPOLOGIES:
-        raise InputError(f"There is no topology called {topology!r}; choose {' or '.join(TOPOLOGIES)}.")
+    refine, topology = _chosen(refine, topology, stages)
     require_type(device, str, "A device is named by a str: auto, cpu or cuda:N")
     place = choose_device(device)
-    require_type(affine, (str, os.PathLike), "The affine is ants, none or a file")
-    matrix = None if affine == "ants" else np.eye(4) if affine == "none" else read_affine(affine)
+    matrix, source = _affine(affine)
     network = load_model_for("registration", model)
+    needed = refine != "none" if stages is None else any("organ_maps" in stage.needs for stage in stages)
     organs = (
-        load_model_for("segmentation", network.organs_model)
-        if refine != "none" or network.network.config.organ_maps
-        else None
+        load_model_for("segmentation", network.organs_model) if needed or network.network.config.organ_maps else None
     )
     chosen = network.steps if steps is None else steps
     require_type(chosen, (int, np.integer), "The steps of the network are a whole number")
     if not 1 <= chosen <= MOST_STEPS:
         raise InputError(f"The network takes at least one step and at most {MOST_STEPS} steps, not {shown(chosen)}.")
-    return Settings(matrix, str(affine), int(chosen), network, topology, refine, organs, place)
+    own = None if stages is None else tuple(stages)
+    return Settings(matrix, source, int(chosen), network, topology, refine, organs, place, own)
+
+
+def _chosen(refine: str, topology: str, stages: Sequence[Stage] | None) -> tuple[str, str]:
+    """What is refined how, and the topology: as asked for, by default, or as given stages amount to."""
+    if stages is not None:
+        if (refine, topology) != ("fast", "free"):
+            raise InputError(
+                "Stages take the place of what refine and topology stand for: leave both as they are by default."
+            )
+        refuse_other_than_stages(stages)
+        names = [stage.name for stage in stages if "transforms" not in stage.needs]
+        unfolded = any(isinstance(stage, FoldRemoval) for stage in stages)
+        return " + ".join(names) or "none", "preserve" if unfolded else "free"
+    if refine not in ("none", *BUDGETS):
+        raise InputError(f"There is no refinement called {refine!r}; choose none, {' or '.join(BUDGETS)}.")
+    if topology not in TOPOLOGIES:
+        raise InputError(f"There is no topology called {topology!r}; choose {' or '.join(TOPOLOGIES)}.")
+    return refine, topology
+
+
+def _affine(given: str | Path | NDArray[np.floating]) -> tuple[NDArray[np.float64] | None, str]:
+    """The matrix, None if it is to be computed, and what the summary says of its origin."""
+    require_type(given, (str, os.PathLike, np.ndarray), "The affine is ants, none, a file or a 4x4 array")
+    if isinstance(given, np.ndarray):
+        return affine_of(given), "array"
+    matrix = None if given == "ants" else np.eye(4) if given == "none" else read_affine(given)
+    return matrix, str(given)
 
 
 def _described(model: LoadedModel) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from mics.deformation.slabs import resampled
 from mics.registration.coarse import Coarse
+from mics.registration.pair import Pair
 
 # Of the shorter of the two scans' lengths along the body, how much both must show. With less, any two slabs look alike.
 _LEAST_SHARED_LENGTH = 0.4
@@ -36,18 +37,19 @@ class _Profile:
         return centre, np.sqrt(np.maximum(np.array([xx, yy]) / area - centre**2, 1.0))
 
 
-def best_start(fixed: Coarse, moving: Coarse) -> NDArray[np.float64]:
+def best_start(scans: Pair[Coarse]) -> NDArray[np.float64]:
     """The start (4, 4), fixed to moving LPS points, under which the two look most alike where both show something.
 
     Tried are all shifts along the body in steps of a voxel; in each the bodies' centres are laid upon each other, with
     and without scaling one's width and depth to the other's.
     """
-    starts = list(_candidates(fixed, moving))
-    return starts[int(np.argmin([difference(fixed, moving, start) for start in starts]))]
+    starts = list(_candidates(scans))
+    return starts[int(np.argmin([difference(scans, start) for start in starts]))]
 
 
-def difference(fixed: Coarse, moving: Coarse, matrix: NDArray[np.float64]) -> float:
+def difference(scans: Pair[Coarse], matrix: NDArray[np.float64]) -> float:
     """Mean absolute difference in HU where either shows body and both have data; infinite where there is nothing."""
+    fixed, moving = scans.fixed, scans.moving
     grid = fixed.image.grid
     # In ITK's hands a volume this small takes five times as long, and the search asks for hundreds.
     voxels = moving.image.grid.inverse_matrix @ matrix @ grid.matrix
@@ -71,11 +73,11 @@ def _nearest(volume: NDArray[np.uint8], matrix: NDArray[np.float64], size: tuple
     return values
 
 
-def _candidates(fixed: Coarse, moving: Coarse) -> list[NDArray[np.float64]]:
-    a, b = _profile(fixed), _profile(moving)
+def _candidates(scans: Pair[Coarse]) -> list[NDArray[np.float64]]:
+    a, b = _profile(scans.fixed), _profile(scans.moving)
     shortest = min(a.z[-1] - a.z[0], b.z[-1] - b.z[0])
     shared = _LEAST_SHARED_LENGTH * shortest
-    step = fixed.image.grid.spacing[2]
+    step = scans.fixed.image.grid.spacing[2]
     candidates = []
     for shift in np.arange(b.z[0] - a.z[-1] + shared, b.z[-1] - a.z[0] - shared + step / 2, step):
         low, high = max(a.z[0], b.z[0] - shift), min(a.z[-1], b.z[-1] - shift)
@@ -87,7 +89,7 @@ def _candidates(fixed: Coarse, moving: Coarse) -> list[NDArray[np.float64]]:
                 candidates.append(start)
     # Where no body is found at any shift, the middles of the volumes are all there is to go by.
     middle = np.eye(4)
-    middle[:3, 3] = moving.image.grid.centre - fixed.image.grid.centre
+    middle[:3, 3] = scans.moving.image.grid.centre - scans.fixed.image.grid.centre
     return [middle, *candidates]
 
 

@@ -1,6 +1,8 @@
 """What a registration says about itself, as plain data."""
 
 import datetime
+from collections.abc import Mapping
+from dataclasses import replace
 from importlib.metadata import version
 from typing import Any
 
@@ -9,43 +11,44 @@ from numpy.typing import NDArray
 
 from mics.deformation.provenance import Provenance
 from mics.deformation.provenance import Scan as KnownScan
-from mics.image.grid import Grid
 from mics.registration.inputs import Scan
+from mics.registration.pair import Pair
+from mics.registration.plan import plan
+from mics.registration.result import Registration
 from mics.registration.settings import Settings
+from mics.registration.stage import State
+from mics.registration.stages.fold_removal import FoldRemoval
+from mics.registration.timing import Timing, peak_memory_gb
+from mics.registration.verdict import Verdict
 
 _MOST_FOLDS = 1e-3
 _USUAL_SCALE = (0.6, 1.6)
 _LEAST_SHARED = 0.25
 
 
-def describe(fixed: Scan, moving: Scan, settings: Settings) -> dict[str, Any]:
-    """What went in: version and time, paths (None for arrays) and geometry, settings, models with their checksums."""
-    scans = (("fixed", fixed), ("moving", moving))
+def summarise(
+    state: State, settings: Settings, *, found: Mapping[str, Any], verdict: Verdict, timing: Timing
+) -> dict[str, Any]:
+    """All that is known of a finished registration, fit for JSON; ``found`` are parts by key, what comes of measuring."""
     return {
-        "mics_version": version("mics-registration"),
-        "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "inputs": {
-            role: {
-                "path": scan.path,
-                "labels": scan.labels_path,
-                "exclude": scan.exclude_path,
-                "grid": scan.image.grid.to_dict(),
-            }
-            for role, scan in scans
-        },
-        "settings": settings.to_dict(),
+        **_described(state.scans, settings),
+        "verdict": {"word": verdict.word, "reasons": list(verdict.reasons)},
+        **found,
+        **_reported(state, settings),
+        "evidence": state.evidence,
+        "seconds": timing.times(),
+        "peak_memory_gb": peak_memory_gb(settings.device),
+        "warnings": list(state.warnings),
     }
 
 
-def describe_geometry(
-    affine: NDArray[np.float64], grid: Grid, seen: tuple[NDArray[np.bool_], NDArray[np.bool_]]
-) -> dict[str, Any]:
+def describe_geometry(state: State) -> dict[str, Any]:
     """The affine, the network's grid, and the shares of that grid that the moving, the fixed, and both scans show."""
-    moving, fixed = seen
+    moving, fixed = state.in_view.moving, state.in_view.fixed
     shares = {"moving_share": moving, "fixed_share": fixed, "shared_by_both": moving & fixed}
     return {
-        "affine_fixed_to_moving_lps_mm": np.round(affine, 6).tolist(),
-        "network_grid": grid.to_dict(),
+        "affine_fixed_to_moving_lps_mm": np.round(state.affine, 6).tolist(),
+        "network_grid": state.grid.to_dict(),
         "field_of_view": {name: round(float(mask.mean()), 4) for name, mask in shares.items()},
     }
 
@@ -73,15 +76,49 @@ def doubts(affine: NDArray[np.float64], geometry: dict[str, Any], folds: dict[st
     return sentences
 
 
-def provenances(fixed: Scan, moving: Scan, summary: dict[str, Any]) -> tuple[Provenance, Provenance]:
-    """What the files of moving to fixed and of fixed to moving remember: no name and no path of the user's."""
+def completed(result: Registration, summary: dict[str, Any]) -> Registration:
+    """With its summary, and with transforms that know where they come from: no name and no path of the user's."""
     settings = summary["settings"]
     affine = settings["affine"]
     made = {
         "mics_version": summary["mics_version"],
         "finished": summary["finished"],
-        "settings": {**settings, "affine": affine if affine in ("ants", "none") else "file"},
+        "settings": {**settings, "affine": affine if affine in ("ants", "none", "array") else "file"},
         "affine_fixed_to_moving_lps_mm": summary["geometry"]["affine_fixed_to_moving_lps_mm"],
     }
-    scans = {"fixed": KnownScan.of(fixed.image), "moving": KnownScan.of(moving.image)}
-    return Provenance("moving", "fixed", scans, made), Provenance("fixed", "moving", scans, made)
+    known = {"fixed": KnownScan.of(result.fixed), "moving": KnownScan.of(result.moving)}
+    to_fixed, to_moving = Provenance("moving", "fixed", known, made), Provenance("fixed", "moving", known, made)
+    return replace(
+        result,
+        moving_to_fixed=replace(result.moving_to_fixed, provenance=to_fixed),
+        fixed_to_moving=replace(result.fixed_to_moving, provenance=to_moving),
+        summary=summary,
+    )
+
+
+def _described(scans: Pair[Scan], settings: Settings) -> dict[str, Any]:
+    """What went in: version and time, paths (None for arrays) and geometry, settings, models with their checksums."""
+    return {
+        "mics_version": version("mics-registration"),
+        "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "inputs": {
+            role: {
+                "path": scan.path,
+                "labels": scan.labels_path,
+                "exclude": scan.exclude_path,
+                "grid": scan.image.grid.to_dict(),
+            }
+            for role, scan in (("fixed", scans.fixed), ("moving", scans.moving))
+        },
+        "settings": settings.to_dict(),
+    }
+
+
+def _reported(state: State, settings: Settings) -> dict[str, Any]:
+    """What the stages say: the certificates of transforms without folds, None without; and what each given stage reports."""
+    reports = state.reports
+    unfolding = [stage.name for stage in plan(settings) if isinstance(stage, FoldRemoval)]
+    parts: dict[str, Any] = {"topology": reports[unfolding[0]] if unfolding else None}
+    if settings.stages is not None:
+        parts["stages"] = {stage.name: reports.get(stage.name, {}) for stage in settings.stages}
+    return parts

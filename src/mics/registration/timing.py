@@ -6,13 +6,16 @@ from contextlib import contextmanager
 
 import torch
 
+from mics.errors import InputError, shown
 from mics.image.available import resident_peak_gb
 
 
-class Stages:
-    """Times named stages; ``progress`` is told each name as it starts."""
+class Timing:
+    """Times named stages; ``progress`` is told each name as it starts. Raises InputError if that is no function."""
 
     def __init__(self, progress: Callable[[str], None] | None) -> None:
+        if progress is not None and not callable(progress):
+            raise InputError(f"progress is a function of one text, not {shown(progress)}.")
         self.seconds: dict[str, float] = {}
         self._progress = progress
         self._began = time.perf_counter()

@@ -1,0 +1,149 @@
+"""Both directions of a deformation on one grid: the form in which every stage of a registration hands it on."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mics.deformation.field import compose, resize_displacement
+from mics.deformation.slabs import each_slab, positions, resampled, turned
+from mics.deformation.transform import Transform
+from mics.errors import InputError, require_type
+from mics.image.grid import Grid
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Transforms:
+    """A deformation on the scans' own grids: each :class:`Transform` lies on the grid of the scan that it fills."""
+
+    moving_to_fixed: Transform
+    fixed_to_moving: Transform
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class BidirectionalField:
+    """The deformation of one pair in both directions, each (1, 3, X, Y, Z) float32 in voxels of ``grid`` along its axes.
+
+    Both directions lie on the **same** grid, in the fixed scan's world, where the affine has brought the moving scan already.
+    The affine is not part of the field. With A the affine from fixed to moving LPS points and p a voxel's place, both pull
+    (docs/conventions.md):
+
+    - ``moving_to_fixed``, u: what the fixed scan shows at p is what the moving scan shows at A(p + u(p)).
+    - ``fixed_to_moving``, v: what the moving scan shows at A(p) is what the fixed scan shows at p + v(p).
+
+    Raises InputError for tensors that do not fit the grid.
+    """
+
+    moving_to_fixed: Tensor
+    fixed_to_moving: Tensor
+    grid: Grid
+
+    def __post_init__(self) -> None:
+        require_type(self.grid, Grid, "The place of a deformation is a Grid")
+        for name in ("moving_to_fixed", "fixed_to_moving"):
+            displacement = getattr(self, name)
+            require_type(displacement, Tensor, f"The displacement {name} is a torch tensor")
+            if tuple(displacement.shape) != (1, 3, *self.grid.size):
+                raise InputError(
+                    f"The displacement {name} has the shape {tuple(displacement.shape)}: give (1, 3, X, Y, Z) on a grid of "
+                    f"{self.grid.size} voxels."
+                )
+
+    @classmethod
+    def identity(cls, grid: Grid, *, device: torch.device | str = "cpu") -> Self:
+        """No deformation: the affine alone."""
+        still = torch.zeros(1, 3, *grid.size, dtype=torch.float32, device=device)
+        return cls(moving_to_fixed=still, fixed_to_moving=still, grid=grid)
+
+    def swap(self) -> "BidirectionalField":
+        """The same deformation with the roles exchanged, on the same grid.
+
+        That grid lies in the world of what is now the moving scan: :meth:`to_transforms` fits only without an affine.
+        """
+        return replace(self, moving_to_fixed=self.fixed_to_moving, fixed_to_moving=self.moving_to_fixed)
+
+    def then(self, other: "BidirectionalField") -> "BidirectionalField":
+        """One deformation for two, in the order in which the moving image goes through them: this one, then ``other``.
+
+        The fixed image goes back through ``other`` first. Beyond the grid, displacements keep their border value. Raises
+        InputError where the two do not lie on one grid.
+        """
+        require_type(other, BidirectionalField, "What follows a deformation is a BidirectionalField")
+        if self.grid.size != other.grid.size or not self.grid.is_close(other.grid):
+            raise InputError("The two deformations lie on different grids: resize one of them.")
+        return replace(
+            self,
+            moving_to_fixed=compose(self.moving_to_fixed, other.moving_to_fixed),
+            fixed_to_moving=compose(other.fixed_to_moving, self.fixed_to_moving),
+        )
+
+    def resize(self, size: Sequence[int]) -> "BidirectionalField":
+        """The same deformation on a grid of ``size`` voxels with the same outermost voxel centres, in its voxels; linear."""
+        return BidirectionalField(
+            moving_to_fixed=resize_displacement(self.moving_to_fixed, size),
+            fixed_to_moving=resize_displacement(self.fixed_to_moving, size),
+            grid=same_box(self.grid, size),
+        )
+
+    def inverse_residual(self) -> Tensor:
+        """How many mm each voxel's centre ends away from itself by ``moving_to_fixed`` and then back, (X, Y, Z).
+
+        Of the other order: ``field.swap().inverse_residual()``. Beyond the grid, displacements keep their border value.
+        """
+        voxels = compose(self.fixed_to_moving, self.moving_to_fixed)[0]
+        spacing = torch.tensor(self.grid.spacing, dtype=torch.float32, device=voxels.device)
+        residual: Tensor = (voxels * spacing.view(3, 1, 1, 1)).norm(dim=0)
+        return residual
+
+    def to(self, device: torch.device | str) -> "BidirectionalField":
+        """The same on another device."""
+        return replace(
+            self, moving_to_fixed=self.moving_to_fixed.to(device), fixed_to_moving=self.fixed_to_moving.to(device)
+        )
+
+    def to_transforms(self, *, fixed: Grid, moving: Grid, affine: NDArray[np.float64]) -> Transforms:
+        """Both directions on the scans' own grids, with the affine within them.
+
+        ``affine`` (4, 4) maps fixed to moving LPS points. x of ``fixed`` takes its value from A(x + u(x)), y of ``moving`` from
+        A⁻¹(y) + v(A⁻¹(y)). Beyond this field's grid, u and v keep their border values.
+        """
+        back, still = np.linalg.inv(affine), np.eye(4)
+        return Transforms(
+            moving_to_fixed=_on_native(self.moving_to_fixed, self.grid, fixed, to_grid=still, from_grid=affine),
+            fixed_to_moving=_on_native(self.fixed_to_moving, self.grid, moving, to_grid=back, from_grid=still),
+        )
+
+
+def same_box(grid: Grid, size: Sequence[int]) -> Grid:
+    """The grid of ``size`` voxels with the same outermost voxel centres."""
+    x, y, z = size
+    extents = [(length - 1) * step for length, step in zip(grid.size, grid.spacing, strict=True)]
+    i, j, k = (extent / (length - 1) for extent, length in zip(extents, size, strict=True))
+    return replace(grid, size=(x, y, z), spacing=(i, j, k))
+
+
+def of_spacing(grid: Grid, spacing_mm: float) -> Grid:
+    """A grid with the same outermost voxel centres and a spacing as near to ``spacing_mm`` as that allows."""
+    extents = [(length - 1) * step for length, step in zip(grid.size, grid.spacing, strict=True)]
+    return same_box(grid, [max(round(extent / spacing_mm), 1) + 1 for extent in extents])
+
+
+def _on_native(
+    displacement: Tensor, grid: Grid, native: Grid, *, to_grid: NDArray[np.floating], from_grid: NDArray[np.floating]
+) -> Transform:
+    """x takes its value from ``from_grid(to_grid(x) + u(to_grid(x)))``."""
+    source = torch.from_numpy(turned(from_grid @ grid.matrix, displacement[0].cpu().numpy()))[None]
+    affine_part = from_grid @ to_grid - np.eye(4)
+    result = np.empty((*native.size, 3), dtype=np.float32)
+
+    def work(part: slice, slab: Grid) -> None:
+        values = resampled(source, grid.inverse_matrix @ to_grid @ slab.matrix, slab.size)
+        values += positions(affine_part @ slab.matrix, slab.size)
+        result[part] = np.moveaxis(values, 0, -1)
+
+    each_slab(native, work)
+    return Transform(result, native)

@@ -1,0 +1,14 @@
+"""Two things of the same kind, told apart by their roles."""
+
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Pair(Generic[T]):
+    """One thing of the fixed scan and one of the moving scan."""
+
+    fixed: T
+    moving: T

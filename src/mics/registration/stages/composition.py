@@ -1,0 +1,24 @@
+"""From the network's grid to the scans: one transform per direction, the affine within it."""
+
+from dataclasses import dataclass, replace
+
+from mics.errors import InputError
+from mics.registration.stage import Stage, State
+
+
+@dataclass(frozen=True)
+class Composition(Stage):
+    """The deformation on the scans' own grids; what the networks have seen is let go of."""
+
+    name = "compose"
+    title = "Composing with the affine"
+
+    def run(self, state: State) -> State:
+        """With the transforms. Raises InputError for displacements that are no numbers."""
+        field = state.field.to("cpu")
+        if not bool(field.moving_to_fixed.isfinite().all() and field.fixed_to_moving.isfinite().all()):
+            raise InputError("A stage has made displacements that are NaN or infinite: mend it, or leave it out.")
+        transforms = field.to_transforms(
+            fixed=state.scans.fixed.image.grid, moving=state.scans.moving.image.grid, affine=state.affine
+        )
+        return replace(state, windows=None, seen=None, deformation=field, native=transforms)

@@ -1,0 +1,27 @@
+"""Both directions made inverse to each other."""
+
+from dataclasses import dataclass
+
+from mics.deformation.bidirectional import of_spacing
+from mics.deformation.inverse import reconcile_bent, reconcile_finer
+from mics.registration.stage import Stage, State
+
+
+@dataclass(frozen=True)
+class InverseConsistency(Stage):
+    """For directions that nearly invert each other: more so, on a grid of at most about ``spacing_mm``.
+
+    The finer the grid, the better the inverse (:mod:`mics.deformation.inverse`).
+    """
+
+    spacing_mm: float = 3.0
+    name: str = "inverse"
+    title = "Mending the inverse"
+
+    def run(self, state: State) -> State:
+        """With the changed deformation."""
+        there, back = reconcile_bent(state.field.moving_to_fixed, state.field.fixed_to_moving)
+        size = of_spacing(state.grid, self.spacing_mm).size
+        if there.shape[2] < size[0]:
+            there, back = reconcile_finer(there, back, size)
+        return state.with_displacements(moving_to_fixed=there, fixed_to_moving=back)

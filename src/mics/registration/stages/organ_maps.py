@@ -1,0 +1,87 @@
+"""The organs of both scans, found by the segmentation network, and what their sides say of the headers."""
+
+from dataclasses import dataclass, replace
+from typing import cast
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mics.deformation.bidirectional import of_spacing
+from mics.deformation.field import resize
+from mics.errors import InputError
+from mics.image.grid import Grid
+from mics.image.io import Image
+from mics.image.resample import resample
+from mics.network.precision import half_precision
+from mics.network.segmentation import Segmentation
+from mics.network.weights import LoadedModel
+from mics.registration.footprint import pass_bytes
+from mics.registration.pair import Pair
+from mics.registration.sides import check_sides
+from mics.registration.stage import Mask, Matrix, Stage, State, Views
+from mics.registration.turned import turned_headers
+
+
+@dataclass(frozen=True, kw_only=True)
+class OrganMaps(Stage):
+    """By the segmentation network ``model``."""
+
+    model: LoadedModel
+    name = "organs"
+    title = "Finding the organs"
+
+    def memory(self, grid: Grid, device: torch.device) -> float:
+        """Of a pass through the network."""
+        return pass_bytes(self.model, grid, device)
+
+    def run(self, state: State) -> State:
+        """With the views. Raises InputError where one scan's header mirrors or turns its patient and the other's does not."""
+        windows = state.organ_windows
+        assert windows is not None
+        organs = organ_maps(self.model, windows)
+        sentences = _sides(organs, self.model.spacing_mm, state)
+        seen = Views(
+            windows=windows,
+            organs=organs,
+            compared=compared(state, self.model.spacing_mm),
+            spacing_mm=self.model.spacing_mm,
+        )
+        return replace(state, organ_windows=None, seen=seen, warnings=[*state.warnings, *sentences])
+
+
+@torch.no_grad()
+def organ_maps(model: LoadedModel, windows: Pair[Tensor]) -> Pair[Tensor]:
+    """Soft organ maps, (1, organs, X, Y, Z), of the windows at the spacing that ``model`` works at."""
+    device = windows.moving.device
+    network = cast(Segmentation, model.network).to(device)
+    with half_precision(device):
+        moving, fixed = (network.organ_maps(own, model.crop) for own in (windows.moving, windows.fixed))
+    return Pair(fixed=fixed, moving=moving)
+
+
+def compared(state: State, spacing_mm: float) -> Pair[Tensor]:
+    """Where either scan has data that count, (1, 1, X, Y, Z) in [0, 1], voxels of ``spacing_mm``: in view and not excluded."""
+    grid, scans, in_view = of_spacing(state.grid, spacing_mm), state.scans, state.in_view
+    fixed = _counted(in_view.fixed, scans.fixed.exclude, np.eye(4), grid)
+    moving = _counted(in_view.moving, scans.moving.exclude, state.affine, grid)
+    return Pair(fixed=fixed.to(state.device), moving=moving.to(state.device))
+
+
+def _counted(in_view: Mask, exclude: Image | None, matrix: Matrix, grid: Grid) -> Tensor:
+    counted = resize(torch.from_numpy(in_view.astype(np.float32))[None, None], grid.size)
+    if exclude is not None:
+        binary = Image((exclude.array > 0).astype(np.float32), exclude.grid)
+        counted[0, 0][torch.from_numpy(resample(binary, grid, matrix, outside=0).array > 0)] = 0
+    return counted
+
+
+def _sides(organs: Pair[Tensor], spacing_mm: float, state: State) -> list[str]:
+    try:
+        return check_sides(organs_moving=organs.moving, organs_fixed=organs.fixed, spacing_mm=spacing_mm)
+    except InputError:
+        # What is found in a patient who is turned may lie on any side.
+        turned = turned_headers({"fixed": state.scans.fixed.image, "moving": state.scans.moving.image}, state.device)
+        if turned:
+            raise InputError(" ".join(turned)) from None
+        raise

@@ -1,0 +1,56 @@
+"""Both scans on the networks' grids, in HU windows."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mics.deformation.bidirectional import of_spacing
+from mics.image.grid import Grid
+from mics.image.intensity import hu_windows
+from mics.network.weights import LoadedModel
+from mics.registration.inputs import Scan
+from mics.registration.network_grid import Samples
+from mics.registration.pair import Pair
+from mics.registration.stage import Matrix, Stage, State
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resampling(Stage):
+    """For the registration network ``model`` and, where organs are looked for, the ``segmentation`` network."""
+
+    model: LoadedModel
+    segmentation: LoadedModel | None
+    name = "resample"
+    title = "Resampling to the network's grid"
+
+    def run(self, state: State) -> State:
+        """With the windows of both scans for either network."""
+        models = [self.model] if self.segmentation is None else [self.model, self.segmentation]
+        fixed, moving = (
+            windows(scan, matrix, state.grid, models, state.device)
+            for scan, matrix in ((state.scans.fixed, np.eye(4)), (state.scans.moving, state.affine))
+        )
+        of_network, *others = (Pair(fixed=own, moving=other) for own, other in zip(fixed, moving, strict=True))
+        return replace(state, windows=of_network, organ_windows=others[0] if others else None)
+
+
+def windows(
+    scan: Scan, matrix: Matrix, grid: Grid, models: Sequence[LoadedModel], device: torch.device
+) -> list[Tensor]:
+    """For each model the HU windows of a scan, (1, 3, X, Y, Z), at its spacing over the box of ``grid``, in its range of HU.
+
+    ``matrix`` (4, 4) maps points of ``grid`` to those of the scan.
+    """
+    samples = Samples.of(scan.image, grid, matrix)
+    found = []
+    for model in models:
+        own = of_spacing(grid, model.spacing_mm)
+        hu = samples.averaged(own, model.hu_range)
+        if hu is None:
+            hu = Samples.of(scan.image, own, matrix).averaged(own, model.hu_range)
+        assert hu is not None
+        found.append(hu_windows(hu.to(device), model.hu_range))
+    return found

@@ -1,0 +1,40 @@
+"""What the registration network is given, and what it may predict."""
+
+import pytest
+import torch
+
+from mics.errors import InputError
+from mics.image.grid import Grid
+from mics.network.presets import NetworkConfig
+from mics.network.weights import LoadedModel, build
+from mics.registration.pair import Pair
+from mics.registration.stage import Alignment, State
+from mics.registration.stages.network_prediction import NetworkPrediction, averaged
+
+
+def test_coarser_maps_are_averages_of_finer_ones():
+    """Of a step within a voxel of the coarse grid, half; of a ramp, itself."""
+    step, ramp = torch.zeros(2, 1, 1, 21, 9, 9)
+    step[:, :, 10:] = 1
+    step[:, :, 10] = 0.5
+    ramp += torch.arange(21).view(-1, 1, 1)
+    coarse = averaged(torch.cat([step, ramp], dim=1), (11, 5, 5))
+    assert coarse.shape == (1, 2, 11, 5, 5)
+    assert coarse[0, 0, :, 2, 2].tolist() == pytest.approx([0] * 5 + [0.5] + [1] * 5)
+    torch.testing.assert_close(coarse[0, 1, 1:-1, 2, 2], torch.arange(2.0, 19.0, 2))
+    torch.testing.assert_close(averaged(ramp, (21, 9, 9)), ramp)
+
+
+def test_displacements_that_are_no_numbers_are_refused():
+    network = build(NetworkConfig(task="registration", channels=(4, 8), decoder_normalisation=False)).eval()
+    model = LoadedModel(network, "own", "", {"spacing_mm": 8.0})
+    volumes = torch.rand(2, 1, 3, 16, 16, 16, generator=torch.Generator().manual_seed(0))
+    grid = Grid((16, 16, 16), (8.0, 8.0, 8.0), (0.0, 0.0, 0.0))
+    aligned = Alignment(affine=None, grid=grid, in_view=None)
+    windows = Pair(moving=volumes[0], fixed=volumes[1])
+    state = State(scans=None, device=torch.device("cpu"), alignment=aligned, windows=windows)
+    stage = NetworkPrediction(model=model, steps=2)
+    assert stage.run(state).field.grid.size == (31, 31, 31)
+    volumes[1, 0, 0, 8, 8, 8] = torch.nan
+    with pytest.raises(InputError, match="own predicts displacements of this pair that are NaN or infinite"):
+        stage.run(state)
