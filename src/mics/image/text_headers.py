@@ -30,6 +30,10 @@ _PLACE = (
     (("centerofrotation",), 3, "centre of rotation"),
 )
 
+# The encodings that ITK reads, and NRRD's fields of one value an axis, whose number has to be known before.
+_ENCODINGS = {"raw", "gzip", "gz", "ascii", "txt", "text", "hex"}
+_PER_AXIS = {"sizes", "kinds", "centers", "centerings", "labels", "units", "spacings", "thicknesses", "axis mins", "axis maxs"}
+
 _Pairs = list[tuple[str, str]]
 
 
@@ -55,6 +59,7 @@ def refuse_unclear_header(path: Path) -> None:
 
 
 def _refuse_unclear_nrrd(path: Path, fields: dict[str, str]) -> None:
+    _refuse_unusual_lines(path, fields)
     if fields.get("space", "").lower() not in _SPACES:
         raise checks.no_orientation(path)
     units = set(re.findall(r'"([^"]*)"', fields.get("space units", "")))
@@ -75,6 +80,27 @@ def _refuse_unclear_nrrd(path: Path, fields: dict[str, str]) -> None:
             raise InputError(
                 f"{path} has a damaged {name} in its header ({fields[name]}): convert it from DICOM again."
             )
+
+
+def _refuse_unusual_lines(path: Path, fields: dict[str, str]) -> None:
+    """Raise InputError where lines are missing, in an order in which ITK does not read them, or of an encoding that it lacks."""
+    if missing := {"type", "dimension", "sizes", "encoding"} - fields.keys():
+        raise InputError(f"{path} is damaged: its header has no line {min(missing)}. Copy it again.")
+    order = list(fields)
+    space = "space" if "space" in fields else "space dimension"
+    pairs = [("dimension", name) for name in order if name in _PER_AXIS]
+    pairs += [(space, name) for name in ("space directions", "space origin", "space units") if name in fields]
+    for first, second in pairs:
+        if first in fields and order.index(first) > order.index(second):
+            raise InputError(
+                f"{path} has its lines in another order than NRRD asks for ({second} before {first}): put {first} first."
+            )
+    if fields["encoding"].lower() not in _ENCODINGS:
+        raise InputError(
+            f"{path} holds its voxels in the encoding {fields['encoding']}, which MICS does not read: save it with gzip or raw."
+        )
+    if fields["type"].lower() == "block":
+        raise InputError(f"{path} holds blocks of bytes (type block), not numbers: save it with integers or real numbers.")
 
 
 def _refuse_unclear_metaimage(path: Path, fields: dict[str, str]) -> None:
