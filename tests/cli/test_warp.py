@@ -39,6 +39,32 @@ def test_labels_stay_labels(run, make, field, tmp_path):
     np.testing.assert_array_equal(sitk.GetArrayFromImage(warped), by_itk(labels, field, sitk.sitkNearestNeighbor, 0))
 
 
+def test_segments_keep_their_names_and_colours(run, make, field, tmp_path):
+    label_map = sitk.ReadImage(str(make(tmp_path / "plain.nrrd", (make.body() > 0).astype(np.uint8) * 3)))
+    fields = {
+        "Segment0_ID": "Segment_1",
+        "Segment0_Name": "left kidney, lower half",
+        "Segment0_Color": "0.5 0.1 0.7",
+        "Segment0_LabelValue": "3",
+        "Segment0_Extent": "4 5 4 5 4 5",
+        "Segmentation_ReferenceImageExtentOffset": "7 7 7",
+        "Segmentation_MasterRepresentation": "Binary labelmap",
+    }
+    for key, value in fields.items():
+        label_map.SetMetaData(key, value)
+    sitk.WriteImage(label_map, str(tmp_path / "organs.seg.nrrd"))
+    assert run("warp", tmp_path / "organs.seg.nrrd", field, "-o", tmp_path / "on.seg.nrrd", "--labels").stderr == ""
+    header = (tmp_path / "on.seg.nrrd").read_bytes().split(b"\n\n")[0].decode().splitlines()
+    written = dict(line.split(":=") for line in header if ":=" in line and line.startswith("Segment"))
+    expected = {**fields, "Segment0_Extent": "0 23 0 21 0 19"}
+    del expected["Segmentation_ReferenceImageExtentOffset"]
+    assert written == expected
+    result = run("warp", tmp_path / "organs.seg.nrrd", field, "-o", tmp_path / "on.nii.gz", "--labels")
+    assert result.exit_code == 0
+    assert "names its segments" in result.stderr
+    assert "write a .seg.nrrd" in result.stderr
+
+
 def test_points_go_where_itk_takes_them(run, field, tmp_path):
     (tmp_path / "points.csv").write_text("x,y,z,name\n12,-30,25,tip\n-50,40,0,\n")
     assert run("warp", tmp_path / "points.csv", field, "-o", tmp_path / "moved.csv").exit_code == 0

@@ -118,7 +118,11 @@ def test_a_flipped_bit_in_compressed_voxels_is_noticed(tmp_path, suffix, smooth_
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        ("dimension: 3\nsizes: 7 6 5\n", "sizes: 7 6 5\ndimension: 3\n", r"sizes before dimension\): put dimension first"),
+        (
+            "dimension: 3\nsizes: 7 6 5\n",
+            "sizes: 7 6 5\ndimension: 3\n",
+            r"sizes before dimension\): put dimension first",
+        ),
         ("space: left-posterior-superior\n", "", "no orientation"),
         ("raw", "bzip2", "encoding bzip2, which MICS does not read: save it with gzip or raw"),
         ("raw", "lz4", "encoding lz4"),
@@ -140,7 +144,7 @@ def test_an_nrrd_space_after_what_lies_in_it(tmp_path):
     space = b"space: left-posterior-superior\n"
     content = path.read_bytes().replace(space, b"", 1)
     path.write_bytes(content.replace(b"\n\n", b"\n" + space + b"\n", 1))
-    with pytest.raises(InputError, match="space directions before space.*: put space first"):
+    with pytest.raises(InputError, match=r"space directions before space.*: put space first"):
         read_image(path)
 
 

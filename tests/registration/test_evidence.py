@@ -73,7 +73,10 @@ def test_tissue_is_parted_by_its_values(pair):
     hu = torch.tensor([-1000, -116.5, -100, -31, -29, 50, 139, 141, 900])
     body = hu_windows(hu.repeat(SHAPE[0] * SHAPE[1] * SHAPE[2] // 9 + 1)[: 24 * 20 * 22].view(1, 1, *SHAPE))
     found = gather((body, volumes[1]), organs, counted, (shift((0, 0, 0)), shift((0, 0, 0))), SPACING)
-    assert found["tissue_shares"]["moving"] == {"fat": pytest.approx(2 / 7, abs=1e-3), "dense": pytest.approx(2 / 7, abs=1e-3)}
+    assert found["tissue_shares"]["moving"] == {
+        "fat": pytest.approx(2 / 7, abs=1e-3),
+        "dense": pytest.approx(2 / 7, abs=1e-3),
+    }
     empty = gather((torch.zeros_like(body),) * 2, organs, counted, (shift((0, 0, 0)), shift((0, 0, 0))), SPACING)
     assert empty["tissue_shares"]["fixed"] == {"fat": None, "dense": None}
 

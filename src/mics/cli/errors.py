@@ -30,7 +30,7 @@ class Commands(TyperGroup):
     """A group of commands that turns InputError, what the system refuses, Ctrl-C and SIGTERM into a sentence and an exit code."""
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """Find the command, unless a name that it is given, or a folder that it works in, is not UTF-8, or memory is too little."""
+        """Find the command, unless a name that it is given, or a folder that it works in, is not UTF-8, or memory is short."""
         for name in filter(None, args):
             as_path(name)
         with suppress(FileNotFoundError):

@@ -129,10 +129,13 @@ class _Chain:
         write_points(Points(points_through(self.links, points.coordinates), points.names), output)
 
     def _label_map(self, source: Path, output: Path) -> None:
+        from mics.deformation.suitability import warn_of_lost_names
         from mics.image.io import read_labels, write_labels
+        from mics.image.segments import read_segments
 
-        label_map = read_labels(source, self.series)
-        write_labels(self._checked(label_map, source).transform_labels(label_map), output)
+        label_map, segments = read_labels(source, self.series), read_segments(source)
+        warn_of_lost_names(segments, source, output)
+        write_labels(self._checked(label_map, source).transform_labels(label_map), output, segments)
 
     def _image(self, source: Path, output: Path) -> None:
         from mics.deformation.suitability import warn_of_labels

@@ -32,7 +32,18 @@ _PLACE = (
 
 # The encodings that ITK reads, and NRRD's fields of one value an axis, whose number has to be known before.
 _ENCODINGS = {"raw", "gzip", "gz", "ascii", "txt", "text", "hex"}
-_PER_AXIS = {"sizes", "kinds", "centers", "centerings", "labels", "units", "spacings", "thicknesses", "axis mins", "axis maxs"}
+_PER_AXIS = {
+    "sizes",
+    "kinds",
+    "centers",
+    "centerings",
+    "labels",
+    "units",
+    "spacings",
+    "thicknesses",
+    "axis mins",
+    "axis maxs",
+}
 
 _Pairs = list[tuple[str, str]]
 
@@ -100,7 +111,9 @@ def _refuse_unusual_lines(path: Path, fields: dict[str, str]) -> None:
             f"{path} holds its voxels in the encoding {fields['encoding']}, which MICS does not read: save it with gzip or raw."
         )
     if fields["type"].lower() == "block":
-        raise InputError(f"{path} holds blocks of bytes (type block), not numbers: save it with integers or real numbers.")
+        raise InputError(
+            f"{path} holds blocks of bytes (type block), not numbers: save it with integers or real numbers."
+        )
 
 
 def _refuse_unclear_metaimage(path: Path, fields: dict[str, str]) -> None:

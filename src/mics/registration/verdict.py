@@ -123,13 +123,13 @@ def _volumes(organs: Summary) -> Iterator[str]:
 def _tissues(role: str, shares: Summary) -> Iterator[str]:
     if shares["fat"] is not None and shares["fat"] < _LEAST_FAT:
         yield (
-            f"Of the body in the {role} scan {shares['fat']:.0%} has the values of fat (-116 to -30), usual is a quarter to a half: "
-            "are they HU, and of a CT?"
+            f"Of the body in the {role} scan {shares['fat']:.0%} has the values of fat (-116 to -30), usual is a quarter to a "
+            "half: are they HU, and of a CT?"
         )
     if shares["dense"] is not None and shares["dense"] > _MOST_DENSE:
         yield (
-            f"Of the body in the {role} scan {shares['dense']:.0%} has values above 140, as bone and contrast medium, usual is up "
-            "to a fifth: are they HU, and of a CT?"
+            f"Of the body in the {role} scan {shares['dense']:.0%} has values above 140, as bone and contrast medium, usual is "
+            "up to a fifth: are they HU, and of a CT?"
         )
 
 
