@@ -150,6 +150,19 @@ def test_what_only_just_comes_into_view_is_warped(run, field, tmp_path):
     assert (sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "out.nii.gz"))) > -1000).sum() == 27
 
 
+@pytest.mark.parametrize("labels", [[], ["--labels"]])
+def test_a_result_without_anything_of_the_input_is_told(run, make, field, tmp_path, labels):
+    """Its right and left exchanged in the header, the body lies beyond the grid, and air at its border within."""
+    body = (make.body() > 0) * 5.0 if labels else make.body()
+    scan = sitk.ReadImage(str(make(tmp_path / "scan.nii.gz", body)))
+    scan.SetDirection((-1, 0, 0, 0, 1, 0, 0, 0, 1))
+    scan.SetOrigin((np.array(scan.GetOrigin()) + SHIFT).tolist())
+    sitk.WriteImage(sitk.Cast(scan, sitk.sitkInt16), str(tmp_path / "flipped.nrrd"))
+    result = run("warp", tmp_path / "flipped.nrrd", field, "-o", tmp_path / "out.nii.gz", *labels)
+    assert result.exit_code == 0
+    assert f"holds nothing but {0 if labels else -1000}: are its header's directions" in result.stderr
+
+
 def test_points_outside_are_counted(run, field, tmp_path):
     # The grid of the field reaches from -115, -105, -95 to 115, 105, 95 mm, and half a voxel, 5 mm, on.
     (tmp_path / "p.csv").write_text("x,y,z\n119,0,0\n121,0,0\n0,-5000,0\n-1,2,3\n")
@@ -204,6 +217,9 @@ def test_what_exists_is_not_overwritten(refused, make, field, tmp_path):
     (tmp_path / "there.nii.gz").write_text("mine")
     assert "there.nii.gz" in refused("warp", scan, field, "-o", tmp_path / "there.nii.gz")
     assert (tmp_path / "there.nii.gz").read_text() == "mine"
+    (tmp_path / "link.nii.gz").symlink_to("on_a_drive_that_is_not_mounted.nii.gz")
+    assert "exists already" in refused("warp", scan, field, "-o", tmp_path / "link.nii.gz")
+    assert (tmp_path / "link.nii.gz").is_symlink()
 
 
 def test_a_scan_is_not_a_transform(refused, make, field, tmp_path):

@@ -223,3 +223,9 @@ def test_names_that_are_not_utf8(tmp_path):
 def test_a_pipe_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "scan.nii.gz")
     refused(tmp_path / "scan.nii.gz", "is a pipe or a device")
+
+
+@pytest.mark.parametrize("target", ["scan.nii.gz", "gone.nii.gz"])
+def test_a_link_that_leads_nowhere(tmp_path, target):
+    (tmp_path / "scan.nii.gz").symlink_to(target)
+    refused(tmp_path / "scan.nii.gz", f"is a link to {target}, which leads to no file")

@@ -339,6 +339,50 @@ def test_slices_at_random_are_read_as_by_pydicom(
     np.testing.assert_allclose(image.grid.voxel_to_world(np.indices(raw.shape).reshape(3, -1).T), places, atol=1e-4)
 
 
+def changed_series(folder, changes, numbers=(2,)):
+    """Five sound slices, of which those of the numbers are changed: by element, None takes it away."""
+    folder.mkdir()
+    raw = np.random.default_rng(0).integers(0, 2000, (3, 4, 5)).astype("u2")
+    for k in range(5):
+        path = folder / f"{k}.dcm"
+        write_slice(path, k, raw[:, :, k], (0, 0, 2.5 * k), (1, 0, 0, 0, 1, 0), (0.8, 0.9), (1, -1024), 16, SYNTAXES[1])
+        if k in numbers:
+            slice_ = pydicom.dcmread(path)
+            for name, value in changes.items():
+                delattr(slice_, name) if value is None else setattr(slice_, name, value)
+            slice_.save_as(path)
+    return folder
+
+
+ALL = tuple(range(5))
+
+
+@pytest.mark.parametrize(
+    ("changes", "numbers", "said"),
+    [
+        ({"PixelSpacing": [0, 0]}, ALL, r"PixelSpacing 0\.0\\0\.0"),
+        ({"PixelSpacing": None}, ALL, "PixelSpacing none"),
+        ({"PixelSpacing": None, "ImagerPixelSpacing": [0.9, 0.8]}, ALL, "PixelSpacing none"),
+        ({"RescaleSlope": "0"}, ALL, "has 0 for its RescaleSlope"),
+        ({"RescaleIntercept": ""}, (2,), r"2\.dcm has nothing for its RescaleIntercept"),
+        ({"ImageOrientationPatient": [1, 0, 0, 1, 0, 0]}, ALL, "right angle"),
+        ({"ImageOrientationPatient": [0] * 6}, ALL, "right angle"),
+        ({"PixelData": bytes(10)}, (2,), r"2\.dcm was cut short: its header promises 24 bytes"),
+        ({"ImagePositionPatient": [0, 0, 2.5]}, (2,), r"doubled slices, .*\((1.dcm and 2|2.dcm and 1)\.dcm lie"),
+    ],
+)
+def test_slices_that_itk_would_make_something_up_for(tmp_path, changes, numbers, said):
+    with pytest.raises(InputError, match=said):
+        read_image(changed_series(tmp_path / "ct", changes, numbers))
+
+
+def test_a_display_the_other_way_round_changes_no_value(tmp_path):
+    sound = read_image(changed_series(tmp_path / "sound", {}, ALL)).array
+    folder = changed_series(tmp_path / "ct", {"PhotometricInterpretation": "MONOCHROME1"}, ALL)
+    np.testing.assert_array_equal(read_image(folder).array, sound)
+    np.testing.assert_array_equal(sound, read_by_pydicom(folder)[0])
+
+
 def test_a_multi_frame_file_is_read_as_by_pydicom(tmp_path):
     write_frames(tmp_path / "all.dcm", [2, 0, 4, 1, 3])
     image = read_image(tmp_path / "all.dcm")

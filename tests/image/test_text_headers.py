@@ -165,6 +165,28 @@ def test_voxels_beside_the_header_are_found(tmp_path, suffix, compressed, smooth
 
 
 @pytest.mark.parametrize(
+    ("suffix", "other", "said"),
+    [
+        (".mhd", "gone.raw", "voxels in .*gone.raw, which is not there"),
+        (".nhdr", "gone.raw", "voxels in .*gone.raw, which is not there"),
+        (".mhd", "LIST\nscan.raw", "in several files"),
+        (".mhd", "scan%03d.raw 0 4 1", "in several files"),
+        (".nhdr", "LIST\nscan.raw", "in several files"),
+        (".nhdr", "scan%03d.raw 0 4 1", "in several files"),
+    ],
+)
+def test_voxels_in_several_files_or_nowhere(tmp_path, suffix, other, said):
+    axes = "1 0 0 0 1 0 0 0 1" if suffix == ".mhd" else "(1,0,0) (0,1,0) (0,0,5)"
+    whole = (mha if suffix == ".mhd" else nrrd)(tmp_path / "whole", axes).read_bytes()
+    header, voxels = whole[: -HU.nbytes].decode(), whole[-HU.nbytes :]
+    (tmp_path / "scan.raw").write_bytes(voxels)
+    parted = header.replace("LOCAL", other) if suffix == ".mhd" else header.rstrip() + f"\ndata file: {other}\n"
+    (tmp_path / f"scan{suffix}").write_text(parted)
+    with pytest.raises(InputError, match=rf"scan{suffix} has its .*{said}"):
+        read_image(tmp_path / f"scan{suffix}")
+
+
+@pytest.mark.parametrize(
     ("before", "after", "told"),
     [
         ("space: left-posterior-superior", "space: scanner-xyz", "no orientation"),

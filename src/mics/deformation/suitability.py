@@ -84,6 +84,16 @@ def warn_of_lost_names(segments: Mapping[str, str], source: Path, output: Path) 
         )
 
 
+def warn_of_emptiness(warped: Image, outside: float, source: Path, name: str) -> None:
+    """Warn where nothing but the value outside is left of an image that has more, as where scans touch by a border alone."""
+    if np.all(warped.array == outside):
+        warnings.warn(
+            f"{source} warped by {name} holds nothing but {outside:g}: are its header's directions and origin right, and is the "
+            "transform of this scan?",
+            stacklevel=2,
+        )
+
+
 def warn_of_points_outside(points: NDArray[Any], transform: Transform, source: Path, name: str) -> None:
     """Warn where points lie outside the grid that ``transform`` fills, and by which file they would lie within."""
     outside = ~_within(points, transform.grid)

@@ -119,6 +119,8 @@ def refuse_unreadable_name(path: Path) -> None:
     """Raise InputError for a name that :func:`as_path` refuses, and for what is no file or folder."""
     as_path(path)
     if not path.exists():
+        if path.is_symlink():
+            raise InputError(f"{path} is a link to {path.readlink()}, which leads to no file: give the file itself.")
         raise InputError(f"{path} does not exist.")
     if not path.is_file() and not path.is_dir():
         raise InputError(f"{path} is a pipe or a device: write what it gives into a file and give that.")

@@ -63,10 +63,25 @@ def refuse_unclear_header(path: Path) -> None:
         return
     if twice := next((name for name, times in names.items() if times > 1 and name != "comment"), None):
         raise InputError(f"{path} has two lines {twice} in its header: leave the right one.")
+    _refuse_parted(path, fields)
     if "dimsize" in names:
         _refuse_unclear_metaimage(path, fields)
     else:
         _refuse_unclear_nrrd(path, fields)
+
+
+def _refuse_parted(path: Path, fields: dict[str, str]) -> None:
+    """Raise InputError where the voxels lie in several files, of which ITK takes as many as there are, or in one that is missing."""
+    other = fields.get("data file") or fields.get("datafile") or fields.get("elementdatafile", "LOCAL")
+    if other.upper() == "LOCAL":
+        return
+    if "%" in other or other.upper().startswith("LIST"):
+        raise InputError(
+            f"{path} has its voxels in several files: save the volume in one file (.nrrd, .mha or .nii.gz)."
+        )
+    data = path.parent / other
+    if not data.is_file():
+        raise InputError(f"{path} has its voxels in {data}, which is not there: copy both files into one folder.")
 
 
 def _refuse_unclear_nrrd(path: Path, fields: dict[str, str]) -> None:
@@ -189,7 +204,7 @@ def refuse_damaged_data(path: Path, reader: sitk.ImageFileReader) -> None:
     """Raise InputError for an NRRD or MetaImage file with too few voxels for its header, or damaged compressed ones.
 
     ITK would take memory for any size, and make a scan of what was there where the compressed data do not fit. Files
-    whose voxels are not compressed by zlib or lie in several others are left to ITK.
+    whose voxels are not compressed by zlib are left to ITK.
     """
     bits = re.search(r"(\d+)-bit", sitk.GetPixelIDValueAsString(reader.GetPixelID()))
     expected = math.prod(reader.GetSize()) * reader.GetNumberOfComponents() * (int(bits[1]) // 8 if bits else 1)
@@ -198,7 +213,7 @@ def refuse_damaged_data(path: Path, reader: sitk.ImageFileReader) -> None:
     encoding = fields.get("encoding", "gzip" if fields.get("compresseddata", "").lower() == "true" else "raw")
     other = fields.get("data file") or fields.get("datafile") or fields.get("elementdatafile", "LOCAL")
     data, start = (path, start) if other.upper() == "LOCAL" else (path.parent / other, 0)
-    if encoding not in ("raw", "gzip", "gz") or not data.is_file() or fields.keys() & _SKIPS:
+    if encoding not in ("raw", "gzip", "gz") or fields.keys() & _SKIPS:
         return
     packed = encoding != "raw"
     most = (data.stat().st_size - start) * (checks.MOST_INFLATION if packed else 1)
