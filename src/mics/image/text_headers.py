@@ -71,7 +71,7 @@ def refuse_unclear_header(path: Path) -> None:
 
 
 def _refuse_parted(path: Path, fields: dict[str, str]) -> None:
-    """Raise InputError where the voxels lie in several files, of which ITK takes as many as there are, or in one that is missing."""
+    """Raise InputError where the voxels lie in several files, of which ITK takes those that there are, or in a missing one."""
     other = fields.get("data file") or fields.get("datafile") or fields.get("elementdatafile", "LOCAL")
     if other.upper() == "LOCAL":
         return
