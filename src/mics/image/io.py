@@ -64,6 +64,7 @@ def read_image(path: str | Path, series: str | None = None) -> Image:
     low = float(image.array.min())
     if low == float(image.array.max()):
         raise InputError(f"{path} is constant (every voxel is {low:g}), so there is nothing to register.")
+    checks.warn_of_giants(path, image.grid)
     return image
 
 
