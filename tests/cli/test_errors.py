@@ -4,7 +4,9 @@ import sys
 import warnings
 from pathlib import Path
 
+import numpy as np
 import pytest
+import SimpleITK as sitk
 import typer
 from typer.testing import CliRunner
 
@@ -41,6 +43,34 @@ def test_what_the_system_refuses_is_one_sentence():
     assert (result.exit_code, result.stdout, result.stderr) == (2, "", "Error: No space left on device: out/a.json.\n")
     result = failing(OSError("Matplotlib requires access to a writable cache directory: set MPLCONFIGDIR."))
     assert (result.exit_code, "MPLCONFIGDIR" in result.stderr) == (2, True)
+
+
+def test_too_little_memory_is_one_sentence_and_other_errors_stay():
+    torchs = RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes.")
+    for error in (MemoryError(), torchs, RuntimeError("ITK: Failed to allocate memory for image.")):
+        result = failing(error)
+        assert (result.exit_code, "not enough memory" in result.stderr) == (2, True)
+    assert isinstance(failing(RuntimeError("shapes do not fit")).exception, RuntimeError)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux keeps to a limit on addresses")
+@pytest.mark.parametrize(("gigabytes", "said"), [(0.3, "may take 0.3 GB"), (1.0, "may take 1 GB"), (1.5, "memory")])
+def test_under_a_limit_on_addresses_it_is_one_sentence(tmp_path, gigabytes, said):
+    scan = sitk.GetImageFromArray(np.zeros((8, 8, 8), np.float32))
+    scan[0, 0, 0] = 1
+    sitk.WriteImage(scan, str(tmp_path / "scan.nii.gz"))
+    field = sitk.GetImageFromArray(np.zeros((260, 260, 260, 3), np.float32), isVector=True)
+    sitk.WriteImage(field, str(tmp_path / "field.nii"))
+    code = (
+        f"import resource; resource.setrlimit(resource.RLIMIT_AS, (int({gigabytes}e9),) * 2)\n"
+        "from mics.cli.main import main; main()"
+    )
+    command = [sys.executable, "-c", code, "warp", "scan.nii.gz", "field.nii", "-o", "warped.nii.gz"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    errors = [line for line in done.stderr.splitlines() if line.startswith("Error: ")]
+    assert (done.returncode, len(errors), "Traceback" in done.stderr) == (2, 1, False), done.stderr
+    assert said in errors[0]
+    assert not (tmp_path / "warped.nii.gz").exists()
 
 
 TERMINATED = """

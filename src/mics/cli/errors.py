@@ -16,6 +16,7 @@ import typer
 from typer.core import TyperGroup
 
 from mics.errors import InputError, Terminated
+from mics.image.available import refuse_small_limit
 from mics.image.paths import as_path, refuse_other_place
 
 BAD_INPUT = 2
@@ -29,12 +30,13 @@ class Commands(TyperGroup):
     """A group of commands that turns InputError, what the system refuses, Ctrl-C and SIGTERM into a sentence and an exit code."""
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """Find the command, unless a name that it is given, or a folder that it works in, is not UTF-8."""
+        """Find the command, unless a name that it is given, or a folder that it works in, is not UTF-8, or memory is short."""
         for name in filter(None, args):
             as_path(name)
         with suppress(FileNotFoundError):
             refuse_other_place(os.getcwd(), "working folder")
         refuse_other_place(os.environ.get("TMPDIR"), "folder for temporary files (TMPDIR)")
+        refuse_small_limit()
         return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
@@ -55,6 +57,15 @@ class Commands(TyperGroup):
                 else error.strerror or str(error)
             )
             say(f"Error: {what.rstrip('.')}.")
+            raise typer.Exit(BAD_INPUT) from None
+        except (MemoryError, RuntimeError) as error:
+            # SimpleITK and torch raise RuntimeError.
+            if isinstance(error, RuntimeError) and "allocate" not in str(error):
+                raise
+            say(
+                "Error: There is not enough memory left: give smaller scans, or use a machine, a job or a limit (ulimit -v) "
+                "with more."
+            )
             raise typer.Exit(BAD_INPUT) from None
         except Terminated:
             say("Terminated.")

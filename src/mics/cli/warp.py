@@ -136,10 +136,16 @@ class _Chain:
         write_points(Points(points_through(self.links, points.coordinates), points.names), output)
 
     def _label_map(self, source: Path, output: Path) -> None:
+        from mics.deformation.suitability import warn_of_emptiness, warn_of_lost_names
         from mics.image.io import read_labels, write_labels
+        from mics.image.segments import read_segments
 
-        label_map = read_labels(source, self.series)
-        write_labels(self._checked(label_map, source).transform_labels(label_map), output)
+        label_map, segments = read_labels(source, self.series), read_segments(source)
+        warn_of_lost_names(segments, source, output)
+        warped = self._checked(label_map, source).transform_labels(label_map)
+        if label_map.array.any():
+            warn_of_emptiness(warped, 0, source, " and ".join(self.names))
+        write_labels(warped, output, segments)
 
     def _structures(self, source: Path, output: Path) -> None:
         from mics.cli.structures import read
@@ -160,14 +166,16 @@ class _Chain:
         warnings.warn(NOT_ACCUMULATED, stacklevel=2)
 
     def _image(self, source: Path, output: Path) -> None:
-        from mics.deformation.suitability import warn_of_labels
+        from mics.deformation.suitability import warn_of_emptiness, warn_of_labels
         from mics.image.io import read_image, write_image
 
         image = read_image(source, self.series)
         mapping = self._checked(image, source)
         warn_of_labels(image, source)
         value = self.outside if self.outside is not None else _outside_of(image)
-        write_image(mapping.transform_image(image, outside=value), output)
+        warped = mapping.transform_image(image, outside=value)
+        warn_of_emptiness(warped, value, source, " and ".join(self.names))
+        write_image(warped, output)
 
     def _time_series(self, source: Path, output: Path) -> None:
         from mics.image.time_series import TimeSeries, read_time_series, write_time_series
@@ -229,7 +237,7 @@ def _refuse_names(sources: Sequence[Path], output: Path) -> None:
     from mics.image.points import is_points
 
     if len(sources) == 1:
-        if output.exists():
+        if output.exists() or output.is_symlink():
             raise InputError(f"{output} exists already; choose another name, so that nothing is overwritten.")
         if not is_points(sources[0]):
             written_suffix(output)

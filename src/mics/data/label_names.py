@@ -9,12 +9,12 @@ from typing import Any
 from xml.etree import ElementTree
 
 import nibabel
-import SimpleITK as sitk
 
 from mics.data.cohorts.learn2reg import DATASET_FILE
 from mics.data.manifest import MANIFEST, Entry
 from mics.data.organs import ORGAN_NAMES
 from mics.errors import InputError
+from mics.image.segments import read_segments
 
 LabelNames = str | Path | Mapping[int, str]
 
@@ -141,15 +141,7 @@ def _names_within(path: Path) -> list[tuple[int, str]]:
 
 
 def _segments(path: Path) -> list[tuple[int, str]]:
-    if not path.is_file():
-        raise FileNotFoundError("there is no such file")
-    reader = sitk.ImageFileReader()
-    reader.SetFileName(str(path))
-    try:
-        reader.ReadImageInformation()
-    except RuntimeError as error:
-        raise ValueError("it is damaged") from error
-    values = {key: reader.GetMetaData(key).strip() for key in reader.GetMetaDataKeys()}
+    values = read_segments(path)
     names = {
         key: values.get(f"{key.removesuffix('_LabelValue')}_Name") for key in values if key.endswith("_LabelValue")
     }

@@ -39,7 +39,7 @@ class Transform:
 
     ``provenance`` says which scans it is for, where that is known.
 
-    Raises InputError if it is no array of real numbers or its shape does not fit the grid.
+    Raises InputError if it is no array of finite real numbers or its shape does not fit the grid.
     """
 
     displacement_mm: NDArray[np.float32]
@@ -55,6 +55,9 @@ class Transform:
             raise InputError(
                 f"A displacement of shape {self.displacement_mm.shape} does not fit a grid of size {self.grid.size}."
             )
+        # Both carry NaN on, and need no second array as isfinite of all does.
+        if not (math.isfinite(self.displacement_mm.min()) and math.isfinite(self.displacement_mm.max())):
+            raise InputError("A displacement is finite numbers in millimetres: this one holds NaN or infinite values.")
         object.__setattr__(self, "displacement_mm", np.asarray(self.displacement_mm, dtype=np.float32))
 
     @classmethod

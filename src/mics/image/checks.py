@@ -1,5 +1,6 @@
 """What can be wrong with a file that calls itself a volume, each told in one sentence."""
 
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,8 @@ _SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
 MOST_INFLATION = 1032
 # Axes whose unit vectors span less than this volume lie in a plane.
 _FLATTEST = 1e-3
+# No scanner's table is longer.
+_LONGEST_MM = 3000.0
 # More different values than that are a scan's.
 _MOST_LABELS = 256
 
@@ -77,6 +80,17 @@ def no_orientation(path: Path) -> InputError:
     )
 
 
+def warn_of_giants(path: Path | str, grid: Grid) -> None:
+    """Warn of a volume longer than any patient, as where lengths are not in millimetres."""
+    longest = max(size * spacing for size, spacing in zip(grid.size, grid.spacing, strict=True))
+    if longest > _LONGEST_MM:
+        steps = " x ".join(f"{spacing:g}" for spacing in grid.spacing)
+        warnings.warn(
+            f"{path} is {longest / 1000:.1f} m long (voxels of {steps} mm): are the lengths in its header millimetres?",
+            stacklevel=2,
+        )
+
+
 def degenerate(path: Path) -> InputError:
     """The error for a header whose axes do not span the space."""
     return InputError(f"{path} has a degenerate direction in its header: convert it from DICOM again.")
@@ -119,6 +133,8 @@ def refuse_unreadable_name(path: Path) -> None:
     """Raise InputError for a name that :func:`as_path` refuses, and for what is no file or folder."""
     as_path(path)
     if not path.exists():
+        if path.is_symlink():
+            raise InputError(f"{path} is a link to {path.readlink()}, which leads to no file: give the file itself.")
         raise InputError(f"{path} does not exist.")
     if not path.is_file() and not path.is_dir():
         raise InputError(f"{path} is a pipe or a device: write what it gives into a file and give that.")

@@ -21,7 +21,10 @@ _SERIES, _OPTIONS = (
     "0020|000e",
     "--fixed-series or --moving-series of mics register, --series of mics warp, series in Python",
 )
-_SPACING, _BETWEEN, _INTERCEPT = "0028|0030", "0018|0088", "0028|1052"
+_SPACING, _BETWEEN, _INTERCEPT, _SLOPE = "0028|0030", "0018|0088", "0028|1052", "0028|1053"
+_PHOTOMETRIC, _ROWS, _COLUMNS, _BITS = "0028|0004", "0028|0010", "0028|0011", "0028|0100"
+# Headers round the six numbers of an orientation to two digits, not more coarsely.
+_LEAST_RIGHT = 0.02
 # What all slices of a volume have in common, and by how much numbers may differ by rounding.
 _COMMON = {
     "patient": ("0010|0020", 0.0),
@@ -29,11 +32,13 @@ _COMMON = {
     "frame of reference": ("0020|0052", 0.0),
     "orientation": (_ORIENTATION, 1e-2),
     "pixel spacing": (_SPACING, 1e-3),
-    "number of rows": ("0028|0010", 0.0),
-    "number of columns": ("0028|0011", 0.0),
+    "number of rows": (_ROWS, 0.0),
+    "number of columns": (_COLUMNS, 0.0),
 }
 _DECIMAL = re.compile(rb"[-+.0-9eE\\ ]+\0?")
 _PIXELS = b"\xe0\x7f\x10\x00"
+# Where their length is not told, pixel data are compressed.
+_ENCAPSULATED = b"\xff\xff\xff\xff"
 
 
 @dataclass(frozen=True)
@@ -103,13 +108,18 @@ def _chosen(folder: Path, identifiers: tuple[str, ...], series: str | None) -> l
 
 
 def _readable(one: _Slice, copy: Path) -> str:
-    """The name of a slice that ITK reads: a copy where SpacingBetweenSlices is 0, which ITK refuses without need of it."""
-    between = one.elements.get(_BETWEEN, "")
-    if not between or _numbers(between)[0] != 0:
+    """The name of a file that ITK reads rightly: a copy where SpacingBetweenSlices is 0, which ITK refuses without need of it,
+    and of MONOCHROME1, whose values ITK turns upside down though it is about the display alone (DICOM PS3.3, C.7.6.3.1.2).
+    """
+    between, inverted = one.elements.get(_BETWEEN, ""), one.elements.get(_PHOTOMETRIC) == "MONOCHROME1"
+    zero = bool(between) and _numbers(between)[0] == 0
+    if not zero and not inverted:
         return one.name
     content = Path(one.name).read_bytes()
-    for text, start in _elements(content, _BETWEEN):
+    for text, start in _elements(content, _BETWEEN) if zero else []:
         content = content[:start] + b"1".ljust(len(text)) + content[start + len(text) :]
+    if inverted:
+        content = content.replace(b"MONOCHROME1", b"MONOCHROME2", 1)
     copy.write_bytes(content)
     return str(copy)
 
@@ -169,8 +179,76 @@ def _stack(folder: Path, slices: list[_Slice]) -> list[_Slice]:
         raise InputError(f"{folder} has slices without position or orientation, so it is not a volume.")
     for what, (key, tolerance) in _COMMON.items():
         _refuse_mixed(folder, slices, what, key, tolerance)
+    for one in slices:
+        _refuse_unusable(one)
+    _refuse_doubled(folder, slices)
     order, _ = _places(folder, np.array([one.numbers(_POSITION) for one in slices]), slices[0].numbers(_ORIENTATION))
     return [slices[n] for n in order]
+
+
+def _refuse_unusable(one: _Slice) -> None:
+    """Raise InputError for a slice whose size, orientation, scale or pixels ITK would make up."""
+    spacing, orientation = _told(one, _SPACING), one.numbers(_ORIENTATION)
+    if len(spacing) != 2 or not np.isfinite(spacing).all() or spacing.min() <= 0:
+        said = one.elements.get(_SPACING) or "none"
+        raise InputError(
+            f"{one.name} does not say how large its pixels are (PixelSpacing {said}): export the series again."
+        )
+    if len(orientation) != 6 or np.abs(_gram(orientation) - np.eye(2)).max() > _LEAST_RIGHT:
+        raise InputError(
+            f"{one.name} has an orientation that is no two directions at a right angle ({one.elements[_ORIENTATION]}): export "
+            "the series again."
+        )
+    for name, key in (("RescaleSlope", _SLOPE), ("RescaleIntercept", _INTERCEPT)):
+        numbers = _told(one, key)
+        sound = len(numbers) == 1 and np.isfinite(numbers[0]) and (key != _SLOPE or numbers[0] != 0)
+        if key in one.elements and not sound:
+            raise InputError(
+                f"{one.name} has {one.elements[key] or 'nothing'} for its {name}, so its values cannot be HU: export the "
+                "series again."
+            )
+    _refuse_cut_short(one)
+
+
+def _refuse_cut_short(one: _Slice) -> None:
+    """Raise InputError where fewer pixels follow than the header promises; ITK fills up what is missing."""
+    content = Path(one.name).read_bytes()
+    # Icons have pixels too, before those of the slice; then more follows than is needed.
+    start = content.find(_PIXELS)
+    sizes = [_told(one, key) for key in (_ROWS, _COLUMNS, _BITS)]
+    if start < 0 or _ENCAPSULATED in content[start + 4 : start + 12] or not all(len(size) == 1 for size in sizes):
+        return
+    rows, columns, bits = (int(size[0]) for size in sizes)
+    expected = rows * columns * bits // 8
+    if len(content) - start < expected:
+        raise InputError(f"{one.name} was cut short: its header promises {expected} bytes of pixels. Copy it again.")
+
+
+def _refuse_doubled(folder: Path, slices: list[_Slice]) -> None:
+    """Raise InputError, naming two of them, where slices lie at one place, as those of two acquisitions or phases do."""
+    places: dict[tuple[float, ...], _Slice] = {}
+    for one in slices:
+        other = places.setdefault(tuple(one.numbers(_POSITION).round(3).tolist()), one)
+        if other is not one:
+            raise InputError(
+                f"{folder} holds doubled slices, as of two acquisitions or phases ({Path(other.name).name} and "
+                f"{Path(one.name).name} lie at the same place): copy those of one into a folder of their own."
+            )
+
+
+def _told(one: _Slice, key: str) -> NDArray[np.float64]:
+    """The numbers of an element; none where it is missing, empty or no list of numbers."""
+    try:
+        return one.numbers(key)
+    except (KeyError, ValueError):
+        return np.array([])
+
+
+def _gram(orientation: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Inner products of the directions of rows and columns: 1 and 0 where they are unit vectors at a right angle."""
+    directions = orientation.reshape(2, 3)
+    products: NDArray[np.float64] = directions @ directions.T
+    return products
 
 
 def _refuse_mixed(folder: Path, slices: list[_Slice], what: str, key: str, tolerance: float) -> None:
@@ -215,11 +293,12 @@ def _read_frames(source: Path, file: _Slice, pixel: int | None) -> sitk.Image:
     count = int(file.elements.get(_FRAMES, "1") or 1)
     if count < 2:
         raise InputError(f"{source} holds a single DICOM slice: give the folder of a whole series.")
-    reader = _reader(file.name)
-    if pixel is not None:
-        reader.SetOutputPixelType(pixel)
     try:
-        itk = reader.Execute()
+        with tempfile.TemporaryDirectory() as scratch:
+            reader = _reader(_readable(file, Path(scratch) / "frames.dcm"))
+            if pixel is not None:
+                reader.SetOutputPixelType(pixel)
+            itk = reader.Execute()
     except RuntimeError as error:
         raise unreadable(source, error) from error
     _check_kind(source, itk, file)

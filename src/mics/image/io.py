@@ -3,7 +3,7 @@
 import contextlib
 import errno
 import locale
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from mics.errors import InputError, require_type
 from mics.image import checks, completeness, dicom, nifti, text_headers
 from mics.image.grid import Grid
 from mics.image.paths import as_path, output_path
+from mics.image.segments import set_segments
 from mics.image.whole import write_whole
 
 # Directions in text headers are rounded.
@@ -63,6 +64,7 @@ def read_image(path: str | Path, series: str | None = None) -> Image:
     low = float(image.array.min())
     if low == float(image.array.max()):
         raise InputError(f"{path} is constant (every voxel is {low:g}), so there is nothing to register.")
+    checks.warn_of_giants(path, image.grid)
     return image
 
 
@@ -95,10 +97,15 @@ def write_image(image: Image, path: str | Path) -> None:
     write_itk(to_itk(_smallest(image) if wide else image), path)
 
 
-def write_labels(labels: Image, path: str | Path) -> None:
-    """Write a label map as :func:`write_image` does, in the smallest integer type that holds its labels."""
+def write_labels(labels: Image, path: str | Path, segments: Mapping[str, str] | None = None) -> None:
+    """Write a label map as :func:`write_image` does, in the smallest integer type that holds its labels.
+
+    ``segments``: what :func:`mics.image.segments.read_segments` read, which NRRD alone keeps.
+    """
     require_type(labels, Image, "What is written is an Image")
-    write_itk(to_itk(_smallest(labels)), path)
+    itk = to_itk(_smallest(labels))
+    set_segments(itk, segments or {})
+    write_itk(itk, path)
 
 
 def to_itk(image: Image) -> sitk.Image:

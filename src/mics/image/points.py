@@ -69,8 +69,13 @@ def read_points(path: str | Path) -> Points:
             f"{path} holds {len(unplaced)} points that were not placed ({', '.join(map(repr, unplaced[:5]))}): place or "
             "delete them in 3D Slicer."
         )
-    if points.coordinates.ndim != 2 or points.coordinates.shape[1] != 3 or not np.isfinite(points.coordinates).all():
+    if points.coordinates.ndim != 2 or points.coordinates.shape[1] != 3:
         raise InputError(f"{path} is not a readable list of points: {_expected(path)}.")
+    if bad := np.flatnonzero(~np.isfinite(points.coordinates).all(axis=1)).tolist():
+        raise InputError(
+            f"{path} holds {len(bad)} points whose coordinates are not all finite numbers, the first of them point "
+            f"{bad[0] + 1}: place or delete them."
+        )
     return points
 
 

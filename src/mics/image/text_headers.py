@@ -30,6 +30,21 @@ _PLACE = (
     (("centerofrotation",), 3, "centre of rotation"),
 )
 
+# The encodings that ITK reads, and NRRD's fields of one value an axis, whose number has to be known before.
+_ENCODINGS = {"raw", "gzip", "gz", "ascii", "txt", "text", "hex"}
+_PER_AXIS = {
+    "sizes",
+    "kinds",
+    "centers",
+    "centerings",
+    "labels",
+    "units",
+    "spacings",
+    "thicknesses",
+    "axis mins",
+    "axis maxs",
+}
+
 _Pairs = list[tuple[str, str]]
 
 
@@ -48,13 +63,29 @@ def refuse_unclear_header(path: Path) -> None:
         return
     if twice := next((name for name, times in names.items() if times > 1 and name != "comment"), None):
         raise InputError(f"{path} has two lines {twice} in its header: leave the right one.")
+    _refuse_parted(path, fields)
     if "dimsize" in names:
         _refuse_unclear_metaimage(path, fields)
     else:
         _refuse_unclear_nrrd(path, fields)
 
 
+def _refuse_parted(path: Path, fields: dict[str, str]) -> None:
+    """Raise InputError where the voxels lie in several files, of which ITK takes those that there are, or in a missing one."""
+    other = fields.get("data file") or fields.get("datafile") or fields.get("elementdatafile", "LOCAL")
+    if other.upper() == "LOCAL":
+        return
+    if "%" in other or other.upper().startswith("LIST"):
+        raise InputError(
+            f"{path} has its voxels in several files: save the volume in one file (.nrrd, .mha or .nii.gz)."
+        )
+    data = path.parent / other
+    if not data.is_file():
+        raise InputError(f"{path} has its voxels in {data}, which is not there: copy both files into one folder.")
+
+
 def _refuse_unclear_nrrd(path: Path, fields: dict[str, str]) -> None:
+    _refuse_unusual_lines(path, fields)
     if fields.get("space", "").lower() not in _SPACES:
         raise checks.no_orientation(path)
     units = set(re.findall(r'"([^"]*)"', fields.get("space units", "")))
@@ -75,6 +106,29 @@ def _refuse_unclear_nrrd(path: Path, fields: dict[str, str]) -> None:
             raise InputError(
                 f"{path} has a damaged {name} in its header ({fields[name]}): convert it from DICOM again."
             )
+
+
+def _refuse_unusual_lines(path: Path, fields: dict[str, str]) -> None:
+    """Raise InputError where lines are missing, in an order in which ITK does not read them, or of an encoding that it lacks."""
+    if missing := {"type", "dimension", "sizes", "encoding"} - fields.keys():
+        raise InputError(f"{path} is damaged: its header has no line {min(missing)}. Copy it again.")
+    order = list(fields)
+    space = "space" if "space" in fields else "space dimension"
+    pairs = [("dimension", name) for name in order if name in _PER_AXIS]
+    pairs += [(space, name) for name in ("space directions", "space origin", "space units") if name in fields]
+    for first, second in pairs:
+        if first in fields and order.index(first) > order.index(second):
+            raise InputError(
+                f"{path} has its lines in another order than NRRD asks for ({second} before {first}): put {first} first."
+            )
+    if fields["encoding"].lower() not in _ENCODINGS:
+        raise InputError(
+            f"{path} holds its voxels in the encoding {fields['encoding']}, which MICS does not read: save it with gzip or raw."
+        )
+    if fields["type"].lower() == "block":
+        raise InputError(
+            f"{path} holds blocks of bytes (type block), not numbers: save it with integers or real numbers."
+        )
 
 
 def _refuse_unclear_metaimage(path: Path, fields: dict[str, str]) -> None:
@@ -150,7 +204,7 @@ def refuse_damaged_data(path: Path, reader: sitk.ImageFileReader) -> None:
     """Raise InputError for an NRRD or MetaImage file with too few voxels for its header, or damaged compressed ones.
 
     ITK would take memory for any size, and make a scan of what was there where the compressed data do not fit. Files
-    whose voxels are not compressed by zlib or lie in several others are left to ITK.
+    whose voxels are not compressed by zlib are left to ITK.
     """
     bits = re.search(r"(\d+)-bit", sitk.GetPixelIDValueAsString(reader.GetPixelID()))
     expected = math.prod(reader.GetSize()) * reader.GetNumberOfComponents() * (int(bits[1]) // 8 if bits else 1)
@@ -159,7 +213,7 @@ def refuse_damaged_data(path: Path, reader: sitk.ImageFileReader) -> None:
     encoding = fields.get("encoding", "gzip" if fields.get("compresseddata", "").lower() == "true" else "raw")
     other = fields.get("data file") or fields.get("datafile") or fields.get("elementdatafile", "LOCAL")
     data, start = (path, start) if other.upper() == "LOCAL" else (path.parent / other, 0)
-    if encoding not in ("raw", "gzip", "gz") or not data.is_file() or fields.keys() & _SKIPS:
+    if encoding not in ("raw", "gzip", "gz") or fields.keys() & _SKIPS:
         return
     packed = encoding != "raw"
     most = (data.stat().st_size - start) * (checks.MOST_INFLATION if packed else 1)
