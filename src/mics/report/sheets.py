@@ -68,7 +68,7 @@ def cut(registration: Registration, plane: Plane) -> Sheets:
     return Sheets(
         fixed=plane.picture(registration.fixed.array),
         affine=np.where(turned(inside(moving.grid, sheet, registration.affine)), affine, np.nan),
-        warped=np.where(turned(_has_data(moving.grid, position)), warped, np.nan),
+        warped=np.where(turned(has_data(moving.grid, position)), warped, np.nan),
         position_mm=turned(position)[..., [plane.horizontal, plane.vertical]],
         jacobian=plane.turn(jacobian.take(middle, axis=plane.axis)),
         fixed_labels=_picture(plane, registration.fixed_labels),
@@ -87,13 +87,13 @@ def centre_voxel(registration: Registration) -> NDArray:
         grid = registration.fixed.grid
         voxels = np.stack(np.meshgrid(*[np.arange(0, n, step) for n in grid.size], indexing="ij"), axis=-1)
         chosen = registration.fixed.array[::step, ::step, ::step] > _TISSUE_HU
-        chosen &= _has_data(registration.moving.grid, grid.voxel_to_world(voxels) + coarse)
+        chosen &= has_data(registration.moving.grid, grid.voxel_to_world(voxels) + coarse)
     if not chosen.any():
         return (np.array(registration.fixed.grid.size) - 1) / 2
     return np.argwhere(chosen).mean(axis=0) * step
 
 
-def _has_data(grid: Grid, points: NDArray) -> NDArray:
+def has_data(grid: Grid, points: NDArray) -> NDArray:
     """Which LPS points (..., 3) lie in the field of view of a grid, its voxels' full extent."""
     voxels = grid.world_to_voxel(points)
     return np.all((voxels >= -0.5) & (voxels <= np.array(grid.size) - 0.5), axis=-1)
