@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from mics.data.label_names import label_name
 from mics.image.whole import write_text
 from mics.report import sections
-from mics.report.colours import label_colours
+from mics.report.colours import label_colour
 from mics.report.volumes import MOST_VOXELS, shown_volumes
 
 if TYPE_CHECKING:
@@ -42,10 +42,9 @@ def report(registration: Registration) -> str:
 
 def _page(registration: Registration, meta: dict[str, Any], volumes: dict[str, str]) -> str:
     summary = registration.summary
-    colours = label_colours(meta["labels"])
     names = {int(label): name for label, name in summary["label_names"].items()}
     meta["organs"] = [
-        {"label": label, "name": label_name(label, names), "colour": colour} for label, colour in colours.items()
+        {"label": label, "name": label_name(label, names), "colour": label_colour(label)} for label in meta["labels"]
     ]
     return Template(_part("page.html")).substitute(
         style=_part("page.css"),
@@ -53,7 +52,7 @@ def _page(registration: Registration, meta: dict[str, Any], volumes: dict[str, s
         title=sections.title(summary),
         verdict=sections.verdict(summary),
         figures=sections.figures(summary),
-        organs=sections.organs(summary, colours),
+        organs=sections.organs(summary, meta["labels"]),
         settings=sections.settings(summary),
         shown=_shown(meta),
         meta=_json(meta),
@@ -69,8 +68,9 @@ def _shown(meta: dict[str, Any]) -> str:
     apart = " × ".join(f"{step * mm:.1f}" for step, mm in zip(meta["apart"], meta["spacing"], strict=True))
     scans = "at the fixed scan's own spacing" if max(meta["steps"]) == 1 else f"as means of voxels of {own} mm"
     return (
-        f"Shown every {spacing} mm, {scans}; HU within 1 between −200 and 300, within 4 beyond (the affine alone: four times as much), "
-        f"from −1024 to 3068; displacement and Jacobian from points {apart} mm apart. The files beside this page hold everything in full."
+        f"Shown every {spacing} mm, {scans}; HU within 1 between −200 and 300, within 4 beyond, from −1024 to 3068 (the affine "
+        f"alone: four times as far off); displacement and Jacobian from points {apart} mm apart. The files beside this page hold "
+        "everything in full."
     )
 
 

@@ -7,6 +7,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from mics.report.colours import label_colour
 from mics.report.summary import (
     TG132,
     VERDICTS,
@@ -27,12 +28,12 @@ _MEASURES = (("dice", "Dice", 2), ("hd95_mm", "Hd95, mm", 1), ("mda_mm", "MDA, m
 def verdict(summary: Summary) -> str:
     """The verdict, its reasons and the warnings."""
     word = summary["verdict"]["word"]
-    heading, sentence = VERDICTS[word].split(".", 1) if word == "good" else (VERDICTS[word], "")
+    heading, _, sentence = VERDICTS[word].removesuffix(".").partition(". ")
     reasons = _list("Why", [without_folders(reason, summary) for reason in summary["verdict"]["reasons"]])
     warnings = _list("Look twice", [without_folders(warning, summary) for warning in summary["warnings"]])
     return (
         f'<section class="verdict {word}" aria-label="Verdict"><span class="mark" aria-hidden="true">{_MARKS[word]}</span>'
-        f"<div><h2>{escape(heading)}</h2>{_paragraph(sentence)}{reasons}{warnings}</div></section>"
+        f"<div><h2>{escape(heading)}</h2>{_paragraph(sentence and sentence + '.')}{reasons}{warnings}</div></section>"
     )
 
 
@@ -45,9 +46,9 @@ def figures(summary: Summary) -> str:
     return f'<dl class="figures">{cards}</dl>'
 
 
-def organs(summary: Summary, colours: Mapping[int, str]) -> str:
-    """Tables of the given labels and of the organs that the network finds."""
-    return _given(summary, colours) + _found(summary)
+def organs(summary: Summary, shown: Sequence[int]) -> str:
+    """Tables of the given labels, of which those ``shown`` can be gone to, and of the organs that the network finds."""
+    return _given(summary, shown) + _found(summary)
 
 
 def settings(summary: Summary) -> str:
@@ -117,17 +118,14 @@ def _figures(summary: Summary) -> Iterator[tuple[str, str, str]]:
 _BEFORE = "affine alone → registered"
 
 
-def _given(summary: Summary, colours: Mapping[int, str]) -> str:
+def _given(summary: Summary, shown: Sequence[int]) -> str:
     scores = summary["labels"]["moving_to_fixed"] if summary["labels"] else {}
     if not scores.get("dice"):
         return ""
     rows = [
         [
-            _organ_button(label_of(summary, label), label, colours),
-            *(
-                _change(scores[f"{key}_affine_only"][label], scores[key][label], digits)
-                for key, _, digits in _MEASURES
-            ),
+            _organ_button(label_of(summary, label), int(label), shown),
+            *(_change(scores[f"{key}_affine_only"][label], scores[key][label], digits) for key, _, digits in _MEASURES),
         ]
         for label in sorted(scores["dice"], key=int)
     ]
@@ -154,11 +152,11 @@ def _found(summary: Summary) -> str:
     return _table(f"Organs as the network finds them, {_BEFORE}", heads, rows, "numbers")
 
 
-def _organ_button(name: str, label: str, colours: Mapping[int, str]) -> str:
-    colour = colours.get(int(label))
-    if colour is None:
+def _organ_button(name: str, label: int, shown: Sequence[int]) -> str:
+    if label not in shown:
         return escape(name)
-    return f'<button class="organ" data-label="{int(label)}"><i style="background:{colour}"></i>{escape(name)}</button>'
+    mark = f'<i style="background:{label_colour(label)}"></i>'
+    return f'<button type="button" class="organ" data-label="{label}">{mark}{escape(name)}</button>'
 
 
 def _change(before: float | None, after: float | None, digits: int) -> str:
@@ -179,7 +177,11 @@ def _model(model: Mapping[str, Any]) -> str:
 
 def _table(caption: str, heads: Cells, rows: Sequence[Cells], kind: str) -> str:
     """A table; heads are escaped, cells are HTML, the first of a row is its head."""
-    head = f"<thead><tr>{''.join(f'<th scope=col>{escape(name)}</th>' for name in heads)}</tr></thead>" if any(heads) else ""
+    head = (
+        f"<thead><tr>{''.join(f'<th scope=col>{escape(name)}</th>' for name in heads)}</tr></thead>"
+        if any(heads)
+        else ""
+    )
     body = "".join(
         f"<tr><th scope=row>{first}</th>{''.join(f'<td>{cell}</td>' for cell in others)}</tr>"
         for first, *others in rows
@@ -197,4 +199,4 @@ def _list(heading: str, sentences: Sequence[str]) -> str:
 
 
 def _paragraph(text: str) -> str:
-    return f"<p>{escape(text.strip())}</p>" if text else ""
+    return f"<p>{escape(text)}</p>" if text else ""

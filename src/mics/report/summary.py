@@ -14,6 +14,7 @@ VERDICTS = {
     "look": "Verdict: look at the picture before you use this.",
     "failed": "Verdict: failed. Do not use this result.",
 }
+"""What each word of a verdict says, in a sentence."""
 _CAPTION = 160
 """Characters of a line above the picture."""
 TG132 = (
@@ -29,7 +30,7 @@ _MOST_ROWS = 20
 def describe(summary: Summary) -> list[str]:
     """A few lines that a person reads after a registration; ``summary`` as in ``summary.json``."""
     lines = [
-        *verdict_lines(summary),
+        *_verdict(summary),
         _overlap(summary),
         *_organs(summary),
         *_landmarks(summary),
@@ -38,7 +39,7 @@ def describe(summary: Summary) -> list[str]:
         *_topology(summary),
         f"Made with {_method(summary)}.",
     ]
-    return [line for line in [*lines, *warning_lines(summary), "Research software, not a medical device."] if line]
+    return [line for line in [*lines, *_warnings(summary), "Research software, not a medical device."] if line]
 
 
 def caption(summary: Summary) -> str:
@@ -47,17 +48,17 @@ def caption(summary: Summary) -> str:
     figures = [_overlap(summary), _plausibility(summary)]
     reasons = [
         line
-        for sentence in [*verdict_lines(summary), *warning_lines(summary)]
+        for sentence in [*_verdict(summary), *_warnings(summary)]
         for line in wrap(sentence, _CAPTION, subsequent_indent="  ")
     ]
     return "\n".join(["     ".join(names), "   ".join(figure for figure in figures if figure), *reasons])
 
 
-def warning_lines(summary: Summary) -> list[str]:
+def _warnings(summary: Summary) -> list[str]:
     return [f"Look twice: {sentence}" for sentence in summary["warnings"]]
 
 
-def verdict_lines(summary: Summary) -> list[str]:
+def _verdict(summary: Summary) -> list[str]:
     """The verdict, and its reasons, a line each."""
     verdict = summary["verdict"]
     return [VERDICTS[verdict["word"]], *(f"- {reason}" for reason in verdict["reasons"])]

@@ -10,6 +10,7 @@ from base64 import b64encode
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from zlib import compress
 
@@ -23,7 +24,7 @@ from mics.image.hu import AIR_HU
 from mics.image.io import Image
 from mics.image.resample import inside, resample
 from mics.report.planes import three_planes, world_axes
-from mics.report.sheets import centre_voxel, has_data
+from mics.report.sheets import centre_voxel, has_data, volume_change
 
 if TYPE_CHECKING:
     from mics.registration.pipeline import Registration
@@ -105,7 +106,7 @@ def shown_volumes(registration: Registration, most_voxels: int = MOST_VOXELS) ->
     wanted: dict[str, Callable[[], bytes]] = {
         **_scans(registration, order, steps),
         **_fields(registration, order, apart),
-        **{name: lambda array=array: _packed(label_codes(array, ids)) for name, array in labels.items()},
+        **{name: partial(_packed_labels, array, ids) for name, array in labels.items()},
     }
     with ThreadPoolExecutor(2) as pool:
         packed = dict(zip(wanted, pool.map(lambda make: b64encode(make()).decode(), wanted.values()), strict=True))
@@ -150,7 +151,8 @@ def block_means(array: NDArray[Any], steps: Steps) -> NDArray[np.float32]:
         for j in range(y):
             for i in range(x):
                 total += array[k : depth * z : z, j : height * y : y, i : width * x : x]
-    return total / np.float32(x * y * z)
+    total /= x * y * z
+    return total
 
 
 def hu_codes(hu: NDArray[np.float32], known: NDArray[np.bool_] | bool = True) -> NDArray[np.uint16]:
@@ -163,27 +165,25 @@ def hu_codes(hu: NDArray[np.float32], known: NDArray[np.bool_] | bool = True) ->
 
 
 def log_jacobian_codes(determinant: NDArray[np.float32], affine: NDArray[np.float64]) -> NDArray[np.uint8]:
-    """Codes of log2 of a transform's determinant without the affine's share; 0 where it is not positive."""
-    share = abs(np.linalg.det(affine[:3, :3]))
-    octaves = np.log2(np.maximum(determinant, 1e-6) / np.float32(share))
+    """Codes of :func:`mics.report.sheets.volume_change`; 0 where it folds."""
+    octaves = volume_change(determinant, affine)
     codes = np.clip(np.rint(octaves * STEPS_PER_OCTAVE) + NO_CHANGE, 1, 255).astype(np.uint8)
-    codes[determinant <= 0] = 0
+    codes[np.isneginf(octaves)] = 0
     return codes
 
 
-def label_codes(array: NDArray[Any], ids: NDArray[Any]) -> NDArray[np.uint16]:
+def _packed_labels(array: NDArray[Any], ids: NDArray[Any]) -> bytes:
     """The place of each voxel's label among ``ids``, from 1; 0 for the background."""
     codes = np.zeros(array.shape, dtype=np.uint16)
     shown = array > 0
     codes[shown] = np.searchsorted(ids, array[shown]) + 1
-    return codes
+    return _packed(codes)
 
 
 def _apart(order: Anatomical) -> Steps:
     """Voxels between two nodes of the deformation along each axis; a difference needs two nodes."""
     x, y, z = (
-        max(1, min(int(FIELD_MM / spacing), size - 1))
-        for spacing, size in zip(order.spacing, order.size, strict=True)
+        max(1, min(int(FIELD_MM / spacing), size - 1)) for spacing, size in zip(order.spacing, order.size, strict=True)
     )
     return x, y, z
 
@@ -203,7 +203,9 @@ def _scans(registration: Registration, order: Anatomical, steps: Steps) -> dict[
         known = np.ones(means.shape, dtype=np.bool_)
         # What is filled from beyond the moving scan is air, so only there it is asked, which takes its time.
         air = np.nonzero(means == AIR_HU)
-        middles = np.stack([step * place + step // 2 for step, place in zip(steps, reversed(air), strict=True)], axis=-1)
+        middles = np.stack(
+            [step * place + step // 2 for step, place in zip(steps, reversed(air), strict=True)], axis=-1
+        )
         shift = _middles(order.turn(registration.moving_to_fixed.displacement_mm), steps)[air]
         known[air] = has_data(moving.grid, apply_matrix(order.grid.matrix @ order.to_file, middles) + shift)
         return _packed(hu_codes(means, known))
@@ -225,14 +227,14 @@ def _fields(registration: Registration, order: Anatomical, apart: Steps) -> dict
 
     def jacobian() -> bytes:
         grid = order.thinned((1, 1, 1), (0, 0, 0))
-        sizes = nodes.shape[2], nodes.shape[1], nodes.shape[0]
-        spacing = tuple(n * s for n, s in zip(apart, grid.spacing, strict=True))
-        field = Transform(nodes.transpose(2, 1, 0, 3), Grid(sizes, spacing, grid.origin, grid.direction))
+        field = Transform(order.turn(registration.moving_to_fixed.displacement_mm).transpose(2, 1, 0, 3), grid).thinned(
+            apart
+        )
         determinant = jacobian_determinant(field.displacement_voxels())[0].numpy()
         return _packed(log_jacobian_codes(determinant.T, registration.affine))
 
     return {
-        **{f"displacement{axis}": lambda axis=axis: component(axis) for axis in range(3)},
+        **{f"displacement{axis}": partial(component, axis) for axis in range(3)},
         "jacobian": jacobian,
     }
 
@@ -264,4 +266,4 @@ def _packed(array: NDArray[Any]) -> bytes:
     ordered = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
     flat = ordered.reshape(-1).view(np.uint8).reshape(-1, array.dtype.itemsize)
     # The fastest level: a twentieth larger than the usual one.
-    return compress(np.ascontiguousarray(flat.T), level=1)
+    return compress(flat.T.tobytes(), level=1)

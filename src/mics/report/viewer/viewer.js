@@ -231,6 +231,7 @@ function readings() {
   const target = world.map((value, axis) => value + shift[axis]), affine = times(meta.affine, world);
   const beyond = Math.hypot(...target.map((value, axis) => value - affine[axis]));
   const octaves = interpolated(volumes.jacobian, voxel), [a, b] = [hu[volumes.fixed[place]], hu[other()[place]]];
+  const [least, most] = [1, 255].map(code => (code - meta.noChange) / meta.stepsPerOctave);
   const known = text => Number.isNaN(b) ? "no data" : text;
   const found = {
     place: ["Place, LPS mm", world.map(value => fixedTo(value, 1)).join(", ")],
@@ -238,7 +239,7 @@ function readings() {
     fixed: ["Fixed", `${fixedTo(a, 0)} HU`],
     moving: [state.before ? "Moving, affine alone" : "Moving, warped", known(`${fixedTo(b, 0)} HU`)],
     beyond: ["Moved beyond the affine", `${fixedTo(beyond, 1)} mm`],
-    jacobian: ["Jacobian beyond the affine", octaves < -9 ? "folded" : fixedTo(2 ** octaves, 2)],
+    jacobian: ["Jacobian beyond the affine", octaves < -9 ? "folded" : fixedTo(2 ** octaves, 2) + (octaves >= most ? " or more" : octaves <= least ? " or less" : "")],
   };
   found.displacement = ["Displacement, LPS mm", `${fixedTo(Math.hypot(...shift), 1)} (${shift.map(value => fixedTo(value, 1)).join(", ")})`];
   if (volumes.fixedLabels) found.organ = ["Organ, fixed", organAt(volumes.fixedLabels)];
