@@ -170,8 +170,8 @@ class Browser:
     def pixels(self, name):
         """Rows, columns and colours of a canvas."""
         found = self.run(
-            "const c = document.getElementById(arguments[0]);"
-            "return [c.height, c.width, [...c.getContext('2d').getImageData(0, 0, c.width, c.height).data]]",
+            "const c = document.getElementById(arguments[0]), copy = new OffscreenCanvas(c.width, c.height).getContext('2d');"
+            "copy.drawImage(c, 0, 0); return [c.height, c.width, [...copy.getImageData(0, 0, c.width, c.height).data]]",
             name,
         )
         return np.array(found[2], dtype=int).reshape(found[0], found[1], 4)[..., :3]
@@ -201,7 +201,7 @@ def browser():
         pytest.skip("chromium and chromedriver are not installed")
     process = subprocess.Popen([driver, "--port=0"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     try:
-        port = next(found[1] for line in process.stdout if (found := re.search(r"on port (\d+)", line)))
+        port = next(found[1] for line in process.stdout if (found := re.search(r"successfully on port (\d+)", line)))
         browser = Browser(f"http://127.0.0.1:{port}", binary)
         yield browser
         browser.close()
