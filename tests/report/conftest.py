@@ -176,13 +176,15 @@ class Browser:
         )
         return np.array(found[2], dtype=int).reshape(found[0], found[1], 4)[..., :3]
 
+    def emulate(self, command, **parameters):
+        self._ask("POST", "/goog/cdp/execute", {"cmd": f"Emulation.{command}", "params": parameters})
+        self.settle()
+
     def prefer(self, theme):
-        features = [{"name": "prefers-color-scheme", "value": theme}]
-        self._ask("POST", "/goog/cdp/execute", {"cmd": "Emulation.setEmulatedMedia", "params": {"features": features}})
+        self.emulate("setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": theme}])
 
     def resize(self, width, height):
-        self._ask("POST", "/window/rect", {"width": width, "height": height})
-        self.settle()
+        self.emulate("setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
 
     def complaints(self):
         """What the console was told."""

@@ -21,6 +21,7 @@ def test_pictures_agree_with_the_formula(registration, number, voxel):
 
     np.testing.assert_allclose(sheets.fixed, hu(points), atol=1e-3)
     np.testing.assert_allclose(sheets.position_mm, moved[..., [plane.horizontal, plane.vertical]], atol=1e-3)
+    np.testing.assert_allclose(sheets.jacobian, SCALE.prod(), atol=1e-3)
     np.testing.assert_allclose(sheets.octaves, np.log2(SCALE.prod()), atol=1e-3)
     lower, upper = np.array([-61, -46.5, -19]), np.array([71, 46.5, 41])  # the moving voxels' full extent
     for picture, place in ((sheets.warped, moved), (sheets.affine, shifted)):

@@ -42,7 +42,10 @@ TITLES = (
 ABDOMEN = Normalize(-160, 240)  # HU: the abdominal window, W 400 L 40
 BEHIND_GRID = Normalize(-160, 600)  # HU: the same anatomy, dark enough for lines upon it
 DIFFERENCE = Normalize(-250, 250)  # HU
-OCTAVES = Normalize(-2, 2)  # log2 of the Jacobian without the affine: a quarter to four times the volume
+MOST_OCTAVES = 2
+OCTAVES = Normalize(
+    -MOST_OCTAVES, MOST_OCTAVES
+)  # log2 of the Jacobian without the affine: a quarter to four times the volume
 VOLUME_COLOURS = colormaps["bwr"].with_extremes(under="#ffd60a")  # blue, white, red; folds
 FOLDED = -99.0  # drawn as what lies under the scale
 GRID_COLOUR, NO_DATA = "#ffe14d", "#5b6472"
@@ -108,7 +111,7 @@ def _draw_row(panels: list[Axes], plane: Plane, sheets: Sheets) -> None:
     show_slice(before, sheets.fixed - sheets.affine, plane, "gray", DIFFERENCE)
     show_slice(after, sheets.fixed - sheets.warped, plane, "gray", DIFFERENCE)
     show_slice(grid, np.where(no_data, np.nan, sheets.fixed), plane, "gray", BEHIND_GRID)
-    octaves = np.where(np.isneginf(sheets.octaves), FOLDED, np.maximum(sheets.octaves, OCTAVES.vmin))
+    octaves = np.where(np.isneginf(sheets.octaves), FOLDED, np.maximum(sheets.octaves, -MOST_OCTAVES))
     show_slice(volume, np.where(no_data, np.nan, octaves), plane, VOLUME_COLOURS, OCTAVES)
     for k in range(2):
         draw_grid_lines(grid, np.where(no_data, np.nan, sheets.position_mm[..., k]), plane)

@@ -28,13 +28,15 @@ class Sheets:
 
     ``fixed``, ``affine``, ``warped``: HU; the moving scan after the affine alone and after the whole transform, NaN
     where it has no data. ``position_mm`` (rows, columns, 2): where in the moving world each pixel comes from, along the
-    picture's horizontal and vertical axis. ``octaves``: :func:`volume_change` of the transform. Label maps or None.
+    picture's horizontal and vertical axis. ``jacobian``: determinant of the whole transform; ``octaves``: its
+    :func:`volume_change`. Label maps or None.
     """
 
     fixed: NDArray
     affine: NDArray
     warped: NDArray
     position_mm: NDArray
+    jacobian: NDArray
     octaves: NDArray
     fixed_labels: NDArray | None
     affine_labels: NDArray | None
@@ -70,6 +72,7 @@ def cut(registration: Registration, plane: Plane) -> Sheets:
         affine=np.where(turned(inside(moving.grid, sheet, registration.affine)), affine, np.nan),
         warped=np.where(turned(has_data(moving.grid, position)), warped, np.nan),
         position_mm=turned(position)[..., [plane.horizontal, plane.vertical]],
+        jacobian=plane.turn(jacobian.take(middle, axis=plane.axis)),
         octaves=plane.turn(volume_change(jacobian.take(middle, axis=plane.axis), registration.affine)),
         fixed_labels=_picture(plane, registration.fixed_labels),
         affine_labels=None if labels is None else after_affine(labels, nearest=True, outside=0),
