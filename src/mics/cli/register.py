@@ -110,8 +110,13 @@ def register_into(
 
         overview(result, path)
 
+    def page(path: Path) -> None:
+        from mics.report.page import write_report
+
+        write_report(result, path)
+
     # Whatever has come into the folder meanwhile, the work is not thrown away.
     place = free_folder(folder)
     # Loading matplotlib and drawing take one core, about as long as a transform takes to be compressed by another.
-    result.save(place, beside={"overview.png": draw})
+    result.save(place, beside={"overview.png": draw, "report.html": page})
     return result.summary, place

@@ -59,11 +59,16 @@ class Plane:
         return dataclasses.replace(grid, size=(i, j, k), origin=(x, y, z)), slice(first, last + 1)
 
 
+def world_axes(grid: Grid) -> tuple[tuple[int, int, int], tuple[bool, bool, bool]]:
+    """The array axes of ``grid`` nearest to L, P and S, and whether each rises towards it."""
+    letters = grid.orientation
+    x, y, z = (next(c for c in range(3) if letters[c] in pair) for pair in ("LR", "PA", "SI"))
+    return (x, y, z), (letters[x] == "L", letters[y] == "P", letters[z] == "S")
+
+
 def three_planes(grid: Grid, voxel: NDArray) -> tuple[Plane, Plane, Plane]:
     """The axial, coronal and sagittal plane of ``grid`` nearest to a position (3,) in voxels."""
-    letters = grid.orientation
-    axes = [next(c for c in range(3) if letters[c] in pair) for pair in ("LR", "PA", "SI")]
-    rising = [letters[axes[world]] in "LPS" for world in range(3)]
+    axes, rising = world_axes(grid)
     extent = [grid.size[axes[world]] * grid.spacing[axes[world]] for world in range(3)]
     voxel = np.clip(np.rint(voxel), 0, np.array(grid.size) - 1).astype(int)
     planes = []
