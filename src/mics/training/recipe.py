@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from mics.data.organs import ORGAN_NAMES
 from mics.data.settings_file import read_yaml
 from mics.errors import InputError
-from mics.losses.total import LossWeights
+from mics.losses.total import PAPER_WEIGHTS, LossWeights
 from mics.network.card import MOST_STEPS, Extent
 from mics.network.precision import half_precision_pays
 from mics.network.presets import preset
@@ -91,8 +91,8 @@ class Recipe(BaseModel):
     those that the segmentation model finds in it."""
     supervised_organs: tuple[Annotated[int, Field(ge=1, le=len(ORGAN_NAMES))], ...] | None = None
     """Ids of the organs whose labels train the network, as far as a case has them; all without it, ``[]``: none."""
-    losses: LossWeights = LossWeights()
-    """Of registration."""
+    losses: LossWeights = Field(default_factory=PAPER_WEIGHTS.copy)
+    """Weights of registration's losses, by their names."""
     cross_entropy: float = Field(1.0, ge=0)
     """Of segmentation: weight of the class-weighted cross-entropy beside the Dice loss; the paper has none."""
     augmentation: Augmentation = Augmentation()
@@ -149,9 +149,10 @@ def _override(settings: dict[str, Any], override: str) -> None:
 def _explain(error: ValidationError) -> str:
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "unknown_loss":
+        return first["msg"]
     if first["type"] != "extra_forbidden":
         return f"setting {where}: {first['msg']}."
-    sections: dict[str, type[BaseModel]] = {"losses": LossWeights, "augmentation": Augmentation}
-    model = sections.get(str(first["loc"][0]), Recipe)
+    model = Augmentation if first["loc"][0] == "augmentation" else Recipe
     nearest = difflib.get_close_matches(str(first["loc"][-1]), list(model.model_fields), n=1, cutoff=0.0)[0]
     return f"unknown setting {where}; did you mean {nearest}?"
