@@ -32,8 +32,8 @@ from mics.losses.paper import Direction
 from mics.losses.segmentation import annotated_in_both
 from mics.losses.total import LOSSES, Volumes, weighted_sum
 from mics.network import blocks
-from mics.network.mics import MICS
-from mics.network.presets import PRESETS, NetworkConfig
+from mics.network.mics import MICS, MICSConfig
+from mics.network.presets import PRESETS
 
 VARIANTS = ("plain", "float32", "bfloat16", "recomputed", "bfloat16-recomputed", "compiled")
 """``plain`` as above; the others are ours: in float32 or, as compiled, in bfloat16, with activations computed again or not."""
@@ -89,14 +89,14 @@ def plain_loss(network: MICS, a: Volumes, b: Volumes, steps: int, weights: Mappi
     return loss
 
 
-def measure(variant: str, config: NetworkConfig, size: int, batch: int, steps: int) -> dict[str, float]:
+def measure(variant: str, config: MICSConfig, size: int, batch: int, steps: int) -> dict[str, float]:
     """Seconds and gigabytes of the second optimiser step on random volumes with blocks for organs."""
     from mics.training.recipe import Recipe
     from mics.training.registration import RegistrationTraining
 
     if variant != "plain":
         keep_freed_memory()  # as the command does
-    PRESETS["benchmark"] = config
+    PRESETS.register("benchmark", config)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     settings = {"task": "registration", "preset": "benchmark", "epochs": 1, "iterations_per_epoch": 1, "steps": steps}
     recipe = Recipe.model_validate({**settings, "recompute_activations": "recomputed" in variant})
@@ -132,7 +132,7 @@ def measure(variant: str, config: NetworkConfig, size: int, batch: int, steps: i
     return {"seconds": time.perf_counter() - start, "gigabytes": _memory(device) - before}
 
 
-def teraflop(config: NetworkConfig, size: int, batch: int, steps: int) -> float:
+def teraflop(config: MICSConfig, size: int, batch: int, steps: int) -> float:
     """Operations of the network's convolutions in one training step, forward and backward, in 10¹²."""
     # Counted on a few voxels: the number is proportional to them.
     network, few = MICS(config), 2 * config.divisor
@@ -161,7 +161,7 @@ def main() -> None:
     parser.add_argument("--count", action="store_true", help="count operations instead")
     parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args()
-    config = NetworkConfig(task="registration", channels=tuple(given.channels))
+    config = MICSConfig(channels=tuple(given.channels))
     if given.count:
         for steps in given.steps:
             print(f"steps: {steps}, {teraflop(config, given.size, given.batch, steps):.1f} TFLOP")

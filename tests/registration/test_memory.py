@@ -32,7 +32,7 @@ def test_finer_models_larger_scans_and_refinement_need_more(settings, refining):
     need = estimate(NATIVE, NATIVE, settings)
     twice = Grid((512, 512, 300), (0.8, 0.8, 1.0), (0.0, 0.0, 0.0))
     assert estimate(twice, NATIVE, settings).host > need.host
-    fine = dataclasses.replace(settings.model, card={**settings.model.card, "spacing_mm": 0.5})
+    fine = dataclasses.replace(settings.model, card=settings.model.card.model_copy(update={"spacing_mm": 0.5}))
     assert estimate(NATIVE, NATIVE, dataclasses.replace(settings, model=fine)).host > need.host
     on_gpu = [dataclasses.replace(s, device=torch.device("cuda:0")) for s in (settings, refining)]
     assert estimate(NATIVE, NATIVE, on_gpu[0]).gpu < estimate(NATIVE, NATIVE, on_gpu[1]).gpu
@@ -53,7 +53,7 @@ def test_too_little_memory_is_told_with_the_need(monkeypatch, refining):
 
 def test_a_setting_that_fits_is_named(monkeypatch, refining):
     small = Grid((100, 100, 100), (4.0, 4.0, 4.0), (0.0, 0.0, 0.0))
-    fine = dataclasses.replace(refining.model, card={**refining.model.card, "spacing_mm": 1.5})
+    fine = dataclasses.replace(refining.model, card=refining.model.card.model_copy(update={"spacing_mm": 1.5}))
     hungry = dataclasses.replace(refining, model=fine)
     thrifty = estimate(small, small, hungry.unrefined()).host
     assert thrifty < estimate(small, small, hungry).host

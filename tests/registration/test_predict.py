@@ -9,8 +9,10 @@ from mics.deformation.field import compose, exponentiate, resize_displacement
 from mics.errors import InputError
 from mics.image.grid import Grid
 from mics.image.io import Image
-from mics.network.presets import NetworkConfig
-from mics.network.weights import LoadedModel, build
+from mics.network.card import ModelCard
+from mics.network.kinds import build
+from mics.network.mics import MICSConfig
+from mics.network.weights import LoadedModel
 from mics.registration import predict
 
 
@@ -83,8 +85,8 @@ def test_inverted_displacements_lie_on_a_grid_of_three_millimetres_and_invert_ea
 
 
 def test_displacements_that_are_no_numbers_are_refused():
-    network = build(NetworkConfig(task="registration", channels=(4, 8), decoder_normalisation=False)).eval()
-    model = LoadedModel(network, "own", "", {"spacing_mm": 8.0})
+    network = build(MICSConfig(channels=(4, 8), decoder_normalisation=False)).eval()
+    model = LoadedModel(network, "own", ModelCard(network=network.config, sha256="", spacing_mm=8.0, hu_range=None))
     volumes = torch.rand(2, 1, 3, 16, 16, 16, generator=torch.Generator().manual_seed(0))
     predict.predict(model, (volumes[0], volumes[1]), None, 2)
     volumes[1, 0, 0, 8, 8, 8] = torch.nan

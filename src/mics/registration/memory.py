@@ -95,10 +95,8 @@ def _networks(fixed: Grid, moving: Grid, settings: Settings) -> float:
 
 def _pass(model: LoadedModel, voxels: float) -> float:
     """Numbers that a pass through a network holds, of ``voxels`` of its input."""
-    config = model.network.config
-    images = 2 if config.velocity_levels and model.knows_mirrored else 1
-    finest = max(config.channels[0] / config.stride**3, config.fine_channels)
-    return _FEATURE_COPIES * 2 * images * finest * voxels
+    images = 2 if model.card.averages_flips else 1
+    return _FEATURE_COPIES * 2 * images * model.network.config.features_per_voxel * voxels
 
 
 def _gigabytes(need: Need) -> str:

@@ -36,11 +36,11 @@ class Settings:
     @property
     def inverse_by_construction(self) -> bool:
         """Whether the two directions are inverse to each other up to interpolation."""
-        return self.refine != "none" or self.model.network.config.velocity_levels > 0
+        return self.refine != "none" or self.model.card.inverse_by_construction
 
     def unrefined(self) -> Self:
         """The same without refinement, and without the organs if nothing else needs them."""
-        needed = self.model.network.config.organ_maps
+        needed = self.model.card.sees_organ_maps
         return replace(self, refine="none", segmentation=self.segmentation if needed else None)
 
     def to_dict(self) -> dict[str, Any]:
@@ -71,7 +71,7 @@ def resolve(
     network = load_model_for("registration", model)
     organs = (
         load_model_for("segmentation", network.organs_model)
-        if refine != "none" or network.network.config.organ_maps
+        if refine != "none" or network.card.sees_organ_maps
         else None
     )
     chosen = network.steps if steps is None else steps

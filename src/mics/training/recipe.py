@@ -13,6 +13,7 @@ from mics.data.settings_file import read_yaml
 from mics.errors import InputError
 from mics.losses.total import PAPER_WEIGHTS, LossWeights
 from mics.network.card import MOST_STEPS, Extent
+from mics.network.config import RegistrationConfig
 from mics.network.precision import half_precision_pays
 from mics.network.presets import preset
 from mics.network.weights import DEFAULT_SEGMENTATION
@@ -100,7 +101,8 @@ class Recipe(BaseModel):
     @property
     def organ_maps(self) -> str | None:
         """:attr:`organs_model` where the network sees organ maps."""
-        return self.organs_model if preset(self.preset).organ_maps else None
+        network = preset(self.preset)
+        return self.organs_model if isinstance(network, RegistrationConfig) and network.organ_maps else None
 
 
 def load_recipe(name_or_path: str | Path, overrides: list[str] | None = None) -> Recipe:
