@@ -21,7 +21,9 @@ def test_entries_come_in_order_and_ones_own_can_be_replaced():
     assert dict(registry) == {"red": 1, "blue": 3}
     with pytest.raises(InputError, match="has a colour called 'red' itself"):
         registry.register("red", 4)
-    assert registry["red"] == 1
+    assert registry["red"] == registry.find("red") == 1
+    with pytest.raises(InputError, match="no colour called 'green'; choose one of red, blue"):
+        registry.find("green")
 
 
 @pytest.fixture

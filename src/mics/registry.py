@@ -31,6 +31,12 @@ class Registry(Mapping[str, Entry], Generic[Entry]):
             raise InputError(f"MICS has a {self.kind} called {name!r} itself: give yours another name.")
         self._entries[name] = entry
 
+    def find(self, name: str) -> Entry:
+        """The entry of that name; raises :class:`InputError` with all names where there is none."""
+        if name not in self:
+            raise InputError(f"There is no {self.kind} called {name!r}; choose one of {', '.join(self)}.")
+        return self[name]
+
     def __getitem__(self, name: str) -> Entry:
         load_plugins()
         return self._entries[name]
