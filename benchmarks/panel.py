@@ -156,7 +156,7 @@ def depends(method: str, model: str) -> dict[str, Any]:
         "device": str(settings.device),
         "models": [loaded.sha256 for loaded in used],
         # The checksum is of the weights; their cards say how they are used.
-        "cards": [hashlib.sha256(json.dumps(loaded.card, sort_keys=True).encode()).hexdigest() for loaded in used],
+        "cards": [hashlib.sha256(loaded.card.model_dump_json().encode()).hexdigest() for loaded in used],
     }
 
 

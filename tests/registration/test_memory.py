@@ -32,7 +32,7 @@ def test_finer_models_larger_scans_and_refinement_need_more(settings, refining):
     need = estimate(settings, fixed=NATIVE, moving=NATIVE)
     twice = Grid((512, 512, 300), (0.8, 0.8, 1.0), (0.0, 0.0, 0.0))
     assert estimate(settings, fixed=twice, moving=NATIVE).host > need.host
-    fine = dataclasses.replace(settings.model, card={**settings.model.card, "spacing_mm": 0.5})
+    fine = dataclasses.replace(settings.model, card=settings.model.card.model_copy(update={"spacing_mm": 0.5}))
     assert estimate(dataclasses.replace(settings, model=fine), fixed=NATIVE, moving=NATIVE).host > need.host
     on_gpu = [dataclasses.replace(s, device=torch.device("cuda:0")) for s in (settings, refining)]
     assert estimate(on_gpu[0], fixed=NATIVE, moving=NATIVE).gpu < estimate(on_gpu[1], fixed=NATIVE, moving=NATIVE).gpu
@@ -53,7 +53,7 @@ def test_too_little_memory_is_told_with_the_need(monkeypatch, refining):
 
 def test_a_setting_that_fits_is_named(monkeypatch, refining):
     small = Grid((100, 100, 100), (4.0, 4.0, 4.0), (0.0, 0.0, 0.0))
-    fine = dataclasses.replace(refining.model, card={**refining.model.card, "spacing_mm": 1.5})
+    fine = dataclasses.replace(refining.model, card=refining.model.card.model_copy(update={"spacing_mm": 1.5}))
     hungry = dataclasses.replace(refining, model=fine)
     thrifty = estimate(hungry.unrefined(), fixed=small, moving=small).host
     assert thrifty < estimate(hungry, fixed=small, moving=small).host

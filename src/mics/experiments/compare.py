@@ -50,7 +50,7 @@ def compare(
 
     - ``pairs``: a CSV file, or a Learn2Reg folder, whose validation pairs are taken in both directions (``both_ways``).
     - ``methods``: names of :data:`mics.experiments.peers.methods.METHODS`, ours with a model of your own as
-      ``network=MODEL``; all by default. What is not installed is skipped with a sentence.
+      ``network=MODEL``; all by default, those that others have registered too. What is not installed is skipped with a sentence.
     - ``output``: a folder; cells that it already holds are not computed again, a deleted one is.
 
     One ANTs affine a pair is computed first and given to every method. Each cell runs in a process of its own. A cell that
@@ -158,6 +158,7 @@ def _computed(
         *source,
         cell.pair.name,
         cell.choice.method,
+        METHODS[cell.choice.method].adapter,
         cell.choice.model,
         affine,
         str(cell.path),

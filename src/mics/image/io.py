@@ -3,7 +3,7 @@
 import contextlib
 import errno
 import locale
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from mics.image.grid import Grid
 from mics.image.paths import as_path, output_path
 from mics.image.segments import set_segments
 from mics.image.whole import write_whole
+from mics.registry import Registry
 
 # Directions in text headers are rounded.
 _UNIT_TOLERANCE = 1e-3
@@ -25,6 +26,13 @@ _UNIT_TOLERANCE = 1e-3
 _WHOLE_TOLERANCE = 1e-3
 # Floating-point numbers name the integers up to this one singly.
 _LARGEST_WHOLE = 2.0**53
+
+
+Reader = Callable[[Path], "Image"]
+"""A file to its volume, in HU for a scan; raises :class:`InputError` with the path where it cannot be read."""
+
+READERS: Registry[Reader] = Registry("reader of images", {})
+"""Formats that MICS does not read itself, by the ending of their files' names, in small letters with its dot."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +58,8 @@ class Image:
 
 
 def read_image(path: str | Path, series: str | None = None) -> Image:
-    """A CT volume, float32, from NIfTI, NRRD, MetaImage, a folder of a DICOM series or a multi-frame DICOM file (.dcm).
+    """A CT volume, float32, from NIfTI, NRRD, MetaImage, a folder of a DICOM series or a multi-frame DICOM file (.dcm),
+    or from a format that has a reader in :data:`READERS`.
 
     ``series`` is the UID of the series to take from a folder that holds several.
 
@@ -168,6 +177,9 @@ def read_itk(path: str | Path, *, pixel: int | None, components: int = 1, series
         raise InputError(f"{path} is a single file: a series is chosen from the folder of a DICOM study.")
     if path.suffix.lower() == ".dcm":
         return dicom.read_file(path, pixel)
+    if components == 1 and (registered := _registered_reader(path)) is not None:
+        volume = to_itk(registered(path))
+        return volume if pixel is None else sitk.Cast(volume, pixel)
     suffix = checks.known_suffix(path)
     if suffix.lower() in (".nii", ".nii.gz"):
         nifti_volume = nifti.read_nifti(path, components)
@@ -192,6 +204,12 @@ def read_itk(path: str | Path, *, pixel: int | None, components: int = 1, series
         raise checks.unreadable(path, error) from error
     set_grid(itk, grid)
     return itk
+
+
+def _registered_reader(path: Path) -> Reader | None:
+    """The reader of the longest ending that the name has."""
+    endings = [ending for ending in READERS if path.name.lower().endswith(ending)]
+    return READERS[max(endings, key=len)] if endings else None
 
 
 def _straight_grid(path: Path, reader: sitk.ImageFileReader) -> Grid:

@@ -5,8 +5,9 @@ from collections.abc import Mapping, Sequence
 import torch
 
 from mics.errors import InputError
+from mics.network.kinds import build
 from mics.network.presets import preset
-from mics.network.weights import build, load_initial_weights, load_model_for, takes_weights_of
+from mics.network.weights import load_initial_weights, load_model_for, takes_weights_of
 from mics.pipeline.plan import Given, Plan, Training
 from mics.training.recipe import Recipe, load_recipe
 

@@ -21,7 +21,7 @@ class Stage:
 class RefineSettings:
     """Stages from coarse to fine, of a fixed number of iterations, and the weights of the loss.
 
-    ``image`` weighs local correlation of the abdominal window, ``descriptors`` its MIND-SSC, ``organs`` the overlap of the
+    ``image`` weighs the similarity of the abdominal window, ``descriptors`` its MIND-SSC, ``organs`` the overlap of the
     organ maps, ``smoothness`` the diffusion of the velocity. All were chosen on the validation pairs.
     """
 
@@ -32,6 +32,8 @@ class RefineSettings:
     """Spacing of the grid on which both directions are then made inverse to each other, as the result."""
     learning_rate: float = 0.1
     """Voxels of the velocity grid that a stage's first iteration moves where the gradient is of ordinary size."""
+    similarity: str = "lncc"
+    """By which the images are compared, a name of :data:`mics.losses.similarities.SIMILARITIES`."""
     image: float = 1.0
     descriptors: float = 5.0
     organs: float = 1.0

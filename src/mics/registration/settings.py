@@ -40,7 +40,7 @@ class Settings:
 
     def unrefined(self) -> Self:
         """The same without refinement, and without the organs if nothing else needs them."""
-        needed = self.model.network.config.organ_maps
+        needed = self.model.card.sees_organ_maps
         return replace(self, refine="none", segmentation=self.segmentation if needed else None)
 
     def to_dict(self) -> dict[str, Any]:
@@ -73,9 +73,7 @@ def resolve(
     matrix, source = _affine(affine)
     network = load_model_for("registration", model)
     needed = refine != "none" if stages is None else any("organ_maps" in stage.needs for stage in stages)
-    organs = (
-        load_model_for("segmentation", network.organs_model) if needed or network.network.config.organ_maps else None
-    )
+    organs = load_model_for("segmentation", network.organs_model) if needed or network.card.sees_organ_maps else None
     chosen = network.steps if steps is None else steps
     require_type(chosen, (int, np.integer), "The steps of the network are a whole number")
     if not 1 <= chosen <= MOST_STEPS:

@@ -71,9 +71,10 @@ class RegistrationTraining(NetworkTraining):
         prediction = self.network(self._seen(batch, 0, a), self._seen(batch, 1, b), steps=self.recipe.steps)
         shape = tuple(prediction.steps[0].gradients.shape[3:])
         a, b = a.resized(shape), b.resized(shape)
-        per_step = [step_losses(a, b, step.gradients, step.displacement) for step in prediction.steps]
+        weights = self.recipe.losses
+        per_step = [step_losses(a, b, step.gradients, step.displacement, weights) for step in prediction.steps]
         terms = {name: torch.stack([losses[name] for losses in per_step]) for name in per_step[0]}
-        return weighted_sum(terms, self.recipe.losses), terms, prediction
+        return weighted_sum(terms, weights), terms, prediction
 
     def volumes(self, batch: Sample, member: int) -> Volumes:
         """Windows and supervised organs of one member of every pair, padded as the network takes them."""

@@ -129,6 +129,8 @@ def export(run: Path) -> Path:
         "hu_range": recipe.hu_range,
         "crop": recipe.crop,
         "steps": recipe.steps,
+        "trained_with_flips": recipe.augmentation.mirror_probability > 0,
+        "organs_model": recipe.organs_model,
         "recipe": recipe.model_dump(mode="json"),
         "best_epoch": int(checkpoint["epoch"]),
         "best_validation_loss": float(scores[0]),

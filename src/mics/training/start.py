@@ -15,8 +15,9 @@ from pydantic import BaseModel, Field, ValidationError
 from mics.errors import InputError
 from mics.image.folder import held_folder, own_folder
 from mics.image.whole import write_text
+from mics.network.kinds import build
 from mics.network.presets import preset
-from mics.network.weights import build, load_initial_weights
+from mics.network.weights import load_initial_weights
 from mics.training.cache import read_cases
 from mics.training.datamodule import Cases
 from mics.training.prepare import prepare

@@ -34,7 +34,7 @@ class NetworkPrediction(Stage):
     @property
     def needs(self) -> Sequence[Need]:
         """Organ maps, for a network that sees them."""
-        return ("organ_maps",) if self.model.network.config.organ_maps else ()
+        return ("organ_maps",) if self.model.card.sees_organ_maps else ()
 
     def memory(self, grid: Grid, device: torch.device) -> float:
         """Of a pass through the network."""
