@@ -3,7 +3,7 @@
 import contextlib
 from collections.abc import Iterator
 
-from mics.errors import InputError
+from mics.errors import SettingError
 
 
 @contextlib.contextmanager
@@ -14,4 +14,4 @@ def needs_training() -> Iterator[None]:
     except ModuleNotFoundError as error:
         if error.name != "lightning":
             raise
-        raise InputError("Training needs Lightning: install mics-registration[train].") from error
+        raise SettingError("Training needs Lightning: install mics-registration[train].") from error

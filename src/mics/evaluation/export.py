@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mics.data.pairs import Pair
-from mics.errors import InputError
+from mics.errors import RunError
 from mics.evaluation.learn2reg import displacement_name, write_displacement
 
 
@@ -29,7 +29,7 @@ class Export:
         self.names = names
         self._folder: Path | None = None
         if self.path is not None and self.path.exists():
-            raise InputError(f"{self.path} exists already; choose another name, so that nothing is overwritten.")
+            raise RunError(f"{self.path} exists already; choose another name, so that nothing is overwritten.")
 
     def __enter__(self) -> Self:
         if self.path is not None:
@@ -37,7 +37,7 @@ class Export:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
                 self._folder = Path(tempfile.mkdtemp(prefix=f".{self.path.name}-", dir=self.path.parent))
             except OSError as error:
-                raise InputError(f"Cannot write {self.path}: {error.strerror}.") from error
+                raise RunError(f"Cannot write {self.path}: {error.strerror}.") from error
         return self
 
     def add(self, pair: Pair, displacement: NDArray[np.floating]) -> None:
@@ -57,7 +57,7 @@ class Export:
                 finished.chmod(0o755 if finished.is_dir() else 0o644)
                 os.replace(finished, self.path)
         except OSError as failure:
-            raise InputError(f"Cannot write {self.path}: {failure.strerror}.") from failure
+            raise RunError(f"Cannot write {self.path}: {failure.strerror}.") from failure
         finally:
             shutil.rmtree(self._folder, ignore_errors=True)
 

@@ -5,7 +5,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from mics.errors import InputError
+from mics.errors import RunError
 from mics.image.paths import output_path
 
 
@@ -22,7 +22,7 @@ def write_whole(path: str | Path, write: Callable[[Path], object], *, suffix: st
     try:
         handle, name = tempfile.mkstemp(suffix=suffix, prefix=f".{path.name.removesuffix(suffix)}-", dir=path.parent)
     except OSError as error:
-        raise InputError(f"Cannot write {path}: {error.strerror}.") from error
+        raise RunError(f"Cannot write {path}: {error.strerror}.") from error
     os.close(handle)
     temporary = Path(name)
     try:
@@ -32,7 +32,7 @@ def write_whole(path: str | Path, write: Callable[[Path], object], *, suffix: st
         temporary.chmod(0o666 & ~_umask())
         os.replace(temporary, path)
     except (OSError, RuntimeError) as error:
-        raise InputError(f"Cannot write {path}: {reason(error)}.") from error
+        raise RunError(f"Cannot write {path}: {reason(error)}.") from error
     finally:
         temporary.unlink(missing_ok=True)
 
