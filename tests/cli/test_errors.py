@@ -33,7 +33,9 @@ def test_bad_input_is_one_sentence_on_stderr():
 
 def test_the_library_speaks_of_arguments_and_the_command_of_flags():
     app = typer.Typer(cls=Commands, pretty_exceptions_enable=False)
-    error = SettingError('Use `affine="ants"`, not `made_by`, or leave `work_steps` out; see `other=1`.', option="affine")
+    error = SettingError(
+        'Use `affine="ants"`, not `made_by`, or leave `work_steps` out; see `other=1`.', option="affine"
+    )
 
     @app.command()
     def fail(made_by: str, affine: str = "none", work_steps: int = 1):

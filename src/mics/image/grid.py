@@ -62,6 +62,13 @@ class Grid:
         if np.abs(axes.T @ axes - np.eye(3)).max() > _ORTHONORMAL_TOLERANCE:
             raise GeometryError(f"The columns of a direction are orthonormal, those of {self.direction} are not.")
 
+    def __str__(self) -> str:
+        size, spacing = "×".join(map(str, self.size)), "×".join(f"{step:.4g}" for step in self.spacing)
+        return f"{size}, {spacing} mm, {self.orientation}"
+
+    def __repr__(self) -> str:
+        return f"Grid({self}, from {', '.join(f'{value:.6g}' for value in self.origin)} mm)"
+
     @property
     def _axes(self) -> Array:
         """The direction as a matrix, (3, 3)."""
