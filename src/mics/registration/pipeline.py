@@ -15,6 +15,7 @@ from mics.deformation.topology import preserve_topology, refuse_mirrors
 from mics.deformation.transform import Transform
 from mics.errors import InputError, shown
 from mics.evaluation.landmarks import read_landmarks
+from mics.network.displacements import Both
 from mics.network.weights import DEFAULT_REGISTRATION
 from mics.registration.affine import register_affine
 from mics.registration.evidence import gather
@@ -24,7 +25,6 @@ from mics.registration.memory import require_memory
 from mics.registration.native import fixed_to_moving, moving_to_fixed
 from mics.registration.network_grid import both_seen, network_grid, refuse_thin
 from mics.registration.predict import (
-    Both,
     Pair,
     compared,
     inverted,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from contourpy import contour_generator
@@ -102,7 +102,7 @@ def _draw_row(panels: list[Axes], plane: Plane, sheets: Sheets) -> None:
     _letter_edges(fixed, plane)
 
 
-def show_slice(axes: Axes, picture: NDArray, plane: Plane, colours: str, scale: Normalize) -> None:
+def show_slice(axes: Axes, picture: NDArray[Any], plane: Plane, colours: str, scale: Normalize) -> None:
     """A picture of the plane, in millimetres, without ticks."""
     axes.imshow(picture, cmap=colours, norm=scale, extent=plane.extent)
     axes.set_facecolor(NO_DATA)
@@ -111,7 +111,7 @@ def show_slice(axes: Axes, picture: NDArray, plane: Plane, colours: str, scale: 
     axes.set_anchor("N")
 
 
-def _lines(picture: NDArray, levels: Iterable[float], plane: Plane) -> list[NDArray]:
+def _lines(picture: NDArray[Any], levels: Iterable[float], plane: Plane) -> list[NDArray[Any]]:
     """Lines at the levels that the picture reaches, (N, 2) each, in the panel's millimetres."""
     if not np.isfinite(picture).any():
         return []
@@ -120,22 +120,22 @@ def _lines(picture: NDArray, levels: Iterable[float], plane: Plane) -> list[NDAr
     x = (np.arange(columns) + 0.5) * plane.width_mm / columns
     y = (np.arange(rows) + 0.5) * plane.height_mm / rows
     found = contour_generator(x, y, np.ma.masked_invalid(picture))
-    return [line for level in levels if low < level < high for line in cast(list[NDArray], found.lines(level))]
+    return [line for level in levels if low < level < high for line in cast(list[NDArray[Any]], found.lines(level))]
 
 
-def _draw_lines(axes: Axes, lines: list[NDArray], colour: str, width: float) -> None:
+def _draw_lines(axes: Axes, lines: list[NDArray[Any]], colour: str, width: float) -> None:
     """All lines at once: a contour plot a label takes half of the whole picture's time."""
     axes.add_collection(LineCollection(lines, colors=colour, linewidths=width), autolim=False)
 
 
-def draw_grid_lines(axes: Axes, position: NDArray, plane: Plane) -> None:
+def draw_grid_lines(axes: Axes, position: NDArray[Any], plane: Plane) -> None:
     """Lines of constant position in the moving scan: a grid drawn there, as the transform brings it here."""
     if np.isfinite(position).any():
         first, last = np.ceil(np.nanmin(position) / GRID_MM), np.floor(np.nanmax(position) / GRID_MM)
         _draw_lines(axes, _lines(position, np.arange(first, last + 1) * GRID_MM, plane), GRID_COLOUR, 0.6)
 
 
-def _outline(axes: Axes, labels: NDArray | None, plane: Plane, colour: str) -> None:
+def _outline(axes: Axes, labels: NDArray[Any] | None, plane: Plane, colour: str) -> None:
     if labels is not None:
         shown = np.unique(labels[labels > 0])
         lines = [line for label in shown for line in _lines((labels == label).astype(np.float32), [0.5], plane)]
@@ -162,7 +162,7 @@ def _letter_edges(axes: Axes, plane: Plane) -> None:
         )
 
 
-def _add_legends(figure: Figure, panels: list[Axes], labels: list[NDArray | None]) -> None:
+def _add_legends(figure: Figure, panels: list[Axes], labels: list[NDArray[Any] | None]) -> None:
     """Below the panels: what colours and lines mean; ``labels`` of the fixed and the moving scan, None if not drawn."""
     width, height = figure.get_size_inches()
     text_height = 0.36 / height

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,14 +31,14 @@ class Sheets:
     picture's horizontal and vertical axis. ``jacobian``: determinant of the whole transform. Label maps or None.
     """
 
-    fixed: NDArray
-    affine: NDArray
-    warped: NDArray
-    position_mm: NDArray
-    jacobian: NDArray
-    fixed_labels: NDArray | None
-    affine_labels: NDArray | None
-    warped_labels: NDArray | None
+    fixed: NDArray[Any]
+    affine: NDArray[Any]
+    warped: NDArray[Any]
+    position_mm: NDArray[Any]
+    jacobian: NDArray[Any]
+    fixed_labels: NDArray[Any] | None
+    affine_labels: NDArray[Any] | None
+    warped_labels: NDArray[Any] | None
 
 
 def cut(registration: Registration, plane: Plane) -> Sheets:
@@ -54,10 +54,10 @@ def cut(registration: Registration, plane: Plane) -> Sheets:
     jacobian = jacobian_determinant(transform.displacement_voxels())[0].numpy()
     position = sheet.points() + transform.displacement_mm.take([middle], axis=plane.axis)
 
-    def turned(array: NDArray) -> NDArray:
+    def turned(array: NDArray[Any]) -> NDArray[Any]:
         return plane.turn(array.squeeze(axis=plane.axis))
 
-    def after_affine(image: Image, *, nearest: bool, outside: float) -> NDArray:
+    def after_affine(image: Image, *, nearest: bool, outside: float) -> NDArray[Any]:
         return turned(resample(image, sheet, registration.affine, nearest=nearest, outside=outside).array)
 
     affine, warped = (
@@ -77,7 +77,7 @@ def cut(registration: Registration, plane: Plane) -> Sheets:
     )
 
 
-def centre_voxel(registration: Registration) -> NDArray:
+def centre_voxel(registration: Registration) -> NDArray[Any]:
     """The fixed scan's voxel (3,) in the middle of its labels, or of the body where the moving scan has data."""
     step = 4  # a coarse look is enough to choose a slice
     if registration.fixed_labels is not None:
@@ -90,14 +90,16 @@ def centre_voxel(registration: Registration) -> NDArray:
         chosen &= _has_data(registration.moving.grid, grid.voxel_to_world(voxels) + coarse)
     if not chosen.any():
         return (np.array(registration.fixed.grid.size) - 1) / 2
-    return np.argwhere(chosen).mean(axis=0) * step
+    centre: NDArray[Any] = np.argwhere(chosen).mean(axis=0) * step
+    return centre
 
 
-def _has_data(grid: Grid, points: NDArray) -> NDArray:
+def _has_data(grid: Grid, points: NDArray[Any]) -> NDArray[Any]:
     """Which LPS points (..., 3) lie in the field of view of a grid, its voxels' full extent."""
     voxels = grid.world_to_voxel(points)
-    return np.all((voxels >= -0.5) & (voxels <= np.array(grid.size) - 0.5), axis=-1)
+    within: NDArray[Any] = np.all((voxels >= -0.5) & (voxels <= np.array(grid.size) - 0.5), axis=-1)
+    return within
 
 
-def _picture(plane: Plane, image: Image | None) -> NDArray | None:
+def _picture(plane: Plane, image: Image | None) -> NDArray[Any] | None:
     return None if image is None else plane.picture(image.array)
