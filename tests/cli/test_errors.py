@@ -10,8 +10,8 @@ import SimpleITK as sitk
 import typer
 from typer.testing import CliRunner
 
-from mics.cli.errors import Commands
-from mics.errors import InputError
+from mics.cli.errors import PACKAGE, Commands, in_flags
+from mics.errors import InputError, SettingError
 
 
 def failing(error):
@@ -31,6 +31,34 @@ def failing(error):
 def test_bad_input_is_one_sentence_on_stderr():
     result = failing(InputError("a.nii is not\na scan."))
     assert (result.exit_code, result.stdout, result.stderr) == (2, "", "Error: a.nii is not a scan.\n")
+
+
+def test_the_library_speaks_of_arguments_and_the_command_of_flags():
+    app = typer.Typer(cls=Commands, pretty_exceptions_enable=False)
+    error = SettingError(
+        'Use `affine="ants"`, not `made_by`, or leave `work_steps` out; see `other=1`.', option="affine"
+    )
+
+    @app.command()
+    def fail(made_by: str, affine: str = "none", work_steps: int = 1):
+        warnings.warn_explicit("look at `affine`.", UserWarning, str(PACKAGE / "own.py"), 1)
+        raise error
+
+    @app.command()
+    def other():
+        raise error
+
+    result = CliRunner().invoke(app, ["fail", "x"])
+    assert result.stderr.splitlines() == [
+        "Warning: look at --affine.",
+        "Error: Use --affine ants, not MADE_BY, or leave --work-steps out; see `other=1`.",
+    ]
+    assert CliRunner().invoke(app, ["other"]).stderr == f"Error: {error}\n"
+    assert error.option == "affine"
+
+
+def test_a_value_in_backticks_may_hold_spaces_and_equal_signs():
+    assert in_flags("go on by `resume /my runs/a=b`.", {"resume": "--resume"}) == "go on by --resume /my runs/a=b."
 
 
 def test_ctrl_c_is_one_word():
@@ -142,7 +170,7 @@ def test_the_installed_command_ends_with_the_exit_code(tmp_path):
 
 def test_a_terminal_that_knows_ascii_alone_gets_a_question_mark_for_the_rest():
     """Progress bars draw bullets."""
-    code = "from mics.cli import main; main.app = lambda: print('5 \\u2022 6'); main.main()"
+    code = "from mics.cli import main; main.app = lambda **_: print('5 \\u2022 6'); main.main()"
     plain = {**os.environ, "PYTHONIOENCODING": "ascii"}
     ended = subprocess.run([sys.executable, "-c", code], env=plain, capture_output=True, encoding="ascii", check=True)
     assert ended.stdout == "5 ? 6\n"

@@ -2,12 +2,14 @@
 
 import errno
 import os
+import re
 import signal
 import sys
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any, TextIO
@@ -24,6 +26,7 @@ LOOK, FAILED = 3, 4  # the verdict of a registration, where the user asks for it
 INTERRUPTED = 130  # what a shell reports for a program ended by Ctrl-C
 TERMINATED = 143  # and by SIGTERM
 PACKAGE = Path(__file__).parents[1]
+_ARGUMENT = re.compile(r"`(\w+)(?:[= ]([^`]*))?`")
 
 
 class Commands(TyperGroup):
@@ -43,10 +46,10 @@ class Commands(TyperGroup):
         """Run the chosen command."""
         try:
             with warnings.catch_warnings(), _sigterm_raises():
-                warnings.showwarning = show_warning
+                warnings.showwarning = partial(_show_warning, lambda: self._flags(ctx))
                 return super().invoke(ctx)
         except InputError as error:
-            say(f"Error: {error}")
+            say(f"Error: {in_flags(str(error), self._flags(ctx))}")
             raise typer.Exit(BAD_INPUT) from None
         except OSError as error:  # a full disk, a read-only home: nothing that a traceback explains
             if error.errno == errno.EPIPE:  # the reader of our output has gone, which typer knows how to take
@@ -73,6 +76,29 @@ class Commands(TyperGroup):
         except KeyboardInterrupt:
             say("Interrupted.")
             raise typer.Exit(INTERRUPTED) from None
+
+    def _flags(self, ctx: Any) -> dict[str, str]:
+        """What a user types for each argument of the chosen command: ``--affine``, ``RECIPE``."""
+        command = self.get_command(ctx, ctx.invoked_subcommand or "")
+        return {
+            parameter.name: max(parameter.opts, key=len)
+            if parameter.param_type_name == "option"
+            else parameter.name.upper()
+            for parameter in (command.params if command else ())
+            if parameter.name
+        }
+
+
+def in_flags(sentence: str, flags: Mapping[str, str]) -> str:
+    """A sentence of the library as a command says it: `` `refine="none"` `` is ``--refine none`` where it has that option."""
+
+    def flag(argument: re.Match[str]) -> str:
+        name, value = argument.groups()
+        if name not in flags:
+            return argument.group()
+        return flags[name] if value is None else f"{flags[name]} {value.strip(chr(34))}"
+
+    return _ARGUMENT.sub(flag, sentence)
 
 
 @contextmanager
@@ -103,7 +129,8 @@ def say(sentence: str) -> None:
     print(" ".join(sentence.split()), file=sys.stderr, flush=True)
 
 
-def show_warning(
+def _show_warning(
+    flags: Callable[[], Mapping[str, str]],
     message: Warning | str,
     category: type[Warning],
     filename: str,
@@ -113,4 +140,4 @@ def show_warning(
 ) -> None:
     """Show the package's warnings to the user as sentences; those of other libraries are for their developers."""
     if issubclass(category, UserWarning) and Path(filename).is_relative_to(PACKAGE):
-        say(f"Warning: {message}")
+        say(f"Warning: {in_flags(str(message), flags())}")

@@ -13,7 +13,7 @@ import nibabel
 from mics.data.cohorts.learn2reg import DATASET_FILE
 from mics.data.manifest import MANIFEST, Entry
 from mics.data.organs import ORGAN_NAMES
-from mics.errors import InputError
+from mics.errors import InputError, MissingFileError
 from mics.image.segments import read_segments
 
 LabelNames = str | Path | Mapping[int, str]
@@ -39,7 +39,7 @@ def read_label_names(source: LabelNames) -> dict[int, str]:
     try:
         pairs = _read(path)
     except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror or error}); {_FORMS}.") from error
+        raise MissingFileError(f"{path} cannot be read ({error.strerror or error}); {_FORMS}.") from error
     except (ValueError, csv.Error) as error:
         raise InputError(f"{path} is not a list of label names ({error}); {_FORMS}.") from error
     return _checked(pairs, str(path))

@@ -27,7 +27,7 @@ _STEPS_PER_MM = 256
 _IMAGE = "What a transform is applied to is an Image"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Transform:
     """A dense transform that fills ``grid``: the point x of ``grid`` takes its value from ``x + displacement_mm(x)``.
 
@@ -38,6 +38,8 @@ class Transform:
     of the filled (fixed) volume lands at its place in the volume sampled from (moving).
 
     ``provenance`` says which scans it is for, where that is known.
+
+    Two are equal if their grids, all displacements and what is known of them are. Arrays can be changed, so there is no hash.
 
     Raises InputError if it is no array of finite real numbers or its shape does not fit the grid.
     """
@@ -59,6 +61,16 @@ class Transform:
         if not (math.isfinite(self.displacement_mm.min()) and math.isfinite(self.displacement_mm.max())):
             raise InputError("A displacement is finite numbers in millimetres: this one holds NaN or infinite values.")
         object.__setattr__(self, "displacement_mm", np.asarray(self.displacement_mm, dtype=np.float32))
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Transform):
+            return NotImplemented
+        alike = self.grid == other.grid and self.provenance == other.provenance
+        return alike and np.array_equal(self.displacement_mm, other.displacement_mm)
+
+    def __repr__(self) -> str:
+        longest = max(float(np.linalg.norm(plane, axis=-1).max()) for plane in self.displacement_mm)
+        return f"Transform({self.grid}, up to {longest:.3g} mm)"
 
     @classmethod
     def from_voxels(cls, displacement: Tensor, grid: Grid) -> Self:

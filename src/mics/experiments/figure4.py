@@ -1,6 +1,7 @@
 """Figure 4: for three moving volumes, the moving CT, the deformed CT and mask, the deformation grid and the Jacobian."""
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap, TwoSlopeNorm
 
 from mics.data.organs import ORGAN_NAMES
@@ -46,7 +47,7 @@ def write(study: Study) -> str:
     )
 
 
-def _draw(axes: list, pair: Pair, study: Study) -> None:
+def _draw(axes: list[Axes], pair: Pair, study: Study) -> None:
     result = register(
         pair.fixed.image(),
         pair.moving.image(),

@@ -35,11 +35,12 @@ READERS: Registry[Reader] = Registry("reader of images", {})
 """Formats that MICS does not read itself, by the ending of their files' names, in small letters with its dot."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Image:
     """A volume and where it is.
 
     ``array`` is (X, Y, Z) in the order (i, j, k) of ``grid``: float32 HU for scans, integers for labels.
+    Two are equal if their grids, the types of their values and all values are. Arrays can be changed, so there is no hash.
     Raises InputError if it is no array of real numbers or its shape is not the grid's size.
     """
 
@@ -55,6 +56,15 @@ class Image:
             raise InputError("A volume has a value in every voxel, a masked array has not: fill it, by -1000 HU.")
         if self.array.shape != self.grid.size:
             raise InputError(f"An array of shape {self.array.shape} does not fit a grid of size {self.grid.size}.")
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Image):
+            return NotImplemented
+        alike = self.grid == other.grid and self.array.dtype == other.array.dtype
+        return alike and np.array_equal(self.array, other.array, equal_nan=True)
+
+    def __repr__(self) -> str:
+        return f"Image({self.grid}, {self.array.dtype} from {self.array.min():.6g} to {self.array.max():.6g})"
 
 
 def read_image(path: str | Path, series: str | None = None) -> Image:

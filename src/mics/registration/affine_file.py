@@ -17,7 +17,7 @@ class _Warnings(sitk.LoggerBase):
     """What ITK would write to the standard error; it says there that it takes the first of several transforms."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.texts: list[str] = []
 
     def DisplayText(self, text: str) -> None:
@@ -39,7 +39,7 @@ def read_affine(path: str | Path) -> NDArray[np.float64]:
         raise InputError(f"There is no affine file {path}: give 'ants', 'none' or a file ({', '.join(SUFFIXES)}).")
     refuse_unreadable_name(path)
     warnings = _Warnings()
-    before = warnings.SetAsGlobalITKLogger()
+    before = warnings.SetAsGlobalITKLogger()  # type: ignore[no-untyped-call]
     try:
         transform = sitk.ReadTransform(str(path))
     except RuntimeError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from contourpy import contour_generator
@@ -122,7 +122,7 @@ def _draw_row(panels: list[Axes], plane: Plane, sheets: Sheets) -> None:
     _letter_edges(fixed, plane)
 
 
-def show_slice(axes: Axes, picture: NDArray, plane: Plane, colours: str | Colormap, scale: Normalize) -> None:
+def show_slice(axes: Axes, picture: NDArray[Any], plane: Plane, colours: str | Colormap, scale: Normalize) -> None:
     """A picture of the plane, in millimetres, without ticks."""
     axes.imshow(picture, cmap=colours, norm=scale, extent=plane.extent)
     axes.set_facecolor(NO_DATA)
@@ -131,7 +131,7 @@ def show_slice(axes: Axes, picture: NDArray, plane: Plane, colours: str | Colorm
     axes.set_anchor("N")
 
 
-def _lines(picture: NDArray, levels: Iterable[float], plane: Plane) -> list[NDArray]:
+def _lines(picture: NDArray[Any], levels: Iterable[float], plane: Plane) -> list[NDArray[Any]]:
     """Lines at the levels that the picture reaches, (N, 2) each, in the panel's millimetres."""
     if not np.isfinite(picture).any():
         return []
@@ -140,31 +140,31 @@ def _lines(picture: NDArray, levels: Iterable[float], plane: Plane) -> list[NDAr
     x = (np.arange(columns) + 0.5) * plane.width_mm / columns
     y = (np.arange(rows) + 0.5) * plane.height_mm / rows
     found = contour_generator(x, y, np.ma.masked_invalid(picture))
-    return [line for level in levels if low < level < high for line in cast(list[NDArray], found.lines(level))]
+    return [line for level in levels if low < level < high for line in cast(list[NDArray[Any]], found.lines(level))]
 
 
 def _draw_lines(
-    axes: Axes, lines: list[NDArray], colour: str | list[str], width: float, style: LineStyle = "solid"
+    axes: Axes, lines: list[NDArray[Any]], colour: str | list[str], width: float, style: LineStyle = "solid"
 ) -> None:
     """All lines at once: a contour plot a label takes half of the whole picture's time."""
     axes.add_collection(LineCollection(lines, colors=colour, linewidths=width, linestyles=[style]), autolim=False)
 
 
-def draw_grid_lines(axes: Axes, position: NDArray, plane: Plane) -> None:
+def draw_grid_lines(axes: Axes, position: NDArray[Any], plane: Plane) -> None:
     """Lines of constant position in the moving scan: a grid drawn there, as the transform brings it here."""
     if np.isfinite(position).any():
         first, last = np.ceil(np.nanmin(position) / GRID_MM), np.floor(np.nanmax(position) / GRID_MM)
         _draw_lines(axes, _lines(position, np.arange(first, last + 1) * GRID_MM, plane), GRID_COLOUR, 0.6)
 
 
-def _outline(axes: Axes, labels: NDArray | None, plane: Plane, style: LineStyle) -> None:
+def _outline(axes: Axes, labels: NDArray[Any] | None, plane: Plane, style: LineStyle) -> None:
     if labels is not None:
         found = {label: _lines((labels == label).astype(np.float32), [0.5], plane) for label in _shown([labels])}
         lines = [line for own in found.values() for line in own]
         _draw_lines(axes, lines, [label_colour(label) for label, own in found.items() for _ in own], 1.0, style)
 
 
-def _shown(maps: Iterable[NDArray | None]) -> list[int]:
+def _shown(maps: Iterable[NDArray[Any] | None]) -> list[int]:
     """The labels that any of the maps shows."""
     return sorted({int(label) for labels in maps if labels is not None for label in np.unique(labels[labels > 0])})
 

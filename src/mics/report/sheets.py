@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,15 +32,15 @@ class Sheets:
     :func:`volume_change`. Label maps or None.
     """
 
-    fixed: NDArray
-    affine: NDArray
-    warped: NDArray
-    position_mm: NDArray
-    jacobian: NDArray
-    octaves: NDArray
-    fixed_labels: NDArray | None
-    affine_labels: NDArray | None
-    warped_labels: NDArray | None
+    fixed: NDArray[Any]
+    affine: NDArray[Any]
+    warped: NDArray[Any]
+    position_mm: NDArray[Any]
+    jacobian: NDArray[Any]
+    octaves: NDArray[Any]
+    fixed_labels: NDArray[Any] | None
+    affine_labels: NDArray[Any] | None
+    warped_labels: NDArray[Any] | None
 
 
 def cut(registration: Registration, plane: Plane) -> Sheets:
@@ -56,10 +56,10 @@ def cut(registration: Registration, plane: Plane) -> Sheets:
     jacobian = jacobian_determinant(transform.displacement_voxels())[0].numpy()
     position = sheet.points() + transform.displacement_mm.take([middle], axis=plane.axis)
 
-    def turned(array: NDArray) -> NDArray:
+    def turned(array: NDArray[Any]) -> NDArray[Any]:
         return plane.turn(array.squeeze(axis=plane.axis))
 
-    def after_affine(image: Image, *, nearest: bool, outside: float) -> NDArray:
+    def after_affine(image: Image, *, nearest: bool, outside: float) -> NDArray[Any]:
         return turned(resample(image, sheet, registration.affine, nearest=nearest, outside=outside).array)
 
     affine, warped = (
@@ -80,18 +80,21 @@ def cut(registration: Registration, plane: Plane) -> Sheets:
     )
 
 
-def volume_change(determinant: NDArray, affine: NDArray) -> NDArray:
+def volume_change(determinant: NDArray[Any], affine: NDArray[Any]) -> NDArray[Any]:
     """log2 of a transform's Jacobian determinants without the affine's (4, 4) share: 0 keeps volume; -inf where it folds.
 
     1 says that what fills a voxel of the fixed scan has twice its volume in the moving scan, once that is as large as the fixed.
     """
     share = np.float32(abs(np.linalg.det(affine[:3, :3])))
-    return np.log2(np.maximum(determinant, 0) / share, where=determinant > 0, out=np.full_like(determinant, -np.inf))
+    octaves: NDArray[Any] = np.full_like(determinant, -np.inf)
+    np.log2(np.maximum(determinant, 0) / share, where=determinant > 0, out=octaves)
+    return octaves
 
 
-def centre_voxel(registration: Registration) -> NDArray:
+def centre_voxel(registration: Registration) -> NDArray[Any]:
     """The fixed scan's voxel (3,) in the middle of its labels, or of the body where the moving scan has data."""
-    return _seen(registration).mean(axis=0)
+    centre: NDArray[Any] = _seen(registration).mean(axis=0)
+    return centre
 
 
 def shown_planes(registration: Registration) -> tuple[Plane, ...]:
@@ -104,7 +107,7 @@ def shown_planes(registration: Registration) -> tuple[Plane, ...]:
     return (*(heights[index] for index in sorted(heights, reverse=feet_first)), coronal, sagittal)
 
 
-def _seen(registration: Registration) -> NDArray:
+def _seen(registration: Registration) -> NDArray[Any]:
     """The fixed scan's voxels (N, 3), every fourth, of its labels, or of the body where the moving scan has data."""
     step = 4  # a coarse look is enough to choose a slice
     if registration.fixed_labels is not None:
@@ -120,11 +123,12 @@ def _seen(registration: Registration) -> NDArray:
     return np.argwhere(chosen) * step
 
 
-def has_data(grid: Grid, points: NDArray) -> NDArray:
+def has_data(grid: Grid, points: NDArray[Any]) -> NDArray[Any]:
     """Which LPS points (..., 3) lie in the field of view of a grid, its voxels' full extent."""
     voxels = grid.world_to_voxel(points)
-    return np.all((voxels >= -0.5) & (voxels <= np.array(grid.size) - 0.5), axis=-1)
+    within: NDArray[Any] = np.all((voxels >= -0.5) & (voxels <= np.array(grid.size) - 0.5), axis=-1)
+    return within
 
 
-def _picture(plane: Plane, image: Image | None) -> NDArray | None:
+def _picture(plane: Plane, image: Image | None) -> NDArray[Any] | None:
     return None if image is None else plane.picture(image.array)

@@ -159,7 +159,7 @@ def hu_codes(hu: NDArray[np.float32], known: NDArray[np.bool_] | bool = True) ->
     """Codes of HU by :data:`HU_KNOTS`, 0 where nothing is ``known``."""
     low, high = HU_KNOTS[0], HU_KNOTS[-1]
     table = np.rint(np.interp(np.arange(low, high + 1), HU_KNOTS, CODE_KNOTS)).astype(np.uint16)
-    codes = table[np.rint(np.clip(hu, low, high)).astype(np.int16) - low]
+    codes: NDArray[np.uint16] = table[np.rint(np.clip(hu, low, high)).astype(np.int16) - low]
     codes[~np.broadcast_to(known, codes.shape)] = 0
     return codes
 
@@ -167,7 +167,7 @@ def hu_codes(hu: NDArray[np.float32], known: NDArray[np.bool_] | bool = True) ->
 def log_jacobian_codes(determinant: NDArray[np.float32], affine: NDArray[np.float64]) -> NDArray[np.uint8]:
     """Codes of :func:`mics.report.sheets.volume_change`; 0 where it folds."""
     octaves = volume_change(determinant, affine)
-    codes = np.clip(np.rint(octaves * STEPS_PER_OCTAVE) + NO_CHANGE, 1, 255).astype(np.uint8)
+    codes: NDArray[np.uint8] = np.clip(np.rint(octaves * STEPS_PER_OCTAVE) + NO_CHANGE, 1, 255).astype(np.uint8)
     codes[np.isneginf(octaves)] = 0
     return codes
 
