@@ -6,7 +6,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 .PHONY: demo test nightly quick coverage oldest lint docs
-CORE := tests/image tests/deformation tests/evaluation tests/registration tests/report
+CORE := tests/files tests/image tests/deformation tests/evaluation tests/registration tests/report
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 demo: .venv/core.stamp

@@ -22,7 +22,6 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from mics.data.organs import ORGAN_NAMES
 from mics.deformation.field import warp
 from mics.deformation.jacobian import fold_share
 from mics.evaluation.metrics import dice, sd_log_jacobian
@@ -32,6 +31,7 @@ from mics.network.pair import RegistrationNetwork
 from mics.network.precision import half_precision
 from mics.network.presets import PRESETS
 from mics.network.weights import LoadedModel, load_model
+from mics.organs import ORGAN_NAMES
 from mics.training.cache import CachedCase, read_cases, split
 from mics.training.datamodule import Cases
 from mics.training.prepare import prepare

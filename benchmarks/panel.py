@@ -36,9 +36,9 @@ from mics.evaluation.statistics import quantile30
 from mics.evaluation.summary import MEASURES
 from mics.evaluation.tables import number, table
 from mics.experiments.peers.methods import METHODS, Choice, choose, run
-from mics.image.folder import writable_folder
+from mics.files.folder import writable_folder
+from mics.files.whole import write_text
 from mics.image.io import Image, read_image, read_labels
-from mics.image.whole import write_text
 from mics.network.weights import DEFAULT_REGISTRATION
 from mics.registration.affine import register_affine
 from mics.registration.settings import resolve
@@ -53,7 +53,7 @@ _OUR_PACKAGES = (*_PACKAGES, "data", "losses", "network", "registration")
 _COLUMNS = ("sd_log_jacobian", "fold_percent")
 
 TOTALSEGMENTATOR = {1: 1, 2: 2, 3: 3, 4: 4, 5: 6, 6: 7, 7: 11, 8: 12, 9: 13, 52: 8, 63: 9, 64: 10}
-"""Organ ids of TotalSegmentator's task ``total`` to those of :data:`mics.data.organs.ORGAN_NAMES`."""
+"""Organ ids of TotalSegmentator's task ``total`` to those of :data:`mics.organs.ORGAN_NAMES`."""
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,6 @@ import torch
 from torch import Tensor
 
 from mics.allocator import keep_freed_memory
-from mics.data.organs import ORGAN_NAMES
 from mics.data.phantom import phantom
 from mics.data.phantom.scanner import network_grid
 from mics.image.intensity import hu_windows
@@ -32,6 +31,7 @@ from mics.network.displacements import compiled, displacements
 from mics.network.kinds import build
 from mics.network.presets import PRESETS
 from mics.network.weights import DEFAULT_REGISTRATION, LoadedModel, load_model
+from mics.organs import ORGAN_NAMES
 from mics.registration.timing import peak_memory_gb
 
 VARIANTS = ("plain", "compiled")

@@ -6,7 +6,7 @@ import pytest
 
 from mics import errors
 from mics.data.pairs import read_pairs
-from mics.image.folder import usable_folder
+from mics.files.folder import usable_folder
 from mics.image.grid import Grid
 
 KINDS = ["MissingFileError", "GeometryError", "SettingError", "InsufficientMemoryError", "RunError"]

@@ -15,7 +15,7 @@ import pytest
 from mics.errors import InputError
 from mics.experiments.compare import compare
 from mics.experiments.peers.methods import METHODS, Method
-from mics.image.folder import held_folder
+from mics.files.folder import held_folder
 
 SHAPE = (12, 10, 10)
 

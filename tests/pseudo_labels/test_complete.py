@@ -8,12 +8,12 @@ import torch
 from scipy import ndimage
 
 from mics.data.manifest import Entry, read_manifest, write_manifest
-from mics.data.organs import ORGAN_NAMES
 from mics.errors import InputError
 from mics.image.grid import Grid
 from mics.image.io import Image, read_labels, write_image
 from mics.network.segmentation import OrganSegmentation, OrganSegmentationConfig
 from mics.network.weights import save_model
+from mics.organs import ORGAN_NAMES
 from mics.pseudo_labels.clean import PSEUDO_ORGANS
 from mics.pseudo_labels.complete import complete
 

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from mics.data.organs import AORTA, LIVER, ORGAN_NAMES, RIGHT_KIDNEY
 from mics.image.intensity import hu_windows
+from mics.organs import AORTA, LIVER, ORGAN_NAMES, RIGHT_KIDNEY
 from mics.registration.evidence import disorder, gather
 
 SHAPE = (24, 20, 22)

@@ -11,7 +11,7 @@ import torch
 
 from mics.data.manifest import Entry, write_manifest
 from mics.errors import InputError
-from mics.image.folder import held_folder
+from mics.files.folder import held_folder
 from mics.image.grid import Grid
 from mics.image.io import Image, write_image
 from mics.network.kinds import build

@@ -18,8 +18,8 @@ import typer
 from typer.core import TyperGroup
 
 from mics.errors import InputError, Terminated
+from mics.files.paths import as_path, refuse_other_place
 from mics.image.available import refuse_small_limit
-from mics.image.paths import as_path, refuse_other_place
 
 BAD_INPUT = 2
 LOOK, FAILED = 3, 4  # the verdict of a registration, where the user asks for it as an exit code

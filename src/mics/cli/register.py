@@ -99,7 +99,7 @@ def register_into(
     folder: Path, *, fixed: Path, moving: Path, progress: Callable[[str], None], **settings: Any
 ) -> tuple[dict[str, Any], Path]:
     """Register two files, write everything into ``folder``, and return the summary and where it is."""
-    from mics.image.folder import free_folder
+    from mics.files.folder import free_folder
     from mics.registration.pipeline import register as run
 
     result = run(fixed=fixed, moving=moving, progress=progress, **settings)

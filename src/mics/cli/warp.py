@@ -75,7 +75,7 @@ def warp(
     FIXED grid. Points (LPS mm) go the other way: the same file brings landmarks of the FIXED scan to their place in the
     MOVING one. So TRANSFORM and --then are in the order in which an image goes through them.
     """
-    from mics.image.folder import write_together
+    from mics.files.folder import write_together
     from mics.image.points import is_points
 
     if outside is not None and (labels or any(map(is_points, sources))):

@@ -10,11 +10,11 @@ import numpy as np
 from mics.data.cohorts.case import Case, Cohort
 from mics.data.names import is_file_name
 from mics.errors import InputError, RunError, SettingError
+from mics.files.whole import write_text
 from mics.image.grid import Grid
 from mics.image.hu import AIR_HU
 from mics.image.io import Image, read_image, write_image
 from mics.image.resample import resample
-from mics.image.whole import write_text
 
 FRAME, REFERENCE = "frame.json", "reference.nii.gz"
 ORIENTATION = "LAS"

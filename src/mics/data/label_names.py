@@ -12,9 +12,9 @@ import nibabel
 
 from mics.data.cohorts.learn2reg import DATASET_FILE
 from mics.data.manifest import MANIFEST, Entry
-from mics.data.organs import ORGAN_NAMES
 from mics.errors import InputError, MissingFileError
 from mics.image.segments import read_segments
+from mics.organs import ORGAN_NAMES
 
 LabelNames = str | Path | Mapping[int, str]
 

@@ -13,8 +13,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from mics.data.cohorts.case import Split
 from mics.data.names import is_file_name
 from mics.errors import GeometryError, InputError, MissingFileError, RunError
+from mics.files.whole import write_text
 from mics.image.grid import Grid
-from mics.image.whole import write_text
 
 MANIFEST = "manifest.csv"
 

@@ -10,13 +10,13 @@ from typing import NoReturn
 from mics.data.cohorts.learn2reg import Case, open_learn2reg
 from mics.data.label_names import known_names
 from mics.data.names import is_file_name
-from mics.data.organs import ORGAN_NAMES
 from mics.errors import InputError, MissingFileError
+from mics.files.paths import as_path
 from mics.image.checks import refuse_values_of_scans
 from mics.image.hounsfield import read_scan
 from mics.image.io import Image, read_labels
-from mics.image.paths import as_path
 from mics.image.points import Points, read_points
+from mics.organs import ORGAN_NAMES
 
 ROLES = ("fixed", "moving")
 _LONGEST_NAME = 100

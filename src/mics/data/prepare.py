@@ -19,11 +19,11 @@ from mics.data.preview import write_preview
 from mics.data.state import state_of
 from mics.data.workers import each, require_scheduler
 from mics.errors import GeometryError, InputError
-from mics.image.folder import own_folder
+from mics.files.folder import own_folder
+from mics.files.whole import write_text
 from mics.image.hu import AIR_HU
 from mics.image.io import Image, write_image
 from mics.image.resample import resample
-from mics.image.whole import write_text
 
 Affine = Callable[[Image, Image], NDArray[np.float64]]
 """Registration of a fixed and a moving scan: (4, 4), from LPS points of the fixed to LPS points of the moving one."""

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from mics.deformation.chain import chained
 from mics.deformation.transform import Transform
 from mics.errors import InputError
+from mics.files.paths import output_path
+from mics.files.whole import write_text, write_whole
 from mics.image.io import set_grid, write_itk
-from mics.image.paths import output_path
-from mics.image.whole import write_text, write_whole
 
 ENDINGS = (".nii.gz", ".nii", ".nrrd", ".mha", ".h5", ".tfm", ".txt", ".x5")
 _AFFINE = "affine_fixed_to_moving_lps_mm"

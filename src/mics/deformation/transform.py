@@ -17,10 +17,10 @@ from mics.deformation.jacobian import CACHED_VOXELS, VolumeChange, volume_change
 from mics.deformation.provenance import Provenance
 from mics.deformation.slabs import each_slab, positions, resampled, sampled, turned
 from mics.errors import InputError, require_type, shown
+from mics.files.paths import output_path
 from mics.image.grid import Grid
 from mics.image.hu import AIR_HU
 from mics.image.io import Image, from_itk, grid_of, read_itk, set_grid, to_itk, write_itk
-from mics.image.paths import output_path
 
 # Files hold multiples of 1/256 mm: half as large, written in 60 % of the time, and at most 0.002 mm away.
 _STEPS_PER_MM = 256

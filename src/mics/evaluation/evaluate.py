@@ -22,10 +22,10 @@ from mics.evaluation.readings import doubt, overlaps
 from mics.evaluation.statistics import Difference
 from mics.evaluation.submission import Submission
 from mics.evaluation.summary import Summary, compare, summarise
-from mics.image.folder import usable_folder, write_together
+from mics.files.folder import usable_folder, write_together
+from mics.files.whole import write_text
 from mics.image.io import Image
 from mics.image.points import Points
-from mics.image.whole import write_text
 
 # Each pair worked on takes about a gigabyte at the challenge's size.
 _AT_A_TIME = 4

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from mics.data.pairs import Pair
 from mics.errors import RunError
 from mics.evaluation.learn2reg import displacement_name, write_displacement
-from mics.image.whole import folder_beside, give_name, write_whole
+from mics.files.whole import folder_beside, give_name, write_whole
 
 Names = Literal["current", "2020"]
 

@@ -38,9 +38,9 @@ from mics.evaluation.learn2reg import (
     require_displacement_of,
     text,
 )
-from mics.image.folder import temporary_folder
+from mics.files.folder import temporary_folder
+from mics.files.paths import as_path
 from mics.image.grid import Grid
-from mics.image.paths import as_path
 
 Displacement = NDArray[np.float32]
 

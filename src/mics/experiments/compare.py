@@ -17,8 +17,8 @@ from mics.experiments.cell import Task, to_argument
 from mics.experiments.own_process import run_alone
 from mics.experiments.peers.methods import METHODS, Choice, choose
 from mics.experiments.record import read_record
-from mics.image.folder import own_folder
-from mics.image.whole import write_text
+from mics.files.folder import own_folder
+from mics.files.whole import write_text
 from mics.network.weights import DEFAULT_REGISTRATION, load_model_for
 
 AFFINE = Choice("affine")

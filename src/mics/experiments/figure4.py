@@ -4,11 +4,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap, TwoSlopeNorm
 
-from mics.data.organs import ORGAN_NAMES
 from mics.data.pairs import Pair
 from mics.experiments.plan import Measurement, Network
 from mics.experiments.study import Study
 from mics.experiments.write import new_figure, save_figure
+from mics.organs import ORGAN_NAMES
 from mics.registration.pipeline import register
 from mics.report.figures import ABDOMEN, draw_grid_lines, show_slice
 from mics.report.planes import three_planes

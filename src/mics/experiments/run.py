@@ -10,8 +10,8 @@ from mics.experiments.cells import cells_for
 from mics.experiments.phantom_data import write_phantoms
 from mics.experiments.schedule import require_devices, run_cells
 from mics.experiments.study import NOTE, Study
-from mics.image.folder import own_folder
-from mics.image.whole import write_text
+from mics.files.folder import own_folder
+from mics.files.whole import write_text
 
 EXPERIMENTS = ("figure1", "figure2", "figure3", "table2", "table3", "table4", "figure4")
 

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import numpy as np
 
-from mics.data.organs import ORGAN_NAMES
 from mics.data.pairs import Pair, read_pairs
 from mics.errors import InputError
 from mics.evaluation.metrics import dice
 from mics.evaluation.pair import PairScore
 from mics.experiments.budgets import Budget, budget_of
 from mics.experiments.plan import Measurement, Network
-from mics.image.whole import write_text
+from mics.files.whole import write_text
+from mics.organs import ORGAN_NAMES
 from mics.training.source import source_of
 
 NOTE = "experiment.json"

@@ -7,10 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mics.errors import InputError
+from mics.files.paths import as_path
+from mics.files.whole import reason
 from mics.image.available import available_host_bytes
 from mics.image.grid import Grid
-from mics.image.paths import as_path
-from mics.image.whole import reason
 
 _SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
 # No byte of deflated data stands for more.

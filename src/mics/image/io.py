@@ -13,11 +13,11 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from mics.errors import InputError, require_type
+from mics.files.paths import as_path, output_path
+from mics.files.whole import write_whole
 from mics.image import checks, completeness, dicom, nifti, text_headers
 from mics.image.grid import Grid
-from mics.image.paths import as_path, output_path
 from mics.image.segments import set_segments
-from mics.image.whole import write_whole
 from mics.registry import Registry
 
 # Directions in text headers are rounded.

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mics.errors import InputError
-from mics.image.paths import as_path, output_path
-from mics.image.whole import write_text
+from mics.files.paths import as_path, output_path
+from mics.files.whole import write_text
 
 SUFFIXES = (".csv", ".fcsv", ".mrk.json")
 

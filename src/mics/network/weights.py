@@ -15,8 +15,8 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from mics.errors import InputError
-from mics.image.paths import as_path
-from mics.image.whole import write_text, write_whole
+from mics.files.paths import as_path
+from mics.files.whole import write_text, write_whole
 from mics.network.card import ModelCard, first_problem
 from mics.network.kinds import Network, build
 

@@ -24,16 +24,16 @@ from mics.data.manifest import (
     recorded,
     write_manifest,
 )
-from mics.data.organs import ORGAN_NAMES
 from mics.data.prepare import IMAGES, LABELS, PREVIEWS, prepare
 from mics.data.preview import write_preview
 from mics.data.workers import each
 from mics.errors import GeometryError, InputError, RunError, SettingError
 from mics.evaluation.metrics import dice
-from mics.image.folder import own_folder
+from mics.files.folder import own_folder
+from mics.files.whole import write_text
 from mics.image.grid import Grid
 from mics.image.io import Image, read_image, read_labels, write_image
-from mics.image.whole import write_text
+from mics.organs import ORGAN_NAMES
 from mics.pipeline.donors import Person, best_donors, coarse_shares, read_person
 from mics.pipeline.reshape import SETTINGS, fit, reshaped
 from mics.pipeline.stages import digest

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from mics.data.organs import ORGAN_NAMES
+from mics.organs import ORGAN_NAMES
 
 FACTORS = ("volume", "position", "parts", "confidence", "agreement")
 

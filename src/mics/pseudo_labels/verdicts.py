@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from mics.data.organs import ORGAN_NAMES
 from mics.errors import InputError, MissingFileError
+from mics.organs import ORGAN_NAMES
 
 VERDICTS = "verdicts.csv"
 COLUMNS = ("case", "organ", "verdict", "comment")

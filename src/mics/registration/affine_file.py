@@ -7,8 +7,8 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from mics.errors import InputError
+from mics.files.paths import as_path
 from mics.image.checks import refuse_unreadable_name
-from mics.image.paths import as_path
 
 SUFFIXES = (".tfm", ".txt", ".mat", ".h5")
 

@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mics.data.organs import AORTA, LEFT_KIDNEY, LIVER, ORGAN_NAMES, PANCREAS, RIGHT_KIDNEY, SPLEEN, STOMACH
 from mics.deformation.field import resize_displacement, warp
 from mics.deformation.jacobian import jacobian_determinant
 from mics.losses.segmentation import certainty
 from mics.network.displacements import Both
+from mics.organs import AORTA, LEFT_KIDNEY, LIVER, ORGAN_NAMES, PANCREAS, RIGHT_KIDNEY, SPLEEN, STOMACH
 
 _TISSUE = 0.11
 """Of the abdominal window in [0, 1], about -116 HU: above it lies fat and all that is denser."""

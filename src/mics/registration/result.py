@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mics.deformation.transform import Transform
-from mics.image.folder import usable_folder, write_together
+from mics.files.folder import usable_folder, write_together
+from mics.files.whole import write_text
 from mics.image.io import Image, write_image, write_labels
-from mics.image.whole import write_text
 
 
 @dataclass(frozen=True, eq=False)

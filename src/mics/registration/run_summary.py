@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mics.errors import InputError
-from mics.image.paths import as_path
+from mics.files.paths import as_path
 from mics.network.card import first_problem
 
 SCHEMA_VERSION = 1

@@ -2,8 +2,8 @@
 
 from torch import Tensor
 
-from mics.data.organs import LIVER, SPLEEN
 from mics.errors import InputError
+from mics.organs import LIVER, SPLEEN
 from mics.registration.evidence import certainty_of_all
 
 _LEAST_ML = 40.0

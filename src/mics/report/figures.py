@@ -21,7 +21,7 @@ from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 
 from mics.data.label_names import label_name
-from mics.image.whole import write_whole
+from mics.files.whole import write_whole
 from mics.report.colours import label_colour
 from mics.report.planes import Plane
 from mics.report.sheets import Sheets, cut, shown_planes

@@ -9,7 +9,7 @@ from string import Template
 from typing import TYPE_CHECKING, Any
 
 from mics.data.label_names import label_name
-from mics.image.whole import write_text
+from mics.files.whole import write_text
 from mics.report import sections
 from mics.report.colours import label_colour
 from mics.report.volumes import MOST_VOXELS, shown_volumes

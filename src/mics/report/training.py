@@ -10,11 +10,11 @@ import numpy as np
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 
-from mics.data.organs import ORGAN_NAMES
 from mics.deformation.transform import Transform
+from mics.files.whole import write_whole
 from mics.image.grid import Grid
 from mics.image.io import Image
-from mics.image.whole import write_whole
+from mics.organs import ORGAN_NAMES
 from mics.registration.result import Registration
 from mics.report.figures import DPI, draw
 from mics.report.planes import three_planes

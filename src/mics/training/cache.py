@@ -14,9 +14,9 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
-from mics.data.organs import ORGAN_NAMES
 from mics.errors import InputError, MissingFileError
-from mics.image.whole import write_whole
+from mics.files.whole import write_whole
+from mics.organs import ORGAN_NAMES
 
 
 @dataclass(frozen=True)

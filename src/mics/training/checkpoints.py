@@ -9,7 +9,7 @@ import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 
 from mics.errors import InputError, MissingFileError
-from mics.image.whole import write_whole
+from mics.files.whole import write_whole
 
 _EXPECTED = {"state_dict", "hyper_parameters", "epoch", "callbacks", "loops", "optimizer_states"}
 

@@ -7,7 +7,6 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
-from mics.data.organs import ORGAN_NAMES
 from mics.errors import GeometryError
 from mics.image.blocks import block_mean
 from mics.image.grid import Grid
@@ -16,6 +15,7 @@ from mics.image.io import Image
 from mics.network.precision import half_precision
 from mics.network.segmentation import Segmentation
 from mics.network.weights import LoadedModel
+from mics.organs import ORGAN_NAMES
 
 
 @torch.no_grad()

@@ -8,7 +8,6 @@ import torch
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from mics.data.organs import ORGAN_NAMES
 from mics.data.settings_file import read_yaml
 from mics.errors import InputError
 from mics.losses.total import PAPER_WEIGHTS, LossWeights
@@ -17,6 +16,7 @@ from mics.network.config import RegistrationConfig
 from mics.network.precision import half_precision_pays
 from mics.network.presets import preset
 from mics.network.weights import DEFAULT_SEGMENTATION
+from mics.organs import ORGAN_NAMES
 
 SHIPPED = Path(__file__).parent / "recipes"
 

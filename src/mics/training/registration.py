@@ -3,7 +3,6 @@
 import torch
 from torch import Tensor
 
-from mics.data.organs import ORGAN_NAMES
 from mics.deformation.field import compose, warp
 from mics.deformation.jacobian import fold_share
 from mics.evaluation.metrics import dice, sd_log_jacobian
@@ -12,6 +11,7 @@ from mics.losses.segmentation import one_hot
 from mics.losses.total import Volumes, step_losses, weighted_sum
 from mics.network.padding import pad_to_multiple
 from mics.network.pair import Prediction, RegistrationNetwork
+from mics.organs import ORGAN_NAMES
 from mics.training.divergence import require_finite
 from mics.training.module import NetworkTraining
 from mics.training.recipe import Recipe

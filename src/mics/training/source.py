@@ -9,7 +9,7 @@ from mics.data.cohorts.learn2reg import open_learn2reg
 from mics.data.manifest import MANIFEST, Entry, read_manifest
 from mics.data.state import state_of
 from mics.errors import InputError, RunError
-from mics.image.whole import write_text
+from mics.files.whole import write_text
 
 PHANTOMS = "phantom:"
 PHANTOM_VALIDATION = 3

@@ -13,8 +13,8 @@ from lightning.pytorch.utilities import rank_zero_only
 from pydantic import BaseModel, Field, ValidationError
 
 from mics.errors import InputError, MissingFileError, RunError
-from mics.image.folder import held_folder, own_folder
-from mics.image.whole import write_text
+from mics.files.folder import held_folder, own_folder
+from mics.files.whole import write_text
 from mics.network.kinds import build
 from mics.network.presets import preset
 from mics.network.weights import load_initial_weights

@@ -8,10 +8,10 @@ from typing import Literal
 import numpy as np
 
 from mics.data.cohorts.kidneys import split_kidneys
-from mics.data.organs import LEFT_KIDNEY, ORGAN_NAMES, RIGHT_KIDNEY
 from mics.errors import InputError
 from mics.image.hounsfield import read_scan
 from mics.image.io import Image, read_labels
+from mics.organs import LEFT_KIDNEY, ORGAN_NAMES, RIGHT_KIDNEY
 
 Split = Literal["train", "val", "test"]
 
@@ -27,7 +27,7 @@ class Case:
     """One person: where the scan and the annotations are, and what the annotations mean.
 
     ``image_path`` is a file or the folder of a DICOM series. ``mapping`` takes the publisher's labels to organ ids
-    (:mod:`mics.data.organs`) or :data:`KIDNEYS`; labels that it does not list are dropped. ``organs`` are the ids that
+    (:mod:`mics.organs`) or :data:`KIDNEYS`; labels that it does not list are dropped. ``organs`` are the ids that
     were looked for when the case was labelled. ``quirks`` are sentences about this case.
     """
 

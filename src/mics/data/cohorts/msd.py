@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from mics.data.cohorts.case import Adapter, Case, Cohort, not_laid_out
-from mics.data.organs import LIVER, PANCREAS, SPLEEN
 from mics.errors import InputError
+from mics.organs import LIVER, PANCREAS, SPLEEN
 
 LAYOUT = "imagesTr, labelsTr, imagesTs and dataset.json"
 

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from mics.data.cohorts.case import KIDNEYS, Adapter, Case, Cohort, not_laid_out, visible
-from mics.data.organs import LEFT_KIDNEY, ORGAN_NAMES, RIGHT_KIDNEY
 from mics.data.settings_file import read_yaml
 from mics.errors import InputError
+from mics.organs import LEFT_KIDNEY, ORGAN_NAMES, RIGHT_KIDNEY
 
 LAYOUT = "imagesTr/NAME_0000.nii.gz and labelsTr/NAME.nii.gz"
 

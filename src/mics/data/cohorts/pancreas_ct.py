@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 
 from mics.data.cohorts.case import Adapter, Case, Cohort, not_laid_out, visible
-from mics.data.organs import GALLBLADDER, LEFT_KIDNEY, LIVER, OESOPHAGUS, PANCREAS, SPLEEN, STOMACH
 from mics.errors import InputError
 from mics.image.io import Image
+from mics.organs import GALLBLADDER, LEFT_KIDNEY, LIVER, OESOPHAGUS, PANCREAS, SPLEEN, STOMACH
 
 LAYOUT = "PANCREAS_0001/ with a DICOM series, and label0001.nii.gz in TCIA_pancreas_labels-02-05-2017 or label_tcia_multiorgan"
 SEVEN = (SPLEEN, LEFT_KIDNEY, GALLBLADDER, OESOPHAGUS, LIVER, STOMACH, PANCREAS)

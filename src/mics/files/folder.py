@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from mics.errors import InputError, RunError
-from mics.image.paths import output_path, refuse_other_place
+from mics.files.paths import output_path, refuse_other_place
 
 if sys.platform != "win32":
     import fcntl

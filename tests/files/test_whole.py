@@ -6,8 +6,8 @@ import stat
 import pytest
 
 from mics.errors import InputError, RunError
+from mics.files.whole import folder_beside, give_name, write_text, write_whole
 from mics.image.points import Points, write_points
-from mics.image.whole import folder_beside, give_name, write_text, write_whole
 
 
 def test_a_file_appears_whole_with_its_ending_and_replaces_the_old_one(tmp_path):

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from mics.errors import RunError
-from mics.image.paths import output_path
+from mics.files.paths import output_path
 
 
 def write_whole(path: str | Path, write: Callable[[Path], object], *, suffix: str | None = None) -> None:
