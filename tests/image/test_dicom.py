@@ -77,7 +77,7 @@ def test_two_series_are_named(tmp_path):
         read_image(tmp_path / "ct")
     message = str(caught.value)
     uids = "1.2.826.0.1.3680043.2.1125.1", "1.2.826.0.1.3680043.2.1125.2"
-    options = "--fixed-series", "--moving-series", "--series"
+    options = "`fixed_series`", "`moving_series`", "`series`"
     for part in ("2 DICOM series", "'arterial' with 4 slices", "'portal venous' with 5 slices", *uids, *options):
         assert part in message
     assert np.array_equal(read_image(tmp_path / "ct", uids[0]).array, HU[:, :, :4])

@@ -70,7 +70,7 @@ def warn_of_labels(image: Image, source: Path) -> None:
     if some.size <= _FEW_VALUES and some[0] >= 0 and np.array_equal(some, np.rint(some)):
         warnings.warn(
             f"{source} looks like a label map (whole numbers, {some.size} different ones), and its values are mixed "
-            "where they meet: if it is one, use --labels.",
+            "where they meet: if it is one, use `labels`.",
             stacklevel=2,
         )
 

@@ -71,7 +71,7 @@ def _study(folder: Path, budget: str, data: str | Path | None, pretraining: str 
         raise InputError(f"The budget {budget} needs data: a folder in the Learn2Reg layout.")
     source = pretraining or settings.pretraining
     if source is None:
-        raise InputError(f"The budget {budget} needs data for the pretraining, as mics train --data takes them.")
+        raise InputError(f"The budget {budget} needs data for the pretraining, of any kind that a training takes.")
     source = str(Path(source).resolve()) if Path(source).exists() else source
     return Study(folder, budget, Path(data).resolve(), source)
 

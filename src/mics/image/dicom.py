@@ -19,7 +19,7 @@ _MODALITY, _POSITION, _ORIENTATION = "0008|0060", "0020|0032", "0020|0037"
 _DESCRIPTION, _IMAGE_TYPE, _FRAMES = "0008|103e", "0008|0008", "0028|0008"
 _SERIES, _OPTIONS = (
     "0020|000e",
-    "--fixed-series or --moving-series of mics register, --series of mics warp, series in Python",
+    "`series`, in a registration `fixed_series` or `moving_series`",
 )
 _SPACING, _BETWEEN, _INTERCEPT, _SLOPE = "0028|0030", "0018|0088", "0028|1052", "0028|1053"
 _PHOTOMETRIC, _ROWS, _COLUMNS, _BITS = "0028|0004", "0028|0010", "0028|0011", "0028|0100"

@@ -22,5 +22,7 @@ def choose_device(name: str) -> torch.device:
     index, count = int(match[1] or 0), torch.cuda.device_count()
     if index >= count:
         there = "no GPU that PyTorch can use" if count == 0 else f"only {count} GPU(s), counted from cuda:0"
-        raise InputError(f"The device {name} was asked for, but this machine has {there}: use --device cpu.")
+        raise InputError(
+            f"The device {name} was asked for, but this machine has {there}: use `device=cpu`.", option="device"
+        )
     return torch.device("cuda", index)

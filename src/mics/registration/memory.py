@@ -70,15 +70,15 @@ def _alternatives(settings: Settings) -> list[tuple[str, Settings]]:
     """Thriftier settings, by the options that ask for them; of stages that a user has put together, only the device is ours."""
     cpu = dataclasses.replace(settings, device=torch.device("cpu"))
     if settings.stages is not None:
-        return [("--device cpu", cpu)]
+        return [('`device="cpu"`', cpu)]
     thriftier = [
         *((f"--refine {name}", dataclasses.replace(settings, refine=name)) for name in _smaller(settings.refine)),
-        ("--refine none", settings.unrefined()),
-        ("--device cpu", cpu),
-        ("--device cpu --refine none", cpu.unrefined()),
+        ('`refine="none"`', settings.unrefined()),
+        ('`device="cpu"`', cpu),
+        ('`device="cpu"` and `refine="none"`', cpu.unrefined()),
     ]
     if settings.topology == "preserve":
-        thriftier.insert(0, ("--topology free", dataclasses.replace(settings, topology="free")))
+        thriftier.insert(0, ('`topology="free"`', dataclasses.replace(settings, topology="free")))
     return thriftier
 
 

@@ -136,16 +136,18 @@ def load_recipe(name_or_path: str | Path, overrides: list[str] | None = None) ->
 def _override(settings: dict[str, Any], override: str) -> None:
     key, equals, value = override.partition("=")
     if not equals:
-        raise InputError(f"--set takes key=value, not {override!r}.")
+        raise InputError(f"`overrides` takes key=value, not {override!r}.", option="overrides")
     *sections, last = key.split(".")
     for section in sections:
         settings = settings.setdefault(section, {})
         if not isinstance(settings, dict):
-            raise InputError(f"--set {override}: {section} is not a section of the recipe.")
+            raise InputError(f"`overrides {override}`: {section} is not a section of the recipe.", option="overrides")
     try:
         settings[last] = yaml.safe_load(value)
     except (yaml.YAMLError, RecursionError, ValueError) as error:
-        raise InputError(f"--set {override[:200]}: what stands behind = is not YAML.") from error
+        raise InputError(
+            f"`overrides {override[:200]}`: what stands behind = is not YAML.", option="overrides"
+        ) from error
 
 
 def _explain(error: ValidationError) -> str:

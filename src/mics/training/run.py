@@ -50,7 +50,10 @@ def train(
     """
     last = output / f"{LAST}.ckpt"
     if not resume and any(path.exists() for path in (last, output / f"{BEST}.ckpt", output / MODEL)):
-        raise InputError(f"{output} already holds a run; go on with it by --resume {output}, or give another folder.")
+        raise InputError(
+            f"{output} already holds a run; go on with it by `resume {output}`, or give another folder.",
+            option="output",
+        )
     cases = Cases(read_cases(cache), recipe)
     output.mkdir(parents=True, exist_ok=True)
     lightning.seed_everything(recipe.seed)

@@ -30,5 +30,5 @@ def open_cohorts(places: dict[str, str | Path]) -> dict[str, Cohort]:
     for name in places:
         if name not in ADAPTERS:
             nearest = difflib.get_close_matches(name, list(ADAPTERS), n=1, cutoff=0.0)[0]
-            raise InputError(f"There is no cohort {name!r}; did you mean {nearest!r}? mics prepare --list shows all.")
+            raise InputError(f"There is no cohort {name!r}; did you mean {nearest!r}? There are {', '.join(ADAPTERS)}.")
     return {name: ADAPTERS[name].open(Path(place).resolve()) for name, place in places.items()}
