@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mics.cli.output import output_folder
-from mics.errors import InputError
+from mics.errors import GeometryError, InputError, RunError, SettingError
 
 if TYPE_CHECKING:
     from mics.deformation.chain import Link
@@ -79,11 +79,13 @@ def warp(
     from mics.image.points import is_points
 
     if outside is not None and (labels or any(map(is_points, sources))):
-        raise InputError("--outside is for images: a label map has background, 0, outside, and points have no outside.")
+        raise SettingError(
+            "--outside is for images: a label map has background, 0, outside, and points have no outside."
+        )
     if reference is not None and any(map(is_points, sources)):
-        raise InputError("--reference is for images and label maps: points lie on no grid.")
+        raise SettingError("--reference is for images and label maps: points lie on no grid.")
     if series is not None and any(map(is_points, sources)):
-        raise InputError("--series is for the folder of a DICOM study: a list of points has none.")
+        raise SettingError("--series is for the folder of a DICOM study: a list of points has none.")
     _refuse_names(sources, output)
     names = [transform, *(then or [])]
     if len(sources) == 1:
@@ -226,7 +228,7 @@ def _chain(
     if all(map(is_points, sources)):
         return _Chain(names, links, None, labels, outside, series)
     if grid is None and not isinstance(links[-1], Transform):
-        raise InputError(f"{names[-1]} is an affine, which has no grid: name an image to fill by --reference.")
+        raise GeometryError(f"{names[-1]} is an affine, which has no grid: name an image to fill by --reference.")
     return _Chain(names, links, chained(links, grid), labels, outside, series)
 
 
@@ -238,11 +240,11 @@ def _refuse_names(sources: Sequence[Path], output: Path) -> None:
 
     if len(sources) == 1:
         if output.exists() or output.is_symlink():
-            raise InputError(f"{output} exists already; choose another name, so that nothing is overwritten.")
+            raise RunError(f"{output} exists already; choose another name, so that nothing is overwritten.")
         if not is_points(sources[0]):
             written_suffix(output)
     elif is_points(output) or _is_written(output):
-        raise InputError(
+        raise SettingError(
             f"{output} is the name of one file, and there are {len(sources)} inputs: name a folder, or if some of them are "
             "transforms, give all but the first by --then."
         )

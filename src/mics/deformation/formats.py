@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from mics.deformation.chain import chained
 from mics.deformation.transform import Transform
-from mics.errors import InputError
+from mics.errors import InputError, SettingError
 from mics.files.paths import output_path
 from mics.files.whole import write_text, write_whole
 from mics.image.io import set_grid, write_itk
@@ -142,7 +142,7 @@ def _write_x5(transform: Transform, path: Path) -> None:
     try:
         import h5py
     except ModuleNotFoundError as error:
-        raise InputError("X5 files need h5py: install mics-registration[x5].") from error
+        raise SettingError("X5 files need h5py: install mics-registration[x5].") from error
     to_ras = np.array([-1.0, -1.0, 1.0])
 
     def write(temporary: Path) -> None:

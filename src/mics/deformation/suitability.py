@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from mics.deformation.chain import Link
 from mics.deformation.provenance import Provenance
 from mics.deformation.transform import Transform
-from mics.errors import InputError
+from mics.errors import GeometryError, InputError
 from mics.image.grid import Grid
 from mics.image.io import Image
 
@@ -60,7 +60,7 @@ def require_in_view(grid: Grid, transform: Transform, source: Path, name: str) -
         if len(ways) == 1
         else "is it the opposite direction's, or of another pair of scans?"
     )
-    raise InputError(f"Nothing of {source} comes into view by {name}: {remedy}")
+    raise GeometryError(f"Nothing of {source} comes into view by {name}: {remedy}")
 
 
 def warn_of_labels(image: Image, source: Path) -> None:

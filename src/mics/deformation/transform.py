@@ -16,7 +16,7 @@ from torch import Tensor
 from mics.deformation.jacobian import CACHED_VOXELS, VolumeChange, volume_change_between
 from mics.deformation.provenance import Provenance
 from mics.deformation.slabs import each_slab, positions, resampled, sampled, turned
-from mics.errors import InputError, require_type, shown
+from mics.errors import GeometryError, InputError, SettingError, require_type, shown
 from mics.files.paths import output_path
 from mics.image.grid import Grid
 from mics.image.hu import AIR_HU
@@ -54,7 +54,7 @@ class Transform:
         if self.displacement_mm.dtype.kind not in "iuf":
             raise InputError(f"A displacement is real numbers, not values of the type {self.displacement_mm.dtype}.")
         if self.displacement_mm.shape != (*self.grid.size, 3):
-            raise InputError(
+            raise GeometryError(
                 f"A displacement of shape {self.displacement_mm.shape} does not fit a grid of size {self.grid.size}."
             )
         # Both carry NaN on, and need no second array as isfinite of all does.
@@ -128,7 +128,7 @@ class Transform:
         """
         require_type(image, Image, _IMAGE)
         if not isinstance(outside, int | float | np.number) or not math.isfinite(outside):
-            raise InputError(f"The value outside an image is a finite number, not {shown(outside)}.")
+            raise SettingError(f"The value outside an image is a finite number, not {shown(outside)}.")
         values = Image(image.array.astype(np.float32, copy=False), image.grid)
         return self._on(grid)._fill(values, sitk.sitkLinear, outside)
 
@@ -145,9 +145,9 @@ class Transform:
         try:
             points = np.asarray(points_lps, dtype=np.float64)
         except (TypeError, ValueError) as error:
-            raise InputError(f"Points are numbers in LPS millimetres, not {shown(points_lps)}.") from error
+            raise SettingError(f"Points are numbers in LPS millimetres, not {shown(points_lps)}.") from error
         if points.ndim != 2 or points.shape[1] != 3:
-            raise InputError(f"Points are an array of shape (N, 3) in LPS millimetres, not {points.shape}.")
+            raise SettingError(f"Points are an array of shape (N, 3) in LPS millimetres, not {points.shape}.")
         if not np.isfinite(points).all():
             raise InputError(
                 f"{np.count_nonzero(~np.isfinite(points).all(axis=1))} points are not finite: leave them out."

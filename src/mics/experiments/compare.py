@@ -11,7 +11,7 @@ from typing import Any
 
 from mics.data.pairs import Pair, read_pairs
 from mics.data.state import state_of
-from mics.errors import InputError
+from mics.errors import InputError, RunError
 from mics.experiments import comparison_table
 from mics.experiments.cell import Task, to_argument
 from mics.experiments.own_process import run_alone
@@ -179,7 +179,7 @@ def _refuse_other_results(folder: Path, pairs: str | Path, listed: Sequence[Pair
             f"{note} is damaged; delete it if these cells are of {pairs}, or give another folder."
         ) from error
     if source not in (None, str(Path(pairs).resolve())):
-        raise InputError(f"{folder} holds results for another list of pairs; give another output folder.")
+        raise RunError(f"{folder} holds results for another list of pairs; give another output folder.")
     for choice in wanted:
         for pair in listed:
             read_record(_record_path(folder, choice, pair), choice.model)

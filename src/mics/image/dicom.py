@@ -12,7 +12,7 @@ import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
-from mics.errors import InputError
+from mics.errors import GeometryError, InputError, MissingFileError
 from mics.image.checks import refuse_unreadable_name, unreadable
 
 _MODALITY, _POSITION, _ORIENTATION = "0008|0060", "0020|0032", "0020|0037"
@@ -70,7 +70,7 @@ def read_series(folder: Path, pixel: int | None, series: str | None) -> sitk.Ima
         refuse_unreadable_name(entry)
     identifiers = sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))
     if not identifiers:
-        raise InputError(f"{folder} holds no DICOM series: give the folder in which the slices are.")
+        raise MissingFileError(f"{folder} holds no DICOM series: give the folder in which the slices are.")
     slices = [_header(name) for name in _chosen(folder, identifiers, series)]
     if len(slices) == 1:
         return _read_frames(folder, slices[0], pixel)
@@ -85,7 +85,7 @@ def read_series(folder: Path, pixel: int | None, series: str | None) -> sitk.Ima
     except RuntimeError as error:
         raise unreadable(folder, error) from error
     except OSError as error:
-        raise InputError(f"Cannot read {folder}: {error.strerror}.") from error
+        raise MissingFileError(f"Cannot read {folder}: {error.strerror}.") from error
     _check_kind(folder, itk, slices[0])
     return itk
 
@@ -103,7 +103,7 @@ def _chosen(folder: Path, identifiers: tuple[str, ...], series: str | None) -> l
         return files[series.strip()]
     there = "; ".join(_describe(uid, names) for uid, names in files.items())
     if series is not None:
-        raise InputError(f"{folder} holds no DICOM series {series}; it holds {there}.")
+        raise MissingFileError(f"{folder} holds no DICOM series {series}; it holds {there}.")
     raise InputError(f"{folder} holds {len(files)} DICOM series: {there}. Choose one by its UID: {_OPTIONS}.")
 
 
@@ -176,7 +176,7 @@ def _without_localisers(folder: Path, slices: list[_Slice]) -> list[_Slice]:
 def _stack(folder: Path, slices: list[_Slice]) -> list[_Slice]:
     """The slices in the order of their places; raises InputError unless they are one volume, evenly stacked."""
     if not all(key in one.elements for one in slices for key in (_POSITION, _ORIENTATION)):
-        raise InputError(f"{folder} has slices without position or orientation, so it is not a volume.")
+        raise GeometryError(f"{folder} has slices without position or orientation, so it is not a volume.")
     for what, (key, tolerance) in _COMMON.items():
         _refuse_mixed(folder, slices, what, key, tolerance)
     for one in slices:
@@ -281,10 +281,14 @@ def _places(
     height = offsets @ normal
     step = float(height[-1]) / (len(order) - 1)
     if step == 0 or np.abs(height - step * np.arange(len(order))).max() > 0.1 * step:
-        raise InputError(f"{source} has missing, doubled or unevenly spaced slices: export the series again, complete.")
+        raise GeometryError(
+            f"{source} has missing, doubled or unevenly spaced slices: export the series again, complete."
+        )
     aside = offsets - np.outer(height, normal)
     if np.linalg.norm(aside, axis=1).max() > step / 2:
-        raise InputError(f"{source} was scanned with a tilted gantry, so its slices are sheared: straighten it first.")
+        raise GeometryError(
+            f"{source} was scanned with a tilted gantry, so its slices are sheared: straighten it first."
+        )
     return order, step
 
 
@@ -292,7 +296,7 @@ def _read_frames(source: Path, file: _Slice, pixel: int | None) -> sitk.Image:
     """A multi-frame file, its frames put where their own positions say."""
     count = int(file.elements.get(_FRAMES, "1") or 1)
     if count < 2:
-        raise InputError(f"{source} holds a single DICOM slice: give the folder of a whole series.")
+        raise GeometryError(f"{source} holds a single DICOM slice: give the folder of a whole series.")
     try:
         with tempfile.TemporaryDirectory() as scratch:
             reader = _reader(_readable(file, Path(scratch) / "frames.dcm"))
@@ -308,7 +312,7 @@ def _read_frames(source: Path, file: _Slice, pixel: int | None) -> sitk.Image:
         [text for text, _ in _elements(content, key)] for key in (_POSITION, _ORIENTATION, _SPACING, _INTERCEPT)
     )
     if len(positions) != count or not orientations or not spacings:
-        raise InputError(f"{source} has frames without position, orientation or pixel size, so it is not a volume.")
+        raise GeometryError(f"{source} has frames without position, orientation or pixel size, so it is not a volume.")
     for what, values, tolerance in (
         ("orientation", orientations, 1e-2),
         ("pixel spacing", spacings, 1e-3),

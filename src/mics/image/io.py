@@ -12,7 +12,7 @@ import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
-from mics.errors import InputError, require_type
+from mics.errors import GeometryError, InputError, SettingError, require_type
 from mics.files.paths import as_path, output_path
 from mics.files.whole import write_whole
 from mics.image import checks, completeness, dicom, nifti, text_headers
@@ -55,7 +55,7 @@ class Image:
         if isinstance(self.array, np.ma.MaskedArray):
             raise InputError("A volume has a value in every voxel, a masked array has not: fill it, by -1000 HU.")
         if self.array.shape != self.grid.size:
-            raise InputError(f"An array of shape {self.array.shape} does not fit a grid of size {self.grid.size}.")
+            raise GeometryError(f"An array of shape {self.array.shape} does not fit a grid of size {self.grid.size}.")
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Image):
@@ -184,7 +184,7 @@ def read_itk(path: str | Path, *, pixel: int | None, components: int = 1, series
     if path.is_dir():
         return dicom.read_series(path, pixel, series)
     if series is not None:
-        raise InputError(f"{path} is a single file: a series is chosen from the folder of a DICOM study.")
+        raise SettingError(f"{path} is a single file: a series is chosen from the folder of a DICOM study.")
     if path.suffix.lower() == ".dcm":
         return dicom.read_file(path, pixel)
     if components == 1 and (registered := _registered_reader(path)) is not None:
@@ -231,7 +231,7 @@ def _straight_grid(path: Path, reader: sitk.ImageFileReader) -> Grid:
     grid = checks.straightened(path, matrix, reader.GetSize())
     lengths = np.linalg.norm(axes, axis=0)
     if np.abs(lengths - 1).max() > _UNIT_TOLERANCE:
-        raise InputError(
+        raise GeometryError(
             f"{path} has a direction whose columns are {' '.join(f'{length:.4g}' for length in lengths)} long instead "
             "of 1, so its spacing is uncertain: convert it from DICOM again."
         )
@@ -272,10 +272,10 @@ def written_suffix(path: str | Path) -> str:
     suffix = checks.known_suffix(path)
     if suffix.lower() in (".mhd", ".nhdr"):
         other = ".mha" if suffix.lower() == ".mhd" else ".nrrd"
-        raise InputError(
+        raise SettingError(
             f"{path} would be a header apart from its voxels, which get lost when it is copied: use {other}."
         )
     if suffix != suffix.lower():
         name = path.name.removesuffix(suffix) + suffix.lower()
-        raise InputError(f"{path} has capital letters in its ending, which not every program reads: call it {name}.")
+        raise SettingError(f"{path} has capital letters in its ending, which not every program reads: call it {name}.")
     return suffix

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mics.errors import InputError
+from mics.errors import InputError, MissingFileError, SettingError
 from mics.files.paths import as_path, output_path
 from mics.files.whole import write_text
 
@@ -60,7 +60,7 @@ def read_points(path: str | Path) -> Points:
         rows, unplaced = reader(path.read_text(encoding="utf-8-sig"))
         points = Points(np.array([row[0] for row in rows], dtype=np.float64), tuple(row[1] for row in rows))
     except OSError as error:
-        raise InputError(f"Cannot read {path}: {error.strerror}.") from error
+        raise MissingFileError(f"Cannot read {path}: {error.strerror}.") from error
     except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
         raise InputError(f"{path} is not a readable list of points: {_expected(path)}.") from error
     if unplaced:
@@ -87,7 +87,7 @@ def write_points(points: Points, path: str | Path) -> None:
     path = output_path(path)
     writer = {".csv": _csv_text, ".json": _markup_text}.get(path.suffix.lower())
     if writer is None:
-        raise InputError(f"Points cannot be written to {path}: use a name ending in .csv or .mrk.json.")
+        raise SettingError(f"Points cannot be written to {path}: use a name ending in .csv or .mrk.json.")
     write_text(writer(points), path)
 
 

@@ -12,7 +12,7 @@ from typing import BinaryIO
 
 import SimpleITK as sitk
 
-from mics.errors import InputError
+from mics.errors import GeometryError, InputError
 from mics.image import checks
 
 _CHUNK = 1 << 18
@@ -97,7 +97,7 @@ def _refuse_unclear_nrrd(path: Path, fields: dict[str, str]) -> None:
         raise _nowhere(path, "space origin")
     directions = fields["space directions"]
     if fields.get("dimension") == "3" and "none" in directions:
-        raise InputError(
+        raise GeometryError(
             f"{path} has an axis without direction in its header ({directions}): convert it from DICOM again."
         )
     for name in ("space directions", "space origin"):
@@ -144,11 +144,11 @@ def _refuse_unclear_metaimage(path: Path, fields: dict[str, str]) -> None:
         raise _nowhere(path, "Offset")
     spacing = fields.get("elementspacing", fields.get("elementsize"))
     if spacing is None or min(_floats(spacing)) <= 0:
-        raise InputError(
+        raise GeometryError(
             f"{path} has no voxel size above 0 in its header (ElementSpacing {spacing or 'is missing'}): write it there."
         )
     if any(_floats(fields.get("centerofrotation", "0"))):
-        raise InputError(f"{path} turns about another point than its origin (CenterOfRotation): set that to 0 0 0.")
+        raise GeometryError(f"{path} turns about another point than its origin (CenterOfRotation): set that to 0 0 0.")
     for name, neutral in (("elementtointensityfunctionslope", 1.0), ("elementtointensityfunctionoffset", 0.0)):
         if name in fields and _floats(fields[name]) != [neutral]:
             raise InputError(
@@ -180,11 +180,11 @@ def _floats(text: str) -> list[float]:
 
 
 def _other_lengths(path: Path, unit: str) -> InputError:
-    return InputError(f"{path} gives its lengths in {unit}: save it in millimetres.")
+    return GeometryError(f"{path} gives its lengths in {unit}: save it in millimetres.")
 
 
 def _nowhere(path: Path, field: str) -> InputError:
-    return InputError(
+    return GeometryError(
         f"{path} does not say where its first voxel is (its header has no {field}): convert it from DICOM again, or write "
         "it into the header if you know it."
     )

@@ -1,6 +1,6 @@
 """Networks by name: the settings of the paper's and of smaller ones."""
 
-from mics.errors import InputError
+from mics.errors import SettingError
 from mics.network.config import NetworkConfig
 from mics.network.mics import MICSConfig
 from mics.network.segmentation import MonaiSegmentationConfig, OrganSegmentationConfig
@@ -36,5 +36,5 @@ PRESETS: Registry[NetworkConfig] = Registry(
 def preset(name: str) -> NetworkConfig:
     """The configuration of that name; raises :class:`InputError` naming the known ones."""
     if name not in PRESETS:
-        raise InputError(f"No network preset is called {name!r}; choose one of {', '.join(PRESETS)}.")
+        raise SettingError(f"No network preset is called {name!r}; choose one of {', '.join(PRESETS)}.")
     return PRESETS[name]

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mics.deformation.field import resize
-from mics.errors import InputError
+from mics.errors import SettingError
 from mics.network.blocks import ConvBlock, Decoder, Encoder, laid_out
 from mics.network.config import SegmentationConfig, StridedUNetConfig, UNetConfig
 from mics.network.padding import pad_to_multiple
@@ -55,7 +55,7 @@ class MonaiSegmentation(Segmentation):
         try:
             from monai.networks.nets import DynUNet
         except ModuleNotFoundError as error:
-            raise InputError("This segmentation network is MONAI's: install mics-registration[train].") from error
+            raise SettingError("This segmentation network is MONAI's: install mics-registration[train].") from error
         levels = len(config.channels)
         strides = [1, *[2] * (levels - 1)]
         self.unet = DynUNet(

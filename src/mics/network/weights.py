@@ -14,7 +14,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
-from mics.errors import InputError
+from mics.errors import InputError, MissingFileError, SettingError
 from mics.files.paths import as_path
 from mics.files.whole import write_text, write_whole
 from mics.network.card import ModelCard, first_problem
@@ -97,7 +97,7 @@ def load_model(name_or_path: str | Path = DEFAULT_REGISTRATION) -> LoadedModel:
     card_path = path.with_suffix(".json")
     if not path.is_file() or not card_path.is_file():
         known = ", ".join(model["name"] for model in available_models())
-        raise InputError(
+        raise MissingFileError(
             f"There is no model {name_or_path}; give one of {known}, or a .safetensors file with its .json card."
         )
     try:
@@ -111,7 +111,7 @@ def load_model(name_or_path: str | Path = DEFAULT_REGISTRATION) -> LoadedModel:
         weights = {name: tensor.float() for name, tensor in load_tensors(content).items()}
         network.load_state_dict(weights)
     except OSError as error:
-        raise InputError(f"The model {path} cannot be read ({error.strerror}).") from error
+        raise MissingFileError(f"The model {path} cannot be read ({error.strerror}).") from error
     except ValidationError as error:
         raise InputError(
             f"{card_path} is not the card of a model of this version of MICS: {first_problem(error)}."
@@ -127,7 +127,7 @@ def load_model_for(task: str, name_or_path: str | Path) -> LoadedModel:
     model = load_model(name_or_path)
     trained_for = model.network.config.task
     if trained_for != task:
-        raise InputError(f"The model {model.name} is for {trained_for}, not for {task}; see mics info.")
+        raise SettingError(f"The model {model.name} is for {trained_for}, not for {task}; see mics info.")
     return model
 
 
@@ -145,7 +145,7 @@ def load_initial_weights(network: Network, model: str | Path) -> None:
     loaded = load_model(model).network
     own = network.state_dict()
     if not takes_weights_of(network, loaded):
-        raise InputError(f"{model} has another network shape than the recipe's preset.")
+        raise SettingError(f"{model} has another network shape than the recipe's preset.")
     network.load_state_dict({**own, **loaded.state_dict()})
 
 

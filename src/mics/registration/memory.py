@@ -5,7 +5,7 @@ import math
 
 import torch
 
-from mics.errors import InputError
+from mics.errors import InsufficientMemoryError
 from mics.image.available import available_host_bytes
 from mics.image.grid import Grid
 from mics.registration.plan import plan
@@ -63,7 +63,9 @@ def require_memory(settings: Settings, *, fixed: Grid, moving: Grid) -> None:
             advice = f"use {option}, which needs {_gigabytes(other_need)}"
             break
     left = f"{(host or 0) / _GB:.1f} GB" + (f" and {gpu / _GB:.1f} GB on the GPU" if need.gpu else "")
-    raise InputError(f"Registering these scans needs {_gigabytes(need)} of memory, and {left} are left: {advice}.")
+    raise InsufficientMemoryError(
+        f"Registering these scans needs {_gigabytes(need)} of memory, and {left} are left: {advice}."
+    )
 
 
 def _alternatives(settings: Settings) -> list[tuple[str, Settings]]:

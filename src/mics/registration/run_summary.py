@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from mics.errors import InputError
+from mics.errors import InputError, MissingFileError
 from mics.files.paths import as_path
 from mics.network.card import first_problem
 
@@ -222,7 +222,7 @@ def read_summary(path: str | Path) -> RunSummary:
     try:
         summary = RunSummary.model_validate_json(path.read_bytes())
     except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror}).") from error
+        raise MissingFileError(f"{path} cannot be read ({error.strerror}).") from error
     except ValidationError as error:
         raise InputError(f"{path} is not the summary of a registration: {first_problem(error)}.") from error
     if summary.schema_version > SCHEMA_VERSION:

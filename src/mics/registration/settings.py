@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mics.errors import InputError, require_type, shown
+from mics.errors import InputError, SettingError, require_type, shown
 from mics.network.card import MOST_STEPS
 from mics.network.weights import LoadedModel, load_model_for
 from mics.registration.affine_file import affine_of, read_affine
@@ -77,7 +77,7 @@ def resolve(
     chosen = network.steps if steps is None else steps
     require_type(chosen, (int, np.integer), "The steps of the network are a whole number")
     if not 1 <= chosen <= MOST_STEPS:
-        raise InputError(f"The network takes at least one step and at most {MOST_STEPS} steps, not {shown(chosen)}.")
+        raise SettingError(f"The network takes at least one step and at most {MOST_STEPS} steps, not {shown(chosen)}.")
     own = None if stages is None else tuple(stages)
     return Settings(matrix, source, int(chosen), network, topology, refine, organs, place, own)
 
@@ -94,9 +94,9 @@ def _chosen(refine: str, topology: str, stages: Sequence[Stage] | None) -> tuple
         unfolded = any(isinstance(stage, FoldRemoval) for stage in stages)
         return " + ".join(names) or "none", "preserve" if unfolded else "free"
     if refine not in ("none", *BUDGETS):
-        raise InputError(f"There is no refinement called {refine!r}; choose none, {' or '.join(BUDGETS)}.")
+        raise SettingError(f"There is no refinement called {refine!r}; choose none, {' or '.join(BUDGETS)}.")
     if topology not in TOPOLOGIES:
-        raise InputError(f"There is no topology called {topology!r}; choose {' or '.join(TOPOLOGIES)}.")
+        raise SettingError(f"There is no topology called {topology!r}; choose {' or '.join(TOPOLOGIES)}.")
     return refine, topology
 
 

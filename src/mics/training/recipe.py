@@ -9,7 +9,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mics.data.settings_file import read_yaml
-from mics.errors import InputError
+from mics.errors import InputError, MissingFileError, SettingError
 from mics.losses.total import PAPER_WEIGHTS, LossWeights
 from mics.network.card import MOST_STEPS, Extent
 from mics.network.config import RegistrationConfig
@@ -116,7 +116,7 @@ def load_recipe(name_or_path: str | Path, overrides: list[str] | None = None) ->
         path = Path(name_or_path)
     if not path.is_file():
         known = ", ".join(sorted(file.stem for file in SHIPPED.glob("*.yaml")))
-        raise InputError(f"There is no recipe {name_or_path}; give a YAML file or one of {known}.")
+        raise MissingFileError(f"There is no recipe {name_or_path}; give a YAML file or one of {known}.")
     settings = read_yaml(path, "a recipe")
     for override in overrides or []:
         _override(settings, override)
@@ -127,21 +127,21 @@ def load_recipe(name_or_path: str | Path, overrides: list[str] | None = None) ->
     try:
         recipe = Recipe.model_validate(settings)
     except ValidationError as error:
-        raise InputError(f"{path}: {_explain(error)}") from error
+        raise SettingError(f"{path}: {_explain(error)}") from error
     if preset(recipe.preset).task != recipe.task:
-        raise InputError(f"{path}: preset {recipe.preset} is not for {recipe.task}.")
+        raise SettingError(f"{path}: preset {recipe.preset} is not for {recipe.task}.")
     return recipe
 
 
 def _override(settings: dict[str, Any], override: str) -> None:
     key, equals, value = override.partition("=")
     if not equals:
-        raise InputError(f"`overrides` takes key=value, not {override!r}.", option="overrides")
+        raise SettingError(f"`overrides` takes key=value, not {override!r}.", option="overrides")
     *sections, last = key.split(".")
     for section in sections:
         settings = settings.setdefault(section, {})
         if not isinstance(settings, dict):
-            raise InputError(f"`overrides {override}`: {section} is not a section of the recipe.", option="overrides")
+            raise SettingError(f"`overrides {override}`: {section} is not a section of the recipe.", option="overrides")
     try:
         settings[last] = yaml.safe_load(value)
     except (yaml.YAMLError, RecursionError, ValueError) as error:

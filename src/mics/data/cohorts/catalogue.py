@@ -9,7 +9,7 @@ from mics.data.cohorts.learn2reg import LEARN2REG
 from mics.data.cohorts.msd import MSD_LIVER, MSD_PANCREAS, MSD_SPLEEN
 from mics.data.cohorts.nnunet import NNUNET
 from mics.data.cohorts.pancreas_ct import PANCREAS_CT
-from mics.errors import InputError
+from mics.errors import SettingError
 from mics.registry import Registry
 
 ADAPTERS: Registry[Adapter] = Registry(
@@ -30,5 +30,7 @@ def open_cohorts(places: dict[str, str | Path]) -> dict[str, Cohort]:
     for name in places:
         if name not in ADAPTERS:
             nearest = difflib.get_close_matches(name, list(ADAPTERS), n=1, cutoff=0.0)[0]
-            raise InputError(f"There is no cohort {name!r}; did you mean {nearest!r}? There are {', '.join(ADAPTERS)}.")
+            raise SettingError(
+                f"There is no cohort {name!r}; did you mean {nearest!r}? There are {', '.join(ADAPTERS)}."
+            )
     return {name: ADAPTERS[name].open(Path(place).resolve()) for name, place in places.items()}

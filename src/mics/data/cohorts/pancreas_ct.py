@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from mics.data.cohorts.case import Adapter, Case, Cohort, not_laid_out, visible
-from mics.errors import InputError
+from mics.errors import GeometryError
 from mics.image.io import Image
 from mics.organs import GALLBLADDER, LEFT_KIDNEY, LIVER, OESOPHAGUS, PANCREAS, SPLEEN, STOMACH
 
@@ -39,7 +39,7 @@ class PancreasCase(Case):
         The right order is the one in which organs are most uniform. Left and right are never exchanged.
         """
         if labels.grid.size != image.grid.size:
-            raise InputError(
+            raise GeometryError(
                 f"{self.labels_path} has {labels.grid.size} voxels, the series {self.image_path} {image.grid.size}: "
                 "get both again from the publisher."
             )

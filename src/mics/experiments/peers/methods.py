@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 
-from mics.errors import InputError
+from mics.errors import SettingError
 from mics.experiments.peers.outcome import Matrix, Outcome
 from mics.image.io import Image
 from mics.registry import Registry
@@ -77,16 +77,16 @@ def choose(words: Iterable[str]) -> tuple[list[Choice], list[str]]:
     for word in words:
         name, _, model = word.partition("=")
         if name not in METHODS:
-            raise InputError(f"There is no method {name!r}; choose of {', '.join(METHODS)}.")
+            raise SettingError(f"There is no method {name!r}; choose of {', '.join(METHODS)}.")
         if model and not METHODS[name].model:
-            raise InputError(f"{name} takes no model; write {name} without '={model}'.")
+            raise SettingError(f"{name} takes no model; write {name} without '={model}'.")
         sentence = lacking(name, model)
         choice = Choice(name, model or None)
         if sentence is not None:
             sentences.append(sentence)
         elif choice not in choices:
             if any(other.method == name for other in choices):
-                raise InputError(f"{name} is asked for with two models; compare each in an output folder of its own.")
+                raise SettingError(f"{name} is asked for with two models; compare each in an output folder of its own.")
             choices.append(choice)
     return choices, sentences
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from mics.deformation.field import along_axes
-from mics.errors import InputError
+from mics.errors import RunError
 from mics.image.grid import Grid
 from mics.network.displacements import displacements
 from mics.network.pair import RegistrationNetwork
@@ -50,7 +50,7 @@ class NetworkPrediction(Stage):
         fixed = network.seen(state.windows.fixed, None if maps is None else averaged(maps.fixed, shape))
         moving_to_fixed, fixed_to_moving = displacements(self.model, a=moving, b=fixed, steps=self.steps)
         if not bool(moving_to_fixed.isfinite().all() and fixed_to_moving.isfinite().all()):
-            raise InputError(
+            raise RunError(
                 f"The model {self.model.name} predicts displacements of this pair that are NaN or infinite; give another."
             )
         return state.with_displacements(moving_to_fixed=moving_to_fixed, fixed_to_moving=fixed_to_moving)
