@@ -74,7 +74,7 @@ def _alternatives(settings: Settings) -> list[tuple[str, Settings]]:
     if settings.stages is not None:
         return [('`device="cpu"`', cpu)]
     thriftier = [
-        *((f"--refine {name}", dataclasses.replace(settings, refine=name)) for name in _smaller(settings.refine)),
+        *((f'`refine="{name}"`', dataclasses.replace(settings, refine=name)) for name in _smaller(settings.refine)),
         ('`refine="none"`', settings.unrefined()),
         ('`device="cpu"`', cpu),
         ('`device="cpu"` and `refine="none"`', cpu.unrefined()),
