@@ -16,7 +16,7 @@ _KEPT, _KEPT_SQUARE = 0.9, 0.999
 _WIDTH = 3
 """Voxels along an edge of the neighbourhood."""
 _OVERALL = 0.5
-"""What the mean square over the whole grid counts beside that of the neighbourhood, as a share of both."""
+"""What the gradient's size overall counts beside that in the neighbourhood, as a share of both."""
 _LEAST = 1e-7
 """Added to the root: real gradients are around 1e-5, and where all are smaller by far there is nothing to follow."""
 _SHORTER = 0.9
@@ -34,12 +34,15 @@ class Descent:
 
     @torch.no_grad()
     def step(self, velocity: Tensor, gradient: Tensor) -> None:
-        """Change ``velocity`` ``(B, 3, X, Y, Z)``, in place, against its ``gradient``; nothing where that was always zero."""
+        """Change ``velocity`` ``(1, 3, X, Y, Z)``, in place, against its ``gradient``; nothing where that was always zero."""
         rate = self.rate * (1 - _SHORTER * self.taken / self.steps)
         self.taken += 1
         square = gradient.square().mean(dim=1, keepdim=True)
         around = functional.avg_pool3d(square, _WIDTH, 1, _WIDTH // 2, count_include_pad=False)
         self.mean.lerp_(gradient, 1 - _KEPT)
-        self.square.lerp_(torch.lerp(around, square.mean(dim=(2, 3, 4), keepdim=True), _OVERALL), 1 - _KEPT_SQUARE)
+        # Each voxel's size weighed by itself, so that air around the body, where there is no gradient, changes nothing.
+        size = square.sqrt()
+        overall = (square.sum() / size.sum().clamp_min(torch.finfo(size.dtype).tiny)).square()
+        self.square.lerp_(torch.lerp(around, overall, _OVERALL), 1 - _KEPT_SQUARE)
         mean, square = self.mean / (1 - _KEPT**self.taken), self.square / (1 - _KEPT_SQUARE**self.taken)
         velocity -= rate * mean / (square.sqrt() + _LEAST)
