@@ -22,15 +22,16 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from mics.data.organs import ORGAN_NAMES
 from mics.deformation.field import warp
 from mics.deformation.jacobian import fold_share
 from mics.evaluation.metrics import dice, sd_log_jacobian
 from mics.image.intensity import hu_windows
+from mics.network.config import NetworkConfig
 from mics.network.pair import RegistrationNetwork
 from mics.network.precision import half_precision
-from mics.network.presets import PRESETS, NetworkConfig
+from mics.network.presets import PRESETS
 from mics.network.weights import LoadedModel, load_model
+from mics.organs import ORGAN_NAMES
 from mics.training.cache import CachedCase, read_cases, split
 from mics.training.datamodule import Cases
 from mics.training.prepare import prepare
@@ -86,7 +87,7 @@ class Person:
 def recipe_of(name: str, variant: Variant, epochs: int) -> Recipe:
     """The shipped recipe for that network."""
     preset = f"velocities at {name}"
-    PRESETS[preset] = variant.network
+    PRESETS.register(preset, variant.network)
     recipe = load_recipe("velocity", [f"epochs={epochs * variant.iterations}"])
     return recipe.model_copy(update={"preset": preset})
 

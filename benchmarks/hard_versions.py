@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from mics.data import organs
+from mics import organs
 from mics.errors import InputError
 from mics.image.grid import Grid
 from mics.image.io import Image

@@ -16,13 +16,13 @@ import torch
 from hard_versions import HARD_VERSIONS, Scan
 
 from mics.data.cohorts.learn2reg import open_learn2reg
-from mics.data.organs import ORGAN_NAMES
 from mics.evaluation.metrics import dice
 from mics.evaluation.tables import number, table
 from mics.image.blocks import block_majority, block_mean
 from mics.image.intensity import hu_windows
 from mics.network.segmentation import Segmentation
 from mics.network.weights import LoadedModel, load_model
+from mics.organs import ORGAN_NAMES
 from mics.training.organ_maps import voxels_per_edge
 
 CONDITIONS = ("plain", "without contrast medium", "upper part only", "double noise", "sharp kernel")

@@ -36,9 +36,9 @@ from mics.evaluation.statistics import quantile30
 from mics.evaluation.summary import MEASURES
 from mics.evaluation.tables import number, table
 from mics.experiments.peers.methods import METHODS, Choice, choose, run
-from mics.image.folder import writable_folder
+from mics.files.folder import writable_folder
+from mics.files.whole import write_text
 from mics.image.io import Image, read_image, read_labels
-from mics.image.whole import write_text
 from mics.network.weights import DEFAULT_REGISTRATION
 from mics.registration.affine import register_affine
 from mics.registration.settings import resolve
@@ -53,7 +53,7 @@ _OUR_PACKAGES = (*_PACKAGES, "data", "losses", "network", "registration")
 _COLUMNS = ("sd_log_jacobian", "fold_percent")
 
 TOTALSEGMENTATOR = {1: 1, 2: 2, 3: 3, 4: 4, 5: 6, 6: 7, 7: 11, 8: 12, 9: 13, 52: 8, 63: 9, 64: 10}
-"""Organ ids of TotalSegmentator's task ``total`` to those of :data:`mics.data.organs.ORGAN_NAMES`."""
+"""Organ ids of TotalSegmentator's task ``total`` to those of :data:`mics.organs.ORGAN_NAMES`."""
 
 
 @dataclass(frozen=True)
@@ -156,7 +156,7 @@ def depends(method: str, model: str) -> dict[str, Any]:
         "device": str(settings.device),
         "models": [loaded.sha256 for loaded in used],
         # The checksum is of the weights; their cards say how they are used.
-        "cards": [hashlib.sha256(json.dumps(loaded.card, sort_keys=True).encode()).hexdigest() for loaded in used],
+        "cards": [hashlib.sha256(loaded.card.model_dump_json().encode()).hexdigest() for loaded in used],
     }
 
 

@@ -23,13 +23,15 @@ import torch
 from torch import Tensor
 
 from mics.allocator import keep_freed_memory
-from mics.data.organs import ORGAN_NAMES
 from mics.data.phantom import phantom
 from mics.data.phantom.scanner import network_grid
 from mics.image.intensity import hu_windows
+from mics.network.card import ModelCard
 from mics.network.displacements import compiled, displacements
+from mics.network.kinds import build
 from mics.network.presets import PRESETS
-from mics.network.weights import DEFAULT_REGISTRATION, LoadedModel, build, load_model
+from mics.network.weights import DEFAULT_REGISTRATION, LoadedModel, load_model
+from mics.organs import ORGAN_NAMES
 from mics.registration.timing import peak_memory_gb
 
 VARIANTS = ("plain", "compiled")
@@ -40,8 +42,9 @@ def loaded(given: argparse.Namespace) -> LoadedModel:
     if given.preset is None:
         return load_model(given.model)
     torch.manual_seed(0)
-    card = {"spacing_mm": given.spacing, "hu_range": None}
-    return LoadedModel(build(PRESETS[given.preset]).eval(), given.preset, "", card)
+    config = PRESETS[given.preset]
+    card = ModelCard(network=config, sha256="", spacing_mm=given.spacing, hu_range=None)
+    return LoadedModel(build(config).eval(), given.preset, card)
 
 
 def seen(model: LoadedModel, seed: int) -> Tensor:

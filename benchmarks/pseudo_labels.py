@@ -22,9 +22,9 @@ from scipy.stats import spearmanr
 
 from mics.data.cohorts.pancreas_ct import SEVEN
 from mics.data.manifest import Entry, moved, read_manifest, write_manifest
-from mics.data.organs import LEFT_KIDNEY, LIVER, ORGAN_NAMES, PANCREAS, RIGHT_KIDNEY, SPLEEN
 from mics.evaluation.metrics import dice
 from mics.image.io import Image, read_labels, write_image
+from mics.organs import LEFT_KIDNEY, LIVER, ORGAN_NAMES, PANCREAS, RIGHT_KIDNEY, SPLEEN
 from mics.pseudo_labels.clean import PSEUDO_ORGANS
 from mics.pseudo_labels.rank import Plausibility, Seen, rank
 from mics.pseudo_labels.record import read_record

@@ -18,13 +18,13 @@ from pathlib import Path
 import numpy as np
 
 from mics.allocator import keep_freed_memory
-from mics.data.organs import ORGAN_NAMES
 from mics.data.pairs import Member, read_pairs
 from mics.deformation.bidirectional import BidirectionalField
 from mics.deformation.jacobian import fold_share
 from mics.deformation.transform import Transform
 from mics.evaluation.metrics import dice, sd_log_jacobian
 from mics.network.weights import DEFAULT_REGISTRATION
+from mics.organs import ORGAN_NAMES
 from mics.registration.inputs import load_pair
 from mics.registration.plan import plan
 from mics.registration.quality import inverse_consistency

@@ -17,7 +17,9 @@ from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
-from mics.network.presets import PRESETS, NetworkConfig
+from mics.network.config import NetworkConfig
+from mics.network.mics import MICSConfig
+from mics.network.presets import PRESETS
 from mics.training.prepare import prepare
 from mics.training.recipe import load_recipe
 from mics.training.run import train
@@ -43,7 +45,8 @@ VARIANTS = {
     "velocities at 64, 32 and 16 mm": Variant(),
     "velocities at 16 mm alone": Variant(_FULL.model_copy(update={"velocity_levels": 1})),
     "gradients at 16 mm, as in the paper": Variant(
-        _FULL.model_copy(update={"velocity_levels": 0}), settings=("losses.inverse=0.02",)
+        MICSConfig(channels=(32, 64, 128), stride=2, decoder_normalisation=False, organ_maps=True),
+        settings=("losses.inverse=0.02",),
     ),
     "no organ maps": Variant(_FULL.model_copy(update={"organ_maps": False})),
     "no augmentation": Variant(settings=_STILL),
@@ -63,7 +66,7 @@ def folder(output: Path, name: str, seed: int) -> Path:
 def trained(name: str, variant: Variant, data: str, output: Path, epochs: int, seed: int) -> Path:
     """The folder of the finished run of a variant."""
     preset = f"ablation {name}"
-    PRESETS[preset] = variant.network
+    PRESETS.register(preset, variant.network)
     recipe = load_recipe("velocity", [f"epochs={epochs}", f"seed={seed}", *variant.settings])
     recipe = recipe.model_copy(update={"preset": preset})
     cache = output / "cases" / Path(data).name.replace(":", "-")

@@ -19,6 +19,7 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -27,15 +28,12 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from mics.allocator import keep_freed_memory
 from mics.deformation.field import compose, resize_displacement, warp
-from mics.losses.gradient import gradient_loss
-from mics.losses.inverse import inverse_loss
-from mics.losses.jacobian import jacobian_loss
-from mics.losses.segmentation import annotated_in_both, dice_loss
-from mics.losses.similarity import similarity_loss
-from mics.losses.total import LossWeights, Volumes, weighted_sum
+from mics.losses.paper import Direction
+from mics.losses.segmentation import annotated_in_both
+from mics.losses.total import LOSSES, Volumes, weighted_sum
 from mics.network import blocks
-from mics.network.mics import MICS
-from mics.network.presets import PRESETS, NetworkConfig
+from mics.network.mics import MICS, MICSConfig
+from mics.network.presets import PRESETS
 
 VARIANTS = ("plain", "float32", "bfloat16", "recomputed", "bfloat16-recomputed", "compiled")
 """``plain`` as above; the others are ours: in float32 or, as compiled, in bfloat16, with activations computed again or not."""
@@ -53,7 +51,7 @@ def plain_blocks(network: nn.Module) -> None:
             block.forward = nn.Sequential(*layers).forward  # type: ignore[method-assign]
 
 
-def plain_loss(network: MICS, a: Volumes, b: Volumes, steps: int, weights: LossWeights) -> Tensor:
+def plain_loss(network: MICS, a: Volumes, b: Volumes, steps: int, weights: Mapping[str, float]) -> Tensor:
     """The weighted loss over both directions and all steps, every part of it computed where it is needed."""
     pairs = ((a, b), (b, a))
     totals: list[Tensor | None] = [None, None]
@@ -72,28 +70,33 @@ def plain_loss(network: MICS, a: Volumes, b: Volumes, steps: int, weights: LossW
         for direction, pair in enumerate(pairs):
             grid, field = fields[direction].shape[2:], fields[direction]
             moving, fixed = (volumes.resized(tuple(grid)) for volumes in pair)
-            terms = {
-                "similarity": similarity_loss(warp(moving.windows, field), fixed.windows),
-                "gradient": gradient_loss(gradients[direction]),
-                "jacobian": jacobian_loss(field),
-                "inverse": inverse_loss(field, fields[1 - direction]),
-            }
-            if moving.organs is not None and fixed.organs is not None:
-                maps = [warp(organ, field, padding="zeros") for organ in moving.organs.split(1, dim=1)]
-                mask = annotated_in_both(moving.organs, fixed.organs)
-                terms["segmentation"] = dice_loss(torch.cat(maps, dim=1), fixed.organs, mask)
+            assert moving.organs is not None
+            assert fixed.organs is not None
+            given = Direction(
+                warped=warp(moving.windows, field),
+                target=fixed.windows,
+                gradients=gradients[direction],
+                displacement=field,
+                opposite=fields[1 - direction],
+                warped_organs=torch.cat(
+                    [warp(organ, field, padding="zeros") for organ in moving.organs.split(1, 1)], 1
+                ),
+                target_organs=fixed.organs,
+                annotated=annotated_in_both(moving.organs, fixed.organs),
+            )
+            terms = {name: LOSSES[name](given) for name in weights}
             loss = loss + weighted_sum(terms, weights)
     return loss
 
 
-def measure(variant: str, config: NetworkConfig, size: int, batch: int, steps: int) -> dict[str, float]:
+def measure(variant: str, config: MICSConfig, size: int, batch: int, steps: int) -> dict[str, float]:
     """Seconds and gigabytes of the second optimiser step on random volumes with blocks for organs."""
     from mics.training.recipe import Recipe
     from mics.training.registration import RegistrationTraining
 
     if variant != "plain":
         keep_freed_memory()  # as the command does
-    PRESETS["benchmark"] = config
+    PRESETS.register("benchmark", config)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     settings = {"task": "registration", "preset": "benchmark", "epochs": 1, "iterations_per_epoch": 1, "steps": steps}
     recipe = Recipe.model_validate({**settings, "recompute_activations": "recomputed" in variant})
@@ -129,7 +132,7 @@ def measure(variant: str, config: NetworkConfig, size: int, batch: int, steps: i
     return {"seconds": time.perf_counter() - start, "gigabytes": _memory(device) - before}
 
 
-def teraflop(config: NetworkConfig, size: int, batch: int, steps: int) -> float:
+def teraflop(config: MICSConfig, size: int, batch: int, steps: int) -> float:
     """Operations of the network's convolutions in one training step, forward and backward, in 10¹²."""
     # Counted on a few voxels: the number is proportional to them.
     network, few = MICS(config), 2 * config.divisor
@@ -158,7 +161,7 @@ def main() -> None:
     parser.add_argument("--count", action="store_true", help="count operations instead")
     parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args()
-    config = NetworkConfig(task="registration", channels=tuple(given.channels))
+    config = MICSConfig(channels=tuple(given.channels))
     if given.count:
         for steps in given.steps:
             print(f"steps: {steps}, {teraflop(config, given.size, given.batch, steps):.1f} TFLOP")

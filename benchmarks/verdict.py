@@ -26,10 +26,10 @@ import mics
 from mics.data.pairs import read_pairs
 from mics.errors import InputError
 from mics.evaluation.tables import table
-from mics.image.folder import writable_folder
+from mics.files.folder import writable_folder
+from mics.files.whole import write_text
 from mics.image.grid import Grid
 from mics.image.io import Image, read_image
-from mics.image.whole import write_text
 from mics.registration.verdict import judge
 
 _WELL = 0.5

@@ -43,6 +43,19 @@ GRIDS = {
 _CHARACTERS = locale.setlocale(locale.LC_CTYPE)
 
 
+_SLOW = Path(__file__).with_name("slow.txt")
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest chooses by marks
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark as slow what `slow.txt` names: a folder, a file, or a test with all its cases."""
+    slow = _SLOW.read_text(encoding="utf-8").split()
+    for item in items:
+        name = f"{item.path.relative_to(config.rootpath).as_posix()}::{item.name}"
+        if any(name.startswith((f"{one}/", f"{one}::", f"{one}[")) or name == one for one in slow):
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture(autouse=True)
 def characters_as_at_the_start() -> Iterator[None]:
     """Writing DICOM makes "C" the locale of the process, in which Python takes files without a stated encoding for ASCII."""

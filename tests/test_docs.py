@@ -7,6 +7,13 @@ import numpy as np
 import pytest
 
 from mics import Grid, Image, Transform, write_image
+from mics.data.cohorts.catalogue import ADAPTERS
+from mics.experiments.peers.methods import METHODS
+from mics.image.io import READERS
+from mics.losses.similarities import SIMILARITIES
+from mics.losses.total import LOSSES
+from mics.network.kinds import NETWORKS
+from mics.network.presets import PRESETS
 
 DOCS = Path(__file__).parents[1] / "docs"
 BLOCK = re.compile(r"^```python\n(.*?)^```", re.M | re.S)
@@ -28,6 +35,9 @@ def folder(tmp_path, monkeypatch):
         displacement = np.broadcast_to(sign * shift, (*grid.size, 3)).astype(np.float32)
         Transform(displacement, grid).save(tmp_path / "out" / f"transform_{name}.nii.gz")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)  # as of a script that lies there
+    for registry in (LOSSES, NETWORKS, PRESETS, SIMILARITIES, ADAPTERS, METHODS, READERS):
+        monkeypatch.setattr(registry, "_entries", dict(registry))  # what a page adds is for that page
 
 
 @pytest.mark.usefixtures("folder")

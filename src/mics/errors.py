@@ -1,4 +1,14 @@
-"""The one kind of error that a user can mend, and the system's request to end."""
+"""The errors that a user can mend, and the system's request to end.
+
+InputError (ValueError)        whatever a user can mend: all below, and files whose content is damaged or of another kind
+├── MissingFileError           a file or folder to read is not there, or the system does not give it
+├── GeometryError              grids, headers and fields of view that say no place, or do not fit together
+├── SettingError               an argument or a setting that is unknown, of another type, or does not go with the others
+├── InsufficientMemoryError    more memory is needed than is left
+└── RunError                   work cannot begin where it is to be done, or cannot go on: folder, disk, divergence
+
+Terminated (KeyboardInterrupt) the system asks the process to end
+"""
 
 
 class InputError(ValueError):
@@ -6,7 +16,34 @@ class InputError(ValueError):
 
     Also for arguments of a wrong type, for which Python has TypeError: callers need one ``except``. The commands print it
     without a traceback and exit with code 2.
+
+    ``option``: the argument to change, where there is one. In the sentence arguments stand between backticks, with or without
+    a value, as in "use `affine="ants"`"; the commands show them as their flags, ``--affine ants``.
     """
+
+    def __init__(self, sentence: str, *, option: str | None = None) -> None:
+        super().__init__(sentence)
+        self.option = option
+
+
+class MissingFileError(InputError):
+    """A file or folder that is to be read is not there, or the system does not give it."""
+
+
+class GeometryError(InputError):
+    """A grid, a header or a field of view says no place, or does not fit the others."""
+
+
+class SettingError(InputError):
+    """An argument or a setting is unknown, of another type, or does not go with the others."""
+
+
+class InsufficientMemoryError(InputError):
+    """More memory is needed than is left."""
+
+
+class RunError(InputError):
+    """Work cannot begin where it is to be done, or cannot go on: the folder is taken, the disk is full, the loss diverges."""
 
 
 class Terminated(KeyboardInterrupt):
@@ -14,9 +51,9 @@ class Terminated(KeyboardInterrupt):
 
 
 def require_type(value: object, kinds: type | tuple[type, ...], expected: str) -> None:
-    """Raise InputError unless ``value`` is of one of the ``kinds``; ``expected`` says what it should be: "A seed is an int"."""
+    """Raise SettingError unless ``value`` is of one of the ``kinds``; ``expected`` says what it should be: "A seed is an int"."""
     if not isinstance(value, kinds):
-        raise InputError(f"{expected}, not {shown(value)}.")
+        raise SettingError(f"{expected}, not {shown(value)}.")
 
 
 def shown(value: object) -> str:

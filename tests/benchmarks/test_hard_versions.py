@@ -6,11 +6,11 @@ import pytest
 import SimpleITK as sitk
 from scipy.spatial.transform import Rotation
 
-from mics.data.organs import AORTA, LIVER, ORGAN_NAMES, RIGHT_KIDNEY, STOMACH
 from mics.data.phantom import network_grid, phantom
 from mics.errors import InputError
 from mics.image.grid import Grid
 from mics.image.io import Image, to_itk
+from mics.organs import AORTA, LIVER, ORGAN_NAMES, RIGHT_KIDNEY, STOMACH
 
 VOXELS = [(0, 0, 0), (5, 3, 2), (47, 39, 63)]
 

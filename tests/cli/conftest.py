@@ -7,8 +7,9 @@ import torch
 from typer.testing import CliRunner
 
 from mics.cli.main import app
-from mics.network.presets import NetworkConfig
-from mics.network.weights import build, save_model
+from mics.network.kinds import build
+from mics.network.mics import MICSConfig
+from mics.network.weights import save_model
 
 
 def body(shape=(24, 22, 20)) -> np.ndarray:
@@ -40,7 +41,7 @@ def quick(tmp_path_factory):
     """Options of `mics register` for a run of seconds: no affine, a tiny untrained network, no refinement."""
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("model") / "tiny.safetensors"
-    config = NetworkConfig(task="registration", channels=(4, 8))
+    config = MICSConfig(channels=(4, 8))
     save_model(build(config), {"spacing_mm": 10.0, "hu_range": None, "steps": 2}, path)
     return ["--affine", "none", "--model", path, "--refine", "none"]
 

@@ -4,12 +4,14 @@ import sys
 import warnings
 from pathlib import Path
 
+import numpy as np
 import pytest
+import SimpleITK as sitk
 import typer
 from typer.testing import CliRunner
 
-from mics.cli.errors import Commands
-from mics.errors import InputError
+from mics.cli.errors import PACKAGE, Commands, in_flags
+from mics.errors import InputError, SettingError
 
 
 def failing(error):
@@ -31,6 +33,34 @@ def test_bad_input_is_one_sentence_on_stderr():
     assert (result.exit_code, result.stdout, result.stderr) == (2, "", "Error: a.nii is not a scan.\n")
 
 
+def test_the_library_speaks_of_arguments_and_the_command_of_flags():
+    app = typer.Typer(cls=Commands, pretty_exceptions_enable=False)
+    error = SettingError(
+        'Use `affine="ants"`, not `made_by`, or leave `work_steps` out; see `other=1`.', option="affine"
+    )
+
+    @app.command()
+    def fail(made_by: str, affine: str = "none", work_steps: int = 1):
+        warnings.warn_explicit("look at `affine`.", UserWarning, str(PACKAGE / "own.py"), 1)
+        raise error
+
+    @app.command()
+    def other():
+        raise error
+
+    result = CliRunner().invoke(app, ["fail", "x"])
+    assert result.stderr.splitlines() == [
+        "Warning: look at --affine.",
+        "Error: Use --affine ants, not MADE_BY, or leave --work-steps out; see `other=1`.",
+    ]
+    assert CliRunner().invoke(app, ["other"]).stderr == f"Error: {error}\n"
+    assert error.option == "affine"
+
+
+def test_a_value_in_backticks_may_hold_spaces_and_equal_signs():
+    assert in_flags("go on by `resume /my runs/a=b`.", {"resume": "--resume"}) == "go on by --resume /my runs/a=b."
+
+
 def test_ctrl_c_is_one_word():
     result = failing(KeyboardInterrupt())
     assert (result.exit_code, result.stderr) == (130, "Interrupted.\n")
@@ -41,6 +71,34 @@ def test_what_the_system_refuses_is_one_sentence():
     assert (result.exit_code, result.stdout, result.stderr) == (2, "", "Error: No space left on device: out/a.json.\n")
     result = failing(OSError("Matplotlib requires access to a writable cache directory: set MPLCONFIGDIR."))
     assert (result.exit_code, "MPLCONFIGDIR" in result.stderr) == (2, True)
+
+
+def test_too_little_memory_is_one_sentence_and_other_errors_stay():
+    torchs = RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes.")
+    for error in (MemoryError(), torchs, RuntimeError("ITK: Failed to allocate memory for image.")):
+        result = failing(error)
+        assert (result.exit_code, "not enough memory" in result.stderr) == (2, True)
+    assert isinstance(failing(RuntimeError("shapes do not fit")).exception, RuntimeError)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux keeps to a limit on addresses")
+@pytest.mark.parametrize(("gigabytes", "said"), [(0.3, "may take 0.3 GB"), (1.0, "may take 1 GB"), (1.5, "memory")])
+def test_under_a_limit_on_addresses_it_is_one_sentence(tmp_path, gigabytes, said):
+    scan = sitk.GetImageFromArray(np.zeros((8, 8, 8), np.float32))
+    scan[0, 0, 0] = 1
+    sitk.WriteImage(scan, str(tmp_path / "scan.nii.gz"))
+    field = sitk.GetImageFromArray(np.zeros((260, 260, 260, 3), np.float32), isVector=True)
+    sitk.WriteImage(field, str(tmp_path / "field.nii"))
+    code = (
+        f"import resource; resource.setrlimit(resource.RLIMIT_AS, (int({gigabytes}e9),) * 2)\n"
+        "from mics.cli.main import main; main()"
+    )
+    command = [sys.executable, "-c", code, "warp", "scan.nii.gz", "field.nii", "-o", "warped.nii.gz"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    errors = [line for line in done.stderr.splitlines() if line.startswith("Error: ")]
+    assert (done.returncode, len(errors), "Traceback" in done.stderr) == (2, 1, False), done.stderr
+    assert said in errors[0]
+    assert not (tmp_path / "warped.nii.gz").exists()
 
 
 TERMINATED = """
@@ -112,7 +170,7 @@ def test_the_installed_command_ends_with_the_exit_code(tmp_path):
 
 def test_a_terminal_that_knows_ascii_alone_gets_a_question_mark_for_the_rest():
     """Progress bars draw bullets."""
-    code = "from mics.cli import main; main.app = lambda: print('5 \\u2022 6'); main.main()"
+    code = "from mics.cli import main; main.app = lambda **_: print('5 \\u2022 6'); main.main()"
     plain = {**os.environ, "PYTHONIOENCODING": "ascii"}
     ended = subprocess.run([sys.executable, "-c", code], env=plain, capture_output=True, encoding="ascii", check=True)
     assert ended.stdout == "5 ? 6\n"

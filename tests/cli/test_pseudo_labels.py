@@ -7,8 +7,9 @@ import torch
 from mics.data.manifest import Entry, write_manifest
 from mics.image.grid import Grid
 from mics.image.io import Image, write_image
-from mics.network.presets import NetworkConfig
-from mics.network.weights import build, save_model
+from mics.network.kinds import build
+from mics.network.segmentation import OrganSegmentationConfig
+from mics.network.weights import save_model
 
 
 @pytest.fixture
@@ -27,7 +28,7 @@ def prepared(tmp_path):
 def test_a_set_is_completed(run, prepared, tmp_path):
     torch.manual_seed(0)
     model = tmp_path / "organs.safetensors"
-    save_model(build(NetworkConfig(task="segmentation", channels=(4, 8))), {"spacing_mm": 2.0, "hu_range": None}, model)
+    save_model(build(OrganSegmentationConfig(channels=(4, 8))), {"spacing_mm": 2.0, "hu_range": None}, model)
     result = run("pseudo-labels", prepared, "-o", tmp_path / "out", "--model", model, "--device", "cpu")
     assert result.exit_code == 0, result.output
     assert "predicted a" in result.stdout

@@ -19,6 +19,7 @@ FILES = {
     "transform_fixed_to_moving.nii.gz.json",
     "summary.json",
     "overview.png",
+    "report.html",
 }
 LABEL_FILES = {"moving_labels_warped.nii.gz", "fixed_labels_warped.nii.gz"}
 

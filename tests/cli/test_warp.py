@@ -39,6 +39,32 @@ def test_labels_stay_labels(run, make, field, tmp_path):
     np.testing.assert_array_equal(sitk.GetArrayFromImage(warped), by_itk(labels, field, sitk.sitkNearestNeighbor, 0))
 
 
+def test_segments_keep_their_names_and_colours(run, make, field, tmp_path):
+    label_map = sitk.ReadImage(str(make(tmp_path / "plain.nrrd", (make.body() > 0).astype(np.uint8) * 3)))
+    fields = {
+        "Segment0_ID": "Segment_1",
+        "Segment0_Name": "left kidney, lower half",
+        "Segment0_Color": "0.5 0.1 0.7",
+        "Segment0_LabelValue": "3",
+        "Segment0_Extent": "4 5 4 5 4 5",
+        "Segmentation_ReferenceImageExtentOffset": "7 7 7",
+        "Segmentation_MasterRepresentation": "Binary labelmap",
+    }
+    for key, value in fields.items():
+        label_map.SetMetaData(key, value)
+    sitk.WriteImage(label_map, str(tmp_path / "organs.seg.nrrd"))
+    assert run("warp", tmp_path / "organs.seg.nrrd", field, "-o", tmp_path / "on.seg.nrrd", "--labels").stderr == ""
+    header = (tmp_path / "on.seg.nrrd").read_bytes().split(b"\n\n")[0].decode().splitlines()
+    written = dict(line.split(":=") for line in header if ":=" in line and line.startswith("Segment"))
+    expected = {**fields, "Segment0_Extent": "0 23 0 21 0 19"}
+    del expected["Segmentation_ReferenceImageExtentOffset"]
+    assert written == expected
+    result = run("warp", tmp_path / "organs.seg.nrrd", field, "-o", tmp_path / "on.nii.gz", "--labels")
+    assert result.exit_code == 0
+    assert "names its segments" in result.stderr
+    assert "write a .seg.nrrd" in result.stderr
+
+
 def test_points_go_where_itk_takes_them(run, field, tmp_path):
     (tmp_path / "points.csv").write_text("x,y,z,name\n12,-30,25,tip\n-50,40,0,\n")
     assert run("warp", tmp_path / "points.csv", field, "-o", tmp_path / "moved.csv").exit_code == 0
@@ -124,6 +150,19 @@ def test_what_only_just_comes_into_view_is_warped(run, field, tmp_path):
     assert (sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "out.nii.gz"))) > -1000).sum() == 27
 
 
+@pytest.mark.parametrize("labels", [[], ["--labels"]])
+def test_a_result_without_anything_of_the_input_is_told(run, make, field, tmp_path, labels):
+    """Its right and left exchanged in the header, the body lies beyond the grid, and air at its border within."""
+    body = (make.body() > 0) * 5.0 if labels else make.body()
+    scan = sitk.ReadImage(str(make(tmp_path / "scan.nii.gz", body)))
+    scan.SetDirection((-1, 0, 0, 0, 1, 0, 0, 0, 1))
+    scan.SetOrigin((np.array(scan.GetOrigin()) + SHIFT).tolist())
+    sitk.WriteImage(sitk.Cast(scan, sitk.sitkInt16), str(tmp_path / "flipped.nrrd"))
+    result = run("warp", tmp_path / "flipped.nrrd", field, "-o", tmp_path / "out.nii.gz", *labels)
+    assert result.exit_code == 0
+    assert f"holds nothing but {0 if labels else -1000}: are its header's directions" in result.stderr
+
+
 def test_points_outside_are_counted(run, field, tmp_path):
     # The grid of the field reaches from -115, -105, -95 to 115, 105, 95 mm, and half a voxel, 5 mm, on.
     (tmp_path / "p.csv").write_text("x,y,z\n119,0,0\n121,0,0\n0,-5000,0\n-1,2,3\n")
@@ -178,6 +217,9 @@ def test_what_exists_is_not_overwritten(refused, make, field, tmp_path):
     (tmp_path / "there.nii.gz").write_text("mine")
     assert "there.nii.gz" in refused("warp", scan, field, "-o", tmp_path / "there.nii.gz")
     assert (tmp_path / "there.nii.gz").read_text() == "mine"
+    (tmp_path / "link.nii.gz").symlink_to("on_a_drive_that_is_not_mounted.nii.gz")
+    assert "exists already" in refused("warp", scan, field, "-o", tmp_path / "link.nii.gz")
+    assert (tmp_path / "link.nii.gz").is_symlink()
 
 
 def test_a_scan_is_not_a_transform(refused, make, field, tmp_path):

@@ -5,9 +5,9 @@ import pytest
 
 from mics.data.checks import check, check_labels
 from mics.data.frame import Frame
-from mics.data.organs import LIVER
 from mics.image.grid import Grid
 from mics.image.io import Image
+from mics.organs import LIVER
 
 GRID = Grid.axis_aligned((-200, -200, -200), (200, 200, 200), 10.0, "LAS")
 FRAME = Frame("reference", "", GRID, GRID, {})

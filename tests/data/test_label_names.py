@@ -8,8 +8,8 @@ import pytest
 import SimpleITK as sitk
 
 from mics.data.label_names import disagreement, known_names, label_name, read_label_names
-from mics.data.organs import ORGAN_NAMES
 from mics.errors import InputError
+from mics.organs import ORGAN_NAMES
 
 TWO = {5: "Liver", 614454277: "Aorta, abdominal"}
 SNAP = """################################################

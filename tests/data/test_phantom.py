@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from mics.data import organs
+from mics import organs
 from mics.data.phantom import (
     Phantom,
     deformed_pair,

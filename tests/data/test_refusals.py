@@ -11,7 +11,7 @@ from mics.data.cohorts.catalogue import ADAPTERS, open_cohorts
 from mics.data.manifest import Entry, write_manifest
 from mics.data.prepare import prepare
 from mics.errors import InputError
-from mics.image.folder import held_folder
+from mics.files.folder import held_folder
 from mics.image.grid import Grid
 from mics.image.io import Image, write_image
 from mics.pipeline.synthesise import synthesise

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from scipy.ndimage import gaussian_filter
 
-from mics.deformation import jacobian
+from mics.deformation import inverse, jacobian
 from mics.deformation.field import compose, exponentiate, identity, invert, resize_displacement
 from mics.deformation.inverse import reconcile, reconcile_bent, reconcile_finer
 
@@ -57,6 +57,37 @@ def test_what_bends_too_sharply_is_smoothed_there_and_nowhere_else():
     assert left.max() < 0.5
     far = (slice(None), slice(None), slice(26, 38), slice(2, 38), slice(2, 38))
     assert (ab - there)[far].abs().max() < 0.05
+
+
+def test_what_is_far_off_moves_by_half_a_voxel_each_in_every_step():
+    """Along one axis, x → x + 10 and x → x: Newton's method would move each by five at once, where its step is uncertain."""
+    there, back = torch.zeros(1, 3, 31, 9, 9), torch.zeros(1, 3, 31, 9, 9)
+    there[:, 0] = 10
+    ab, ba = reconcile(there, back)
+    middle = (0, slice(None), 15, 4, 4)
+    torch.testing.assert_close(ab[middle], torch.tensor([10 - 3 * 0.5, 0, 0]))
+    torch.testing.assert_close(ba[middle], torch.tensor([-3 * 0.5, 0, 0]))
+
+
+def test_what_is_little_off_is_met_at_once():
+    there, back = torch.zeros(1, 3, 31, 9, 9), torch.zeros(1, 3, 31, 9, 9)
+    there[:, 0] = 0.5
+    ab, ba = reconcile(there, back)
+    middle = (0, slice(None), 15, 4, 4)
+    torch.testing.assert_close(ab[middle], torch.tensor([0.25, 0, 0]))
+    torch.testing.assert_close(ba[middle], torch.tensor([-0.25, 0, 0]))
+
+
+def test_all_that_smoothing_changes_is_mended_again():
+    """Places at each distance from the voxels that smoothing averages, which are every second one, and at the border."""
+    shape = (24, 23, 22)
+    both = torch.cat([bumps(seed, shape, 3) + torch.rand(1, 3, *shape) for seed in (1, 2)])
+    for place in [(12, 11, 10), (11, 12, 11), (13, 10, 12), (0, 0, 0), (23, 22, 21), (1, 21, 9)]:
+        bent = torch.zeros(2, 1, *shape, dtype=torch.bool)
+        bent[(1, 0, *place)] = True
+        changed = (inverse._smoothed(both, bent) != both).any(dim=1).any(dim=0)
+        assert changed[place]
+        assert not (changed & ~inverse._near(bent)).any()
 
 
 def test_reconciling_mends_a_spoiled_inverse_alike_for_both_directions():

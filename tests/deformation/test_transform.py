@@ -296,6 +296,14 @@ def test_a_field_with_holes(tmp_path, grids, suffix):
         Transform.load(tmp_path / f"field{suffix}")
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_displacements_that_are_no_numbers(grids, value):
+    displacement = np.zeros((*grids["lps"].size, 3), np.float32)
+    displacement[3, 2, 1, 0] = value
+    with pytest.raises(InputError, match="NaN or infinite"):
+        Transform(displacement, grids["lps"])
+
+
 def test_shapes_that_do_not_fit(grids):
     with pytest.raises(InputError, match="does not fit"):
         Transform(np.zeros((3, *grids["lps"].size), np.float32), grids["lps"])

@@ -20,8 +20,9 @@ from mics.dicom_rt.seg import read_seg
 from mics.dicom_rt.series import read_series
 from mics.dicom_rt.structures import Structure, StructureSet
 from mics.image.io import Image, write_labels
-from mics.network.presets import NetworkConfig
-from mics.network.weights import build, save_model
+from mics.network.kinds import build
+from mics.network.mics import MICSConfig
+from mics.network.weights import save_model
 
 
 def run(*arguments):
@@ -75,7 +76,7 @@ def study(tmp_path_factory, helpers):
     write_labels(Image(np.ones(target.grid.size, np.uint8), target.grid), folder / "fixed.nii.gz")
     (folder / "names.json").write_text('{"1": "liver of the model"}')
     torch.manual_seed(0)
-    network = build(NetworkConfig(task="registration", channels=(4, 8)))
+    network = build(MICSConfig(channels=(4, 8)))
     save_model(network, {"spacing_mm": 10.0, "hu_range": None, "steps": 2}, folder / "tiny.safetensors")
     options = ("--affine", "none", "--model", folder / "tiny.safetensors", "--refine", "none")
     labels = ("--fixed-labels", folder / "fixed.nii.gz", "--moving-labels", folder / "labels.nii.gz")

@@ -14,7 +14,8 @@ import pytest
 
 from mics.errors import InputError
 from mics.experiments.compare import compare
-from mics.image.folder import held_folder
+from mics.experiments.peers.methods import METHODS, Method
+from mics.files.folder import held_folder
 
 SHAPE = (12, 10, 10)
 
@@ -78,6 +79,24 @@ def test_cells_are_computed_once_and_tabulated(folder, output):
     (output / "cells" / "unregistered" / "0002_0001.json").unlink()
     compare(folder, output, methods=["unregistered"], progress=asked.append)
     assert asked == ["unregistered on 0002_0001"]
+
+
+def test_a_registered_method_runs_in_a_process_that_does_not_know_its_name(folder, output, tmp_path, monkeypatch):
+    (tmp_path / "two_voxels.py").write_text(
+        "import numpy as np\n"
+        "from mics.experiments.peers.outcome import Outcome\n"
+        "def register(fixed, moving, affine):\n"
+        "    forward = np.zeros((3, *fixed.grid.size), np.float32)\n"
+        "    forward[0] = 2\n"
+        "    return Outcome(forward, -forward, seconds=0.25)\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]))
+    monkeypatch.setattr(METHODS, "_entries", dict(METHODS))
+    METHODS.register("two-voxels", Method("two voxels along i", "two_voxels:register"))
+    found = compare(folder, output, methods=["two-voxels"])
+    record = next(r for r in found.records if (r["method"], r["fixed"]) == ("two-voxels", "0001"))
+    assert (record["score"]["dice"], record["score"]["seconds"]) == ({"6": 1.0}, 0.25)
+    assert "| two voxels along i |" in found.table
 
 
 def test_a_failing_cell_is_told_and_the_others_go_on(folder, output):

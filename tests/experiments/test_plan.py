@@ -13,7 +13,7 @@ from mics.experiments.cells import Measure, Prepare, Train, cells_for, needs, re
 from mics.experiments.plan import Measurement, Network
 from mics.experiments.run import EXPERIMENTS
 from mics.experiments.study import Study
-from mics.losses.total import LossWeights
+from mics.losses.total import PAPER_WEIGHTS
 from mics.training.recipe import load_recipe
 
 
@@ -24,22 +24,27 @@ def study(budget):
 def test_at_the_papers_budget_recipes_are_the_papers():
     network = Network(steps=1, delta=1e-3, epsilon=1.0)
     recipe = recipe_of(study("paper"), Train(network, "finetune"))
-    assert recipe.losses.model_dump() == pytest.approx(
+    assert recipe.losses == pytest.approx(
         {"similarity": 1, "segmentation": 1, "gradient": 0.1, "jacobian": 1e-3, "inverse": 1.0}
     )
     assert (recipe.steps, recipe.batch_size, recipe.epochs, recipe.crop) == (1, 4, 300, (128, 128, 128))
     two = recipe_of(study("paper"), Train(Network(steps=2), "pretrain"))
     assert (two.steps, two.batch_size, two.supervised_organs) == (2, 2, tuple(range(1, 12)))
-    assert two.losses == LossWeights()
+    assert two.losses == PAPER_WEIGHTS
 
 
 def test_elsewhere_weights_differ_from_the_recipes_by_the_papers_factors():
     own = load_recipe("mics-small").losses
     weights = Network(steps=2, gamma=1.0, delta=0.0, epsilon=50.0).weights(own)
-    assert weights.similarity == own.similarity
-    assert weights.gradient == pytest.approx(10 * own.gradient)
-    assert weights.jacobian == 0
-    assert weights.inverse == pytest.approx(5 * own.inverse)
+    assert weights["similarity"] == own["similarity"]
+    assert weights["gradient"] == pytest.approx(10 * own["gradient"])
+    assert weights["jacobian"] == 0
+    assert weights["inverse"] == pytest.approx(5 * own["inverse"])
+
+
+def test_the_weight_of_a_loss_that_is_not_the_papers_stays():
+    weights = Network(steps=2, gamma=1.0).weights({**PAPER_WEIGHTS, "bending": 0.7})
+    assert weights == pytest.approx({**PAPER_WEIGHTS, "gradient": 1.0, "bending": 0.7})
 
 
 def test_no_pretraining_is_one_stage_and_unsupervised_uses_no_organ():

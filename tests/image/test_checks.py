@@ -223,3 +223,15 @@ def test_names_that_are_not_utf8(tmp_path):
 def test_a_pipe_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "scan.nii.gz")
     refused(tmp_path / "scan.nii.gz", "is a pipe or a device")
+
+
+@pytest.mark.parametrize("target", ["scan.nii.gz", "gone.nii.gz"])
+def test_a_link_that_leads_nowhere(tmp_path, target):
+    (tmp_path / "scan.nii.gz").symlink_to(target)
+    refused(tmp_path / "scan.nii.gz", f"is a link to {target}, which leads to no file")
+
+
+def test_a_volume_of_more_than_three_metres_is_read_with_a_word(tmp_path):
+    path = save_nifti(tmp_path / "scan.nii.gz", affine=np.diag([-2.0, -2, 3000, 1]))
+    with pytest.warns(UserWarning, match=r"scan\.nii\.gz is \d+\.\d m long \(voxels of 2 x 2 x 3000 mm\)"):
+        assert read_image(path).grid.spacing[2] == 3000

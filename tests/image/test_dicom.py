@@ -3,6 +3,7 @@ import struct
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
 import SimpleITK as sitk
 from hypothesis import given, settings
@@ -76,7 +77,7 @@ def test_two_series_are_named(tmp_path):
         read_image(tmp_path / "ct")
     message = str(caught.value)
     uids = "1.2.826.0.1.3680043.2.1125.1", "1.2.826.0.1.3680043.2.1125.2"
-    options = "--fixed-series", "--moving-series", "--series"
+    options = "`fixed_series`", "`moving_series`", "`series`"
     for part in ("2 DICOM series", "'arterial' with 4 slices", "'portal venous' with 5 slices", *uids, *options):
         assert part in message
     assert np.array_equal(read_image(tmp_path / "ct", uids[0]).array, HU[:, :, :4])
@@ -260,39 +261,42 @@ def test_a_multi_frame_file_with_a_gap(tmp_path):
 # --- slices at random -------------------------------------------------------------------------------------------------
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
+SYNTAXES = [pydicom.uid.ImplicitVRLittleEndian, pydicom.uid.ExplicitVRLittleEndian]
 
 
-def write_slice(path, number, raw, position, orientation, spacing, scale):
-    """A slice of raw numbers (columns, rows) in explicit little-endian form; ``scale`` None leaves slope and intercept out."""
+def write_slice(path, number, raw, position, orientation, spacing, scale, bits, syntax):
+    """A slice of raw numbers (columns, rows), written by pydicom; ``scale`` None leaves slope and intercept out."""
+    meta = pydicom.dataset.FileMetaDataset()
+    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = CT, f"1.2.3.5.{number}"
+    meta.TransferSyntaxUID = syntax
+    slice_ = pydicom.dataset.FileDataset(str(path), {}, file_meta=meta, preamble=bytes(128))
+    slice_.SOPClassUID, slice_.SOPInstanceUID, slice_.Modality = CT, f"1.2.3.5.{number}", "CT"
+    slice_.StudyInstanceUID, slice_.SeriesInstanceUID, slice_.InstanceNumber = "1.2.3.2", "1.2.3.3", number
+    slice_.ImagePositionPatient = [f"{value:.9g}" for value in position]
+    slice_.ImageOrientationPatient = [f"{value:.9g}" for value in orientation]
+    slice_.PixelSpacing = [f"{value:.9g}" for value in spacing[::-1]]
+    slice_.SamplesPerPixel, slice_.PhotometricInterpretation = 1, "MONOCHROME2"
+    slice_.Columns, slice_.Rows = raw.shape
+    slice_.BitsAllocated, slice_.BitsStored, slice_.HighBit = 16, bits, bits - 1
+    slice_.PixelRepresentation = int(raw.dtype.kind == "i")
+    if scale is not None:
+        slice_.RescaleSlope, slice_.RescaleIntercept = (f"{value:g}" for value in scale)
+    slice_.PixelData = raw.T.astype(raw.dtype.newbyteorder("<")).tobytes()
+    slice_.save_as(path, enforce_file_format=True)
 
-    def decimals(values):
-        return "\\".join(f"{value:.9g}" for value in values)
 
-    uid = f"1.2.3.5.{number}"
-    meta = element(2, 2, "UI", CT) + element(2, 3, "UI", uid) + element(2, 0x10, "UI", EXPLICIT)
-    columns, rows = raw.shape
-    data = (
-        element(8, 0x16, "UI", CT)
-        + element(8, 0x18, "UI", uid)
-        + element(8, 0x60, "CS", "CT")
-        + element(0x20, 0xD, "UI", "1.2.3.2")
-        + element(0x20, 0xE, "UI", "1.2.3.3")
-        + element(0x20, 0x32, "DS", decimals(position))
-        + element(0x20, 0x37, "DS", decimals(orientation))
-        + element(0x28, 2, "US", struct.pack("<H", 1))
-        + element(0x28, 4, "CS", "MONOCHROME2")
-        + element(0x28, 0x10, "US", struct.pack("<H", rows))
-        + element(0x28, 0x11, "US", struct.pack("<H", columns))
-        + element(0x28, 0x30, "DS", decimals(spacing[::-1]))
-        + b"".join(
-            element(0x28, tag, "US", struct.pack("<H", value))
-            for tag, value in ((0x100, 16), (0x101, 16), (0x102, 15), (0x103, int(raw.dtype.kind == "i")))
-        )
-        + (b"" if scale is None else element(0x28, 0x1052, "DS", f"{scale[1]:g}"))
-        + (b"" if scale is None else element(0x28, 0x1053, "DS", f"{scale[0]:g}"))
-        + element(0x7FE0, 0x10, "OW", raw.astype(raw.dtype.newbyteorder("<")).tobytes(order="F"))
-    )
-    path.write_bytes(bytes(128) + b"DICM" + element(2, 0, "UL", struct.pack("<I", len(meta))) + meta + data)
+def read_by_pydicom(folder):
+    """Values (X, Y, Z) in HU and the place of each voxel, (N, 3) LPS mm in the order of ``np.indices``."""
+    slices = [pydicom.dcmread(path) for path in folder.iterdir()]
+    along, down = np.array(slices[0].ImageOrientationPatient, float).reshape(2, 3)
+    slices.sort(key=lambda one: np.cross(along, down) @ np.array(one.ImagePositionPatient, float))
+    values, places = [], []
+    for one in slices:
+        values.append(pydicom.pixels.apply_rescale(one.pixel_array, one).T.astype(float))
+        between_rows, between_columns = map(float, one.PixelSpacing)
+        i, j = np.indices((one.Columns, one.Rows))[..., None]
+        places.append(np.array(one.ImagePositionPatient, float) + i * between_columns * along + j * between_rows * down)
+    return np.stack(values, axis=2), np.stack(places, axis=2).reshape(-1, 3)
 
 
 @given(
@@ -302,29 +306,93 @@ def write_slice(path, number, raw, position, orientation, spacing, scale):
     origin=st.tuples(*[st.floats(-900, 900)] * 3),
     downward=st.booleans(),
     scales=st.lists(
-        st.sampled_from([(1, -1024), (1, 0), (2, 5), (0.5, -1000.5), (1, -1023), None]), min_size=1, max_size=5
+        st.sampled_from([(1, -1024), (1, 0), (2, 5), (0.5, -1000.5), (-1, 300), (1, -1023), None]),
+        min_size=1,
+        max_size=5,
     ),
     names=st.permutations(range(5)),
     kind=st.sampled_from(["i2", "u2"]),
+    bits=st.sampled_from([12, 16]),
+    syntax=st.sampled_from(SYNTAXES),
 )
 @settings(max_examples=30, deadline=None)
 @pytest.mark.filterwarnings("ignore:.*Hounsfield units")
-def test_slices_at_random(tmp_path_factory, angles, straight, spacing, origin, downward, scales, names, kind):
+def test_slices_at_random_are_read_as_by_pydicom(
+    tmp_path_factory, angles, straight, spacing, origin, downward, scales, names, kind, bits, syntax
+):
     folder = tmp_path_factory.mktemp("random")
     axes = np.eye(3) if straight else Rotation.from_euler("xyz", angles, degrees=True).as_matrix()
-    raw = np.random.default_rng(names[0]).integers(0, 2000, (3, 4, 5)).astype(kind)
-    values = np.empty(raw.shape)
+    raw = np.random.default_rng(names[0]).integers(-2000 if kind == "i2" else 0, 2000, (3, 4, 5)).astype(kind)
     for k in range(5):
-        scale = scales[k % len(scales)]
         position = np.array(origin) + axes[:, 2] * spacing[2] * (4 - k if downward else k)
         orientation = axes[:, :2].T.ravel()
-        write_slice(folder / f"{names[k]}.dcm", k, raw[:, :, k], position, orientation, spacing[:2], scale)
-        slope, intercept = scale or (1, 0)
-        values[:, :, 4 - k if downward else k] = raw[:, :, k].astype(float) * slope + intercept
+        scale = scales[k % len(scales)]
+        write_slice(
+            folder / f"{names[k]}.dcm", k, raw[:, :, k], position, orientation, spacing[:2], scale, bits, syntax
+        )
     try:
         image = read_image(folder)
     except InputError as error:
         pytest.fail(f"sound slices were refused: {error}")
+    values, places = read_by_pydicom(folder)
     np.testing.assert_array_equal(image.array, values)
-    voxels = np.indices(raw.shape).reshape(3, -1).T
-    np.testing.assert_allclose(image.grid.voxel_to_world(voxels), origin + voxels * spacing @ axes.T, atol=1e-4)
+    np.testing.assert_allclose(image.grid.voxel_to_world(np.indices(raw.shape).reshape(3, -1).T), places, atol=1e-4)
+
+
+def changed_series(folder, changes, numbers=(2,)):
+    """Five sound slices, of which those of the numbers are changed: by element, None takes it away."""
+    folder.mkdir()
+    raw = np.random.default_rng(0).integers(0, 2000, (3, 4, 5)).astype("u2")
+    for k in range(5):
+        path = folder / f"{k}.dcm"
+        write_slice(path, k, raw[:, :, k], (0, 0, 2.5 * k), (1, 0, 0, 0, 1, 0), (0.8, 0.9), (1, -1024), 16, SYNTAXES[1])
+        if k in numbers:
+            slice_ = pydicom.dcmread(path)
+            for name, value in changes.items():
+                delattr(slice_, name) if value is None else setattr(slice_, name, value)
+            slice_.save_as(path)
+    return folder
+
+
+ALL = tuple(range(5))
+
+
+@pytest.mark.parametrize(
+    ("changes", "numbers", "said"),
+    [
+        ({"PixelSpacing": [0, 0]}, ALL, r"PixelSpacing 0\.0\\0\.0"),
+        ({"PixelSpacing": None}, ALL, "PixelSpacing none"),
+        ({"PixelSpacing": None, "ImagerPixelSpacing": [0.9, 0.8]}, ALL, "PixelSpacing none"),
+        ({"RescaleSlope": "0"}, ALL, "has 0 for its RescaleSlope"),
+        ({"RescaleIntercept": ""}, (2,), r"2\.dcm has nothing for its RescaleIntercept"),
+        ({"ImageOrientationPatient": [1, 0, 0, 1, 0, 0]}, ALL, "right angle"),
+        ({"ImageOrientationPatient": [0] * 6}, ALL, "right angle"),
+        ({"PixelData": bytes(10)}, (2,), r"2\.dcm was cut short: its header promises 24 bytes"),
+        ({"ImagePositionPatient": [0, 0, 2.5]}, (2,), r"doubled slices, .*\((1.dcm and 2|2.dcm and 1)\.dcm lie"),
+    ],
+)
+def test_slices_that_itk_would_make_something_up_for(tmp_path, changes, numbers, said):
+    with pytest.raises(InputError, match=said):
+        read_image(changed_series(tmp_path / "ct", changes, numbers))
+
+
+def test_a_display_the_other_way_round_changes_no_value(tmp_path):
+    sound = read_image(changed_series(tmp_path / "sound", {}, ALL)).array
+    folder = changed_series(tmp_path / "ct", {"PhotometricInterpretation": "MONOCHROME1"}, ALL)
+    np.testing.assert_array_equal(read_image(folder).array, sound)
+    np.testing.assert_array_equal(sound, read_by_pydicom(folder)[0])
+
+
+def test_a_multi_frame_file_is_read_as_by_pydicom(tmp_path):
+    write_frames(tmp_path / "all.dcm", [2, 0, 4, 1, 3])
+    image = read_image(tmp_path / "all.dcm")
+    file = pydicom.dcmread(tmp_path / "all.dcm")
+    frames = [
+        (float(group.PlanePositionSequence[0].ImagePositionPatient[2]), frame.T - 1024.0)
+        for group, frame in zip(file.PerFrameFunctionalGroupsSequence, file.pixel_array, strict=True)
+    ]
+    frames.sort(key=lambda one: one[0])
+    np.testing.assert_array_equal(image.array, np.stack([frame for _, frame in frames], axis=2))
+    np.testing.assert_allclose(
+        image.grid.voxel_to_world([[0, 0, k] for k in range(5)])[:, 2], [height for height, _ in frames], atol=1e-6
+    )

@@ -82,13 +82,19 @@ def test_slicer_markups_in_other_units(tmp_path, unit, millimetres):
     np.testing.assert_allclose(read_points(tmp_path / "p.mrk.json").coordinates, np.array([[1, 2, 3]]) * millimetres)
 
 
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf"])
+def test_coordinates_that_are_no_numbers_are_counted(tmp_path, value):
+    (tmp_path / "p.csv").write_text(f"x,y,z\n1,2,3\n1,2,{value}\n4,5,6\n{value},0,0\n")
+    with pytest.raises(InputError, match=r"p\.csv holds 2 points .* the first of them point 2"):
+        read_points(tmp_path / "p.csv")
+
+
 @pytest.mark.parametrize(
     ("name", "text"),
     [
         ("p.csv", ""),
         ("p.csv", "x,y,z\n"),
         ("p.csv", "1,2,3\n4,5,6\n"),
-        ("p.csv", "x,y,z\n1,2,nan\n"),
         ("p.csv", "x,y,z\n1,2\n"),
         ("p.fcsv", "# CoordinateSystem = IJK\n1,1,2,3\n"),
         ("p.mrk.json", "{}"),

@@ -115,6 +115,39 @@ def test_a_flipped_bit_in_compressed_voxels_is_noticed(tmp_path, suffix, smooth_
             read_image(tmp_path / f"damaged{suffix}")
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        (
+            "dimension: 3\nsizes: 7 6 5\n",
+            "sizes: 7 6 5\ndimension: 3\n",
+            r"sizes before dimension\): put dimension first",
+        ),
+        ("space: left-posterior-superior\n", "", "no orientation"),
+        ("raw", "bzip2", "encoding bzip2, which MICS does not read: save it with gzip or raw"),
+        ("raw", "lz4", "encoding lz4"),
+        ("dimension: 3\n", "", "no line dimension"),
+        ("type: short\n", "", "no line type"),
+        ("short", "block", "type block"),
+    ],
+)
+def test_nrrd_lines_that_itk_does_not_read(tmp_path, old, new, said):
+    path = nrrd(tmp_path / "scan.nrrd", "(1,0,0) (0,1,0) (0,0,5)")
+    path.write_bytes(path.read_bytes().replace(old.encode(), new.encode(), 1))
+    with pytest.raises(InputError, match=rf"scan\.nrrd .*{said}") as error:
+        read_image(path)
+    assert "nrrd]" not in str(error.value)
+
+
+def test_an_nrrd_space_after_what_lies_in_it(tmp_path):
+    path = nrrd(tmp_path / "scan.nrrd", "(1,0,0) (0,1,0) (0,0,5)")
+    space = b"space: left-posterior-superior\n"
+    content = path.read_bytes().replace(space, b"", 1)
+    path.write_bytes(content.replace(b"\n\n", b"\n" + space + b"\n", 1))
+    with pytest.raises(InputError, match=r"space directions before space.*: put space first"):
+        read_image(path)
+
+
 @pytest.mark.parametrize("size", ["99999 99999 99999", "70000 6 5", "7 6 50"])
 def test_sizes_that_the_file_cannot_hold(tmp_path, size):
     for path in (mha(tmp_path / "a.mha", "1 0 0 0 1 0 0 0 1"), nrrd(tmp_path / "a.nrrd", "(1,0,0) (0,1,0) (0,0,5)")):
@@ -129,6 +162,28 @@ def test_voxels_beside_the_header_are_found(tmp_path, suffix, compressed, smooth
     image = smooth_image(grids["oblique"])
     sitk.WriteImage(to_itk(image), str(tmp_path / f"scan{suffix}"), compressed)
     assert np.array_equal(read_image(tmp_path / f"scan{suffix}").array, image.array)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "other", "said"),
+    [
+        (".mhd", "gone.raw", "voxels in .*gone.raw, which is not there"),
+        (".nhdr", "gone.raw", "voxels in .*gone.raw, which is not there"),
+        (".mhd", "LIST\nscan.raw", "in several files"),
+        (".mhd", "scan%03d.raw 0 4 1", "in several files"),
+        (".nhdr", "LIST\nscan.raw", "in several files"),
+        (".nhdr", "scan%03d.raw 0 4 1", "in several files"),
+    ],
+)
+def test_voxels_in_several_files_or_nowhere(tmp_path, suffix, other, said):
+    axes = "1 0 0 0 1 0 0 0 1" if suffix == ".mhd" else "(1,0,0) (0,1,0) (0,0,5)"
+    whole = (mha if suffix == ".mhd" else nrrd)(tmp_path / "whole", axes).read_bytes()
+    header, voxels = whole[: -HU.nbytes].decode(), whole[-HU.nbytes :]
+    (tmp_path / "scan.raw").write_bytes(voxels)
+    parted = header.replace("LOCAL", other) if suffix == ".mhd" else header.rstrip() + f"\ndata file: {other}\n"
+    (tmp_path / f"scan{suffix}").write_text(parted)
+    with pytest.raises(InputError, match=rf"scan{suffix} has its .*{said}"):
+        read_image(tmp_path / f"scan{suffix}")
 
 
 @pytest.mark.parametrize(

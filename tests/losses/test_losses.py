@@ -5,12 +5,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import TypeAdapter
 
 from mics.deformation.field import exponentiate, identity, resize_displacement
+from mics.errors import InputError
 from mics.losses.correlation import LocalCorrelation
-from mics.losses.gradient import gradient_loss
-from mics.losses.inverse import inverse_loss
-from mics.losses.jacobian import jacobian_loss
+from mics.losses.paper import Direction, gradient_loss, inverse_loss, jacobian_loss, similarity_loss
 from mics.losses.segmentation import (
     absolute_dice_loss,
     annotated_in_both,
@@ -19,10 +19,16 @@ from mics.losses.segmentation import (
     marginal_logits,
     one_hot,
 )
-from mics.losses.similarity import similarity_loss
-from mics.losses.total import LossWeights, Volumes, step_losses, weighted_sum
+from mics.losses.total import LOSSES, PAPER_WEIGHTS, LossWeights, Volumes, register_loss, step_losses, weighted_sum
 
 SHAPE = (10, 12, 8)
+
+
+def direction(**given: torch.Tensor) -> Direction:
+    """Equal volumes that stay where they are, but for what is given."""
+    still = torch.zeros(1, 3, *SHAPE)
+    equal = {"warped": still, "target": still, "gradients": still + 1, "displacement": still, "opposite": still}
+    return Direction(**{**equal, **given})
 
 
 def random_pair(seed: int = 0) -> tuple[Volumes, Volumes]:
@@ -34,7 +40,10 @@ def random_pair(seed: int = 0) -> tuple[Volumes, Volumes]:
 
 
 def test_similarity_is_the_mean_squared_error() -> None:
-    assert similarity_loss(torch.full((1, 3, 2, 2, 2), 0.75), torch.full((1, 3, 2, 2, 2), 0.25)) == 0.25
+    assert (
+        similarity_loss(direction(warped=torch.full((1, 3, 2, 2, 2), 0.75), target=torch.full((1, 3, 2, 2, 2), 0.25)))
+        == 0.25
+    )
 
 
 def test_dice_of_hand_made_cubes() -> None:
@@ -77,23 +86,23 @@ def test_an_organ_without_annotation_adds_its_probability_to_the_background() ->
 def test_gradient_loss_of_a_known_scaling() -> None:
     gradients = torch.ones(1, 3, *SHAPE)
     gradients[:, 0] = 1.5
-    assert gradient_loss(gradients) == pytest.approx(0.25 / 3)
+    assert gradient_loss(direction(gradients=gradients)) == pytest.approx(0.25 / 3)
 
 
 def test_jacobian_loss_counts_only_folds_and_by_their_size() -> None:
     grid = identity(SHAPE)
     mirrored = torch.zeros_like(grid)
     mirrored[:, 0] = -2 * grid[:, 0]  # x -> -x everywhere, |J| = -1
-    assert jacobian_loss(mirrored) == pytest.approx(1.0, abs=1e-5)
+    assert jacobian_loss(direction(displacement=mirrored)) == pytest.approx(1.0, abs=1e-5)
     stretched = torch.zeros_like(grid)
     stretched[:, 0] = 0.5 * grid[:, 0]
-    assert jacobian_loss(stretched) == 0
+    assert jacobian_loss(direction(displacement=stretched)) == 0
 
 
 def test_inverse_loss_of_translations_is_the_length_of_what_is_left() -> None:
     there = torch.tensor([2.0, 0, 0]).view(1, 3, 1, 1, 1).expand(1, 3, *SHAPE)
     back = torch.tensor([-2.0, 0.5, 0]).view(1, 3, 1, 1, 1).expand(1, 3, *SHAPE)
-    assert inverse_loss(there, back) == pytest.approx(0.5, abs=1e-3)
+    assert inverse_loss(direction(displacement=there, opposite=back)) == pytest.approx(0.5, abs=1e-3)
 
 
 @settings(max_examples=10, deadline=None)
@@ -103,7 +112,8 @@ def test_inverse_loss_is_small_for_exact_inverses(seed: int) -> None:
     velocity = resize_displacement(nodes, (24, 24, 24))
     velocity = velocity * torch.sin(torch.linspace(0, np.pi, 24)).view(1, 1, -1, 1, 1)
     forth, back = exponentiate(velocity), exponentiate(-velocity)
-    assert inverse_loss(forth, back) < 0.1 * inverse_loss(forth, forth)
+    twice = inverse_loss(direction(displacement=forth, opposite=forth))
+    assert inverse_loss(direction(displacement=forth, opposite=back)) < 0.1 * twice
 
 
 def test_correlation_ignores_brightness_and_contrast_but_not_structure() -> None:
@@ -169,17 +179,35 @@ def test_each_loss_has_a_value_per_direction() -> None:
 
 def test_weighted_sum_over_steps_and_directions_by_hand() -> None:
     losses = {"similarity": torch.tensor([[0.5, 0.25], [0.125, 0.0]]), "inverse": torch.tensor([0.25, 0.75])}
-    assert weighted_sum(losses, LossWeights()) == pytest.approx(0.875 + 10 * 1.0)
+    assert weighted_sum(losses, PAPER_WEIGHTS) == pytest.approx(0.875 + 10 * 1.0)
 
 
 def test_paper_weights_are_the_default() -> None:
-    assert LossWeights().model_dump() == {
+    assert TypeAdapter(LossWeights).validate_python({}) == {
         "similarity": 1.0,
         "segmentation": 1.0,
         "gradient": 0.1,
         "jacobian": 1e-2,
         "inverse": 10.0,
     }
+
+
+def test_a_registered_loss_is_computed_and_weighed_where_it_has_a_weight(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(LOSSES, "_entries", dict(LOSSES))
+    register_loss("largest_move", lambda direction: direction.displacement.abs().max())
+    a, b = random_pair()
+    displacement = torch.zeros(2, 1, 3, *SHAPE)
+    displacement[0, 0, 1, 2, 3, 4], displacement[1] = -7.0, 0.5
+    weights = TypeAdapter(LossWeights).validate_python({"largest_move": 0.25, "inverse": 0})
+    losses = step_losses(a, b, torch.ones_like(displacement), displacement, weights)
+    assert losses["largest_move"].tolist() == [7.0, 0.5]
+    assert weighted_sum({"largest_move": losses["largest_move"]}, weights) == 0.25 * 7.5
+    assert "largest_move" not in step_losses(a, b, torch.ones_like(displacement), displacement)
+
+
+def test_a_loss_of_the_paper_is_not_replaced() -> None:
+    with pytest.raises(InputError, match="has a loss called 'inverse' itself"):
+        register_loss("inverse", lambda direction: direction.displacement.mean())
 
 
 def test_volumes_without_labels_are_registered_by_the_image_alone() -> None:

@@ -6,13 +6,19 @@ from functools import partial
 import pytest
 import torch
 
+from mics.network.card import ModelCard
 from mics.network.displacements import compiled, displacements
-from mics.network.presets import NetworkConfig
-from mics.network.weights import LoadedModel, build
+from mics.network.kinds import build
+from mics.network.mics import MICSConfig
+from mics.network.velocity import VelocityConfig
+from mics.network.weights import LoadedModel
 
-TINY = NetworkConfig(task="registration", channels=(4, 4), decoder_normalisation=False)
-FORMS = {"velocities": TINY.model_copy(update={"velocity_levels": 2}), "gradients": TINY}
-MIRRORED = {"recipe": {"augmentation": {"mirror_probability": 0.5}}}
+TINY = MICSConfig(channels=(4, 4), decoder_normalisation=False)
+FORMS = {
+    "velocities": VelocityConfig(channels=(4, 4), decoder_normalisation=False, velocity_levels=2),
+    "gradients": TINY,
+}
+CARD = {"sha256": "", "spacing_mm": 8.0, "hu_range": None, "trained_with_flips": True}
 
 
 def model(form: str) -> LoadedModel:
@@ -23,7 +29,7 @@ def model(form: str) -> LoadedModel:
         for name, parameter in network.named_parameters():
             if "head" in name:
                 parameter.normal_(std=0.1)
-    return LoadedModel(network.eval(), "tiny", "", {"spacing_mm": 8, "hu_range": None, **MIRRORED})
+    return LoadedModel(network.eval(), "tiny", ModelCard(network=network.config, **CARD))
 
 
 def spots(seed: int) -> torch.Tensor:

@@ -3,16 +3,15 @@
 import pytest
 import torch
 
-from mics.network.mics import MICS
+from mics.network.mics import MICS, MICSConfig
 from mics.network.precision import full_precision, half_precision, half_precision_pays
-from mics.network.presets import NetworkConfig
-from mics.network.velocity import VelocityMICS
+from mics.network.velocity import VelocityConfig, VelocityMICS
 
-TINY = NetworkConfig(task="registration", channels=(8, 16, 16), decoder_normalisation=False)
+TINY = MICSConfig(channels=(8, 16, 16), decoder_normalisation=False)
 FORMS = {
     "gradients": TINY,
     "normalised": TINY.model_copy(update={"decoder_normalisation": True}),
-    "velocities": TINY.model_copy(update={"velocity_levels": 3}),
+    "velocities": VelocityConfig(channels=(8, 16, 16), decoder_normalisation=False, velocity_levels=3),
 }
 
 
@@ -20,7 +19,7 @@ def network(form: str) -> MICS | VelocityMICS:
     """A network that is not trained, but deforms by voxels."""
     torch.manual_seed(0)
     config = FORMS[form]
-    net = VelocityMICS(config) if config.velocity_levels else MICS(config)
+    net = VelocityMICS(config) if isinstance(config, VelocityConfig) else MICS(config)
     heads = net.velocity_heads if isinstance(net, VelocityMICS) else [net.gradient_head, net.offset_head]
     with torch.no_grad():
         for head in heads:

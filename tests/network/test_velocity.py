@@ -13,10 +13,9 @@ from scipy.ndimage import map_coordinates
 from mics.deformation.field import identity, resize, resize_displacement, warp
 from mics.deformation.jacobian import fold_share
 from mics.losses.segmentation import dice_loss
-from mics.network.presets import NetworkConfig
-from mics.network.velocity import Flow, VelocityMICS
+from mics.network.velocity import Flow, VelocityConfig, VelocityMICS
 
-TINY = NetworkConfig(task="registration", channels=(4, 8, 16), decoder_normalisation=False, velocity_levels=3)
+TINY = VelocityConfig(channels=(4, 8, 16), decoder_normalisation=False, velocity_levels=3)
 FORMS = {
     "coarse to fine": TINY,
     "finest level alone": TINY.model_copy(update={"velocity_levels": 1}),
@@ -26,7 +25,7 @@ FORMS = {
 SHAPE = (32, 24, 28)
 
 
-def network(config: NetworkConfig = TINY, seed: int = 0) -> VelocityMICS:
+def network(config: VelocityConfig = TINY, seed: int = 0) -> VelocityMICS:
     """A network that is not trained, but moves something, by as much at every level."""
     torch.manual_seed(seed)
     net = VelocityMICS(config)
@@ -87,7 +86,7 @@ def test_the_two_directions_are_inverse_to_each_other(form: str, steps: int) -> 
 @torch.no_grad()
 def test_averaged_over_both_sides_the_mirrored_pair_gets_the_mirrored_deformation() -> None:
     net, a, b = network(), smooth(1), smooth(2)
-    straight, turned = net.both_sides(a, b, steps=1), net.both_sides(a.flip(2), b.flip(2), steps=1)
+    straight, turned = net.flip_averaged(a, b, steps=1), net.flip_averaged(a.flip(2), b.flip(2), steps=1)
     expected = straight.displacement_ab.flip(2) * torch.tensor([-1.0, 1.0, 1.0]).view(1, 3, 1, 1, 1)
     torch.testing.assert_close(turned.displacement_ab, expected, rtol=0, atol=1e-4)
     alone = net(a, b, steps=1)
@@ -100,9 +99,9 @@ def test_averaged_over_both_sides_the_mirrored_pair_gets_the_mirrored_deformatio
 @torch.no_grad()
 def test_averaging_over_both_sides_is_symmetric_and_leaves_equal_volumes_alone_whatever_the_extents() -> None:
     net, a, b = network(), smooth(1)[:, :, :29, :23], smooth(2)[:, :, :29, :23]
-    forth, back = net.both_sides(a, b, steps=2), net.both_sides(b, a, steps=2)
+    forth, back = net.flip_averaged(a, b, steps=2), net.flip_averaged(b, a, steps=2)
     torch.testing.assert_close(forth.displacement_ab, back.displacement_ba, rtol=0, atol=0)
-    assert net.both_sides(a, a, steps=2).displacement_ab.abs().max() == 0
+    assert net.flip_averaged(a, a, steps=2).displacement_ab.abs().max() == 0
 
 
 @settings(max_examples=20, deadline=None)
@@ -133,7 +132,7 @@ def test_no_step_without_a_velocity() -> None:
 
 def test_more_velocity_levels_than_levels_are_refused() -> None:
     with pytest.raises(ValidationError, match="velocity_levels is 4, of 3 levels"):
-        NetworkConfig.model_validate({**TINY.model_dump(), "velocity_levels": 4})
+        VelocityConfig.model_validate({**TINY.model_dump(), "velocity_levels": 4})
 
 
 def test_every_weight_learns_from_the_last_step() -> None:

@@ -9,20 +9,22 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from mics.errors import InputError
-from mics.network.presets import PRESETS, NetworkConfig, preset
+from mics.network.kinds import build
+from mics.network.mics import MICSConfig
+from mics.network.presets import PRESETS, preset
+from mics.network.segmentation import OrganSegmentationConfig
 from mics.network.weights import (
     DEFAULT_REGISTRATION,
     DEFAULT_SEGMENTATION,
     SHIPPED,
     available_models,
-    build,
     load_initial_weights,
     load_model,
     load_model_for,
     save_model,
 )
 
-TINY = NetworkConfig(task="registration", channels=(4, 8))
+TINY = MICSConfig(channels=(4, 8))
 CARD = {"spacing_mm": 8, "hu_range": [-125, 275], "steps": 2}
 
 
@@ -134,9 +136,9 @@ def test_initial_weights_must_fit(saved: Path) -> None:
 
 
 def test_a_network_with_a_fine_level_starts_as_the_one_without(tmp_path: Path) -> None:
-    coarse = build(NetworkConfig(task="segmentation", channels=(4, 8), stride=2, organs=3))
+    coarse = build(OrganSegmentationConfig(channels=(4, 8), stride=2, organs=3))
     save_model(coarse, {"spacing_mm": 4.0, "hu_range": None}, tmp_path / "coarse.safetensors")
-    grown = build(NetworkConfig(task="segmentation", channels=(4, 8), stride=2, organs=3, fine_channels=2))
+    grown = build(OrganSegmentationConfig(channels=(4, 8), stride=2, organs=3, fine_channels=2))
     load_initial_weights(grown, tmp_path / "coarse.safetensors")
     windows = torch.rand(1, 3, 13, 10, 16, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(grown(windows), coarse(windows), rtol=1e-2, atol=1e-2)  # saved in half precision
@@ -144,12 +146,89 @@ def test_a_network_with_a_fine_level_starts_as_the_one_without(tmp_path: Path) -
     assert all(p.grad is not None for name, p in grown.named_parameters() if name.startswith("fine.head"))
 
 
+def test_a_card_of_before_networks_had_kinds_loads(saved: Path) -> None:
+    """The settings of all kinds in one, and what the use of the model depends on in the recipe alone."""
+    every = {"stride": 1, "in_channels": 3, "decoder_normalisation": True, "anchor": "line_mean", "organs": 13}
+    every |= {"velocity_levels": 0, "library": "mics", "fine_channels": 0, "organ_maps": False}
+    recipe = {"augmentation": {"mirror_probability": 0.5, "noise": 8.0}, "organs_model": "organs-coarse"}
+    path = saved.with_suffix(".json")
+    checksum = json.loads(path.read_text())["sha256"]
+    old = {"network": {"task": "registration", "channels": [4, 8], **every}, "sha256": checksum}
+    path.write_text(json.dumps({**old, "spacing_mm": 8.0, "hu_range": None, "recipe": recipe, "title": "An old one"}))
+    model = load_model(saved)
+    assert model.card.network == TINY
+    assert (model.card.trained_with_flips, model.organs_model, model.steps) == (True, "organs-coarse", 1)
+    assert (model.card.inverse_by_construction, model.card.averages_flips) == (False, False)
+    assert model.card.model_extra == {"title": "An old one"}
+    path.write_text(json.dumps({**old, "network": {**old["network"], "depth": 3}, "spacing_mm": 8.0, "hu_range": None}))
+    with pytest.raises(InputError, match=r"not the card of a model.*depth"):
+        load_model(saved)
+
+
+def test_what_a_card_says_itself_counts_before_its_recipe(tmp_path: Path) -> None:
+    recipe = {"augmentation": {"mirror_probability": 0.5}, "organs_model": "organs-coarse"}
+    card = {
+        **CARD,
+        "recipe": recipe,
+        "trained_with_flips": False,
+        "organs_model": "organs-small",
+        "limits": "None known.",
+    }
+    save_model(build(TINY), card, tmp_path / "own.safetensors")
+    written = json.loads((tmp_path / "own.json").read_text())
+    assert written["network"] == {
+        "kind": "mics",
+        "channels": [4, 8],
+        "stride": 1,
+        "in_channels": 3,
+        "decoder_normalisation": True,
+        "anchor": "line_mean",
+        "organ_maps": False,
+        "organs": 13,
+    }
+    assert written["recipe"] == recipe
+    assert written["limits"] == "None known."
+    model = load_model(tmp_path / "own.safetensors")
+    assert (model.card.trained_with_flips, model.organs_model) == (False, "organs-small")
+
+
+def test_a_card_that_lacks_what_it_must_say_is_not_written(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="not right: spacing_mm"):
+        save_model(build(TINY), {"hu_range": None}, tmp_path / "own.safetensors")
+    assert not any(tmp_path.iterdir())
+
+
+def test_an_unknown_kind_of_network_names_the_known_ones(saved: Path) -> None:
+    path = saved.with_suffix(".json")
+    card = json.loads(path.read_text())
+    path.write_text(json.dumps({**card, "network": {**card["network"], "kind": "transformer"}}))
+    with pytest.raises(InputError, match="of the kind 'transformer', only mics, velocity, organs, monai; import"):
+        load_model(saved)
+
+
+@pytest.mark.parametrize(
+    ("name", "inverse", "flips", "maps", "features"),
+    [
+        ("mics-velocity", True, True, True, 32),
+        ("mics-fast", True, False, True, 32),
+        ("mics-small", False, False, True, 4),
+        ("organs-small", False, False, False, 16),
+    ],
+)
+def test_shipped_cards_say_what_their_networks_can(
+    name: str, inverse: bool, flips: bool, maps: bool, features: float
+) -> None:
+    card = load_model(name).card
+    assert (card.inverse_by_construction, card.averages_flips, card.sees_organ_maps) == (inverse, flips, maps)
+    assert card.network.features_per_voxel == features
+
+
 @pytest.mark.parametrize("name", [model["name"] for model in available_models()])
 def test_shipped_models_load_and_say_what_they_are(name: str) -> None:
     model = load_model(name)
     assert all(torch.isfinite(tensor).all() for tensor in model.network.state_dict().values())
-    assert {"training_data", "validation", "limits", "command"} <= model.card.keys()
-    assert load_model(model.organs_model).network.config.task == "segmentation"
+    assert {"training_data", "validation", "limits", "command"} <= (model.card.model_extra or {}).keys()
+    assert load_model(model.organs_model).card.network.task == "segmentation"
 
 
 def test_the_default_models_the_papers_form_and_a_fast_one_are_shipped() -> None:

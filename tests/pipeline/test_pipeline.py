@@ -82,7 +82,7 @@ def test_raw_folders_become_an_evaluated_model_once(plan, tmp_path):
     assert np.isfinite([result["dice"], result["sd_log_jacobian"]]).all()
     assert 0.02 < result["dice"] < 1
     assert result["model"] == str(places["finetune"] / "model.safetensors")
-    assert load_model(places["segmentation"]).card["recipe"]["epochs"] == 2
+    assert load_model(places["segmentation"]).card.recipe.epochs == 2
 
     files = {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file()}
     told.clear()

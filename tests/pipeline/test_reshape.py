@@ -5,7 +5,6 @@ import pytest
 import torch
 from scipy import ndimage
 
-from mics.data.organs import LIVER, ORGAN_NAMES
 from mics.data.phantom import phantom
 from mics.deformation.field import compose, identity
 from mics.deformation.jacobian import fold_share
@@ -13,6 +12,7 @@ from mics.errors import InputError
 from mics.evaluation.metrics import dice
 from mics.image.grid import Grid
 from mics.image.io import Image
+from mics.organs import LIVER, ORGAN_NAMES
 from mics.pipeline.reshape import _on_voxels, fit, reshaped
 
 GRID = Grid.axis_aligned((-184, -152, -248), (184, 152, 248), 16, "LAS")

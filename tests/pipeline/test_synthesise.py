@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from mics.data.manifest import read_manifest, write_manifest
-from mics.data.organs import ORGAN_NAMES
 from mics.errors import InputError
 from mics.evaluation.metrics import dice
 from mics.image.io import read_image, read_labels
+from mics.organs import ORGAN_NAMES
 from mics.pipeline import synthesise as module
 from mics.pipeline.synthesise import synthesise
 from mics.pseudo_labels.complete import complete

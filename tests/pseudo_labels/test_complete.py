@@ -8,13 +8,12 @@ import torch
 from scipy import ndimage
 
 from mics.data.manifest import Entry, read_manifest, write_manifest
-from mics.data.organs import ORGAN_NAMES
 from mics.errors import InputError
 from mics.image.grid import Grid
 from mics.image.io import Image, read_labels, write_image
-from mics.network.presets import NetworkConfig
-from mics.network.segmentation import OrganSegmentation
+from mics.network.segmentation import OrganSegmentation, OrganSegmentationConfig
 from mics.network.weights import save_model
+from mics.organs import ORGAN_NAMES
 from mics.pseudo_labels.clean import PSEUDO_ORGANS
 from mics.pseudo_labels.complete import complete
 
@@ -58,7 +57,7 @@ def prepared(tmp_path):
 def model(tmp_path_factory):
     """Random weights, large enough in the last layer that every organ is predicted somewhere."""
     torch.manual_seed(3)
-    network = OrganSegmentation(NetworkConfig(task="segmentation", channels=(6, 8), stride=2))
+    network = OrganSegmentation(OrganSegmentationConfig(channels=(6, 8), stride=2))
     torch.nn.init.normal_(network.head.weight, std=3)
     torch.nn.init.zeros_(network.head.bias)
     path = tmp_path_factory.mktemp("model") / "random.safetensors"

@@ -7,9 +7,9 @@ import torch
 from mics.errors import InputError
 from mics.image.grid import Grid
 from mics.image.io import Image
-from mics.network.mics import MICS
-from mics.network.presets import NetworkConfig
-from mics.network.segmentation import OrganSegmentation
+from mics.network.card import ModelCard
+from mics.network.mics import MICS, MICSConfig
+from mics.network.segmentation import OrganSegmentation, OrganSegmentationConfig
 from mics.network.weights import LoadedModel
 from mics.pseudo_labels.predict import predict
 
@@ -25,7 +25,8 @@ class Threshold(OrganSegmentation):
 
 
 def loaded(network, spacing=4.0, crop=None):
-    return LoadedModel(network.eval(), "hand-made", "0" * 64, {"spacing_mm": spacing, "hu_range": None, "crop": crop})
+    card = ModelCard(network=network.config, sha256="0" * 64, spacing_mm=spacing, hu_range=None, crop=crop)
+    return LoadedModel(network.eval(), "hand-made", card)
 
 
 @pytest.fixture
@@ -39,7 +40,7 @@ def ball():
 @pytest.mark.parametrize("crop", [None, (8, 8, 8)])
 def test_what_a_coarse_network_sees_lies_where_it_is(ball, crop):
     image, inside = ball
-    network = Threshold(NetworkConfig(task="segmentation", channels=(4, 8)))
+    network = Threshold(OrganSegmentationConfig(channels=(4, 8)))
     found = predict(loaded(network, crop=crop), image, torch.device("cpu"))
     assert found.labels.shape == found.probability.shape == image.array.shape
     assert set(np.unique(found.labels)) == {0, 6}
@@ -54,8 +55,8 @@ def test_what_a_coarse_network_sees_lies_where_it_is(ball, crop):
 
 def test_a_model_that_does_not_fit_is_refused(ball):
     image, _ = ball
-    segmentation = OrganSegmentation(NetworkConfig(task="segmentation", channels=(4, 8)))
+    segmentation = OrganSegmentation(OrganSegmentationConfig(channels=(4, 8)))
     with pytest.raises(InputError, match="no multiple of the prepared 2 mm"):
         predict(loaded(segmentation, spacing=3.0), image, torch.device("cpu"))
     with pytest.raises(InputError, match="is a registration model"):
-        predict(loaded(MICS(NetworkConfig(task="registration", channels=(4, 8)))), image, torch.device("cpu"))
+        predict(loaded(MICS(MICSConfig(channels=(4, 8)))), image, torch.device("cpu"))

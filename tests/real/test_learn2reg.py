@@ -4,7 +4,7 @@ import numpy as np
 
 from mics.data.cohorts.catalogue import open_cohorts
 from mics.data.cohorts.learn2reg import label_maps, open_learn2reg
-from mics.data.organs import LIVER, RIGHT_KIDNEY, SPLEEN
+from mics.organs import LIVER, RIGHT_KIDNEY, SPLEEN
 
 
 def centre(labels, label):

@@ -6,11 +6,11 @@ import json
 import numpy as np
 import pytest
 
-from mics.data.organs import LEFT_KIDNEY, LIVER, RIGHT_KIDNEY, SPLEEN
 from mics.evaluation.metrics import dice
 from mics.image.grid import Grid
 from mics.image.io import Image, read_image, read_labels
 from mics.image.resample import resample
+from mics.organs import LEFT_KIDNEY, LIVER, RIGHT_KIDNEY, SPLEEN
 from mics.registration.affine import register_affine
 from mics.registration.pipeline import register
 

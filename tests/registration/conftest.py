@@ -10,9 +10,8 @@ import torch
 
 from mics.image.grid import Grid, apply_matrix
 from mics.image.io import Image
-from mics.network.mics import MICS
-from mics.network.presets import NetworkConfig
-from mics.network.segmentation import OrganSegmentation
+from mics.network.mics import MICS, MICSConfig
+from mics.network.segmentation import OrganSegmentation, OrganSegmentationConfig
 from mics.network.weights import save_model
 
 LIVER, SPLEEN, KIDNEY = 6, 1, 2
@@ -106,7 +105,7 @@ def oblique():
 def tiny_model(tmp_path_factory) -> Path:
     """A registration network small enough for a test; its weights are random, its displacements centimetres."""
     torch.manual_seed(0)
-    config = NetworkConfig(task="registration", channels=(4, 8), stride=2, decoder_normalisation=False)
+    config = MICSConfig(channels=(4, 8), stride=2, decoder_normalisation=False)
     network = MICS(config)
     torch.nn.init.normal_(network.gradient_head.weight, std=0.2)
     torch.nn.init.normal_(network.offset_head.weight, std=0.5)
@@ -119,7 +118,7 @@ def tiny_model(tmp_path_factory) -> Path:
 def tiny_organ_model(tmp_path_factory) -> Path:
     """The same kind of network, seeing organ maps."""
     torch.manual_seed(2)
-    config = NetworkConfig(task="registration", channels=(4, 8), stride=2, decoder_normalisation=False, organ_maps=True)
+    config = MICSConfig(channels=(4, 8), stride=2, decoder_normalisation=False, organ_maps=True)
     path = tmp_path_factory.mktemp("model") / "tiny-organ-maps.safetensors"
     save_model(MICS(config), {"spacing_mm": 8.0, "hu_range": [-125, 275], "steps": 2}, path)
     return path
@@ -129,7 +128,7 @@ def tiny_organ_model(tmp_path_factory) -> Path:
 def tiny_segmentation(tmp_path_factory) -> Path:
     """A segmentation network small enough for a test, with random weights."""
     torch.manual_seed(1)
-    config = NetworkConfig(task="segmentation", channels=(4, 8), stride=2, organs=13)
+    config = OrganSegmentationConfig(channels=(4, 8), stride=2, organs=13)
     path = tmp_path_factory.mktemp("model") / "tiny-organs.safetensors"
     save_model(OrganSegmentation(config), {"spacing_mm": 10.0, "hu_range": [-125, 275]}, path)
     return path

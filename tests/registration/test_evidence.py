@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from mics.data.organs import AORTA, LIVER, ORGAN_NAMES, RIGHT_KIDNEY
+from mics.image.intensity import hu_windows
+from mics.organs import AORTA, LIVER, ORGAN_NAMES, RIGHT_KIDNEY
 from mics.registration.evidence import disorder, gather
 
 SHAPE = (24, 20, 22)
@@ -39,13 +40,45 @@ def test_a_box_brought_onto_the_other_overlaps_wholly_and_half_before(pair):
     assert found["organ_overlap"] == {"affine": 0.5, "result": 1.0}
     volume = pytest.approx(10 * 8 * 8 * VOXEL_ML, abs=0.1)
     assert found["organs"] == {
-        "liver": {"moving_ml": volume, "fixed_ml": volume, "dice_affine": 0.5, "dice_result": 1.0}
+        "liver": {
+            "moving_ml": volume,
+            "fixed_ml": volume,
+            "dice_affine": 0.5,
+            "dice_result": 1.0,
+            "volume_ratio": 1.0,
+        }
     }
     assert found["certainty"] == {"moving": 1.0, "fixed": 1.0}
     assert found["large_organs"] == {"moving": 1, "fixed": 1}
     assert found["body_without_data"] == {"moving_to_fixed": 0.0, "fixed_to_moving": 0.0}
     assert found["deformation"]["percentile_99_mm"] == pytest.approx(20.0)
     assert found["deformation"]["sd_log_jacobian"] == pytest.approx(0.0, abs=1e-6)
+
+
+@pytest.mark.parametrize("factor", [0.5, 2.0])
+def test_an_organ_that_is_stretched_has_so_many_times_its_volume(pair, factor):
+    volumes, organs, counted = pair
+    x = torch.arange(SHAPE[0], dtype=torch.float32).view(1, 1, -1, 1, 1)
+    centre = 6.5  # of the moving box; x is filled from centre + (x - centre) / factor
+    there, back = shift((0, 0, 0)), shift((0, 0, 0))
+    there[:, :1] += (x - centre) * (1 / factor - 1)
+    back[:, :1] += (x - centre) * (factor - 1)
+    found = gather(volumes, organs, counted, (there, back), SPACING)
+    # Doubled, a part of it lies beyond the grid, which changes nothing for the rest.
+    assert found["organs"]["liver"]["volume_ratio"] == pytest.approx(factor, rel=1e-3)
+
+
+def test_tissue_is_parted_by_its_values(pair):
+    volumes, organs, counted = pair
+    hu = torch.tensor([-1000, -116.5, -100, -31, -29, 50, 139, 141, 900])
+    body = hu_windows(hu.repeat(SHAPE[0] * SHAPE[1] * SHAPE[2] // 9 + 1)[: 24 * 20 * 22].view(1, 1, *SHAPE))
+    found = gather((body, volumes[1]), organs, counted, (shift((0, 0, 0)), shift((0, 0, 0))), SPACING)
+    assert found["tissue_shares"]["moving"] == {
+        "fat": pytest.approx(2 / 7, abs=1e-3),
+        "dense": pytest.approx(2 / 7, abs=1e-3),
+    }
+    empty = gather((torch.zeros_like(body),) * 2, organs, counted, (shift((0, 0, 0)), shift((0, 0, 0))), SPACING)
+    assert empty["tissue_shares"]["fixed"] == {"fat": None, "dense": None}
 
 
 def test_similarity_is_the_correlation_over_tissue_of_either(pair):

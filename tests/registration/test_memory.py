@@ -32,7 +32,7 @@ def test_finer_models_larger_scans_and_refinement_need_more(settings, refining):
     need = estimate(settings, fixed=NATIVE, moving=NATIVE)
     twice = Grid((512, 512, 300), (0.8, 0.8, 1.0), (0.0, 0.0, 0.0))
     assert estimate(settings, fixed=twice, moving=NATIVE).host > need.host
-    fine = dataclasses.replace(settings.model, card={**settings.model.card, "spacing_mm": 0.5})
+    fine = dataclasses.replace(settings.model, card=settings.model.card.model_copy(update={"spacing_mm": 0.5}))
     assert estimate(dataclasses.replace(settings, model=fine), fixed=NATIVE, moving=NATIVE).host > need.host
     on_gpu = [dataclasses.replace(s, device=torch.device("cuda:0")) for s in (settings, refining)]
     assert estimate(on_gpu[0], fixed=NATIVE, moving=NATIVE).gpu < estimate(on_gpu[1], fixed=NATIVE, moving=NATIVE).gpu
@@ -53,12 +53,12 @@ def test_too_little_memory_is_told_with_the_need(monkeypatch, refining):
 
 def test_a_setting_that_fits_is_named(monkeypatch, refining):
     small = Grid((100, 100, 100), (4.0, 4.0, 4.0), (0.0, 0.0, 0.0))
-    fine = dataclasses.replace(refining.model, card={**refining.model.card, "spacing_mm": 1.5})
+    fine = dataclasses.replace(refining.model, card=refining.model.card.model_copy(update={"spacing_mm": 1.5}))
     hungry = dataclasses.replace(refining, model=fine)
     thrifty = estimate(hungry.unrefined(), fixed=small, moving=small).host
     assert thrifty < estimate(hungry, fixed=small, moving=small).host
     monkeypatch.setattr(memory, "available_host_bytes", lambda: thrifty * 1.01)
-    with pytest.raises(InputError, match=r"use --refine none, which needs"):
+    with pytest.raises(InputError, match=r'use `refine="none"`, which needs'):
         require_memory(hungry, fixed=small, moving=small)
 
 
@@ -68,7 +68,7 @@ def test_the_smaller_budget_is_named_first(monkeypatch, refining):
     less = estimate(refining, fixed=wide, moving=wide).host
     assert less < estimate(accurate, fixed=wide, moving=wide).host
     monkeypatch.setattr(memory, "available_host_bytes", lambda: less * 1.01)
-    with pytest.raises(InputError, match=r"use --refine fast, which needs"):
+    with pytest.raises(InputError, match=r'use `refine="fast"`, which needs'):
         require_memory(accurate, fixed=wide, moving=wide)
 
 
@@ -77,12 +77,12 @@ def test_the_topology_is_given_up_before_the_refinement(monkeypatch, refining):
     less = estimate(refining, fixed=NATIVE, moving=NATIVE).host
     assert less < estimate(kept, fixed=NATIVE, moving=NATIVE).host
     monkeypatch.setattr(memory, "available_host_bytes", lambda: less * 1.01)
-    with pytest.raises(InputError, match=r"use --topology free, which needs"):
+    with pytest.raises(InputError, match=r'use `topology="free"`, which needs'):
         require_memory(kept, fixed=NATIVE, moving=NATIVE)
 
 
 def test_a_full_gpu_sends_to_the_cpu(monkeypatch, refining):
     monkeypatch.setattr(memory, "available_host_bytes", lambda: 64 * GB)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (int(0.001 * GB), 8 * GB))
-    with pytest.raises(InputError, match=r"GB on the GPU.*GB are left|on the GPU are left.*use --device cpu"):
+    with pytest.raises(InputError, match=r"GB on the GPU.*GB are left|on the GPU are left.*use `device=.cpu.`"):
         require_memory(dataclasses.replace(refining, device=torch.device("cuda:0")), fixed=NATIVE, moving=NATIVE)

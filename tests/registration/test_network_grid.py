@@ -44,7 +44,7 @@ def test_the_affine_brings_the_moving_scan_into_the_fixed_world(oblique):
 def test_scans_that_do_not_overlap_are_refused(away):
     matrix = np.eye(4)
     matrix[:3, 3] = away
-    with pytest.raises(InputError, match=r"do not overlap.*--affine"):
+    with pytest.raises(InputError, match=r"do not overlap.*`affine="):
         network_grid(fixed=FIXED, moving=FIXED, affine=matrix, spacing_mm=4.0)
 
 

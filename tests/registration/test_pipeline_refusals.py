@@ -12,7 +12,7 @@ from mics.registration.stages import affine, resampling
 
 
 def test_masks_without_refinement_are_refused(patients, options, label_map, known_map):
-    with pytest.raises(InputError, match="for the refinement: use --refine fast or accurate"):
+    with pytest.raises(InputError, match='for the refinement: use `refine="fast"` or `refine="accurate"`'):
         register(**patients, **options, fixed_exclude=label_map(known_map.grid, known_map.to_moving))
 
 

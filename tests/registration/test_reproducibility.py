@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from mics.data.organs import ORGAN_NAMES
 from mics.data.phantom import phantom
 from mics.data.phantom.scanner import network_grid
 from mics.image.intensity import hu_windows
 from mics.losses.segmentation import one_hot
+from mics.organs import ORGAN_NAMES
 from mics.registration.refine import refine
 from mics.registration.refine_settings import RefineSettings, Stage
 

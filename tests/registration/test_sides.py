@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from mics.data.organs import LIVER, SPLEEN
 from mics.errors import InputError
+from mics.organs import LIVER, SPLEEN
 from mics.registration.sides import check_sides, liver_is_left
 
 SPACING = 8.0  # a voxel has half a millilitre

@@ -7,10 +7,19 @@ from mics.registration.verdict import judge
 
 GOOD = {
     "evidence": {
-        "organs": {"liver": {"moving_ml": 1500.0, "fixed_ml": 1600.0, "dice_affine": 0.6, "dice_result": 0.9}},
+        "organs": {
+            "liver": {
+                "moving_ml": 1500.0,
+                "fixed_ml": 1600.0,
+                "dice_affine": 0.6,
+                "dice_result": 0.9,
+                "volume_ratio": 1.1,
+            }
+        },
         "organ_overlap": {"affine": 0.5, "result": 0.85},
         "certainty": {"moving": 0.92, "fixed": 0.93},
         "large_organs": {"moving": 6, "fixed": 6},
+        "tissue_shares": {"moving": {"fat": 0.4, "dense": 0.1}, "fixed": {"fat": 0.5, "dense": 0.05}},
         "similarity": {"affine": 0.5, "result": 0.75},
         "body_without_data": {"moving_to_fixed": 0.01, "fixed_to_moving": 0.0},
         "disorder": {"moving": [], "fixed": []},
@@ -69,6 +78,11 @@ def test_where_nothing_speaks_against_it_it_is_good_without_reasons():
         ("evidence/body_without_data/fixed_to_moving", 0.3, "look", "30% of the body in the moving scan .* the fixed"),
         ("evidence/disorder/moving", ["the liver below the right kidney"], "failed", "moving scan .* liver below"),
         ("evidence/organs/liver/dice_result", 0.1, "look", r"liver of one scan .*Dice 0\.10"),
+        ("evidence/organs/liver/volume_ratio", 5.0, "look", r"liver has 5\.0 times its volume"),
+        ("evidence/organs/liver/volume_ratio", 0.2, "look", r"liver has 1/5\.0 of its volume"),
+        ("evidence/organs/liver/volume_ratio", 0.0, "look", "liver has none of its volume"),
+        ("evidence/tissue_shares/moving/fat", 0.02, "look", "moving scan 2% has the values of fat"),
+        ("evidence/tissue_shares/fixed/dense", 0.5, "look", "fixed scan 50% has values above 140"),
         ("evidence/certainty/fixed", 0.6, "look", "unsure of the organs in the fixed scan"),
         ("evidence/deformation/sd_log_jacobian", 1.2, "look", "SdLogJ 1.20"),
         ("inverse_consistency_mm/fixed_to_moving/max", 14.0, "look", r"up to 14\.0 mm"),

@@ -10,7 +10,7 @@ from mics.report.sheets import cut
 @pytest.fixture
 def figure(registration):
     planes = three_planes(registration.fixed.grid, np.array([20, 17, 9]))
-    figure = figures.draw([(plane, cut(registration, plane)) for plane in planes], "a caption")
+    figure = figures.draw([(plane, cut(registration, plane)) for plane in planes], "a caption", {1: "liver"})
     figure.canvas.draw()
     return figure
 
@@ -36,12 +36,37 @@ def test_letters_stand_at_the_edges(figure):
     assert letters == [["R", "L", "A", "P"], ["R", "L", "S", "I"], ["A", "P", "S", "I"]]
 
 
-def test_a_determinant_of_zero_is_white_negative_red_positive_blue(figure):
-    jacobian = panels(figure)[6].images[0]
-    red, white, one = (jacobian.cmap(jacobian.norm(value))[:3] for value in (-0.5, 0.0, 1.0))
+def test_no_change_of_volume_is_white_less_blue_more_red_and_a_fold_yellow(figure):
+    volume = panels(figure)[6].images[0]
+    blue, white, red, quarter, folded = (
+        volume.cmap(volume.norm(value))[:3] for value in (-1.0, 0.0, 1.0, -2.0, figures.FOLDED)
+    )
     assert white == pytest.approx((1, 1, 1), abs=0.02)
+    assert blue[2] > 0.9 > blue[0]
     assert red[0] > 0.9 > red[2]
-    assert one[2] > 0.9 > one[0]
+    assert quarter == pytest.approx((0, 0, 1), abs=0.02)
+    assert folded == pytest.approx((1, 0.84, 0.04), abs=0.01)
+
+
+def test_volume_beyond_the_scale_is_no_fold(registration):
+    """An eighth of the volume is as blue as a quarter; only what folds is yellow."""
+    registration.moving_to_fixed.displacement_mm[:] *= 0
+    registration.moving_to_fixed.displacement_mm[..., 2] = -0.9 * registration.fixed.grid.points()[..., 2]
+    planes = three_planes(registration.fixed.grid, np.array([20, 17, 9]))
+    figure = figures.draw([(planes[0], cut(registration, planes[0]))], "", {})
+    volume = panels(figure)[6].images[0].get_array()
+    assert np.ma.min(volume) == np.ma.max(volume) == -2
+
+
+def test_labels_are_named_in_the_legend_and_outlined_in_their_colour(figure):
+    legend = figure.legends[0]
+    named = dict(zip((text.get_text() for text in legend.texts), legend.legend_handles, strict=True))
+    assert {"liver", "fixed", "moving"} <= named.keys()
+    colour = named["liver"].get_facecolor()[:3]
+    solid, dashed = panels(figure)[2].collections
+    for lines in (solid, dashed):
+        assert lines.get_edgecolor()[0][:3] == pytest.approx(colour)
+    assert solid.get_linestyle() != dashed.get_linestyle()
 
 
 def test_no_difference_is_mid_grey_and_missing_data_are_left_out(figure, registration):
@@ -57,6 +82,7 @@ def test_a_scan_with_nothing_in_common_and_no_labels_is_still_drawn(registration
     registration.fixed_labels = registration.moving_labels = registration.moving_labels_warped = None
     registration.moving_to_fixed.displacement_mm[:] = 1e4
     registration.affine[0, 3] = 1e4
+    registration.summary["label_names"] = {}
     monkeypatch.setattr(figures, "caption", lambda summary: "nothing in common")
     figures.overview(registration, tmp_path / "overview.png")
     picture = imread(tmp_path / "overview.png")

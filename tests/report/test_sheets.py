@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from mics.report.planes import three_planes
-from mics.report.sheets import centre_voxel, cut
+from mics.report.sheets import centre_voxel, cut, shown_planes
 
 SCALE, SHIFT = np.array([1.25, 1.0, 0.8]), np.array([4.3, -3.2, 2.4])
 
@@ -22,6 +22,7 @@ def test_pictures_agree_with_the_formula(registration, number, voxel):
     np.testing.assert_allclose(sheets.fixed, hu(points), atol=1e-3)
     np.testing.assert_allclose(sheets.position_mm, moved[..., [plane.horizontal, plane.vertical]], atol=1e-3)
     np.testing.assert_allclose(sheets.jacobian, SCALE.prod(), atol=1e-3)
+    np.testing.assert_allclose(sheets.octaves, np.log2(SCALE.prod()), atol=1e-3)
     lower, upper = np.array([-61, -46.5, -19]), np.array([71, 46.5, 41])  # the moving voxels' full extent
     for picture, place in ((sheets.warped, moved), (sheets.affine, shifted)):
         has_data = np.all((place > lower) & (place < upper), axis=-1)
@@ -58,3 +59,17 @@ def test_without_labels_there_are_none_and_the_middle_is_that_of_the_tissue(regi
 def test_the_middle_of_labels_is_shown(registration):
     centre = registration.fixed.grid.voxel_to_world(centre_voxel(registration))
     np.testing.assert_allclose(centre, (5, 0, 8), atol=4)
+
+
+def test_the_share_of_the_affine_is_no_change_of_volume(registration):
+    registration.affine[:3, :3] = np.diag([2.0, 1.0, 1.0])
+    sheets = cut(registration, three_planes(registration.fixed.grid, np.array([20, 17, 9]))[0])
+    np.testing.assert_allclose(sheets.octaves, -1, atol=1e-3)
+
+
+def test_three_axial_planes_from_head_to_foot_pass_through_the_labels(registration):
+    *axial, coronal, sagittal = shown_planes(registration)
+    assert [plane.name for plane in (*axial, coronal, sagittal)] == ["axial"] * 3 + ["coronal", "sagittal"]
+    heights = [registration.fixed.grid.voxel_to_world((0, 0, plane.index))[2] for plane in axial]
+    assert heights == sorted(heights, reverse=True)
+    assert all(plane.picture(registration.fixed_labels.array).any() for plane in axial)

@@ -58,7 +58,7 @@ def test_two_processes_have_the_losses_of_one_with_the_same_global_batch(alone: 
     assert json.loads((run / "run.json").read_text(encoding="utf-8"))["devices"] == 2
     for together, single in zip(losses(run), losses(alone), strict=True):
         assert together == pytest.approx(single, rel=1e-3, abs=1e-5)
-    assert load_model(run).card["best_epoch"] == load_model(alone).card["best_epoch"]
+    assert load_model(run).card.best_epoch == load_model(alone).card.best_epoch
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows sends no Ctrl-C to another process group")

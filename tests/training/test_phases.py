@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from mics.data.organs import AORTA, LIVER, ORGAN_NAMES, SPLEEN
+from mics.organs import AORTA, LIVER, ORGAN_NAMES, SPLEEN
 from mics.training.phases import PLAIN_HU, Phase
 
 SHAPE = (20, 16, 18)

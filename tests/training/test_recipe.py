@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from mics.errors import InputError
-from mics.losses.total import LossWeights
+from mics.losses.total import PAPER_WEIGHTS
 from mics.network.presets import preset
 from mics.training.recipe import SHIPPED, Augmentation, Recipe, load_recipe
 
@@ -30,7 +30,7 @@ def test_automatic_precision_is_settled_when_the_recipe_is_read(tmp_path: Path) 
 
 def test_overrides_reach_into_sections() -> None:
     changed = load_recipe("mics-small", ["epochs=3", "losses.inverse=2.5", "supervised_organs=[6, 1]"])
-    assert (changed.epochs, changed.losses.inverse, changed.supervised_organs) == (3, 2.5, (6, 1))
+    assert (changed.epochs, changed.losses["inverse"], changed.supervised_organs) == (3, 2.5, (6, 1))
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_the_papers_recipes_hold_the_numbers_of_its_section_4(steps: int, batch:
         assert (recipe.steps, recipe.batch_size, recipe.learning_rate) == (steps, batch, 1e-4)
         assert recipe.crop == (128, 128, 128)
         assert preset(recipe.preset).channels == (64, 128, 256, 512)
-        assert recipe.losses == LossWeights()
+        assert recipe.losses == PAPER_WEIGHTS
         assert recipe.augmentation == Augmentation()
         assert not recipe.decay
     assert (pretraining.epochs, fine_tuning.epochs) == (100, 300)

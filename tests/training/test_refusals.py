@@ -11,11 +11,11 @@ import torch
 
 from mics.data.manifest import Entry, write_manifest
 from mics.errors import InputError
-from mics.image.folder import held_folder
+from mics.files.folder import held_folder
 from mics.image.grid import Grid
 from mics.image.io import Image, write_image
+from mics.network.kinds import build
 from mics.network.presets import preset
-from mics.network.weights import build
 from mics.training.divergence import require_finite_weights
 from mics.training.prepare import prepare
 from mics.training.recipe import load_recipe

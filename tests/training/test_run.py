@@ -53,7 +53,7 @@ def test_training_lowers_the_loss_and_exports_the_best_epoch(recipe: Recipes, ca
     losses = curve(tmp_path / "run", "val/loss")
     assert min(losses[1:]) < losses[0]
     model = load_model(tmp_path / "run")
-    assert model.card["best_epoch"] == int(np.argmin(losses))
+    assert model.card.best_epoch == int(np.argmin(losses))
     assert path == tmp_path / "run" / "model.safetensors"
     assert (model.spacing_mm, model.steps) == (settings.spacing_mm, settings.steps)
 

@@ -12,8 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
 
-from mics.data.organs import ORGAN_NAMES
 from mics.losses.segmentation import dice_loss, one_hot
+from mics.organs import ORGAN_NAMES
 from mics.training.cache import CachedCase, read_cases
 from mics.training.recipe import Recipe
 from mics.training.samples import AllSamples, RandomSamples, finish

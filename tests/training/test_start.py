@@ -127,5 +127,5 @@ def test_a_disk_without_room_is_told_and_keeps_the_last_checkpoint(
     code = limit + CHILD.replace("progress=False", "progress=False, resume=True")
     command = [sys.executable, "-c", code, more.model_dump_json(), str(cases), str(run)]
     result = subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
-    assert f"make room and go on by --resume {run}" in result.stderr
+    assert f"make room and go on by `resume {run}`" in result.stderr
     assert (run / "last.ckpt").read_bytes() == before

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from mics.errors import InputError
+from mics.errors import GeometryError, RunError, SettingError
 
 
 def convert(
@@ -44,7 +44,7 @@ def convert(
     if is_structures(source):
         _convert_structures(source, output, [jacobian, norm], scan)
     elif scan is not None:
-        raise InputError(f"--scan is for structures of DICOM, and {source} is none: leave it out.")
+        raise SettingError(f"--scan is for structures of DICOM, and {source} is none: leave it out.")
     else:
         _convert_transform(source, output, jacobian, norm)
 
@@ -55,7 +55,7 @@ def _convert_structures(source: Path, output: Path | None, maps: list[Path | Non
     from mics.image.io import written_suffix
 
     if output is None or any(maps):
-        raise InputError(f"{source} holds structures: name the label map to write by --output, without other maps.")
+        raise SettingError(f"{source} holds structures: name the label map to write by --output, without other maps.")
     written_suffix(output)
     _refuse_existing([output])
     write_label_map(read(source, scan), output)
@@ -73,11 +73,11 @@ def _convert_transform(source: Path, output: Path | None, jacobian: Path | None,
         written_suffix(path)
     files = [*(() if output is None else files_of(output)), *(path for path, _ in maps)]
     if not files or len(set(files)) < len(files):
-        raise InputError("Name what is to be written, each by a name of its own: --output, --jacobian, --norm.")
+        raise SettingError("Name what is to be written, each by a name of its own: --output, --jacobian, --norm.")
     _refuse_existing(files)
     transform = read_link(str(source))
     if not isinstance(transform, Transform):
-        raise InputError(f"{source} is an affine, which has no grid: give a displacement field.")
+        raise GeometryError(f"{source} is an affine, which has no grid: give a displacement field.")
     for path, make in maps:
         write_image(make(transform), path)
     if output is not None:
@@ -87,4 +87,4 @@ def _convert_transform(source: Path, output: Path | None, jacobian: Path | None,
 def _refuse_existing(files: list[Path]) -> None:
     for path in files:
         if path.exists():
-            raise InputError(f"{path} exists already; choose another name, so that nothing is overwritten.")
+            raise RunError(f"{path} exists already; choose another name, so that nothing is overwritten.")

@@ -17,8 +17,8 @@ def demo(
     device: Annotated[str, typer.Option(help="auto, cpu or cuda:N.")] = "auto",
 ) -> None:
     """Register two phantom scans of different people, spacing and orientation, and show what comes out."""
-    from mics.data.organs import ORGAN_NAMES
-    from mics.image.whole import write_text
+    from mics.files.whole import write_text
+    from mics.organs import ORGAN_NAMES
     from mics.report.summary import describe
 
     with output_folder(output), progress() as step:

@@ -8,7 +8,7 @@ import typer
 from mics.cli.extras import needs_dicom
 from mics.cli.output import output_folder
 from mics.cli.progress import progress
-from mics.errors import InputError
+from mics.errors import SettingError
 
 
 def dicom(
@@ -41,7 +41,7 @@ def dicom(
     CT, a series of single slices; RTSTRUCT.dcm and SEG.dcm; RTDOSE.dcm; REG.dcm, the deformation.
     """
     if moving_series is not None and moving is None:
-        raise InputError("--moving-series chooses from the folder of --moving: name that folder too.")
+        raise SettingError("--moving-series chooses from the folder of --moving: name that folder too.")
     with needs_dicom():
         from mics.dicom_rt.export import export
         from mics.dicom_rt.series import read_series

@@ -2,12 +2,14 @@
 
 import errno
 import os
+import re
 import signal
 import sys
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any, TextIO
@@ -16,35 +18,38 @@ import typer
 from typer.core import TyperGroup
 
 from mics.errors import InputError, Terminated
-from mics.image.paths import as_path, refuse_other_place
+from mics.files.paths import as_path, refuse_other_place
+from mics.image.available import refuse_small_limit
 
 BAD_INPUT = 2
 LOOK, FAILED = 3, 4  # the verdict of a registration, where the user asks for it as an exit code
 INTERRUPTED = 130  # what a shell reports for a program ended by Ctrl-C
 TERMINATED = 143  # and by SIGTERM
 PACKAGE = Path(__file__).parents[1]
+_ARGUMENT = re.compile(r"`(\w+)(?:[= ]([^`]*))?`")
 
 
 class Commands(TyperGroup):
     """A group of commands that turns InputError, what the system refuses, Ctrl-C and SIGTERM into a sentence and an exit code."""
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """Find the command, unless a name that it is given, or a folder that it works in, is not UTF-8."""
+        """Find the command, unless a name that it is given, or a folder that it works in, is not UTF-8, or memory is short."""
         for name in filter(None, args):
             as_path(name)
         with suppress(FileNotFoundError):
             refuse_other_place(os.getcwd(), "working folder")
         refuse_other_place(os.environ.get("TMPDIR"), "folder for temporary files (TMPDIR)")
+        refuse_small_limit()
         return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
         """Run the chosen command."""
         try:
             with warnings.catch_warnings(), _sigterm_raises():
-                warnings.showwarning = show_warning
+                warnings.showwarning = partial(_show_warning, lambda: self._flags(ctx))
                 return super().invoke(ctx)
         except InputError as error:
-            say(f"Error: {error}")
+            say(f"Error: {in_flags(str(error), self._flags(ctx))}")
             raise typer.Exit(BAD_INPUT) from None
         except OSError as error:  # a full disk, a read-only home: nothing that a traceback explains
             if error.errno == errno.EPIPE:  # the reader of our output has gone, which typer knows how to take
@@ -56,12 +61,44 @@ class Commands(TyperGroup):
             )
             say(f"Error: {what.rstrip('.')}.")
             raise typer.Exit(BAD_INPUT) from None
+        except (MemoryError, RuntimeError) as error:
+            # SimpleITK and torch raise RuntimeError.
+            if isinstance(error, RuntimeError) and "allocate" not in str(error):
+                raise
+            say(
+                "Error: There is not enough memory left: give smaller scans, or use a machine, a job or a limit (ulimit -v) "
+                "with more."
+            )
+            raise typer.Exit(BAD_INPUT) from None
         except Terminated:
             say("Terminated.")
             raise typer.Exit(TERMINATED) from None
         except KeyboardInterrupt:
             say("Interrupted.")
             raise typer.Exit(INTERRUPTED) from None
+
+    def _flags(self, ctx: Any) -> dict[str, str]:
+        """What a user types for each argument of the chosen command: ``--affine``, ``RECIPE``."""
+        command = self.get_command(ctx, ctx.invoked_subcommand or "")
+        return {
+            parameter.name: max(parameter.opts, key=len)
+            if parameter.param_type_name == "option"
+            else parameter.name.upper()
+            for parameter in (command.params if command else ())
+            if parameter.name
+        }
+
+
+def in_flags(sentence: str, flags: Mapping[str, str]) -> str:
+    """A sentence of the library as a command says it: `` `refine="none"` `` is ``--refine none`` where it has that option."""
+
+    def flag(argument: re.Match[str]) -> str:
+        name, value = argument.groups()
+        if name not in flags:
+            return argument.group()
+        return flags[name] if value is None else f"{flags[name]} {value.strip(chr(34))}"
+
+    return _ARGUMENT.sub(flag, sentence)
 
 
 @contextmanager
@@ -92,7 +129,8 @@ def say(sentence: str) -> None:
     print(" ".join(sentence.split()), file=sys.stderr, flush=True)
 
 
-def show_warning(
+def _show_warning(
+    flags: Callable[[], Mapping[str, str]],
     message: Warning | str,
     category: type[Warning],
     filename: str,
@@ -102,4 +140,4 @@ def show_warning(
 ) -> None:
     """Show the package's warnings to the user as sentences; those of other libraries are for their developers."""
     if issubclass(category, UserWarning) and Path(filename).is_relative_to(PACKAGE):
-        say(f"Warning: {message}")
+        say(f"Warning: {in_flags(str(message), flags())}")

@@ -41,7 +41,7 @@ def evaluate(
     """Score a SUBMISSION on PAIRS with label maps: per pair, per organ and in all, as CSV, JSON and Markdown."""
     with output_folder(output), progress() as step:
         from mics.evaluation.evaluate import evaluate as run
-        from mics.image.folder import free_folder
+        from mics.files.folder import free_folder
 
         result = run(
             submission,

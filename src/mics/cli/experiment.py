@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from mics.cli.progress import progress
-from mics.errors import InputError
+from mics.errors import SettingError
 
 
 def experiment(
@@ -35,7 +35,7 @@ def experiment(
     except ModuleNotFoundError as error:
         if error.name != "lightning":
             raise
-        raise InputError("Experiments train networks: install mics-registration[train].") from error
+        raise SettingError("Experiments train networks: install mics-registration[train].") from error
     chosen = [] if devices is None else [device.strip() for device in devices.split(",")]
     with progress() as step:
         text = run(name, output, budget=budget, data=data, pretraining=pretraining, devices=chosen, progress=step)

@@ -3,7 +3,7 @@
 import contextlib
 from collections.abc import Iterator
 
-from mics.errors import InputError
+from mics.errors import SettingError
 
 
 @contextlib.contextmanager
@@ -29,4 +29,4 @@ def _needs(modules: tuple[str, ...], sentence: str) -> Iterator[None]:
     except ModuleNotFoundError as error:
         if error.name not in modules:
             raise
-        raise InputError(sentence) from error
+        raise SettingError(sentence) from error

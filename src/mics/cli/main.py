@@ -4,6 +4,7 @@ import atexit
 import gc
 import io
 import sys
+from typing import Annotated
 
 import typer
 
@@ -26,10 +27,9 @@ from mics.cli.warp import warp
 
 app = typer.Typer(
     cls=Commands,
-    help="Deformable registration of abdominal CT, both ways. Research software, not a medical device.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 COMMANDS = (
     *(register, warp, convert, dicom, evaluate, compare, experiment, info, demo),
@@ -37,6 +37,23 @@ COMMANDS = (
 )
 for command in COMMANDS:
     app.command()(command)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from mics import __version__
+
+        typer.echo(f"mics {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def common(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and end.", is_eager=True, callback=_print_version)
+    ] = False,
+) -> None:
+    """Deformable registration of abdominal CT, both ways. Research software, not a medical device."""
 
 
 def main() -> None:
@@ -48,4 +65,4 @@ def main() -> None:
     keep_freed_memory()
     # Before it ends, the interpreter would look for garbage among all that the libraries hold, for half a second.
     atexit.register(gc.freeze)
-    app()
+    app(prog_name="mics")

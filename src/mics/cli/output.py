@@ -12,7 +12,7 @@ def output_folder(path: Path) -> Iterator[Path]:
     Raises InputError if something is already in the way, or another run at work there, so that no result is mixed with, or
     written over, another.
     """
-    from mics.image.folder import claimed_folder
+    from mics.files.folder import claimed_folder
 
     with claimed_folder(path) as folder:
         yield folder

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mics.cli.errors import BAD_INPUT, say
-from mics.errors import InputError
+from mics.errors import SettingError
 
 if TYPE_CHECKING:
     from mics.data.manifest import Entry
@@ -45,7 +45,7 @@ def prepare(
         _show()
         return
     if not cohorts or output is None:
-        raise InputError("Give cohorts as NAME=FOLDER (mics prepare --list names them) and --output.")
+        raise SettingError("Give cohorts as NAME=FOLDER (mics prepare --list names them) and --output.")
     from mics.data.cohorts.catalogue import open_cohorts
     from mics.data.prepare import prepare as run
     from mics.data.workers import default_workers
@@ -90,7 +90,7 @@ def places(cohorts: list[str]) -> dict[str, str | Path]:
     for text in cohorts:
         name, equals, place = text.partition("=")
         if not equals or not place or name in found:
-            raise InputError(
+            raise SettingError(
                 f"Give each cohort once, as NAME=FOLDER, for example kits19=/data/kits19/data, not {text!r}."
             )
         found[name] = place

@@ -99,7 +99,7 @@ def register_into(
     folder: Path, *, fixed: Path, moving: Path, progress: Callable[[str], None], **settings: Any
 ) -> tuple[dict[str, Any], Path]:
     """Register two files, write everything into ``folder``, and return the summary and where it is."""
-    from mics.image.folder import free_folder
+    from mics.files.folder import free_folder
     from mics.registration.pipeline import register as run
 
     result = run(fixed=fixed, moving=moving, progress=progress, **settings)
@@ -110,8 +110,13 @@ def register_into(
 
         overview(result, path)
 
+    def page(path: Path) -> None:
+        from mics.report.page import write_report
+
+        write_report(result, path)
+
     # Whatever has come into the folder meanwhile, the work is not thrown away.
     place = free_folder(folder)
     # Loading matplotlib and drawing take one core, about as long as a transform takes to be compressed by another.
-    result.save(place, beside={"overview.png": draw})
+    result.save(place, beside={"overview.png": draw, "report.html": page})
     return result.summary, place

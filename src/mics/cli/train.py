@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from mics.cli.extras import needs_training
-from mics.errors import InputError
+from mics.errors import SettingError
 
 
 def train(
@@ -37,10 +37,12 @@ def train(
         from mics.training.start import start
     if resume is not None:
         if any((recipe, data, output, overrides, initial, devices > 1, nodes > 1)):
-            raise InputError("--resume RUN takes everything from the run: leave out the recipe and all other options.")
+            raise SettingError(
+                "--resume RUN takes everything from the run: leave out the recipe and all other options."
+            )
         model = go_on(resume, callbacks=[OverviewPerEpoch(resume)])
     elif recipe is None or data is None or output is None:
-        raise InputError("A new run needs a recipe, --data and --output; a run is gone on with by --resume RUN.")
+        raise SettingError("A new run needs a recipe, --data and --output; a run is gone on with by --resume RUN.")
     else:
         model = start(
             recipe,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mics.cli.output import output_folder
-from mics.errors import InputError
+from mics.errors import GeometryError, InputError, RunError, SettingError
 
 if TYPE_CHECKING:
     from mics.deformation.chain import Link
@@ -75,15 +75,17 @@ def warp(
     FIXED grid. Points (LPS mm) go the other way: the same file brings landmarks of the FIXED scan to their place in the
     MOVING one. So TRANSFORM and --then are in the order in which an image goes through them.
     """
-    from mics.image.folder import write_together
+    from mics.files.folder import write_together
     from mics.image.points import is_points
 
     if outside is not None and (labels or any(map(is_points, sources))):
-        raise InputError("--outside is for images: a label map has background, 0, outside, and points have no outside.")
+        raise SettingError(
+            "--outside is for images: a label map has background, 0, outside, and points have no outside."
+        )
     if reference is not None and any(map(is_points, sources)):
-        raise InputError("--reference is for images and label maps: points lie on no grid.")
+        raise SettingError("--reference is for images and label maps: points lie on no grid.")
     if series is not None and any(map(is_points, sources)):
-        raise InputError("--series is for the folder of a DICOM study: a list of points has none.")
+        raise SettingError("--series is for the folder of a DICOM study: a list of points has none.")
     _refuse_names(sources, output)
     names = [transform, *(then or [])]
     if len(sources) == 1:
@@ -136,10 +138,16 @@ class _Chain:
         write_points(Points(points_through(self.links, points.coordinates), points.names), output)
 
     def _label_map(self, source: Path, output: Path) -> None:
+        from mics.deformation.suitability import warn_of_emptiness, warn_of_lost_names
         from mics.image.io import read_labels, write_labels
+        from mics.image.segments import read_segments
 
-        label_map = read_labels(source, self.series)
-        write_labels(self._checked(label_map, source).transform_labels(label_map), output)
+        label_map, segments = read_labels(source, self.series), read_segments(source)
+        warn_of_lost_names(segments, source, output)
+        warped = self._checked(label_map, source).transform_labels(label_map)
+        if label_map.array.any():
+            warn_of_emptiness(warped, 0, source, " and ".join(self.names))
+        write_labels(warped, output, segments)
 
     def _structures(self, source: Path, output: Path) -> None:
         from mics.cli.structures import read
@@ -160,14 +168,16 @@ class _Chain:
         warnings.warn(NOT_ACCUMULATED, stacklevel=2)
 
     def _image(self, source: Path, output: Path) -> None:
-        from mics.deformation.suitability import warn_of_labels
+        from mics.deformation.suitability import warn_of_emptiness, warn_of_labels
         from mics.image.io import read_image, write_image
 
         image = read_image(source, self.series)
         mapping = self._checked(image, source)
         warn_of_labels(image, source)
         value = self.outside if self.outside is not None else _outside_of(image)
-        write_image(mapping.transform_image(image, outside=value), output)
+        warped = mapping.transform_image(image, outside=value)
+        warn_of_emptiness(warped, value, source, " and ".join(self.names))
+        write_image(warped, output)
 
     def _time_series(self, source: Path, output: Path) -> None:
         from mics.image.time_series import TimeSeries, read_time_series, write_time_series
@@ -218,7 +228,7 @@ def _chain(
     if all(map(is_points, sources)):
         return _Chain(names, links, None, labels, outside, series)
     if grid is None and not isinstance(links[-1], Transform):
-        raise InputError(f"{names[-1]} is an affine, which has no grid: name an image to fill by --reference.")
+        raise GeometryError(f"{names[-1]} is an affine, which has no grid: name an image to fill by --reference.")
     return _Chain(names, links, chained(links, grid), labels, outside, series)
 
 
@@ -229,12 +239,12 @@ def _refuse_names(sources: Sequence[Path], output: Path) -> None:
     from mics.image.points import is_points
 
     if len(sources) == 1:
-        if output.exists():
-            raise InputError(f"{output} exists already; choose another name, so that nothing is overwritten.")
+        if output.exists() or output.is_symlink():
+            raise RunError(f"{output} exists already; choose another name, so that nothing is overwritten.")
         if not is_points(sources[0]):
             written_suffix(output)
     elif is_points(output) or _is_written(output):
-        raise InputError(
+        raise SettingError(
             f"{output} is the name of one file, and there are {len(sources)} inputs: name a folder, or if some of them are "
             "transforms, give all but the first by --then."
         )

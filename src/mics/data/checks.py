@@ -7,10 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mics.data.frame import Frame, centres
-from mics.data.organs import LEFT_KIDNEY, LIVER, ORGAN_NAMES, RIGHT_KIDNEY, SPLEEN
 from mics.image.grid import Grid
 from mics.image.io import Image
 from mics.image.resample import inside
+from mics.organs import LEFT_KIDNEY, LIVER, ORGAN_NAMES, RIGHT_KIDNEY, SPLEEN
 
 _SCALES = (0.6, 1.6)
 """Of the volume, and along each axis: what grown people differ by."""

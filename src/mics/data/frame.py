@@ -9,12 +9,12 @@ import numpy as np
 
 from mics.data.cohorts.case import Case, Cohort
 from mics.data.names import is_file_name
-from mics.errors import InputError
+from mics.errors import InputError, RunError, SettingError
+from mics.files.whole import write_text
 from mics.image.grid import Grid
 from mics.image.hu import AIR_HU
 from mics.image.io import Image, read_image, write_image
 from mics.image.resample import resample
-from mics.image.whole import write_text
 
 FRAME, REFERENCE = "frame.json", "reference.nii.gz"
 ORIENTATION = "LAS"
@@ -60,12 +60,15 @@ def choose_reference(cohorts: dict[str, Cohort], name: str | None) -> tuple[str,
         found = [(cohort, case) for cohort, case in named if full_name(cohort, case) == name]
         if not found:
             shown = ", ".join(full_name(*pair) for pair in named[:3])
-            raise InputError(f"There is no case {name} to be the reference; cases are called {shown} and so on.")
+            raise SettingError(f"There is no case {name} to be the reference; cases are called {shown} and so on.")
         return found[0]
     ordered = sorted(named, key=lambda pair: not cohorts[pair[0]].registered)
     labelled = [pair for pair in ordered if pair[1].split == "train" and pair[1].labels_path is not None]
     if not labelled:
-        raise InputError("No case for training has labels, so none can be the reference by itself: give --reference.")
+        raise SettingError(
+            "No case for training has labels, so none can be the reference by itself: give `reference`.",
+            option="reference",
+        )
     return labelled[0]
 
 
@@ -77,7 +80,7 @@ def make_frame(
     Raises :class:`InputError` if ``output`` holds cases of another frame, and for a spacing or size that no frame has.
     """
     if not 0 < spacing_mm <= _LARGEST_MM or not all(0 < voxels <= _MOST_VOXELS for voxels in size):
-        raise InputError(
+        raise SettingError(
             f"A frame of {size} voxels of {spacing_mm} mm cannot be: give up to {_MOST_VOXELS} voxels along each axis, of up to "
             f"{_LARGEST_MM:g} mm."
         )
@@ -91,7 +94,7 @@ def make_frame(
     frame = Frame(full_name(cohort, case), registered, image.grid, grid, places)
     text = json.dumps(frame.to_dict(), indent=1) + "\n"
     if path.is_file() and path.read_bytes() != text.encode():
-        raise InputError(f"{output} holds cases of another reference, spacing or size: give a new folder.")
+        raise RunError(f"{output} holds cases of another reference, spacing or size: give a new folder.")
     if not path.is_file():
         write_text(text, path)
     if not (output / REFERENCE).is_file():

@@ -9,12 +9,12 @@ from typing import Any
 from xml.etree import ElementTree
 
 import nibabel
-import SimpleITK as sitk
 
 from mics.data.cohorts.learn2reg import DATASET_FILE
 from mics.data.manifest import MANIFEST, Entry
-from mics.data.organs import ORGAN_NAMES
-from mics.errors import InputError
+from mics.errors import InputError, MissingFileError
+from mics.image.segments import read_segments
+from mics.organs import ORGAN_NAMES
 
 LabelNames = str | Path | Mapping[int, str]
 
@@ -39,7 +39,7 @@ def read_label_names(source: LabelNames) -> dict[int, str]:
     try:
         pairs = _read(path)
     except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror or error}); {_FORMS}.") from error
+        raise MissingFileError(f"{path} cannot be read ({error.strerror or error}); {_FORMS}.") from error
     except (ValueError, csv.Error) as error:
         raise InputError(f"{path} is not a list of label names ({error}); {_FORMS}.") from error
     return _checked(pairs, str(path))
@@ -141,15 +141,7 @@ def _names_within(path: Path) -> list[tuple[int, str]]:
 
 
 def _segments(path: Path) -> list[tuple[int, str]]:
-    if not path.is_file():
-        raise FileNotFoundError("there is no such file")
-    reader = sitk.ImageFileReader()
-    reader.SetFileName(str(path))
-    try:
-        reader.ReadImageInformation()
-    except RuntimeError as error:
-        raise ValueError("it is damaged") from error
-    values = {key: reader.GetMetaData(key).strip() for key in reader.GetMetaDataKeys()}
+    values = read_segments(path)
     names = {
         key: values.get(f"{key.removesuffix('_LabelValue')}_Name") for key in values if key.endswith("_LabelValue")
     }

@@ -12,9 +12,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mics.data.cohorts.case import Split
 from mics.data.names import is_file_name
-from mics.errors import InputError
+from mics.errors import GeometryError, InputError, MissingFileError, RunError
+from mics.files.whole import write_text
 from mics.image.grid import Grid
-from mics.image.whole import write_text
 
 MANIFEST = "manifest.csv"
 
@@ -51,7 +51,7 @@ class Entry(BaseModel):
     def native_grid(self) -> Grid:
         """Where the scan's own voxels are. Raises :class:`InputError` for a case that was not prepared."""
         if self.native is None:
-            raise InputError(f"{self.name} was not prepared ({self.reason}), so its geometry is not known.")
+            raise GeometryError(f"{self.name} was not prepared ({self.reason}), so its geometry is not known.")
         return Grid.from_dict(self.native)
 
 
@@ -84,7 +84,7 @@ def read_manifest(folder: Path) -> list[Entry]:
     except InputError:
         raise
     except OSError as error:
-        raise InputError(
+        raise MissingFileError(
             f"{path} cannot be read ({error.strerror}): give a folder that mics prepare has made."
         ) from error
     except (ValueError, TypeError, csv.Error, RecursionError) as error:
@@ -133,7 +133,7 @@ def make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"{folder} cannot be made ({error.strerror}); give another output folder.") from error
+        raise RunError(f"{folder} cannot be made ({error.strerror}); give another output folder.") from error
 
 
 def _cell(value: Any) -> str:

@@ -10,13 +10,13 @@ from typing import NoReturn
 from mics.data.cohorts.learn2reg import Case, open_learn2reg
 from mics.data.label_names import known_names
 from mics.data.names import is_file_name
-from mics.data.organs import ORGAN_NAMES
-from mics.errors import InputError
+from mics.errors import InputError, MissingFileError
+from mics.files.paths import as_path
 from mics.image.checks import refuse_values_of_scans
 from mics.image.hounsfield import read_scan
 from mics.image.io import Image, read_labels
-from mics.image.paths import as_path
 from mics.image.points import Points, read_points
+from mics.organs import ORGAN_NAMES
 
 ROLES = ("fixed", "moving")
 _LONGEST_NAME = 100
@@ -95,7 +95,7 @@ def _from_csv(path: Path, needs: Sequence[str]) -> list[Pair]:
             _refuse_columns(path, columns)
             pairs = [_pair(path, row, line, needs) for line, row in enumerate(rows, start=2)]
     except OSError as error:
-        raise InputError(
+        raise MissingFileError(
             f"{path} cannot be read ({error.strerror}); give a CSV file of pairs or a Learn2Reg folder."
         ) from error
     except (UnicodeDecodeError, csv.Error) as error:
@@ -157,7 +157,7 @@ def _files(folder: Path, row: dict[str, str], role: str, where: str) -> Iterator
     for kind in _FILES:
         if value := row.get(f"{role}_{kind}"):
             if not (folder / value).exists():
-                raise InputError(f"{where}: {folder / value} is not there; correct {role}_{kind}.")
+                raise MissingFileError(f"{where}: {folder / value} is not there; correct {role}_{kind}.")
             yield kind, folder / value
 
 

@@ -18,12 +18,12 @@ from mics.data.manifest import Entry, make_folder, reason, recorded, write_manif
 from mics.data.preview import write_preview
 from mics.data.state import state_of
 from mics.data.workers import each, require_scheduler
-from mics.errors import InputError
-from mics.image.folder import own_folder
+from mics.errors import GeometryError, InputError
+from mics.files.folder import own_folder
+from mics.files.whole import write_text
 from mics.image.hu import AIR_HU
 from mics.image.io import Image, write_image
 from mics.image.resample import resample
-from mics.image.whole import write_text
 
 Affine = Callable[[Image, Image], NDArray[np.float64]]
 """Registration of a fixed and a moving scan: (4, 4), from LPS points of the fixed to LPS points of the moving one."""
@@ -161,7 +161,7 @@ def _to_case(task: Task, image: Image) -> NDArray[np.float64]:
     if task.cohort != frame.registered:
         return task.affine(read_reference(task.output), image)
     if image.grid.size != frame.scan.size:
-        raise InputError(
+        raise GeometryError(
             f"{task.case.image_path} has {image.grid.size} voxels and not the {frame.scan.size} of {frame.reference}, though "
             "its publisher has brought all to one grid: get it again."
         )

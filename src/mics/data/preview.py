@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from mics.files.whole import write_whole
 from mics.image.intensity import WINDOWS
 from mics.image.io import Image
-from mics.image.whole import write_whole
 
 COLOURS = np.array(
     [

@@ -5,7 +5,7 @@ from typing import Any
 
 import yaml
 
-from mics.errors import InputError
+from mics.errors import InputError, MissingFileError
 
 
 def read_yaml(path: Path, what: str) -> dict[str, Any]:
@@ -13,7 +13,7 @@ def read_yaml(path: Path, what: str) -> dict[str, Any]:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror}): give {what}, a YAML file.") from error
+        raise MissingFileError(f"{path} cannot be read ({error.strerror}): give {what}, a YAML file.") from error
     except (yaml.YAMLError, UnicodeDecodeError, ValueError, RecursionError) as error:
         raise InputError(
             f"{path} is not valid YAML ({' '.join(str(error).split())[:300]}); it is to be {what}."

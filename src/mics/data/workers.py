@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import Any, TypeVar
 
-from mics.errors import InputError
+from mics.errors import RunError, SettingError
 
 _LARGE_SCAN_BYTES = 4e9
 """What a worker may need for a scan from the neck to the knees."""
@@ -75,7 +75,9 @@ def require_scheduler(workers: int, scheduler: str | None) -> None:
     if workers == 1 and scheduler is None:
         return
     if find_spec("distributed") is None:
-        raise InputError("Several workers need Dask: install mics-registration[cluster], or use --workers 1.")
+        raise SettingError(
+            "Several workers need Dask: install mics-registration[cluster], or use `workers=1`.", option="workers"
+        )
     if scheduler is not None:
         _connected(scheduler).close()
 
@@ -86,7 +88,9 @@ def _connected(scheduler: str) -> Any:
     try:
         return Client(scheduler, timeout=10)
     except (OSError, ValueError) as error:
-        raise InputError(f"No Dask scheduler answers at {scheduler}: start one, or leave --scheduler out.") from error
+        raise RunError(
+            f"No Dask scheduler answers at {scheduler}: start one, or leave `scheduler` out.", option="scheduler"
+        ) from error
 
 
 @contextmanager

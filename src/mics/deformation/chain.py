@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from mics.deformation.slabs import each_slab
 from mics.deformation.transform import Transform
-from mics.errors import InputError
+from mics.errors import GeometryError, SettingError
 from mics.image.grid import Grid, apply_matrix
 
 Link = Transform | NDArray[np.float64]
@@ -25,15 +25,15 @@ def chained(links: Sequence[Link], grid: Grid | None = None) -> Transform:
     none is given.
     """
     if not links:
-        raise InputError("A chain of transforms needs at least one.")
+        raise SettingError("A chain of transforms needs at least one.")
     for link in links:
         if not isinstance(link, Transform) and np.shape(link) != (4, 4):
-            raise InputError(f"A link of a chain is a Transform or an affine of shape (4, 4), not {link!r}.")
+            raise SettingError(f"A link of a chain is a Transform or an affine of shape (4, 4), not {link!r}.")
     *earlier, last = links
     if isinstance(last, Transform):
         result = last if grid is None or grid == last.grid else last.resampled(grid)
     elif grid is None:
-        raise InputError("The last of the transforms is an affine, which has no grid: say on which one to end.")
+        raise GeometryError("The last of the transforms is an affine, which has no grid: say on which one to end.")
     else:
         result = _after_affine(Transform(np.zeros((*grid.size, 3), np.float32), grid), last)
     for link in reversed(earlier):

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from mics.deformation.chain import chained
 from mics.deformation.transform import Transform
-from mics.errors import InputError
+from mics.errors import InputError, SettingError
+from mics.files.paths import output_path
+from mics.files.whole import write_text, write_whole
 from mics.image.io import set_grid, write_itk
-from mics.image.paths import output_path
-from mics.image.whole import write_text, write_whole
 
 ENDINGS = (".nii.gz", ".nii", ".nrrd", ".mha", ".h5", ".tfm", ".txt", ".x5")
 _AFFINE = "affine_fixed_to_moving_lps_mm"
@@ -142,7 +142,7 @@ def _write_x5(transform: Transform, path: Path) -> None:
     try:
         import h5py
     except ModuleNotFoundError as error:
-        raise InputError("X5 files need h5py: install mics-registration[x5].") from error
+        raise SettingError("X5 files need h5py: install mics-registration[x5].") from error
     to_ras = np.array([-1.0, -1.0, 1.0])
 
     def write(temporary: Path) -> None:

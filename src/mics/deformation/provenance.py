@@ -11,9 +11,9 @@ from typing import Any, Self
 import numpy as np
 
 from mics.errors import InputError
+from mics.files.whole import write_text
 from mics.image.grid import Grid
 from mics.image.io import Image
-from mics.image.whole import write_text
 
 _SCHEMA = "mics-transform/1"
 
@@ -53,7 +53,7 @@ class Provenance:
         return f"transform_{self.target}_to_{self.source}.nii.gz"
 
     def save(self, transform: Path) -> None:
-        """Write the JSON beside the file ``transform``, which is there already; see :func:`mics.image.whole.write_text`."""
+        """Write the JSON beside the file ``transform``, which is there already; see :func:`mics.files.whole.write_text`."""
         scans = {
             name: {"grid": scan.grid.to_dict(), "voxels_sha256": scan.voxels_sha256}
             for name, scan in self.scans.items()

@@ -1,7 +1,7 @@
 """Is what a transform is applied to the thing that it is for? Refused where it surely is not, told where it may not be."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from mics.deformation.chain import Link
 from mics.deformation.provenance import Provenance
 from mics.deformation.transform import Transform
-from mics.errors import InputError
+from mics.errors import GeometryError, InputError
 from mics.image.grid import Grid
 from mics.image.io import Image
 
@@ -60,7 +60,7 @@ def require_in_view(grid: Grid, transform: Transform, source: Path, name: str) -
         if len(ways) == 1
         else "is it the opposite direction's, or of another pair of scans?"
     )
-    raise InputError(f"Nothing of {source} comes into view by {name}: {remedy}")
+    raise GeometryError(f"Nothing of {source} comes into view by {name}: {remedy}")
 
 
 def warn_of_labels(image: Image, source: Path) -> None:
@@ -70,7 +70,26 @@ def warn_of_labels(image: Image, source: Path) -> None:
     if some.size <= _FEW_VALUES and some[0] >= 0 and np.array_equal(some, np.rint(some)):
         warnings.warn(
             f"{source} looks like a label map (whole numbers, {some.size} different ones), and its values are mixed "
-            "where they meet: if it is one, use --labels.",
+            "where they meet: if it is one, use `labels`.",
+            stacklevel=2,
+        )
+
+
+def warn_of_lost_names(segments: Mapping[str, str], source: Path, output: Path) -> None:
+    """Warn where a label map has names of segments that the file to write has no room for."""
+    if any(key.endswith("_Name") for key in segments) and output.suffix.lower() != ".nrrd":
+        warnings.warn(
+            f"{source} names its segments, and {output} has no room for names: write a .seg.nrrd to keep them.",
+            stacklevel=2,
+        )
+
+
+def warn_of_emptiness(warped: Image, outside: float, source: Path, name: str) -> None:
+    """Warn where nothing but the value outside is left of an image that has more, as where scans touch by a border alone."""
+    if np.all(warped.array == outside):
+        warnings.warn(
+            f"{source} warped by {name} holds nothing but {outside:g}: are its header's directions and origin right, and is the "
+            "transform of this scan?",
             stacklevel=2,
         )
 

@@ -16,7 +16,7 @@ from mics.deformation.jacobian import jacobian_determinant, nondiffeomorphic_vol
 from mics.deformation.slabs import positions
 from mics.deformation.transform import Transform, as_stored
 from mics.deformation.unfold import unfold, voxels_of
-from mics.errors import InputError
+from mics.errors import GeometryError
 from mics.image.grid import Grid
 
 Affine = NDArray[np.floating]
@@ -80,7 +80,7 @@ def preserve_topology(transform: Transform, affine: Affine) -> tuple[Transform, 
         found = _towards_affine(original, affine, least)
         after = _look(found, least)
         if after.keys.size:
-            raise InputError(
+            raise GeometryError(
                 "The affine flattens the patient to what the file's rounding folds: check the headers of both scans."
             )
     return found, _certificate(original, before, found, after)
@@ -89,7 +89,7 @@ def preserve_topology(transform: Transform, affine: Affine) -> tuple[Transform, 
 def refuse_mirrors(affine: Affine) -> None:
     """Raise InputError if ``affine`` (4, 4) mirrors or flattens, so that no deformation with it can keep the topology."""
     if np.linalg.det(affine[:3, :3]) <= 0:
-        raise InputError(
+        raise GeometryError(
             "The affine mirrors or flattens the patient, so every deformation with it folds: check the headers of both scans."
         )
 

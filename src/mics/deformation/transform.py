@@ -16,18 +16,18 @@ from torch import Tensor
 from mics.deformation.jacobian import CACHED_VOXELS, VolumeChange, volume_change_between
 from mics.deformation.provenance import Provenance
 from mics.deformation.slabs import each_slab, positions, resampled, sampled, turned
-from mics.errors import InputError, require_type, shown
+from mics.errors import GeometryError, InputError, SettingError, require_type, shown
+from mics.files.paths import output_path
 from mics.image.grid import Grid
 from mics.image.hu import AIR_HU
 from mics.image.io import Image, from_itk, grid_of, read_itk, set_grid, to_itk, write_itk
-from mics.image.paths import output_path
 
 # Files hold multiples of 1/256 mm: half as large, written in 60 % of the time, and at most 0.002 mm away.
 _STEPS_PER_MM = 256
 _IMAGE = "What a transform is applied to is an Image"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Transform:
     """A dense transform that fills ``grid``: the point x of ``grid`` takes its value from ``x + displacement_mm(x)``.
 
@@ -39,7 +39,9 @@ class Transform:
 
     ``provenance`` says which scans it is for, where that is known.
 
-    Raises InputError if it is no array of real numbers or its shape does not fit the grid.
+    Two are equal if their grids, all displacements and what is known of them are. Arrays can be changed, so there is no hash.
+
+    Raises InputError if it is no array of finite real numbers or its shape does not fit the grid.
     """
 
     displacement_mm: NDArray[np.float32]
@@ -52,10 +54,23 @@ class Transform:
         if self.displacement_mm.dtype.kind not in "iuf":
             raise InputError(f"A displacement is real numbers, not values of the type {self.displacement_mm.dtype}.")
         if self.displacement_mm.shape != (*self.grid.size, 3):
-            raise InputError(
+            raise GeometryError(
                 f"A displacement of shape {self.displacement_mm.shape} does not fit a grid of size {self.grid.size}."
             )
+        # Both carry NaN on, and need no second array as isfinite of all does.
+        if not (math.isfinite(self.displacement_mm.min()) and math.isfinite(self.displacement_mm.max())):
+            raise InputError("A displacement is finite numbers in millimetres: this one holds NaN or infinite values.")
         object.__setattr__(self, "displacement_mm", np.asarray(self.displacement_mm, dtype=np.float32))
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Transform):
+            return NotImplemented
+        alike = self.grid == other.grid and self.provenance == other.provenance
+        return alike and np.array_equal(self.displacement_mm, other.displacement_mm)
+
+    def __repr__(self) -> str:
+        longest = max(float(np.linalg.norm(plane, axis=-1).max()) for plane in self.displacement_mm)
+        return f"Transform({self.grid}, up to {longest:.3g} mm)"
 
     @classmethod
     def from_voxels(cls, displacement: Tensor, grid: Grid) -> Self:
@@ -113,7 +128,7 @@ class Transform:
         """
         require_type(image, Image, _IMAGE)
         if not isinstance(outside, int | float | np.number) or not math.isfinite(outside):
-            raise InputError(f"The value outside an image is a finite number, not {shown(outside)}.")
+            raise SettingError(f"The value outside an image is a finite number, not {shown(outside)}.")
         values = Image(image.array.astype(np.float32, copy=False), image.grid)
         return self._on(grid)._fill(values, sitk.sitkLinear, outside)
 
@@ -130,9 +145,9 @@ class Transform:
         try:
             points = np.asarray(points_lps, dtype=np.float64)
         except (TypeError, ValueError) as error:
-            raise InputError(f"Points are numbers in LPS millimetres, not {shown(points_lps)}.") from error
+            raise SettingError(f"Points are numbers in LPS millimetres, not {shown(points_lps)}.") from error
         if points.ndim != 2 or points.shape[1] != 3:
-            raise InputError(f"Points are an array of shape (N, 3) in LPS millimetres, not {points.shape}.")
+            raise SettingError(f"Points are an array of shape (N, 3) in LPS millimetres, not {points.shape}.")
         if not np.isfinite(points).all():
             raise InputError(
                 f"{np.count_nonzero(~np.isfinite(points).all(axis=1))} points are not finite: leave them out."

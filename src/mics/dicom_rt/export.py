@@ -20,7 +20,7 @@ from mics.dicom_rt.series import Series
 from mics.dicom_rt.structure_file import read_structures
 from mics.dicom_rt.structures import StructureSet
 from mics.errors import InputError
-from mics.image.folder import write_together
+from mics.files.folder import write_together
 from mics.image.grid import Grid
 from mics.image.io import Image, read_image, read_labels
 from mics.image.resample import resample

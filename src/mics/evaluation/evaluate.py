@@ -14,7 +14,7 @@ from mics.data.label_names import LabelNames, disagreement, read_label_names
 from mics.data.pairs import Member, Pair, read_pairs
 from mics.errors import InputError
 from mics.evaluation import tables
-from mics.evaluation.export import Export
+from mics.evaluation.export import Export, exported
 from mics.evaluation.learn2reg import warp_labels
 from mics.evaluation.numbering import numbering_doubt
 from mics.evaluation.pair import PairScore, score_pair
@@ -22,10 +22,10 @@ from mics.evaluation.readings import doubt, overlaps
 from mics.evaluation.statistics import Difference
 from mics.evaluation.submission import Submission
 from mics.evaluation.summary import Summary, compare, summarise
-from mics.image.folder import usable_folder, write_together
+from mics.files.folder import usable_folder, write_together
+from mics.files.whole import write_text
 from mics.image.io import Image
 from mics.image.points import Points
-from mics.image.whole import write_text
 
 # Each pair worked on takes about a gigabyte at the challenge's size.
 _AT_A_TIME = 4
@@ -102,12 +102,12 @@ def evaluate(
             for pair in listed:
                 one.require_size(pair, labels(pair.fixed.name).grid)
     meaning, doubts = _label_names(people) if given is None else (given, [])
-    with Export(export, names) as exported:
-        scores, sentences = _scored(own, listed, labels, progress, exported)
+    with exported(export, names) as copy:
+        scores, sentences = _scored(own, listed, labels, progress, copy)
     sentences = [*doubts, *sentences]
     against_scores: list[PairScore] = []
     if other is not None:
-        against_scores, more = _scored(other, listed, labels, progress, Export(None, names))
+        against_scores, more = _scored(other, listed, labels, progress, Export())
         sentences += more
     for sentence in sentences:
         warnings.warn(sentence, UserWarning, stacklevel=2)

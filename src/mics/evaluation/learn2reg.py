@@ -20,9 +20,9 @@ from scipy import ndimage
 from mics.deformation.transform import Transform
 from mics.errors import InputError
 from mics.evaluation.metrics import Labels
+from mics.files.whole import write_whole
 from mics.image.checks import refuse_larger_than_memory
 from mics.image.grid import Grid
-from mics.image.whole import write_whole
 
 
 def displacement_name(fixed: str, moving: str, *, script: Literal["current", "2020"] = "current") -> str:

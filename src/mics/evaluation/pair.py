@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from mics.deformation.jacobian import nondiffeomorphic_volume, volume_change
 from mics.deformation.transform import Transform
-from mics.errors import InputError
+from mics.errors import GeometryError
 from mics.evaluation.consistency import inverse_consistency_mm
 from mics.evaluation.landmarks import refuse_unlike_counts, registration_errors
 from mics.evaluation.learn2reg import text, to_transform, warp_labels
@@ -104,7 +104,7 @@ def score_pair(
     InputError where sizes or numbers of landmarks do not fit.
     """
     if forward.shape != (3, *fixed_labels.grid.size):
-        raise InputError(
+        raise GeometryError(
             f"The displacement covers {text(forward.shape[1:])} voxels, the fixed labels "
             f"{text(fixed_labels.grid.size)}; give those of one pair."
         )

@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from mics.data.cohorts.learn2reg import mirror
 from mics.data.pairs import Pair
 from mics.deformation.transform import Transform
-from mics.errors import InputError
+from mics.errors import GeometryError, InputError, MissingFileError
 from mics.evaluation.learn2reg import (
     displacement_name,
     from_transform,
@@ -38,9 +38,9 @@ from mics.evaluation.learn2reg import (
     require_displacement_of,
     text,
 )
-from mics.image.folder import temporary_folder
+from mics.files.folder import temporary_folder
+from mics.files.paths import as_path
 from mics.image.grid import Grid
-from mics.image.paths import as_path
 
 Displacement = NDArray[np.float32]
 
@@ -62,7 +62,7 @@ class Submission:
         elif zipfile.is_zipfile(self.path):
             names = self._packed()
         else:
-            raise InputError(
+            raise MissingFileError(
                 f"{self.path} is neither a folder nor a zip file; give the one that holds the deformations."
             )
         self._files = {name: name for name in names if not PurePosixPath(name).name.startswith(".")}
@@ -110,7 +110,7 @@ class Submission:
         """Displacement (3, X, Y, Z) on ``fixed``: voxel x is filled from ``x + d(x)`` in voxels of ``moving``."""
         name = self._find(pair)
         if name is None:
-            raise InputError(f"{self.path} has no deformation of the pair {pair.name}; add it.")
+            raise MissingFileError(f"{self.path} has no deformation of the pair {pair.name}; add it.")
         return self._read(name, fixed, moving, mirrored=pair.fixed.mirrored_header)
 
     def backward(self, pair: Pair, fixed: Grid, moving: Grid) -> Displacement | None:
@@ -168,7 +168,7 @@ class Submission:
             # Registered as the files' headers lie. In voxels it is the same map, whatever the headers say.
             filled, sampled = mirror(filled), mirror(sampled)
         if not transform.grid.is_close(filled, 0.1 * min(filled.spacing)):
-            raise InputError(
+            raise GeometryError(
                 f"{self.path / name} fills another grid than that of the labels ({text(transform.grid.size)} against "
                 f"{text(filled.size)} voxels, or another place): give the labels on the grid of their scan."
             )

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from mics.errors import InputError
+from mics.errors import SettingError
 
 
 @dataclass(frozen=True)
@@ -45,5 +45,5 @@ BUDGETS: dict[str, Budget] = {
 def budget_of(name: str) -> Budget:
     """The budget of that name; raises InputError naming the known ones."""
     if name not in BUDGETS:
-        raise InputError(f"There is no budget {name!r}; choose one of {', '.join(BUDGETS)}.")
+        raise SettingError(f"There is no budget {name!r}; choose one of {', '.join(BUDGETS)}.")
     return BUDGETS[name]

@@ -16,22 +16,24 @@ import numpy as np
 from mics.data.pairs import Pair, read_pairs
 from mics.experiments.own_process import end_with
 from mics.experiments.peers.methods import Choice, run
+from mics.files.whole import write_text
 from mics.image.available import resident_peak_gb
-from mics.image.whole import write_text
 
 
 @dataclass(frozen=True)
 class Task:
     """What a process is to do: ``choice`` on the pair ``name`` of the list ``pairs``; the result goes to ``output``.
 
-    ``affine`` (4, 4) as lists; None to compute it, which only the method ``affine`` does. ``made_of``: what the result depends
-    on, written beside it. ``parent``: the process that waits for it.
+    ``adapter``: the method's, which this process need not know by name. ``affine`` (4, 4) as lists; None to compute it, which
+    only the method ``affine`` does. ``made_of``: what the result depends on, written beside it. ``parent``: the process that
+    waits for it.
     """
 
     pairs: str
     both_ways: bool
     name: str
     method: str
+    adapter: str
     model: str | None
     affine: list[list[float]] | None
     output: str
@@ -51,7 +53,7 @@ def work(task: Task) -> None:
         start = time.perf_counter()
         affine = register_affine(fixed, moving).tolist()
         seconds_of_affine = time.perf_counter() - start
-    outcome = run(Choice(task.method, task.model), fixed, moving, np.array(affine))
+    outcome = run(Choice(task.method, task.model), fixed, moving, np.array(affine), task.adapter)
     # What measures comes after the method's peak memory has been read.
     memory = {"memory_gb": resident_peak_gb(children=True), "gpu_memory_gb": _gpu_memory_gb()}
     record = {

@@ -11,7 +11,7 @@ from mics.evaluation.learn2reg import from_transform
 from mics.evaluation.pair import score_pair
 from mics.experiments.plan import Measurement, Network
 from mics.experiments.study import Study
-from mics.image.whole import write_text
+from mics.files.whole import write_text
 from mics.registration.pipeline import register
 from mics.training.prepare import prepare
 from mics.training.recipe import Recipe, load_recipe

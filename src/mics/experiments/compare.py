@@ -11,14 +11,14 @@ from typing import Any
 
 from mics.data.pairs import Pair, read_pairs
 from mics.data.state import state_of
-from mics.errors import InputError
+from mics.errors import InputError, RunError
 from mics.experiments import comparison_table
 from mics.experiments.cell import Task, to_argument
 from mics.experiments.own_process import run_alone
 from mics.experiments.peers.methods import METHODS, Choice, choose
 from mics.experiments.record import read_record
-from mics.image.folder import own_folder
-from mics.image.whole import write_text
+from mics.files.folder import own_folder
+from mics.files.whole import write_text
 from mics.network.weights import DEFAULT_REGISTRATION, load_model_for
 
 AFFINE = Choice("affine")
@@ -50,7 +50,7 @@ def compare(
 
     - ``pairs``: a CSV file, or a Learn2Reg folder, whose validation pairs are taken in both directions (``both_ways``).
     - ``methods``: names of :data:`mics.experiments.peers.methods.METHODS`, ours with a model of your own as
-      ``network=MODEL``; all by default. What is not installed is skipped with a sentence.
+      ``network=MODEL``; all by default, those that others have registered too. What is not installed is skipped with a sentence.
     - ``output``: a folder; cells that it already holds are not computed again, a deleted one is.
 
     One ANTs affine a pair is computed first and given to every method. Each cell runs in a process of its own. A cell that
@@ -158,6 +158,7 @@ def _computed(
         *source,
         cell.pair.name,
         cell.choice.method,
+        METHODS[cell.choice.method].adapter,
         cell.choice.model,
         affine,
         str(cell.path),
@@ -178,7 +179,7 @@ def _refuse_other_results(folder: Path, pairs: str | Path, listed: Sequence[Pair
             f"{note} is damaged; delete it if these cells are of {pairs}, or give another folder."
         ) from error
     if source not in (None, str(Path(pairs).resolve())):
-        raise InputError(f"{folder} holds results for another list of pairs; give another output folder.")
+        raise RunError(f"{folder} holds results for another list of pairs; give another output folder.")
     for choice in wanted:
         for pair in listed:
             read_record(_record_path(folder, choice, pair), choice.model)

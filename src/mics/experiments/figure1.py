@@ -2,12 +2,12 @@
 
 from matplotlib.axes import Axes
 
-from mics.data.organs import ORGAN_NAMES
 from mics.evaluation.pair import PairScore
 from mics.evaluation.tables import table
 from mics.experiments.plan import ELEVEN_ORGANS, Measurement, Network, trained_and_used
 from mics.experiments.study import Study
 from mics.experiments.write import column, new_figure, save_figure, spread
+from mics.organs import ORGAN_NAMES
 
 STRATEGIES: dict[str, tuple[int, ...] | None] = {
     "no pretraining": None,

@@ -1,21 +1,24 @@
 """Figure 4: for three moving volumes, the moving CT, the deformed CT and mask, the deformation grid and the Jacobian."""
 
 import numpy as np
-from matplotlib.colors import ListedColormap
+from matplotlib.axes import Axes
+from matplotlib.colors import ListedColormap, TwoSlopeNorm
 
-from mics.data.organs import ORGAN_NAMES
 from mics.data.pairs import Pair
 from mics.experiments.plan import Measurement, Network
 from mics.experiments.study import Study
 from mics.experiments.write import new_figure, save_figure
+from mics.organs import ORGAN_NAMES
 from mics.registration.pipeline import register
-from mics.report.figures import ABDOMEN, JACOBIAN, draw_grid_lines, show_slice
+from mics.report.figures import ABDOMEN, draw_grid_lines, show_slice
 from mics.report.planes import three_planes
 from mics.report.sheets import centre_voxel, cut
 
 NETWORK = Network(steps=2)
 """The network of Table 4."""
 
+# As in the paper: red negative (folded), white zero, blue positive.
+JACOBIAN = TwoSlopeNorm(0, vmin=-1, vmax=3)
 TITLES = ("moving", "deformed volume", "deformed mask", "deformation grid", "Jacobian")
 PAIRS = 3
 _MASKS = ListedColormap(["black", *(f"C{n % 10}" for n in ORGAN_NAMES)])
@@ -44,7 +47,7 @@ def write(study: Study) -> str:
     )
 
 
-def _draw(axes: list, pair: Pair, study: Study) -> None:
+def _draw(axes: list[Axes], pair: Pair, study: Study) -> None:
     result = register(
         pair.fixed.image(),
         pair.moving.image(),

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from mics.data.cohorts.learn2reg import DATASET_FILE
 from mics.data.phantom import network_scanner, phantom
+from mics.files.whole import write_text
 from mics.image.io import write_image
-from mics.image.whole import write_text
 
 PEOPLE, VALIDATION = 4, 2
 

@@ -1,8 +1,7 @@
 """What a table or figure of the paper is made of: networks, and evaluations of them, as data."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-
-from mics.losses.total import LossWeights
 
 ELEVEN_ORGANS = tuple(range(1, 12))
 """All but the adrenal glands."""
@@ -31,19 +30,14 @@ class Network:
         organs = "none" if self.organs is None else str(len(self.organs))
         return f"steps{self.steps}-gamma{self.gamma:g}-delta{self.delta:g}-epsilon{self.epsilon:g}-organs{organs}"
 
-    def weights(self, reference: LossWeights) -> LossWeights:
+    def weights(self, reference: Mapping[str, float]) -> dict[str, float]:
         """The recipe's own weights where the paper has those of Table 4, and by the paper's factors away from it.
 
         A recipe for a coarser grid or fewer iterations has other weights at the same working point; the paper's recipes have
-        the paper's, so that there these are the paper's numbers.
+        the paper's, so that there these are the paper's numbers. Weights of other losses stay the recipe's.
         """
-        return LossWeights(
-            similarity=reference.similarity,
-            segmentation=reference.segmentation,
-            gradient=reference.gradient * (self.gamma / GAMMA),
-            jacobian=reference.jacobian * (self.delta / DELTA),
-            inverse=reference.inverse * (self.epsilon / EPSILON),
-        )
+        factors = {"gradient": self.gamma / GAMMA, "jacobian": self.delta / DELTA, "inverse": self.epsilon / EPSILON}
+        return {name: weight * factors.get(name, 1.0) for name, weight in reference.items()}
 
 
 @dataclass(frozen=True)

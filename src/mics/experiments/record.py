@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from mics.errors import InputError
+from mics.errors import InputError, RunError
 from mics.evaluation.pair import PairScore
 
 Row = Annotated[list[float], Field(min_length=4, max_length=4)]
@@ -45,7 +45,7 @@ def read_record(path: Path, model: str | None) -> dict[str, Any] | None:
         text = path.read_bytes()
         asked = _Asked.model_validate_json(text)
         if asked.model != model:
-            raise InputError(
+            raise RunError(
                 f"{path} was computed with the model {asked.model}, not {model}: give another output folder, or delete the "
                 "old cells."
             )

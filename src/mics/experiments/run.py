@@ -4,14 +4,14 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
 
-from mics.errors import InputError
+from mics.errors import SettingError
 from mics.experiments.budgets import budget_of
 from mics.experiments.cells import cells_for
 from mics.experiments.phantom_data import write_phantoms
 from mics.experiments.schedule import require_devices, run_cells
 from mics.experiments.study import NOTE, Study
-from mics.image.folder import own_folder
-from mics.image.whole import write_text
+from mics.files.folder import own_folder
+from mics.files.whole import write_text
 
 EXPERIMENTS = ("figure1", "figure2", "figure3", "table2", "table3", "table4", "figure4")
 
@@ -39,7 +39,7 @@ def experiment(
     run writes.
     """
     if name not in EXPERIMENTS:
-        raise InputError(f"There is no experiment {name!r}; choose one of {', '.join(EXPERIMENTS)}.")
+        raise SettingError(f"There is no experiment {name!r}; choose one of {', '.join(EXPERIMENTS)}.")
     module = import_module(f"mics.experiments.{name}")
     require_devices(devices)
     study = _study(Path(output).resolve(), budget, data, pretraining)
@@ -65,13 +65,13 @@ def _study(folder: Path, budget: str, data: str | Path | None, pretraining: str 
     settings = budget_of(budget)
     if budget == "smoke":
         if data is not None or pretraining is not None:
-            raise InputError("The budget smoke makes its own phantoms: leave out the data, or take small or paper.")
+            raise SettingError("The budget smoke makes its own phantoms: leave out the data, or take small or paper.")
         return Study(folder, budget, folder / "phantoms", str(folder / "phantoms"))
     if data is None:
-        raise InputError(f"The budget {budget} needs data: a folder in the Learn2Reg layout.")
+        raise SettingError(f"The budget {budget} needs data: a folder in the Learn2Reg layout.")
     source = pretraining or settings.pretraining
     if source is None:
-        raise InputError(f"The budget {budget} needs data for the pretraining, as mics train --data takes them.")
+        raise SettingError(f"The budget {budget} needs data for the pretraining, of any kind that a training takes.")
     source = str(Path(source).resolve()) if Path(source).exists() else source
     return Study(folder, budget, Path(data).resolve(), source)
 

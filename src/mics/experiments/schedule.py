@@ -6,7 +6,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from mics.data.workers import unchanged_environment
-from mics.errors import InputError
+from mics.errors import SettingError
 from mics.experiments.cells import Cell, needs
 from mics.experiments.study import Study
 from mics.registration.device import choose_device
@@ -34,7 +34,7 @@ def require_devices(devices: Sequence[str]) -> None:
         _environment(device)
         choose_device(device)
     if len(devices) > 1 and find_spec("distributed") is None:
-        raise InputError("Several devices need Dask: install mics-registration[cluster].")
+        raise SettingError("Several devices need Dask: install mics-registration[cluster].")
 
 
 def _spread(cells: list[Cell], study: Study, devices: Sequence[str], progress: Progress) -> None:
@@ -75,4 +75,4 @@ def _environment(device: str) -> dict[str, str]:
         return {"CUDA_VISIBLE_DEVICES": ""}
     if kind == "cuda" and number.isdigit():
         return {"CUDA_VISIBLE_DEVICES": number}
-    raise InputError(f"There is no device {device!r}; give cpu or cuda:N, with commas between them.")
+    raise SettingError(f"There is no device {device!r}; give cpu or cuda:N, with commas between them.")

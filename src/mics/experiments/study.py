@@ -7,14 +7,14 @@ from pathlib import Path
 
 import numpy as np
 
-from mics.data.organs import ORGAN_NAMES
 from mics.data.pairs import Pair, read_pairs
-from mics.errors import InputError
+from mics.errors import InputError, RunError
 from mics.evaluation.metrics import dice
 from mics.evaluation.pair import PairScore
 from mics.experiments.budgets import Budget, budget_of
 from mics.experiments.plan import Measurement, Network
-from mics.image.whole import write_text
+from mics.files.whole import write_text
+from mics.organs import ORGAN_NAMES
 from mics.training.source import source_of
 
 NOTE = "experiment.json"
@@ -89,7 +89,7 @@ class Study:
         except (OSError, ValueError, RecursionError) as error:
             raise InputError(f"{note} is damaged; give another folder.") from error
         if earlier != own:
-            raise InputError(
+            raise RunError(
                 f"{self.folder} holds an experiment of another budget or other data, or of these data before they changed; "
                 "give another folder."
             )

@@ -8,7 +8,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from mics.evaluation.pair import PairScore
-from mics.image.whole import write_whole
+from mics.files.whole import write_whole
 
 
 def column(scores: Sequence[PairScore], measure: str) -> list[float]:

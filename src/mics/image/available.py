@@ -4,6 +4,10 @@ import os
 import sys
 from pathlib import Path
 
+from mics.errors import InputError
+
+# Of addresses, which torch and SimpleITK need to be loaded; with less they fail in many ways, or never end.
+_LIBRARIES_BYTES = 1.25e9
 # Names of a cgroup's limit, of what it uses, and of what its memory.stat calls files that can be dropped.
 _VERSION_1 = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
 _VERSION_2 = ("memory.max", "memory.current", "inactive_file")
@@ -24,6 +28,20 @@ def available_host_bytes(proc: Path = _PROC, cgroups: Path = _CGROUPS) -> float 
         except (AttributeError, OSError, ValueError):
             return None
     return min([free, *_left_under_limits(proc, cgroups), *_left_of_addresses(proc)])
+
+
+def refuse_small_limit() -> None:
+    """Raise InputError where a limit on the process's addresses is too small for the libraries to be loaded."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if limit != resource.RLIM_INFINITY and limit < _LIBRARIES_BYTES:
+        raise InputError(
+            f"This process may take {limit / 1e9:.2g} GB of addresses (ulimit -v), and loading torch and SimpleITK alone takes "
+            f"{_LIBRARIES_BYTES / 1e9:g} GB: set a larger limit, of 8 GB or more for registrations."
+        )
 
 
 def resident_peak_gb(*, children: bool = False) -> float | None:

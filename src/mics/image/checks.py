@@ -1,21 +1,24 @@
 """What can be wrong with a file that calls itself a volume, each told in one sentence."""
 
+import warnings
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mics.errors import InputError
+from mics.errors import GeometryError, InputError, InsufficientMemoryError, MissingFileError, SettingError
+from mics.files.paths import as_path
+from mics.files.whole import reason
 from mics.image.available import available_host_bytes
 from mics.image.grid import Grid
-from mics.image.paths import as_path
-from mics.image.whole import reason
 
 _SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
 # No byte of deflated data stands for more.
 MOST_INFLATION = 1032
 # Axes whose unit vectors span less than this volume lie in a plane.
 _FLATTEST = 1e-3
+# No scanner's table is longer.
+_LONGEST_MM = 3000.0
 # More different values than that are a scan's.
 _MOST_LABELS = 256
 
@@ -27,7 +30,7 @@ def known_suffix(path: Path) -> str:
     for suffix in _SUFFIXES:
         if path.name.lower().endswith(suffix):
             return path.name[-len(suffix) :]
-    raise InputError(
+    raise SettingError(
         f"{path} is not a kind of file that MICS reads or writes: give NIfTI (.nii, .nii.gz), NRRD, MetaImage (.mha), "
         "or for reading the folder of a DICOM series."
     )
@@ -61,9 +64,9 @@ def refuse_values_of_scans(labels: NDArray[np.integer], name: str) -> None:
 def refuse_other_shapes(path: Path, size: tuple[int, ...], found: int, components: int) -> None:
     """Raise InputError for what is not a 3D volume with ``components`` values a voxel; it has ``found``."""
     if len(size) > 3:
-        raise InputError(f"{path} is {len(size)}D (size {size}): give one 3D volume of it.")
+        raise GeometryError(f"{path} is {len(size)}D (size {size}): give one 3D volume of it.")
     if len(size) < 3 or min(size) < 2:
-        raise InputError(f"{path} is 2D (size {size}): give a 3D volume.")
+        raise GeometryError(f"{path} is 2D (size {size}): give a 3D volume.")
     if found != components:
         kind = "scan or label map" if components == 1 else "displacement field"
         raise InputError(f"{path} is not a {kind}: it has {found} values per voxel instead of {components}.")
@@ -71,15 +74,26 @@ def refuse_other_shapes(path: Path, size: tuple[int, ...], found: int, component
 
 def no_orientation(path: Path) -> InputError:
     """The error for a header that does not say how the volume lies."""
-    return InputError(
+    return GeometryError(
         f"{path} has no orientation in its header, so left and right cannot be told apart: "
         "convert it from DICOM again, or write the direction into the header if you know it."
     )
 
 
+def warn_of_giants(path: Path | str, grid: Grid) -> None:
+    """Warn of a volume longer than any patient, as where lengths are not in millimetres."""
+    longest = max(size * spacing for size, spacing in zip(grid.size, grid.spacing, strict=True))
+    if longest > _LONGEST_MM:
+        steps = " x ".join(f"{spacing:g}" for spacing in grid.spacing)
+        warnings.warn(
+            f"{path} is {longest / 1000:.1f} m long (voxels of {steps} mm): are the lengths in its header millimetres?",
+            stacklevel=2,
+        )
+
+
 def degenerate(path: Path) -> InputError:
     """The error for a header whose axes do not span the space."""
-    return InputError(f"{path} has a degenerate direction in its header: convert it from DICOM again.")
+    return GeometryError(f"{path} has a degenerate direction in its header: convert it from DICOM again.")
 
 
 def is_place(matrix: Array) -> bool:
@@ -108,7 +122,7 @@ def straightened(path: Path, matrix: Array, size: tuple[int, ...]) -> Grid:
     corners = grid.world_to_voxel(grid.corners())
     shift = np.linalg.norm(corners @ error[:3, :3].T + error[:3, 3], axis=1).max()
     if shift > spacing.min() / 2:
-        raise InputError(
+        raise GeometryError(
             f"{path} is sheared (its axes are not at right angles, by up to {shift:.1f} mm, as after a tilted gantry): "
             "resample it to a straight grid first."
         )
@@ -119,7 +133,9 @@ def refuse_unreadable_name(path: Path) -> None:
     """Raise InputError for a name that :func:`as_path` refuses, and for what is no file or folder."""
     as_path(path)
     if not path.exists():
-        raise InputError(f"{path} does not exist.")
+        if path.is_symlink():
+            raise InputError(f"{path} is a link to {path.readlink()}, which leads to no file: give the file itself.")
+        raise MissingFileError(f"{path} does not exist.")
     if not path.is_file() and not path.is_dir():
         raise InputError(f"{path} is a pipe or a device: write what it gives into a file and give that.")
 
@@ -131,7 +147,7 @@ def refuse_larger_than_memory(path: Path, size: int) -> None:
     """
     left = available_host_bytes()
     if left is not None and 2 * size > left:
-        raise InputError(
+        raise InsufficientMemoryError(
             f"{path} unpacks to {size / 1e9:.1f} GB of voxels, and {left / 1e9:.1f} GB of memory are left for two copies of "
             "them: give a part of it, or use a larger machine."
         )

@@ -12,16 +12,19 @@ import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
-from mics.errors import InputError
+from mics.errors import GeometryError, InputError, MissingFileError
 from mics.image.checks import refuse_unreadable_name, unreadable
 
 _MODALITY, _POSITION, _ORIENTATION = "0008|0060", "0020|0032", "0020|0037"
 _DESCRIPTION, _IMAGE_TYPE, _FRAMES = "0008|103e", "0008|0008", "0028|0008"
 _SERIES, _OPTIONS = (
     "0020|000e",
-    "--fixed-series or --moving-series of mics register, --series of mics warp, series in Python",
+    "`series`, in a registration `fixed_series` or `moving_series`",
 )
-_SPACING, _BETWEEN, _INTERCEPT = "0028|0030", "0018|0088", "0028|1052"
+_SPACING, _BETWEEN, _INTERCEPT, _SLOPE = "0028|0030", "0018|0088", "0028|1052", "0028|1053"
+_PHOTOMETRIC, _ROWS, _COLUMNS, _BITS = "0028|0004", "0028|0010", "0028|0011", "0028|0100"
+# Headers round the six numbers of an orientation to two digits, not more coarsely.
+_LEAST_RIGHT = 0.02
 # What all slices of a volume have in common, and by how much numbers may differ by rounding.
 _COMMON = {
     "patient": ("0010|0020", 0.0),
@@ -29,11 +32,13 @@ _COMMON = {
     "frame of reference": ("0020|0052", 0.0),
     "orientation": (_ORIENTATION, 1e-2),
     "pixel spacing": (_SPACING, 1e-3),
-    "number of rows": ("0028|0010", 0.0),
-    "number of columns": ("0028|0011", 0.0),
+    "number of rows": (_ROWS, 0.0),
+    "number of columns": (_COLUMNS, 0.0),
 }
 _DECIMAL = re.compile(rb"[-+.0-9eE\\ ]+\0?")
 _PIXELS = b"\xe0\x7f\x10\x00"
+# Where their length is not told, pixel data are compressed.
+_ENCAPSULATED = b"\xff\xff\xff\xff"
 
 
 @dataclass(frozen=True)
@@ -65,7 +70,7 @@ def read_series(folder: Path, pixel: int | None, series: str | None) -> sitk.Ima
         refuse_unreadable_name(entry)
     identifiers = sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))
     if not identifiers:
-        raise InputError(f"{folder} holds no DICOM series: give the folder in which the slices are.")
+        raise MissingFileError(f"{folder} holds no DICOM series: give the folder in which the slices are.")
     slices = [_header(name) for name in _chosen(folder, identifiers, series)]
     if len(slices) == 1:
         return _read_frames(folder, slices[0], pixel)
@@ -80,7 +85,7 @@ def read_series(folder: Path, pixel: int | None, series: str | None) -> sitk.Ima
     except RuntimeError as error:
         raise unreadable(folder, error) from error
     except OSError as error:
-        raise InputError(f"Cannot read {folder}: {error.strerror}.") from error
+        raise MissingFileError(f"Cannot read {folder}: {error.strerror}.") from error
     _check_kind(folder, itk, slices[0])
     return itk
 
@@ -98,18 +103,23 @@ def _chosen(folder: Path, identifiers: tuple[str, ...], series: str | None) -> l
         return files[series.strip()]
     there = "; ".join(_describe(uid, names) for uid, names in files.items())
     if series is not None:
-        raise InputError(f"{folder} holds no DICOM series {series}; it holds {there}.")
+        raise MissingFileError(f"{folder} holds no DICOM series {series}; it holds {there}.")
     raise InputError(f"{folder} holds {len(files)} DICOM series: {there}. Choose one by its UID: {_OPTIONS}.")
 
 
 def _readable(one: _Slice, copy: Path) -> str:
-    """The name of a slice that ITK reads: a copy where SpacingBetweenSlices is 0, which ITK refuses without need of it."""
-    between = one.elements.get(_BETWEEN, "")
-    if not between or _numbers(between)[0] != 0:
+    """The name of a file that ITK reads rightly: a copy where SpacingBetweenSlices is 0, which ITK refuses without need of it,
+    and of MONOCHROME1, whose values ITK turns upside down though it is about the display alone (DICOM PS3.3, C.7.6.3.1.2).
+    """
+    between, inverted = one.elements.get(_BETWEEN, ""), one.elements.get(_PHOTOMETRIC) == "MONOCHROME1"
+    zero = bool(between) and _numbers(between)[0] == 0
+    if not zero and not inverted:
         return one.name
     content = Path(one.name).read_bytes()
-    for text, start in _elements(content, _BETWEEN):
+    for text, start in _elements(content, _BETWEEN) if zero else []:
         content = content[:start] + b"1".ljust(len(text)) + content[start + len(text) :]
+    if inverted:
+        content = content.replace(b"MONOCHROME1", b"MONOCHROME2", 1)
     copy.write_bytes(content)
     return str(copy)
 
@@ -166,11 +176,79 @@ def _without_localisers(folder: Path, slices: list[_Slice]) -> list[_Slice]:
 def _stack(folder: Path, slices: list[_Slice]) -> list[_Slice]:
     """The slices in the order of their places; raises InputError unless they are one volume, evenly stacked."""
     if not all(key in one.elements for one in slices for key in (_POSITION, _ORIENTATION)):
-        raise InputError(f"{folder} has slices without position or orientation, so it is not a volume.")
+        raise GeometryError(f"{folder} has slices without position or orientation, so it is not a volume.")
     for what, (key, tolerance) in _COMMON.items():
         _refuse_mixed(folder, slices, what, key, tolerance)
+    for one in slices:
+        _refuse_unusable(one)
+    _refuse_doubled(folder, slices)
     order, _ = _places(folder, np.array([one.numbers(_POSITION) for one in slices]), slices[0].numbers(_ORIENTATION))
     return [slices[n] for n in order]
+
+
+def _refuse_unusable(one: _Slice) -> None:
+    """Raise InputError for a slice whose size, orientation, scale or pixels ITK would make up."""
+    spacing, orientation = _told(one, _SPACING), one.numbers(_ORIENTATION)
+    if len(spacing) != 2 or not np.isfinite(spacing).all() or spacing.min() <= 0:
+        said = one.elements.get(_SPACING) or "none"
+        raise InputError(
+            f"{one.name} does not say how large its pixels are (PixelSpacing {said}): export the series again."
+        )
+    if len(orientation) != 6 or np.abs(_gram(orientation) - np.eye(2)).max() > _LEAST_RIGHT:
+        raise InputError(
+            f"{one.name} has an orientation that is no two directions at a right angle ({one.elements[_ORIENTATION]}): export "
+            "the series again."
+        )
+    for name, key in (("RescaleSlope", _SLOPE), ("RescaleIntercept", _INTERCEPT)):
+        numbers = _told(one, key)
+        sound = len(numbers) == 1 and np.isfinite(numbers[0]) and (key != _SLOPE or numbers[0] != 0)
+        if key in one.elements and not sound:
+            raise InputError(
+                f"{one.name} has {one.elements[key] or 'nothing'} for its {name}, so its values cannot be HU: export the "
+                "series again."
+            )
+    _refuse_cut_short(one)
+
+
+def _refuse_cut_short(one: _Slice) -> None:
+    """Raise InputError where fewer pixels follow than the header promises; ITK fills up what is missing."""
+    content = Path(one.name).read_bytes()
+    # Icons have pixels too, before those of the slice; then more follows than is needed.
+    start = content.find(_PIXELS)
+    sizes = [_told(one, key) for key in (_ROWS, _COLUMNS, _BITS)]
+    if start < 0 or _ENCAPSULATED in content[start + 4 : start + 12] or not all(len(size) == 1 for size in sizes):
+        return
+    rows, columns, bits = (int(size[0]) for size in sizes)
+    expected = rows * columns * bits // 8
+    if len(content) - start < expected:
+        raise InputError(f"{one.name} was cut short: its header promises {expected} bytes of pixels. Copy it again.")
+
+
+def _refuse_doubled(folder: Path, slices: list[_Slice]) -> None:
+    """Raise InputError, naming two of them, where slices lie at one place, as those of two acquisitions or phases do."""
+    places: dict[tuple[float, ...], _Slice] = {}
+    for one in slices:
+        other = places.setdefault(tuple(one.numbers(_POSITION).round(3).tolist()), one)
+        if other is not one:
+            raise InputError(
+                f"{folder} holds doubled slices, as of two acquisitions or phases ({Path(other.name).name} and "
+                f"{Path(one.name).name} lie at the same place): copy those of one into a folder of their own."
+            )
+
+
+def _told(one: _Slice, key: str) -> NDArray[np.float64]:
+    """The numbers of an element; none where it is missing, empty or no list of numbers."""
+    try:
+        return one.numbers(key)
+    except (KeyError, ValueError):
+        return np.array([])
+
+
+def _gram(orientation: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Inner products of the directions of rows and columns: 1 and 0 where they are unit vectors at a right angle."""
+    directions = orientation.reshape(2, 3)
+    products: NDArray[np.float64] = directions @ directions.T
+    return products
 
 
 def _refuse_mixed(folder: Path, slices: list[_Slice], what: str, key: str, tolerance: float) -> None:
@@ -203,10 +281,14 @@ def _places(
     height = offsets @ normal
     step = float(height[-1]) / (len(order) - 1)
     if step == 0 or np.abs(height - step * np.arange(len(order))).max() > 0.1 * step:
-        raise InputError(f"{source} has missing, doubled or unevenly spaced slices: export the series again, complete.")
+        raise GeometryError(
+            f"{source} has missing, doubled or unevenly spaced slices: export the series again, complete."
+        )
     aside = offsets - np.outer(height, normal)
     if np.linalg.norm(aside, axis=1).max() > step / 2:
-        raise InputError(f"{source} was scanned with a tilted gantry, so its slices are sheared: straighten it first.")
+        raise GeometryError(
+            f"{source} was scanned with a tilted gantry, so its slices are sheared: straighten it first."
+        )
     return order, step
 
 
@@ -214,12 +296,13 @@ def _read_frames(source: Path, file: _Slice, pixel: int | None) -> sitk.Image:
     """A multi-frame file, its frames put where their own positions say."""
     count = int(file.elements.get(_FRAMES, "1") or 1)
     if count < 2:
-        raise InputError(f"{source} holds a single DICOM slice: give the folder of a whole series.")
-    reader = _reader(file.name)
-    if pixel is not None:
-        reader.SetOutputPixelType(pixel)
+        raise GeometryError(f"{source} holds a single DICOM slice: give the folder of a whole series.")
     try:
-        itk = reader.Execute()
+        with tempfile.TemporaryDirectory() as scratch:
+            reader = _reader(_readable(file, Path(scratch) / "frames.dcm"))
+            if pixel is not None:
+                reader.SetOutputPixelType(pixel)
+            itk = reader.Execute()
     except RuntimeError as error:
         raise unreadable(source, error) from error
     _check_kind(source, itk, file)
@@ -229,7 +312,7 @@ def _read_frames(source: Path, file: _Slice, pixel: int | None) -> sitk.Image:
         [text for text, _ in _elements(content, key)] for key in (_POSITION, _ORIENTATION, _SPACING, _INTERCEPT)
     )
     if len(positions) != count or not orientations or not spacings:
-        raise InputError(f"{source} has frames without position, orientation or pixel size, so it is not a volume.")
+        raise GeometryError(f"{source} has frames without position, orientation or pixel size, so it is not a volume.")
     for what, values, tolerance in (
         ("orientation", orientations, 1e-2),
         ("pixel spacing", spacings, 1e-3),

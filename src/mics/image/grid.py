@@ -13,7 +13,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mics.errors import InputError
+from mics.errors import GeometryError, SettingError
 
 Array = NDArray[np.float64]
 
@@ -46,21 +46,28 @@ class Grid:
             try:
                 values: tuple[float, ...] = tuple(float(value) for value in given)
             except (TypeError, ValueError) as error:
-                raise InputError(f"The {name} of a grid is {length} finite numbers, not {given!r}.") from error
+                raise GeometryError(f"The {name} of a grid is {length} finite numbers, not {given!r}.") from error
             if len(values) != length or not all(math.isfinite(value) for value in values):
-                raise InputError(f"The {name} of a grid is {length} finite numbers, not {values}.")
+                raise GeometryError(f"The {name} of a grid is {length} finite numbers, not {values}.")
             if name == "size":
                 if not all(value.is_integer() for value in values):
-                    raise InputError(f"The size of a grid is whole numbers of voxels, not {values}.")
+                    raise GeometryError(f"The size of a grid is whole numbers of voxels, not {values}.")
                 values = tuple(int(value) for value in values)
             object.__setattr__(self, name, values)
         if min(self.size) < 1:
-            raise InputError(f"A grid needs at least one voxel along each axis, not {self.size}.")
+            raise GeometryError(f"A grid needs at least one voxel along each axis, not {self.size}.")
         if min(self.spacing) <= 0:
-            raise InputError(f"The spacing of a grid is positive millimetres, not {self.spacing}.")
+            raise GeometryError(f"The spacing of a grid is positive millimetres, not {self.spacing}.")
         axes = self._axes
         if np.abs(axes.T @ axes - np.eye(3)).max() > _ORTHONORMAL_TOLERANCE:
-            raise InputError(f"The columns of a direction are orthonormal, those of {self.direction} are not.")
+            raise GeometryError(f"The columns of a direction are orthonormal, those of {self.direction} are not.")
+
+    def __str__(self) -> str:
+        size, spacing = "×".join(map(str, self.size)), "×".join(f"{step:.4g}" for step in self.spacing)
+        return f"{size}, {spacing} mm, {self.orientation}"
+
+    def __repr__(self) -> str:
+        return f"Grid({self}, from {', '.join(f'{value:.6g}' for value in self.origin)} mm)"
 
     @property
     def _axes(self) -> Array:
@@ -149,9 +156,11 @@ class Grid:
         """
         lower, upper = np.asarray(lower_mm, dtype=float), np.asarray(upper_mm, dtype=float)
         if sorted(_AXIS_OF_LETTER.get(letter, (9, 0))[0] for letter in orientation) != [0, 1, 2]:
-            raise InputError(f"An orientation names each anatomical axis once, as LPS or RAS do, not {orientation!r}.")
+            raise SettingError(
+                f"An orientation names each anatomical axis once, as LPS or RAS do, not {orientation!r}."
+            )
         if not np.all(upper >= lower):
-            raise InputError(f"The box from {lower.tolist()} to {upper.tolist()} mm is empty.")
+            raise GeometryError(f"The box from {lower.tolist()} to {upper.tolist()} mm is empty.")
         steps = np.broadcast_to(np.asarray(spacing, dtype=float), 3)
         axes, origin, size = np.zeros((3, 3)), np.zeros(3), []
         for column, letter in enumerate(orientation):

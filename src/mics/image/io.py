@@ -3,7 +3,7 @@
 import contextlib
 import errno
 import locale
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,11 +12,13 @@ import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
-from mics.errors import InputError, require_type
+from mics.errors import GeometryError, InputError, SettingError, require_type
+from mics.files.paths import as_path, output_path
+from mics.files.whole import write_whole
 from mics.image import checks, completeness, dicom, nifti, text_headers
 from mics.image.grid import Grid
-from mics.image.paths import as_path, output_path
-from mics.image.whole import write_whole
+from mics.image.segments import set_segments
+from mics.registry import Registry
 
 # Directions in text headers are rounded.
 _UNIT_TOLERANCE = 1e-3
@@ -26,11 +28,19 @@ _WHOLE_TOLERANCE = 1e-3
 _LARGEST_WHOLE = 2.0**53
 
 
-@dataclass(frozen=True)
+Reader = Callable[[Path], "Image"]
+"""A file to its volume, in HU for a scan; raises :class:`InputError` with the path where it cannot be read."""
+
+READERS: Registry[Reader] = Registry("reader of images", {})
+"""Formats that MICS does not read itself, by the ending of their files' names, in small letters with its dot."""
+
+
+@dataclass(frozen=True, eq=False)
 class Image:
     """A volume and where it is.
 
     ``array`` is (X, Y, Z) in the order (i, j, k) of ``grid``: float32 HU for scans, integers for labels.
+    Two are equal if their grids, the types of their values and all values are. Arrays can be changed, so there is no hash.
     Raises InputError if it is no array of real numbers or its shape is not the grid's size.
     """
 
@@ -45,11 +55,21 @@ class Image:
         if isinstance(self.array, np.ma.MaskedArray):
             raise InputError("A volume has a value in every voxel, a masked array has not: fill it, by -1000 HU.")
         if self.array.shape != self.grid.size:
-            raise InputError(f"An array of shape {self.array.shape} does not fit a grid of size {self.grid.size}.")
+            raise GeometryError(f"An array of shape {self.array.shape} does not fit a grid of size {self.grid.size}.")
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Image):
+            return NotImplemented
+        alike = self.grid == other.grid and self.array.dtype == other.array.dtype
+        return alike and np.array_equal(self.array, other.array, equal_nan=True)
+
+    def __repr__(self) -> str:
+        return f"Image({self.grid}, {self.array.dtype} from {self.array.min():.6g} to {self.array.max():.6g})"
 
 
 def read_image(path: str | Path, series: str | None = None) -> Image:
-    """A CT volume, float32, from NIfTI, NRRD, MetaImage, a folder of a DICOM series or a multi-frame DICOM file (.dcm).
+    """A CT volume, float32, from NIfTI, NRRD, MetaImage, a folder of a DICOM series or a multi-frame DICOM file (.dcm),
+    or from a format that has a reader in :data:`READERS`.
 
     ``series`` is the UID of the series to take from a folder that holds several.
 
@@ -63,6 +83,7 @@ def read_image(path: str | Path, series: str | None = None) -> Image:
     low = float(image.array.min())
     if low == float(image.array.max()):
         raise InputError(f"{path} is constant (every voxel is {low:g}), so there is nothing to register.")
+    checks.warn_of_giants(path, image.grid)
     return image
 
 
@@ -95,10 +116,15 @@ def write_image(image: Image, path: str | Path) -> None:
     write_itk(to_itk(_smallest(image) if wide else image), path)
 
 
-def write_labels(labels: Image, path: str | Path) -> None:
-    """Write a label map as :func:`write_image` does, in the smallest integer type that holds its labels."""
+def write_labels(labels: Image, path: str | Path, segments: Mapping[str, str] | None = None) -> None:
+    """Write a label map as :func:`write_image` does, in the smallest integer type that holds its labels.
+
+    ``segments``: what :func:`mics.image.segments.read_segments` read, which NRRD alone keeps.
+    """
     require_type(labels, Image, "What is written is an Image")
-    write_itk(to_itk(_smallest(labels)), path)
+    itk = to_itk(_smallest(labels))
+    set_segments(itk, segments or {})
+    write_itk(itk, path)
 
 
 def to_itk(image: Image) -> sitk.Image:
@@ -158,9 +184,12 @@ def read_itk(path: str | Path, *, pixel: int | None, components: int = 1, series
     if path.is_dir():
         return dicom.read_series(path, pixel, series)
     if series is not None:
-        raise InputError(f"{path} is a single file: a series is chosen from the folder of a DICOM study.")
+        raise SettingError(f"{path} is a single file: a series is chosen from the folder of a DICOM study.")
     if path.suffix.lower() == ".dcm":
         return dicom.read_file(path, pixel)
+    if components == 1 and (registered := _registered_reader(path)) is not None:
+        volume = to_itk(registered(path))
+        return volume if pixel is None else sitk.Cast(volume, pixel)
     suffix = checks.known_suffix(path)
     if suffix.lower() in (".nii", ".nii.gz"):
         nifti_volume = nifti.read_nifti(path, components)
@@ -187,6 +216,12 @@ def read_itk(path: str | Path, *, pixel: int | None, components: int = 1, series
     return itk
 
 
+def _registered_reader(path: Path) -> Reader | None:
+    """The reader of the longest ending that the name has."""
+    endings = [ending for ending in READERS if path.name.lower().endswith(ending)]
+    return READERS[max(endings, key=len)] if endings else None
+
+
 def _straight_grid(path: Path, reader: sitk.ImageFileReader) -> Grid:
     """The grid of an NRRD or MetaImage header, which ITK takes with axes of any kind."""
     axes = np.array(reader.GetDirection()).reshape(3, 3)
@@ -196,7 +231,7 @@ def _straight_grid(path: Path, reader: sitk.ImageFileReader) -> Grid:
     grid = checks.straightened(path, matrix, reader.GetSize())
     lengths = np.linalg.norm(axes, axis=0)
     if np.abs(lengths - 1).max() > _UNIT_TOLERANCE:
-        raise InputError(
+        raise GeometryError(
             f"{path} has a direction whose columns are {' '.join(f'{length:.4g}' for length in lengths)} long instead "
             "of 1, so its spacing is uncertain: convert it from DICOM again."
         )
@@ -237,10 +272,10 @@ def written_suffix(path: str | Path) -> str:
     suffix = checks.known_suffix(path)
     if suffix.lower() in (".mhd", ".nhdr"):
         other = ".mha" if suffix.lower() == ".mhd" else ".nrrd"
-        raise InputError(
+        raise SettingError(
             f"{path} would be a header apart from its voxels, which get lost when it is copied: use {other}."
         )
     if suffix != suffix.lower():
         name = path.name.removesuffix(suffix) + suffix.lower()
-        raise InputError(f"{path} has capital letters in its ending, which not every program reads: call it {name}.")
+        raise SettingError(f"{path} has capital letters in its ending, which not every program reads: call it {name}.")
     return suffix

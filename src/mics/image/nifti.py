@@ -16,7 +16,7 @@ import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
-from mics.errors import InputError
+from mics.errors import GeometryError, InputError, InsufficientMemoryError, MissingFileError
 from mics.image import checks
 from mics.image.grid import Grid
 
@@ -96,9 +96,11 @@ def read_nifti(path: Path, components: int | None) -> sitk.Image:
     except (EOFError, zlib.error) as error:
         raise InputError(f"{path} is damaged or was cut short (its gzip data break off): copy it again.") from error
     except OSError as error:
-        raise InputError(f"Cannot read {path}: {error.strerror}.") from error
+        raise MissingFileError(f"Cannot read {path}: {error.strerror}.") from error
     except MemoryError as error:
-        raise InputError(f"{path} does not fit into memory: give a part of it, or use a larger machine.") from error
+        raise InsufficientMemoryError(
+            f"{path} does not fit into memory: give a part of it, or use a larger machine."
+        ) from error
     return itk
 
 
@@ -231,7 +233,7 @@ def _grid(path: Path, header: Any, size: tuple[int, int, int]) -> Grid:
         raise checks.no_orientation(path)
     units = int(header["xyzt_units"]) & 7
     if units in _LENGTHS:
-        raise InputError(f"{path} gives its lengths in {_LENGTHS[units]}: save it in millimetres.")
+        raise GeometryError(f"{path} gives its lengths in {_LENGTHS[units]}: save it in millimetres.")
     pixdim = header["pixdim"].astype(np.float64)
     zooms = pixdim[1:4]
     rows = np.array([header[f"srow_{axis}"] for axis in "xyz"], dtype=np.float64)
@@ -246,12 +248,12 @@ def _grid(path: Path, header: Any, size: tuple[int, int, int]) -> Grid:
             other = checks.straightened(path, qform, size)
             apart = float(np.linalg.norm(grid.corners() - other.corners(), axis=1).max())
             if apart > tolerance:
-                raise InputError(
+                raise GeometryError(
                     f"{path} places its voxels in two ways that are up to {apart:.1f} mm apart, by its sform "
                     f"({_told(grid)}) and by its qform ({_told(other)}): set the wrong one's code to 0."
                 )
         elif (np.abs(lengths - zooms) * (np.array(size) - 1))[told].max(initial=0) > tolerance:
-            raise InputError(
+            raise GeometryError(
                 f"{path} contradicts itself: its voxels measure {_numbers(lengths)} mm by its sform and "
                 f"{_numbers(zooms)} mm by its pixdim: write the right ones into both."
             )
@@ -259,13 +261,13 @@ def _grid(path: Path, header: Any, size: tuple[int, int, int]) -> Grid:
     if by_qform and qform is not None:
         return checks.straightened(path, qform, size)
     if by_qform:
-        raise InputError(
+        raise GeometryError(
             f"{path} has a qform in its header that places it nowhere (pixdim {_numbers(pixdim[:4])}, quaternion "
             f"{_numbers([header[f'quatern_{name}'] for name in 'bcd'])}, offset "
             f"{_numbers([header[f'qoffset_{axis}'] for axis in 'xyz'])}): convert it from DICOM again."
         )
     said = "; ".join(_numbers(row) for row in rows)
-    raise InputError(f"{path} has a degenerate direction in its header (sform {said}): convert it from DICOM again.")
+    raise GeometryError(f"{path} has a degenerate direction in its header (sform {said}): convert it from DICOM again.")
 
 
 def _qform(header: Any, pixdim: Array) -> Array | None:

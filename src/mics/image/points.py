@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mics.errors import InputError
-from mics.image.paths import as_path, output_path
-from mics.image.whole import write_text
+from mics.errors import InputError, MissingFileError, SettingError
+from mics.files.paths import as_path, output_path
+from mics.files.whole import write_text
 
 SUFFIXES = (".csv", ".fcsv", ".mrk.json")
 
@@ -60,7 +60,7 @@ def read_points(path: str | Path) -> Points:
         rows, unplaced = reader(path.read_text(encoding="utf-8-sig"))
         points = Points(np.array([row[0] for row in rows], dtype=np.float64), tuple(row[1] for row in rows))
     except OSError as error:
-        raise InputError(f"Cannot read {path}: {error.strerror}.") from error
+        raise MissingFileError(f"Cannot read {path}: {error.strerror}.") from error
     except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
         raise InputError(f"{path} is not a readable list of points: {_expected(path)}.") from error
     if unplaced:
@@ -69,8 +69,13 @@ def read_points(path: str | Path) -> Points:
             f"{path} holds {len(unplaced)} points that were not placed ({', '.join(map(repr, unplaced[:5]))}): place or "
             "delete them in 3D Slicer."
         )
-    if points.coordinates.ndim != 2 or points.coordinates.shape[1] != 3 or not np.isfinite(points.coordinates).all():
+    if points.coordinates.ndim != 2 or points.coordinates.shape[1] != 3:
         raise InputError(f"{path} is not a readable list of points: {_expected(path)}.")
+    if bad := np.flatnonzero(~np.isfinite(points.coordinates).all(axis=1)).tolist():
+        raise InputError(
+            f"{path} holds {len(bad)} points whose coordinates are not all finite numbers, the first of them point "
+            f"{bad[0] + 1}: place or delete them."
+        )
     return points
 
 
@@ -82,7 +87,7 @@ def write_points(points: Points, path: str | Path) -> None:
     path = output_path(path)
     writer = {".csv": _csv_text, ".json": _markup_text}.get(path.suffix.lower())
     if writer is None:
-        raise InputError(f"Points cannot be written to {path}: use a name ending in .csv or .mrk.json.")
+        raise SettingError(f"Points cannot be written to {path}: use a name ending in .csv or .mrk.json.")
     write_text(writer(points), path)
 
 

@@ -12,7 +12,7 @@ from typing import BinaryIO
 
 import SimpleITK as sitk
 
-from mics.errors import InputError
+from mics.errors import GeometryError, InputError
 from mics.image import checks
 
 _CHUNK = 1 << 18
@@ -29,6 +29,21 @@ _PLACE = (
     (("elementsize",), 3, "voxel size"),
     (("centerofrotation",), 3, "centre of rotation"),
 )
+
+# The encodings that ITK reads, and NRRD's fields of one value an axis, whose number has to be known before.
+_ENCODINGS = {"raw", "gzip", "gz", "ascii", "txt", "text", "hex"}
+_PER_AXIS = {
+    "sizes",
+    "kinds",
+    "centers",
+    "centerings",
+    "labels",
+    "units",
+    "spacings",
+    "thicknesses",
+    "axis mins",
+    "axis maxs",
+}
 
 _Pairs = list[tuple[str, str]]
 
@@ -48,13 +63,29 @@ def refuse_unclear_header(path: Path) -> None:
         return
     if twice := next((name for name, times in names.items() if times > 1 and name != "comment"), None):
         raise InputError(f"{path} has two lines {twice} in its header: leave the right one.")
+    _refuse_parted(path, fields)
     if "dimsize" in names:
         _refuse_unclear_metaimage(path, fields)
     else:
         _refuse_unclear_nrrd(path, fields)
 
 
+def _refuse_parted(path: Path, fields: dict[str, str]) -> None:
+    """Raise InputError where the voxels lie in several files, of which ITK takes those that there are, or in a missing one."""
+    other = fields.get("data file") or fields.get("datafile") or fields.get("elementdatafile", "LOCAL")
+    if other.upper() == "LOCAL":
+        return
+    if "%" in other or other.upper().startswith("LIST"):
+        raise InputError(
+            f"{path} has its voxels in several files: save the volume in one file (.nrrd, .mha or .nii.gz)."
+        )
+    data = path.parent / other
+    if not data.is_file():
+        raise InputError(f"{path} has its voxels in {data}, which is not there: copy both files into one folder.")
+
+
 def _refuse_unclear_nrrd(path: Path, fields: dict[str, str]) -> None:
+    _refuse_unusual_lines(path, fields)
     if fields.get("space", "").lower() not in _SPACES:
         raise checks.no_orientation(path)
     units = set(re.findall(r'"([^"]*)"', fields.get("space units", "")))
@@ -66,7 +97,7 @@ def _refuse_unclear_nrrd(path: Path, fields: dict[str, str]) -> None:
         raise _nowhere(path, "space origin")
     directions = fields["space directions"]
     if fields.get("dimension") == "3" and "none" in directions:
-        raise InputError(
+        raise GeometryError(
             f"{path} has an axis without direction in its header ({directions}): convert it from DICOM again."
         )
     for name in ("space directions", "space origin"):
@@ -75,6 +106,29 @@ def _refuse_unclear_nrrd(path: Path, fields: dict[str, str]) -> None:
             raise InputError(
                 f"{path} has a damaged {name} in its header ({fields[name]}): convert it from DICOM again."
             )
+
+
+def _refuse_unusual_lines(path: Path, fields: dict[str, str]) -> None:
+    """Raise InputError where lines are missing, in an order in which ITK does not read them, or of an encoding that it lacks."""
+    if missing := {"type", "dimension", "sizes", "encoding"} - fields.keys():
+        raise InputError(f"{path} is damaged: its header has no line {min(missing)}. Copy it again.")
+    order = list(fields)
+    space = "space" if "space" in fields else "space dimension"
+    pairs = [("dimension", name) for name in order if name in _PER_AXIS]
+    pairs += [(space, name) for name in ("space directions", "space origin", "space units") if name in fields]
+    for first, second in pairs:
+        if first in fields and order.index(first) > order.index(second):
+            raise InputError(
+                f"{path} has its lines in another order than NRRD asks for ({second} before {first}): put {first} first."
+            )
+    if fields["encoding"].lower() not in _ENCODINGS:
+        raise InputError(
+            f"{path} holds its voxels in the encoding {fields['encoding']}, which MICS does not read: save it with gzip or raw."
+        )
+    if fields["type"].lower() == "block":
+        raise InputError(
+            f"{path} holds blocks of bytes (type block), not numbers: save it with integers or real numbers."
+        )
 
 
 def _refuse_unclear_metaimage(path: Path, fields: dict[str, str]) -> None:
@@ -90,11 +144,11 @@ def _refuse_unclear_metaimage(path: Path, fields: dict[str, str]) -> None:
         raise _nowhere(path, "Offset")
     spacing = fields.get("elementspacing", fields.get("elementsize"))
     if spacing is None or min(_floats(spacing)) <= 0:
-        raise InputError(
+        raise GeometryError(
             f"{path} has no voxel size above 0 in its header (ElementSpacing {spacing or 'is missing'}): write it there."
         )
     if any(_floats(fields.get("centerofrotation", "0"))):
-        raise InputError(f"{path} turns about another point than its origin (CenterOfRotation): set that to 0 0 0.")
+        raise GeometryError(f"{path} turns about another point than its origin (CenterOfRotation): set that to 0 0 0.")
     for name, neutral in (("elementtointensityfunctionslope", 1.0), ("elementtointensityfunctionoffset", 0.0)):
         if name in fields and _floats(fields[name]) != [neutral]:
             raise InputError(
@@ -126,11 +180,11 @@ def _floats(text: str) -> list[float]:
 
 
 def _other_lengths(path: Path, unit: str) -> InputError:
-    return InputError(f"{path} gives its lengths in {unit}: save it in millimetres.")
+    return GeometryError(f"{path} gives its lengths in {unit}: save it in millimetres.")
 
 
 def _nowhere(path: Path, field: str) -> InputError:
-    return InputError(
+    return GeometryError(
         f"{path} does not say where its first voxel is (its header has no {field}): convert it from DICOM again, or write "
         "it into the header if you know it."
     )
@@ -150,7 +204,7 @@ def refuse_damaged_data(path: Path, reader: sitk.ImageFileReader) -> None:
     """Raise InputError for an NRRD or MetaImage file with too few voxels for its header, or damaged compressed ones.
 
     ITK would take memory for any size, and make a scan of what was there where the compressed data do not fit. Files
-    whose voxels are not compressed by zlib or lie in several others are left to ITK.
+    whose voxels are not compressed by zlib are left to ITK.
     """
     bits = re.search(r"(\d+)-bit", sitk.GetPixelIDValueAsString(reader.GetPixelID()))
     expected = math.prod(reader.GetSize()) * reader.GetNumberOfComponents() * (int(bits[1]) // 8 if bits else 1)
@@ -159,7 +213,7 @@ def refuse_damaged_data(path: Path, reader: sitk.ImageFileReader) -> None:
     encoding = fields.get("encoding", "gzip" if fields.get("compresseddata", "").lower() == "true" else "raw")
     other = fields.get("data file") or fields.get("datafile") or fields.get("elementdatafile", "LOCAL")
     data, start = (path, start) if other.upper() == "LOCAL" else (path.parent / other, 0)
-    if encoding not in ("raw", "gzip", "gz") or not data.is_file() or fields.keys() & _SKIPS:
+    if encoding not in ("raw", "gzip", "gz") or fields.keys() & _SKIPS:
         return
     packed = encoding != "raw"
     most = (data.stat().st_size - start) * (checks.MOST_INFLATION if packed else 1)

@@ -1,1 +1,1 @@
-"""The five losses of MICS (section 3.3), one file each, and the sum that weighs them."""
+"""The losses of the training and of the refinement."""

@@ -1,30 +1,66 @@
-"""The weighted sum of the five losses over both directions and all steps."""
+"""The losses by name, and their weighted sum over both directions and all steps."""
 
-from collections.abc import Callable
+import difflib
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, Field
+from pydantic_core import PydanticCustomError
 from torch import Tensor
 
 from mics.deformation.field import resize, warp
-from mics.losses.gradient import gradient_loss
-from mics.losses.inverse import inverse_loss
-from mics.losses.jacobian import jacobian_loss
-from mics.losses.segmentation import annotated_in_both, dice_loss
-from mics.losses.similarity import similarity_loss
+from mics.losses.paper import (
+    Direction,
+    gradient_loss,
+    inverse_loss,
+    jacobian_loss,
+    segmentation_loss,
+    similarity_loss,
+)
+from mics.losses.segmentation import annotated_in_both
+from mics.registry import Registry
+
+Loss = Callable[[Direction], Tensor | None]
+"""What one direction of one step gives, to a scalar; None where the loss does not apply, as without labels."""
+
+LOSSES: Registry[Loss] = Registry(
+    "loss",
+    {
+        "similarity": similarity_loss,
+        "segmentation": segmentation_loss,
+        "gradient": gradient_loss,
+        "jacobian": jacobian_loss,
+        "inverse": inverse_loss,
+    },
+)
+
+PAPER_WEIGHTS = {"similarity": 1.0, "segmentation": 1.0, "gradient": 0.1, "jacobian": 1e-2, "inverse": 10.0}
+"""α, β, γ, δ, ε of ``L = α Lsim + β Lseg + γ Lreg + δ Ljac + ε Linv``, as in the paper's Table 4."""
 
 
-class LossWeights(BaseModel):
-    """α, β, γ, δ, ε of ``L = α Lsim + β Lseg + γ Lreg + δ Ljac + ε Linv``; the defaults are those of the paper's Table 4."""
+def register_loss(name: str, loss: Loss) -> None:
+    """Add a loss: a recipe that gives it a weight trains with it, others do not compute it.
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    ``loss`` takes one :class:`mics.losses.paper.Direction` and returns a scalar, or None where it does not apply. Raises
+    :class:`InputError` for a name that one of the five losses of the paper has.
+    """
+    LOSSES.register(name, loss)
 
-    similarity: float = Field(1.0, ge=0)
-    segmentation: float = Field(1.0, ge=0)
-    gradient: float = Field(0.1, ge=0)
-    jacobian: float = Field(1e-2, ge=0)
-    inverse: float = Field(10.0, ge=0)
+
+def _complete(weights: dict[str, float]) -> dict[str, float]:
+    """The paper's weights where none are given. Raises for a name that no loss has."""
+    for name in weights:
+        if name not in LOSSES:
+            nearest = difflib.get_close_matches(name, list(LOSSES), n=1, cutoff=0.0)[0]
+            told = {"name": name, "nearest": nearest}
+            raise PydanticCustomError("unknown_loss", "unknown setting losses.{name}; did you mean {nearest}?", told)
+    return {**PAPER_WEIGHTS, **weights}
+
+
+LossWeights = Annotated[dict[str, Annotated[float, Field(ge=0)]], AfterValidator(_complete)]
+"""Weights by name of :data:`LOSSES`; those of the paper that are not given are :data:`PAPER_WEIGHTS`."""
 
 
 @dataclass(frozen=True)
@@ -39,34 +75,47 @@ class Volumes:
         return Volumes(resize(self.windows, shape), None if self.organs is None else resize(self.organs, shape))
 
 
-def step_losses(a: Volumes, b: Volumes, gradients: Tensor, displacement: Tensor) -> dict[str, Tensor]:
-    """The unweighted losses of one step, each ``(2,)``: A→B and B→A.
+def step_losses(
+    a: Volumes, b: Volumes, gradients: Tensor, displacement: Tensor, names: Collection[str] = tuple(PAPER_WEIGHTS)
+) -> dict[str, Tensor]:
+    """The unweighted losses of one step that are called ``names``, each ``(2,)``: A→B and B→A.
 
     ``gradients`` and ``displacement`` are ``(2, B, 3, X, Y, Z)``, A→B then B→A, on the grid of ``a`` and ``b``. Losses
     that need organs are left out where a volume has none.
     """
-    targets = torch.stack([b.windows, a.windows])
-    field = displacement.flatten(0, 1)
-    warped = warp(torch.cat([a.windows, b.windows]), field).unflatten(0, (2, -1))
-    losses = {
-        "similarity": _per_direction(similarity_loss, warped, targets),
-        "gradient": _per_direction(gradient_loss, gradients),
-        "jacobian": _per_direction(jacobian_loss, displacement),
-        "inverse": _per_direction(inverse_loss, displacement, displacement.flip(0)),
-    }
-    if a.organs is not None and b.organs is not None:
-        mask = annotated_in_both(a.organs, b.organs)
-        moved = warp(torch.cat([a.organs, b.organs]), field, padding="zeros").unflatten(0, (2, -1))
-        masks = torch.stack([mask, mask])
-        losses["segmentation"] = _per_direction(dice_loss, moved, torch.stack([b.organs, a.organs]), masks)
+    directions = _directions(a, b, gradients, displacement)
+    losses = {}
+    for name in names:
+        forward, backward = (LOSSES[name](direction) for direction in directions)
+        if forward is not None and backward is not None:
+            losses[name] = torch.stack([forward, backward])
     return losses
 
 
-def _per_direction(loss: Callable[..., Tensor], *pairs: Tensor) -> Tensor:
-    """``loss`` of the A→B members and of the B→A members, ``(2,)``."""
-    return torch.stack([loss(*(pair[direction] for pair in pairs)) for direction in (0, 1)])
+def _directions(a: Volumes, b: Volumes, gradients: Tensor, displacement: Tensor) -> list[Direction]:
+    """A→B and B→A, the volumes of both warped in one call."""
+    field = displacement.flatten(0, 1)
+    warped = warp(torch.cat([a.windows, b.windows]), field).unflatten(0, (2, -1))
+    moved: tuple[Tensor | None, ...] = (None, None)
+    annotated = None
+    if a.organs is not None and b.organs is not None:
+        annotated = annotated_in_both(a.organs, b.organs)
+        moved = warp(torch.cat([a.organs, b.organs]), field, padding="zeros").unflatten(0, (2, -1)).unbind()
+    return [
+        Direction(
+            warped=warped[way],
+            target=target.windows,
+            gradients=gradients[way],
+            displacement=displacement[way],
+            opposite=displacement[1 - way],
+            warped_organs=moved[way],
+            target_organs=target.organs,
+            annotated=annotated,
+        )
+        for way, target in enumerate((b, a))
+    ]
 
 
-def weighted_sum(losses: dict[str, Tensor], weights: LossWeights) -> Tensor:
+def weighted_sum(losses: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:
     """``Σ weight · loss`` over the losses that are there and over whatever shape they have (steps, directions)."""
-    return torch.stack([getattr(weights, name) * value.sum() for name, value in losses.items()]).sum()
+    return torch.stack([weights[name] * value.sum() for name, value in losses.items()]).sum()

@@ -9,7 +9,6 @@ from torch import Tensor
 
 from mics.network.pair import Prediction, RegistrationNetwork
 from mics.network.precision import half_precision
-from mics.network.velocity import VelocityMICS
 from mics.network.weights import LoadedModel
 
 Both = tuple[Tensor, Tensor]
@@ -24,9 +23,9 @@ def displacements(model: LoadedModel, a: Tensor, b: Tensor, *, steps: int) -> Bo
     """Both displacements of a pair, ``(B, 3, X, Y, Z)`` in voxels of about 4 mm (or the model's, where those are finer).
 
     ``a``, ``b``: what the network sees of either volume (:meth:`RegistrationNetwork.seen`), ``(B, channels, X, Y, Z)``, on the
-    network's device. Velocities of a network that knows mirrored scans are averaged over the pair and its mirror image.
+    network's device. Where its card says so, the prediction is averaged over the pair and its mirror image.
     """
-    return _undisturbed(partial(_predicted, model, steps))(a, b)
+    return _undisturbed(_call(model, steps))(a, b)
 
 
 def compiled(model: LoadedModel, *, steps: int) -> Call:
@@ -35,17 +34,19 @@ def compiled(model: LoadedModel, *, steps: int) -> Call:
     The first pair of every grid waits until the call is compiled for it, a minute or more (``torch.compile``; on a CPU that
     needs a C++ compiler). The result is the same up to rounding.
     """
-    return _undisturbed(torch.compile(partial(_predicted, model, steps), fullgraph=True, dynamic=False))
+    return _undisturbed(torch.compile(_call(model, steps), fullgraph=True, dynamic=False))
 
 
-def _predicted(model: LoadedModel, steps: int, a: Tensor, b: Tensor) -> Both:
+def _call(model: LoadedModel, steps: int) -> Call:
+    """What is asked of the network, with all that its card says looked up."""
     network = cast(RegistrationNetwork, model.network)
-    if isinstance(network, VelocityMICS) and model.knows_mirrored:
-        prediction: Prediction = network.both_sides(a, b, steps=steps)
-    else:
-        prediction = network(a, b, steps=steps)
+    predict = network.flip_averaged if model.card.averages_flips else network
     # A network that predicts velocities has them integrated on a finer grid: interpolation spoils the inverse less there.
-    return prediction.displacements(finer=max(1, round(model.spacing_mm / _FIELD_MM)))
+    return partial(_predicted, predict, steps, max(1, round(model.spacing_mm / _FIELD_MM)))
+
+
+def _predicted(predict: Callable[..., Prediction], steps: int, finer: int, a: Tensor, b: Tensor) -> Both:
+    return predict(a, b, steps=steps).displacements(finer=finer)
 
 
 def _undisturbed(call: Call) -> Call:

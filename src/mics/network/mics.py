@@ -1,19 +1,29 @@
 """MICS: the symmetric, multi-step, inverse-consistent registration network (Estienne et al., sections 3.1 to 3.3)."""
 
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from mics.deformation.field import compose, integrate, resize
-from mics.network.pair import Prediction, RegistrationNetwork, Step, before_the_first
-from mics.network.presets import NetworkConfig
+from mics.deformation.field import Anchor, compose, integrate, resize
+from mics.network.pair import Prediction, RegistrationUNet, RegistrationUNetConfig, Step, before_the_first
 
 
-class MICS(RegistrationNetwork):
+class MICSConfig(RegistrationUNetConfig):
+    """Settings of :class:`MICS`."""
+
+    kind: Literal["mics"] = "mics"
+    anchor: Anchor = "line_mean"
+    """Anchor of the integration of predicted gradients, see :func:`mics.deformation.field.integrate`."""
+
+
+class MICS(RegistrationUNet):
     """The paper's network: it predicts the gradients of Φ, and the loss encourages inverse consistency."""
 
-    def __init__(self, config: NetworkConfig) -> None:
+    config: MICSConfig
+
+    def __init__(self, config: MICSConfig) -> None:
         super().__init__(config)
         self.gradient_head = nn.Conv3d(config.channels[0], 3, 3, padding=1, bias=False)
         nn.init.normal_(self.gradient_head.weight, std=1e-3)

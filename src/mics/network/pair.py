@@ -1,4 +1,4 @@
-"""What every registration network has in common: an encoder, a decoder, and the form of its prediction."""
+"""What every registration network is, in and out, and the encoder and decoder that those of this package share."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from mics.deformation.field import resize_displacement, warp
 from mics.network.blocks import Decoder, Encoder
+from mics.network.config import RegistrationConfig, StridedUNetConfig
 from mics.network.padding import pad_to_multiple
-from mics.network.presets import NetworkConfig
 
 
 @dataclass(frozen=True)
@@ -56,18 +56,13 @@ class Prediction:
 
 
 class RegistrationNetwork(nn.Module, ABC):
-    """One encoder and one decoder for both directions; features merged by subtraction at every level.
+    """Two volumes in, both displacements out; made from its ``config`` alone, so that a card can say how."""
 
-    The decoder has no bias, so that equal volumes give a zero difference and exactly the identity, for any weights.
-    :meth:`forward` is symmetric by construction: swapping the volumes swaps the deformations.
-    """
+    config: RegistrationConfig
 
-    def __init__(self, config: NetworkConfig) -> None:
+    def __init__(self, config: RegistrationConfig) -> None:
         super().__init__()
         self.config = config
-        inputs = config.in_channels + (config.organs if config.organ_maps else 0)
-        self.encoder = Encoder(inputs, config.channels, stem_stride=config.stride)
-        self.decoder = Decoder(config.channels, normalise=config.decoder_normalisation)
 
     def seen(self, windows: Tensor, organ_maps: Tensor | None) -> Tensor:
         """What :meth:`forward` takes of a volume: its windows, and its organ maps if this network sees them."""
@@ -76,6 +71,30 @@ class RegistrationNetwork(nn.Module, ABC):
     @abstractmethod
     def forward(self, a: Tensor, b: Tensor, *, steps: int = 2) -> Prediction:
         """Register ``a`` and ``b``, the windows ``(B, 3, X, Y, Z)`` in [0, 1] (see :meth:`seen`), in ``steps`` steps."""
+
+    def flip_averaged(self, a: Tensor, b: Tensor, *, steps: int = 2) -> Prediction:
+        """:meth:`forward`, averaged over the pair and its mirror image, where ``config.flip_averaging`` says that it can."""
+        raise NotImplementedError(f"{type(self).__name__} does not average over mirror images.")
+
+
+class RegistrationUNetConfig(StridedUNetConfig, RegistrationConfig):
+    """Settings of a :class:`RegistrationUNet`."""
+
+
+class RegistrationUNet(RegistrationNetwork):
+    """One encoder and one decoder for both directions; features merged by subtraction at every level.
+
+    The decoder has no bias, so that equal volumes give a zero difference and exactly the identity, for any weights.
+    :meth:`forward` is symmetric by construction: swapping the volumes swaps the deformations.
+    """
+
+    config: RegistrationUNetConfig
+
+    def __init__(self, config: RegistrationUNetConfig) -> None:
+        super().__init__(config)
+        inputs = config.in_channels + (config.organs if config.organ_maps else 0)
+        self.encoder = Encoder(inputs, config.channels, stem_stride=config.stride)
+        self.decoder = Decoder(config.channels, normalise=config.decoder_normalisation)
 
     def padded(self, a: Tensor, b: Tensor) -> Tensor:
         """Both volumes, ``(2 * B, channels, X, Y, Z)``, A first, in extents that the levels divide."""
@@ -90,7 +109,7 @@ class RegistrationNetwork(nn.Module, ABC):
 
 
 def before_the_first(steps: int, volumes: Tensor) -> Tensor | None:
-    """The displacement for :meth:`RegistrationNetwork.encode` before the first of so many steps: zero, None for a single one.
+    """The displacement for :meth:`RegistrationUNet.encode` before the first of so many steps: zero, None for a single one.
 
     Volumes are sampled even where they stay, because later steps sample too: sampling rounds, the normalisation would amplify
     that difference, and equal volumes would drift apart from the second step on.

@@ -2,23 +2,29 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
 from mics.deformation.field import resize
-from mics.errors import InputError
+from mics.errors import SettingError
 from mics.network.blocks import ConvBlock, Decoder, Encoder, laid_out
+from mics.network.config import SegmentationConfig, StridedUNetConfig, UNetConfig
 from mics.network.padding import pad_to_multiple
-from mics.network.presets import NetworkConfig
 from mics.network.sliding import sliding_windows
 
 
 class Segmentation(nn.Module, ABC):
-    """Scores of the background and the organs for every voxel."""
+    """Scores of the background and the organs for every voxel; made from its ``config`` alone, so that a card can say how."""
 
-    config: NetworkConfig
+    config: SegmentationConfig
+
+    def __init__(self, config: SegmentationConfig) -> None:
+        super().__init__()
+        self.config = config
 
     @abstractmethod
     def forward(self, windows: Tensor) -> Tensor:
@@ -33,16 +39,23 @@ class Segmentation(nn.Module, ABC):
         return self.probabilities(windows, crop)[:, 1:]
 
 
+class MonaiSegmentationConfig(UNetConfig, SegmentationConfig):
+    """Settings of :class:`MonaiSegmentation`."""
+
+    kind: Literal["monai"] = "monai"
+
+
 class MonaiSegmentation(Segmentation):
     """MONAI's ``DynUNet``: leaky ReLU, instance normalisation, up- and down-sampling by strided convolutions."""
 
-    def __init__(self, config: NetworkConfig) -> None:
-        super().__init__()
+    config: MonaiSegmentationConfig
+
+    def __init__(self, config: MonaiSegmentationConfig) -> None:
+        super().__init__(config)
         try:
             from monai.networks.nets import DynUNet
         except ModuleNotFoundError as error:
-            raise InputError("This segmentation network is MONAI's: install mics-registration[train].") from error
-        self.config = config
+            raise SettingError("This segmentation network is MONAI's: install mics-registration[train].") from error
         levels = len(config.channels)
         strides = [1, *[2] * (levels - 1)]
         self.unet = DynUNet(
@@ -56,6 +69,19 @@ class MonaiSegmentation(Segmentation):
         return logits[..., :x, :y, :z]
 
 
+class OrganSegmentationConfig(StridedUNetConfig, SegmentationConfig):
+    """Settings of :class:`OrganSegmentation`."""
+
+    kind: Literal["organs"] = "organs"
+    fine_channels: int = Field(0, ge=0, le=1024)
+    """Channels of the last level, at the resolution of the input; 0 for none."""
+
+    @property
+    def features_per_voxel(self) -> float:
+        """Of the level that has the most."""
+        return max(super().features_per_voxel, float(self.fine_channels))
+
+
 class OrganSegmentation(Segmentation):
     """A U-Net of the registration network's blocks.
 
@@ -63,9 +89,10 @@ class OrganSegmentation(Segmentation):
     correction, so that the weights of a network without it are a good start for one with it.
     """
 
-    def __init__(self, config: NetworkConfig) -> None:
-        super().__init__()
-        self.config = config
+    config: OrganSegmentationConfig
+
+    def __init__(self, config: OrganSegmentationConfig) -> None:
+        super().__init__(config)
         self.encoder = Encoder(config.in_channels, config.channels, stem_stride=config.stride)
         self.decoder = Decoder(config.channels, normalise=config.decoder_normalisation)
         self.head = nn.Conv3d(config.channels[0], config.organs + 1, 1)
@@ -85,7 +112,7 @@ class OrganSegmentation(Segmentation):
 class FineLevel(nn.Module):
     """Corrections of the scores at the resolution of the input."""
 
-    def __init__(self, config: NetworkConfig) -> None:
+    def __init__(self, config: OrganSegmentationConfig) -> None:
         super().__init__()
         channels = config.fine_channels
         self.look = nn.Sequential(ConvBlock(config.in_channels, channels), ConvBlock(channels, channels))

@@ -7,15 +7,16 @@ volumes move towards each other, half of the way each, and what a later predicti
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import ClassVar, Literal, Self
 
 import torch
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from mics.deformation.field import compose, exponentiate, resize_displacement, warp
 from mics.deformation.inverse import reconcile
-from mics.network.pair import Prediction, RegistrationNetwork, Step, before_the_first
+from mics.network.pair import Prediction, RegistrationUNet, RegistrationUNetConfig, Step, before_the_first
 from mics.network.precision import full_precision
-from mics.network.presets import NetworkConfig
 
 _SQUARINGS = 2
 """Half of a velocity is at most a few voxels of its own grid."""
@@ -70,14 +71,33 @@ class FlowPrediction(Prediction):
         return torch.stack(reconcile(*(resize_displacement(way, shape) for way in flow.displacement())))
 
 
-class VelocityMICS(RegistrationNetwork):
+class VelocityConfig(RegistrationUNetConfig):
+    """Settings of :class:`VelocityMICS`."""
+
+    inverse_by_construction: ClassVar[bool] = True
+    flip_averaging: ClassVar[bool] = True
+
+    kind: Literal["velocity"] = "velocity"
+    velocity_levels: int = Field(ge=1)
+    """How many levels, from the finest, predict a velocity."""
+
+    @model_validator(mode="after")
+    def _levels_exist(self) -> Self:
+        if self.velocity_levels > len(self.channels):
+            raise ValueError(f"velocity_levels is {self.velocity_levels}, of {len(self.channels)} levels")
+        return self
+
+
+class VelocityMICS(RegistrationUNet):
     """Predicts velocities at its ``velocity_levels`` finest levels, from the deepest of them to the finest.
 
     Before a level is compared, the features of both volumes are warped half of the way that the deeper levels have found,
     so that large displacements come from the coarse levels and the fine ones correct them.
     """
 
-    def __init__(self, config: NetworkConfig) -> None:
+    config: VelocityConfig
+
+    def __init__(self, config: VelocityConfig) -> None:
         super().__init__(config)
         channels = config.channels[: config.velocity_levels]
         heads = [nn.Conv3d(count, 3, 3, padding=1, bias=False) for count in channels]
@@ -106,7 +126,7 @@ class VelocityMICS(RegistrationNetwork):
             results.append(Step(1 + _both(_derivatives(total)), flow.displacement()))
         return FlowPrediction(tuple(results), tuple(originals.shape[2:]), tuple(a.shape[2:]), velocities)
 
-    def both_sides(self, a: Tensor, b: Tensor, *, steps: int = 2) -> FlowPrediction:
+    def flip_averaged(self, a: Tensor, b: Tensor, *, steps: int = 2) -> FlowPrediction:
         """:meth:`forward`, averaged over the pair and its mirror image; for a network that was trained on such images too.
 
         Averaged are the velocities, which stay odd in the pair, so that the directions stay inverse to each other; there are no

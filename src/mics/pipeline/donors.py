@@ -9,9 +9,9 @@ import torch
 from numpy.typing import NDArray
 
 from mics.data.manifest import Entry
-from mics.data.organs import ORGAN_NAMES
 from mics.image.io import Image, read_labels
 from mics.losses.segmentation import absolute_dice_loss
+from mics.organs import ORGAN_NAMES
 from mics.pipeline.reshape import fitted_voxels
 from mics.training.organ_maps import label_maps
 

@@ -11,8 +11,8 @@ from mics.errors import InputError
 from mics.evaluation.learn2reg import from_transform
 from mics.evaluation.pair import PairScore, score_pair
 from mics.evaluation.summary import summarise
+from mics.files.whole import write_text
 from mics.image.io import read_image, read_labels
-from mics.image.whole import write_text
 from mics.registration.pipeline import register
 
 RESULT = "evaluation.json"

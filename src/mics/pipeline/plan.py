@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mics.data.frame import PAPER_SIZE, PAPER_SPACING_MM
 from mics.data.settings_file import read_yaml
-from mics.errors import InputError
+from mics.errors import SettingError
 
 
 class Training(BaseModel):
@@ -64,9 +64,9 @@ def load_plan(path: Path) -> Plan:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "it"
-        raise InputError(f"{path} is not a plan: {where}: {first['msg']}.") from error
+        raise SettingError(f"{path} is not a plan: {where}: {first['msg']}.") from error
     if plan.finetune_cohort not in plan.cohorts:
-        raise InputError(f"{path}: finetune_cohort {plan.finetune_cohort} is not among its cohorts.")
+        raise SettingError(f"{path}: finetune_cohort {plan.finetune_cohort} is not among its cohorts.")
     folder = path.resolve().parent
     update = {
         "cohorts": {name: str(folder / place) for name, place in plan.cohorts.items()},

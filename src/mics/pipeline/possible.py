@@ -4,9 +4,10 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
-from mics.errors import InputError
+from mics.errors import GeometryError, InputError, SettingError
+from mics.network.kinds import build
 from mics.network.presets import preset
-from mics.network.weights import build, load_initial_weights, load_model_for, takes_weights_of
+from mics.network.weights import load_initial_weights, load_model_for, takes_weights_of
 from mics.pipeline.plan import Given, Plan, Training
 from mics.training.recipe import Recipe, load_recipe
 
@@ -28,7 +29,7 @@ def require_multiples(spacings: Mapping[str, float], prepared_mm: float) -> None
     for name, spacing_mm in spacings.items():
         factor = round(spacing_mm / prepared_mm)
         if factor < 1 or abs(factor * prepared_mm - spacing_mm) > 1e-3:
-            raise InputError(
+            raise GeometryError(
                 f"The stage {name} has voxels of {spacing_mm:g} mm, which is no multiple of the plan's {prepared_mm:g} mm: "
                 "change one of the two."
             )
@@ -49,7 +50,7 @@ def _recipe(name: str, training: Training) -> Recipe:
     recipe = load_recipe(training.recipe, training.set)
     task = "segmentation" if name == "segmentation" else "registration"
     if recipe.task != task:
-        raise InputError(f"The stage {name} needs a recipe for {task}; {training.recipe} is for {recipe.task}.")
+        raise SettingError(f"The stage {name} needs a recipe for {task}; {training.recipe} is for {recipe.task}.")
     if training.initial is not None:
         load_initial_weights(build(preset(recipe.preset)), training.initial)
     if recipe.organ_maps is not None:
@@ -61,7 +62,7 @@ def _require_same_network(first: Recipe, second: Recipe) -> None:
     with torch.device("meta"):  # shapes alone
         networks = [build(preset(recipe.preset)) for recipe in (second, first)]
     if not takes_weights_of(*networks):
-        raise InputError(
+        raise SettingError(
             f"The stage finetune starts from the network of pretrain, which has another shape ({first.preset}) than its own "
             f"({second.preset}): give both one preset, or finetune an initial model."
         )

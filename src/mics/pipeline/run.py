@@ -11,7 +11,7 @@ from mics.data.cohorts.catalogue import open_cohorts
 from mics.data.manifest import Entry, moved, write_manifest
 from mics.data.prepare import prepare
 from mics.data.workers import default_workers
-from mics.image.folder import own_folder
+from mics.files.folder import own_folder
 from mics.network.weights import load_model
 from mics.pipeline.evaluate import RESULT, evaluate
 from mics.pipeline.plan import Given, Plan, Training

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mics.data.manifest import read_manifest
-from mics.image.whole import write_text
+from mics.files.whole import write_text
 
 DONE = "stage.json"
 

@@ -24,16 +24,16 @@ from mics.data.manifest import (
     recorded,
     write_manifest,
 )
-from mics.data.organs import ORGAN_NAMES
 from mics.data.prepare import IMAGES, LABELS, PREVIEWS, prepare
 from mics.data.preview import write_preview
 from mics.data.workers import each
-from mics.errors import InputError
+from mics.errors import GeometryError, InputError, RunError, SettingError
 from mics.evaluation.metrics import dice
-from mics.image.folder import own_folder
+from mics.files.folder import own_folder
+from mics.files.whole import write_text
 from mics.image.grid import Grid
 from mics.image.io import Image, read_image, read_labels, write_image
-from mics.image.whole import write_text
+from mics.organs import ORGAN_NAMES
 from mics.pipeline.donors import Person, best_donors, coarse_shares, read_person
 from mics.pipeline.reshape import SETTINGS, fit, reshaped
 from mics.pipeline.stages import digest
@@ -97,9 +97,9 @@ def synthesise(
     data, output = Path(data).resolve(), Path(output).resolve()
     cases = [] if labels is None else label_maps(labels)
     if not 1 <= donors <= _MOST or not 0 <= between <= _MOST:
-        raise InputError(f"Give up to {_MOST} donors for a label map, and up to {_MOST} people between.")
+        raise SettingError(f"Give up to {_MOST} donors for a label map, and up to {_MOST} people between.")
     if output == data:
-        raise InputError(f"{output} holds the data themselves: give a new folder.")
+        raise RunError(f"{output} holds the data themselves: give a new folder.")
     if (data / MANIFEST).is_file():
         _donors(data)
     with own_folder(output, RECORDS, "synthesised people"):
@@ -201,7 +201,7 @@ def _matched(
     """A label map and its donors. Raises InputError where it cannot be read, lies elsewhere, or nobody fits."""
     wanted = case.labels()
     if not wanted.grid.is_close(grid, _GRID_TOLERANCE_VOXELS * min(grid.spacing)):
-        raise InputError(
+        raise GeometryError(
             f"{case.labels_path} is on another grid than the training people ({wanted.grid.size} against {grid.size} "
             "voxels, or another spacing, place or orientation): bring it to theirs."
         )

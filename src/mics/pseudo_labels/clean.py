@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from mics.data.organs import LEFT_ADRENAL, ORGAN_NAMES, RIGHT_ADRENAL
+from mics.organs import LEFT_ADRENAL, ORGAN_NAMES, RIGHT_ADRENAL
 
 Labels = NDArray[np.uint8]
 

@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 
 from mics.data.frame import centres
 from mics.data.manifest import Entry, make_folder, moved, read_manifest, write_manifest
-from mics.data.organs import ORGAN_NAMES
 from mics.data.preview import write_preview
 from mics.evaluation.metrics import dice
-from mics.image.folder import own_folder
+from mics.files.folder import own_folder
+from mics.files.whole import write_text
 from mics.image.io import Image, read_image, read_labels, write_image
-from mics.image.whole import write_text
 from mics.network.weights import DEFAULT_SEGMENTATION, LoadedModel, load_model_for
+from mics.organs import ORGAN_NAMES
 from mics.pseudo_labels.clean import PSEUDO_ORGANS, completed, largest_parts
 from mics.pseudo_labels.page import Card, write_page
 from mics.pseudo_labels.predict import blocks, predict

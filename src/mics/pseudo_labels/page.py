@@ -5,9 +5,9 @@ from html import escape
 from pathlib import Path
 from typing import NamedTuple
 
-from mics.data.organs import ORGAN_NAMES
 from mics.data.preview import COLOURS
-from mics.image.whole import write_text
+from mics.files.whole import write_text
+from mics.organs import ORGAN_NAMES
 from mics.pseudo_labels.rank import Plausibility
 from mics.pseudo_labels.verdicts import COLUMNS, VERDICTS, WHOLE_CASE, Verdict
 

@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
-from mics.errors import InputError
+from mics.errors import GeometryError, SettingError
 from mics.image.blocks import block_mean
 from mics.image.grid import Grid
 from mics.image.intensity import hu_windows
@@ -32,7 +32,7 @@ def predict(model: LoadedModel, image: Image, device: torch.device) -> Predictio
     """
     network = model.network
     if not isinstance(network, Segmentation):
-        raise InputError(f"{model.name} is a registration model: give one that segments, such as organs-small.")
+        raise SettingError(f"{model.name} is a registration model: give one that segments, such as organs-small.")
     factor = blocks(model, image.grid)
     coarse = torch.from_numpy(block_mean(image.array.astype(np.float32), factor))[None, None].to(device)
     windows = hu_windows(coarse, model.hu_range)
@@ -53,9 +53,10 @@ def blocks(model: LoadedModel, grid: Grid) -> int:
     """Voxels of a prepared ``grid`` along the edge of one that the model sees; InputError where that is no whole number."""
     factor = round(model.spacing_mm / grid.spacing[0])
     if factor < 1 or any(abs(edge * factor - model.spacing_mm) > 1e-3 for edge in grid.spacing):
-        raise InputError(
+        raise GeometryError(
             f"{model.name} sees voxels of {model.spacing_mm:g} mm, which is no multiple of the prepared "
-            f"{grid.spacing[0]:g} mm: prepare the cases with another --spacing, or give another model."
+            f"{grid.spacing[0]:g} mm: prepare the cases at another spacing, or give another model.",
+            option="model",
         )
     return factor
 

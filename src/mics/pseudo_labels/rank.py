@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from mics.data.organs import ORGAN_NAMES
+from mics.organs import ORGAN_NAMES
 
 FACTORS = ("volume", "position", "parts", "confidence", "agreement")
 
@@ -102,7 +102,8 @@ def _surprise(values: NDArray[np.float64], least: float) -> list[float]:
     if len(values) < _LEAST_CASES:
         return [0.0] * len(values)
     distances = np.linalg.norm(values - np.median(values, axis=0), axis=1)
-    return (distances / (_NORMAL[values.shape[1]] * np.median(distances) + least)).tolist()
+    surprise: list[float] = (distances / (_NORMAL[values.shape[1]] * np.median(distances) + least)).tolist()
+    return surprise
 
 
 def _factor(surprise: float) -> float:

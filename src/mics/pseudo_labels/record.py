@@ -7,7 +7,7 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from mics.data.manifest import Entry
-from mics.image.whole import write_text
+from mics.files.whole import write_text
 from mics.network.weights import LoadedModel
 from mics.pseudo_labels.rank import Seen
 

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from mics.data.organs import ORGAN_NAMES
-from mics.errors import InputError
+from mics.errors import InputError, MissingFileError
+from mics.organs import ORGAN_NAMES
 
 VERDICTS = "verdicts.csv"
 COLUMNS = ("case", "organ", "verdict", "comment")
@@ -34,7 +34,7 @@ def read_verdicts(path: Path, cases: set[str]) -> dict[tuple[str, int], Verdict]
         with path.open(encoding="utf-8-sig", newline="") as file:
             return dict(_verdicts(path, csv.DictReader(file), cases))
     except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror}); correct it, or take it away.") from error
+        raise MissingFileError(f"{path} cannot be read ({error.strerror}); correct it, or take it away.") from error
     except (UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path} is not a CSV file in UTF-8 ({error}); save it as one.") from error
 

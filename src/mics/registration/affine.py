@@ -12,7 +12,7 @@ import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
-from mics.image.folder import temporary_folder
+from mics.files.folder import temporary_folder
 from mics.image.io import Image, to_itk
 from mics.registration.affine_file import read_affine
 from mics.registration.coarse import Coarse, coarse

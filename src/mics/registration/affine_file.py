@@ -6,9 +6,9 @@ import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
-from mics.errors import InputError
+from mics.errors import GeometryError, InputError, MissingFileError
+from mics.files.paths import as_path
 from mics.image.checks import refuse_unreadable_name
-from mics.image.paths import as_path
 
 SUFFIXES = (".tfm", ".txt", ".mat", ".h5")
 
@@ -17,7 +17,7 @@ class _Warnings(sitk.LoggerBase):
     """What ITK would write to the standard error; it says there that it takes the first of several transforms."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.texts: list[str] = []
 
     def DisplayText(self, text: str) -> None:
@@ -36,10 +36,12 @@ def read_affine(path: str | Path) -> NDArray[np.float64]:
     """
     path = as_path(path)
     if not path.exists():
-        raise InputError(f"There is no affine file {path}: give 'ants', 'none' or a file ({', '.join(SUFFIXES)}).")
+        raise MissingFileError(
+            f"There is no affine file {path}: give 'ants', 'none' or a file ({', '.join(SUFFIXES)})."
+        )
     refuse_unreadable_name(path)
     warnings = _Warnings()
-    before = warnings.SetAsGlobalITKLogger()
+    before = warnings.SetAsGlobalITKLogger()  # type: ignore[no-untyped-call]
     try:
         transform = sitk.ReadTransform(str(path))
     except RuntimeError as error:
@@ -55,7 +57,7 @@ def read_affine(path: str | Path) -> NDArray[np.float64]:
             "one, or a composite transform."
         )
     if transform.GetDimension() != 3:
-        raise InputError(f"{path} holds a {transform.GetDimension()}D transform: give a 3D one.")
+        raise GeometryError(f"{path} holds a {transform.GetDimension()}D transform: give a 3D one.")
     if not transform.IsLinear():
         raise InputError(f"{path} holds a deformation, not an affine: give the affine part alone.")
     matrix = np.eye(4)
@@ -89,4 +91,4 @@ def affine_of(array: NDArray[np.generic]) -> NDArray[np.float64]:
 
 def _refuse_singular(matrix: NDArray[np.float64], name: str) -> None:
     if not np.isfinite(matrix).all() or np.linalg.cond(matrix[:3, :3]) > 1e4:
-        raise InputError(f"{name} is not invertible: it squeezes the patient flat.")
+        raise GeometryError(f"{name} is not invertible: it squeezes the patient flat.")

@@ -51,7 +51,7 @@ def _body(hu: NDArray[np.float32], air: float) -> NDArray[np.bool_]:
     if count == 0:
         return np.ones(hu.shape, dtype=np.bool_)
     sizes = np.bincount(parts.ravel())[1:]
-    body = parts == 1 + int(np.argmax(sizes))
+    body: NDArray[np.bool_] = parts == 1 + int(np.argmax(sizes))
     for k in range(body.shape[2]):
         body[:, :, k] = ndimage.binary_fill_holes(body[:, :, k])
     return body

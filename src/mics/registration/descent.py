@@ -24,10 +24,13 @@ _SHORTER = 0.9
 
 
 class Descent:
-    """``steps`` steps for a velocity, the first about ``rate`` voxels where the gradient is as large as around and overall."""
+    """``steps`` steps for a velocity, the first about ``rate`` voxels where the gradient is as large as around and overall.
 
-    def __init__(self, velocity: Tensor, rate: float, steps: int) -> None:
-        self.rate, self.steps = rate, steps
+    Overall is where there is any; with ``still_counts``, the whole grid.
+    """
+
+    def __init__(self, velocity: Tensor, rate: float, steps: int, *, still_counts: bool = False) -> None:
+        self.rate, self.steps, self.still_counts = rate, steps, still_counts
         self.taken = 0
         self.mean = torch.zeros_like(velocity, requires_grad=False)
         self.square = torch.zeros_like(self.mean[:, :1])
@@ -40,9 +43,14 @@ class Descent:
         square = gradient.square().mean(dim=1, keepdim=True)
         around = functional.avg_pool3d(square, _WIDTH, 1, _WIDTH // 2, count_include_pad=False)
         self.mean.lerp_(gradient, 1 - _KEPT)
-        # Each voxel's size weighed by itself, so that air around the body, where there is no gradient, changes nothing.
-        size = square.sqrt()
-        overall = (square.sum() / size.sum().clamp_min(torch.finfo(size.dtype).tiny)).square()
-        self.square.lerp_(torch.lerp(around, overall, _OVERALL), 1 - _KEPT_SQUARE)
+        self.square.lerp_(torch.lerp(around, self._overall(square), _OVERALL), 1 - _KEPT_SQUARE)
         mean, square = self.mean / (1 - _KEPT**self.taken), self.square / (1 - _KEPT_SQUARE**self.taken)
         velocity -= rate * mean / (square.sqrt() + _LEAST)
+
+    def _overall(self, square: Tensor) -> Tensor:
+        """The gradient's mean square, of its ``square`` at every voxel."""
+        if self.still_counts:
+            return square.mean(dim=(2, 3, 4), keepdim=True)
+        # Each voxel's size weighed by itself, so that air around the body, where there is no gradient, changes nothing.
+        size = square.sqrt()
+        return (square.sum() / size.sum().clamp_min(torch.finfo(size.dtype).tiny)).square()

@@ -4,7 +4,7 @@ import re
 
 import torch
 
-from mics.errors import InputError
+from mics.errors import SettingError
 
 
 def choose_device(name: str) -> torch.device:
@@ -18,9 +18,11 @@ def choose_device(name: str) -> torch.device:
         return torch.device("cuda:0")
     match = re.fullmatch(r"cuda(?::(\d+))?", name)
     if not match:
-        raise InputError(f"There is no device called {name!r}: give auto, cpu or cuda:N.")
+        raise SettingError(f"There is no device called {name!r}: give auto, cpu or cuda:N.")
     index, count = int(match[1] or 0), torch.cuda.device_count()
     if index >= count:
         there = "no GPU that PyTorch can use" if count == 0 else f"only {count} GPU(s), counted from cuda:0"
-        raise InputError(f"The device {name} was asked for, but this machine has {there}: use --device cpu.")
+        raise SettingError(
+            f"The device {name} was asked for, but this machine has {there}: use `device=cpu`.", option="device"
+        )
     return torch.device("cuda", index)

@@ -8,16 +8,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mics.data.organs import AORTA, LEFT_KIDNEY, LIVER, ORGAN_NAMES, PANCREAS, RIGHT_KIDNEY, SPLEEN, STOMACH
 from mics.deformation.field import resize_displacement, warp
 from mics.deformation.jacobian import jacobian_determinant
 from mics.losses.segmentation import certainty
 from mics.network.displacements import Both
+from mics.organs import AORTA, LEFT_KIDNEY, LIVER, ORGAN_NAMES, PANCREAS, RIGHT_KIDNEY, SPLEEN, STOMACH
 
 _TISSUE = 0.11
 """Of the abdominal window in [0, 1], about -116 HU: above it lies fat and all that is denser."""
 _LEAST_ML = 30.0
 """Of an organ, found in both scans together: less is not scored."""
+_FAT, _DENSE = 0.325, 0.75
+"""Of the abdominal window: -30 HU, below which tissue is fat, and 140 HU, above which it is bone or enhanced."""
 _LARGE = (SPLEEN, RIGHT_KIDNEY, LEFT_KIDNEY, LIVER, STOMACH, AORTA)
 _ABOVE = ((LIVER, RIGHT_KIDNEY), (SPLEEN, LEFT_KIDNEY))
 _IN_FRONT = ((LIVER, AORTA), (STOMACH, AORTA), (PANCREAS, AORTA), (STOMACH, LEFT_KIDNEY), (LIVER, RIGHT_KIDNEY))
@@ -36,9 +38,11 @@ def gather(volumes: Both, organs: Both, counted: Tensor, displacements: Both, sp
         displacements: Moving to fixed and back, (1, 3, ...) in voxels, on any grid with the same outermost voxel centres.
 
     Returns:
-        ``organs`` (by name: ml in either scan, Dice with the affine alone and now), ``organ_overlap`` (of all organs
-        together, twice the shared volume over the sum of volumes; ``affine``, ``result``), ``certainty`` and
-        ``large_organs`` (how many of six) of either scan, ``similarity`` (correlation of the abdominal windows over tissue;
+        ``organs`` (by name: ml in either scan, Dice with the affine alone and now, ``volume_ratio``: how many times its volume
+        the moving organ has once it is warped, beyond the affine, as far as both scans show it), ``organ_overlap`` (of all
+        organs together, twice the shared volume over the sum of volumes; ``affine``, ``result``), ``certainty``,
+        ``large_organs`` (how many of six) and ``tissue_shares`` (of the body: ``fat`` below -30 HU, ``dense`` above 140 HU)
+        of either scan, ``similarity`` (correlation of the abdominal windows over tissue;
         ``affine``, ``result``), ``body_without_data`` (share, by direction), ``disorder`` (by scan: pairs of organs that lie
         the wrong way round) and ``deformation`` (99th percentile in mm and SdLogJ within tissue).
     """
@@ -50,11 +54,16 @@ def gather(volumes: Both, organs: Both, counted: Tensor, displacements: Both, sp
     both_before, both_after = valid[:1] & valid[1:], came & valid[1:]
     moved_window = warp(volumes[0][:, :1], there)
     moved_tissue = moved_window > _TISSUE
+    determinants = jacobian_determinant(there)
     return {
-        **_overlaps(organs, there, both_before, both_after, spacing_mm**3 / 1000),
+        **_overlaps(organs, there, determinants, both_before, both_after, spacing_mm**3 / 1000),
         "certainty": {name: certainty_of_all(maps) for name, maps in zip(("moving", "fixed"), organs, strict=True)},
         "large_organs": {
             name: _found(maps, spacing_mm) for name, maps in zip(("moving", "fixed"), organs, strict=True)
+        },
+        "tissue_shares": {
+            name: _tissue_shares(volume[:, :1][own])
+            for name, volume, own in zip(("moving", "fixed"), volumes, tissue, strict=True)
         },
         "similarity": {
             "affine": _correlation(volumes[0][:, :1], volumes[1][:, :1], (tissue[0] | tissue[1]) & both_before),
@@ -65,7 +74,7 @@ def gather(volumes: Both, organs: Both, counted: Tensor, displacements: Both, sp
             "fixed_to_moving": _share(~went, tissue[0]),
         },
         "disorder": {name: disorder(maps, spacing_mm) for name, maps in zip(("moving", "fixed"), organs, strict=True)},
-        "deformation": _deformation(there, tissue[1], spacing_mm),
+        "deformation": _deformation(there, determinants, tissue[1], spacing_mm),
     }
 
 
@@ -81,7 +90,9 @@ def disorder(organs: Tensor, spacing_mm: float) -> list[str]:
     return phrases
 
 
-def _overlaps(organs: Both, there: Tensor, before: Tensor, after: Tensor, voxel_ml: float) -> dict[str, Any]:
+def _overlaps(
+    organs: Both, there: Tensor, determinants: Tensor, before: Tensor, after: Tensor, voxel_ml: float
+) -> dict[str, Any]:
     moving, fixed = (maps > 0.5 for maps in organs)
     moved = warp(organs[0], there) > 0.5
     shares = {"affine": (moving, before), "result": (moved, after)}
@@ -97,6 +108,7 @@ def _overlaps(organs: Both, there: Tensor, before: Tensor, after: Tensor, voxel_
             "moving_ml": round(float(_count(moving)[index]) * voxel_ml, 1),
             "fixed_ml": round(float(_count(fixed)[index]) * voxel_ml, 1),
             **{f"dice_{name}": _dice(shared[index], total[index]) for name, (shared, total) in sums.items()},
+            "volume_ratio": _volume_ratio((moved & after)[:, index], determinants, voxel_ml),
         }
     return {
         "organs": per_organ,
@@ -104,9 +116,26 @@ def _overlaps(organs: Both, there: Tensor, before: Tensor, after: Tensor, voxel_
     }
 
 
-def _deformation(there: Tensor, tissue: Tensor, spacing_mm: float) -> dict[str, float | None]:
+def _volume_ratio(warped: Tensor, determinants: Tensor, voxel_ml: float) -> float | None:
+    """Volume of an organ (1, X, Y, Z) after warping, over that of the same tissue before; None if less than 30 ml are seen."""
+    # The determinant is the moving volume that comes into a voxel.
+    before = determinants[warped].double().sum()
+    if max(float(before), int(warped.sum())) * voxel_ml < _LEAST_ML or float(before) <= 0:
+        return None
+    return round(float(warped.sum() / before), 3)
+
+
+def _tissue_shares(window: Tensor) -> dict[str, float | None]:
+    """Shares of fat, and of bone and what is enhanced, of values within the body."""
+    if window.numel() == 0:
+        return {"fat": None, "dense": None}
+    shares = {"fat": window < _FAT, "dense": window > _DENSE}
+    return {name: round(float(share.double().mean()), 3) for name, share in shares.items()}
+
+
+def _deformation(there: Tensor, determinants: Tensor, tissue: Tensor, spacing_mm: float) -> dict[str, float | None]:
     lengths = there.norm(dim=1, keepdim=True)[tissue] * spacing_mm
-    logs = jacobian_determinant(there)[tissue[:, 0]].clamp_min(1e-3).log()
+    logs = determinants[tissue[:, 0]].clamp_min(1e-3).log()
     if len(logs) < 2:
         return {"percentile_99_mm": None, "sd_log_jacobian": None}
     return {

@@ -19,8 +19,7 @@ def volume_mm3(grid: Grid) -> float:
 
 def pass_bytes(model: LoadedModel, grid: Grid, device: torch.device) -> float:
     """What a pass of a network over the box of ``grid``, at its own spacing, holds."""
-    config = model.network.config
-    images = 2 if config.velocity_levels and model.knows_mirrored else 1
-    finest = max(config.channels[0] / config.stride**3, config.fine_channels)
-    numbers = _FEATURE_COPIES * 2 * images * finest * volume_mm3(grid) / model.spacing_mm**3
+    images = 2 if model.card.averages_flips else 1
+    features = model.network.config.features_per_voxel
+    numbers = _FEATURE_COPIES * 2 * images * features * volume_mm3(grid) / model.spacing_mm**3
     return numbers * (2 if half_precision_pays(device) else 4)

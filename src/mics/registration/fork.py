@@ -4,7 +4,7 @@ import os
 
 import torch
 
-from mics.errors import InputError
+from mics.errors import RunError
 
 _registered_in: int | None = None
 """The process that called :func:`refuse_forked` last, inherited by its forks."""
@@ -17,7 +17,7 @@ def refuse_forked() -> None:
     """
     global _registered_in
     if _registered_in not in (None, os.getpid()) and torch.get_num_threads() > 1:
-        raise InputError(
+        raise RunError(
             "This process was forked from one that has registered before, where torch's threads would hang: start workers "
             "by multiprocessing.get_context('spawn'), or call torch.set_num_threads(1) in them."
         )

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from mics.data.label_names import LabelNames, disagreement, known_names, read_label_names
-from mics.errors import InputError, require_type
+from mics.errors import GeometryError, InputError, SettingError, require_type
 from mics.image.checks import refuse_values_of_scans
 from mics.image.grid import Grid
 from mics.image.hounsfield import hounsfield_units
@@ -62,7 +62,7 @@ def load_scan(
     name, labels_name = _name(source, f"The {role} scan"), _name(labels, f"The {role} label map")
     exclude_name = _name(exclude, f"The {role} mask of what to leave out")
     if series is not None and isinstance(source, Image):
-        raise InputError(f"{name} is an Image: a series is chosen from the folder of a DICOM study.")
+        raise SettingError(f"{name} is an Image: a series is chosen from the folder of a DICOM study.")
     image = _checked(source, name) if isinstance(source, Image) else read_image(source, series)
     image = Image(hounsfield_units(image.array, name), image.grid)
     label_map = None if labels is None else _labels(labels, labels_name, image, name)
@@ -109,7 +109,7 @@ def meaning_of_labels(given: LabelNames | None, scans: Pair[Scan]) -> tuple[dict
     """
     if given is not None:
         if scans.fixed.labels is None and scans.moving.labels is None:
-            raise InputError("Label names are for label maps: give those of both scans too.")
+            raise SettingError("Label names are for label maps: give those of both scans too.")
         return read_label_names(given), []
     of_fixed, of_moving = (
         {} if scan.labels_path is None else known_names(scan.labels_path) for scan in (scans.fixed, scans.moving)
@@ -140,7 +140,7 @@ def _labels(source: Source, name: str, image: Image, image_name: str) -> Image:
     if name.lower().endswith(_CROPPED_SUFFIX):
         labels = _uncropped(labels, image.grid)
     if not labels.grid.is_close(image.grid, _GRID_TOLERANCE_VOXELS * min(image.grid.spacing)):
-        raise InputError(
+        raise GeometryError(
             f"{name} is on another grid than {image_name} ({labels.grid.size} against {image.grid.size} voxels, or "
             "another spacing, place or orientation): resample it onto the scan with nearest neighbour."
         )

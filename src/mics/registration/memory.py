@@ -5,7 +5,7 @@ import math
 
 import torch
 
-from mics.errors import InputError
+from mics.errors import InsufficientMemoryError
 from mics.image.available import available_host_bytes
 from mics.image.grid import Grid
 from mics.registration.plan import plan
@@ -63,22 +63,24 @@ def require_memory(settings: Settings, *, fixed: Grid, moving: Grid) -> None:
             advice = f"use {option}, which needs {_gigabytes(other_need)}"
             break
     left = f"{(host or 0) / _GB:.1f} GB" + (f" and {gpu / _GB:.1f} GB on the GPU" if need.gpu else "")
-    raise InputError(f"Registering these scans needs {_gigabytes(need)} of memory, and {left} are left: {advice}.")
+    raise InsufficientMemoryError(
+        f"Registering these scans needs {_gigabytes(need)} of memory, and {left} are left: {advice}."
+    )
 
 
 def _alternatives(settings: Settings) -> list[tuple[str, Settings]]:
     """Thriftier settings, by the options that ask for them; of stages that a user has put together, only the device is ours."""
     cpu = dataclasses.replace(settings, device=torch.device("cpu"))
     if settings.stages is not None:
-        return [("--device cpu", cpu)]
+        return [('`device="cpu"`', cpu)]
     thriftier = [
         *((f"--refine {name}", dataclasses.replace(settings, refine=name)) for name in _smaller(settings.refine)),
-        ("--refine none", settings.unrefined()),
-        ("--device cpu", cpu),
-        ("--device cpu --refine none", cpu.unrefined()),
+        ('`refine="none"`', settings.unrefined()),
+        ('`device="cpu"`', cpu),
+        ('`device="cpu"` and `refine="none"`', cpu.unrefined()),
     ]
     if settings.topology == "preserve":
-        thriftier.insert(0, ("--topology free", dataclasses.replace(settings, topology="free")))
+        thriftier.insert(0, ('`topology="free"`', dataclasses.replace(settings, topology="free")))
     return thriftier
 
 

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mics.errors import InputError
+from mics.errors import GeometryError
 from mics.image.grid import Grid, apply_matrix
 from mics.image.hu import AIR_HU
 from mics.image.io import Image
@@ -29,7 +29,7 @@ def refuse_thin(*, fixed: Grid, moving: Grid, spacing_mm: float) -> None:
     for role, grid in (("fixed", fixed), ("moving", moving)):
         extent = float(np.ptp(_bounds(grid.corners()), axis=0).min())
         if extent < least:
-            raise InputError(
+            raise GeometryError(
                 f"The {role} scan is only {extent:.3g} mm thick ({' x '.join(map(str, grid.size))} voxels of "
                 f"{' x '.join(f'{step:.3g}' for step in grid.spacing)} mm), and the model needs {least:.0f} mm: give a scan of "
                 "the abdomen."
@@ -46,11 +46,12 @@ def network_grid(*, fixed: Grid, moving: Grid, affine: NDArray[np.float64], spac
     lower, upper = np.max([box[0] for box in boxes], axis=0), np.min([box[1] for box in boxes], axis=0)
     shared, least = float((upper - lower).min()), _LEAST_VOXELS * spacing_mm
     if shared < least:
-        raise InputError(
+        raise GeometryError(
             "The fields of view of the fixed and the moving scan do not overlap"
             + (f" enough ({shared:.0f} mm of {least:.0f} mm that the model needs)" if shared > 0 else "")
             + (" after the affine" if not np.array_equal(affine, np.eye(4)) else "")
-            + ": use --affine ants, or an affine file that brings them together."
+            + ': use `affine="ants"`, or an affine file that brings them together.',
+            option="affine",
         )
     lower = np.maximum(lower - _MARGIN_MM, np.min([box[0] for box in boxes], axis=0))
     upper = np.minimum(upper + _MARGIN_MM, np.max([box[1] for box in boxes], axis=0))
@@ -104,7 +105,9 @@ def in_view(*, fixed: Grid, moving: Grid, grid: Grid, affine: NDArray[np.float64
     """
     seen = Pair(fixed=inside(fixed, grid), moving=inside(moving, grid, affine))
     if not (seen.fixed & seen.moving).any():
-        raise InputError("The fields of view of the fixed and the moving scan do not overlap: use --affine ants.")
+        raise GeometryError(
+            'The fields of view of the fixed and the moving scan do not overlap: use `affine="ants"`.', option="affine"
+        )
     return seen
 
 

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from mics.data.label_names import LabelNames
-from mics.errors import InputError
+from mics.errors import SettingError
 from mics.evaluation.landmarks import read_landmarks
 from mics.network.weights import DEFAULT_REGISTRATION
 from mics.registration.findings import findings
@@ -121,7 +121,10 @@ def _refuse_unusable(scans: Pair[Scan], settings: Settings) -> None:
     refuse_unfit(settings)
     masked = scans.fixed.exclude is not None or scans.moving.exclude is not None
     if masked and not any("organ_maps" in stage.needs for stage in after_network(settings)):
-        raise InputError("Masks of what to leave out are for the refinement: use --refine fast or accurate.")
+        raise SettingError(
+            'Masks of what to leave out are for the refinement: use `refine="fast"` or `refine="accurate"`.',
+            option="refine",
+        )
     fixed, moving = scans.fixed.image.grid, scans.moving.image.grid
     refuse_thin(fixed=fixed, moving=moving, spacing_mm=settings.model.spacing_mm)
     require_memory(settings, fixed=fixed, moving=moving)

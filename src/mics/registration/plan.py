@@ -49,7 +49,7 @@ def after_network(settings: Settings) -> Sequence[Stage]:
         return settings.stages
     refined = settings.refine != "none"
     # Only directions that are inverse to each other up to interpolation can be made so by a little.
-    inverse = refined or settings.model.network.config.velocity_levels > 0
+    inverse = refined or settings.model.card.inverse_by_construction
     return [
         *([InstanceOptimisation(BUDGETS[settings.refine], settings.refine)] if refined else []),
         *([InverseConsistency()] if inverse else []),

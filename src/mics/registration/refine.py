@@ -12,9 +12,9 @@ from torch.nn import functional
 
 from mics.deformation.field import averaged, exponentiate, logarithm, resize_displacement, sample
 from mics.deformation.inverse import reconcile
-from mics.losses.correlation import LocalCorrelation
 from mics.losses.mind import mind_ssc
 from mics.losses.segmentation import absolute_dice_loss, certainty
+from mics.losses.similarities import SIMILARITIES
 from mics.registration.descent import Descent
 from mics.registration.refine_settings import RefineSettings
 
@@ -73,13 +73,15 @@ class PairData:
         organ_grid: list[int],
         *,
         organs_alone: bool,
+        similarity: str,
     ) -> None:
         # Merely sampled, what is finer than the grid would be compared as noise, in which a hair decides where things go.
         image = averaged(volumes, image_grid)
         self.image_box = _shown(image)
-        self.correlation = LocalCorrelation(self.image_box.of(image).flip(0))
+        self.similarity = SIMILARITIES.find(similarity)(self.image_box.of(image).flip(0))
         # Only cubes count that lie within what both volumes show: half of a cube out of view would pass for an edge.
-        within = -functional.max_pool3d(-_whole(masks, image_grid), self.correlation.width, 1, self.correlation.margin)
+        margin = self.similarity.margin
+        within = -functional.max_pool3d(-_whole(masks, image_grid), 2 * margin + 1, 1, margin)
         self.image = torch.cat([image, within], dim=1)
         maps = averaged(organs, organ_grid)
         # A small organ is lost on a coarse grid, and on a fine one the whole box would cost more than all the rest.
@@ -128,8 +130,18 @@ def refine(
         if velocity is None:
             velocity = logarithm(resize_displacement(displacement_ab, grid), resize_displacement(displacement_ba, grid))
         velocity = resize_displacement(velocity, grid).detach().requires_grad_(True)
-        data = PairData(volumes, organs, descriptors, masks, image_grid, organ_grid, organs_alone=stage.organs_alone)
-        descent = Descent(velocity, settings.step_mm / stage.velocity_mm, stage.iterations)
+        data = PairData(
+            volumes,
+            organs,
+            descriptors,
+            masks,
+            image_grid,
+            organ_grid,
+            organs_alone=stage.organs_alone,
+            similarity=settings.similarity,
+        )
+        rate = settings.step_mm / stage.velocity_mm
+        descent = Descent(velocity, rate, stage.iterations, still_counts=settings.still_counts)
         for _ in range(stage.iterations):
             (gradient,) = torch.autograd.grad(_loss(velocity, data, settings), velocity)
             descent.step(velocity, gradient)
@@ -160,7 +172,7 @@ def _loss(velocity: Tensor, data: PairData, settings: RefineSettings) -> Tensor:
         shape = data.image.shape[2:]
         on_image = on_features if shape == data.features.shape[2:] else resize_displacement(both, shape)
         image, counted = _moved(data.image, on_image, data.image_box)
-        loss = loss + settings.image * data.correlation.loss(image, counted)
+        loss = loss + settings.image * data.similarity.loss(image, counted)
     features, counted = _moved(data.features, on_features, data.compared)
     n = data.organ_count
     maps, wanted = features[:, :n] * counted, data.wanted[:, :n] * counted

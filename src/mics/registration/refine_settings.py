@@ -21,7 +21,7 @@ class Stage:
 class RefineSettings:
     """Stages from coarse to fine, of a fixed number of iterations, and the weights of the loss.
 
-    ``image`` weighs local correlation of the abdominal window, ``descriptors`` its MIND-SSC, ``organs`` the overlap of the
+    ``image`` weighs the similarity of the abdominal window, ``descriptors`` its MIND-SSC, ``organs`` the overlap of the
     organ maps, ``smoothness`` the diffusion of the velocity. All were chosen on the validation pairs.
     """
 
@@ -32,6 +32,11 @@ class RefineSettings:
     """Spacing of the grid on which both directions are then made inverse to each other, as the result."""
     step_mm: float = 1.6
     """What a stage's first iteration moves where the gradient is of ordinary size. In mm, so that no grid takes leaps."""
+    still_counts: bool = False
+    """Whether voxels that nothing pulls count for the gradient's ordinary size. With them steps are longer, which fits true organ
+    maps, whose gradients are at the organs' borders alone; the more air is around a body, the more."""
+    similarity: str = "lncc"
+    """By which the images are compared, a name of :data:`mics.losses.similarities.SIMILARITIES`."""
     image: float = 1.0
     descriptors: float = 5.0
     organs: float = 1.0

@@ -11,19 +11,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mics.deformation.transform import Transform
-from mics.image.folder import usable_folder, write_together
+from mics.files.folder import usable_folder, write_together
+from mics.files.whole import write_text
 from mics.image.io import Image, write_image, write_labels
-from mics.image.whole import write_text
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Registration:
     """Two scans registered to each other, both ways.
 
     ``moving_to_fixed`` lies on the fixed scan's grid and brings the moving image there (``moving_warped``);
     ``fixed_to_moving`` lies on the moving scan's grid and brings the fixed image there (``fixed_warped``). Both include
     ``affine`` (4, 4), which maps fixed to moving LPS points. Label maps are None where none was given. ``summary`` is
-    plain data, fit for JSON.
+    plain data, fit for JSON. It is equal to itself alone: even a repetition has taken other times.
     """
 
     fixed: Image
@@ -38,6 +38,9 @@ class Registration:
     moving_labels_warped: Image | None
     fixed_labels_warped: Image | None
     summary: dict[str, Any]
+
+    def __repr__(self) -> str:
+        return f"Registration(fixed {self.fixed.grid}; moving {self.moving.grid})"
 
     def save(self, folder: str | Path, *, beside: Mapping[str, Callable[[Path], object]] | None = None) -> None:
         """Write volumes, transforms and ``summary.json`` into a new or empty folder: all of them or none.

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mics.errors import InputError, require_type, shown
+from mics.errors import InputError, SettingError, require_type, shown
 from mics.network.card import MOST_STEPS
 from mics.network.weights import LoadedModel, load_model_for
 from mics.registration.affine_file import affine_of, read_affine
@@ -40,7 +40,7 @@ class Settings:
 
     def unrefined(self) -> Self:
         """The same without refinement, and without the organs if nothing else needs them."""
-        needed = self.model.network.config.organ_maps
+        needed = self.model.card.sees_organ_maps
         return replace(self, refine="none", segmentation=self.segmentation if needed else None)
 
     def to_dict(self) -> dict[str, Any]:
@@ -73,13 +73,11 @@ def resolve(
     matrix, source = _affine(affine)
     network = load_model_for("registration", model)
     needed = refine != "none" if stages is None else any("organ_maps" in stage.needs for stage in stages)
-    organs = (
-        load_model_for("segmentation", network.organs_model) if needed or network.network.config.organ_maps else None
-    )
+    organs = load_model_for("segmentation", network.organs_model) if needed or network.card.sees_organ_maps else None
     chosen = network.steps if steps is None else steps
     require_type(chosen, (int, np.integer), "The steps of the network are a whole number")
     if not 1 <= chosen <= MOST_STEPS:
-        raise InputError(f"The network takes at least one step and at most {MOST_STEPS} steps, not {shown(chosen)}.")
+        raise SettingError(f"The network takes at least one step and at most {MOST_STEPS} steps, not {shown(chosen)}.")
     own = None if stages is None else tuple(stages)
     return Settings(matrix, source, int(chosen), network, topology, refine, organs, place, own)
 
@@ -96,9 +94,9 @@ def _chosen(refine: str, topology: str, stages: Sequence[Stage] | None) -> tuple
         unfolded = any(isinstance(stage, FoldRemoval) for stage in stages)
         return " + ".join(names) or "none", "preserve" if unfolded else "free"
     if refine not in ("none", *BUDGETS):
-        raise InputError(f"There is no refinement called {refine!r}; choose none, {' or '.join(BUDGETS)}.")
+        raise SettingError(f"There is no refinement called {refine!r}; choose none, {' or '.join(BUDGETS)}.")
     if topology not in TOPOLOGIES:
-        raise InputError(f"There is no topology called {topology!r}; choose {' or '.join(TOPOLOGIES)}.")
+        raise SettingError(f"There is no topology called {topology!r}; choose {' or '.join(TOPOLOGIES)}.")
     return refine, topology
 
 

@@ -2,8 +2,8 @@
 
 from torch import Tensor
 
-from mics.data.organs import LIVER, SPLEEN
-from mics.errors import InputError
+from mics.errors import GeometryError
+from mics.organs import LIVER, SPLEEN
 from mics.registration.evidence import certainty_of_all
 
 _LEAST_ML = 40.0
@@ -27,7 +27,7 @@ def check_sides(organs_moving: Tensor, organs_fixed: Tensor, spacing_mm: float) 
         return []
     if mirrored[0] != mirrored[1]:
         role = "moving" if mirrored[0] else "fixed"
-        raise InputError(
+        raise GeometryError(
             f"The {role} scan shows the liver on the patient's left and the other one on the right, so one header has "
             "left and right exchanged: mend that header's direction, or give both scans mirrored alike."
         )

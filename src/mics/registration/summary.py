@@ -15,6 +15,7 @@ from mics.registration.inputs import Scan
 from mics.registration.pair import Pair
 from mics.registration.plan import plan
 from mics.registration.result import Registration
+from mics.registration.run_summary import SCHEMA_VERSION, RunSummary
 from mics.registration.settings import Settings
 from mics.registration.stage import State
 from mics.registration.stages.fold_removal import FoldRemoval
@@ -29,8 +30,8 @@ _LEAST_SHARED = 0.25
 def summarise(
     state: State, settings: Settings, *, found: Mapping[str, Any], verdict: Verdict, timing: Timing
 ) -> dict[str, Any]:
-    """All that is known of a finished registration, fit for JSON; ``found`` are parts by key, what comes of measuring."""
-    return {
+    """A finished registration in plain data (:class:`RunSummary`); ``found`` is what comes of measuring, by key."""
+    summary = {
         **_described(state.scans, settings),
         "verdict": {"word": verdict.word, "reasons": list(verdict.reasons)},
         **found,
@@ -40,6 +41,8 @@ def summarise(
         "peak_memory_gb": peak_memory_gb(settings.device),
         "warnings": list(state.warnings),
     }
+    RunSummary.model_validate(summary)
+    return summary
 
 
 def describe_geometry(state: State) -> dict[str, Any]:
@@ -99,6 +102,7 @@ def completed(result: Registration, summary: dict[str, Any]) -> Registration:
 def _described(scans: Pair[Scan], settings: Settings) -> dict[str, Any]:
     """What went in: version and time, paths (None for arrays) and geometry, settings, models with their checksums."""
     return {
+        "schema_version": SCHEMA_VERSION,
         "mics_version": version("mics-registration"),
         "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "inputs": {

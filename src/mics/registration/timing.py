@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 import torch
 
-from mics.errors import InputError, shown
+from mics.errors import SettingError, shown
 from mics.image.available import resident_peak_gb
 
 
@@ -15,7 +15,7 @@ class Timing:
 
     def __init__(self, progress: Callable[[str], None] | None) -> None:
         if progress is not None and not callable(progress):
-            raise InputError(f"progress is a function of one text, not {shown(progress)}.")
+            raise SettingError(f"progress is a function of one text, not {shown(progress)}.")
         self.seconds: dict[str, float] = {}
         self._progress = progress
         self._began = time.perf_counter()

@@ -17,7 +17,11 @@ _FAILED_SIMILARITY, _LOOK_SIMILARITY = 0.3, 0.65
 _FAILED_LOST, _LOOK_LOST = 0.5, 0.2
 _LOOK_CERTAINTY = 0.85
 _LOOK_LARGE_ORGAN = 0.3
+_LOOK_VOLUME = 4.0
+_LEAST_FAT, _MOST_DENSE = 0.1, 0.3
 _LARGE = ("spleen", "right kidney", "left kidney", "liver", "stomach", "aorta")
+# A stomach is full or empty, and how much is seen of an aorta depends on the scan.
+_SOLID = _LARGE[:4]
 _LOOK_INVERSE_MM = 10.0
 _LOOK_SD_LOG_JACOBIAN = 0.8
 _LOOK_GIVEN = 0.2
@@ -94,6 +98,9 @@ def _questions(evidence: Summary) -> Iterator[str]:
         found = evidence["organs"].get(organ)
         if found and found["dice_result"] is not None and found["dice_result"] < _LOOK_LARGE_ORGAN:
             yield f"The {organ} of one scan does not come to lie on that of the other (Dice {found['dice_result']:.2f})."
+    yield from _volumes(evidence["organs"])
+    for role, shares in evidence["tissue_shares"].items():
+        yield from _tissues(role, shares)
     for role, certainty in evidence["certainty"].items():
         if certainty is not None and certainty < _LOOK_CERTAINTY:
             yield (
@@ -103,6 +110,27 @@ def _questions(evidence: Summary) -> Iterator[str]:
     spread = evidence["deformation"]["sd_log_jacobian"]
     if spread is not None and spread > _LOOK_SD_LOG_JACOBIAN:
         yield f"Volumes change more than between two people: SdLogJ {spread:.2f} within the body."
+
+
+def _volumes(organs: Summary) -> Iterator[str]:
+    for organ in _SOLID:
+        ratio = organs[organ]["volume_ratio"] if organ in organs else None
+        if ratio is not None and not 1 / _LOOK_VOLUME <= ratio <= _LOOK_VOLUME:
+            change = f"{ratio:.1f} times" if ratio > 1 else f"1/{1 / ratio:.1f} of" if ratio > 0 else "none of"
+            yield f"The {organ} has {change} its volume once it is warped: more than two people differ."
+
+
+def _tissues(role: str, shares: Summary) -> Iterator[str]:
+    if shares["fat"] is not None and shares["fat"] < _LEAST_FAT:
+        yield (
+            f"Of the body in the {role} scan {shares['fat']:.0%} has the values of fat (-116 to -30), usual is a quarter to a "
+            "half: are they HU, and of a CT?"
+        )
+    if shares["dense"] is not None and shares["dense"] > _MOST_DENSE:
+        yield (
+            f"Of the body in the {role} scan {shares['dense']:.0%} has values above 140, as bone and contrast medium, usual is "
+            "up to a fifth: are they HU, and of a CT?"
+        )
 
 
 def _order(evidence: Summary) -> Iterator[str]:

@@ -2,58 +2,77 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from contourpy import contour_generator
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
 from matplotlib.collections import LineCollection
-from matplotlib.colors import Normalize, TwoSlopeNorm
+from matplotlib.colors import Colormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 
-from mics.image.whole import write_whole
-from mics.report.planes import Plane, three_planes
-from mics.report.sheets import Sheets, centre_voxel, cut
+from mics.data.label_names import label_name
+from mics.files.whole import write_whole
+from mics.report.colours import label_colour
+from mics.report.planes import Plane
+from mics.report.sheets import Sheets, cut, shown_planes
 from mics.report.summary import caption
 
 if TYPE_CHECKING:
     from mics.registration.pipeline import Registration
 
-TITLES = ("fixed", "moving, affine only", "moving, warped", "difference before", "difference after", "grid", "Jacobian")
+TITLES = (
+    "fixed",
+    "moving, affine only",
+    "moving, warped",
+    "difference before",
+    "difference after",
+    "grid",
+    "volume change",
+)
 ABDOMEN = Normalize(-160, 240)  # HU: the abdominal window, W 400 L 40
 BEHIND_GRID = Normalize(-160, 600)  # HU: the same anatomy, dark enough for lines upon it
 DIFFERENCE = Normalize(-250, 250)  # HU
-# As in the paper: red negative (folded), white zero, blue positive.
-JACOBIAN = TwoSlopeNorm(0, vmin=-1, vmax=3)
-FIXED_COLOUR, MOVING_COLOUR, GRID_COLOUR, NO_DATA = "#1fd1f0", "#ff9a2b", "#ffe14d", "#5b6472"
+MOST_OCTAVES = 2
+OCTAVES = Normalize(
+    -MOST_OCTAVES, MOST_OCTAVES
+)  # log2 of the Jacobian without the affine: a quarter to four times the volume
+VOLUME_COLOURS = colormaps["bwr"].with_extremes(under="#ffd60a")  # blue, white, red; folds
+FOLDED = -99.0  # drawn as what lies under the scale
+GRID_COLOUR, NO_DATA = "#ffe14d", "#5b6472"
 GRID_MM = 15.0
+MOST_NAMES = 40
+LineStyle = str | tuple[float, tuple[float, ...]]
+DASHED: LineStyle = (0.0, (3.0, 1.6))
 DPI = 110
-PANEL, LEFT, RIGHT, ABOVE, LINE, BELOW = 2.7, 0.35, 0.1, 0.38, 0.235, 0.95  # inches
+PANEL, LEFT, RIGHT, ABOVE, LINE, BELOW = 2.7, 0.35, 0.1, 0.38, 0.235, 1.15  # inches
 
 
 def overview(registration: Registration, path: str | Path) -> None:
-    """Write a PNG: fixed, moving, warped, differences, deformation grid, Jacobian; axial, coronal and sagittal.
+    """Write a PNG: fixed, moving, warped, differences, deformation grid, change of volume; axial, coronal and sagittal.
 
-    The patient's right is on the left of the picture. Labels, where given, are outlined, the fixed scan's and the
-    moving scan's in one colour each, so that what does not coincide is seen. The slices go through the middle of the
-    labels, or of the body where both scans have data; only these slices are computed.
+    The patient's right is on the left of the picture. Labels, where given, are outlined in a colour each, solid in the fixed
+    scan and dashed in the moving one, so that what does not coincide is seen. The slices go through the
+    labels, or the body where both scans have data; only these slices are computed.
     """
-    planes = three_planes(registration.fixed.grid, centre_voxel(registration))
-    figure = draw([(plane, cut(registration, plane)) for plane in planes], caption(registration.summary))
+    rows = [(plane, cut(registration, plane)) for plane in shown_planes(registration)]
+    names = {int(label): name for label, name in registration.summary["label_names"].items()}
+    figure = draw(rows, caption(registration.summary), names)
     # Compression at level 3 takes half the time of 6 and makes the file a twentieth larger.
     write_whole(path, lambda temporary: figure.savefig(temporary, dpi=DPI, pil_kwargs={"compress_level": 3}))
 
 
-def draw(rows: list[tuple[Plane, Sheets]], text: str) -> Figure:
-    """The figure: one row a plane, all panels at one scale."""
+def draw(rows: list[tuple[Plane, Sheets]], text: str, names: Mapping[int, str]) -> Figure:
+    """The figure: one row a plane, all panels at one scale; ``names`` of labels, as far as they are known."""
     scale = PANEL / max(plane.width_mm for plane, _ in rows)
     heights = [scale * plane.height_mm for plane, _ in rows]
     above = ABOVE + LINE * len(text.splitlines())
@@ -78,12 +97,13 @@ def draw(rows: list[tuple[Plane, Sheets]], text: str) -> Figure:
     for axes, title in zip(panels[0], TITLES, strict=True):
         axes.set_title(title, fontsize=11)
     figure.text(LEFT / width, 1 - 0.12 / height, text, fontsize=12, va="top", linespacing=1.4)
-    _add_legends(figure, panels[-1], [rows[0][1].fixed_labels, rows[0][1].warped_labels])
+    _add_legends(figure, panels[-1])
+    _add_organs(figure, rows, names)
     return figure
 
 
 def _draw_row(panels: list[Axes], plane: Plane, sheets: Sheets) -> None:
-    fixed, affine, warped, before, after, grid, jacobian = panels
+    fixed, affine, warped, before, after, grid, volume = panels
     no_data = np.isnan(sheets.warped)
     show_slice(fixed, sheets.fixed, plane, "gray", ABDOMEN)
     show_slice(affine, sheets.affine, plane, "gray", ABDOMEN)
@@ -91,18 +111,18 @@ def _draw_row(panels: list[Axes], plane: Plane, sheets: Sheets) -> None:
     show_slice(before, sheets.fixed - sheets.affine, plane, "gray", DIFFERENCE)
     show_slice(after, sheets.fixed - sheets.warped, plane, "gray", DIFFERENCE)
     show_slice(grid, np.where(no_data, np.nan, sheets.fixed), plane, "gray", BEHIND_GRID)
-    show_slice(jacobian, np.where(no_data, np.nan, sheets.jacobian), plane, "bwr_r", JACOBIAN)
+    octaves = np.where(np.isneginf(sheets.octaves), FOLDED, np.maximum(sheets.octaves, -MOST_OCTAVES))
+    show_slice(volume, np.where(no_data, np.nan, octaves), plane, VOLUME_COLOURS, OCTAVES)
     for k in range(2):
         draw_grid_lines(grid, np.where(no_data, np.nan, sheets.position_mm[..., k]), plane)
-    _outline(jacobian, sheets.fixed_labels, plane, "0.55")
-    _draw_lines(jacobian, _lines(np.where(no_data, np.nan, sheets.jacobian), [1.0], plane), "black", 0.5)
+    _outline(volume, sheets.fixed_labels, plane, "solid")
     for axes, labels in ((fixed, None), (affine, sheets.affine_labels), (warped, sheets.warped_labels)):
-        _outline(axes, sheets.fixed_labels, plane, FIXED_COLOUR)
-        _outline(axes, labels, plane, MOVING_COLOUR)
+        _outline(axes, sheets.fixed_labels, plane, "solid")
+        _outline(axes, labels, plane, DASHED)
     _letter_edges(fixed, plane)
 
 
-def show_slice(axes: Axes, picture: NDArray, plane: Plane, colours: str, scale: Normalize) -> None:
+def show_slice(axes: Axes, picture: NDArray[Any], plane: Plane, colours: str | Colormap, scale: Normalize) -> None:
     """A picture of the plane, in millimetres, without ticks."""
     axes.imshow(picture, cmap=colours, norm=scale, extent=plane.extent)
     axes.set_facecolor(NO_DATA)
@@ -111,7 +131,7 @@ def show_slice(axes: Axes, picture: NDArray, plane: Plane, colours: str, scale: 
     axes.set_anchor("N")
 
 
-def _lines(picture: NDArray, levels: Iterable[float], plane: Plane) -> list[NDArray]:
+def _lines(picture: NDArray[Any], levels: Iterable[float], plane: Plane) -> list[NDArray[Any]]:
     """Lines at the levels that the picture reaches, (N, 2) each, in the panel's millimetres."""
     if not np.isfinite(picture).any():
         return []
@@ -120,26 +140,33 @@ def _lines(picture: NDArray, levels: Iterable[float], plane: Plane) -> list[NDAr
     x = (np.arange(columns) + 0.5) * plane.width_mm / columns
     y = (np.arange(rows) + 0.5) * plane.height_mm / rows
     found = contour_generator(x, y, np.ma.masked_invalid(picture))
-    return [line for level in levels if low < level < high for line in cast(list[NDArray], found.lines(level))]
+    return [line for level in levels if low < level < high for line in cast(list[NDArray[Any]], found.lines(level))]
 
 
-def _draw_lines(axes: Axes, lines: list[NDArray], colour: str, width: float) -> None:
+def _draw_lines(
+    axes: Axes, lines: list[NDArray[Any]], colour: str | list[str], width: float, style: LineStyle = "solid"
+) -> None:
     """All lines at once: a contour plot a label takes half of the whole picture's time."""
-    axes.add_collection(LineCollection(lines, colors=colour, linewidths=width), autolim=False)
+    axes.add_collection(LineCollection(lines, colors=colour, linewidths=width, linestyles=[style]), autolim=False)
 
 
-def draw_grid_lines(axes: Axes, position: NDArray, plane: Plane) -> None:
+def draw_grid_lines(axes: Axes, position: NDArray[Any], plane: Plane) -> None:
     """Lines of constant position in the moving scan: a grid drawn there, as the transform brings it here."""
     if np.isfinite(position).any():
         first, last = np.ceil(np.nanmin(position) / GRID_MM), np.floor(np.nanmax(position) / GRID_MM)
         _draw_lines(axes, _lines(position, np.arange(first, last + 1) * GRID_MM, plane), GRID_COLOUR, 0.6)
 
 
-def _outline(axes: Axes, labels: NDArray | None, plane: Plane, colour: str) -> None:
+def _outline(axes: Axes, labels: NDArray[Any] | None, plane: Plane, style: LineStyle) -> None:
     if labels is not None:
-        shown = np.unique(labels[labels > 0])
-        lines = [line for label in shown for line in _lines((labels == label).astype(np.float32), [0.5], plane)]
-        _draw_lines(axes, lines, colour, 0.9)
+        found = {label: _lines((labels == label).astype(np.float32), [0.5], plane) for label in _shown([labels])}
+        lines = [line for own in found.values() for line in own]
+        _draw_lines(axes, lines, [label_colour(label) for label, own in found.items() for _ in own], 1.0, style)
+
+
+def _shown(maps: Iterable[NDArray[Any] | None]) -> list[int]:
+    """The labels that any of the maps shows."""
+    return sorted({int(label) for labels in maps if labels is not None for label in np.unique(labels[labels > 0])})
 
 
 def _letter_edges(axes: Axes, plane: Plane) -> None:
@@ -162,30 +189,61 @@ def _letter_edges(axes: Axes, plane: Plane) -> None:
         )
 
 
-def _add_legends(figure: Figure, panels: list[Axes], labels: list[NDArray | None]) -> None:
-    """Below the panels: what colours and lines mean; ``labels`` of the fixed and the moving scan, None if not drawn."""
+def _add_legends(figure: Figure, panels: list[Axes]) -> None:
+    """Below the panels: what colours and lines mean."""
     width, height = figure.get_size_inches()
-    text_height = 0.36 / height
+    text_height = 0.56 / height
 
-    def bar(first: Axes, last: Axes, colours: str, scale: Normalize, ticks: list[int], title: str) -> None:
+    def bar(
+        first: Axes, last: Axes, colours: str | Colormap, scale: Normalize, ticks: dict[int, str], title: str
+    ) -> None:
         left, right = first.get_position().x0, last.get_position().x1
         margin = 0.12 * (right - left)
-        axes = figure.add_axes((left + margin, 0.64 / height, right - left - 2 * margin, 0.13 / height))
+        axes = figure.add_axes((left + margin, 0.84 / height, right - left - 2 * margin, 0.13 / height))
         colourbar = figure.colorbar(ScalarMappable(scale, colours), cax=axes, orientation="horizontal")
-        axes.set_xscale("linear")
-        colourbar.set_ticks(ticks, labels=[str(tick).replace("-", "−") for tick in ticks], fontsize=8)
+        colourbar.set_ticks(list(ticks), labels=list(ticks.values()), fontsize=8)
         figure.text((left + right) / 2, text_height, title, fontsize=9, ha="center", va="top")
 
-    bar(panels[3], panels[4], "gray", DIFFERENCE, [-250, 0, 250], "fixed − moving, HU")
-    bar(panels[6], panels[6], "bwr_r", JACOBIAN, [-1, 0, 1, 2, 3], "< 0 folded; line: 1, same volume")
+    bar(panels[3], panels[4], "gray", DIFFERENCE, {-250: "−250", 0: "0", 250: "250"}, "fixed − moving, HU")
+    bar(panels[6], panels[6], VOLUME_COLOURS, OCTAVES, {-2: "¼", -1: "½", 0: "1", 1: "2", 2: "4"}, "beyond the affine")
     centre = (panels[5].get_position().x0 + panels[5].get_position().x1) / 2
-    figure.text(centre, 0.77 / height, f"{GRID_MM:g} mm grid of the moving scan", fontsize=9, ha="center", va="top")
-    handles: list[Line2D | Patch] = [Patch(color=NO_DATA, label="no data in the moving scan")]
-    for name, colour, drawn in zip(("fixed", "moving"), (FIXED_COLOUR, MOVING_COLOUR), labels, strict=True):
-        if drawn is not None:
-            handles.append(Line2D([], [], color=colour, label=f"{name} labels"))
-    place = (LEFT / width, 0.88 / height)
-    figure.legend(handles=handles, loc="upper left", bbox_to_anchor=place, ncols=3, frameon=False, fontsize=9)
+    figure.text(centre, 0.97 / height, f"{GRID_MM:g} mm grid of the moving scan", fontsize=9, ha="center", va="top")
+    right = panels[6].get_position().x1
     figure.text(
-        LEFT / width, text_height, "  Research software, not a medical device.", fontsize=9, va="top", color="0.4"
+        right,
+        0.22 / height,
+        "Volume in the moving scan of what fills one of the fixed scan; yellow: folded.",
+        fontsize=9,
+        ha="right",
+        va="top",
+    )
+    figure.text(
+        LEFT / width, 0.22 / height, "Research software, not a medical device.", fontsize=9, va="top", color="0.4"
+    )
+
+
+def _add_organs(figure: Figure, rows: list[tuple[Plane, Sheets]], names: Mapping[int, str]) -> None:
+    """Below the first panels: which colour is which label, and what solid and dashed lines are."""
+    width, height = figure.get_size_inches()
+    handles: list[Line2D | Patch] = [Patch(color=NO_DATA, label="no data in the moving scan")]
+    maps = [labels for _, sheets in rows for labels in (sheets.fixed_labels, sheets.warped_labels)]
+    shown = _shown(maps)
+    if shown:
+        handles += [
+            Line2D([], [], color="0.4", label="fixed"),
+            Line2D([], [], color="0.4", ls=DASHED, label="moving"),
+        ]
+    handles += [Patch(color=label_colour(label), label=label_name(label, names)) for label in shown[:MOST_NAMES]]
+    place = (LEFT / width, (BELOW - 0.05) / height)
+    columns = max(4, -(-len(handles) // 4))
+    figure.legend(
+        handles=handles,
+        loc="upper left",
+        bbox_to_anchor=place,
+        ncols=columns,
+        frameon=False,
+        fontsize=8,
+        labelspacing=0.3,
+        borderaxespad=0,
+        columnspacing=1.2,
     )

@@ -2,6 +2,7 @@
 
 import dataclasses
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,12 +41,12 @@ class Plane:
         """Left, right, bottom and top of the picture in mm."""
         return (0.0, self.width_mm, self.height_mm, 0.0)
 
-    def picture(self, volume: NDArray) -> NDArray:
+    def picture(self, volume: NDArray[Any]) -> NDArray[Any]:
         """Rows and columns of this plane from a volume (X, Y, Z, ...), first row on top."""
         # np.take would first copy a volume whose memory is in ITK's order.
         return self.turn(volume[(slice(None),) * self.axis + (self.index,)])
 
-    def turn(self, sheet: NDArray) -> NDArray:
+    def turn(self, sheet: NDArray[Any]) -> NDArray[Any]:
         """Rows and columns of this plane from its own slice, whose axes are in the array's order."""
         rows = sheet.swapaxes(0, 1) if self._transpose else sheet
         return rows[:: -1 if self._flips[0] else 1, :: -1 if self._flips[1] else 1]
@@ -59,11 +60,16 @@ class Plane:
         return dataclasses.replace(grid, size=(i, j, k), origin=(x, y, z)), slice(first, last + 1)
 
 
-def three_planes(grid: Grid, voxel: NDArray) -> tuple[Plane, Plane, Plane]:
-    """The axial, coronal and sagittal plane of ``grid`` nearest to a position (3,) in voxels."""
+def world_axes(grid: Grid) -> tuple[tuple[int, int, int], tuple[bool, bool, bool]]:
+    """The array axes of ``grid`` nearest to L, P and S, and whether each rises towards it."""
     letters = grid.orientation
-    axes = [next(c for c in range(3) if letters[c] in pair) for pair in ("LR", "PA", "SI")]
-    rising = [letters[axes[world]] in "LPS" for world in range(3)]
+    x, y, z = (next(c for c in range(3) if letters[c] in pair) for pair in ("LR", "PA", "SI"))
+    return (x, y, z), (letters[x] == "L", letters[y] == "P", letters[z] == "S")
+
+
+def three_planes(grid: Grid, voxel: NDArray[Any]) -> tuple[Plane, Plane, Plane]:
+    """The axial, coronal and sagittal plane of ``grid`` nearest to a position (3,) in voxels."""
+    axes, rising = world_axes(grid)
     extent = [grid.size[axes[world]] * grid.spacing[axes[world]] for world in range(3)]
     voxel = np.clip(np.rint(voxel), 0, np.array(grid.size) - 1).astype(int)
     planes = []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,7 @@ from mics.image.grid import Grid
 from mics.image.hu import AIR_HU
 from mics.image.io import Image
 from mics.image.resample import inside, resample
-from mics.report.planes import Plane
+from mics.report.planes import Plane, three_planes
 
 if TYPE_CHECKING:
     from mics.registration.pipeline import Registration
@@ -28,17 +28,19 @@ class Sheets:
 
     ``fixed``, ``affine``, ``warped``: HU; the moving scan after the affine alone and after the whole transform, NaN
     where it has no data. ``position_mm`` (rows, columns, 2): where in the moving world each pixel comes from, along the
-    picture's horizontal and vertical axis. ``jacobian``: determinant of the whole transform. Label maps or None.
+    picture's horizontal and vertical axis. ``jacobian``: determinant of the whole transform; ``octaves``: its
+    :func:`volume_change`. Label maps or None.
     """
 
-    fixed: NDArray
-    affine: NDArray
-    warped: NDArray
-    position_mm: NDArray
-    jacobian: NDArray
-    fixed_labels: NDArray | None
-    affine_labels: NDArray | None
-    warped_labels: NDArray | None
+    fixed: NDArray[Any]
+    affine: NDArray[Any]
+    warped: NDArray[Any]
+    position_mm: NDArray[Any]
+    jacobian: NDArray[Any]
+    octaves: NDArray[Any]
+    fixed_labels: NDArray[Any] | None
+    affine_labels: NDArray[Any] | None
+    warped_labels: NDArray[Any] | None
 
 
 def cut(registration: Registration, plane: Plane) -> Sheets:
@@ -54,10 +56,10 @@ def cut(registration: Registration, plane: Plane) -> Sheets:
     jacobian = jacobian_determinant(transform.displacement_voxels())[0].numpy()
     position = sheet.points() + transform.displacement_mm.take([middle], axis=plane.axis)
 
-    def turned(array: NDArray) -> NDArray:
+    def turned(array: NDArray[Any]) -> NDArray[Any]:
         return plane.turn(array.squeeze(axis=plane.axis))
 
-    def after_affine(image: Image, *, nearest: bool, outside: float) -> NDArray:
+    def after_affine(image: Image, *, nearest: bool, outside: float) -> NDArray[Any]:
         return turned(resample(image, sheet, registration.affine, nearest=nearest, outside=outside).array)
 
     affine, warped = (
@@ -68,17 +70,45 @@ def cut(registration: Registration, plane: Plane) -> Sheets:
     return Sheets(
         fixed=plane.picture(registration.fixed.array),
         affine=np.where(turned(inside(moving.grid, sheet, registration.affine)), affine, np.nan),
-        warped=np.where(turned(_has_data(moving.grid, position)), warped, np.nan),
+        warped=np.where(turned(has_data(moving.grid, position)), warped, np.nan),
         position_mm=turned(position)[..., [plane.horizontal, plane.vertical]],
         jacobian=plane.turn(jacobian.take(middle, axis=plane.axis)),
+        octaves=plane.turn(volume_change(jacobian.take(middle, axis=plane.axis), registration.affine)),
         fixed_labels=_picture(plane, registration.fixed_labels),
         affine_labels=None if labels is None else after_affine(labels, nearest=True, outside=0),
         warped_labels=_picture(plane, registration.moving_labels_warped),
     )
 
 
-def centre_voxel(registration: Registration) -> NDArray:
+def volume_change(determinant: NDArray[Any], affine: NDArray[Any]) -> NDArray[Any]:
+    """log2 of a transform's Jacobian determinants without the affine's (4, 4) share: 0 keeps volume; -inf where it folds.
+
+    1 says that what fills a voxel of the fixed scan has twice its volume in the moving scan, once that is as large as the fixed.
+    """
+    share = np.float32(abs(np.linalg.det(affine[:3, :3])))
+    octaves: NDArray[Any] = np.full_like(determinant, -np.inf)
+    np.log2(np.maximum(determinant, 0) / share, where=determinant > 0, out=octaves)
+    return octaves
+
+
+def centre_voxel(registration: Registration) -> NDArray[Any]:
     """The fixed scan's voxel (3,) in the middle of its labels, or of the body where the moving scan has data."""
+    centre: NDArray[Any] = _seen(registration).mean(axis=0)
+    return centre
+
+
+def shown_planes(registration: Registration) -> tuple[Plane, ...]:
+    """Three axial planes, from head to foot, a coronal and a sagittal one, through what :func:`centre_voxel` is the middle of."""
+    grid, seen = registration.fixed.grid, _seen(registration)
+    axial, coronal, sagittal = three_planes(grid, seen.mean(axis=0))
+    upper, lower = (three_planes(grid, np.quantile(seen, share, axis=0))[0] for share in (0.1, 0.9))
+    heights = {plane.index: plane for plane in (axial, upper, lower)}
+    feet_first = grid.orientation[axial.axis] == "S"
+    return (*(heights[index] for index in sorted(heights, reverse=feet_first)), coronal, sagittal)
+
+
+def _seen(registration: Registration) -> NDArray[Any]:
+    """The fixed scan's voxels (N, 3), every fourth, of its labels, or of the body where the moving scan has data."""
     step = 4  # a coarse look is enough to choose a slice
     if registration.fixed_labels is not None:
         chosen = registration.fixed_labels.array[::step, ::step, ::step] > 0
@@ -87,17 +117,18 @@ def centre_voxel(registration: Registration) -> NDArray:
         grid = registration.fixed.grid
         voxels = np.stack(np.meshgrid(*[np.arange(0, n, step) for n in grid.size], indexing="ij"), axis=-1)
         chosen = registration.fixed.array[::step, ::step, ::step] > _TISSUE_HU
-        chosen &= _has_data(registration.moving.grid, grid.voxel_to_world(voxels) + coarse)
+        chosen &= has_data(registration.moving.grid, grid.voxel_to_world(voxels) + coarse)
     if not chosen.any():
-        return (np.array(registration.fixed.grid.size) - 1) / 2
-    return np.argwhere(chosen).mean(axis=0) * step
+        return (np.array([registration.fixed.grid.size]) - 1) / 2
+    return np.argwhere(chosen) * step
 
 
-def _has_data(grid: Grid, points: NDArray) -> NDArray:
+def has_data(grid: Grid, points: NDArray[Any]) -> NDArray[Any]:
     """Which LPS points (..., 3) lie in the field of view of a grid, its voxels' full extent."""
     voxels = grid.world_to_voxel(points)
-    return np.all((voxels >= -0.5) & (voxels <= np.array(grid.size) - 0.5), axis=-1)
+    within: NDArray[Any] = np.all((voxels >= -0.5) & (voxels <= np.array(grid.size) - 0.5), axis=-1)
+    return within
 
 
-def _picture(plane: Plane, image: Image | None) -> NDArray | None:
+def _picture(plane: Plane, image: Image | None) -> NDArray[Any] | None:
     return None if image is None else plane.picture(image.array)

@@ -9,11 +9,12 @@ from mics.data.label_names import label_name
 
 Summary = Mapping[str, Any]
 
-_VERDICTS = {
+VERDICTS = {
     "good": "Verdict: good. Nothing that was looked at speaks against it.",
     "look": "Verdict: look at the picture before you use this.",
     "failed": "Verdict: failed. Do not use this result.",
 }
+"""What each word of a verdict says, in a sentence."""
 _CAPTION = 160
 """Characters of a line above the picture."""
 TG132 = (
@@ -43,7 +44,7 @@ def describe(summary: Summary) -> list[str]:
 
 def caption(summary: Summary) -> str:
     """Above the picture: which scans, the key figures, the verdict, its reasons and the warnings."""
-    names = [f"{role}: {_name(summary['inputs'][role]['path'])}" for role in ("fixed", "moving")]
+    names = [f"{role}: {scan_name(summary['inputs'][role]['path'])}" for role in ("fixed", "moving")]
     figures = [_overlap(summary), _plausibility(summary)]
     reasons = [
         line
@@ -60,7 +61,7 @@ def _warnings(summary: Summary) -> list[str]:
 def _verdict(summary: Summary) -> list[str]:
     """The verdict, and its reasons, a line each."""
     verdict = summary["verdict"]
-    return [_VERDICTS[verdict["word"]], *(f"- {reason}" for reason in verdict["reasons"])]
+    return [VERDICTS[verdict["word"]], *(f"- {reason}" for reason in verdict["reasons"])]
 
 
 def _overlap(summary: Summary) -> str:
@@ -105,11 +106,12 @@ def _worst(summary: Summary, scores: Mapping[str, Any]) -> str:
     label = scores["worst_label"]
     distances = [(title, scores[measure][label]) for measure, title, _, _ in _COLUMNS[1:]]
     measured = [f"{title.removesuffix(', mm')} {value:.1f} mm" for title, value in distances if value is not None]
-    parts = [_label(summary, label), f"Dice {scores['dice'][label]:.2f}", *(measured or ["out of view"])]
+    parts = [label_of(summary, label), f"Dice {scores['dice'][label]:.2f}", *(measured or ["out of view"])]
     return f"Worst: {', '.join(parts)}."
 
 
-def _label(summary: Summary, label: str) -> str:
+def label_of(summary: Summary, label: str) -> str:
+    """The name of a label of the summary, or its number."""
     return label_name(int(label), {int(key): name for key, name in summary["label_names"].items()})
 
 
@@ -127,21 +129,35 @@ def _landmarks(summary: Summary) -> list[str]:
 
 def _numbered(summary: Summary, label: str) -> str:
     """A label's name after its number."""
-    name = _label(summary, label)
+    name = label_of(summary, label)
     return f"{label} {name}" if label in summary["label_names"] else name
+
+
+def fold_percentage(summary: Summary) -> float:
+    """Of the voxels of the worse direction."""
+    return float(100 * max(summary["folds"][direction] for direction in _DIRECTIONS))
+
+
+def jacobian_range(summary: Summary) -> tuple[float, float]:
+    """The smallest and the largest determinant of either direction."""
+    ranges = [summary["jacobian"][direction] for direction in _DIRECTIONS]
+    return min(found["min"] for found in ranges), max(found["max"] for found in ranges)
+
+
+def inverse_error(summary: Summary) -> tuple[float, float] | None:
+    """Mean and largest inverse-consistency error in mm, of the worse direction each; None where neither is known."""
+    errors = [summary["inverse_consistency_mm"][direction] for direction in _DIRECTIONS]
+    known = [error for error in errors if error["mean"] is not None]
+    return (max(error["mean"] for error in known), max(error["max"] for error in known)) if known else None
 
 
 def _plausibility(summary: Summary) -> str:
     """Folds, Jacobian range and inverse-consistency error of the worse direction each."""
-    folds = 100 * max(summary["folds"][direction] for direction in _DIRECTIONS)
-    ranges = [summary["jacobian"][direction] for direction in _DIRECTIONS]
-    least, largest = min(found["min"] for found in ranges), max(found["max"] for found in ranges)
-    sentence = f"Folds: {folds:.3f} % of the voxels; Jacobian {least:.2f} to {largest:.2f}"
-    errors = [summary["inverse_consistency_mm"][direction] for direction in _DIRECTIONS]
-    known = [error for error in errors if error["mean"] is not None]
-    if known:
-        mean, most = (max(error[key] for error in known) for key in ("mean", "max"))
-        sentence += f"; inverse-consistency error: mean {mean:.2f} mm, at most {most:.1f} mm"
+    least, largest = jacobian_range(summary)
+    sentence = f"Folds: {fold_percentage(summary):.3f} % of the voxels; Jacobian {least:.2f} to {largest:.2f}"
+    error = inverse_error(summary)
+    if error:
+        sentence += f"; inverse-consistency error: mean {error[0]:.2f} mm, at most {error[1]:.1f} mm"
     return sentence + "."
 
 
@@ -181,7 +197,8 @@ def _method(summary: Summary) -> str:
     )
 
 
-def _name(path: str | None) -> str:
+def scan_name(path: str | None) -> str:
+    """A scan's file without its folder."""
     return "from an array" if path is None else Path(path).name
 
 

@@ -11,9 +11,10 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 
 from mics.deformation.transform import Transform
+from mics.files.whole import write_whole
 from mics.image.grid import Grid
 from mics.image.io import Image
-from mics.image.whole import write_whole
+from mics.organs import ORGAN_NAMES
 from mics.registration.result import Registration
 from mics.report.figures import DPI, draw
 from mics.report.planes import three_planes
@@ -51,7 +52,7 @@ class OverviewPerEpoch(lightning.Callback):
         text = f"after epoch {trainer.current_epoch}\nfixed: {fixed}     moving: {moving}     on the network's grid"
         self.folder.mkdir(exist_ok=True)
         path = self.folder / f"epoch_{trainer.current_epoch:04d}.png"
-        figure = draw([(plane, cut(pair, plane)) for plane in planes], text)
+        figure = draw([(plane, cut(pair, plane)) for plane in planes], text, ORGAN_NAMES)
         write_whole(path, lambda temporary: figure.savefig(temporary, dpi=DPI))
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):

@@ -22,8 +22,8 @@ from typing import NamedTuple, Self
 import torch
 from torch import Tensor
 
-from mics.data.organs import MIRRORED, ORGAN_NAMES
 from mics.deformation.field import identity, voxel_ratio, warp
+from mics.organs import MIRRORED, ORGAN_NAMES
 from mics.training.recipe import Augmentation
 
 LEVEL_HU = 50

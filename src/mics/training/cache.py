@@ -14,9 +14,9 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
-from mics.data.organs import ORGAN_NAMES
-from mics.errors import InputError
-from mics.image.whole import write_whole
+from mics.errors import InputError, MissingFileError
+from mics.files.whole import write_whole
+from mics.organs import ORGAN_NAMES
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def read_cases(folder: Path) -> list[CachedCase]:
     """All complete cases of a cache folder, sorted by name; raises :class:`InputError` if there is none or one is damaged."""
     names = sorted(path.stem for path in folder.glob("*.json") if not path.name.startswith("."))
     if not names:
-        raise InputError(f"{folder} holds no training case (NAME.json with its NAME.hu.npy and NAME.labels.npy).")
+        raise MissingFileError(f"{folder} holds no training case (NAME.json with its NAME.hu.npy and NAME.labels.npy).")
     return [read_case(folder, name) for name in names]
 
 

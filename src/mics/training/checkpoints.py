@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 
-from mics.errors import InputError
-from mics.image.whole import write_whole
+from mics.errors import InputError, MissingFileError
+from mics.files.whole import write_whole
 
 _EXPECTED = {"state_dict", "hyper_parameters", "epoch", "callbacks", "loops", "optimizer_states"}
 
@@ -33,7 +33,9 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     try:
         checkpoint = torch.load(path, weights_only=True, map_location="cpu")
     except (FileNotFoundError, PermissionError, IsADirectoryError) as error:
-        raise InputError(f"The checkpoint {path} cannot be read ({error.strerror}); start the run anew.") from error
+        raise MissingFileError(
+            f"The checkpoint {path} cannot be read ({error.strerror}); start the run anew."
+        ) from error
     except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
         raise InputError(
             f"{path} is damaged or no checkpoint of a training: start the run anew in another folder."

@@ -8,8 +8,7 @@ import torch
 from torch.utils.data import DataLoader, Subset
 from torch.utils.data.distributed import DistributedSampler
 
-from mics.errors import InputError
-from mics.network.presets import preset
+from mics.errors import GeometryError, InputError
 from mics.training.cache import CachedCase, split
 from mics.training.recipe import Recipe
 from mics.training.samples import AllSamples, Member, RandomSamples, Sample, crop_size, finish
@@ -52,7 +51,7 @@ class Cases(lightning.LightningDataModule):
                     f"Registration needs two people in the split {part[0].split!r}; there is {part[0].name}."
                 )
         for case in cases:
-            if case.maps is None and preset(recipe.preset).organ_maps:
+            if case.maps is None and recipe.organ_maps is not None:
                 raise InputError(
                     f"The prepared case {case.name} has no organ maps; prepare the cases for {recipe.preset}."
                 )
@@ -105,7 +104,7 @@ def _check_sizes(cases: Sequence[CachedCase], crop: tuple[int, int, int] | None)
     first = cases[0]
     for case in cases:
         if crop_size(case.shape, crop) != crop_size(first.shape, crop):
-            raise InputError(
+            raise GeometryError(
                 f"The {first.split} cases {first.name} and {case.name} have {first.shape} and {case.shape} voxels and do "
                 "not fit into one sample; prepare them at one size, or for training set crop to fit into the smaller."
             )

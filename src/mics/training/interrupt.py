@@ -11,7 +11,7 @@ from typing import Any
 
 import lightning
 
-from mics.errors import InputError, Terminated
+from mics.errors import InputError, RunError, Terminated
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -51,7 +51,9 @@ class StopOnInterrupt(lightning.Callback):
     def _request(self, number: int, *_: Any) -> None:
         self.requested = number
         signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
-        print(f"Stopping after this iteration; go on by --resume {self.path.parent}.", file=sys.stderr, flush=True)
+        print(
+            f"Stopping after this iteration; go on later by resuming {self.path.parent}.", file=sys.stderr, flush=True
+        )
 
 
 @contextmanager
@@ -63,7 +65,7 @@ def room_on_disk(folder: Path) -> Iterator[None]:
         system = error.__cause__ if isinstance(error, InputError) else error
         if not isinstance(system, OSError) or system.errno not in _NO_ROOM:
             raise
-        raise InputError(
+        raise RunError(
             f"The run has stopped because {folder} takes no more data ({system.strerror}); its last whole checkpoint is kept: "
-            f"make room and go on by --resume {folder}."
+            f"make room and go on by `resume {folder}`."
         ) from error

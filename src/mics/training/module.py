@@ -9,8 +9,8 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 
 from mics.network.blocks import recompute_activations
+from mics.network.kinds import build
 from mics.network.presets import preset
-from mics.network.weights import build
 from mics.training.datamodule import Cases
 from mics.training.divergence import require_finite, require_finite_weights
 from mics.training.recipe import Recipe

@@ -7,8 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
-from mics.data.organs import ORGAN_NAMES
-from mics.errors import InputError
+from mics.errors import GeometryError
 from mics.image.blocks import block_mean
 from mics.image.grid import Grid
 from mics.image.intensity import hu_windows
@@ -16,6 +15,7 @@ from mics.image.io import Image
 from mics.network.precision import half_precision
 from mics.network.segmentation import Segmentation
 from mics.network.weights import LoadedModel
+from mics.organs import ORGAN_NAMES
 
 
 @torch.no_grad()
@@ -44,7 +44,7 @@ def voxels_per_edge(name: str, grid: Grid, spacing_mm: float) -> int:
     """Voxels of the grid of case ``name`` along the edge of one of ``spacing_mm``; InputError where that is no whole number."""
     factor = round(spacing_mm / grid.spacing[0])
     if factor < 1 or any(abs(edge * factor - spacing_mm) > 1e-3 for edge in grid.spacing):
-        raise InputError(f"Case {name} has {grid.spacing} mm voxels, of which {spacing_mm} mm is no multiple.")
+        raise GeometryError(f"Case {name} has {grid.spacing} mm voxels, of which {spacing_mm} mm is no multiple.")
     return factor
 
 

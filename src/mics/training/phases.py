@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from mics.data.organs import ORGAN_NAMES
+from mics.organs import ORGAN_NAMES
 
 PLAIN_HU = (45, 32, 32, 12, 38, 55, 38, 42, 42, 42, 38, 30, 30)
 """Of each organ without contrast medium, in the order of their ids: textbook values."""

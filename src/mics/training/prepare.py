@@ -10,11 +10,11 @@ import torch
 
 from mics.data.cohorts.learn2reg import open_learn2reg
 from mics.data.manifest import MANIFEST, Entry
-from mics.data.organs import ORGAN_NAMES
 from mics.data.phantom import network_scanner, phantom
 from mics.image.blocks import block_majority, block_mean
 from mics.image.io import Image, read_image, read_labels
 from mics.network.weights import LoadedModel, load_model_for
+from mics.organs import ORGAN_NAMES
 from mics.training.cache import CachedCase, is_cached, write_case
 from mics.training.organ_maps import label_maps, predicted_maps, voxels_per_edge
 from mics.training.phases import Phase

@@ -8,14 +8,15 @@ import torch
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from mics.data.organs import ORGAN_NAMES
 from mics.data.settings_file import read_yaml
-from mics.errors import InputError
-from mics.losses.total import LossWeights
+from mics.errors import InputError, MissingFileError, SettingError
+from mics.losses.total import PAPER_WEIGHTS, LossWeights
 from mics.network.card import MOST_STEPS, Extent
+from mics.network.config import RegistrationConfig
 from mics.network.precision import half_precision_pays
 from mics.network.presets import preset
 from mics.network.weights import DEFAULT_SEGMENTATION
+from mics.organs import ORGAN_NAMES
 
 SHIPPED = Path(__file__).parent / "recipes"
 
@@ -91,8 +92,8 @@ class Recipe(BaseModel):
     those that the segmentation model finds in it."""
     supervised_organs: tuple[Annotated[int, Field(ge=1, le=len(ORGAN_NAMES))], ...] | None = None
     """Ids of the organs whose labels train the network, as far as a case has them; all without it, ``[]``: none."""
-    losses: LossWeights = LossWeights()
-    """Of registration."""
+    losses: LossWeights = Field(default_factory=PAPER_WEIGHTS.copy)
+    """Weights of registration's losses, by their names."""
     cross_entropy: float = Field(1.0, ge=0)
     """Of segmentation: weight of the class-weighted cross-entropy beside the Dice loss; the paper has none."""
     augmentation: Augmentation = Augmentation()
@@ -100,7 +101,8 @@ class Recipe(BaseModel):
     @property
     def organ_maps(self) -> str | None:
         """:attr:`organs_model` where the network sees organ maps."""
-        return self.organs_model if preset(self.preset).organ_maps else None
+        network = preset(self.preset)
+        return self.organs_model if isinstance(network, RegistrationConfig) and network.organ_maps else None
 
 
 def load_recipe(name_or_path: str | Path, overrides: list[str] | None = None) -> Recipe:
@@ -114,7 +116,7 @@ def load_recipe(name_or_path: str | Path, overrides: list[str] | None = None) ->
         path = Path(name_or_path)
     if not path.is_file():
         known = ", ".join(sorted(file.stem for file in SHIPPED.glob("*.yaml")))
-        raise InputError(f"There is no recipe {name_or_path}; give a YAML file or one of {known}.")
+        raise MissingFileError(f"There is no recipe {name_or_path}; give a YAML file or one of {known}.")
     settings = read_yaml(path, "a recipe")
     for override in overrides or []:
         _override(settings, override)
@@ -125,33 +127,36 @@ def load_recipe(name_or_path: str | Path, overrides: list[str] | None = None) ->
     try:
         recipe = Recipe.model_validate(settings)
     except ValidationError as error:
-        raise InputError(f"{path}: {_explain(error)}") from error
+        raise SettingError(f"{path}: {_explain(error)}") from error
     if preset(recipe.preset).task != recipe.task:
-        raise InputError(f"{path}: preset {recipe.preset} is not for {recipe.task}.")
+        raise SettingError(f"{path}: preset {recipe.preset} is not for {recipe.task}.")
     return recipe
 
 
 def _override(settings: dict[str, Any], override: str) -> None:
     key, equals, value = override.partition("=")
     if not equals:
-        raise InputError(f"--set takes key=value, not {override!r}.")
+        raise SettingError(f"`overrides` takes key=value, not {override!r}.", option="overrides")
     *sections, last = key.split(".")
     for section in sections:
         settings = settings.setdefault(section, {})
         if not isinstance(settings, dict):
-            raise InputError(f"--set {override}: {section} is not a section of the recipe.")
+            raise SettingError(f"`overrides {override}`: {section} is not a section of the recipe.", option="overrides")
     try:
         settings[last] = yaml.safe_load(value)
     except (yaml.YAMLError, RecursionError, ValueError) as error:
-        raise InputError(f"--set {override[:200]}: what stands behind = is not YAML.") from error
+        raise InputError(
+            f"`overrides {override[:200]}`: what stands behind = is not YAML.", option="overrides"
+        ) from error
 
 
 def _explain(error: ValidationError) -> str:
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "unknown_loss":
+        return first["msg"]
     if first["type"] != "extra_forbidden":
         return f"setting {where}: {first['msg']}."
-    sections: dict[str, type[BaseModel]] = {"losses": LossWeights, "augmentation": Augmentation}
-    model = sections.get(str(first["loc"][0]), Recipe)
+    model = Augmentation if first["loc"][0] == "augmentation" else Recipe
     nearest = difflib.get_close_matches(str(first["loc"][-1]), list(model.model_fields), n=1, cutoff=0.0)[0]
     return f"unknown setting {where}; did you mean {nearest}?"

@@ -3,7 +3,6 @@
 import torch
 from torch import Tensor
 
-from mics.data.organs import ORGAN_NAMES
 from mics.deformation.field import compose, warp
 from mics.deformation.jacobian import fold_share
 from mics.evaluation.metrics import dice, sd_log_jacobian
@@ -12,6 +11,7 @@ from mics.losses.segmentation import one_hot
 from mics.losses.total import Volumes, step_losses, weighted_sum
 from mics.network.padding import pad_to_multiple
 from mics.network.pair import Prediction, RegistrationNetwork
+from mics.organs import ORGAN_NAMES
 from mics.training.divergence import require_finite
 from mics.training.module import NetworkTraining
 from mics.training.recipe import Recipe
@@ -71,9 +71,10 @@ class RegistrationTraining(NetworkTraining):
         prediction = self.network(self._seen(batch, 0, a), self._seen(batch, 1, b), steps=self.recipe.steps)
         shape = tuple(prediction.steps[0].gradients.shape[3:])
         a, b = a.resized(shape), b.resized(shape)
-        per_step = [step_losses(a, b, step.gradients, step.displacement) for step in prediction.steps]
+        weights = self.recipe.losses
+        per_step = [step_losses(a, b, step.gradients, step.displacement, weights) for step in prediction.steps]
         terms = {name: torch.stack([losses[name] for losses in per_step]) for name in per_step[0]}
-        return weighted_sum(terms, self.recipe.losses), terms, prediction
+        return weighted_sum(terms, weights), terms, prediction
 
     def volumes(self, batch: Sample, member: int) -> Volumes:
         """Windows and supervised organs of one member of every pair, padded as the network takes them."""

@@ -12,7 +12,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
-from mics.errors import InputError
+from mics.errors import RunError
 from mics.network.weights import load_initial_weights, load_model, save_model
 from mics.training.cache import read_cases
 from mics.training.checkpoints import WholeCheckpoints, read_checkpoint
@@ -50,7 +50,10 @@ def train(
     """
     last = output / f"{LAST}.ckpt"
     if not resume and any(path.exists() for path in (last, output / f"{BEST}.ckpt", output / MODEL)):
-        raise InputError(f"{output} already holds a run; go on with it by --resume {output}, or give another folder.")
+        raise RunError(
+            f"{output} already holds a run; go on with it by `resume {output}`, or give another folder.",
+            option="output",
+        )
     cases = Cases(read_cases(cache), recipe)
     output.mkdir(parents=True, exist_ok=True)
     lightning.seed_everything(recipe.seed)
@@ -88,7 +91,7 @@ def require_devices(devices: int) -> None:
     there = cards or max(os.cpu_count() or 1, 2)
     if devices > there:
         kind = "graphics cards" if cards else "processes at most, as it has no graphics card"
-        raise InputError(f"Training on {devices} devices cannot begin here: this machine has {there} {kind}.")
+        raise RunError(f"Training on {devices} devices cannot begin here: this machine has {there} {kind}.")
 
 
 def _trainer(devices: int, nodes: int, **settings: Any) -> lightning.Trainer:
@@ -100,7 +103,7 @@ def _trainer(devices: int, nodes: int, **settings: Any) -> lightning.Trainer:
             devices=devices, num_nodes=nodes, strategy=strategy, use_distributed_sampler=False, **settings
         )
     except (MisconfigurationException, ValueError) as error:
-        raise InputError(f"Training on {devices} devices of {nodes} nodes cannot begin here: {error}") from error
+        raise RunError(f"Training on {devices} devices of {nodes} nodes cannot begin here: {error}") from error
 
 
 def _module(recipe: Recipe) -> RegistrationTraining | SegmentationTraining:
@@ -129,6 +132,8 @@ def export(run: Path) -> Path:
         "hu_range": recipe.hu_range,
         "crop": recipe.crop,
         "steps": recipe.steps,
+        "trained_with_flips": recipe.augmentation.mirror_probability > 0,
+        "organs_model": recipe.organs_model,
         "recipe": recipe.model_dump(mode="json"),
         "best_epoch": int(checkpoint["epoch"]),
         "best_validation_loss": float(scores[0]),

@@ -4,10 +4,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from mics.data.organs import ORGAN_NAMES
 from mics.image.intensity import hu_windows
 from mics.losses.segmentation import dice_loss, marginal_logits, one_hot
 from mics.network.segmentation import Segmentation
+from mics.organs import ORGAN_NAMES
 from mics.training.divergence import require_finite
 from mics.training.module import NetworkTraining
 from mics.training.recipe import Recipe

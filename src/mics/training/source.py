@@ -8,8 +8,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from mics.data.cohorts.learn2reg import open_learn2reg
 from mics.data.manifest import MANIFEST, Entry, read_manifest
 from mics.data.state import state_of
-from mics.errors import InputError
-from mics.image.whole import write_text
+from mics.errors import InputError, RunError
+from mics.files.whole import write_text
 
 PHANTOMS = "phantom:"
 PHANTOM_VALIDATION = 3
@@ -93,7 +93,8 @@ def phantom_count(data: str) -> int:
     count = data.removeprefix(PHANTOMS)
     if not (count.isdecimal() and len(count) < 9 and PHANTOM_VALIDATION < int(count) <= _MOST_PHANTOMS):
         raise InputError(
-            f"--data {data[:50]}: give phantom:N with N people, more than {PHANTOM_VALIDATION} and at most {_MOST_PHANTOMS}."
+            f"`data {data[:50]}`: give phantom:N with N people, more than {PHANTOM_VALIDATION} and at most {_MOST_PHANTOMS}.",
+            option="data",
         )
     return int(count)
 
@@ -113,7 +114,7 @@ def refuse_other(source: Source, folder: Path) -> None:
     except (OSError, ValidationError) as error:
         raise InputError(f"{path} is damaged: delete the folder {folder}, and its cases are prepared anew.") from error
     if not source.goes_on(earlier):
-        raise InputError(
+        raise RunError(
             f"{folder} holds cases of {earlier.data} that were prepared with other settings, or before those data changed: "
             "delete that folder, or give another output folder."
         )

@@ -12,11 +12,12 @@ import lightning
 from lightning.pytorch.utilities import rank_zero_only
 from pydantic import BaseModel, Field, ValidationError
 
-from mics.errors import InputError
-from mics.image.folder import held_folder, own_folder
-from mics.image.whole import write_text
+from mics.errors import InputError, MissingFileError, RunError
+from mics.files.folder import held_folder, own_folder
+from mics.files.whole import write_text
+from mics.network.kinds import build
 from mics.network.presets import preset
-from mics.network.weights import build, load_initial_weights
+from mics.network.weights import load_initial_weights
 from mics.training.cache import read_cases
 from mics.training.datamodule import Cases
 from mics.training.prepare import prepare
@@ -53,7 +54,10 @@ def start(
             time.sleep(0.5)
         return _trained(checked, output, initial, devices, nodes, callbacks)
     if (output / RUN).exists():
-        raise InputError(f"{output} already holds a run; go on with it by --resume {output}, or give another folder.")
+        raise RunError(
+            f"{output} already holds a run; go on with it by `resume {output}`, or give another folder.",
+            option="output",
+        )
     _check(checked, data, initial, devices)
     with own_folder(output, f"{CASES}/{SOURCE}", "the cases of a training"):
         prepare(
@@ -79,7 +83,9 @@ def resume(output: Path, *, callbacks: Sequence[lightning.Callback] = ()) -> Pat
     try:
         settings = _Run.model_validate_json(path.read_bytes())
     except FileNotFoundError as error:
-        raise InputError(f"{output} holds no run ({RUN} is missing): start one with mics train RECIPE.") from error
+        raise MissingFileError(
+            f"{output} holds no run ({RUN} is missing): start one with mics train RECIPE."
+        ) from error
     except (OSError, ValidationError) as error:
         raise InputError(f"{path} is damaged: start the run anew in another folder.") from error
     given = settings.recipe, output, settings.initial, settings.devices, settings.nodes, callbacks

@@ -8,10 +8,10 @@ from typing import Literal
 import numpy as np
 
 from mics.data.cohorts.kidneys import split_kidneys
-from mics.data.organs import LEFT_KIDNEY, ORGAN_NAMES, RIGHT_KIDNEY
-from mics.errors import InputError
+from mics.errors import GeometryError, InputError, MissingFileError
 from mics.image.hounsfield import read_scan
 from mics.image.io import Image, read_labels
+from mics.organs import LEFT_KIDNEY, ORGAN_NAMES, RIGHT_KIDNEY
 
 Split = Literal["train", "val", "test"]
 
@@ -27,7 +27,7 @@ class Case:
     """One person: where the scan and the annotations are, and what the annotations mean.
 
     ``image_path`` is a file or the folder of a DICOM series. ``mapping`` takes the publisher's labels to organ ids
-    (:mod:`mics.data.organs`) or :data:`KIDNEYS`; labels that it does not list are dropped. ``organs`` are the ids that
+    (:mod:`mics.organs`) or :data:`KIDNEYS`; labels that it does not list are dropped. ``organs`` are the ids that
     were looked for when the case was labelled. ``quirks`` are sentences about this case.
     """
 
@@ -75,7 +75,7 @@ class Case:
         """The label map as it was read, on the grid of the CT. Raises :class:`InputError` if it lies elsewhere."""
         labels = self.settled(labels)
         if not labels.grid.is_close(image.grid, _GRID_TOLERANCE_VOXELS * min(image.grid.spacing)):
-            raise InputError(
+            raise GeometryError(
                 f"{self.labels_path} is on another grid than {self.image_path} ({labels.grid.size} against "
                 f"{image.grid.size} voxels, or another spacing, place or orientation): get both again from the publisher."
             )
@@ -109,7 +109,7 @@ class Adapter:
 def not_laid_out(folder: Path, title: str, expected: str) -> InputError:
     """The error for a folder that is not a cohort's: what was expected there, and what is there instead."""
     if not folder.is_dir():
-        return InputError(f"{folder} is not a folder: give the one in which {title} was unpacked ({expected}).")
+        return MissingFileError(f"{folder} is not a folder: give the one in which {title} was unpacked ({expected}).")
     found = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
     shown = ", ".join(found[:5]) + (f" and {len(found) - 5} more" if len(found) > 5 else "")
     return InputError(f"{folder} is not laid out as {title}: expected {expected}, found {shown or 'nothing'}.")

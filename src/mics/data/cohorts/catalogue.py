@@ -9,11 +9,16 @@ from mics.data.cohorts.learn2reg import LEARN2REG
 from mics.data.cohorts.msd import MSD_LIVER, MSD_PANCREAS, MSD_SPLEEN
 from mics.data.cohorts.nnunet import NNUNET
 from mics.data.cohorts.pancreas_ct import PANCREAS_CT
-from mics.errors import InputError
+from mics.errors import SettingError
+from mics.registry import Registry
 
-ADAPTERS: dict[str, Adapter] = {
-    adapter.name: adapter for adapter in (LEARN2REG, PANCREAS_CT, KITS19, MSD_LIVER, MSD_PANCREAS, MSD_SPLEEN, NNUNET)
-}
+ADAPTERS: Registry[Adapter] = Registry(
+    "cohort",
+    {
+        adapter.name: adapter
+        for adapter in (LEARN2REG, PANCREAS_CT, KITS19, MSD_LIVER, MSD_PANCREAS, MSD_SPLEEN, NNUNET)
+    },
+)
 
 
 def open_cohorts(places: dict[str, str | Path]) -> dict[str, Cohort]:
@@ -24,6 +29,8 @@ def open_cohorts(places: dict[str, str | Path]) -> dict[str, Cohort]:
     """
     for name in places:
         if name not in ADAPTERS:
-            nearest = difflib.get_close_matches(name, ADAPTERS, n=1, cutoff=0.0)[0]
-            raise InputError(f"There is no cohort {name!r}; did you mean {nearest!r}? mics prepare --list shows all.")
+            nearest = difflib.get_close_matches(name, list(ADAPTERS), n=1, cutoff=0.0)[0]
+            raise SettingError(
+                f"There is no cohort {name!r}; did you mean {nearest!r}? There are {', '.join(ADAPTERS)}."
+            )
     return {name: ADAPTERS[name].open(Path(place).resolve()) for name, place in places.items()}

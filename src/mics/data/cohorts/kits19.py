@@ -7,7 +7,7 @@ label 1, tumours label 2.
 from pathlib import Path
 
 from mics.data.cohorts.case import KIDNEYS, Adapter, Case, Cohort, not_laid_out, visible
-from mics.data.organs import LEFT_KIDNEY, RIGHT_KIDNEY
+from mics.organs import LEFT_KIDNEY, RIGHT_KIDNEY
 
 IMAGE, LABELS = "imaging.nii.gz", "segmentation.nii.gz"
 LAYOUT = f"case_00000/{IMAGE} and case_00000/{LABELS}, case_00001, ..."

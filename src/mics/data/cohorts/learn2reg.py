@@ -18,7 +18,7 @@ from mics.data.cohorts import case as common
 from mics.data.cohorts.case import Adapter, Cohort, not_laid_out, visible
 from mics.data.cohorts.splits import LEARN2REG_2020, LEARN2REG_TODAY
 from mics.data.names import is_file_name
-from mics.errors import InputError
+from mics.errors import GeometryError, InputError, MissingFileError
 from mics.image.grid import Grid
 from mics.image.io import Image, read_labels
 
@@ -49,7 +49,7 @@ class Case(common.Case):
         if grid.orientation == "LAS":
             return volume
         if grid.orientation != "RAS":
-            raise InputError(
+            raise GeometryError(
                 f"A Learn2Reg volume has header orientation RAS or, put right, LAS; this one has {grid.orientation}."
             )
         return replace(volume, grid=mirror(grid))
@@ -138,7 +138,7 @@ def label_maps(folder: str | Path) -> list[Case]:
             raise InputError(f"{path} and {cases[name].labels_path} are both of {name}; leave one of them there.")
         cases[name] = Case(name, None, path)
     if not cases:
-        raise InputError(f"{folder} holds no label map (*.nii.gz); give the folder that does.")
+        raise MissingFileError(f"{folder} holds no label map (*.nii.gz); give the folder that does.")
     return [case for _, case in sorted(cases.items())]
 
 
@@ -153,7 +153,9 @@ def _read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror}); give a Learn2Reg AbdomenCTCT folder.") from error
+        raise MissingFileError(
+            f"{path} cannot be read ({error.strerror}); give a Learn2Reg AbdomenCTCT folder."
+        ) from error
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is not valid JSON ({error}); take the challenge's own file.") from error
     if not isinstance(content, dict):
@@ -183,7 +185,7 @@ def _case(folder: Path, item: dict[str, str]) -> Case:
     paths = {kind: folder / item[kind] for kind in ("image", "label") if kind in item}
     for path in paths.values():
         if not path.is_file():
-            raise InputError(f"{folder / DATASET_FILE} names {path}, which is not there; complete the folder.")
+            raise MissingFileError(f"{folder / DATASET_FILE} names {path}, which is not there; complete the folder.")
     return Case(_number(item["image"]), paths["image"], paths.get("label"))
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from mics.data.cohorts.case import Adapter, Case, Cohort, not_laid_out
-from mics.data.organs import LIVER, PANCREAS, SPLEEN
-from mics.errors import InputError
+from mics.errors import InputError, MissingFileError
+from mics.organs import LIVER, PANCREAS, SPLEEN
 
 LAYOUT = "imagesTr, labelsTr, imagesTs and dataset.json"
 
@@ -37,7 +37,7 @@ def open_task(folder: Path, *, task: str, title: str, organ: int) -> Cohort:
     cases += [_case(image, labels_path=None, mapping={}, organs=()) for image in test]
     missing = [p for case in cases for p in (case.image_path, case.labels_path) if p is not None and not p.is_file()]
     if missing:
-        raise InputError(f"{path} names {missing[0]}, which is not there; unpack the archive again.")
+        raise MissingFileError(f"{path} names {missing[0]}, which is not there; unpack the archive again.")
     return Cohort(cases)
 
 

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from mics.data.cohorts.case import KIDNEYS, Adapter, Case, Cohort, not_laid_out, visible
-from mics.data.organs import LEFT_KIDNEY, ORGAN_NAMES, RIGHT_KIDNEY
 from mics.data.settings_file import read_yaml
-from mics.errors import InputError
+from mics.errors import InputError, MissingFileError
+from mics.organs import LEFT_KIDNEY, ORGAN_NAMES, RIGHT_KIDNEY
 
 LAYOUT = "imagesTr/NAME_0000.nii.gz and labelsTr/NAME.nii.gz"
 
@@ -69,7 +69,9 @@ def _case(image: Path, mapping: dict[int, int], validation: set[str]) -> Case:
     name = _name(image)
     labels = image.parents[1] / "labelsTr" / f"{name}{_ENDING}"
     if not labels.is_file():
-        raise InputError(f"{image} has no labels: {labels} is not there; move the image to imagesTs if it has none.")
+        raise MissingFileError(
+            f"{image} has no labels: {labels} is not there; move the image to imagesTs if it has none."
+        )
     organs = {
         organ for value in mapping.values() for organ in ((RIGHT_KIDNEY, LEFT_KIDNEY) if value == KIDNEYS else (value,))
     }

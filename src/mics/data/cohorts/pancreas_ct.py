@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 
 from mics.data.cohorts.case import Adapter, Case, Cohort, not_laid_out, visible
-from mics.data.organs import GALLBLADDER, LEFT_KIDNEY, LIVER, OESOPHAGUS, PANCREAS, SPLEEN, STOMACH
-from mics.errors import InputError
+from mics.errors import GeometryError
 from mics.image.io import Image
+from mics.organs import GALLBLADDER, LEFT_KIDNEY, LIVER, OESOPHAGUS, PANCREAS, SPLEEN, STOMACH
 
 LAYOUT = "PANCREAS_0001/ with a DICOM series, and label0001.nii.gz in TCIA_pancreas_labels-02-05-2017 or label_tcia_multiorgan"
 SEVEN = (SPLEEN, LEFT_KIDNEY, GALLBLADDER, OESOPHAGUS, LIVER, STOMACH, PANCREAS)
@@ -39,7 +39,7 @@ class PancreasCase(Case):
         The right order is the one in which organs are most uniform. Left and right are never exchanged.
         """
         if labels.grid.size != image.grid.size:
-            raise InputError(
+            raise GeometryError(
                 f"{self.labels_path} has {labels.grid.size} voxels, the series {self.image_path} {image.grid.size}: "
                 "get both again from the publisher."
             )

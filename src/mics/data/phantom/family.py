@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from mics.data.organs import ORGAN_NAMES
 from mics.data.phantom import glands, tract, vessels
 from mics.data.phantom.intensities import Tissues
 from mics.data.phantom.person import EXTENT, Person, Phase, draw_person
@@ -23,6 +22,7 @@ from mics.deformation.transform import Transform
 from mics.errors import require_type
 from mics.image.grid import Grid
 from mics.image.io import Image
+from mics.organs import ORGAN_NAMES
 
 _SEED = "The seed of a phantom is a whole number"
 _LOWER = (-96.0, -96.0, -96.0)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from mics.data import organs
+from mics import organs
 from mics.data.phantom.shapes import FAR, Array, ellipsoid, rotated, smooth_intersection, smooth_union
 from mics.data.phantom.site import Site, local, way
 from mics.data.phantom.torso import MIDLINE, vertebra_front

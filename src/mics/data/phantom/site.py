@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mics.data import organs
+from mics import organs
 from mics.data.phantom.intensities import Tissues, texture
 from mics.data.phantom.person import Person
 from mics.data.phantom.shapes import Array, Box, Canvas, smooth_intersection, spline

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from mics.data import organs
+from mics import organs
 from mics.data.phantom.intensities import AIR, texture
 from mics.data.phantom.shapes import Array, spline
 from mics.data.phantom.site import Points, Site, way

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from mics.data import organs
+from mics import organs
 from mics.data.phantom.site import Site, way
 from mics.data.phantom.torso import MIDLINE, vertebra_front
 

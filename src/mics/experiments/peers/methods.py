@@ -6,16 +6,19 @@ from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 
-from mics.errors import InputError
+from mics.errors import SettingError
 from mics.experiments.peers.outcome import Matrix, Outcome
 from mics.image.io import Image
+from mics.registry import Registry
 
 _EXTRA = "install mics-registration[peers]"
 
 
 @dataclass(frozen=True)
 class Method:
-    """A method: its title in tables, its adapter (``module:function`` of this package), and what it needs.
+    """A method: its title in tables, its adapter (``package.module:function``), and what it needs.
+
+    The adapter is named, not given, because each registration has a process of its own, which imports it.
 
     ``package``: a Python package, as pip calls it; ``program``: an executable on the PATH; ``install``: how to come by either.
     ``model``: whether it takes a trained model, and ``own_model`` whether it cannot do without being given one.
@@ -30,20 +33,29 @@ class Method:
     own_model: bool = False
 
 
-METHODS: dict[str, Method] = {
-    "unregistered": Method("unregistered", "given:unregistered"),
-    "affine": Method("affine alone", "given:affine_alone"),
-    "network": Method("MICS, network alone", "ours:network", model=True),
-    "predecessor": Method("predecessor's form of the network", "ours:network", model=True, own_model=True),
-    "mics": Method("MICS, as the command runs it", "ours:fast", model=True),
-    "mics-accurate": Method("MICS, --refine accurate", "ours:accurate", model=True),
-    "ants-syn": Method("ANTs SyN", "ants_syn:register", package="antspyx"),
-    "greedy": Method("greedy", "greedy:register", package="picsl-greedy"),
-    "elastix": Method("elastix", "elastix:register", package="itk-elastix"),
-    "convexadam": Method("convexAdam (MIND)", "convex_adam:register", package="convexadam"),
-    "fireants": Method("FireANTs", "fire_ants:register", package="fireants", install="pip install --no-deps fireants"),
-    "deeds": Method("deeds", "deeds:register", program="deedsBCV", install="build it and put it on the PATH"),
-}
+_OWN = "mics.experiments.peers"
+
+METHODS: Registry[Method] = Registry(
+    "method",
+    {
+        "unregistered": Method("unregistered", f"{_OWN}.given:unregistered"),
+        "affine": Method("affine alone", f"{_OWN}.given:affine_alone"),
+        "network": Method("MICS, network alone", f"{_OWN}.ours:network", model=True),
+        "predecessor": Method("predecessor's form of the network", f"{_OWN}.ours:network", model=True, own_model=True),
+        "mics": Method("MICS, as the command runs it", f"{_OWN}.ours:fast", model=True),
+        "mics-accurate": Method("MICS, --refine accurate", f"{_OWN}.ours:accurate", model=True),
+        "ants-syn": Method("ANTs SyN", f"{_OWN}.ants_syn:register", package="antspyx"),
+        "greedy": Method("greedy", f"{_OWN}.greedy:register", package="picsl-greedy"),
+        "elastix": Method("elastix", f"{_OWN}.elastix:register", package="itk-elastix"),
+        "convexadam": Method("convexAdam (MIND)", f"{_OWN}.convex_adam:register", package="convexadam"),
+        "fireants": Method(
+            "FireANTs", f"{_OWN}.fire_ants:register", package="fireants", install="pip install --no-deps fireants"
+        ),
+        "deeds": Method(
+            "deeds", f"{_OWN}.deeds:register", program="deedsBCV", install="build it and put it on the PATH"
+        ),
+    },
+)
 
 
 @dataclass(frozen=True)
@@ -65,16 +77,16 @@ def choose(words: Iterable[str]) -> tuple[list[Choice], list[str]]:
     for word in words:
         name, _, model = word.partition("=")
         if name not in METHODS:
-            raise InputError(f"There is no method {name!r}; choose of {', '.join(METHODS)}.")
+            raise SettingError(f"There is no method {name!r}; choose of {', '.join(METHODS)}.")
         if model and not METHODS[name].model:
-            raise InputError(f"{name} takes no model; write {name} without '={model}'.")
+            raise SettingError(f"{name} takes no model; write {name} without '={model}'.")
         sentence = lacking(name, model)
         choice = Choice(name, model or None)
         if sentence is not None:
             sentences.append(sentence)
         elif choice not in choices:
             if any(other.method == name for other in choices):
-                raise InputError(f"{name} is asked for with two models; compare each in an output folder of its own.")
+                raise SettingError(f"{name} is asked for with two models; compare each in an output folder of its own.")
             choices.append(choice)
     return choices, sentences
 
@@ -91,11 +103,11 @@ def lacking(name: str, model: str) -> str | None:
     return None
 
 
-def run(choice: Choice, fixed: Image, moving: Image, affine: Matrix) -> Outcome:
-    """Register a pair by a method."""
-    module, _, function = METHODS[choice.method].adapter.partition(":")
-    adapter = getattr(import_module(f"mics.experiments.peers.{module}"), function)
-    outcome: Outcome = adapter(fixed, moving, affine, **({"model": choice.model} if choice.model else {}))
+def run(choice: Choice, fixed: Image, moving: Image, affine: Matrix, adapter: str | None = None) -> Outcome:
+    """Register a pair by a method, or by the ``adapter`` where this process does not know the method."""
+    module, _, function = (adapter or METHODS[choice.method].adapter).partition(":")
+    register = getattr(import_module(module), function)
+    outcome: Outcome = register(fixed, moving, affine, **({"model": choice.model} if choice.model else {}))
     return outcome
 
 

@@ -7,7 +7,7 @@ from typing import cast
 import torch
 
 from mics.deformation.field import averaged
-from mics.errors import InputError
+from mics.errors import RunError
 from mics.image.grid import Grid
 from mics.network.displacements import displacements
 from mics.network.pair import RegistrationNetwork
@@ -32,7 +32,7 @@ class NetworkPrediction(Stage):
     @property
     def needs(self) -> Sequence[Need]:
         """Organ maps, for a network that sees them."""
-        return ("organ_maps",) if self.model.network.config.organ_maps else ()
+        return ("organ_maps",) if self.model.card.sees_organ_maps else ()
 
     def memory(self, grid: Grid, device: torch.device) -> float:
         """Of a pass through the network."""
@@ -48,7 +48,7 @@ class NetworkPrediction(Stage):
         fixed = network.seen(state.windows.fixed, None if maps is None else averaged(maps.fixed, shape))
         moving_to_fixed, fixed_to_moving = displacements(self.model, a=moving, b=fixed, steps=self.steps)
         if not bool(moving_to_fixed.isfinite().all() and fixed_to_moving.isfinite().all()):
-            raise InputError(
+            raise RunError(
                 f"The model {self.model.name} predicts displacements of this pair that are NaN or infinite; give another."
             )
         return state.with_displacements(moving_to_fixed=moving_to_fixed, fixed_to_moving=fixed_to_moving)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from mics.deformation.bidirectional import of_spacing
 from mics.deformation.field import resize
-from mics.errors import InputError
+from mics.errors import GeometryError, InputError
 from mics.image.grid import Grid
 from mics.image.io import Image
 from mics.image.resample import resample
@@ -83,5 +83,5 @@ def _sides(organs: Pair[Tensor], spacing_mm: float, state: State) -> list[str]:
         # What is found in a patient who is turned may lie on any side.
         turned = turned_headers({"fixed": state.scans.fixed.image, "moving": state.scans.moving.image}, state.device)
         if turned:
-            raise InputError(" ".join(turned)) from None
+            raise GeometryError(" ".join(turned)) from None
         raise

@@ -9,8 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from mics.errors import InputError
-from mics.image.paths import output_path, refuse_other_place
+from mics.errors import InputError, RunError
+from mics.files.paths import output_path, refuse_other_place
 
 if sys.platform != "win32":
     import fcntl
@@ -28,7 +28,7 @@ def usable_folder(folder: str | Path) -> Path:
     """
     folder = writable_folder(folder)
     if any(_counts(entry) for entry in folder.iterdir()):
-        raise InputError(f"The output folder {folder} is not empty; choose a new one, so that nothing is overwritten.")
+        raise RunError(f"The output folder {folder} is not empty; choose a new one, so that nothing is overwritten.")
     return folder
 
 
@@ -43,7 +43,7 @@ def held_folder(folder: str | Path) -> Iterator[Path]:
     try:
         with _held(writable_folder(folder)) as free:
             if not free:
-                raise InputError(f"Another run is writing into the output folder {folder}; choose a new one.")
+                raise RunError(f"Another run is writing into the output folder {folder}; choose a new one.")
             yield folder
     except BaseException:
         with suppress(OSError):  # innermost first, until one holds something
@@ -68,7 +68,7 @@ def own_folder(folder: str | Path, mark: str, of: str) -> Iterator[Path]:
     """
     with held_folder(folder) as held:
         if not (held / mark).exists() and any(_counts(entry) for entry in held.iterdir()):
-            raise InputError(f"{folder} holds something else than {of}: give a new or empty folder.")
+            raise RunError(f"{folder} holds something else than {of}: give a new or empty folder.")
         yield held
 
 
@@ -97,7 +97,7 @@ def writable_folder(folder: str | Path) -> Path:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        raise InputError(f"The output folder {folder} cannot be written ({error.strerror}); choose another.") from error
+        raise RunError(f"The output folder {folder} cannot be written ({error.strerror}); choose another.") from error
     return folder
 
 
@@ -110,7 +110,7 @@ def write_together(folder: Path, writers: Mapping[str, Callable[[Path], object]]
     try:
         unfinished = Path(tempfile.mkdtemp(prefix=_PARTIAL, dir=folder))
     except OSError as error:
-        raise InputError(f"The results cannot be written to {folder}: {error.strerror}.") from error
+        raise RunError(f"The results cannot be written to {folder}: {error.strerror}.") from error
     names = list(writers)
     try:
         with _held(unfinished):
@@ -123,7 +123,7 @@ def write_together(folder: Path, writers: Mapping[str, Callable[[Path], object]]
         for name in names:
             with suppress(OSError):
                 (folder / name).unlink(missing_ok=True)
-        raise InputError(f"The results cannot be written to {folder}: {error.strerror}.") from error
+        raise RunError(f"The results cannot be written to {folder}: {error.strerror}.") from error
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
 
@@ -135,7 +135,7 @@ def temporary_folder(prefix: str) -> Iterator[Path]:
         refuse_other_place(tempfile.gettempdir(), "folder for temporary files (TMPDIR)")
         folder = tempfile.TemporaryDirectory(prefix=prefix)
     except OSError as error:
-        raise InputError(
+        raise RunError(
             "There is no folder for temporary files that can be written: name one in the environment variable TMPDIR."
         ) from error
     with folder as name:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from mics.errors import InputError
-from mics.image.folder import (
+from mics.files.folder import (
     claimed_folder,
     free_folder,
     temporary_folder,
@@ -70,7 +70,7 @@ def test_what_somebody_may_have_put_there_counts(tmp_path, name):
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from mics.image.folder import claimed_folder, write_together
+from mics.files.folder import claimed_folder, write_together
 with claimed_folder(sys.argv[1]) as folder:
     write_together(folder, {"a": lambda path: (path.write_text("1"), os.kill(os.getpid(), signal.SIGKILL))})
 """
@@ -87,7 +87,7 @@ def test_after_a_kill_while_writing_the_same_folder_is_free_and_clean(tmp_path):
 
 HOLDS = """
 import sys
-from mics.image.folder import claimed_folder
+from mics.files.folder import claimed_folder
 with claimed_folder(sys.argv[1]):
     print("held", flush=True)
     sys.stdin.read()

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from mics.errors import InputError, require_type
+from mics.errors import InputError, SettingError, require_type
 
 
 def as_path(name: str | os.PathLike[str]) -> Path:
@@ -15,9 +15,9 @@ def as_path(name: str | os.PathLike[str]) -> Path:
     given = os.fspath(name) if isinstance(name, os.PathLike) else name
     require_type(given, str, "The name of a file or folder is a str or a Path")
     if not given:
-        raise InputError("The name of a file or folder is empty: give one.")
+        raise SettingError("The name of a file or folder is empty: give one.")
     if "\0" in given:
-        raise InputError(f"The name {given!r} holds a NUL character, which no file has: leave it out.")
+        raise SettingError(f"The name {given!r} holds a NUL character, which no file has: leave it out.")
     _refuse_other_characters(given, "name")
     return Path(given)
 

@@ -5,9 +5,9 @@ import stat
 
 import pytest
 
-from mics.errors import InputError
+from mics.errors import InputError, RunError
+from mics.files.whole import folder_beside, give_name, write_text, write_whole
 from mics.image.points import Points, write_points
-from mics.image.whole import write_text, write_whole
 
 
 def test_a_file_appears_whole_with_its_ending_and_replaces_the_old_one(tmp_path):
@@ -64,3 +64,33 @@ def test_landmarks_have_the_permissions_of_any_new_file(tmp_path, umask):
     finally:
         os.umask(before)
     assert stat.S_IMODE((tmp_path / "p.csv").stat().st_mode) == 0o666 & ~umask
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no umask")
+def test_a_folder_appears_filled_with_the_permissions_of_any_new_one(tmp_path):
+    before = os.umask(0o027)
+    try:
+        with folder_beside(tmp_path / "new" / "out") as folder:
+            write_text("whole", folder / "a.txt")
+            assert not (tmp_path / "new" / "out").exists()
+            give_name(folder, tmp_path / "new" / "out")
+    finally:
+        os.umask(before)
+    assert [entry.name for entry in (tmp_path / "new").iterdir()] == ["out"]
+    assert (tmp_path / "new" / "out" / "a.txt").read_text() == "whole"
+    assert stat.S_IMODE((tmp_path / "new" / "out").stat().st_mode) == 0o750
+
+
+def test_of_a_folder_that_is_not_finished_nothing_is_left(tmp_path):
+    with folder_beside(tmp_path / "out") as folder:
+        write_text("half", folder / "a.txt")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_name_that_is_taken_meanwhile_is_told(tmp_path):
+    with folder_beside(tmp_path / "out") as folder:
+        (tmp_path / "out").mkdir()
+        (tmp_path / "out" / "theirs.txt").touch()
+        with pytest.raises(RunError, match=r"Cannot write .*out: "):
+            give_name(folder, tmp_path / "out")
+    assert [entry.name for entry in tmp_path.rglob("*")] == ["out", "theirs.txt"]

@@ -1,12 +1,14 @@
-"""A file that appears under its name whole or not at all."""
+"""Files, and folders, that appear under their names whole or not at all."""
 
 import os
+import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from mics.errors import InputError
-from mics.image.paths import output_path
+from mics.errors import RunError
+from mics.files.paths import output_path
 
 
 def write_whole(path: str | Path, write: Callable[[Path], object], *, suffix: str | None = None) -> None:
@@ -15,24 +17,23 @@ def write_whole(path: str | Path, write: Callable[[Path], object], *, suffix: st
     The file is on the disk before it gets its name (what a full network drive has to say is said no earlier), and has the
     permissions that any new file has. ``suffix`` is the ending where it is more than the name's last one.
 
-    Raises InputError, one sentence, if ``write`` raises OSError or RuntimeError, or the file cannot be made or named.
+    Raises RunError, one sentence, if ``write`` raises OSError or RuntimeError, or the file cannot be made or named.
     """
     path = output_path(path)
     suffix = path.suffix if suffix is None else suffix
     try:
         handle, name = tempfile.mkstemp(suffix=suffix, prefix=f".{path.name.removesuffix(suffix)}-", dir=path.parent)
     except OSError as error:
-        raise InputError(f"Cannot write {path}: {error.strerror}.") from error
+        raise RunError(f"Cannot write {path}: {error.strerror}.") from error
     os.close(handle)
     temporary = Path(name)
     try:
         write(temporary)
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
-        temporary.chmod(0o666 & ~_umask())
-        os.replace(temporary, path)
+        give_name(temporary, path)
     except (OSError, RuntimeError) as error:
-        raise InputError(f"Cannot write {path}: {reason(error)}.") from error
+        raise RunError(f"Cannot write {path}: {reason(error)}.") from error
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -40,6 +41,33 @@ def write_whole(path: str | Path, write: Callable[[Path], object], *, suffix: st
 def write_text(text: str, path: Path) -> None:
     """Write a text file, UTF-8 with line feeds; see :func:`write_whole`."""
     write_whole(path, lambda temporary: temporary.write_bytes(text.encode()))
+
+
+@contextmanager
+def folder_beside(path: str | Path) -> Iterator[Path]:
+    """A hidden folder beside ``path``, to be filled and then given that name; what is left of it at the end is taken away.
+
+    Raises RunError if it cannot be made.
+    """
+    path = output_path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
+    except OSError as error:
+        raise RunError(f"Cannot write {path}: {error.strerror}.") from error
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def give_name(finished: Path, path: Path) -> None:
+    """Call a finished temporary file or folder ``path``, with the permissions of any new one; raises RunError if it cannot be."""
+    try:
+        finished.chmod((0o777 if finished.is_dir() else 0o666) & ~_umask())
+        os.replace(finished, path)
+    except OSError as error:
+        raise RunError(f"Cannot write {path}: {error.strerror}.") from error
 
 
 def reason(error: Exception) -> str:
@@ -51,7 +79,7 @@ def reason(error: Exception) -> str:
 
 
 def _umask() -> int:
-    """What the system takes away from a new file's permissions; mkstemp gives less than a user expects."""
+    """What the system takes away from a new file's permissions; temporary files and folders have less than a user expects."""
     mask = os.umask(0)
     os.umask(mask)
     return mask

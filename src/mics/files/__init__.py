@@ -1,0 +1,1 @@
+"""Names of files, and files and folders that appear whole or not at all."""

@@ -1,0 +1,230 @@
+"""The summary of a registration as a contract: what ``summary.json`` holds, and its JSON schema (summary.schema.json)."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from mics.errors import InputError, MissingFileError
+from mics.files.paths import as_path
+from mics.network.card import first_problem
+
+SCHEMA_VERSION = 1
+"""Raised whenever a key changes its meaning or goes; a new key does not raise it."""
+
+SCHEMA = Path(__file__).parent / "summary.schema.json"
+"""The schema as a file, for programs that are not in Python."""
+
+Row = Annotated[list[float], Field(min_length=4, max_length=4)]
+Matrix = Annotated[list[Row], Field(min_length=4, max_length=4)]
+ByLabel = dict[str, float | None]
+
+
+class Part(BaseModel):
+    """A part of the summary. Keys of later versions are kept as they are."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", use_attribute_docstrings=True)
+
+
+class GridSummary(Part):
+    """Where a volume is."""
+
+    size: tuple[int, int, int]
+    """Voxels along the array axes."""
+    spacing_mm: tuple[float, float, float]
+    origin_lps_mm: tuple[float, float, float]
+    """Centre of voxel 0, 0, 0."""
+    direction_lps: Annotated[list[float], Field(min_length=9, max_length=9)]
+    """Row by row; column c is the unit vector along which array axis c runs."""
+    orientation: str
+    """Towards what the array axes run, such as LPS."""
+
+
+class InputSummary(Part):
+    """A scan as it was given."""
+
+    path: str | None
+    """None for an array."""
+    labels: str | None = None
+    exclude: str | None = None
+    """Mask of what is not compared."""
+    grid: GridSummary
+
+
+class Inputs(Part):
+    """Both scans."""
+
+    fixed: InputSummary
+    moving: InputSummary
+
+
+class ModelSummary(Part):
+    """A model that was used."""
+
+    name: str
+    sha256: str
+    spacing_mm: float
+
+
+class SettingsSummary(Part):
+    """What was chosen."""
+
+    affine: str
+    """``ants``, ``none``, ``array`` or the file."""
+    steps: int
+    refine: str
+    """``none``, a budget, or the names of the stages that were given."""
+    topology: str = "free"
+    device: str
+    model: ModelSummary
+    segmentation_model: ModelSummary | None
+    """None where no organs were looked for."""
+
+
+class VerdictSummary(Part):
+    """Whether it worked, as far as it shows."""
+
+    word: Literal["good", "look", "failed"]
+    reasons: list[str]
+
+
+class FieldOfView(Part):
+    """Shares of the network's grid, 0 to 1."""
+
+    moving_share: float
+    fixed_share: float
+    shared_by_both: float
+
+
+class Geometry(Part):
+    """What lies where."""
+
+    affine_fixed_to_moving_lps_mm: Matrix
+    """Takes points of the fixed scan to the moving one."""
+    network_grid: GridSummary
+    field_of_view: FieldOfView
+
+
+class Folds(Part):
+    """Shares of voxels, 0 to 1, at which a deformation folds: of the delivered transforms, and on the network's grid."""
+
+    moving_to_fixed: float
+    fixed_to_moving: float
+    network_grid_moving_to_fixed: float
+    network_grid_fixed_to_moving: float
+
+
+class Range(Part):
+    """Of the Jacobian determinant; None where it is not finite."""
+
+    min: float | None
+    max: float | None
+
+
+class MeanAndMax(Part):
+    """Of distances in mm; None where no point can be compared."""
+
+    mean: float | None
+    max: float | None
+
+
+class RangePair(Part):
+    """By direction."""
+
+    moving_to_fixed: Range
+    fixed_to_moving: Range
+
+
+class DistancePair(Part):
+    """By direction: by how much points miss themselves there and back."""
+
+    moving_to_fixed: MeanAndMax
+    fixed_to_moving: MeanAndMax
+
+
+class LabelScores(Part):
+    """Agreement of the labels that both maps hold, by label, after registration and with the affine alone."""
+
+    dice: ByLabel
+    hd95_mm: ByLabel
+    mda_mm: ByLabel = {}
+    """Mean distance to agreement."""
+    mean_dice: float | None
+    dice_affine_only: ByLabel
+    hd95_mm_affine_only: ByLabel = {}
+    mda_mm_affine_only: ByLabel = {}
+    mean_dice_affine_only: float | None
+    worst_label: str | int | None = None
+    """That of the smallest Dice."""
+
+
+class LabelPair(Part):
+    """By direction, on the grid of the scan that it fills."""
+
+    moving_to_fixed: LabelScores
+    fixed_to_moving: LabelScores
+
+
+class LandmarkScores(Part):
+    """Target registration error of the fixed landmarks, after registration and with the affine alone."""
+
+    count: int
+    tre_mm: MeanAndMax
+    tre_mm_affine_only: MeanAndMax
+
+
+class PeakMemory(Part):
+    """Largest memory in GB since the process began; None where it is not told."""
+
+    process: float | None
+    gpu: float | None
+
+
+class RunSummary(Part):
+    """``summary.json`` and :attr:`mics.Registration.summary`: shares are 0 to 1, lengths mm, places LPS.
+
+    What is None was not asked for, or cannot be said. What versions before the first schema did not say is None, too, or empty.
+    """
+
+    schema_version: int = Field(SCHEMA_VERSION, ge=1)
+    mics_version: str
+    finished: str
+    """Date and time in ISO 8601, UTC."""
+    inputs: Inputs
+    settings: SettingsSummary
+    verdict: VerdictSummary | None = None
+    geometry: Geometry
+    folds: Folds
+    jacobian: RangePair | None = None
+    inverse_consistency_mm: DistancePair
+    labels: LabelPair | None
+    label_names: dict[str, str] = {}
+    """Of the labels that either scan shows, as far as they are known."""
+    landmarks: LandmarkScores | None = None
+    topology: dict[str, dict[str, float]] | None = None
+    """By direction, what a transform without folds took (:class:`mics.deformation.topology.Certificate`)."""
+    stages: dict[str, dict[str, Any]] | None = None
+    """What the stages report that were given in place of ours, by their names."""
+    evidence: dict[str, Any] | None = None
+    """What the verdict stands on (:func:`mics.registration.evidence.gather`)."""
+    seconds: dict[str, float]
+    """By stage, and in ``total``."""
+    peak_memory_gb: PeakMemory | None = None
+    warnings: list[str]
+
+
+def read_summary(path: str | Path) -> RunSummary:
+    """The summary in a file that ``mics register`` wrote, of this version or an earlier one.
+
+    Raises :class:`InputError` for a file that is missing, none, or of a later schema than this version knows.
+    """
+    path = as_path(path)
+    try:
+        summary = RunSummary.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise MissingFileError(f"{path} cannot be read ({error.strerror}).") from error
+    except ValidationError as error:
+        raise InputError(f"{path} is not the summary of a registration: {first_problem(error)}.") from error
+    if summary.schema_version > SCHEMA_VERSION:
+        raise InputError(f"{path} was written by a later version of MICS ({summary.mics_version}): update this one.")
+    return summary

@@ -1,0 +1,82 @@
+"""What a scan, its place, a transform and a result look like when printed, and when two of them are the same."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from mics.deformation.provenance import Provenance, Scan
+from mics.deformation.transform import Transform
+from mics.image.grid import Grid
+from mics.image.io import Image
+from mics.registration.result import Registration
+
+GRID = Grid((4, 3, 12), (0.84375, 0.84375, 3.0), (-2.5, 1.0, 40.0))
+
+
+def scan(value=7.0, grid=GRID, dtype=np.float32):
+    array = np.full(grid.size, -1000, dtype)
+    array[1, 1, 1] = value
+    return Image(array, grid)
+
+
+def transform(longest=0.0, provenance=None):
+    displacement = np.zeros((*GRID.size, 3), np.float32)
+    displacement[2, 1, 5] = [3 * longest / 13, -4 * longest / 13, 12 * longest / 13]
+    return Transform(displacement, GRID, provenance)
+
+
+def registration():
+    return Registration(scan(), scan(), None, None, np.eye(4), transform(), transform(), scan(), scan(), None, None, {})
+
+
+def test_each_is_printed_on_one_short_line():
+    assert repr(GRID) == "Grid(4×3×12, 0.8438×0.8438×3 mm, LPS, from -2.5, 1, 40 mm)"
+    assert repr(scan()) == "Image(4×3×12, 0.8438×0.8438×3 mm, LPS, float32 from -1000 to 7)"
+    assert repr(scan(-1002, dtype=np.int16)) == "Image(4×3×12, 0.8438×0.8438×3 mm, LPS, int16 from -1002 to -1000)"
+    assert repr(transform(31.2)) == "Transform(4×3×12, 0.8438×0.8438×3 mm, LPS, up to 31.2 mm)"
+    shown = repr(registration())
+    assert shown == f"Registration(fixed {GRID}; moving {GRID})"
+
+
+def test_a_large_size_is_printed_whole():
+    assert str(Grid((100000, 1, 1), (1, 1, 1), (0, 0, 0))).startswith("100000×1×1, 1×1×1 mm")
+
+
+def test_grids_are_equal_and_usable_as_keys():
+    again = Grid([4, 3, 12], [0.84375, 0.84375, 3], [-2.5, 1, 40])
+    assert again == GRID
+    assert {GRID: 1}[again] == 1
+    assert dataclasses.replace(GRID, origin=(-2.5, 1.0, 41.0)) != GRID
+
+
+def test_scans_are_equal_where_place_type_and_all_values_are():
+    assert scan() == scan()
+    assert scan() != scan(8.0)
+    assert scan() != scan(dtype=np.float64)
+    assert scan() != scan(grid=dataclasses.replace(GRID, origin=(0.0, 0.0, 0.0)))
+    assert scan() != scan().array.tolist()
+    hole = scan(np.nan)
+    assert hole == scan(np.nan)
+
+
+def test_transforms_are_equal_where_place_displacements_and_what_is_known_are():
+    known = Provenance("moving", "fixed", {"fixed": Scan.of(scan()), "moving": Scan.of(scan(8.0))})
+    assert transform(2.0) == transform(2.0)
+    assert transform(2.0) != transform(2.001)
+    assert transform(2.0, known) != transform(2.0)
+    assert transform(2.0, known) == transform(2.0, dataclasses.replace(known))
+    assert transform() != GRID
+
+
+@pytest.mark.parametrize("value", [scan(), transform()], ids=["image", "transform"])
+def test_what_can_be_changed_has_no_hash(value):
+    with pytest.raises(TypeError, match=f"unhashable type: '{type(value).__name__}'"):
+        hash(value)
+
+
+def test_a_result_is_equal_to_itself_alone():
+    first, second = registration(), registration()
+    assert first == first
+    assert first != second
+    assert len({first, second}) == 2
