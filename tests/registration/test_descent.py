@@ -56,3 +56,14 @@ def test_it_finds_the_least_of_a_bowl_whose_sides_differ_a_hundredfold() -> None
     for _ in range(200):
         descent.step(velocity, 1e-4 * steepness * (velocity - goal))
     assert (velocity - goal).abs().mean() < 0.1 * goal.abs().mean()
+
+
+@pytest.mark.parametrize(("still_counts", "square"), [(False, 1.0), (True, 0.75)])
+def test_where_nothing_pulls_counts_only_if_asked_for(still_counts, square):
+    """Half of the voxels have a gradient of 1, the others none: of the square, half is that around, 1, half that overall."""
+    gradient = torch.zeros(1, 3, 12, 6, 6)
+    gradient[:, :, :6] = 1.0
+    velocity = torch.zeros_like(gradient)
+    Descent(velocity, 0.1, 10, still_counts=still_counts).step(velocity, gradient)
+    assert velocity[0, :, 2, 3, 3].tolist() == pytest.approx([-0.1 / square**0.5] * 3, rel=1e-5)
+    assert not velocity[:, :, 8:].any()

@@ -136,6 +136,28 @@ def along_axes(volume: Tensor, x: Tensor, y: Tensor, z: Tensor) -> Tensor:
     return product
 
 
+def averaged(volume: Tensor, shape: Sequence[int]) -> Tensor:
+    """``(B, C, X, Y, Z)`` on a coarser grid with the same outermost voxel centres, as averages over that grid's voxels.
+
+    What is only sampled there (:func:`resize`) takes what is finer than the grid for something else.
+    """
+    if tuple(volume.shape[2:]) == tuple(shape):
+        return volume
+    x, y, z = (_averages(n, m).to(volume.device) for n, m in zip(volume.shape[2:], shape, strict=True))
+    return along_axes(volume, x, y, z)
+
+
+def _averages(fine: int, coarse: int) -> Tensor:
+    """What each of ``fine`` voxels in a row weighs in each of ``coarse`` over the same length, (coarse, fine)."""
+    width = round(fine / coarse)
+    weights = torch.eye(fine, dtype=torch.float32)[None]
+    if width > 1:
+        # Two boxes in a row weigh the neighbours 1, 2, 1 for voxels twice as large.
+        for padding in (width // 2, (width - 1) // 2):
+            weights = functional.avg_pool1d(weights, width, stride=1, padding=padding, count_include_pad=False)
+    return functional.interpolate(weights, size=coarse, mode="linear", align_corners=True)[0].T
+
+
 def resize_displacement(displacement: Tensor, shape: Sequence[int]) -> Tensor:
     """The same displacement on a grid of another shape, its vectors in that grid's voxels."""
     scale = voxel_ratio(displacement.shape[2:], shape, device=displacement.device)

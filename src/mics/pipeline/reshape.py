@@ -22,6 +22,7 @@ SETTINGS = RefineSettings(
     descriptors=0.0,
     organs=1.0,
     smoothness=0.3,
+    still_counts=True,
 )
 """Of the refinement: organs alone, whose maps are the truth here, and so may pull harder than predicted ones."""
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from mics.deformation.field import exponentiate, logarithm, resize, resize_displacement, sample
+from mics.deformation.field import averaged, exponentiate, logarithm, resize_displacement, sample
 from mics.deformation.inverse import reconcile
 from mics.losses.mind import mind_ssc
 from mics.losses.segmentation import absolute_dice_loss, certainty
@@ -75,14 +75,15 @@ class PairData:
         organs_alone: bool,
         similarity: str,
     ) -> None:
-        image = resize(volumes, image_grid)
+        # Merely sampled, what is finer than the grid would be compared as noise, in which a hair decides where things go.
+        image = averaged(volumes, image_grid)
         self.image_box = _shown(image)
         self.similarity = SIMILARITIES.find(similarity)(self.image_box.of(image).flip(0))
         # Only cubes count that lie within what both volumes show: half of a cube out of view would pass for an edge.
         margin = self.similarity.margin
-        within = -functional.max_pool3d(-resize(masks, image_grid), 2 * margin + 1, 1, margin)
+        within = -functional.max_pool3d(-_whole(masks, image_grid), 2 * margin + 1, 1, margin)
         self.image = torch.cat([image, within], dim=1)
-        maps = resize(organs, organ_grid)
+        maps = averaged(organs, organ_grid)
         # A small organ is lost on a coarse grid, and on a fine one the whole box would cost more than all the rest.
         found = maps.amax((0, 1)) > _LEAST_OF_ORGANS
         self.compared = Some.where(found) if organs_alone and found.any() else _shown(maps)
@@ -91,8 +92,8 @@ class PairData:
         self.organ_weights = certainty(maps).prod(dim=0, keepdim=True).square()
         features = [maps]
         if descriptors is not None:
-            features.append(resize(descriptors, organ_grid))
-        self.features = torch.cat([*features, resize(masks, organ_grid)], dim=1)
+            features.append(averaged(descriptors, organ_grid))
+        self.features = torch.cat([*features, _whole(masks, organ_grid)], dim=1)
         self.wanted = self.compared.of(self.features[:, :-1]).flip(0)
 
 
@@ -139,7 +140,8 @@ def refine(
             organs_alone=stage.organs_alone,
             similarity=settings.similarity,
         )
-        descent = Descent(velocity, settings.learning_rate, stage.iterations)
+        rate = settings.step_mm / stage.velocity_mm
+        descent = Descent(velocity, rate, stage.iterations, still_counts=settings.still_counts)
         for _ in range(stage.iterations):
             (gradient,) = torch.autograd.grad(_loss(velocity, data, settings), velocity)
             descent.step(velocity, gradient)
@@ -198,6 +200,12 @@ def _shown(maps: Tensor) -> Box:
         bounds.append((low, high) if high - low >= _LEAST_VOXELS else (0, shown.shape[axis]))
     axes = (torch.arange(low, high, device=maps.device) for low, high in bounds)
     return Box(tuple(bounds), torch.stack(torch.meshgrid(*axes, indexing="ij"))[None].float())
+
+
+def _whole(masks: Tensor, shape: list[int]) -> Tensor:
+    """Masks on a coarser grid: what is averaged there lies within them altogether."""
+    coarse = averaged(masks, shape)
+    return coarse if coarse is masks else (coarse > 0.999).float()
 
 
 def _diffusion(velocity: Tensor) -> Tensor:

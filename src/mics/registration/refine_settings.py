@@ -30,22 +30,24 @@ class RefineSettings:
     """Spacing of the grid on which the velocity is integrated in the end."""
     result_mm: float = 3.0
     """Spacing of the grid on which both directions are then made inverse to each other, as the result."""
-    learning_rate: float = 0.1
-    """Voxels of the velocity grid that a stage's first iteration moves where the gradient is of ordinary size."""
+    step_mm: float = 1.6
+    """What a stage's first iteration moves where the gradient is of ordinary size. In mm, so that no grid takes leaps."""
+    still_counts: bool = False
+    """Whether voxels that nothing pulls count for the gradient's ordinary size. With them steps are longer, which fits true organ
+    maps, whose gradients are at the organs' borders alone; the more air is around a body, the more."""
     similarity: str = "lncc"
     """By which the images are compared, a name of :data:`mics.losses.similarities.SIMILARITIES`."""
     image: float = 1.0
     descriptors: float = 5.0
     organs: float = 1.0
-    smoothness: float = 0.6
+    smoothness: float = 0.9
     squarings: int = 2
     bytes_per_mm3: float = 40.0
     """Memory at its peak for the box of the network's grid; measured, and rounded up."""
 
 
-_COARSE = (Stage(16, 16, 16, 16), Stage(16, 8, 8, 14))
-_ORGANS = Stage(8, 4, 4, 7, organs_alone=True)
+_EVERYWHERE, _ORGANS = Stage(8, 8, 8, 12), Stage(8, 4, 4, 6, organs_alone=True)
 BUDGETS = {
-    "fast": RefineSettings((*_COARSE, _ORGANS), bytes_per_mm3=16),
-    "accurate": RefineSettings((*_COARSE, replace(_ORGANS, iterations=14), replace(_ORGANS, velocity_mm=4))),
+    "fast": RefineSettings((_EVERYWHERE, _ORGANS), bytes_per_mm3=16),
+    "accurate": RefineSettings((replace(_EVERYWHERE, iterations=20), _ORGANS, replace(_ORGANS, velocity_mm=4))),
 }

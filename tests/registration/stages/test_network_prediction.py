@@ -11,20 +11,7 @@ from mics.network.mics import MICSConfig
 from mics.network.weights import LoadedModel
 from mics.registration.pair import Pair
 from mics.registration.stage import Alignment, State
-from mics.registration.stages.network_prediction import NetworkPrediction, averaged
-
-
-def test_coarser_maps_are_averages_of_finer_ones():
-    """Of a step within a voxel of the coarse grid, half; of a ramp, itself."""
-    step, ramp = torch.zeros(2, 1, 1, 21, 9, 9)
-    step[:, :, 10:] = 1
-    step[:, :, 10] = 0.5
-    ramp += torch.arange(21).view(-1, 1, 1)
-    coarse = averaged(torch.cat([step, ramp], dim=1), (11, 5, 5))
-    assert coarse.shape == (1, 2, 11, 5, 5)
-    assert coarse[0, 0, :, 2, 2].tolist() == pytest.approx([0] * 5 + [0.5] + [1] * 5)
-    torch.testing.assert_close(coarse[0, 1, 1:-1, 2, 2], torch.arange(2.0, 19.0, 2))
-    torch.testing.assert_close(averaged(ramp, (21, 9, 9)), ramp)
+from mics.registration.stages.network_prediction import NetworkPrediction
 
 
 def test_displacements_that_are_no_numbers_are_refused():

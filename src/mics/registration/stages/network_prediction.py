@@ -5,10 +5,8 @@ from dataclasses import dataclass
 from typing import cast
 
 import torch
-from torch import Tensor
-from torch.nn import functional
 
-from mics.deformation.field import along_axes
+from mics.deformation.field import averaged
 from mics.errors import RunError
 from mics.image.grid import Grid
 from mics.network.displacements import displacements
@@ -54,20 +52,3 @@ class NetworkPrediction(Stage):
                 f"The model {self.model.name} predicts displacements of this pair that are NaN or infinite; give another."
             )
         return state.with_displacements(moving_to_fixed=moving_to_fixed, fixed_to_moving=fixed_to_moving)
-
-
-def averaged(maps: Tensor, shape: Sequence[int]) -> Tensor:
-    """Maps (1, organs, X, Y, Z) on a coarser grid with the same outermost voxel centres, as averages over its voxels."""
-    width = round(maps.shape[2] / shape[0])
-    weights = (_averages(n, m, width).to(maps.device) for n, m in zip(maps.shape[2:], shape, strict=True))
-    return along_axes(maps, *weights)
-
-
-def _averages(fine: int, coarse: int, width: int) -> Tensor:
-    """What each of ``fine`` voxels in a row weighs in each of ``coarse`` that are ``width`` times as large, (coarse, fine)."""
-    weights = torch.eye(fine, dtype=torch.float32)[None]
-    if width > 1:
-        # Two boxes in a row weigh the neighbours 1, 2, 1 for voxels twice as large.
-        for padding in (width // 2, (width - 1) // 2):
-            weights = functional.avg_pool1d(weights, width, stride=1, padding=padding, count_include_pad=False)
-    return functional.interpolate(weights, size=coarse, mode="linear", align_corners=True)[0].T
