@@ -54,4 +54,4 @@ def test_the_report_is_printed_and_kept_beside_the_picture(demo):
     assert report.strip() in printed
     assert "not a medical device" in report
     assert (folder / "result" / "overview.png").stat().st_size > 100_000
-    assert "overview.png" in printed.replace("\n", "")
+    assert "report.html" in printed.replace("\n", "")

@@ -36,7 +36,7 @@ def demo(
         )
         lines = describe(summary)
         write_text("\n".join(lines) + "\n", place / "report.txt")
-    typer.echo("\n".join([*lines, f"Look at {place / 'overview.png'}; the transforms are beside it."]))
+    typer.echo("\n".join([*lines, f"Look at {place / 'report.html'}; the transforms are beside it."]))
 
 
 def _scans(folder: Path) -> list[Path]:
