@@ -134,6 +134,7 @@ def test_translation_is_registered_back_after_a_short_fit() -> None:
     assert mse_loss(warp(a, displacement), b) < 0.1 * mse_loss(a, b)
 
 
+@pytest.mark.nightly
 def test_one_pair_can_be_overfitted() -> None:
     torch.manual_seed(0)
     shape = (32, 24, 32)

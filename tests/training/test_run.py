@@ -138,7 +138,7 @@ def test_two_accumulated_iterations_are_one_of_twice_the_batch(recipe: Recipes, 
 
 def test_an_existing_run_is_not_overwritten(recipe: Recipes, cases: Path, tmp_path: Path) -> None:
     train(recipe(epochs=1), cases, tmp_path / "run", progress=False)
-    with pytest.raises(InputError, match="--resume"):
+    with pytest.raises(InputError, match="by `resume"):
         train(recipe(epochs=1), cases, tmp_path / "run", progress=False)
 
 

@@ -41,7 +41,7 @@ def test_a_run_is_recorded_and_resumed_by_its_folder_alone(tmp_path: Path) -> No
     assert [case["split"] for case in record["cases"]] == ["val"] * 3 + ["train"] * 2
     assert record["versions"]["torch"] == torch.__version__
     assert record["data"] == "phantom:5"
-    with pytest.raises(InputError, match="--resume"):
+    with pytest.raises(InputError, match="by `resume"):
         start("phantom-small", "phantom:5", run, overrides=settings)
     del record["recipe"]["stop_after_epochs"]
     (run / "run.json").write_text(json.dumps(record))
