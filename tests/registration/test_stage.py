@@ -316,5 +316,5 @@ def test_a_budget_of_refinement_is_one_row(monkeypatch, tiny_model):
     }
     assert needs["thorough"] > 5 * needs["accurate"]
     monkeypatch.setattr(memory, "available_host_bytes", lambda: needs["accurate"] * 1.01)
-    with pytest.raises(InputError, match="use --refine accurate, which needs"):
+    with pytest.raises(InputError, match='use `refine="accurate"`, which needs'):
         memory.require_memory(chosen, fixed=grid, moving=grid)
