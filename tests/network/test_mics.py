@@ -5,6 +5,7 @@ import torch
 from torch.nn.functional import mse_loss
 
 from mics.deformation.field import compose, identity, resize_displacement, warp
+from mics.errors import InputError
 from mics.losses.segmentation import dice_loss
 from mics.network.mics import MICS, MICSConfig
 from mics.network.padding import pad_to_multiple
@@ -167,3 +168,10 @@ def test_crop_and_full_volume_agree_where_gradients_and_offset_do() -> None:
     torch.testing.assert_close(
         integrate(gradients[cut], offset=displacement[cut]), displacement[cut], rtol=0, atol=1e-4
     )
+
+
+def test_a_network_that_does_not_average_over_mirror_images_says_so() -> None:
+    volumes = torch.rand(2, 1, 3, 16, 16, 16, generator=torch.Generator().manual_seed(0))
+    network = MICS(MICSConfig(channels=(4, 8), decoder_normalisation=False))
+    with pytest.raises(InputError, match="MICS does not average over mirror images: give it flip_averaged"):
+        network.flip_averaged(*volumes)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from mics.deformation.field import resize_displacement, warp
+from mics.errors import SettingError
 from mics.network.blocks import Decoder, Encoder
 from mics.network.config import RegistrationConfig, StridedUNetConfig
 from mics.network.padding import pad_to_multiple
@@ -73,8 +74,14 @@ class RegistrationNetwork(nn.Module, ABC):
         """Register ``a`` and ``b``, the windows ``(B, 3, X, Y, Z)`` in [0, 1] (see :meth:`seen`), in ``steps`` steps."""
 
     def flip_averaged(self, a: Tensor, b: Tensor, *, steps: int = 2) -> Prediction:
-        """:meth:`forward`, averaged over the pair and its mirror image, where ``config.flip_averaging`` says that it can."""
-        raise NotImplementedError(f"{type(self).__name__} does not average over mirror images.")
+        """:meth:`forward`, averaged over the pair and its mirror image, where ``config.flip_averaging`` says that it can.
+
+        Raises InputError where it says so and the network's class does not do it.
+        """
+        name = type(self).__name__
+        raise SettingError(
+            f"{name} does not average over mirror images: give it flip_averaged, or say so in its config."
+        )
 
 
 class RegistrationUNetConfig(StridedUNetConfig, RegistrationConfig):
