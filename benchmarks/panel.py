@@ -6,10 +6,10 @@
         --native img0039.nii.gz label0039.nii.gz totalsegmentator_example_ct.nii.gz totalsegmentator_example_seg.nii.gz
 
 Each pair is registered once by a method, through the adapters that `mics compare` uses (ours through `mics.register`), and counts
-in both directions; one ANTs affine a pair is computed first and given to all methods. The hard versions are those of
-hard_versions.py. Writes `panel.md` and `panel.csv`, and a file for every registration, `cells/CONDITION/PAIR/METHOD-KEY.json`:
-the key is of all that the figures depend on (scans, labels, affine, models, settings, code), and a cell that is there is not
-computed again.
+in both directions; one affine a pair, that of `mics register`, is computed first and given to all methods. The hard versions are
+those of hard_versions.py. Writes `panel.md` and `panel.csv`, and a file for every registration,
+`cells/CONDITION/PAIR/METHOD-KEY.json`: the key is of all that the figures depend on (scans, labels, affine, models, settings,
+code), and a cell that is there is not computed again.
 """
 
 import argparse
@@ -40,7 +40,7 @@ from mics.files.folder import writable_folder
 from mics.files.whole import write_text
 from mics.image.io import Image, read_image, read_labels
 from mics.network.weights import DEFAULT_REGISTRATION
-from mics.registration.affine import register_affine
+from mics.registration.organ_affine import register_affine_by_organs
 from mics.registration.settings import resolve
 
 NATIVE = "native pair"
@@ -115,12 +115,12 @@ def native_case(fixed: Path, fixed_labels: Path, moving: Path, moving_labels: Pa
 def measured(case: Case, methods: Sequence[str], model: str, output: Path) -> list[Row]:
     """Two rows a method, one for each direction, the affine's first; what ``output`` holds already is read from there."""
     fixed, moving = case.fixed, case.moving
-    scans = {"scans": _checksum(fixed.image, fixed.labels, moving.image, moving.labels), "antspyx": version("antspyx")}
+    scans = {"scans": _checksum(fixed.image, fixed.labels, moving.image, moving.labels), "torch": version("torch")}
     folder = output / "cells" / case.condition.replace(" ", "-") / "_".join(case.names)
 
     def affine_cell() -> dict[str, Any]:
         start = time.perf_counter()
-        matrix = register_affine(fixed.image, moving.image)
+        matrix = register_affine_by_organs(fixed=fixed.image, moving=moving.image)
         seconds = time.perf_counter() - start
         return {"affine": matrix.tolist(), "seconds": seconds, **_both_ways(case, Choice(_AFFINE), matrix)}
 

@@ -70,7 +70,7 @@ class Prepared:
 
 def prepare(folder: Path, model: str) -> Iterator[Prepared]:
     """The validation pairs, each once."""
-    settings = resolve(affine="ants", steps=None, model=model, refine="fast", topology="free", device="cpu")
+    settings = resolve(affine="organs", steps=None, model=model, refine="fast", topology="free", device="cpu")
     stages = plan(settings)
     last = next(place for place, stage in enumerate(stages) if isinstance(stage, NetworkPrediction))
     for listed in read_pairs(folder, needs=("image", "labels")):

@@ -27,8 +27,8 @@ from mics.data.pairs import read_pairs
 from mics.deformation.field import resize, resize_displacement
 from mics.network.displacements import Both
 from mics.network.weights import DEFAULT_REGISTRATION
-from mics.registration.affine import register_affine
 from mics.registration.inputs import Scan, load_pair
+from mics.registration.organ_affine import register_affine_by_organs
 from mics.registration.pair import Pair
 from mics.registration.refine_settings import BUDGETS, RefineSettings
 from mics.registration.settings import Settings, resolve
@@ -151,13 +151,15 @@ def main() -> None:
     parser.add_argument("--model", default=DEFAULT_REGISTRATION)
     given = parser.parse_args()
     keep_freed_memory()
-    settings = resolve(affine="ants", steps=None, model=given.model, refine=given.refine, topology="free", device="cpu")
+    settings = resolve(
+        affine="organs", steps=None, model=given.model, refine=given.refine, topology="free", device="cpu"
+    )
     assert settings.segmentation is not None
     ways = [name for name in given.ways if WAYS[name].device == "cpu" or torch.cuda.is_available()]
     print(f"| pair | differs in | network, mm | refined, mm | refined, same start |\n{'|---' * 5}|", flush=True)
     for listed in list(read_pairs(given.data, needs=("image",)))[: given.pairs]:
         scans, _ = load_pair(fixed=listed.fixed.image(), moving=listed.moving.image())
-        affine = register_affine(fixed=scans.fixed.image, moving=scans.moving.image)
+        affine = register_affine_by_organs(fixed=scans.fixed.image, moving=scans.moving.image)
         budget, spacing = BUDGETS[given.refine], settings.segmentation.spacing_mm
         reference = run(scans, affine, settings, budget, Way())
         for name in ways:

@@ -18,7 +18,7 @@ class InputError(ValueError):
     without a traceback and exit with code 2.
 
     ``option``: the argument to change, where there is one. In the sentence arguments stand between backticks, with or without
-    a value, as in "use `affine="ants"`"; the commands show them as their flags, ``--affine ants``.
+    a value, as in "use `affine="none"`"; the commands show them as their flags, ``--affine none``.
     """
 
     def __init__(self, sentence: str, *, option: str | None = None) -> None:

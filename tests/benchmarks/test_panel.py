@@ -28,7 +28,7 @@ def panel(benchmark_script: Callable[[str], ModuleType], monkeypatch: pytest.Mon
     """The script, beside which its helper lies."""
     monkeypatch.syspath_prepend(Path(__file__).parents[2] / "benchmarks")
     module = benchmark_script("panel")
-    monkeypatch.setattr(module, "register_affine", lambda fixed, moving: AFFINE)
+    monkeypatch.setattr(module, "register_affine_by_organs", lambda fixed, moving: AFFINE)
     return module
 
 

@@ -30,8 +30,9 @@ def register(
     ] = None,
     moving_landmarks: Annotated[Path | None, typer.Option(help="The same points on MOVING, in the same order.")] = None,
     affine: Annotated[
-        str, typer.Option(help="ants (computed), none, or a FILE of ITK or ANTs: .tfm, .txt, .mat, .h5.")
-    ] = "ants",
+        str,
+        typer.Option(help="organs (by what is found in both), ants (by ANTs), none, or a FILE: .tfm, .txt, .mat, .h5."),
+    ] = "organs",
     steps: Annotated[
         int | None, typer.Option(min=1, help="Steps of the network; by default as the model's card says.")
     ] = None,

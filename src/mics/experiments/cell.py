@@ -48,10 +48,11 @@ def work(task: Task) -> None:
     fixed, moving = pair.fixed.image(), pair.moving.image()
     affine, seconds_of_affine = task.affine, 0.0
     if affine is None:
-        from mics.registration.affine import register_affine
+        from mics.registration.device import choose_device
+        from mics.registration.organ_affine import register_affine_by_organs
 
         start = time.perf_counter()
-        affine = register_affine(fixed, moving).tolist()
+        affine = register_affine_by_organs(fixed=fixed, moving=moving, device=choose_device("auto")).tolist()
         seconds_of_affine = time.perf_counter() - start
     outcome = run(Choice(task.method, task.model), fixed, moving, np.array(affine), task.adapter)
     # What measures comes after the method's peak memory has been read.

@@ -50,7 +50,7 @@ def network_grid(*, fixed: Grid, moving: Grid, affine: NDArray[np.float64], spac
             "The fields of view of the fixed and the moving scan do not overlap"
             + (f" enough ({shared:.0f} mm of {least:.0f} mm that the model needs)" if shared > 0 else "")
             + (" after the affine" if not np.array_equal(affine, np.eye(4)) else "")
-            + ': use `affine="ants"`, or an affine file that brings them together.',
+            + ': use `affine="organs"`, or an affine file that brings them together.',
             option="affine",
         )
     lower = np.maximum(lower - _MARGIN_MM, np.min([box[0] for box in boxes], axis=0))
@@ -106,7 +106,8 @@ def in_view(*, fixed: Grid, moving: Grid, grid: Grid, affine: NDArray[np.float64
     seen = Pair(fixed=inside(fixed, grid), moving=inside(moving, grid, affine))
     if not (seen.fixed & seen.moving).any():
         raise GeometryError(
-            'The fields of view of the fixed and the moving scan do not overlap: use `affine="ants"`.', option="affine"
+            'The fields of view of the fixed and the moving scan do not overlap: use `affine="organs"`.',
+            option="affine",
         )
     return seen
 

@@ -44,7 +44,7 @@ def register(
     moving_exclude: Source | None = None,
     fixed_series: str | None = None,
     moving_series: str | None = None,
-    affine: str | Path | NDArray[np.floating] = "ants",
+    affine: str | Path | NDArray[np.floating] = "organs",
     steps: int | None = None,
     model: str | Path = DEFAULT_REGISTRATION,
     refine: str = "fast",
@@ -65,7 +65,9 @@ def register(
     - ``fixed_exclude``, ``moving_exclude``: label maps on their scans' grids, above 0 where a scan shows what the other has no
       counterpart of (a lesion, resected tissue): the refinement does not look there and only continues the deformation.
     - ``fixed_series``, ``moving_series``: UIDs of the series to take, where a folder holds several.
-    - ``affine``: ``"ants"`` computes it, ``"none"`` takes the scans as they lie in the world, a file (``.tfm``,
+    - ``affine``: ``"organs"`` computes it from the organs found in both scans and the tissue around them
+      (:func:`mics.registration.organ_affine.register_affine_by_organs`), ``"ants"`` from intensities by ANTs, ``"none"``
+      takes the scans as they lie in the world, a file (``.tfm``,
       ``.txt``, ``.mat``, ``.h5``) gives the map from fixed to moving points, as ITK and ANTs store it, and so does an array
       (4, 4), in LPS millimetres, with 0, 0, 0, 1 as its last row.
     - ``steps``: of the network; by default what the model's card says. ``model``: a shipped model or a file.

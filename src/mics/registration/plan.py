@@ -30,6 +30,7 @@ def plan(settings: Settings) -> list[Stage]:
     return [
         Affine(
             matrix=settings.affine,
+            model=settings.affine_model,
             spacing_mm=settings.model.spacing_mm,
             keeps_orientation=any("orientation" in stage.needs for stage in after),
         ),

@@ -70,7 +70,9 @@ class SettingsSummary(Part):
     """What was chosen."""
 
     affine: str
-    """``ants``, ``none``, ``array`` or the file."""
+    """``organs``, ``ants``, ``none``, ``array`` or the file."""
+    affine_model: ModelSummary | None = None
+    """By which the organs were found that the affine lays upon each other."""
     steps: int
     refine: str
     """``none``, a budget, or the names of the stages that were given."""

@@ -15,6 +15,7 @@ from mics.network.card import MOST_STEPS
 from mics.network.weights import LoadedModel, load_model_for
 from mics.registration.affine_file import affine_of, read_affine
 from mics.registration.device import choose_device
+from mics.registration.organ_affine import AFFINE_MODEL
 from mics.registration.refine_settings import BUDGETS
 from mics.registration.stage import Stage, refuse_other_than_stages
 from mics.registration.stages.fold_removal import FoldRemoval
@@ -24,16 +25,19 @@ TOPOLOGIES = ("free", "preserve")
 
 @dataclass(frozen=True)
 class Settings:
-    """``affine`` (4, 4), fixed to moving LPS points: None to compute it. ``segmentation``: None where no organs are needed."""
+    """``affine`` (4, 4), fixed to moving LPS points; None to compute it. ``segmentation``: None where no organs are needed."""
 
     affine: NDArray[np.float64] | None
     affine_source: str
+    """``organs``, ``ants``, ``none``, ``array`` or the file."""
     steps: int
     model: LoadedModel
     topology: str
     refine: str
     """``none`` or a budget of :data:`mics.registration.refine_settings.BUDGETS`; of given ``stages`` their names."""
     segmentation: LoadedModel | None
+    affine_model: LoadedModel | None
+    """By which the affine's organs are found; None where no organs are needed for it."""
     device: torch.device
     stages: tuple[Stage, ...] | None = None
     """What a user has put together in place of what ``refine`` and ``topology`` stand for."""
@@ -47,6 +51,7 @@ class Settings:
         """For the summary: plain data, the models with their checksums."""
         return {
             "affine": self.affine_source,
+            "affine_model": None if self.affine_model is None else _described(self.affine_model),
             "steps": self.steps,
             "refine": self.refine,
             "topology": self.topology,
@@ -79,7 +84,18 @@ def resolve(
     if not 1 <= chosen <= MOST_STEPS:
         raise SettingError(f"The network takes at least one step and at most {MOST_STEPS} steps, not {shown(chosen)}.")
     own = None if stages is None else tuple(stages)
-    return Settings(matrix, source, int(chosen), network, topology, refine, organs, place, own)
+    return Settings(
+        affine=matrix,
+        affine_source=source,
+        steps=int(chosen),
+        model=network,
+        topology=topology,
+        refine=refine,
+        segmentation=organs,
+        affine_model=load_model_for("segmentation", AFFINE_MODEL) if source == "organs" else None,
+        device=place,
+        stages=own,
+    )
 
 
 def _chosen(refine: str, topology: str, stages: Sequence[Stage] | None) -> tuple[str, str]:
@@ -102,10 +118,10 @@ def _chosen(refine: str, topology: str, stages: Sequence[Stage] | None) -> tuple
 
 def _affine(given: str | Path | NDArray[np.floating]) -> tuple[NDArray[np.float64] | None, str]:
     """The matrix, None if it is to be computed, and what the summary says of its origin."""
-    require_type(given, (str, os.PathLike, np.ndarray), "The affine is ants, none, a file or a 4x4 array")
+    require_type(given, (str, os.PathLike, np.ndarray), "The affine is organs, ants, none, a file or a 4x4 array")
     if isinstance(given, np.ndarray):
         return affine_of(given), "array"
-    matrix = None if given == "ants" else np.eye(4) if given == "none" else read_affine(given)
+    matrix = None if given in ("organs", "ants") else np.eye(4) if given == "none" else read_affine(given)
     return matrix, str(given)
 
 

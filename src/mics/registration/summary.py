@@ -86,7 +86,7 @@ def completed(result: Registration, summary: dict[str, Any]) -> Registration:
     made = {
         "mics_version": summary["mics_version"],
         "finished": summary["finished"],
-        "settings": {**settings, "affine": affine if affine in ("ants", "none", "array") else "file"},
+        "settings": {**settings, "affine": affine if affine in ("organs", "ants", "none", "array") else "file"},
         "affine_fixed_to_moving_lps_mm": summary["geometry"]["affine_fixed_to_moving_lps_mm"],
     }
     known = {"fixed": KnownScan.of(result.fixed), "moving": KnownScan.of(result.moving)}

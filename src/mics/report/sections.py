@@ -60,7 +60,7 @@ def settings(summary: Summary) -> str:
         *((role.capitalize(), _scan(summary["inputs"][role])) for role in ("fixed", "moving")),
         *((what, _model(model)) for what, model in models if model),
         ("Steps, refinement, topology", f"{used['steps']}, {used['refine']}, {used['topology']}"),
-        ("Affine", affine if affine in ("ants", "none") else Path(affine).name),
+        ("Affine", affine if affine in ("organs", "ants", "none", "array") else Path(affine).name),
         ("Device", used["device"]),
         ("MICS", summary["mics_version"]),
     ]

@@ -3,19 +3,22 @@
 from dataclasses import dataclass, replace
 
 from mics.deformation.topology import refuse_mirrors
+from mics.network.weights import LoadedModel
 from mics.registration.affine import register_affine
 from mics.registration.network_grid import in_view, network_grid
+from mics.registration.organ_affine import register_affine_by_organs
 from mics.registration.stage import Alignment, Matrix, Stage, State
 
 
 @dataclass(frozen=True, kw_only=True)
 class Affine(Stage):
-    """``matrix`` (4, 4), fixed to moving LPS points; None to compute it with ANTs. ``spacing_mm``: of the network's grid.
+    """``matrix`` (4, 4), fixed to moving LPS points; None to compute it: by the organs that ``model`` finds, or else with ANTs.
 
-    ``keeps_orientation``: an affine that mirrors is refused.
+    ``spacing_mm``: of the network's grid. ``keeps_orientation``: an affine that mirrors is refused.
     """
 
     matrix: Matrix | None
+    model: LoadedModel | None = None
     spacing_mm: float
     keeps_orientation: bool = False
     name = "affine"
@@ -24,9 +27,15 @@ class Affine(Stage):
     def run(self, state: State) -> State:
         """With the alignment. Raises InputError where the scans do not overlap."""
         fixed, moving = state.scans.fixed.image, state.scans.moving.image
-        matrix = register_affine(fixed=fixed, moving=moving) if self.matrix is None else self.matrix
+        matrix = self._computed(state) if self.matrix is None else self.matrix
         if self.keeps_orientation:
             refuse_mirrors(matrix)
         grid = network_grid(fixed=fixed.grid, moving=moving.grid, affine=matrix, spacing_mm=self.spacing_mm)
         views = in_view(fixed=fixed.grid, moving=moving.grid, grid=grid, affine=matrix)
         return replace(state, alignment=Alignment(affine=matrix, grid=grid, in_view=views))
+
+    def _computed(self, state: State) -> Matrix:
+        fixed, moving = state.scans.fixed.image, state.scans.moving.image
+        if self.model is None:
+            return register_affine(fixed=fixed, moving=moving)
+        return register_affine_by_organs(fixed=fixed, moving=moving, model=self.model, device=state.device)

@@ -1,0 +1,251 @@
+"""The affine that lays the organs of two scans upon each other, and the tissue around them.
+
+An affine by intensities alone is led astray where the scans show different parts of the body, and says little where they show
+the same: skin and spine lie together while the organs do not. Organs have names. Both directions count alike, so that exchanging
+the scans inverts the affine, and strain is held back: no patient is half as long again as another.
+"""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from mics.image.grid import Grid
+from mics.image.intensity import hu_windows
+from mics.image.io import Image
+from mics.losses.segmentation import certainty
+from mics.network.precision import half_precision
+from mics.network.segmentation import Segmentation
+from mics.network.weights import LoadedModel, load_model_for
+from mics.registration.coarse import Coarse, coarse
+from mics.registration.pair import Pair
+from mics.registration.start import best_start
+
+AFFINE_MODEL = "organs-coarse"
+"""A quarter of the default model's time, and good enough to tell where organs are."""
+_SEARCH_MM = 8.0
+_LEAST_ML = 10.0
+"""Of an organ in either scan, in soft voxels: less says little about where it is."""
+_LEAST_PROBABILITY = 0.05
+_BODY_STRIDE = 2
+"""Of the body one voxel in so many along each axis is compared."""
+_IMAGE, _SHAPE, _SIZE = 0.5, 2.0, 0.5
+"""Weights, beside one of the organs' overlap: of the tissue's correlation, of strain that changes shape, of change in size."""
+_LENGTH_MM = 100.0
+"""Shift that counts as much as a change of the linear part by one: about the distance of an organ from the middle."""
+_ITERATIONS = 60
+
+
+@dataclass(frozen=True, eq=False)
+class _Points:
+    """Some voxels of a scan: ``places`` (N, 3) in LPS mm and ``values`` (channels, N)."""
+
+    places: Tensor
+    values: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class _Scan:
+    """``volume`` (1, organs + 2, X, Y, Z) in float64: organ maps, the abdominal window, and 1 where there are data."""
+
+    volume: Tensor
+    grid: Grid
+    organs: _Points
+    body: _Points
+
+    @property
+    def maps(self) -> Tensor:
+        """Organ maps (1, organs, X, Y, Z)."""
+        return self.volume[:, :-2]
+
+    def at(self, places: Tensor, channels: slice) -> Tensor:
+        """Values (channels, N) at ``places`` (N, 3) in LPS mm; 0 beyond the scan."""
+        inverse = torch.from_numpy(self.grid.inverse_matrix)
+        voxels = places @ inverse[:3, :3].T + inverse[:3, 3]
+        last = torch.tensor(self.grid.size, dtype=voxels.dtype) - 1
+        # A volume of one voxel along an axis has no extent there.
+        relative = (2 * voxels / last.clamp_min(1) - 1).flip(-1)[None, :, None, None]
+        return functional.grid_sample(self.volume[:, channels], relative, align_corners=True)[0, :, :, 0, 0]
+
+
+def register_affine_by_organs(
+    *, fixed: Image, moving: Image, model: LoadedModel | None = None, device: torch.device | str = "cpu"
+) -> NDArray[np.float64]:
+    """The affine between two scans by the organs that a coarse network finds in both, and by their tissue.
+
+    Minimised, from the better of two starts (the organs' centres; a search of shifts along the body), is one minus the mean
+    overlap of the organ maps, plus half of one minus the correlation of the abdominal window within the body, plus the square
+    of the Green-Lagrange strain; all but the starts in both directions.
+
+    Args:
+        fixed: Scan in HU, any geometry.
+        moving: The other.
+        model: The segmentation network, :data:`AFFINE_MODEL` by default.
+        device: Where it works; the rest is done on the CPU.
+
+    Returns:
+        (4, 4), in LPS millimetres, from points of ``fixed`` to points of ``moving`` (ITK's direction). The search alone decides
+        where no organ is found in both scans.
+    """
+    model, device = model or load_model_for("segmentation", AFFINE_MODEL), torch.device(device)
+    searched = Pair(fixed=coarse(fixed, _SEARCH_MM), moving=coarse(moving, _SEARCH_MM))
+    finer = Pair(fixed=coarse(fixed, model.spacing_mm), moving=coarse(moving, model.spacing_mm))
+    fixed_seen, moving_seen = (_seen(_cropped(scan), model, device) for scan in (finer.fixed, finer.moving))
+    seen = Pair(fixed=fixed_seen, moving=moving_seen)
+    problem = _Problem(seen)
+    starts = [best_start(searched), *problem.centres_upon_each_other()]
+    return problem.solved(min(starts, key=problem.cost))
+
+
+def _cropped(scan: Coarse) -> Coarse:
+    """The part of a scan that shows the body."""
+    first, last = (edge(np.argwhere(scan.body), axis=0) for edge in (np.min, np.max))
+    part = tuple(slice(low, high + 1) for low, high in zip(first, last, strict=True))
+    hu, grid = scan.image.array[part], scan.image.grid
+    i, j, k = grid.voxel_to_world(first).tolist()
+    cropped = dataclasses.replace(grid, size=(hu.shape[0], hu.shape[1], hu.shape[2]), origin=(i, j, k))
+    return Coarse(Image(hu, cropped), scan.seen[part], scan.body[part])
+
+
+@torch.no_grad()
+def _seen(scan: Coarse, model: LoadedModel, device: torch.device) -> _Scan:
+    """What the network sees of a scan, on voxels twice as large as its own."""
+    network = cast(Segmentation, model.network).to(device)
+    hu = torch.from_numpy(np.ascontiguousarray(scan.image.array))[None, None].to(device)
+    # Coarse volumes lie in LPS order, the network knows LAS.
+    windows = hu_windows(hu.clamp(*model.hu_range) if model.hu_range else hu, model.hu_range).flip(3)
+    with half_precision(device):
+        maps = network.organ_maps(windows, model.crop)
+    data = torch.from_numpy(np.stack([scan.seen, scan.body]).astype(np.float32))[None].to(device)
+    window = windows[:, :1].flip(3) * data[:, :1]
+    volume = torch.cat([maps.float().flip(3) * data[:, :1], window, data], dim=1).cpu().double()
+    return _scan(*_halved(volume, scan.image.grid))
+
+
+def _halved(volume: Tensor, grid: Grid) -> tuple[Tensor, Grid]:
+    """Means of two voxels along each axis; an odd last one is let go."""
+    size = tuple(max(length // 2, 1) for length in grid.size)
+    width = [min(2, length) for length in grid.size]
+    halves = functional.avg_pool3d(volume, width)
+    origin = grid.voxel_to_world([(edge - 1) / 2 for edge in width])
+    spacing = tuple(edge * step for edge, step in zip(width, grid.spacing, strict=True))
+    i, j, k = origin.tolist()
+    return halves, Grid((size[0], size[1], size[2]), (spacing[0], spacing[1], spacing[2]), (i, j, k), grid.direction)
+
+
+def _scan(volume: Tensor, grid: Grid) -> _Scan:
+    body, volume = volume[0, -1] > 0.5, volume[:, :-1]
+    stride = torch.zeros_like(body)
+    stride[::_BODY_STRIDE, ::_BODY_STRIDE, ::_BODY_STRIDE] = True
+    some = volume[0, :-2].amax(0) > _LEAST_PROBABILITY
+    return _Scan(volume, grid, _points(volume[:, :-2], some, grid), _points(volume[:, -2:], body & stride, grid))
+
+
+def _points(volume: Tensor, where: Tensor, grid: Grid) -> _Points:
+    places = torch.from_numpy(grid.voxel_to_world(where.nonzero().numpy().astype(np.float64)).reshape(-1, 3))
+    return _Points(places, volume[0][:, where])
+
+
+class _Problem:
+    """The affine between two scans: where it starts, what it costs and where that is least."""
+
+    def __init__(self, scans: Pair[_Scan]) -> None:
+        self.scans = scans
+        self.volumes_ml = [self._volumes_ml(scan) for scan in (scans.fixed, scans.moving)]
+        common = (self.volumes_ml[0] >= _LEAST_ML) & (self.volumes_ml[1] >= _LEAST_ML)
+        sure = (certainty(scans.fixed.maps) * certainty(scans.moving.maps)).square()[0]
+        self.weights = torch.where(common, sure, 0)
+
+    def centres_upon_each_other(self) -> list[NDArray[np.float64]]:
+        """A shift, the median of those between the centres of organs that both scans show; none where no organ is."""
+        common = self.weights > 0
+        if not common.any():
+            return []
+        fixed, moving = (self._centres(scan) for scan in (self.scans.fixed, self.scans.moving))
+        shift = np.eye(4)
+        shift[:3, 3] = (moving - fixed)[common].quantile(0.5, dim=0).numpy()
+        return [shift]
+
+    def cost(self, matrix: NDArray[np.float64]) -> float:
+        """Of an affine (4, 4), fixed to moving points."""
+        with torch.no_grad():
+            return float(self._cost(torch.from_numpy(matrix)))
+
+    def solved(self, start: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The affine (4, 4) of least cost that a descent from ``start`` comes to."""
+        centre = self._centre()
+        origin = torch.from_numpy(start)
+        change = torch.zeros(3, 4, dtype=torch.float64, requires_grad=True)
+        optimiser = torch.optim.LBFGS([change], max_iter=_ITERATIONS, line_search_fn="strong_wolfe")
+
+        def matrix() -> Tensor:
+            # About the middle of the organs, so that turns and shifts do not undo each other.
+            linear = (torch.eye(3, dtype=torch.float64) + change[:, :3]) @ origin[:3, :3]
+            shift = origin[:3, :3] @ centre + origin[:3, 3] + _LENGTH_MM * change[:, 3] - linear @ centre
+            last = torch.tensor([[0, 0, 0, 1]], dtype=torch.float64)
+            return torch.cat([torch.cat([linear, shift[:, None]], dim=1), last])
+
+        def closure() -> Tensor:
+            optimiser.zero_grad()
+            cost = self._cost(matrix())
+            cost.backward()
+            return cost
+
+        optimiser.step(closure)
+        found: NDArray[np.float64] = matrix().detach().numpy()
+        return found if np.isfinite(found).all() and self.cost(found) <= self.cost(start) else start
+
+    def _cost(self, matrix: Tensor) -> Tensor:
+        linear = matrix[:3, :3]
+        inverse = torch.linalg.inv(linear)
+        there = self._misfit(self.scans.fixed, self.scans.moving, linear, matrix[:3, 3])
+        back = self._misfit(self.scans.moving, self.scans.fixed, inverse, -inverse @ matrix[:3, 3])
+        return (there + back + _strain(linear) + _strain(inverse)) / 2
+
+    def _misfit(self, own: _Scan, other: _Scan, linear: Tensor, shift: Tensor) -> Tensor:
+        """Of the organs and the tissue of ``own`` with what the other scan shows there."""
+        found = other.at(own.organs.places @ linear.T + shift, slice(None))
+        # An organ is missed only where the other scan has data.
+        shown = (own.organs.values * found[-1:]).sum(1)
+        overlap = (own.organs.values * found[:-2]).sum(1) / (shown + 1)
+        organs = (self.weights * (1 - overlap)).sum() / self.weights.sum().clamp_min(1e-3)
+        window, data = other.at(own.body.places @ linear.T + shift, slice(-2, None))
+        return organs + _IMAGE * (1 - _correlation(own.body.values[0], window, own.body.values[1] * data))
+
+    def _centre(self) -> Tensor:
+        fixed = self.scans.fixed
+        if float(self.weights.sum()) > 0:
+            mass = (fixed.organs.values * self.weights[:, None]).sum(0)
+            return (fixed.organs.places * mass[:, None]).sum(0) / mass.sum()
+        return fixed.body.places.mean(0) if len(fixed.body.places) else torch.from_numpy(fixed.grid.centre)
+
+    @staticmethod
+    def _centres(scan: _Scan) -> Tensor:
+        mass = scan.organs.values.square()  # what is surely the organ counts most
+        return (mass @ scan.organs.places) / mass.sum(1, keepdim=True).clamp_min(1e-6)
+
+    @staticmethod
+    def _volumes_ml(scan: _Scan) -> Tensor:
+        return scan.maps.sum((0, 2, 3, 4)) * float(np.prod(scan.grid.spacing)) / 1000
+
+
+def _strain(linear: Tensor) -> Tensor:
+    """Weighed squares of the Green-Lagrange strain ``(FᵀF - I) / 2``, which no rotation changes."""
+    identity = torch.eye(3, dtype=linear.dtype)
+    strain = (linear.T @ linear - identity) / 2
+    size = strain.trace() / 3 * identity
+    return _SHAPE * (strain - size).square().sum() + _SIZE * size.square().sum()
+
+
+def _correlation(a: Tensor, b: Tensor, weights: Tensor) -> Tensor:
+    """Pearson's, of values (N,) with ``weights``; 0 where nothing varies."""
+    total = weights.sum().clamp_min(1e-6)
+    a, b = a - (weights * a).sum() / total, b - (weights * b).sum() / total
+    covariance = (weights * a * b).sum() / total
+    variances = ((weights * a * a).sum() / total) * ((weights * b * b).sum() / total)
+    return covariance / (variances + 1e-8).sqrt()
