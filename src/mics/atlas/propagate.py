@@ -147,7 +147,7 @@ def propagate(
         if not used:
             raise RunError(f"No atlas is left of {len(outcomes)}. {outcomes[0].name}: {' '.join(outcomes[0].reasons)}")
         progress(f"Fusing {len(used)} atlases ({fusion})")
-        shown = _read_atlases([folder / ATLASES / name for name in used], target.grid)
+        shown = read_atlases([folder / ATLASES / name for name in used], target.grid)
         fused = fuse(target.array, shown, fusion)
         result = _summed_up(fused, shown, used, outcomes, names, written)
         progress("Writing")
@@ -248,7 +248,8 @@ def _whole(image: Image) -> Image:
     return Image(np.rint(image.array).clip(bounds.min, bounds.max).astype(np.int16), image.grid)
 
 
-def _read_atlases(folders: Sequence[Path], grid: Grid) -> Atlases:
+def read_atlases(folders: Sequence[Path], grid: Grid) -> Atlases:
+    """What a propagation keeps of its atlases, one folder each, on the scan's grid."""
     maps = [read_labels(folder / _LABELS).array for folder in folders]
     kind = np.result_type(*maps)
     return Atlases(
