@@ -4,9 +4,9 @@
     python benchmarks/propagate.py AbdomenCTCT -o work-quick --model mics-fast --refine none --ants
 
 Mean Dice over the organs that a person has, on the scan's voxels. The best and the mean single atlas are of the same warped label
-maps; the best is chosen by its Dice, which nobody knows of a new scan. `organs-small` is the shipped segmentation network, on the same person. With --ants
-also ANTs' joint label fusion of the same warped atlases, with the same neighbourhoods. Registrations are kept in the folder: an
-interrupted run goes on.
+maps; the best is chosen by its Dice, which nobody knows of a new scan. `organs-small` is the shipped segmentation network, on the
+same person. With --ants also ANTs' joint label fusion of the same warped atlases, with the same neighbourhoods. Registrations are
+kept in the folder: an interrupted run goes on.
 """
 
 import argparse

@@ -84,7 +84,7 @@ def test_a_table(tmp_path):
     table.write_text("name,image,labels\nann,a/ct.nii.gz,a/organs.nii.gz\nbob,b/ct.nii.gz,\n")
     assert found(table, labelled=False) == {"ann": 2, "bob": 1}
     table.write_text("image,labels\na/ct.nii.gz,a/organs.nii.gz\nb/ct.nii.gz,\n")
-    with pytest.raises(InputError, match="two scans that are called ct"):
+    with pytest.raises(InputError, match="two scans are called ct"):
         found(table, labelled=False)
     table.write_text("scan\nct.nii.gz\n")
     with pytest.raises(InputError, match="has no column image"):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mics.data.cohorts.case import visible
 from mics.data.cohorts.learn2reg import DATASET_FILE, open_learn2reg
-from mics.data.label_names import known_names, read_label_names
+from mics.data.label_names import disagreement, known_names, read_label_names
 from mics.data.names import is_file_name
 from mics.data.pairs import Member
 from mics.errors import InputError, MissingFileError
@@ -49,13 +49,29 @@ def read_members(source: str | Path, *, labelled: bool) -> list[Member]:
     if not members:
         what = "scans with labels" if labelled else "scans"
         raise MissingFileError(f"{source} holds no {what} in a layout that is known: give {LAYOUTS}.")
+    return checked(members, str(source))
+
+
+def checked(members: Sequence[Member], where: str) -> list[Member]:
+    """The same members; raises InputError where two have one name, or a name cannot be a folder's."""
     names = [member.name for member in members]
     for name in names:
         if not is_file_name(name):
-            raise InputError(f"{source}: a scan is called {name[:200]!r}, which no folder can be; rename it.")
+            raise InputError(f"{where}: a scan is called {name[:200]!r}, which no folder can be; rename it.")
         if names.count(name) > 1:
-            raise InputError(f"{source} holds two scans that are called {name}: rename one of them.")
-    return members
+            raise InputError(f"{where}: two scans are called {name}; rename one of them.")
+    return list(members)
+
+
+def meaning(members: Sequence[Member]) -> dict[int, str]:
+    """What the labels mean by their files or data set, names by id; raises InputError where these disagree."""
+    names: dict[int, str] = {}
+    for member in members:
+        own = member.label_names()
+        if sentences := disagreement(names, own):
+            raise InputError(f"{member.name}: {sentences[0]} Mend the labels, or their names.")
+        names |= own
+    return names
 
 
 def read_member(member: Member) -> tuple[Image, Image | None]:

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 from mics.atlas.folder import Clock, read_json, settle, state_of_files, write_json
 from mics.atlas.fusion import FUSIONS, Atlases, Fused, fuse
-from mics.atlas.members import read_members
+from mics.atlas.members import checked, meaning, read_members
 from mics.atlas.registering import Settings, in_view, register_scans
 from mics.atlas.tables import to_csv
 from mics.data.cohorts.learn2reg import DATASET_FILE, Case
-from mics.data.label_names import LabelNames, disagreement, label_name, read_label_names
+from mics.data.label_names import LabelNames, label_name, read_label_names
 from mics.data.pairs import Member
 from mics.deformation.provenance import voxels_sha256
 from mics.errors import InputError, InsufficientMemoryError, RunError, SettingError
@@ -125,10 +125,11 @@ def propagate(
     if fusion not in FUSIONS:
         raise SettingError(f"`fusion` is one of {', '.join(FUSIONS)}, not {fusion!r}.", option="fusion")
     settings.refuse_unusable()
-    members = read_members(atlases, labelled=True) if isinstance(atlases, str | Path) else list(atlases)
+    given = read_members(atlases, labelled=True) if isinstance(atlases, str | Path) else atlases
+    members = checked(given, "The atlases")
     if not members:
         raise SettingError("There is no atlas: give at least one labelled scan.")
-    names = _meaning(members) if label_names is None else read_label_names(label_names)
+    names = meaning(members) if label_names is None else read_label_names(label_names)
     target, written = _read_target(scan)
     _require_memory(target.grid, len(members))
     with own_folder(output, _NOTE, "labels carried over from atlases") as folder:
@@ -153,17 +154,6 @@ def propagate(
         progress("Writing")
         _write(result, folder, fusion=fusion, settings=settings)
     return result
-
-
-def _meaning(members: Sequence[Member]) -> dict[int, str]:
-    """What the labels mean by the atlases' files; raises InputError where these disagree."""
-    names: dict[int, str] = {}
-    for member in members:
-        own = member.label_names()
-        if sentences := disagreement(names, own):
-            raise InputError(f"Atlas {member.name}: {sentences[0]} Give `label_names` if they do, or mend the labels.")
-        names |= own
-    return names
 
 
 def _read_target(scan: str | Path | Image) -> tuple[Image, Grid]:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from mics.atlas.folder import Clock, read_json, settle, state_of_files, write_json
 from mics.atlas.fusion import Atlases, fuse
 from mics.atlas.group import GroupMean, pairwise_dice
-from mics.atlas.members import read_member, read_members
+from mics.atlas.members import checked, meaning, read_member, read_members
 from mics.atlas.registering import Settings, in_view, register_scans
 from mics.atlas.tables import to_csv
 from mics.data.pairs import Member
@@ -39,7 +39,7 @@ from mics.registration.affine import register_affine
 MEMBERS = "members"
 TO_TEMPLATE, FROM_TEMPLATE = "transform_member_to_template.nii.gz", "transform_template_to_member.nii.gz"
 _NOTE, _AFFINES, _ROUNDS, _RECORD = "template.json", "affines.json", "rounds", "record.json"
-_MEAN, _TEMPLATE = "mean_displacement.nii.gz", "template.nii.gz"
+_LINE, _MEAN, _TEMPLATE = "round.json", "mean_displacement.nii.gz", "template.nii.gz"
 _DRIFT_MM, _LESS_SPREAD = 0.5, 0.02
 """Converged: the mean shape moves by less (root mean square), and the spread of HU falls by a smaller share."""
 _FEWEST = 2
@@ -128,7 +128,9 @@ def template(
         raise SettingError(f"`rounds` is from 1 to 99, not {rounds}.", option="rounds")
     if not 0.5 <= spacing_mm <= 20:
         raise SettingError(f"`spacing_mm` is from 0.5 to 20 mm, not {spacing_mm:g}.", option="spacing_mm")
-    members = read_members(scans, labelled=False) if isinstance(scans, str | Path) else list(scans)
+    given = read_members(scans, labelled=False) if isinstance(scans, str | Path) else scans
+    members = checked(given, "The group")
+    label_names = meaning(members)
     names = [member.name for member in members]
     if len(members) < _FEWEST:
         raise SettingError(f"A template needs at least two scans: {len(members)} found.")
@@ -139,7 +141,7 @@ def template(
     with own_folder(output, _NOTE, "a template") as folder:
         content = {"scans": names, "spacing_mm": spacing_mm, "start": start, **settings.to_dict()}
         settle(folder, _NOTE, {**content, "version": version("mics-registration")})
-        return _Building(folder, members, start or names[0], spacing_mm, settings, progress).run(rounds)
+        return _Building(folder, members, start, spacing_mm, settings, label_names, progress).run(rounds)
 
 
 class _Building:
@@ -149,12 +151,13 @@ class _Building:
         self,
         folder: Path,
         members: Sequence[Member],
-        start: str,
+        start: str | None,
         spacing_mm: float,
         settings: Settings,
+        label_names: Mapping[int, str],
         progress: Callable[[str], None],
     ) -> None:
-        self.folder, self.settings, self.progress = folder, settings, progress
+        self.folder, self.settings, self.label_names, self.progress = folder, settings, label_names, progress
         self.left_out: dict[str, str] = {}
         affines = self._affines(members, start)
         self.members = [member for member in members if member.name in affines]
@@ -166,12 +169,16 @@ class _Building:
     def run(self, rounds: int) -> Template:
         """Until it has converged, or so many rounds."""
         table = [self._begin()]
-        while len(table) <= rounds and not _converged(table):
+        # Of rounds that are done only the last has kept its transforms.
+        while self._is_done(len(table)) or (len(table) <= rounds and not _converged(table)):
             table.append(self._round(len(table), rounds))
         return self._deliver(table)
 
-    def _affines(self, members: Sequence[Member], start: str) -> dict[str, Affine]:
-        """From points of the member ``start`` to points of each (4, 4); kept in the folder."""
+    def _is_done(self, number: int) -> bool:
+        return (self._place(number) / _LINE).exists()
+
+    def _affines(self, members: Sequence[Member], start: str | None) -> dict[str, Affine]:
+        """From points of the member ``start``, or the first that can be read, to points of each (4, 4); kept in the folder."""
         path = self.folder / _AFFINES
         files = {member.name: state_of_files(member) for member in members}
         known = read_json(path)
@@ -180,10 +187,9 @@ class _Building:
             return {name: np.array(matrix) for name, matrix in known["affines"].items()}
         if known is not None:
             raise RunError(f"Scans have changed since the template in {self.folder} was begun: give a new folder.")
-        first = next(member for member in members if member.name == start)
-        reference, _ = read_member(first)
-        affines: dict[str, Affine] = {start: np.eye(4)}
-        others = [member for member in members if member.name != start]
+        first, reference = self._reference(members, start)
+        affines: dict[str, Affine] = {first: np.eye(4)}
+        others = [member for member in members if member.name not in {first, *self.left_out}]
         clock = Clock(len(others))
         for number, member in enumerate(others, start=1):
             self.progress(f"Affine {number} of {len(others)}, {member.name}{clock}")
@@ -198,6 +204,17 @@ class _Building:
         write_json({"files": files, "left_out": self.left_out, "affines": plain}, path)
         return ordered
 
+    def _reference(self, members: Sequence[Member], start: str | None) -> tuple[str, Image]:
+        for member in members:
+            if start is None or member.name == start:
+                try:
+                    return member.name, read_member(member)[0]
+                except InputError as error:
+                    if start is not None:
+                        raise
+                    self.left_out[member.name] = str(error)
+        raise RunError(f"None of the scans can be read. {' '.join(self.left_out.values())}")
+
     def _mean_grid(self, spacing_mm: float) -> Grid:
         """Over the mean of what the members show, in the template's frame."""
         lower, upper = [], []
@@ -211,7 +228,7 @@ class _Building:
     def _begin(self) -> Round:
         """Round 0: the average after the affines."""
         place = self._place(0)
-        earlier = read_json(place / "round.json")
+        earlier = read_json(place / _LINE)
         if earlier is not None:
             return Round(**earlier)
         self.progress("Averaging after the affines")
@@ -221,7 +238,7 @@ class _Building:
     def _round(self, number: int, of: int) -> Round:
         """Register everyone to the last average, take the mean displacement out, and average again."""
         place = self._place(number)
-        earlier = read_json(place / "round.json")
+        earlier = read_json(place / _LINE)
         if earlier is not None:
             return Round(**earlier)
         average = read_image(self._place(number - 1) / _TEMPLATE)
@@ -293,7 +310,7 @@ class _Building:
         )
         write_together(
             place,
-            {_TEMPLATE: partial(write_image, group.image()), "round.json": partial(write_json, asdict(line))},
+            {_TEMPLATE: partial(write_image, group.image()), _LINE: partial(write_json, asdict(line))},
         )
         return line
 
@@ -329,6 +346,9 @@ class _Building:
             fused = fuse(image.array, shown, "majority")
             labels = Image(fused.labels, image.grid)
             files["labels.nii.gz"] = partial(write_labels, labels)
+            if self.label_names:
+                plain = {str(label): name for label, name in self.label_names.items()}
+                files["label_names.json"] = partial(write_json, plain)
             files["agreement.nii.gz"] = partial(write_image, Image(fused.agreement, image.grid))
         reasons = [f"{name} is left out: {reason}" for name, reason in self.left_out.items()]
         reasons += [
