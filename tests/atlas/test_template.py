@@ -1,14 +1,13 @@
 """The mean shape: the same from whomever one begins with, and nobody's own."""
 
 import numpy as np
-import pytest
 from scipy.ndimage import gaussian_filter
 
 from mics import Grid, Image, Transform
 from mics.atlas.template import in_mean_frame, inverse, log_jacobian, mean_displacement, root_mean_square
 
-GRID = Grid((30, 28, 26), (4.0, 4.0, 4.0), (-58.0, -54.0, -50.0))
-INNER = (slice(6, -6),) * 3
+GRID = Grid((24, 22, 20), (4.0, 4.0, 4.0), (-46.0, -42.0, -38.0))
+INNER = (slice(5, -5),) * 3
 
 
 def person(seed):
@@ -18,7 +17,7 @@ def person(seed):
     return Transform((bumps / np.abs(bumps).max() * 10).astype(np.float32), GRID)
 
 
-def to_everyone(people, first):
+def to_everyone(people, 3):
     """Perfect registrations of one person to everyone: out of the first, into the other."""
     out = inverse(people[first])
     return [out.compose(one) for one in people]
@@ -31,17 +30,16 @@ def unbiased(transforms):
 
 
 def test_what_is_taken_out_leaves_a_mean_displacement_of_zero():
-    transforms = to_everyone([person(seed) for seed in range(5)], first=0)
+    transforms = to_everyone([person(seed) for seed in range(4)], first=0)
     assert root_mean_square(mean_displacement(transforms).displacement_mm[INNER]) > 1
     left = mean_displacement(unbiased(transforms))
     assert root_mean_square(left.displacement_mm[INNER]) < 0.05
     assert np.abs(left.displacement_mm[INNER]).max() < 0.3
 
 
-@pytest.mark.parametrize("first", [1, 4])
-def test_whoever_one_begins_with_the_template_is_the_same(first):
+def test_whoever_one_begins_with_the_template_is_the_same():
     """Seen by what it shows: the average of everyone's picture, each through its transform."""
-    people = [person(seed) for seed in range(5)]
+    people = [person(seed) for seed in range(4)]
     picture = Image(gaussian_filter(np.random.default_rng(9).normal(size=GRID.size), 3).astype(np.float32) * 3000, GRID)
     pictures = [inverse(one).transform_image(picture, outside=0) for one in people]
 
@@ -51,11 +49,11 @@ def test_whoever_one_begins_with_the_template_is_the_same(first):
             [t.transform_image(p, outside=0).array for t, p in zip(transforms, pictures, strict=True)], axis=0
         )
 
-    begun_with_first, begun_with_other = average(0)[INNER], average(first)[INNER]
+    begun_with_first, begun_with_other = average(0)[INNER], average(3)[INNER]
     contrast = begun_with_first.std()
     assert np.abs(begun_with_first - begun_with_other).mean() < 0.03 * contrast
     biased = np.mean(
-        [t.transform_image(p, outside=0).array for t, p in zip(to_everyone(people, first), pictures, strict=True)],
+        [t.transform_image(p, outside=0).array for t, p in zip(to_everyone(people, 3), pictures, strict=True)],
         axis=0,
     )
     assert np.abs(begun_with_first - biased[INNER]).mean() > 0.15 * contrast

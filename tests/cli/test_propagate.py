@@ -4,6 +4,9 @@ import json
 import numpy as np
 import pytest
 
+from mics.atlas.members import read_members
+from mics.atlas.propagate import propagate
+from mics.errors import InputError
 from mics.image.io import read_image, read_labels
 
 
@@ -83,23 +86,14 @@ def test_what_cannot_be_used_is_told_before_the_work(tmp_path, atlases, make, ru
         assert not out.exists()
 
 
-def test_one_number_with_two_meanings_is_refused(tmp_path, make, run):
-    for name, meaning in (("one", "liver"), ("two", "spleen")):
-        place = tmp_path / name
-        place.mkdir()
-        make(place / "ct.nii.gz")
-        make(place / "organs.nii.gz", (make.body() > 0).astype(np.uint8))
-        (place / "dataset.json").write_text(json.dumps({"labels": {meaning: 1}}))
-    from mics.atlas.members import read_members
-    from mics.atlas.propagate import propagate
-    from mics.errors import InputError
-
+def test_one_number_with_two_meanings_is_refused(tmp_path, make):
     members = []
-    for name in ("one", "two"):
-        for kind, file in (("imagesTr", "ct_0000.nii.gz"), ("labelsTr", "ct.nii.gz")):
-            (tmp_path / name / kind).mkdir()
-            source = "ct.nii.gz" if kind == "imagesTr" else "organs.nii.gz"
-            (tmp_path / name / source).rename(tmp_path / name / kind / file)
-        members += read_members(tmp_path / name, labelled=True)
+    for folder, meaning in (("one", "liver"), ("two", "spleen")):
+        for kind, name in (("imagesTr", f"{folder}_0000.nii.gz"), ("labelsTr", f"{folder}.nii.gz")):
+            (tmp_path / folder / kind).mkdir(parents=True)
+            values = make.body() if kind == "imagesTr" else (make.body() > 0).astype(np.uint8)
+            make(tmp_path / folder / kind / name, values)
+        (tmp_path / folder / "dataset.json").write_text(json.dumps({"labels": {meaning: 1}}))
+        members += read_members(tmp_path / folder, labelled=True)
     with pytest.raises(InputError, match="1 is liver in one, spleen in another"):
         propagate(make(tmp_path / "scan.nii.gz"), members, tmp_path / "out")

@@ -71,7 +71,7 @@ def test_what_cannot_be_used_is_told_before_the_work(tmp_path, group, run):
     out = tmp_path / "out"
     (tmp_path / "empty").mkdir()
     for options, sentence in (
-        ([group, "--rounds", 0], "--rounds is from 1 to 99"),
+        ([group, "--rounds", 0], "--rounds is a whole number from 1 to 99"),
         ([group, "--start", "d"], "--start is the name of one of the scans, a, b, c"),
         ([group, "--spacing-mm", 0.1], "--spacing-mm is from 0.5 to 20"),
         ([tmp_path / "empty"], "no scans in a layout that is known"),

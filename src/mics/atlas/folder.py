@@ -8,7 +8,7 @@ from typing import Any
 
 from mics.data.pairs import Member
 from mics.data.state import state_of
-from mics.errors import InputError, RunError
+from mics.errors import InputError, RunError, SettingError, shown
 from mics.files.whole import write_text
 
 
@@ -45,6 +45,14 @@ def write_json(content: Mapping[str, Any], path: Path) -> None:
 def state_of_files(member: Member) -> dict[str, list[int]]:
     """By what a changed file of the scan is noticed."""
     return {str(path.resolve()): state_of(path) for path in member.files}
+
+
+def require_progress(progress: object) -> None:
+    """Raise InputError for what cannot be called."""
+    if not callable(progress):
+        raise SettingError(
+            f"`progress` is called with a few words as each step begins, which {shown(progress)} cannot be."
+        )
 
 
 class Clock:

@@ -10,18 +10,20 @@ within the window of the abdomen, in neighbourhoods of so many millimetres on an
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter
 
-from mics.errors import GeometryError, SettingError
+from mics.errors import GeometryError, SettingError, shown
 from mics.image.intensity import WINDOWS
 
 Floats = NDArray[np.float32]
 Box = tuple[slice, slice, slice]
 Three = tuple[int, int, int]
+Value = TypeVar("Value", bound=np.generic)
 
 _WIDTH, _LEVEL = WINDOWS["abdomen"]
 _LOCAL_MM = 8.0
@@ -76,8 +78,7 @@ Fusion = Callable[[NDArray[np.floating], Atlases], NDArray[np.integer]]
 
 def fuse(scan: NDArray[np.floating], atlases: Atlases, fusion: str) -> Fused:
     """Fuse by a rule of :data:`FUSIONS`; ``scan`` is (X, Y, Z) HU. Raises InputError for an unknown rule, or another shape."""
-    if fusion not in FUSIONS:
-        raise SettingError(f"`fusion` is one of {', '.join(FUSIONS)}, not {fusion!r}.", option="fusion")
+    require_fusion(fusion)
     if scan.shape != atlases.labels.shape[1:]:
         raise GeometryError(
             f"The atlases have the shape {atlases.labels.shape[1:]}, the scan {scan.shape}: use one grid."
@@ -86,11 +87,17 @@ def fuse(scan: NDArray[np.floating], atlases: Atlases, fusion: str) -> Fused:
     return Fused(labels, agreement(labels, atlases))
 
 
+def require_fusion(fusion: str) -> None:
+    """Raise InputError for what is no rule of :data:`FUSIONS`."""
+    if not isinstance(fusion, str) or fusion not in FUSIONS:
+        raise SettingError(f"`fusion` is one of {', '.join(FUSIONS)}, not {shown(fusion)}.", option="fusion")
+
+
 def agreement(labels: NDArray[np.integer], atlases: Atlases) -> Floats:
     """The share of the atlases that see a voxel and show its label there, (X, Y, Z) float32; 0 where none sees it."""
     same, seen = np.zeros(labels.shape, np.float32), np.zeros(labels.shape, np.float32)
-    for shown, view in zip(atlases.labels, atlases.seen, strict=True):
-        same += (shown == labels) & view
+    for own, view in zip(atlases.labels, atlases.seen, strict=True):
+        same += (own == labels) & view
         seen += view
     return np.divide(same, seen, out=np.zeros_like(same), where=seen > 0)
 
@@ -168,18 +175,18 @@ def undisputed(atlases: Atlases) -> tuple[NDArray[np.integer], NDArray[np.bool_]
     """Labels (X, Y, Z) where all atlases in view show the same, 0 where none sees anything, and where they differ."""
     least = np.full(atlases.labels.shape[1:], np.iinfo(atlases.labels.dtype).max, atlases.labels.dtype)
     most = np.zeros_like(least)
-    for shown, view in zip(atlases.labels, atlases.seen, strict=True):
-        np.minimum(least, shown, out=least, where=view)
-        np.maximum(most, shown, out=most, where=view)
+    for own, view in zip(atlases.labels, atlases.seen, strict=True):
+        np.minimum(least, own, out=least, where=view)
+        np.maximum(most, own, out=most, where=view)
     return most, (least < most)
 
 
 def _elected(atlases: Atlases, places: NDArray[np.bool_], weights: Sequence[Floats]) -> NDArray[np.integer]:
     """The label with the largest sum of weights at each of the ``places``, in their order; ``weights``: one array an atlas."""
-    shown = atlases.labels[:, places]
-    elected, best = np.zeros(shown.shape[1], shown.dtype), np.zeros(shown.shape[1], np.float32)
-    for label in np.unique(shown):
-        votes = sum(weight * (own == label) for weight, own in zip(weights, shown, strict=True))
+    voted = atlases.labels[:, places]
+    elected, best = np.zeros(voted.shape[1], voted.dtype), np.zeros(voted.shape[1], np.float32)
+    for label in np.unique(voted):
+        votes = sum(weight * (own == label) for weight, own in zip(weights, voted, strict=True))
         better = votes > best
         elected[better], best = label, np.maximum(best, votes)
     return elected
@@ -222,8 +229,7 @@ class _JointVote:
 
     def elected(self, disputed: NDArray[np.bool_]) -> NDArray[np.integer]:
         """The labels of the disputed voxels within the box, in their order."""
-        around = self._around(disputed)
-        around &= self._within_volume(disputed.shape)
+        around = self._around(disputed) & self._within_volume(disputed.shape)
         # Those of the box and those whose patch reaches into it.
         near = np.zeros_like(around)
         near[self._inner(self.patch)] = around[self._inner(self.patch)]
@@ -310,15 +316,17 @@ class _JointVote:
     def _flat(self, voxels: NDArray[np.integer]) -> NDArray[np.intp]:
         """Where voxels, or steps between them, (…, 3), are in a flattened array."""
         _, y, z = self.target.shape
-        return voxels[..., 0] * (y * z) + voxels[..., 1] * z + voxels[..., 2]
+        flat: NDArray[np.intp] = voxels[..., 0] * (y * z) + voxels[..., 1] * z + voxels[..., 2]
+        return flat
 
-    def _around(self, volume: NDArray[np.generic]) -> NDArray[np.generic]:
+    def _around(self, volume: NDArray[Value]) -> NDArray[Value]:
         """The box with its margin, beyond the volume the border's values."""
         indices = (
             np.clip(np.arange(part.start - margin, part.stop + margin), 0, extent - 1)
             for part, margin, extent in zip(self.part, self.margin, volume.shape, strict=True)
         )
-        return volume[np.ix_(*indices)]
+        values: NDArray[Value] = volume[np.ix_(*indices)]
+        return values
 
     def _within_volume(self, shape: tuple[int, ...]) -> NDArray[np.bool_]:
         """Which voxels of the box with its margin the volume has."""

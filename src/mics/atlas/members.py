@@ -11,7 +11,7 @@ from mics.data.cohorts.learn2reg import DATASET_FILE, open_learn2reg
 from mics.data.label_names import disagreement, known_names, read_label_names
 from mics.data.names import is_file_name
 from mics.data.pairs import Member
-from mics.errors import InputError, MissingFileError
+from mics.errors import InputError, MissingFileError, require_type
 from mics.files.paths import as_path
 from mics.image.checks import refuse_values_of_scans
 from mics.image.hounsfield import read_scan
@@ -50,6 +50,16 @@ def read_members(source: str | Path, *, labelled: bool) -> list[Member]:
         what = "scans with labels" if labelled else "scans"
         raise MissingFileError(f"{source} holds no {what} in a layout that is known: give {LAYOUTS}.")
     return checked(members, str(source))
+
+
+def given_members(source: str | Path | Sequence[Member], what: str, *, labelled: bool) -> list[Member]:
+    """Those that a user gives: the members themselves, or where they lie (:func:`read_members`); InputError as there."""
+    if isinstance(source, str | Path):
+        return read_members(source, labelled=labelled)
+    require_type(source, (list, tuple), f"{what} are a folder, a CSV file or a list of members")
+    for member in source:
+        require_type(member, Member, f"{what} are a folder, a CSV file or a list of members")
+    return checked(source, what)
 
 
 def checked(members: Sequence[Member], where: str) -> list[Member]:

@@ -1,5 +1,6 @@
 """Labels carried over from several labelled scans to a new one: registered one by one, then fused."""
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -10,9 +11,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from mics.atlas.folder import Clock, read_json, settle, state_of_files, write_json
-from mics.atlas.fusion import FUSIONS, Atlases, Fused, fuse
-from mics.atlas.members import checked, meaning, read_members
+from mics.atlas.folder import Clock, read_json, require_progress, settle, state_of_files, write_json
+from mics.atlas.fusion import Atlases, Fused, fuse, require_fusion
+from mics.atlas.members import given_members, meaning
 from mics.atlas.registering import Settings, in_view, register_scans
 from mics.atlas.tables import to_csv
 from mics.data.cohorts.learn2reg import DATASET_FILE, Case
@@ -26,9 +27,9 @@ from mics.files.paths import as_path
 from mics.files.whole import write_text
 from mics.image.available import available_host_bytes
 from mics.image.grid import Grid
-from mics.image.hounsfield import hounsfield_units, read_scan
 from mics.image.io import Image, read_image, read_labels, write_image, write_labels
 from mics.network.weights import DEFAULT_REGISTRATION
+from mics.registration.inputs import load_scan
 
 ATLASES = "atlases"
 _NOTE, _RECORD = "propagate.json", "record.json"
@@ -122,11 +123,10 @@ def propagate(
             that holds something else or other work, and where no atlas is left.
     """
     settings = Settings(model=model, refine=refine, device=device)
-    if fusion not in FUSIONS:
-        raise SettingError(f"`fusion` is one of {', '.join(FUSIONS)}, not {fusion!r}.", option="fusion")
+    require_fusion(fusion)
+    require_progress(progress)
     settings.refuse_unusable()
-    given = read_members(atlases, labelled=True) if isinstance(atlases, str | Path) else atlases
-    members = checked(given, "The atlases")
+    members = given_members(atlases, "The atlases", labelled=True)
     if not members:
         raise SettingError("There is no atlas: give at least one labelled scan.")
     names = meaning(members) if label_names is None else read_label_names(label_names)
@@ -158,13 +158,11 @@ def propagate(
 
 def _read_target(scan: str | Path | Image) -> tuple[Image, Grid]:
     """The scan in HU, and the grid that its results are written with: that of its file's header."""
-    if isinstance(scan, Image):
-        image = Image(hounsfield_units(scan.array.astype(np.float32), "The scan"), scan.grid)
-        return image, image.grid
-    path = as_path(scan)
-    if (path.absolute().parent.parent / DATASET_FILE).is_file():
-        return Case(path.name, path, None).image(), read_image(path).grid
-    image = read_scan(path)
+    if isinstance(scan, str | os.PathLike):
+        path = as_path(scan)
+        if (path.absolute().parent.parent / DATASET_FILE).is_file():
+            return Case(path.name, path, None).image(), read_image(path).grid
+    image = load_scan(scan, None, "fixed").image
     return image, image.grid
 
 

@@ -17,10 +17,10 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from mics.atlas.folder import Clock, read_json, settle, state_of_files, write_json
+from mics.atlas.folder import Clock, read_json, require_progress, settle, state_of_files, write_json
 from mics.atlas.fusion import Atlases, fuse
 from mics.atlas.group import GroupMean, pairwise_dice
-from mics.atlas.members import checked, meaning, read_member, read_members
+from mics.atlas.members import given_members, meaning, read_member
 from mics.atlas.registering import Settings, in_view, register_scans
 from mics.atlas.tables import to_csv
 from mics.data.pairs import Member
@@ -28,7 +28,7 @@ from mics.deformation.chain import chained
 from mics.deformation.field import invert
 from mics.deformation.maps import jacobian_map
 from mics.deformation.transform import Transform
-from mics.errors import InputError, RunError, SettingError
+from mics.errors import InputError, RunError, SettingError, shown
 from mics.files.folder import own_folder, write_together
 from mics.files.whole import write_text
 from mics.image.grid import Grid, apply_matrix
@@ -124,12 +124,12 @@ def template(
     """
     settings = Settings(model=model, refine=refine, device=device)
     settings.refuse_unusable()
-    if not 1 <= rounds <= 99:
-        raise SettingError(f"`rounds` is from 1 to 99, not {rounds}.", option="rounds")
-    if not 0.5 <= spacing_mm <= 20:
-        raise SettingError(f"`spacing_mm` is from 0.5 to 20 mm, not {spacing_mm:g}.", option="spacing_mm")
-    given = read_members(scans, labelled=False) if isinstance(scans, str | Path) else scans
-    members = checked(given, "The group")
+    require_progress(progress)
+    if not isinstance(rounds, int) or not 1 <= rounds <= 99:
+        raise SettingError(f"`rounds` is a whole number from 1 to 99, not {shown(rounds)}.", option="rounds")
+    if not isinstance(spacing_mm, int | float) or not 0.5 <= spacing_mm <= 20:
+        raise SettingError(f"`spacing_mm` is from 0.5 to 20 mm, not {shown(spacing_mm)}.", option="spacing_mm")
+    members = given_members(scans, "The scans of a group", labelled=False)
     label_names = meaning(members)
     names = [member.name for member in members]
     if len(members) < _FEWEST:
@@ -337,13 +337,13 @@ class _Building:
         labels = None
         if maps:
             kind = np.result_type(*maps)
-            shown = Atlases(
+            voting = Atlases(
                 images=np.zeros((len(maps), *image.grid.size), np.int8),
                 labels=np.stack([labels.astype(kind) for labels in maps]),
                 seen=np.stack(views),
                 spacing=image.grid.spacing,
             )
-            fused = fuse(image.array, shown, "majority")
+            fused = fuse(image.array, voting, "majority")
             labels = Image(fused.labels, image.grid)
             files["labels.nii.gz"] = partial(write_labels, labels)
             if self.label_names:
