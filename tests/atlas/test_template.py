@@ -17,7 +17,7 @@ def person(seed):
     return Transform((bumps / np.abs(bumps).max() * 10).astype(np.float32), GRID)
 
 
-def to_everyone(people, 3):
+def to_everyone(people, first):
     """Perfect registrations of one person to everyone: out of the first, into the other."""
     out = inverse(people[first])
     return [out.compose(one) for one in people]
