@@ -6,15 +6,15 @@ from scipy.ndimage import gaussian_filter
 from mics import Grid, Image, Transform
 from mics.atlas.template import in_mean_frame, inverse, log_jacobian, mean_displacement, root_mean_square
 
-GRID = Grid((24, 22, 20), (4.0, 4.0, 4.0), (-46.0, -42.0, -38.0))
-INNER = (slice(5, -5),) * 3
+GRID = Grid((26, 24, 22), (4.0, 4.0, 4.0), (-50.0, -46.0, -42.0))
+INNER = (slice(6, -6),) * 3
 
 
 def person(seed):
-    """Where each point of a common body lies in one person, as a displacement of up to 10 mm or so."""
+    """Where each point of a common body lies in one person, as a displacement of up to 6 mm or so."""
     rng = np.random.default_rng(seed)
     bumps = np.stack([gaussian_filter(rng.normal(size=GRID.size), 5, mode="constant") for _ in range(3)], axis=-1)
-    return Transform((bumps / np.abs(bumps).max() * 10).astype(np.float32), GRID)
+    return Transform((bumps / np.abs(bumps).max() * 6).astype(np.float32), GRID)
 
 
 def to_everyone(people, first):

@@ -213,6 +213,7 @@ def _register_atlas(target: Image, member: Member, folder: Path, settings: Setti
     if not (labels.array > 0).any():
         raise InputError(f"The label map of {member.name} is empty: give one with labels, or take the atlas away.")
     result = register_scans(target, image, settings, moving_labels=labels)
+    assert result.moving_labels_warped is not None
     verdict = result.summary["verdict"]
     folder.mkdir(parents=True, exist_ok=True)
     (folder / _RECORD).unlink(missing_ok=True)

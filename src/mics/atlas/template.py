@@ -52,7 +52,8 @@ Affine = NDArray[np.float64]
 class Round:
     """One line of the table of convergence; round 0 is the average after the affine alone.
 
-    ``drift_mm``: root mean square of the mean displacement that was taken out. ``spread_hu``: standard deviation over the
+    ``drift_mm``: root mean square of the mean displacement that was taken out; ``bias_mm``: of what is left of it, over what most
+    members see. ``spread_hu``: standard deviation over the
     members, root mean square over what most of them see; ``sharpness_hu_per_mm``: mean length of the template's gradient there.
     ``dice``: of the warped labels, mean over organs and pairs of members; None without labels. ``members`` took part.
     """
@@ -60,6 +61,7 @@ class Round:
     round: int
     members: int
     drift_mm: float | None
+    bias_mm: float
     spread_hu: float
     sharpness_hu_per_mm: float
     dice: float | None
@@ -294,9 +296,11 @@ class _Building:
         place = self._place(number)
         place.mkdir(parents=True, exist_ok=True)
         group, maps = GroupMean(self.grid), []
+        total = np.zeros((*self.grid.size, 3), np.float32)
         for member in members or self.members:
             image, labels = read_member(member)
             transform = transform_of(member.name)
+            total += transform.displacement_mm
             group.add(transform.transform_image(image).array, in_view(transform, image.grid).array > 0)
             if labels is not None:
                 maps.append(transform.transform_labels(labels).array)
@@ -304,6 +308,7 @@ class _Building:
             round=number,
             members=group.count,
             drift_mm=None if drift is None else root_mean_square(drift.displacement_mm),
+            bias_mm=root_mean_square(total[group.in_view] / group.count),
             spread_hu=group.spread(),
             sharpness_hu_per_mm=group.sharpness(),
             dice=pairwise_dice(maps) if len(maps) > 1 else None,
@@ -358,12 +363,17 @@ class _Building:
         ]
         if not _converged(table):
             reasons.append(
-                f"The shape still moved, or the spread still fell, in round {table[-1].round}: give more `rounds`."
+                f"The shape still moved, or the spread still fell, in round {table[-1].round}: give more rounds."
+            )
+        if table[-1].bias_mm > _DRIFT_MM:
+            reasons.append(
+                f"The mean displacement of the members is {table[-1].bias_mm:.1f} mm, not zero: its own map has no good "
+                "inverse, so that the template is biased."
             )
         result = Template(
             image=image,
-            mean_log_jacobian=Image(np.mean(logs, axis=0, dtype=np.float32), image.grid),
-            sd_log_jacobian=Image(np.std(logs, axis=0, ddof=1, dtype=np.float32), image.grid),
+            mean_log_jacobian=Image(np.asarray(np.mean(logs, axis=0, dtype=np.float32)), image.grid),
+            sd_log_jacobian=Image(np.asarray(np.std(logs, axis=0, ddof=1, dtype=np.float32)), image.grid),
             labels=labels,
             rounds=table,
             left_out=self.left_out,
@@ -419,11 +429,12 @@ def inverse(transform: Transform) -> Transform:
 
 def log_jacobian(transform: Transform) -> NDArray[np.float32]:
     """The natural logarithm of the Jacobian determinant at each voxel, (X, Y, Z); below 0.01, as in folds, that of 0.01."""
-    return np.log(np.maximum(jacobian_map(transform).array, _LEAST_DETERMINANT))
+    logarithm: NDArray[np.float32] = np.log(np.maximum(jacobian_map(transform).array, _LEAST_DETERMINANT))
+    return logarithm
 
 
 def root_mean_square(displacement_mm: NDArray[np.floating]) -> float:
-    """Of the lengths of vectors (X, Y, Z, 3)."""
+    """Of the lengths of vectors (…, 3)."""
     return float(np.sqrt(np.mean(np.sum(np.square(displacement_mm, dtype=np.float64), axis=-1))))
 
 

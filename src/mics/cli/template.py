@@ -45,6 +45,7 @@ def template(
         )
     for line in result.rounds:
         parts = [f"Round {line.round}: {line.members} scans, spread {line.spread_hu:.1f} HU"]
+        parts += [f"mean displacement {line.bias_mm:.2f} mm"]
         parts += [] if line.drift_mm is None else [f"mean shape moved by {line.drift_mm:.2f} mm"]
         parts += [] if line.dice is None else [f"Dice between scans {line.dice:.3f}"]
         typer.echo(", ".join(parts))
