@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from mics.deformation.transform import Transform
 from mics.image.grid import Grid
 from mics.image.io import Image
-from mics.network.weights import DEFAULT_REGISTRATION
+from mics.network.weights import DEFAULT_REGISTRATION, load_model_for
 from mics.registration.pipeline import Registration, register
 from mics.registration.settings import resolve
 
@@ -29,7 +29,8 @@ class Settings:
 
     def to_dict(self) -> dict[str, Any]:
         """What decides the result, plain: everything but the device."""
-        return {"model": str(self.model), "refine": self.refine}
+        model = load_model_for("registration", self.model)
+        return {"model": model.name, "model_sha256": model.sha256, "refine": self.refine}
 
 
 def register_scans(
