@@ -125,11 +125,11 @@ def propagate(
     settings = Settings(model=model, refine=refine, device=device)
     require_fusion(fusion)
     require_progress(progress)
-    settings.refuse_unusable()
     members = given_members(atlases, "The atlases", labelled=True)
     if not members:
         raise SettingError("There is no atlas: give at least one labelled scan.")
     names = meaning(members) if label_names is None else read_label_names(label_names)
+    settings.refuse_unusable()
     target, written = _read_target(scan)
     _require_memory(target.grid, len(members))
     with own_folder(output, _NOTE, "labels carried over from atlases") as folder:

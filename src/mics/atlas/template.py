@@ -125,7 +125,6 @@ def template(
         InputError: For settings that cannot be used, fewer than two scans, and a folder that holds something else or other work.
     """
     settings = Settings(model=model, refine=refine, device=device)
-    settings.refuse_unusable()
     require_progress(progress)
     if not isinstance(rounds, int) or not 1 <= rounds <= 99:
         raise SettingError(f"`rounds` is a whole number from 1 to 99, not {shown(rounds)}.", option="rounds")
@@ -140,6 +139,7 @@ def template(
         raise SettingError(
             f"`start` is the name of one of the scans, {', '.join(names)}, not {start!r}.", option="start"
         )
+    settings.refuse_unusable()
     with own_folder(output, _NOTE, "a template") as folder:
         content = {"scans": names, "spacing_mm": spacing_mm, "start": start, **settings.to_dict()}
         settle(folder, _NOTE, {**content, "version": version("mics-registration")})
