@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import mics
+from mics.data.pairs import Member
 
 SIZE = (3, 4, 5)
 GRID = mics.Grid(SIZE, (1, 1, 1), (0, 0, 0))
@@ -99,6 +100,40 @@ def test_settings_of_register(argument, value, told):
 @pytest.mark.parametrize("scan", [None, 5, HU, b"scan.nii"])
 def test_scans_of_register(scan):
     assert "The moving scan is a file, a DICOM folder or an Image, not " in refused(lambda: mics.register(IMAGE, scan))
+
+
+@pytest.mark.parametrize(
+    ("argument", "value", "told"),
+    [
+        ("atlases", 5, "The atlases are a folder"),
+        ("atlases", [5], "The atlases are a folder"),
+        ("fusion", [], "fusion"),
+        ("refine", None, "refinement"),
+        ("progress", 5, "progress"),
+        ("label_names", {1: 5}, "no label"),
+    ],
+)
+def test_settings_of_propagate(tmp_path, argument, value, told):
+    settings = {"atlases": [Member("one", lambda: IMAGE, lambda: IMAGE)], argument: value}
+    assert told in refused(lambda: mics.propagate(IMAGE, output=tmp_path / "out", **settings))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("argument", "value", "told"),
+    [
+        ("scans", None, "The scans of a group are a folder"),
+        ("rounds", 1.5, "rounds"),
+        ("spacing_mm", "2", "spacing_mm"),
+        ("start", 5, "start"),
+        ("progress", 5, "progress"),
+        ("device", 5, "device"),
+    ],
+)
+def test_settings_of_template(tmp_path, argument, value, told):
+    settings = {"scans": [Member(name, lambda: IMAGE, lambda: IMAGE) for name in "ab"], argument: value}
+    assert told in refused(lambda: mics.template(output=tmp_path / "out", **settings))
+    assert not list(tmp_path.iterdir())
 
 
 def test_composing_with_something_else():

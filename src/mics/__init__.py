@@ -12,6 +12,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from mics.atlas.propagate import propagate
+    from mics.atlas.template import template
     from mics.data.phantom import phantom, phantom_pair
     from mics.deformation.chain import chained
     from mics.deformation.transform import Transform
@@ -36,10 +38,12 @@ __all__ = [
     "load_model",
     "phantom",
     "phantom_pair",
+    "propagate",
     "read_affine",
     "read_image",
     "read_labels",
     "register",
+    "template",
     "write_image",
 ]
 
@@ -55,10 +59,12 @@ _HOMES = {
     "load_model": "mics.network.weights",
     "phantom": "mics.data.phantom",
     "phantom_pair": "mics.data.phantom",
+    "propagate": "mics.atlas.propagate",
     "read_affine": "mics.registration.affine_file",
     "read_image": "mics.image.io",
     "read_labels": "mics.image.io",
     "register": "mics.registration.pipeline",
+    "template": "mics.atlas.template",
     "write_image": "mics.image.io",
 }
 

@@ -19,9 +19,11 @@ from mics.cli.experiment import experiment
 from mics.cli.info import info
 from mics.cli.pipeline import pipeline
 from mics.cli.prepare import prepare
+from mics.cli.propagate import propagate
 from mics.cli.pseudo_labels import pseudo_labels
 from mics.cli.register import register
 from mics.cli.synthesise import synthesise
+from mics.cli.template import template
 from mics.cli.train import train
 from mics.cli.warp import warp
 
@@ -33,6 +35,7 @@ app = typer.Typer(
 )
 COMMANDS = (
     *(register, warp, convert, dicom, evaluate, compare, experiment, info, demo),
+    *(propagate, template),
     *(prepare, synthesise, pseudo_labels, train, pipeline),
 )
 for command in COMMANDS:

@@ -1,0 +1,72 @@
+"""A folder of many registrations that goes on where it stopped: what it was made of, and how long the rest takes."""
+
+import json
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mics.data.pairs import Member
+from mics.data.state import state_of
+from mics.errors import InputError, RunError, SettingError, shown
+from mics.files.whole import write_text
+
+
+def settle(folder: Path, name: str, content: Mapping[str, Any]) -> None:
+    """Write what the work is made of into ``folder / name``; raises InputError where it says something else already."""
+    path = folder / name
+    earlier = read_json(path)
+    if earlier is not None and earlier != content:
+        other = ", ".join(sorted(key for key in {*earlier, *content} if earlier.get(key) != content.get(key)))
+        raise RunError(
+            f"{folder} holds earlier work with another {other}: give a new folder, or what it was begun with."
+        )
+    write_json(content, path)
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """The object that a file of ours holds, None without the file; raises InputError for a damaged one."""
+    if not path.exists():
+        return None
+    try:
+        content = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} is damaged: delete it, then what it tells of is computed again.") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{path} is damaged: delete it, then what it tells of is computed again.")
+    return content
+
+
+def write_json(content: Mapping[str, Any], path: Path) -> None:
+    """Write plain data, whole or not at all."""
+    write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", path)
+
+
+def state_of_files(member: Member) -> dict[str, list[int]]:
+    """By what a changed file of the scan is noticed."""
+    return {str(path.resolve()): state_of(path) for path in member.files}
+
+
+def require_progress(progress: object) -> None:
+    """Raise InputError for what cannot be called."""
+    if not callable(progress):
+        raise SettingError(
+            f"`progress` is called with a few words as each step begins, which {shown(progress)} cannot be."
+        )
+
+
+class Clock:
+    """How long the rest of so many equal pieces of work takes, by those that were done since it was started."""
+
+    def __init__(self, pieces: int) -> None:
+        self.left, self.done, self.began = pieces, 0, time.monotonic()
+
+    def tick(self, *, worked: bool = True) -> None:
+        """One piece is done, or has turned out to be no work."""
+        self.left, self.done = self.left - 1, self.done + worked
+
+    def __str__(self) -> str:
+        if not self.done:
+            return ""
+        seconds = self.left * (time.monotonic() - self.began) / self.done
+        return f", about {seconds / 60:.0f} min left" if seconds > 90 else f", about {seconds:.0f} s left"

@@ -1,0 +1,202 @@
+"""The scans of a folder, with their labels where there are any, in the layouts that the field uses."""
+
+import csv
+import json
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+
+from mics.data.cohorts.case import visible
+from mics.data.cohorts.learn2reg import DATASET_FILE, open_learn2reg
+from mics.data.label_names import disagreement, known_names, read_label_names
+from mics.data.names import is_file_name
+from mics.data.pairs import Member
+from mics.errors import InputError, MissingFileError, require_type
+from mics.files.paths import as_path
+from mics.image.checks import refuse_values_of_scans
+from mics.image.hounsfield import read_scan
+from mics.image.io import Image, read_labels
+from mics.organs import ORGAN_NAMES
+
+LAYOUTS = (
+    "Learn2Reg's (AbdomenCTCT_dataset.json), nnU-Net's (imagesTr/NAME_0000.nii.gz and labelsTr/NAME.nii.gz), pairs of files "
+    "(NAME.nii.gz with NAME_labels.nii.gz, or imgNAME.nii.gz with labelNAME.nii.gz), or a CSV file with the columns "
+    "image and labels"
+)
+_ENDINGS = (".nii.gz", ".nii", ".nrrd", ".mha")
+_CHANNEL = "_0000"
+_LABELS_OF = ("_labels", "_label", "_seg", ".seg")
+_DATASET = "dataset.json"
+_COLUMNS = ("name", "image", "labels")
+
+
+def read_members(source: str | Path, *, labelled: bool) -> list[Member]:
+    """The scans of a folder or of a CSV file, by name; nothing but names and headers of tables is read yet.
+
+    Args:
+        source: A Learn2Reg folder (its annotated people), an nnU-Net folder (``imagesTr``, ``labelsTr``; names of labels in
+            ``dataset.json``), a folder of scans with label maps beside them, or a CSV file with the columns ``image``, ``labels``
+            and, optionally, ``name``, whose files are relative to it.
+        labelled: Only scans with labels count; without, a scan may have none.
+
+    Raises:
+        InputError: Where there is nothing of the kind, two scans have one name, or a name cannot be a file's.
+    """
+    source = as_path(source)
+    members = sorted(_found(source), key=lambda member: member.name)
+    if labelled:
+        members = [member for member in members if len(member.files) > 1]
+    if not members:
+        what = "scans with labels" if labelled else "scans"
+        raise MissingFileError(f"{source} holds no {what} in a layout that is known: give {LAYOUTS}.")
+    return checked(members, str(source))
+
+
+def given_members(source: str | Path | Sequence[Member], what: str, *, labelled: bool) -> list[Member]:
+    """Those that a user gives: the members themselves, or where they lie (:func:`read_members`); InputError as there."""
+    if isinstance(source, str | Path):
+        return read_members(source, labelled=labelled)
+    require_type(source, (list, tuple), f"{what} are a folder, a CSV file or a list of members")
+    for member in source:
+        require_type(member, Member, f"{what} are a folder, a CSV file or a list of members")
+    return checked(source, what)
+
+
+def checked(members: Sequence[Member], where: str) -> list[Member]:
+    """The same members; raises InputError where two have one name, or a name cannot be a folder's."""
+    names = [member.name for member in members]
+    for name in names:
+        if not is_file_name(name):
+            raise InputError(f"{where}: a scan is called {name[:200]!r}, which no folder can be; rename it.")
+        if names.count(name) > 1:
+            raise InputError(f"{where}: two scans are called {name}; rename one of them.")
+    return list(members)
+
+
+def meaning(members: Sequence[Member]) -> dict[int, str]:
+    """What the labels mean by their files or data set, names by id; raises InputError where these disagree."""
+    names: dict[int, str] = {}
+    for member in members:
+        own = member.label_names()
+        if sentences := disagreement(names, own):
+            raise InputError(f"{member.name}: {sentences[0]} Mend the labels, or their names.")
+        names |= own
+    return names
+
+
+def read_member(member: Member) -> tuple[Image, Image | None]:
+    """The scan in HU and its label map, None where it has none; raises InputError for files that cannot be used."""
+    return member.image(), member.labels() if len(member.files) > 1 else None
+
+
+def _found(source: Path) -> Iterator[Member]:
+    if source.is_file() and source.suffix.lower() == ".csv":
+        return _listed(source)
+    if not source.is_dir():
+        raise MissingFileError(f"{source} is not there, or is neither a folder nor a CSV file: give {LAYOUTS}.")
+    if (source / DATASET_FILE).is_file() or (source / "Training" / "img").is_dir():
+        return _learn2reg(source)
+    if (source / "imagesTr").is_dir():
+        return _nnunet(source)
+    return _beside(source)
+
+
+def _learn2reg(folder: Path) -> Iterator[Member]:
+    for case in open_learn2reg(folder).cases.values():
+        files = tuple(path for path in (case.image_path, case.labels_path) if path is not None)
+        yield Member(
+            case.name, case.image, case.labels, mirrored_header=True, files=files, label_names=lambda: dict(ORGAN_NAMES)
+        )
+
+
+def _nnunet(folder: Path) -> Iterator[Member]:
+    """Also the Medical Segmentation Decathlon's, whose images have no number of a channel."""
+    ending, names = _described(folder / _DATASET)
+    images = visible(folder / "imagesTr", f"*{ending}")
+    channels = [image for image in images if image.name.endswith(f"{_CHANNEL}{ending}")]
+    for image in channels or images:
+        name = image.name.removesuffix(ending).removesuffix(_CHANNEL)
+        candidates = [folder / "labelsTr" / f"{stem}{ending}" for stem in (name, f"{name}{_CHANNEL}")]
+        yield _of_files(name, image, next((path for path in candidates if path.is_file()), None), names)
+
+
+def _described(dataset: Path) -> tuple[str, dict[int, str] | None]:
+    """The ending of files, and what the labels mean, as nnU-Net's ``dataset.json`` says."""
+    if not dataset.is_file():
+        return ".nii.gz", None
+    try:
+        content = json.loads(dataset.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{dataset} is not valid JSON ({error}): mend it, or take it away.") from error
+    ending = content.get("file_ending", ".nii.gz") if isinstance(content, dict) else None
+    if ending not in _ENDINGS:
+        raise InputError(f"{dataset}: file_ending is one of {', '.join(_ENDINGS)}, not {ending!r}.")
+    return ending, read_label_names(dataset)
+
+
+def _beside(folder: Path) -> Iterator[Member]:
+    files = {path: ending for path in visible(folder, "*") if (ending := _ending(path)) and path.is_file()}
+    stems = {path.name.removesuffix(ending): path for path, ending in files.items()}
+    maps = {label: stem for stem in stems for label in _label_stems(stem) if label in stems}
+    for stem, image in stems.items():
+        if stem not in maps and not stem.startswith("label"):
+            labels = next((stems[label] for label in _label_stems(stem) if label in stems), None)
+            yield _of_files(stem.removeprefix("img"), image, labels, None)
+
+
+def _label_stems(stem: str) -> list[str]:
+    """What the label map of a scan may be called, without its ending."""
+    own = [f"label{stem.removeprefix('img')}"] if stem.startswith("img") else []
+    return [*own, *(f"{stem}{word}" for word in _LABELS_OF)]
+
+
+def _listed(table: Path) -> Iterator[Member]:
+    try:
+        with table.open(encoding="utf-8-sig", newline="") as file:
+            rows = csv.DictReader(file, skipinitialspace=True)
+            _refuse_columns(table, rows.fieldnames or [])
+            lines = list(enumerate(rows, start=2))
+    except OSError as error:
+        raise MissingFileError(f"{table} cannot be read ({error.strerror}); give {LAYOUTS}.") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{table} is not a CSV file ({error}); give {LAYOUTS}.") from error
+    for line, row in lines:
+        if not row["image"]:
+            raise InputError(f"{table}, line {line} names no image: add it, or take the line away.")
+        image = table.parent / row["image"]
+        labels = table.parent / row["labels"] if row.get("labels") else None
+        name = row.get("name") or image.name.removesuffix(_ending(image) or "")
+        yield _of_files(name, image, labels, None)
+
+
+def _refuse_columns(table: Path, columns: Sequence[str]) -> None:
+    if "image" not in columns or (unknown := set(columns) - set(_COLUMNS)):
+        problem = "has no column image" if "image" not in columns else f"has an unknown column {min(unknown)!r}"
+        raise InputError(f"{table} {problem}; its first line names the columns: image, labels and, if wanted, name.")
+
+
+def _of_files(name: str, image: Path, labels: Path | None, names: dict[int, str] | None) -> Member:
+    def no_labels() -> Image:
+        raise InputError(f"{name} comes without labels; leave it out here.")
+
+    return Member(
+        name,
+        partial(read_scan, image),
+        no_labels if labels is None else partial(_read_labels, labels),
+        files=(image,) if labels is None else (image, labels),
+        label_names=dict if labels is None else partial(_meaning, labels, names),
+    )
+
+
+def _meaning(labels: Path, names: dict[int, str] | None) -> dict[int, str]:
+    return known_names(labels) if names is None else names
+
+
+def _read_labels(path: Path) -> Image:
+    labels = read_labels(path)
+    refuse_values_of_scans(labels.array, str(path))
+    return labels
+
+
+def _ending(path: Path) -> str | None:
+    return next((ending for ending in _ENDINGS if path.name.lower().endswith(ending)), None)

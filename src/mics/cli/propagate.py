@@ -1,0 +1,62 @@
+"""`mics propagate`: labels of several scans, carried over to a new one."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mics.cli.errors import say
+from mics.cli.progress import progress
+
+
+def propagate(
+    scan: Annotated[Path, typer.Argument(help="Scan to label: NIfTI, NRRD, MHA or a folder with one DICOM series.")],
+    atlases: Annotated[
+        Path,
+        typer.Option(
+            help="Labelled scans: a Learn2Reg or nnU-Net folder, a folder of NAME.nii.gz and NAME_labels.nii.gz, or a CSV "
+            "file with the columns image and labels."
+        ),
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder for the results; an interrupted run goes on in it.")
+    ],
+    fusion: Annotated[
+        str,
+        typer.Option(help="majority, local (weighted by likeness around each voxel) or joint (joint label fusion)."),
+    ] = "joint",
+    label_names: Annotated[
+        Path | None, typer.Option(help="What the labels mean; by default what the atlases' files or data set say.")
+    ] = None,
+    model: Annotated[
+        str, typer.Option(help="Name of a shipped model (see `mics info`) or path of a trained one.")
+    ] = "mics-velocity",
+    refine: Annotated[str, typer.Option(help="Work spent on each registration: none, fast or accurate.")] = "fast",
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda:N.")] = "auto",
+) -> None:
+    """Register labelled scans to SCAN and fuse their labels; another --fusion into the same folder takes no registration."""
+    from mics.atlas.propagate import propagate as run
+
+    with progress() as step:
+        result = run(
+            scan,
+            atlases,
+            output,
+            fusion=fusion,
+            label_names=label_names,
+            model=model,
+            refine=refine,
+            device=device,
+            progress=step,
+        )
+    for volume in result.volumes:
+        agreement = "lost" if volume.agreement is None else f"agreement {volume.agreement:.2f}"
+        typer.echo(
+            f"{volume.name}: {volume.fused_ml:.1f} ml ({agreement}; {volume.atlases} atlases, {volume.mean_ml:.1f} "
+            f"± {volume.sd_ml:.1f} ml)"
+        )
+    used = sum(outcome.used for outcome in result.atlases)
+    typer.echo(f"Verdict: {result.verdict}, {used} of {len(result.atlases)} atlases used")
+    typer.echo(f"Written to {output}")
+    for sentence in result.reasons:
+        say(sentence)

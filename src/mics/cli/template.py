@@ -1,0 +1,55 @@
+"""`mics template`: the average of a group of scans."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mics.cli.errors import say
+from mics.cli.progress import progress
+
+
+def template(
+    scans: Annotated[
+        Path,
+        typer.Argument(
+            help="The group: a Learn2Reg or nnU-Net folder, a folder of scans, or a CSV file with the column image."
+        ),
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder for the results; an interrupted run goes on in it.")
+    ],
+    rounds: Annotated[int, typer.Option(help="Rounds at most; fewer where it has converged.")] = 4,
+    spacing_mm: Annotated[float, typer.Option(help="Voxel edge of the template, in mm.")] = 2.0,
+    start: Annotated[str | None, typer.Option(metavar="NAME", help="The scan to begin with.")] = None,
+    model: Annotated[
+        str, typer.Option(help="Name of a shipped model (see `mics info`) or path of a trained one.")
+    ] = "mics-velocity",
+    refine: Annotated[str, typer.Option(help="Work spent on each registration: none, fast or accurate.")] = "fast",
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda:N.")] = "auto",
+) -> None:
+    """Average SCANS in shape and grey values without bias to one of them, with transforms to and from every one."""
+    from mics.atlas.template import template as run
+
+    with progress() as step:
+        result = run(
+            scans,
+            output,
+            rounds=rounds,
+            spacing_mm=spacing_mm,
+            start=start,
+            model=model,
+            refine=refine,
+            device=device,
+            progress=step,
+        )
+    for line in result.rounds:
+        parts = [f"Round {line.round}: {line.members} scans, spread {line.spread_hu:.1f} HU"]
+        parts += [f"mean displacement {line.bias_mm:.2f} mm"]
+        parts += [] if line.drift_mm is None else [f"mean shape moved by {line.drift_mm:.2f} mm"]
+        parts += [] if line.dice is None else [f"Dice between scans {line.dice:.3f}"]
+        typer.echo(", ".join(parts))
+    typer.echo(f"Verdict: {result.verdict}")
+    typer.echo(f"Written to {output}")
+    for sentence in result.reasons:
+        say(sentence)
