@@ -46,7 +46,7 @@ docs: .venv/all.stamp
 
 .venv/all.stamp: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install -q -c constraints.txt -e '.[dev,train,cluster,peers,dicom,x5]'
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[dev,train,cluster,peers,dicom,x5,mesh]'
 	touch $@
 
 .venv/oldest/stamp: pyproject.toml constraints-oldest.txt
