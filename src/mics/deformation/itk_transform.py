@@ -30,7 +30,7 @@ def read_itk_transform(path: Path) -> sitk.Transform:
     warnings = _Warnings()
     before = warnings.SetAsGlobalITKLogger()  # type: ignore[no-untyped-call]
     try:
-        transform = sitk.ReadTransform(str(path))
+        transform: sitk.Transform = sitk.ReadTransform(str(path))
     except RuntimeError as error:
         if _is_plain_matrix(path):
             raise InputError(

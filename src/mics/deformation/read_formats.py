@@ -134,7 +134,7 @@ def _x5_node(node: Any, path: Path) -> Link:
     to_lps = np.diag([-1.0, -1.0, 1.0, 1.0])
     kind, values = node.attrs["Type"], np.asarray(node["Transform"], dtype=np.float64)
     if kind == "linear" and values.shape == (4, 4):
-        matrix = to_lps @ values @ to_lps
+        matrix: NDArray[np.float64] = to_lps @ values @ to_lps
         refuse_singular(matrix, f"The affine in {path}")
         return matrix
     size = tuple(int(length) for length in np.asarray(node["Domain"]["Size"]).ravel()) if "Domain" in node else ()
@@ -151,7 +151,8 @@ def _x5_node(node: Any, path: Path) -> Link:
 def _refuse_fsl(path: Path) -> None:
     if path.name.lower().endswith((".nii", ".nii.gz")) and path.is_file():
         try:
-            intent = int(nibabel.load(path).header["intent_code"])
+            header: Any = nibabel.load(path).header
+            intent = int(header["intent_code"])
         except (nibabel.filebasedimages.ImageFileError, OSError, KeyError):
             return  # Transform.load says what is wrong with it
         if intent in _FSL_INTENTS:
