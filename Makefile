@@ -45,12 +45,12 @@ slicer: .venv/core.stamp
 	cp -r slicer/MICS out/slicer/MICS
 	find out/slicer -name __pycache__ -prune -exec rm -r {} +
 	$(BIN)/python -m pip wheel -q --no-deps -w out/slicer/MICS/Resources .
-	cd out/slicer && ../../$(BIN)/python -m zipfile -c MICS.zip MICS
+	$(BIN)/python -m zipfile -c out/slicer/MICS.zip out/slicer/MICS
 
-bundle: .venv/core.stamp
+bundle: .venv/all.stamp
 	rm -rf out/bundle
 	$(BIN)/python bundle/make_bundle.py out/bundle/mics
-	cd out/bundle && ../../$(BIN)/python -m zipfile -c mics.zip mics
+	$(BIN)/python -m zipfile -c out/bundle/mics.zip out/bundle/mics
 
 # One pip command each, with the pins: nothing can pull in another torch first.
 .venv/core.stamp: pyproject.toml constraints.txt

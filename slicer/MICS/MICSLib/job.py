@@ -14,6 +14,8 @@ from MICSLib.process import Process
 Node = Any
 """Of the scene: only the scene looks into it."""
 
+_WARNING = "Warning: "
+
 
 class JobError(Exception):
     """What went wrong, in a sentence for the user."""
@@ -101,6 +103,7 @@ class Job:
         self._process: Process | None = None
         self._steps: Iterator[list[str]] = iter(())
         self._said: list[str] = []
+        self._warned: list[str] = []
 
     def start(self) -> None:
         """Write the nodes into files and begin. Raises JobError for what cannot be meant."""
@@ -126,6 +129,8 @@ class Job:
         code = self._process.code
         for line in self._process.new_lines():
             self._said.append(line)
+            if line.startswith(_WARNING):
+                self._warned.append(line.removeprefix(_WARNING))
             show(line)
         if code is None:
             return False
@@ -159,7 +164,7 @@ class Job:
             segmentation=segmentation,
             points=points,
             verdict=verdict["word"],
-            reasons=(*verdict["reasons"], *summary["warnings"]),
+            reasons=tuple(dict.fromkeys([*verdict["reasons"], *summary["warnings"], *self._warned])),
             report=out / "report.html",
         )
 

@@ -74,11 +74,9 @@ class SlicerScene:
 
 
 def _save(node: Node, path: Path) -> None:
-    # With a storage node of its own, so that the user's node keeps the file that it came from.
-    storage = node.CreateDefaultStorageNode()
-    storage.SetFileName(str(path))
-    storage.SetUseCompression(0)
-    if not storage.WriteData(node):
+    # An export leaves the user's node with the file that it came from.
+    slicer.util.exportNode(node, str(path), {"useCompression": False})
+    if not path.is_file():
         raise JobError(f"Slicer could not write {node.GetName()} into {path.parent}: is the disk full?")
 
 
