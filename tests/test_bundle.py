@@ -52,6 +52,7 @@ MANDATORY = {
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory):
     pytest.importorskip("monai")
+    pytest.importorskip("fire")
     folder = tmp_path_factory.mktemp("bundle") / "mics"
     runpy.run_path(str(ROOT / "bundle" / "make_bundle.py"))["main"](folder)
     return folder
