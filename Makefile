@@ -2,10 +2,11 @@
 # make test   runs the tests, make nightly those that take more than a minute;  make lint  checks style, types and the direction of imports
 # make quick  runs the tests that take seconds;  make coverage  all but the nightly ones, and which lines they reach;  make oldest  the
 #             quick ones of the core with the oldest versions that pyproject.toml allows, in an environment of their own
+# make slicer makes out/slicer/MICS.zip, 3D Slicer's module with the package in it;  make bundle  out/bundle/mics.zip, a MONAI bundle
 # make docs   redraws the picture in docs/ and runs the code that the docs show
 PYTHON ?= python3
 BIN := .venv/bin
-.PHONY: demo test nightly quick coverage oldest lint docs
+.PHONY: demo test nightly quick coverage oldest lint docs slicer bundle
 CORE := tests/files tests/image tests/deformation tests/evaluation tests/registration tests/report
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
@@ -38,6 +39,19 @@ docs: .venv/all.stamp
 	$(BIN)/python docs/points_and_images.py
 	$(BIN)/python -m pytest tests/test_docs.py
 
+slicer: .venv/core.stamp
+	rm -rf out/slicer
+	mkdir -p out/slicer
+	cp -r slicer/MICS out/slicer/MICS
+	find out/slicer -name __pycache__ -prune -exec rm -r {} +
+	$(BIN)/python -m pip wheel -q --no-deps -w out/slicer/MICS/Resources .
+	$(BIN)/python -m zipfile -c out/slicer/MICS.zip out/slicer/MICS
+
+bundle: .venv/all.stamp
+	rm -rf out/bundle
+	$(BIN)/python bundle/make_bundle.py out/bundle/mics
+	$(BIN)/python -m zipfile -c out/bundle/mics.zip out/bundle/mics
+
 # One pip command each, with the pins: nothing can pull in another torch first.
 .venv/core.stamp: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -46,7 +60,7 @@ docs: .venv/all.stamp
 
 .venv/all.stamp: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install -q -c constraints.txt -e '.[dev,train,cluster,peers,dicom,x5]'
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[dev,train,cluster,peers,dicom,x5,mesh]'
 	touch $@
 
 .venv/oldest/stamp: pyproject.toml constraints-oldest.txt

@@ -27,6 +27,33 @@ def test_a_transform_becomes_a_composite_and_maps(run, transform, tmp_path):
     np.testing.assert_allclose(norm[index], np.linalg.norm([3.6, -2, -2.5]), atol=0.01)
 
 
+def test_what_itk_has_written_is_converted_and_warps_points(run, transform, tmp_path):
+    field = sitk.DisplacementFieldTransform(sitk.ReadImage(str(transform), sitk.sitkVectorFloat64))
+    composite = sitk.CompositeTransform([sitk.TranslationTransform(3, (5.0, -6.0, 7.0)), field])
+    sitk.WriteTransform(composite, str(tmp_path / "theirs.h5"))
+    assert run("convert", tmp_path / "theirs.h5", "-o", tmp_path / "field.nii.gz").exit_code == 0
+    converted = sitk.DisplacementFieldTransform(sitk.ReadImage(str(tmp_path / "field.nii.gz"), sitk.sitkVectorFloat64))
+    point = (6.0, 10.0, 30.0)
+    np.testing.assert_allclose(converted.TransformPoint(point), composite.TransformPoint(point), atol=1e-3)
+    (tmp_path / "points.csv").write_text("x,y,z\n6,10,30\n")
+    assert run("warp", tmp_path / "points.csv", tmp_path / "theirs.h5", "-o", tmp_path / "moved.csv").exit_code == 0
+    moved = np.genfromtxt(tmp_path / "moved.csv", delimiter=",", skip_header=1, usecols=(0, 1, 2))
+    np.testing.assert_allclose(moved, composite.TransformPoint(point), atol=1e-3)
+
+
+def test_an_affine_becomes_a_field_on_the_grid_of_an_image(run, refused, make, tmp_path):
+    affine = sitk.AffineTransform((1.1, 0.05, 0, -0.04, 0.93, 0.1, 0, -0.08, 1.02), (12.0, -30.0, 25.0))
+    sitk.WriteTransform(affine, str(tmp_path / "a.tfm"))
+    image = make(tmp_path / "image.nii.gz")
+    options = ("-o", tmp_path / "field.nrrd", "--reference")
+    assert "does not exist" in refused("convert", tmp_path / "a.tfm", *options, tmp_path / "absent.nii.gz")
+    assert run("convert", tmp_path / "a.tfm", *options, image).exit_code == 0
+    field = sitk.ReadImage(str(tmp_path / "field.nrrd"), sitk.sitkVectorFloat64)
+    assert field.GetSize() == sitk.ReadImage(str(image)).GetSize()
+    moved = sitk.DisplacementFieldTransform(field).TransformPoint((6.0, 10.0, 30.0))
+    np.testing.assert_allclose(moved, affine.TransformPoint((6.0, 10.0, 30.0)), atol=1e-3)
+
+
 @pytest.mark.parametrize(
     ("options", "told"),
     [

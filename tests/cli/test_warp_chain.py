@@ -94,12 +94,13 @@ def test_points_go_through_a_chain_from_its_end(run, pair, affine):
 
 
 def test_what_is_no_part_of_a_chain_is_refused(refused, pair, affine):
-    field = sitk.DisplacementFieldTransform(sitk.ReadImage(str(pair / TO_FIXED), sitk.sitkVectorFloat64))
-    sitk.WriteTransform(field, str(pair / "dense.h5"))
+    sitk.WriteTransform(
+        sitk.BSplineTransformInitializer(sitk.Image(9, 9, 9, sitk.sitkInt16), [3] * 3), str(pair / "b.h5")
+    )
     out = ["-o", pair / "out.nii.gz"]
     for link, told in (
         (f"[{pair / TO_FIXED},1]", "other direction"),
-        (pair / "dense.h5", "deformation"),
+        (pair / "b.h5", "does not say on which grid"),
         (pair / "absent.mat", "does not exist"),
         (pair / "fixed.nii.gz", "not a displacement field"),
     ):

@@ -94,6 +94,9 @@ def test_what_is_no_invertible_affine_in_3d_is_refused(tmp_path, make, said):
 def test_what_is_no_transform_is_refused(tmp_path):
     path = tmp_path / "matrix.txt"
     path.write_text("1 0 0 0\n0 1 0 0\n0 0 1 0\n0 0 0 1\n")
+    with pytest.raises(InputError, match="holds a bare matrix"):
+        read_affine(path)
+    path.write_text("a matrix")
     with pytest.raises(InputError, match="not a transform that ITK can read"):
         read_affine(path)
 

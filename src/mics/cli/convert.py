@@ -1,4 +1,4 @@
-"""`mics convert`: a transform for another tool, or as maps; structures of DICOM as a label map."""
+"""`mics convert`: a transform from and for another tool, or as maps; structures of DICOM as a label map."""
 
 from __future__ import annotations
 
@@ -12,7 +12,12 @@ from mics.errors import GeometryError, RunError, SettingError
 
 def convert(
     source: Annotated[
-        Path, typer.Argument(metavar="INPUT", help="A transform (displacement field), or an RTSTRUCT or SEG of DICOM.")
+        Path,
+        typer.Argument(
+            metavar="INPUT",
+            help="A transform of MICS, ITK, ANTs, greedy, Slicer, transformix (.txt) or nitransforms (.x5), or an RTSTRUCT or "
+            "SEG of DICOM.",
+        ),
     ],
     output: Annotated[
         Path | None,
@@ -29,6 +34,12 @@ def convert(
     norm: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Volume of the displacements' lengths, in mm, to write.")
     ] = None,
+    reference: Annotated[
+        Path | None,
+        typer.Option(
+            help="Image on whose grid the transform is written; by default its own. Needed for an affine and for B-splines."
+        ),
+    ] = None,
     scan: Annotated[
         Path | None,
         typer.Option(
@@ -36,36 +47,38 @@ def convert(
         ),
     ] = None,
 ) -> None:
-    """Write a transform for another tool, maps of what it does, or the structures of a DICOM file as a label map."""
+    """Write a transform of any tool for another one, maps of what it does, or the structures of a DICOM file as a label map."""
     from mics.cli.structures import is_structures
     from mics.image.checks import refuse_unreadable_name
 
     refuse_unreadable_name(source)
     if is_structures(source):
-        _convert_structures(source, output, [jacobian, norm], scan)
+        _convert_structures(source, output, [jacobian, norm, reference], scan)
     elif scan is not None:
         raise SettingError(f"--scan is for structures of DICOM, and {source} is none: leave it out.")
     else:
-        _convert_transform(source, output, jacobian, norm)
+        _convert_transform(source, output, jacobian, norm, reference)
 
 
-def _convert_structures(source: Path, output: Path | None, maps: list[Path | None], scan: Path | None) -> None:
+def _convert_structures(source: Path, output: Path | None, others: list[Path | None], scan: Path | None) -> None:
     from mics.cli.structures import read
     from mics.dicom_rt.label_file import write_label_map
     from mics.image.io import written_suffix
 
-    if output is None or any(maps):
-        raise SettingError(f"{source} holds structures: name the label map to write by --output, without other maps.")
+    if output is None or any(others):
+        raise SettingError(f"{source} holds structures: name the label map to write by --output, and nothing else.")
     written_suffix(output)
     _refuse_existing([output])
     write_label_map(read(source, scan), output)
 
 
-def _convert_transform(source: Path, output: Path | None, jacobian: Path | None, norm: Path | None) -> None:
+def _convert_transform(
+    source: Path, output: Path | None, jacobian: Path | None, norm: Path | None, reference: Path | None
+) -> None:
     from mics.deformation.formats import files_of, write_transform
     from mics.deformation.maps import jacobian_map, norm_map
     from mics.deformation.transform import Transform
-    from mics.image.io import write_image, written_suffix
+    from mics.image.io import grid_of, read_itk, write_image, written_suffix
     from mics.registration.link import read_link
 
     maps = [(path, make) for path, make in ((jacobian, jacobian_map), (norm, norm_map)) if path is not None]
@@ -75,9 +88,9 @@ def _convert_transform(source: Path, output: Path | None, jacobian: Path | None,
     if not files or len(set(files)) < len(files):
         raise SettingError("Name what is to be written, each by a name of its own: --output, --jacobian, --norm.")
     _refuse_existing(files)
-    transform = read_link(str(source))
+    transform = read_link(str(source), None if reference is None else grid_of(read_itk(reference, pixel=None)))
     if not isinstance(transform, Transform):
-        raise GeometryError(f"{source} is an affine, which has no grid: give a displacement field.")
+        raise GeometryError(f"{source} is an affine, which has no grid: name an image to take it from by --reference.")
     for path, make in maps:
         write_image(make(transform), path)
     if output is not None:

@@ -1,4 +1,4 @@
-"""`mics warp`: apply a transform, or several, to images, label maps or landmarks."""
+"""`mics warp`: apply a transform, or several, to images, label maps, landmarks or meshes."""
 
 from __future__ import annotations
 
@@ -15,6 +15,9 @@ from mics.cli.output import output_folder
 from mics.errors import GeometryError, InputError, RunError, SettingError
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from mics.deformation.chain import Link
     from mics.deformation.transform import Transform
     from mics.image.io import Image
@@ -28,7 +31,8 @@ def warp(
         list[Path],
         typer.Argument(
             metavar="INPUT...",
-            help="Images, label maps (with --labels), RTSTRUCT, SEG or RTDOSE of DICOM, or points (.csv, .fcsv, .mrk.json).",
+            help="Images, label maps (with --labels), RTSTRUCT, SEG or RTDOSE of DICOM, points (.csv, .fcsv, "
+            ".mrk.json), or surfaces and meshes (.vtk, .vtp, .stl, .ply).",
         ),
     ],
     transform: Annotated[
@@ -36,7 +40,7 @@ def warp(
         typer.Argument(
             metavar="TRANSFORM",
             help="transform_moving_to_fixed.nii.gz, transform_fixed_to_moving.nii.gz, another displacement field, an affine "
-            "(.tfm, .txt, .mat, .h5) or its inverse, [FILE,1].",
+            "or composite (.tfm, .txt, .mat, .h5, .x5) or an affine's inverse, [FILE,1].",
         ),
     ],
     output: Annotated[
@@ -72,20 +76,19 @@ def warp(
     """Apply a transform to each INPUT.
 
     Images and label maps go the way the file is named: transform_moving_to_fixed brings the MOVING image onto the
-    FIXED grid. Points (LPS mm) go the other way: the same file brings landmarks of the FIXED scan to their place in the
-    MOVING one. So TRANSFORM and --then are in the order in which an image goes through them.
+    FIXED grid. Points (LPS mm) and meshes go the other way: the same file brings landmarks of the FIXED scan to their place in
+    the MOVING one. So TRANSFORM and --then are in the order in which an image goes through them.
     """
     from mics.files.folder import write_together
-    from mics.image.points import is_points
 
-    if outside is not None and (labels or any(map(is_points, sources))):
+    if outside is not None and (labels or any(map(_is_of_points, sources))):
         raise SettingError(
-            "--outside is for images: a label map has background, 0, outside, and points have no outside."
+            "--outside is for images: a label map has background, 0, outside, and points and meshes have no outside."
         )
-    if reference is not None and any(map(is_points, sources)):
-        raise SettingError("--reference is for images and label maps: points lie on no grid.")
-    if series is not None and any(map(is_points, sources)):
-        raise SettingError("--series is for the folder of a DICOM study: a list of points has none.")
+    if reference is not None and any(map(_is_of_points, sources)):
+        raise SettingError("--reference is for images and label maps: points and meshes lie on no grid.")
+    if series is not None and any(map(_is_of_points, sources)):
+        raise SettingError("--series is for the folder of a DICOM study: a list of points or a mesh has none.")
     _refuse_names(sources, output)
     names = [transform, *(then or [])]
     if len(sources) == 1:
@@ -98,7 +101,7 @@ def warp(
 
 @dataclass(frozen=True)
 class _Chain:
-    """What is done to each input. ``mapping``: all transforms in one, None where all inputs are points."""
+    """What is done to each input. ``mapping``: all transforms in one, None where all inputs are points or meshes."""
 
     names: Sequence[str]
     links: Sequence[Link]
@@ -110,11 +113,14 @@ class _Chain:
     def apply(self, source: Path, output: Path) -> None:
         """Warp one file into another."""
         from mics.cli.structures import is_dose, is_structures
+        from mics.image.mesh import is_mesh
         from mics.image.points import is_points
         from mics.image.time_series import is_time_series
 
         if is_points(source):
             self._points(source, output)
+        elif is_mesh(source):
+            self._mesh(source, output)
         elif is_time_series(source):
             self._time_series(source, output)
         elif is_structures(source):
@@ -127,15 +133,32 @@ class _Chain:
             self._image(source, output)
 
     def _points(self, source: Path, output: Path) -> None:
+        from mics.image.points import Points, read_points, write_points
+
+        points = read_points(source)
+        write_points(Points(self._moved(points.coordinates, source), points.names), output)
+
+    def _mesh(self, source: Path, output: Path) -> None:
+        from mics.image.mesh import read_mesh, write_mesh
+
+        mesh = read_mesh(source)
+        write_mesh(mesh.moved(self._moved(mesh.points, source)), output)
+        if mesh.has_directions:
+            warnings.warn(
+                f"The normals and other directions stored in {source} belong to its old shape and are left out of {output}; "
+                "viewers compute normals themselves.",
+                stacklevel=2,
+            )
+
+    def _moved(self, points: NDArray[np.float64], source: Path) -> NDArray[np.float64]:
         from mics.deformation.chain import points_through
         from mics.deformation.suitability import warn_of_points_outside
         from mics.deformation.transform import Transform
-        from mics.image.points import Points, read_points, write_points
 
-        points, last = read_points(source), self.links[-1]
+        last = self.links[-1]
         if isinstance(last, Transform):
-            warn_of_points_outside(points.coordinates, last, source, self.names[-1])
-        write_points(Points(points_through(self.links, points.coordinates), points.names), output)
+            warn_of_points_outside(points, last, source, self.names[-1])
+        return points_through(self.links, points)
 
     def _label_map(self, source: Path, output: Path) -> None:
         from mics.deformation.suitability import warn_of_emptiness, warn_of_lost_names
@@ -219,13 +242,12 @@ def _chain(
     from mics.deformation.suitability import warn_of_order
     from mics.deformation.transform import Transform
     from mics.image.io import grid_of, read_itk
-    from mics.image.points import is_points
     from mics.registration.link import read_link
 
     grid = None if reference is None else grid_of(read_itk(reference, pixel=None))
     links = [read_link(name) for name in names]
     warn_of_order(links, names)
-    if all(map(is_points, sources)):
+    if all(map(_is_of_points, sources)):
         return _Chain(names, links, None, labels, outside, series)
     if grid is None and not isinstance(links[-1], Transform):
         raise GeometryError(f"{names[-1]} is an affine, which has no grid: name an image to fill by --reference.")
@@ -236,14 +258,13 @@ def _refuse_names(sources: Sequence[Path], output: Path) -> None:
     """Raise InputError, before the work, for an input that is not there and an output that cannot be written."""
     from mics.image.checks import refuse_unreadable_name
     from mics.image.io import written_suffix
-    from mics.image.points import is_points
 
     if len(sources) == 1:
         if output.exists() or output.is_symlink():
             raise RunError(f"{output} exists already; choose another name, so that nothing is overwritten.")
-        if not is_points(sources[0]):
+        if not _is_of_points(sources[0]):
             written_suffix(output)
-    elif is_points(output) or _is_written(output):
+    elif _is_of_points(output) or _is_written(output):
         raise SettingError(
             f"{output} is the name of one file, and there are {len(sources)} inputs: name a folder, or if some of them are "
             "transforms, give all but the first by --then."
@@ -259,15 +280,22 @@ def _refuse_names(sources: Sequence[Path], output: Path) -> None:
 def _output_name(source: Path) -> str:
     """The input's own name, ending in a format that is written."""
     from mics.cli.structures import is_structures
-    from mics.image.points import is_points
 
-    if is_points(source):
+    if _is_of_points(source):
         return f"{source.stem}.mrk.json" if source.suffix.lower() == ".fcsv" else source.name
     if _is_written(source):
         return source.name
     if is_structures(source):
         return f"{source.stem}.seg.nrrd"
     return f"{source.resolve().name if source.is_dir() else source.stem}.nii.gz"
+
+
+def _is_of_points(path: Path) -> bool:
+    """Whether a file holds points or a mesh, which go opposite to images."""
+    from mics.image.mesh import is_mesh
+    from mics.image.points import is_points
+
+    return is_points(path) or is_mesh(path)
 
 
 def _is_written(path: Path) -> bool:

@@ -1,4 +1,4 @@
-"""A transform of any kind that a user names: a displacement field, an affine, or an affine's inverse."""
+"""A transform of any kind that a user names: a displacement field, an affine, an affine's inverse, or another tool's file."""
 
 import re
 from pathlib import Path
@@ -6,14 +6,15 @@ from pathlib import Path
 import numpy as np
 
 from mics.deformation.chain import Link
+from mics.deformation.read_formats import read_transform
 from mics.deformation.transform import Transform
 from mics.errors import InputError
 from mics.image.checks import refuse_unreadable_name
-from mics.registration.affine_file import SUFFIXES, read_affine
+from mics.image.grid import Grid
 
 
-def read_link(name: str) -> Link:
-    """The transform in a file: a displacement field, or an affine of ITK or ANTs, by the file's ending.
+def read_link(name: str, grid: Grid | None = None) -> Link:
+    """The transform in a file, by its ending: see :func:`mics.deformation.read_formats.read_transform`, also on ``grid``.
 
     ``[FILE,1]`` is the inverse of the affine in FILE, as antsApplyTransforms has it.
 
@@ -22,9 +23,9 @@ def read_link(name: str) -> Link:
     inverse = re.fullmatch(r"\[(.+),\s*1\]", name)
     path = Path(inverse[1] if inverse else name)
     refuse_unreadable_name(path)
-    if path.suffix.lower() in SUFFIXES:
-        affine = read_affine(path)
-        return np.linalg.inv(affine).astype(np.float64) if inverse else affine
-    if inverse:
+    if inverse is None:
+        return read_transform(path, grid)
+    found = read_transform(path)
+    if isinstance(found, Transform):
         raise InputError(f"{path} is not an affine, whose inverse can be taken: give the other direction's transform.")
-    return Transform.load(path)
+    return np.linalg.inv(found).astype(np.float64)

@@ -6,6 +6,7 @@ import shutil
 import nibabel
 import numpy as np
 import pytest
+import SimpleITK as sitk
 
 from mics.data.cohorts.catalogue import ADAPTERS, open_cohorts
 from mics.errors import InputError
@@ -188,6 +189,62 @@ def test_a_description_of_own_data_that_is_amiss_is_refused(published, tmp_path,
     (folder / "cohort.yaml").write_text(content)
     with pytest.raises(InputError, match=message):
         open_cohorts({"nnunet": folder / "cohort.yaml"})
+
+
+@pytest.mark.parametrize(
+    "described",
+    [
+        {
+            "labels": {"background": 0, "Liver": [2, 3], "tumour": 3, "kidney": 5, "rib_left_1": 9},
+            "channel_names": {"0": "PET", "1": "CT"},
+            "file_ending": ".nrrd",
+        },
+        {"labels": {"0": "background", "2": "liver", "5": "kidneys", "9": "rib"}, "modality": {"0": "CT"}},
+    ],
+    ids=["second version", "first version"],
+)
+def test_a_dataset_json_is_read_as_it_is(published, tmp_path, described):
+    folder = tmp_path / "Dataset501_Abdomen"
+    shutil.copytree(published("nnunet").parent / folder.name, folder)
+    ending, channel = described.get("file_ending", ".nii.gz"), "1" if "channel_names" in described else "0"
+    for path in [*folder.rglob("*.nii.gz")]:
+        name = path.name.replace("_0000.", f"_000{channel}.").replace(".nii.gz", ending)
+        sitk.WriteImage(sitk.ReadImage(str(path)), str(path.with_name(name)))
+        if name != path.name:
+            path.unlink()
+    (folder / "dataset.json").write_text(json.dumps(described))
+    by_yaml = open_cohorts({"nnunet": published("nnunet")})["nnunet"].cases
+    for place in (folder, folder / "dataset.json"):
+        cases = open_cohorts({"nnunet": place})["nnunet"].cases
+        assert [case.name for case in cases] == ["own_0", "own_1"]
+        assert cases[0].organs == by_yaml[0].organs
+    ours, theirs = cases[0].labels().array, by_yaml[0].labels().array
+    assert np.mean(ours != theirs) < (1e-4 if channel == "0" else 1e-9)  # the tumour's voxel is no label of the first
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"labels": {"femur": 1}, "channel_names": {"0": "CT"}}, "none of its labels"),
+        ({"labels": {"liver": 1}, "channel_names": {"0": "MRI"}}, "must be CT, and they are MRI"),
+        ({"labels": {"liver": 1, "ignore": 2}, "channel_names": {"0": "CT"}}, "not annotated"),
+        ({"labels": {"liver": 1}, "channel_names": {"0": "CT"}, "file_ending": ".png"}, "say no place"),
+        (
+            {"labels": {"kidney_left": 1, "left kidney": 2}, "channel_names": {"0": "CT"}},
+            "two of its labels are left kidney",
+        ),
+        ({"labels": {"liver": 1}, "channel_names": {"0": "CT"}, "dataset": {}}, "one by one"),
+        ({"labels": {"liver": 1}}, "must hold labels and channel_names"),
+        (
+            {"labels": {"liver": 1}, "channel_names": {"0": "CT"}, "file_ending": ".mha"},
+            r"expected imagesTr/NAME_0000\.mha",
+        ),
+    ],
+)
+def test_a_dataset_json_that_cannot_be_meant_is_refused(tmp_path, content, message):
+    (tmp_path / "dataset.json").write_text(json.dumps(content))
+    with pytest.raises(InputError, match=message):
+        open_cohorts({"nnunet": tmp_path})
 
 
 def test_own_data_hold_out_whom_the_description_names(published, tmp_path):

@@ -1,0 +1,1 @@
+"""What the module does, apart from Slicer; see docs/slicer.md."""

@@ -1,0 +1,74 @@
+"""ITK's own files of transforms, and the matrix of those that are linear."""
+
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+from numpy.typing import NDArray
+
+from mics.errors import GeometryError, InputError
+
+
+class _Warnings(sitk.LoggerBase):
+    """What ITK would write to the standard error; it says there that it takes the first of several transforms."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.texts: list[str] = []
+
+    def DisplayText(self, text: str) -> None:
+        self.texts.append(text)
+
+    DisplayErrorText = DisplayWarningText = DisplayGenericOutputText = DisplayDebugText = DisplayText
+
+
+def read_itk_transform(path: Path) -> sitk.Transform:
+    """The 3D transform in a file of ITK or ANTs (.tfm, .txt, .mat, .h5), which may be a composite.
+
+    Raises InputError for a file that ITK does not read, a list of several transforms, and one that is not 3D.
+    """
+    warnings = _Warnings()
+    before = warnings.SetAsGlobalITKLogger()  # type: ignore[no-untyped-call]
+    try:
+        transform: sitk.Transform = sitk.ReadTransform(str(path))
+    except RuntimeError as error:
+        if _is_plain_matrix(path):
+            raise InputError(
+                f"{path} holds a bare matrix, and greedy (RAS millimetres) and FLIRT (FSL's scaled voxels) write theirs alike: "
+                "convert it for ITK by c3d_affine_tool (-oitk)."
+            ) from error
+        raise InputError(
+            f"{path} is not a transform that ITK can read: give it as ITK or ANTs write it (.tfm, .txt, .mat, .h5)."
+        ) from error
+    finally:
+        before.SetAsGlobalITKLogger()
+    if any("more than one transform" in text for text in warnings.texts):
+        raise InputError(
+            f"{path} holds several transforms, and whether and in which order they belong together is not said: give "
+            "one, or a composite transform."
+        )
+    if transform.GetDimension() != 3:
+        raise GeometryError(f"{path} holds a {transform.GetDimension()}D transform: give a 3D one.")
+    return transform
+
+
+def matrix_of(linear: sitk.Transform) -> NDArray[np.float64]:
+    """The matrix (4, 4) of a linear transform, in the direction in which it takes points, LPS mm."""
+    matrix = np.eye(4)
+    matrix[:3, 3] = linear.TransformPoint((0.0, 0.0, 0.0))
+    for column, unit in enumerate(np.eye(3).tolist()):
+        matrix[:3, column] = np.array(linear.TransformPoint(unit)) - matrix[:3, 3]
+    return matrix
+
+
+def refuse_singular(matrix: NDArray[np.float64], name: str) -> None:
+    """Raise InputError for an affine (4, 4), called ``name``, that is not finite or as good as not invertible."""
+    if not np.isfinite(matrix).all() or np.linalg.cond(matrix[:3, :3]) > 1e4:
+        raise GeometryError(f"{name} is not invertible: it squeezes the patient flat.")
+
+
+def _is_plain_matrix(path: Path) -> bool:
+    try:
+        return np.loadtxt(path, max_rows=5).shape == (4, 4)
+    except (OSError, ValueError):
+        return False
