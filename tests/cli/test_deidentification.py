@@ -36,7 +36,7 @@ _OWN = ("SOPClassUID", "TransferSyntaxUID", "SpecificCharacterSet", "PixelData")
 
 _RANDOM = np.random.default_rng(0).bytes(99)
 # All that is planted.
-_WORD = re.compile(rb"PLNT[A-Z0-9]+?Q|2\.25\.77\d{5}3133799|(?<!\d)18\d{6}(?!\d)")
+_WORD = re.compile(rb"(?=(PLNT[A-Z0-9_]+?Q|2\.25\.77\d{5}3133799|18\d{6}))")
 
 
 def words_of(data: bytes, words: dict[str, str]) -> set[str]:
@@ -44,7 +44,7 @@ def words_of(data: bytes, words: dict[str, str]) -> set[str]:
     seen: set[bytes] = set()
     for layer in layers(data):
         for text in (layer, layer.replace(b"\0", b"")):  # also as UTF-16
-            seen.update(match[0] for match in _WORD.finditer(text))
+            seen.update(match[1] for match in _WORD.finditer(text))
     return {name for name, word in words.items() if word.encode() in seen}
 
 

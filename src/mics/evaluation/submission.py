@@ -221,9 +221,10 @@ class Submission:
             try:
                 packed = archive.open(self._stored[name])
             except (NotImplementedError, RuntimeError, zipfile.BadZipFile) as error:
+                why = self._why(archive.getinfo(self._stored[name]), error)
                 raise InputError(
-                    f"{self.path} cannot be unpacked at {name} ({self._why(archive.getinfo(self._stored[name]), error)}); pack it again, "
-                    "without a password and with the usual compression (deflate)."
+                    f"{self.path} cannot be unpacked at {name} ({why}); pack it again, without a password and with the usual "
+                    "compression (deflate)."
                 ) from error
             with packed:
                 yield packed
