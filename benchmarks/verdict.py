@@ -3,11 +3,12 @@
     python benchmarks/verdict.py AbdomenCTCT -o verdicts
     python benchmarks/verdict.py AbdomenCTCT -o verdicts --native img0031.nii.gz img0039.nii.gz totalsegmentator_example_ct.nii.gz
 
-Good pairs are the validation pairs under every condition of hard_versions.py, and the native scans, each pair of them. The
-failures are made from the same pairs, each kind from two of them: headers that turn or mirror the patient, scans that share no
-anatomy, affines that do not fit, and things that are no CT. Every registration is `mics.register` with default settings, once;
-its summary is kept in `OUTPUT/KIND/PAIR.json`, and a run goes on with what is there. The verdicts are drawn anew from the kept
-evidence. Prints a line for each kind: how many pairs, what they were called, and the mean Dice where labels are at hand.
+Good pairs are the validation pairs under every condition of hard_versions.py, the native scans, each pair of them, and digital
+patients. The failures are made from the same pairs, each kind from two of them: headers that turn or mirror the patient, scans
+that share no anatomy, affines that do not fit, and things that are no CT. Every registration is `mics.register` with default
+settings, once; its summary is kept in `OUTPUT/KIND/PAIR.json`, and a run goes on with what is there. The verdicts are drawn
+anew from the kept evidence. Prints a line for each kind: how many pairs, what they were called, and the mean Dice where labels
+are at hand.
 """
 
 import argparse
@@ -16,6 +17,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +25,7 @@ import numpy as np
 from hard_versions import HARD_VERSIONS, Scan, body_axis, moved
 
 import mics
-from mics.data.pairs import read_pairs
+from mics.data.pairs import Member, read_pairs
 from mics.errors import InputError
 from mics.evaluation.tables import table
 from mics.files.folder import writable_folder
@@ -38,13 +40,13 @@ VERDICTS = ("good", "look", "failed", "refused")
 
 @dataclass(frozen=True)
 class Case:
-    """One registration to judge."""
+    """One registration to judge; ``fixed`` and ``moving`` make its scans."""
 
     kind: str
     name: str
     good: bool
-    fixed: Scan | Image
-    moving: Scan | Image
+    fixed: Callable[[], Scan | Image]
+    moving: Callable[[], Scan | Image]
     settings: dict[str, Any] = field(default_factory=dict)
 
 
@@ -139,34 +141,54 @@ FIXED = {
     "fixed header turned about the front-back axis": turned((-1, 1, -1)),
     "fixed header turned about the body axis": turned((-1, -1, 1)),
 }
+PHANTOMS = 2
 UNALIGNED = {"affine 120 mm off along the body": shifted_by(120.0), "affine 70 degrees off": rolled_by(70.0)}
 
 
 def cases(folder: Path, native: list[Path]) -> Iterator[Case]:
     """All that is judged, the good first."""
     pairs = [
-        (f"{pair.fixed.name}_{pair.moving.name}", *(Scan(m.image(), m.labels()) for m in (pair.fixed, pair.moving)))
+        (f"{pair.fixed.name}_{pair.moving.name}", *(partial(_scan, member) for member in (pair.fixed, pair.moving)))
         for pair in read_pairs(folder, needs=("image", "labels"))
     ]
     for condition, hard in HARD_VERSIONS.items():
         for name, fixed, moving in pairs:
-            yield Case(condition, name, True, fixed, hard(moving))
+            yield Case(condition, name, True, fixed, _made(hard, moving))
     for one, other in itertools.combinations(native, 2):
         names = "_".join(path.name.removesuffix(".gz").removesuffix(".nii") for path in (one, other))
-        yield Case("native", names, True, read_image(one), read_image(other))
+        yield Case("native", names, True, partial(read_image, one), partial(read_image, other))
+    people = [[partial(_phantom, seed, which) for which in range(2)] for seed in range(PHANTOMS)]
+    for seed, (fixed, moving) in enumerate(people):
+        yield Case("phantom", str(seed), True, fixed, moving)
+    for seed, (fixed, moving) in enumerate(people):
+        yield Case("phantom upside down", str(seed), False, fixed, _made(turned((1, -1, -1)), moving))
     two = itertools.cycle(itertools.combinations(range(len(pairs)), 2) if len(pairs) > 2 else [range(len(pairs))])
     for kind, make in MOVING.items():
         for name, fixed, moving in (pairs[place] for place in next(two)):
-            yield Case(kind, name, False, fixed, make(moving))
+            yield Case(kind, name, False, fixed, _made(make, moving))
     for kind, make in FIXED.items():
         for name, fixed, moving in (pairs[place] for place in next(two)):
-            yield Case(kind, name, False, make(fixed), moving)
+            yield Case(kind, name, False, _made(make, fixed), moving)
     for kind, make in UNALIGNED.items():
         for name, fixed, moving in (pairs[place] for place in next(two)):
             # The validation scans of one cohort lie on one grid: unmoved, they would nearly fit.
-            yield Case(kind, name, False, fixed, make(moving), {"affine": "none"})
+            yield Case(kind, name, False, fixed, _made(make, moving), {"affine": "none"})
     for name, fixed, moving in pairs:
-        yield Case("no shared anatomy", name, False, third(fixed, "lower"), third(moving, "upper"))
+        lower, upper = _made(partial(third, which="lower"), fixed), _made(partial(third, which="upper"), moving)
+        yield Case("no shared anatomy", name, False, lower, upper)
+
+
+def _scan(member: Member) -> Scan:
+    return Scan(member.image(), member.labels())
+
+
+def _phantom(seed: int, which: int) -> Scan:
+    person = mics.phantom_pair(seed)[which]
+    return Scan(person.image, person.labels)
+
+
+def _made(change: Callable[[Scan], Scan], scan: Callable[[], Scan]) -> Callable[[], Scan]:
+    return lambda: change(scan())
 
 
 def registered(case: Case, output: Path) -> dict[str, Any]:
@@ -181,14 +203,15 @@ def registered(case: Case, output: Path) -> dict[str, Any]:
 
 
 def _register(case: Case) -> dict[str, Any]:
-    scans = {"fixed": case.fixed, "moving": case.moving}
+    scans = {"fixed": case.fixed(), "moving": case.moving()}
     images = {role: scan.image if isinstance(scan, Scan) else scan for role, scan in scans.items()}
     labels = {f"{role}_labels": scan.labels for role, scan in scans.items() if isinstance(scan, Scan)}
     try:
         summary = mics.register(**images, **labels, **case.settings).summary  # type: ignore[arg-type]
     except InputError as error:
         return {"refused": str(error)}
-    return {key: summary[key] for key in ("evidence", "folds", "inverse_consistency_mm", "geometry", "labels")}
+    kept = ("evidence", "folds", "inverse_consistency_mm", "geometry", "labels", "verdict", "warnings")
+    return {key: summary[key] for key in kept}
 
 
 def came_out_well(found: dict[str, Any]) -> bool:

@@ -69,7 +69,11 @@ def test_a_name_that_is_twice_in_a_zip_is_refused(tmp_path, name):
 
 
 @pytest.mark.parametrize("script", ["current", "2020"])
-@pytest.mark.parametrize("packed", [None, "", "submission/task_03/"], ids=["folder", "zip", "zip-in-folders"])
+@pytest.mark.parametrize(
+    "packed",
+    [None, "", "submission/task_03/", "submission\\task_03\\"],
+    ids=["folder", "zip", "zip-in-folders", "backslashes"],
+)
 def test_both_names_are_found_in_folders_and_zips(listed, grid, submit, script, packed):
     folder = submit("mine", {("p1", "p2"): 2, ("p1", "p3"): -1, ("p2", "p1"): -2}, script)
     found = Submission(folder if packed is None else zipped(folder, packed))
@@ -133,6 +137,13 @@ def test_a_transform_on_another_grid_than_the_labels_is_refused(listed, grid, re
 def test_missing_pairs_are_counted_and_the_first_is_named(listed, submit, shifts, told):
     with pytest.raises(InputError, match=told):
         Submission(submit("mine", shifts)).require(listed)
+
+
+def test_a_zip_without_them_says_what_it_holds(listed, submit):
+    folder = submit("mine", {})
+    (folder / "field_p1_p2.nii").write_bytes(b"")
+    with pytest.raises(InputError, match=r"lacks 2 of 2 pairs.*it holds field_p1_p2\.nii; add them"):
+        Submission(zipped(folder)).require(listed)
 
 
 def test_the_challenges_old_files_are_recognised(listed, submit):

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from mics.data.phantom import network_grid, phantom
 from mics.errors import InputError
+from mics.image.ct_histogram import tissue_peaks
 from mics.image.grid import Grid
 from mics.image.hounsfield import hounsfield_units, read_scan
 from mics.image.io import Image, read_image, write_image
@@ -174,3 +175,28 @@ def test_files_are_told_by_their_path_where_ct_is_needed_alone(tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert read_image(tmp_path / "raw.nii.gz").array.min() >= 0
+
+
+@settings(max_examples=8, deadline=None)
+@given(st.fixed_dictionaries({**BODIES, "fat": st.floats(0.2, 0.25)}), st.integers(60, 140), st.sampled_from([-1, 1]))
+def test_an_offset_of_a_few_dozen_hu_is_told_where_air_is_in_view(shares, offset, sign):
+    with pytest.warns(UserWarning, match=r"may not hold Hounsfield units: .* shifted by about [+-]\d+") as caught:
+        hounsfield_units(body(**shares) + np.float32(sign * offset), "A scan")
+    named = int(re.search(r"about ([+-]\d+)", str(caught[0].message))[1])
+    assert abs(named - sign * offset) <= 20
+
+
+@pytest.mark.parametrize(("slope", "offset"), [(1, 0), (1, 60), (1, -70), (0.5, 0), (2, 0)])
+def test_fat_and_soft_tissue_are_found_where_they_are_though_air_is_cut_off(slope, offset):
+    cut = np.maximum(body(seed=3, noise=12), -125)
+    fat, soft = tissue_peaks((cut * slope + offset).astype(np.float32).ravel())
+    assert fat == pytest.approx(-100 * slope + offset, abs=8 * slope)
+    assert soft == pytest.approx(50 * slope + offset, abs=8 * slope)
+
+
+def test_no_fat_is_found_where_there_is_none():
+    random = np.random.default_rng(0)
+    assert tissue_peaks(random.normal(50, 15, 20_000).astype(np.float32)) is None
+    muscle_and_liver = np.concatenate([random.normal(55, 10, 20_000), random.normal(105, 10, 20_000)])
+    assert tissue_peaks(muscle_and_liver.astype(np.float32)) is None
+    assert tissue_peaks(np.full(500, -1000, np.float32)) is None

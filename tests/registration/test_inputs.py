@@ -177,7 +177,8 @@ def test_a_good_pair_raises_no_warning(tmp_path):
     write_image(volume(), tmp_path / "scan.nii.gz")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        scans, sentences = load_pair(fixed=tmp_path / "scan.nii.gz", moving=volume(), moving_labels=labels())
+        other = Image(volume().array[::-1].copy(), GRID)
+        scans, sentences = load_pair(fixed=tmp_path / "scan.nii.gz", moving=other, moving_labels=labels())
     assert sentences == []
     assert scans.fixed.path == str(tmp_path / "scan.nii.gz")
     assert scans.moving.labels is not None

@@ -179,8 +179,8 @@ def test_files_and_arrays_give_the_same(tmp_path, patients, options):
     np.testing.assert_array_equal(
         from_files.moving_to_fixed.displacement_mm, from_arrays.moving_to_fixed.displacement_mm
     )
-    assert from_files.summary["inputs"]["moving"]["path"] == str(paths["moving"])
-    assert from_files.summary["inputs"]["moving"]["labels"] == str(paths["moving_labels"])
+    assert from_files.summary["inputs"]["moving"]["path"] == paths["moving"].name
+    assert from_files.summary["inputs"]["moving"]["labels"] == paths["moving_labels"].name
     assert from_arrays.summary["inputs"]["moving"]["path"] is None
 
 

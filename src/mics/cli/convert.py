@@ -48,7 +48,7 @@ def convert(
     ] = None,
 ) -> None:
     """Write a transform of any tool for another one, maps of what it does, or the structures of a DICOM file as a label map."""
-    from mics.cli.structures import is_structures
+    from mics.dicom_rt.extra import is_structures
     from mics.image.checks import refuse_unreadable_name
 
     refuse_unreadable_name(source)
@@ -61,7 +61,7 @@ def convert(
 
 
 def _convert_structures(source: Path, output: Path | None, others: list[Path | None], scan: Path | None) -> None:
-    from mics.cli.structures import read
+    from mics.dicom_rt.extra import structures_in
     from mics.dicom_rt.label_file import write_label_map
     from mics.image.io import written_suffix
 
@@ -69,7 +69,7 @@ def _convert_structures(source: Path, output: Path | None, others: list[Path | N
         raise SettingError(f"{source} holds structures: name the label map to write by --output, and nothing else.")
     written_suffix(output)
     _refuse_existing([output])
-    write_label_map(read(source, scan), output)
+    write_label_map(structures_in(source, scan), output)
 
 
 def _convert_transform(

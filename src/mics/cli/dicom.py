@@ -5,9 +5,9 @@ from typing import Annotated
 
 import typer
 
-from mics.cli.extras import needs_dicom
 from mics.cli.output import output_folder
 from mics.cli.progress import progress
+from mics.dicom_rt.extra import needs_dicom
 from mics.errors import SettingError
 
 

@@ -112,7 +112,7 @@ class _Chain:
 
     def apply(self, source: Path, output: Path) -> None:
         """Warp one file into another."""
-        from mics.cli.structures import is_dose, is_structures
+        from mics.dicom_rt.extra import is_dose, is_structures
         from mics.image.mesh import is_mesh
         from mics.image.points import is_points
         from mics.image.time_series import is_time_series
@@ -173,11 +173,11 @@ class _Chain:
         write_labels(warped, output, segments)
 
     def _structures(self, source: Path, output: Path) -> None:
-        from mics.cli.structures import read
+        from mics.dicom_rt.extra import structures_in
         from mics.dicom_rt.label_file import write_label_map
         from mics.image.io import Image
 
-        structures = read(source)
+        structures = structures_in(source)
         one = structures.structures[0].mask.astype("uint8")
         write_label_map(structures.warped(self._checked(Image(one, structures.grid), source)), output)
 
@@ -279,7 +279,7 @@ def _refuse_names(sources: Sequence[Path], output: Path) -> None:
 
 def _output_name(source: Path) -> str:
     """The input's own name, ending in a format that is written."""
-    from mics.cli.structures import is_structures
+    from mics.dicom_rt.extra import is_structures
 
     if _is_of_points(source):
         return f"{source.stem}.mrk.json" if source.suffix.lower() == ".fcsv" else source.name

@@ -1,6 +1,7 @@
 """What the numbers of a label map mean: names from a file, from the map itself, or from the data set that it lies in."""
 
 import csv
+import io
 import json
 import re
 from collections.abc import Iterable, Mapping
@@ -66,7 +67,9 @@ def label_name(label: int, names: Mapping[int, str]) -> str:
 
 def disagreement(first: Mapping[int, str], second: Mapping[int, str]) -> list[str]:
     """A sentence if two label maps have other names for the same ids."""
-    other = [label for label in sorted(first.keys() & second.keys()) if _plain(first[label]) != _plain(second[label])]
+    other = [
+        label for label in sorted(first.keys() & second.keys()) if plain_name(first[label]) != plain_name(second[label])
+    ]
     if not other:
         return []
     shown = "; ".join(f"{label} is {first[label]} in one, {second[label]} in another" for label in other[:5])
@@ -151,16 +154,21 @@ def _segments(path: Path) -> list[tuple[int, str]]:
 def _label_table(path: Path) -> list[tuple[int, str]]:
     try:
         extensions = getattr(nibabel.load(path).header, "extensions", ())
-        contents = [extension.get_content() for extension in extensions]
+        contents = [_raw(extension) for extension in extensions]
         tables = [
-            ElementTree.fromstring(content.rstrip(b" \0\n"))
-            for content in contents
-            if isinstance(content, bytes) and b"<LabelTable>" in content
+            ElementTree.fromstring(content.rstrip(b" \0\n")) for content in contents if b"<LabelTable>" in content
         ]
     except (nibabel.filebasedimages.ImageFileError, ElementTree.ParseError) as error:
         raise ValueError("it is damaged") from error
     labels = [label for table in tables for label in table.iter("Label")]
     return [(int(label.get("Key", 0)), label.text) for label in labels if label.text]
+
+
+def _raw(extension: nibabel.nifti1.Nifti1Extension) -> bytes:
+    """What it holds, without its meaning: nibabel gives up on those of a program that it does not know."""
+    file = io.BytesIO()
+    extension.write_to(file, byteswap=False)
+    return file.getvalue()[8:]
 
 
 def _names_of_cohort(label_map: Path) -> dict[int, str]:
@@ -177,5 +185,6 @@ def _is_ours(manifest: Path) -> bool:
         return file.readline().strip() == ",".join(Entry.model_fields)
 
 
-def _plain(name: str) -> str:
+def plain_name(name: str) -> str:
+    """A label's name as it is compared with another: without capitals, and with blanks for underscores."""
     return name.replace("_", " ").casefold()

@@ -1,8 +1,8 @@
 """Pairs of scans to register or to evaluate: a CSV list, or the validation pairs of a Learn2Reg folder."""
 
 import csv
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import NoReturn
@@ -37,6 +37,8 @@ class Member:
     """The files' headers are the mirror image of what is read here, as Learn2Reg's are."""
     files: tuple[Path, ...] = ()
     """What is read."""
+    sources: Mapping[str, Path] = field(default_factory=dict)
+    """Of a CSV list, the files by what they are: ``image``, ``labels``, ``landmarks``."""
     label_names: Callable[[], dict[int, str]] = dict
     """What its labels mean, as far as their file or data set says."""
 
@@ -139,6 +141,7 @@ def _member(folder: Path, row: dict[str, str], role: str, where: str, needs: Seq
         partial(_read_labels, files["labels"]) if "labels" in files else partial(_missing, where, f"{role}_labels"),
         partial(read_points, files["landmarks"]) if "landmarks" in files else None,
         files=tuple(files.values()),
+        sources=files,
         label_names=partial(known_names, files["labels"]) if "labels" in files else dict,
     )
 

@@ -37,11 +37,7 @@ def new_object(series: Series, sop_class: UID, modality: str, description: str) 
     ``description`` is told of the series, after "Research: ".
     """
     header, made, now = series.headers[0], Dataset(), datetime.now()
-    for keyword in (*_REQUIRED, *_OPTIONAL):
-        if keyword in header:
-            made[keyword] = header[keyword]
-        elif keyword in _REQUIRED:
-            setattr(made, keyword, "")
+    take_patient_and_study(header, made)
     made.SpecificCharacterSet = CHARACTERS
     made.SOPClassUID, made.SOPInstanceUID = sop_class, new_uid()
     made.SeriesInstanceUID, made.Modality = new_uid(), modality
@@ -54,6 +50,15 @@ def new_object(series: Series, sop_class: UID, modality: str, description: str) 
     made.FrameOfReferenceUID = series.frame_of_reference
     made.PositionReferenceIndicator = header.get("PositionReferenceIndicator", "")
     return made
+
+
+def take_patient_and_study(header: Dataset, made: Dataset) -> None:
+    """Give ``made`` the patient and the study of ``header``: empty where it lacks what the standard asks for, and no more."""
+    for keyword in (*_REQUIRED, *_OPTIONAL):
+        if keyword in header:
+            made[keyword] = header[keyword]
+        elif keyword in _REQUIRED:
+            setattr(made, keyword, "")
 
 
 def new_uid() -> UID:

@@ -9,14 +9,32 @@ from highdicom.seg import Segmentation as SegmentationObject
 from pydicom import Dataset
 from pydicom.sr.coding import Code
 
-from mics.dicom_rt.objects import CHARACTERS, MANUFACTURER, MODEL, RESEARCH, new_uid, save, software_version
+from mics.dicom_rt.objects import (
+    CHARACTERS,
+    MANUFACTURER,
+    MODEL,
+    RESEARCH,
+    new_uid,
+    save,
+    software_version,
+    take_patient_and_study,
+)
 from mics.dicom_rt.series import Series, read_object, refused_if_damaged
 from mics.dicom_rt.structures import Structure, StructureSet
 from mics.errors import InputError
 from mics.image.grid import Grid
-from mics.image.io import Image
-from mics.image.resample import resample
 
+_SOURCE = (
+    *("SpecificCharacterSet", "SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "Modality", "FrameOfReferenceUID"),
+    *(
+        "PositionReferenceIndicator",
+        "ImagePositionPatient",
+        "ImageOrientationPatient",
+        "PixelSpacing",
+        "SliceThickness",
+    ),
+    *("Rows", "Columns"),
+)
 # What any name of a structure may stand for.
 _ANATOMY = Code("123037004", "SCT", "Anatomical Structure")
 _METHOD = Code("123109", "DCM", "Manual Processing")
@@ -40,14 +58,14 @@ def read_seg(path: Path, series: Series | None = None) -> StructureSet:
         grid = _grid(volumes[0].affine, volumes[0].array.shape)
     masks = (volume.array[..., 0].transpose(2, 1, 0) >= 0.5 for volume in volumes)
     structures = StructureSet(grid, tuple(map(Structure, names, masks)))
-    return structures if series is None else _on(structures, series.grid)
+    return structures if series is None else structures.on(series.grid)
 
 
 def write_seg(structures: StructureSet, series: Series, path: Path) -> None:
     """Write structures on the grid of ``series`` as a binary DICOM segmentation of its slices; they may overlap."""
     masks = np.stack([one.mask.transpose(2, 1, 0) for one in structures.structures], axis=-1)
     made = SegmentationObject(
-        source_images=series.headers,
+        source_images=[_source(header) for header in series.headers],
         pixel_array=masks,
         segmentation_type=SegmentationTypeValues.BINARY,
         segment_descriptions=[_description(number, one.name) for number, one in enumerate(structures.structures, 1)],
@@ -86,14 +104,15 @@ def _grid(affine: np.ndarray, shape: tuple[int, ...]) -> Grid:
     return Grid(size, (*spacing.tolist(),), (*affine[:3, 3].tolist(),), tuple((axes / spacing).ravel().tolist()))
 
 
-def _on(structures: StructureSet, grid: Grid) -> StructureSet:
-    """The structures on another grid, by nearest neighbour."""
-    if grid.is_close(structures.grid):
-        return StructureSet(grid, structures.structures)
-    images = (Image(one.mask.astype(np.uint8), structures.grid) for one in structures.structures)
-    masks = (resample(image, grid, nearest=True, outside=0).array > 0 for image in images)
-    names = (one.name for one in structures.structures)
-    return StructureSet(grid, tuple(map(Structure, names, masks)))
+def _source(header: Dataset) -> Dataset:
+    """Of a slice's header what a segmentation needs to know; highdicom would copy more of the patient and the study."""
+    source = Dataset()
+    source.file_meta = header.file_meta
+    take_patient_and_study(header, source)
+    for keyword in _SOURCE:
+        if keyword in header:
+            source[keyword] = header[keyword]
+    return source
 
 
 def _description(number: int, name: str) -> SegmentDescription:

@@ -14,6 +14,7 @@ from mics.errors import InputError
 from mics.image.checks import refuse_unreadable_name
 from mics.image.grid import Grid
 from mics.image.io import Image, read_image
+from mics.image.zipped import unpacked
 
 _LOOKED_AT = ["SOPClassUID", "Modality", "SeriesInstanceUID", "SeriesDescription", "ImagePositionPatient"]
 # In a slice's own pixels or slices.
@@ -45,29 +46,28 @@ class Series:
         return str(uid)
 
 
-def read_series(folder: Path, uid: str | None = None) -> Series:
-    """The CT series in ``folder`` or the folders within it; ``uid`` (Series Instance UID) chooses one of several.
+def read_series(study: Path, uid: str | None = None) -> Series:
+    """The CT series in a folder, the folders within it, or a zip of them; ``uid`` (Series Instance UID) chooses one of several.
 
-    Raises InputError if there is none, or several of which none is chosen, for one that lies in several folders or in a
-    multi-frame file, and as :func:`mics.image.io.read_image` does.
+    Raises InputError if there is none, or several of which none is chosen, for one in a multi-frame file, and as
+    :func:`mics.image.io.read_image` does.
     """
-    refuse_unreadable_name(folder)
-    found = ct_series(Path(place) / name for place, _, names in os.walk(folder) for name in names)
-    wanted = found.keys() & {uid.strip()} if uid is not None else found.keys()
-    if len(wanted) != 1:
-        there = "; ".join(f"{key} with {len(paths)} files" for key, paths in sorted(found.items())) or "none"
-        sought = "a single CT series" if uid is None else f"the CT series {uid}"
-        raise InputError(
-            f"{folder} does not hold {sought}: there is {there}. Give its folder, or choose it by its UID."
-        )
-    return series_of(found[next(iter(wanted))])
+    refuse_unreadable_name(study)
+    with unpacked(study) as folder:
+        found = ct_series(Path(place) / name for place, _, names in os.walk(folder) for name in names)
+        wanted = found.keys() & {uid.strip()} if uid is not None else found.keys()
+        if len(wanted) != 1:
+            there = "; ".join(f"{key} with {len(paths)} files" for key, paths in sorted(found.items())) or "none"
+            sought = "a single CT series" if uid is None else f"the CT series {uid}"
+            raise InputError(
+                f"{study} does not hold {sought}: there is {there}. Give its folder, or choose it by its UID."
+            )
+        return series_of(found[next(iter(wanted))])
 
 
 def series_of(files: list[Path]) -> Series:
-    """The series of these files; raises InputError as :func:`read_series` does."""
-    folder = files[0].parent
-    if any(file.parent != folder for file in files):
-        raise InputError(f"The series in {folder} is spread over several folders: put all its slices into one.")
+    """The series of these files, with all that lies in the folder that they share; raises InputError as :func:`read_series`."""
+    folder = Path(os.path.commonpath([file.parent for file in files]))
     headers = [dcmread(path, stop_before_pixels=True) for path in files]
     scan = read_image(folder, str(headers[0].SeriesInstanceUID))
     return Series(scan, _slices(folder, scan.grid, headers))

@@ -11,6 +11,7 @@ from mics.deformation.transform import Transform
 from mics.errors import InputError
 from mics.image.grid import Grid
 from mics.image.io import Image
+from mics.image.resample import resample
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,15 @@ class StructureSet:
                 stacklevel=2,
             )
         return Image(labels, self.grid), names
+
+    def on(self, grid: Grid) -> "StructureSet":
+        """The structures on another grid, each by nearest neighbour."""
+        if grid.is_close(self.grid):
+            return StructureSet(grid, self.structures)
+        images = (Image(one.mask.astype(np.uint8), self.grid) for one in self.structures)
+        masks = (resample(image, grid, nearest=True, outside=0).array > 0 for image in images)
+        names = (one.name for one in self.structures)
+        return StructureSet(grid, tuple(map(Structure, names, masks)))
 
     def warped(self, transform: Transform) -> "StructureSet":
         """The structures brought onto the grid of ``transform``, each by nearest neighbour; those out of view are left out.

@@ -20,6 +20,7 @@ from mics.evaluation.numbering import numbering_doubt
 from mics.evaluation.pair import PairScore, score_pair
 from mics.evaluation.readings import doubt, overlaps
 from mics.evaluation.statistics import Difference
+from mics.evaluation.structure_labels import with_structures
 from mics.evaluation.submission import Submission
 from mics.evaluation.summary import Summary, compare, summarise
 from mics.files.folder import usable_folder, write_together
@@ -94,6 +95,7 @@ def evaluate(
     listed = read_pairs(pairs, needs=("labels",))
     given = None if label_names is None else read_label_names(label_names)
     people = {member.name: member for pair in listed for member in (pair.fixed, pair.moving)}
+    people = with_structures(people, given)
     labels = cache(lambda name: people[name].labels())
     own, other = Submission(submission), None if against is None else Submission(against)
     for one in (own, other):
@@ -101,7 +103,9 @@ def evaluate(
             one.require(listed)
             for pair in listed:
                 one.require_size(pair, labels(pair.fixed.name).grid)
-    meaning, doubts = _label_names(people) if given is None else (given, [])
+    meaning, doubts = _label_names(people)
+    if given is not None:
+        meaning, doubts = meaning | given, []
     with exported(export, names) as copy:
         scores, sentences = _scored(own, listed, labels, progress, copy)
     sentences = [*doubts, *sentences]
@@ -112,13 +116,13 @@ def evaluate(
     for sentence in sentences:
         warnings.warn(sentence, UserWarning, stacklevel=2)
     return Evaluation(
-        submission=str(own.path),
+        submission=own.path.name,
         pairs=[(pair.fixed.name, pair.moving.name) for pair in listed],
         scores=scores,
         summary=summarise(scores, meaning),
         warnings=sentences,
         label_names=meaning,
-        other=None if other is None else str(other.path),
+        other=None if other is None else other.path.name,
         other_scores=against_scores,
         differences={} if other is None else compare(scores, against_scores),
     )
@@ -161,7 +165,7 @@ def _scored(
             raise
     scores, readings, numberings = zip(*results, strict=True)
     sentence = doubt(list(readings))
-    sentences = [] if sentence is None else [f"{submission.path}: {sentence}"]
+    sentences = [] if sentence is None else [f"{submission.path.name}: {sentence}"]
     # Of all pairs, most often: the first says it.
     return list(scores), [*sentences, *list(itertools.chain.from_iterable(numberings))[:1]]
 

@@ -56,11 +56,15 @@ class Submission:
 
     def __init__(self, path: str | Path) -> None:
         self.path = as_path(path)
+        self._stored: dict[str, str] = {}
+        """Files in a zip as it calls them, by their names with slashes."""
         if self.path.is_dir():
             files = [file for file in self.path.rglob("*") if file.is_file()]
             names = [file.relative_to(self.path).as_posix() for file in files]
         elif zipfile.is_zipfile(self.path):
-            names = self._packed()
+            # Some Windows programs write backslashes between folders.
+            self._stored = {name.replace("\\", "/"): name for name in self._packed()}
+            names = list(self._stored)
         else:
             raise MissingFileError(
                 f"{self.path} is neither a folder nor a zip file; give the one that holds the deformations."
@@ -93,7 +97,9 @@ class Submission:
         elif npz:
             sentence += f"the {npz} .npz files there are the challenge's old format; write full-size .nii.gz files."
         else:
-            sentence += "add them, or leave these pairs out of the list."
+            there = sorted(PurePosixPath(name).name for name in self._files)
+            held = f"it holds {', '.join(there[:3])}{', ...' if len(there) > 3 else ''}" if there else "it holds no file"
+            sentence += f"{held}; add them, or leave these pairs out of the list."
         raise InputError(sentence)
 
     def require_size(self, pair: Pair, fixed: Grid) -> None:
@@ -189,7 +195,7 @@ class Submission:
     def _refuse_larger(self, name: str, most: int) -> None:
         """Raise InputError where the zip's file unpacks to more than ``most`` bytes (and a header's), by the zip's own list."""
         with zipfile.ZipFile(self.path) as archive:
-            listed = archive.getinfo(name).file_size
+            listed = archive.getinfo(self._stored[name]).file_size
         if listed > most + _MOST_TEXT:
             raise InputError(
                 f"{self.path} holds {name} of {listed / 1e6:.0f} MB, more than it can need ({most / 1e6:.0f} MB): leave it out."
@@ -213,11 +219,12 @@ class Submission:
             self._refuse_larger(name, 0)
         with zipfile.ZipFile(self.path) as archive:
             try:
-                packed = archive.open(name)
+                packed = archive.open(self._stored[name])
             except (NotImplementedError, RuntimeError, zipfile.BadZipFile) as error:
+                why = self._why(archive.getinfo(self._stored[name]), error)
                 raise InputError(
-                    f"{self.path} cannot be unpacked at {name} ({self._why(archive.getinfo(name), error)}); pack it again, "
-                    "without a password and with the usual compression (deflate)."
+                    f"{self.path} cannot be unpacked at {name} ({why}); pack it again, without a password and with the usual "
+                    "compression (deflate)."
                 ) from error
             with packed:
                 yield packed

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.signal import find_peaks
 
 _BIN_HU = 10
 _LOWEST_HU, _HIGHEST_HU = -1200, 3200
@@ -40,6 +41,13 @@ _DENSITIES = _densities()
 _SHARES = np.append(_TISSUES[:, 0], _ANYTHING_SHARE)
 
 
+# Between these and in bins so wide, fat and soft tissue are the main peaks; so far apart they are those of no other pair.
+_FROM_HU, _TO_HU, _FINE_HU = -400, 500, 5
+_APART_HU = (60.0, 400.0)
+# Of the highest peak: how far one stands out, and what fat reaches where the scan shows the body's outside.
+_STANDS_OUT, _MAIN = 0.1, 0.5
+
+
 @dataclass(frozen=True)
 class Fit:
     """Values as ``slope`` x HU + ``offset``, and the mean log-likelihood of a value under it."""
@@ -64,6 +72,25 @@ def fit_scaled(values: NDArray[np.float32]) -> Fit:
     shifted = fit_shifted(values)
     scaled = max((_shifted(values, slope) for slope in _SLOPES), key=lambda fit: fit.log_likelihood)
     return scaled if scaled.log_likelihood > shifted.log_likelihood + _SLOPE_GAIN else shifted
+
+
+def tissue_peaks(values: NDArray[np.float32]) -> tuple[float, float] | None:
+    """HU of fat and of soft tissue: the lowest peak and the highest one above it; None where they do not stand apart.
+
+    The value at which a scan was cut off below is no peak.
+    """
+    bins = np.arange(_FROM_HU, _TO_HU + _FINE_HU, _FINE_HU)
+    counts, _ = np.histogram(values[values > values.min() + _FINE_HU / 2], bins)
+    smooth = np.convolve(counts, np.ones(5) / 5, "same")
+    peaks, _ = find_peaks(smooth, prominence=_STANDS_OUT * smooth.max())
+    places = _FROM_HU + _FINE_HU * (peaks + 0.5)
+    if len(peaks) == 0 or smooth[peaks[0]] < _MAIN * smooth.max():
+        return None
+    above = (places - places[0] >= _APART_HU[0]) & (places - places[0] <= _APART_HU[1])
+    if not above.any():
+        return None
+    soft = places[above][smooth[peaks[above]].argmax()]
+    return float(places[0]), float(soft)
 
 
 def _shifted(values: NDArray[np.float32], slope: float) -> Fit:

@@ -1,5 +1,6 @@
-"""A folder of DICOM slices, or a multi-frame file, as one volume."""
+"""A folder of DICOM slices, a zip of one, or a multi-frame file, as one volume."""
 
+import os
 import re
 import struct
 import tempfile
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from mics.errors import GeometryError, InputError, MissingFileError
 from mics.image.checks import refuse_unreadable_name, unreadable
+from mics.image.zipped import unpacked
 
 _MODALITY, _POSITION, _ORIENTATION = "0008|0060", "0020|0032", "0020|0037"
 _DESCRIPTION, _IMAGE_TYPE, _FRAMES = "0008|103e", "0008|0008", "0028|0008"
@@ -36,6 +38,8 @@ _COMMON = {
     "number of columns": (_COLUMNS, 0.0),
 }
 _DECIMAL = re.compile(rb"[-+.0-9eE\\ ]+\0?")
+# Objects made for a scan, some of which have frames as a scan has.
+_DERIVED = ("RTDOSE", "RTSTRUCT", "RTPLAN", "SEG", "REG", "PR", "KO", "SR")
 _PIXELS = b"\xe0\x7f\x10\x00"
 # Where their length is not told, pixel data are compressed.
 _ENCAPSULATED = b"\xff\xff\xff\xff"
@@ -52,59 +56,72 @@ class _Slice:
         return _numbers(self.elements[key])
 
 
-def read_series(folder: Path, pixel: int | None, series: str | None) -> sitk.Image:
-    """A DICOM series in ``folder``, rescaled to HU as its headers say; ``pixel`` as in ``image.io.read_itk``.
+def read_series(study: Path, pixel: int | None, series: str | None) -> sitk.Image:
+    """A DICOM series in a folder, the folders within it, or a zip of them, rescaled to HU as its headers say; ``pixel`` as in
+    ``image.io.read_itk``.
 
-    ``series`` is the UID of one of several (Series Instance UID); None takes the only one. A folder that holds nothing but
-    another folder stands for that one. Slices marked as localisers are left out with a warning; another modality than CT is
-    warned of too.
+    ``series`` is the UID of one of several (Series Instance UID); None takes the only one, beside which doses, structures and
+    the like do not count. Slices marked as localisers are left out with a warning; another modality than CT is warned of too.
 
     Raises InputError for a folder with no series, or several of which none is chosen, for slices of different patients,
-    frames of reference, orientations or pixel sizes, for missing or doubled slices and for a tilted gantry.
+    frames of reference, orientations or pixel sizes, for missing or doubled slices and for a tilted gantry, and for a zip as
+    :func:`mics.image.zipped.unpacked` does.
     """
-    entries = list(folder.iterdir())
-    while len(entries) == 1 and entries[0].is_dir():
-        folder = entries[0]
-        entries = list(folder.iterdir())
-    for entry in entries:
-        refuse_unreadable_name(entry)
-    identifiers = sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))
-    if not identifiers:
-        raise MissingFileError(f"{folder} holds no DICOM series: give the folder in which the slices are.")
-    slices = [_header(name) for name in _chosen(folder, identifiers, series)]
-    if len(slices) == 1:
-        return _read_frames(folder, slices[0], pixel)
-    slices = _stack(folder, _without_localisers(folder, slices))
-    reader = sitk.ImageSeriesReader()
-    if pixel is not None:
-        reader.SetOutputPixelType(pixel)
-    try:
-        with tempfile.TemporaryDirectory() as scratch:
-            reader.SetFileNames([_readable(one, Path(scratch) / f"{n}.dcm") for n, one in enumerate(slices)])
-            itk: sitk.Image = reader.Execute()
-    except RuntimeError as error:
-        raise unreadable(folder, error) from error
-    except OSError as error:
-        raise MissingFileError(f"Cannot read {folder}: {error.strerror}.") from error
-    _check_kind(folder, itk, slices[0])
-    return itk
+    with unpacked(study) as folder:
+        slices = [_header(name) for name in _chosen(folder, _series(folder), series)]
+        if len(slices) == 1:
+            return _read_frames(study, folder, slices[0], pixel)
+        slices = _stack(folder, _without_localisers(study, slices))
+        reader = sitk.ImageSeriesReader()
+        if pixel is not None:
+            reader.SetOutputPixelType(pixel)
+        try:
+            with tempfile.TemporaryDirectory() as scratch:
+                reader.SetFileNames([_readable(one, Path(scratch) / f"{n}.dcm") for n, one in enumerate(slices)])
+                itk: sitk.Image = reader.Execute()
+        except RuntimeError as error:
+            raise unreadable(folder, error) from error
+        except OSError as error:
+            raise MissingFileError(f"Cannot read {folder}: {error.strerror}.") from error
+        _check_kind(study, itk, slices[0])
+        return itk
 
 
-def _chosen(folder: Path, identifiers: tuple[str, ...], series: str | None) -> list[str]:
-    """The files of the series with that UID, of the only one if it is None; raises InputError, with a list, otherwise."""
+def series_uid(study: Path, series: str | None) -> str | None:
+    """UID of the series that :func:`read_series` reads; None where it has none, as files without a DICOM header have."""
+    with unpacked(study) as folder:
+        return _header(_chosen(folder, _series(folder), series)[0]).elements.get(_SERIES)
+
+
+def _series(folder: Path) -> dict[str, list[str]]:
+    """The files of each series in a folder and those within it, by its UID; raises InputError if there is none."""
     files: dict[str, list[str]] = {}
-    for identifier in identifiers:
-        names = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), identifier)
-        # GDCM appends what tells series apart to the identifier; the DICOM identifier itself is in the file.
-        files.setdefault(_header(names[0]).elements.get(_SERIES, identifier), []).extend(names)
-    if series is None and len(files) == 1:
-        return next(iter(files.values()))
-    if series is not None and series.strip() in files:
-        return files[series.strip()]
-    there = "; ".join(_describe(uid, names) for uid, names in files.items())
+    for place, _, names in os.walk(folder):
+        for name in names:
+            refuse_unreadable_name(Path(place, name))
+        for identifier in sitk.ImageSeriesReader.GetGDCMSeriesIDs(place) if names else ():
+            found = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(place, identifier)
+            # GDCM appends what tells series apart to the identifier; the DICOM identifier itself is in the file.
+            files.setdefault(_header(found[0]).elements.get(_SERIES, identifier), []).extend(found)
+    if not files:
+        raise MissingFileError(
+            f"{folder} holds no DICOM series: give the folder in which the slices are, or a zip of it."
+        )
+    return files
+
+
+def _chosen(folder: Path, files: dict[str, list[str]], series: str | None) -> list[str]:
+    """The files of the series with that UID, of the only one if it is None; raises InputError, with a list, otherwise."""
     if series is not None:
+        if series.strip() in files:
+            return files[series.strip()]
+        there = "; ".join(_describe(uid, names) for uid, names in files.items())
         raise MissingFileError(f"{folder} holds no DICOM series {series}; it holds {there}.")
-    raise InputError(f"{folder} holds {len(files)} DICOM series: {there}. Choose one by its UID: {_OPTIONS}.")
+    scans = {uid: names for uid, names in files.items() if _header(names[0]).elements.get(_MODALITY) not in _DERIVED}
+    if len(candidates := scans or files) == 1:
+        return next(iter(candidates.values()))
+    there = "; ".join(_describe(uid, names) for uid, names in candidates.items())
+    raise InputError(f"{folder} holds {len(candidates)} DICOM series: {there}. Choose one by its UID: {_OPTIONS}.")
 
 
 def _readable(one: _Slice, copy: Path) -> str:
@@ -129,7 +146,7 @@ def read_file(path: Path, pixel: int | None) -> sitk.Image:
 
     Raises InputError for a file of one slice and as :func:`read_series` does.
     """
-    return _read_frames(path, _header(str(path)), pixel)
+    return _read_frames(path, path, _header(str(path)), pixel)
 
 
 def _header(name: str) -> _Slice:
@@ -163,13 +180,16 @@ def _check_kind(source: Path, itk: sitk.Image, first: _Slice) -> None:
         warnings.warn(f"{source} is a series of modality {modality}, not CT.", UserWarning, stacklevel=5)
 
 
-def _without_localisers(folder: Path, slices: list[_Slice]) -> list[_Slice]:
+def _without_localisers(study: Path, slices: list[_Slice]) -> list[_Slice]:
     """The slices that no header marks as localiser (an overview that scanners put into the series), unless all are."""
     marked = [one for one in slices if "LOCALIZER" in one.elements.get(_IMAGE_TYPE, "").upper().split("\\")]
     if not marked or len(marked) == len(slices):
         return slices
-    names = ", ".join(Path(one.name).name for one in marked[:5])
-    warnings.warn(f"{folder}: {len(marked)} localiser left out ({names}).", UserWarning, stacklevel=5)
+    warnings.warn(
+        f"{study}: {len(marked)} of {len(slices)} slices left out, as their headers say that they are localisers.",
+        UserWarning,
+        stacklevel=5,
+    )
     return [one for one in slices if one not in marked]
 
 
@@ -292,8 +312,8 @@ def _places(
     return order, step
 
 
-def _read_frames(source: Path, file: _Slice, pixel: int | None) -> sitk.Image:
-    """A multi-frame file, its frames put where their own positions say."""
+def _read_frames(told: Path, source: Path, file: _Slice, pixel: int | None) -> sitk.Image:
+    """A multi-frame file, its frames put where their own positions say; ``told`` is what a warning calls it."""
     count = int(file.elements.get(_FRAMES, "1") or 1)
     if count < 2:
         raise GeometryError(f"{source} holds a single DICOM slice: give the folder of a whole series.")
@@ -305,7 +325,7 @@ def _read_frames(source: Path, file: _Slice, pixel: int | None) -> sitk.Image:
             itk = reader.Execute()
     except RuntimeError as error:
         raise unreadable(source, error) from error
-    _check_kind(source, itk, file)
+    _check_kind(told, itk, file)
     content = Path(file.name).read_bytes()
     content = content[: content.rfind(_PIXELS)]
     positions, orientations, spacings, intercepts = (

@@ -31,6 +31,8 @@ _MOST_LABELS = 256
 _GAIN_REFUSED, _GAIN_WARNED = 0.9, 0.55
 # Contrast medium brightens a part of a scan by as much.
 _CONTRAST_HU = 150.0
+# Where air is in view a smaller offset shows too: scans and parts of them, noise and contrast medium gain .12 at most.
+_AIR_BELOW_HU, _LEAST_AIR, _LEAST_OFFSET_HU, _GAIN_WITH_AIR = -700.0, 0.1, 30.0, 0.3
 # Less is no CT's, whatever the offset; parts of 64 mm reach -7.
 _LEAST_LIKELIHOOD = -7.6
 _WHAT_CT_IS = "while CT in Hounsfield units has air at -1000, fat near -100 and soft tissue near 50"
@@ -57,7 +59,7 @@ def hounsfield_units(array: Values, name: str) -> Values:
 
     Warns where the values are doubtful, and of padding above all values.
     """
-    seen = _some(array)
+    seen = some_values(array)
     low, high = _reach(seen, _corners(array))
     seen = seen[(seen >= low) & (seen <= high)]
     _refuse_labels(array, seen, name)
@@ -94,8 +96,8 @@ def _reach(seen: Values, corners: set[float]) -> tuple[float, float]:
     return float(lowest), float(highest)
 
 
-def _some(array: Values) -> Values:
-    """Values from all over the volume, enough for its histogram."""
+def some_values(array: Values) -> Values:
+    """Values from all over a volume (X, Y, Z), enough for its histogram."""
     return array[_lattice(array)].ravel()
 
 
@@ -138,7 +140,12 @@ def _refuse_shifted(seen: Values, name: str) -> None:
     """Refuse values that fit a CT much better shifted or scaled, or not at all; warn where they fit somewhat better."""
     tissue, grey = _with_less_background(seen), _is_grey(seen)
     usual, shifted = fit_as_it_is(tissue), fit_shifted(tissue)
-    gain = 0.0 if abs(shifted.offset) < _CONTRAST_HU else shifted.log_likelihood - usual.log_likelihood
+    gain = shifted.log_likelihood - usual.log_likelihood
+    if abs(shifted.offset) < _CONTRAST_HU:
+        told = gain > _GAIN_WITH_AIR and abs(shifted.offset) >= _LEAST_OFFSET_HU
+        if told and np.mean(seen < _AIR_BELOW_HU) >= _LEAST_AIR:
+            _warn(f"{name} may not hold Hounsfield units: {_looks_like(shifted)}.")
+        gain = 0.0
     if gain > _GAIN_REFUSED or usual.log_likelihood < _LEAST_LIKELIHOOD:
         best = fit_scaled(tissue)
         if best.log_likelihood > _LEAST_LIKELIHOOD and not (grey and best.slope != 1):

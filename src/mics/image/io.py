@@ -18,6 +18,7 @@ from mics.files.whole import write_whole
 from mics.image import checks, completeness, dicom, nifti, text_headers
 from mics.image.grid import Grid
 from mics.image.segments import set_segments
+from mics.image.zipped import is_zip
 from mics.registry import Registry
 
 # Directions in text headers are rounded.
@@ -68,8 +69,8 @@ class Image:
 
 
 def read_image(path: str | Path, series: str | None = None) -> Image:
-    """A CT volume, float32, from NIfTI, NRRD, MetaImage, a folder of a DICOM series or a multi-frame DICOM file (.dcm),
-    or from a format that has a reader in :data:`READERS`.
+    """A CT volume, float32, from NIfTI, NRRD, MetaImage, a folder or zip of a DICOM series, a multi-frame DICOM file
+    (.dcm), or from a format that has a reader in :data:`READERS`.
 
     ``series`` is the UID of the series to take from a folder that holds several.
 
@@ -181,10 +182,10 @@ def read_itk(path: str | Path, *, pixel: int | None, components: int = 1, series
     path = as_path(path)
     checks.refuse_unreadable_name(path)
     require_type(series, (str, type(None)), "A series is named by its UID, a str")
-    if path.is_dir():
+    if path.is_dir() or is_zip(path):
         return dicom.read_series(path, pixel, series)
     if series is not None:
-        raise SettingError(f"{path} is a single file: a series is chosen from the folder of a DICOM study.")
+        raise SettingError(f"{path} is a single file: a series is chosen from the folder, or a zip, of a DICOM study.")
     if path.suffix.lower() == ".dcm":
         return dicom.read_file(path, pixel)
     if components == 1 and (registered := _registered_reader(path)) is not None:

@@ -5,18 +5,24 @@ import itertools
 import os
 import threading
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeGuard
 
 import numpy as np
 
 from mics.data.label_names import LabelNames, disagreement, known_names, read_label_names
+from mics.dicom_rt.extra import is_structures
 from mics.errors import GeometryError, InputError, SettingError, require_type
+from mics.evaluation.structure_labels import structure_labels
+from mics.files.paths import as_path
 from mics.image.checks import refuse_values_of_scans
 from mics.image.grid import Grid
 from mics.image.hounsfield import hounsfield_units
 from mics.image.io import Image, read_image, read_labels
 from mics.registration.pair import Pair
+from mics.registration.same_scan import warn_of_same_scan
 
 Source = str | Path | Image
 
@@ -42,14 +48,23 @@ class Scan:
     path: str | None
     labels_path: str | None
     exclude_path: str | None
+    label_names: dict[int, str] = dataclasses.field(default_factory=dict)
+    """What its label map says that labels mean."""
 
 
 def load_scan(
-    source: Source, labels: Source | None, role: str, *, exclude: Source | None = None, series: str | None = None
+    source: Source,
+    labels: Source | None,
+    role: str,
+    *,
+    exclude: Source | None = None,
+    series: str | None = None,
+    names: Mapping[int, str] | None = None,
 ) -> Scan:
     """Read and check a scan, its label map and its mask; ``role``, fixed or moving, names arrays in messages.
 
-    ``series`` is the UID of the one to take from a folder of several.
+    ``series`` is the UID of the one to take from a folder of several. Labels that are DICOM structures (RTSTRUCT, SEG) become a
+    label map with the numbers that ``names`` has for them.
 
     Raises InputError for everything that :func:`mics.image.io.read_image` refuses, for arrays with the same faults, for
     values that are not Hounsfield units (:func:`mics.image.hounsfield.hounsfield_units`, which makes padding air), and
@@ -65,11 +80,18 @@ def load_scan(
         raise SettingError(f"{name} is an Image: a series is chosen from the folder of a DICOM study.")
     image = _checked(source, name) if isinstance(source, Image) else read_image(source, series)
     image = Image(hounsfield_units(image.array, name), image.grid)
-    label_map = None if labels is None else _labels(labels, labels_name, image, name)
+    meaning: dict[int, str] = {}
+    if _are_structures(labels):
+        scan = None if isinstance(source, Image) else as_path(source)
+        drawn, meaning = structure_labels(as_path(labels), names or {}, grid=image.grid, scan=scan, series=series)
+        label_map: Image | None = drawn
+    else:
+        label_map = None if labels is None else _labels(labels, labels_name, image, name)
+        meaning = {} if labels is None or isinstance(labels, Image) else known_names(labels)
     mask = None if exclude is None else _labels(exclude, exclude_name, image, name)
     if mask is not None:
         _look_at_mask(mask, exclude_name, image)
-    return Scan(image, label_map, mask, _path(source), _path(labels), _path(exclude))
+    return Scan(image, label_map, mask, _path(source), _path(labels), _path(exclude), meaning)
 
 
 def load_pair(
@@ -82,8 +104,13 @@ def load_pair(
     moving_exclude: Source | None = None,
     fixed_series: str | None = None,
     moving_series: str | None = None,
+    label_names: LabelNames | None = None,
 ) -> tuple[Pair[Scan], list[str]]:
-    """Both scans, and the sentences of what was warned about on the way (which are warned about all the same)."""
+    """Both scans, and the sentences of what was warned about on the way (which are warned about all the same).
+
+    Structures of DICOM are numbered as ``label_names`` says, else as the other scan's labels with the same names are.
+    """
+    names = _names_of_maps(label_names, fixed_labels, moving_labels)
     # All threads share the state of `warnings`: one at a time may listen, and only to itself.
     caught: list[tuple[threading.Thread, warnings.WarningMessage]] = []
     with _LISTENING:
@@ -92,8 +119,17 @@ def load_pair(
             warnings.showwarning = lambda *about: caught.append(
                 (threading.current_thread(), warnings.WarningMessage(*about))
             )
-            target = load_scan(fixed, fixed_labels, "fixed", exclude=fixed_exclude, series=fixed_series)
-            source = load_scan(moving, moving_labels, "moving", exclude=moving_exclude, series=moving_series)
+            target = load_scan(fixed, fixed_labels, "fixed", exclude=fixed_exclude, series=fixed_series, names=names)
+            source = load_scan(
+                moving,
+                moving_labels,
+                "moving",
+                exclude=moving_exclude,
+                series=moving_series,
+                names=target.label_names | names,
+            )
+            paths = [None if isinstance(one, Image) else as_path(one) for one in (fixed, moving)]
+            warn_of_same_scan(target.image, source.image, paths, [fixed_series, moving_series])
         for _, warning in caught:
             warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
     own = [warning for thread, warning in caught if thread is threading.current_thread()]
@@ -110,11 +146,24 @@ def meaning_of_labels(given: LabelNames | None, scans: Pair[Scan]) -> tuple[dict
     if given is not None:
         if scans.fixed.labels is None and scans.moving.labels is None:
             raise SettingError("Label names are for label maps: give those of both scans too.")
-        return read_label_names(given), []
-    of_fixed, of_moving = (
-        {} if scan.labels_path is None else known_names(scan.labels_path) for scan in (scans.fixed, scans.moving)
-    )
+        return scans.moving.label_names | scans.fixed.label_names | read_label_names(given), []
+    of_fixed, of_moving = scans.fixed.label_names, scans.moving.label_names
     return of_moving | of_fixed, disagreement(of_fixed, of_moving)
+
+
+def _are_structures(labels: Source | None) -> TypeGuard[str | Path]:
+    return labels is not None and not isinstance(labels, Image) and is_structures(as_path(labels))
+
+
+def _names_of_maps(given: LabelNames | None, *labels: Source | None) -> dict[int, str]:
+    """What the labels are called, as given or as their label maps say; structures say nothing of numbers."""
+    if given is not None:
+        return read_label_names(given)
+    names: dict[int, str] = {}
+    for one in labels:
+        if one is not None and not isinstance(one, Image) and not _are_structures(one):
+            names = known_names(one) | names
+    return names
 
 
 def _checked(image: Image, name: str) -> Image:

@@ -100,6 +100,7 @@ def register(
             moving_exclude=moving_exclude,
             fixed_series=fixed_series,
             moving_series=moving_series,
+            label_names=label_names,
         )
         meaning, disagreements = meaning_of_labels(label_names, scans)
         landmarks = read_landmarks(fixed_landmarks, moving_landmarks)

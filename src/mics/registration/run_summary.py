@@ -44,7 +44,7 @@ class InputSummary(Part):
     """A scan as it was given."""
 
     path: str | None
-    """None for an array."""
+    """Its file's or folder's own name, without the folders that it lies in; None for an array."""
     labels: str | None = None
     exclude: str | None = None
     """Mask of what is not compared."""
@@ -70,7 +70,7 @@ class SettingsSummary(Part):
     """What was chosen."""
 
     affine: str
-    """``organs``, ``ants``, ``none``, ``array`` or the file."""
+    """``organs``, ``ants``, ``none``, ``array`` or the file's name."""
     affine_model: ModelSummary | None = None
     """By which the organs were found that the affine lays upon each other."""
     steps: int

@@ -4,6 +4,7 @@ import datetime
 from collections.abc import Mapping
 from dataclasses import replace
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -33,13 +34,16 @@ def summarise(
     """A finished registration in plain data (:class:`RunSummary`); ``found`` is what comes of measuring, by key."""
     summary = {
         **_described(state.scans, settings),
-        "verdict": {"word": verdict.word, "reasons": list(verdict.reasons)},
+        "verdict": {
+            "word": verdict.word,
+            "reasons": [_without_folders(one, state, settings) for one in verdict.reasons],
+        },
         **found,
         **_reported(state, settings),
         "evidence": state.evidence,
         "seconds": timing.times(),
         "peak_memory_gb": peak_memory_gb(settings.device),
-        "warnings": list(state.warnings),
+        "warnings": [_without_folders(one, state, settings) for one in state.warnings],
     }
     RunSummary.model_validate(summary)
     return summary
@@ -100,22 +104,40 @@ def completed(result: Registration, summary: dict[str, Any]) -> Registration:
 
 
 def _described(scans: Pair[Scan], settings: Settings) -> dict[str, Any]:
-    """What went in: version and time, paths (None for arrays) and geometry, settings, models with their checksums."""
+    """What went in: version and time, files' names (None for arrays) and geometry, settings, models with their checksums."""
     return {
         "schema_version": SCHEMA_VERSION,
         "mics_version": version("mics-registration"),
         "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "inputs": {
             role: {
-                "path": scan.path,
-                "labels": scan.labels_path,
-                "exclude": scan.exclude_path,
+                "path": _own_name(scan.path),
+                "labels": _own_name(scan.labels_path),
+                "exclude": _own_name(scan.exclude_path),
                 "grid": scan.image.grid.to_dict(),
             }
             for role, scan in (("fixed", scans.fixed), ("moving", scans.moving))
         },
-        "settings": settings.to_dict(),
+        "settings": {**settings.to_dict(), "affine": _own_name(settings.affine_source)},
     }
+
+
+def _own_name(path: str | None) -> str | None:
+    """The name of a file without its folders: these often are called by the patient."""
+    if path is None:
+        return None
+    return Path(path).name if Path(path).name not in ("", "..") else Path(path).resolve().name
+
+
+def _without_folders(sentence: str, state: State, settings: Settings) -> str:
+    """The sentence with the files that were given by their own names."""
+    scans = (state.scans.fixed, state.scans.moving)
+    given = [path for scan in scans for path in (scan.path, scan.labels_path, scan.exclude_path)]
+    for path in sorted(
+        {path for path in (*given, settings.affine_source) if path and "/" in path}, key=len, reverse=True
+    ):
+        sentence = sentence.replace(path, str(_own_name(path)))
+    return sentence
 
 
 def _reported(state: State, settings: Settings) -> dict[str, Any]:

@@ -18,6 +18,7 @@ _FAILED_LOST, _LOOK_LOST = 0.5, 0.2
 _LOOK_CERTAINTY = 0.85
 _LOOK_LARGE_ORGAN = 0.3
 _LOOK_VOLUME = 4.0
+_FAT_HU = (-127.0, -67.0)
 _LEAST_FAT, _MOST_DENSE = 0.1, 0.3
 _LARGE = ("spleen", "right kidney", "left kidney", "liver", "stomach", "aorta")
 # A stomach is full or empty, and how much is seen of an aorta depends on the scan.
@@ -101,6 +102,9 @@ def _questions(evidence: Summary) -> Iterator[str]:
     yield from _volumes(evidence["organs"])
     for role, shares in evidence["tissue_shares"].items():
         yield from _tissues(role, shares)
+    for role, peaks in evidence["tissue_peaks_hu"].items():
+        if peaks is not None and evidence["large_organs"][role] >= _LOOK_ORGANS:
+            yield from _peaks(role, peaks)
     for role, certainty in evidence["certainty"].items():
         if certainty is not None and certainty < _LOOK_CERTAINTY:
             yield (
@@ -130,6 +134,14 @@ def _tissues(role: str, shares: Summary) -> Iterator[str]:
         yield (
             f"Of the body in the {role} scan {shares['dense']:.0%} has values above 140, as bone and contrast medium, usual is "
             "up to a fifth: are they HU, and of a CT?"
+        )
+
+
+def _peaks(role: str, peaks: Summary) -> Iterator[str]:
+    if not _FAT_HU[0] <= peaks["fat"] <= _FAT_HU[1]:
+        yield (
+            f"In the {role} scan fat has values near {peaks['fat']:.0f} and soft tissue near {peaks['soft']:.0f}, usual are "
+            "-115 to -80 and 30 to 130: its rescale intercept or slope may be missing or wrong."
         )
 
 

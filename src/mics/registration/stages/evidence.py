@@ -4,6 +4,8 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from mics.image.ct_histogram import tissue_peaks
+from mics.image.hounsfield import some_values
 from mics.registration.evidence import gather
 from mics.registration.stage import Stage, State
 
@@ -26,4 +28,10 @@ class Evidence(Stage):
             displacements=(field.moving_to_fixed, field.fixed_to_moving),
             spacing_mm=views.spacing_mm,
         )
+        scans = {"moving": state.scans.moving, "fixed": state.scans.fixed}
+        peaks = {role: tissue_peaks(some_values(scan.image.array)) for role, scan in scans.items()}
+        found["tissue_peaks_hu"] = {
+            role: None if found_in is None else {"fat": found_in[0], "soft": found_in[1]}
+            for role, found_in in peaks.items()
+        }
         return replace(state, evidence=found)

@@ -1,0 +1,77 @@
+import warnings
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from mics.image.grid import Grid
+from mics.image.io import Image
+from mics.registration.inputs import load_pair
+
+SHAPE = (40, 36, 12)
+GRID = Grid(SHAPE, (5.0, 5.0, 10.0), (0.0, 0.0, 0.0), (1, 0, 0, 0, 1, 0, 0, 0, 1))
+
+
+def body(seed: int) -> np.ndarray:
+    """HU of a fatty cylinder around soft tissue, in air."""
+    x, y = (np.linspace(-1.2, 1.2, n) for n in SHAPE[:2])
+    away = np.hypot(x[:, None], y[None])[..., None]
+    hu = np.where(away < 0.6, 50, np.where(away < 1, -100, -1000)) * np.ones(SHAPE)
+    return (hu + np.random.default_rng(seed).normal(0, 10, SHAPE)).astype(np.float32)
+
+
+def series(folder, uid: str, hu: np.ndarray, positions=range(SHAPE[2])):
+    folder.mkdir()
+    writer = sitk.ImageFileWriter()
+    writer.KeepOriginalImageUIDOn()
+    for k in positions:
+        itk = sitk.GetImageFromArray(np.ascontiguousarray(np.rint(hu[:, :, k]).astype(np.int16).T[None]))
+        itk.SetSpacing((5.0, 5.0, 10.0))
+        for key, value in {
+            "0008|0060": "CT",
+            "0020|000e": uid,
+            "0008|0018": f"{uid}.{k + 1}",
+            "0020|0032": f"0\\0\\{10 * k}",
+            "0020|0037": "1\\0\\0\\0\\1\\0",
+        }.items():
+            itk.SetMetaData(key, value)
+        writer.SetFileName(str(folder / f"{k}.dcm"))
+        writer.Execute(itk)
+    return folder
+
+
+def told(**scans) -> list[str]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        _, sentences = load_pair(**scans)
+    return [sentence for sentence in sentences if "given twice" in sentence]
+
+
+def test_the_same_voxels_are_told_once(tmp_path):
+    image = Image(body(0), GRID)
+    (sentence,) = told(fixed=image, moving=Image(body(0), GRID))
+    assert sentence == "The fixed and the moving scan are the same, voxel by voxel: was one of them given twice?"
+    shifted = Grid(SHAPE, GRID.spacing, (40.0, 0.0, 0.0), GRID.direction)
+    (sentence,) = told(fixed=image, moving=Image(body(0), shifted))
+    assert "though their headers place them differently" in sentence
+
+
+def test_a_copy_of_a_folder_is_told_once(tmp_path):
+    folder = series(tmp_path / "a", "1.2.3", body(0))
+    assert len(told(fixed=folder, moving=series(tmp_path / "b", "1.2.3", body(0)))) == 1
+    assert len(told(fixed=folder, moving=folder)) == 1
+
+
+@pytest.mark.parametrize("positions", [range(SHAPE[2]), range(2, SHAPE[2])], ids=["other values", "part of the slices"])
+def test_one_series_in_two_forms_is_told_without_its_uid(tmp_path, positions):
+    fixed = series(tmp_path / "a", "1.2.3", body(0))
+    (sentence,) = told(fixed=fixed, moving=series(tmp_path / "b", "1.2.3", body(1), positions))
+    assert sentence.startswith("The fixed and the moving scan are of the same DICOM series")
+    assert "1.2.3" not in sentence
+
+
+def test_two_scans_are_not(tmp_path):
+    fixed = series(tmp_path / "a", "1.2.3", body(0))
+    assert told(fixed=fixed, moving=series(tmp_path / "b", "1.2.4", body(1))) == []
+    assert told(fixed=fixed, moving=Image(body(1), GRID)) == []
+    assert told(fixed=Image(body(0), GRID), moving=Image(body(1), GRID)) == []
