@@ -135,11 +135,39 @@ def test_missing_pairs_are_counted_and_the_first_is_named(listed, submit, shifts
         Submission(submit("mine", shifts)).require(listed)
 
 
-def test_the_challenges_old_files_are_recognised(listed, submit):
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_full_size_npz_is_the_same_displacement(listed, grid, submit, packed):
+    folder = submit("mine", {("p1", "p2"): 2, ("p1", "p3"): -1})
+    expected = Submission(folder).forward(listed[0], grid, grid)
+    (file,) = folder.glob("*p2*")
+    file.unlink()
+    np.savez_compressed(folder / "disp_p1_p2.npz", np.moveaxis(expected, 0, -1).astype(np.float16))
+    found = Submission(zipped(folder) if packed else folder)
+    found.require(listed)
+    found.require_size(listed[0], grid)
+    np.testing.assert_array_equal(found.forward(listed[0], grid, grid), expected)
+
+
+@pytest.mark.parametrize(
+    ("stored", "told"),
+    [
+        ({"arr_0": np.zeros((3, 8, 7, 6), np.float16)}, "double its values .*2020"),
+        ({"arr_0": np.zeros((8, 7, 6, 3), np.float16)}, "half the resolution"),
+        ({"a": np.zeros(3), "b": np.zeros(3)}, "2 arrays"),
+        ({"arr_0": np.array([None])}, "shape 1"),
+        (b"", "cannot be read as an .npz file"),
+    ],
+)
+def test_other_npz_files_are_told_apart(listed, grid, submit, stored, told):
     folder = submit("mine", {})
-    (folder / "disp_p1_p2.npz").write_bytes(b"")
-    with pytest.raises(InputError, match=r"old format; write full-size \.nii\.gz"):
-        Submission(folder).require(listed)
+    path = folder / "disp_p1_p2.npz"
+    if isinstance(stored, bytes):
+        path.write_bytes(stored)
+    else:
+        np.savez(path, **stored)
+    for read in (Submission(folder).require_size, lambda pair, fixed: Submission(folder).forward(pair, fixed, fixed)):
+        with pytest.raises(InputError, match=told):
+            read(listed[0], grid)
 
 
 def test_a_wrong_size_is_told_from_the_header_alone(listed, grid, submit):
