@@ -21,6 +21,7 @@ from mics.cli.pipeline import pipeline
 from mics.cli.prepare import prepare
 from mics.cli.pseudo_labels import pseudo_labels
 from mics.cli.register import register
+from mics.cli.submit import submit
 from mics.cli.synthesise import synthesise
 from mics.cli.train import train
 from mics.cli.warp import warp
@@ -32,7 +33,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 COMMANDS = (
-    *(register, warp, convert, dicom, evaluate, compare, experiment, info, demo),
+    *(register, warp, convert, dicom, evaluate, compare, submit, experiment, info, demo),
     *(prepare, synthesise, pseudo_labels, train, pipeline),
 )
 for command in COMMANDS:
