@@ -148,6 +148,13 @@ def test_a_full_size_npz_is_the_same_displacement(listed, grid, submit, packed):
     np.testing.assert_array_equal(found.forward(listed[0], grid, grid), expected)
 
 
+def test_two_files_of_one_pair_are_refused(listed, submit):
+    folder = submit("mine", {("p1", "p2"): 2, ("p1", "p3"): -1})
+    np.savez(folder / "disp_p1_0000_p2_0000.npz", np.zeros(3))
+    with pytest.raises(InputError, match=r"holds both disp_p1_0000_p2_0000\.nii\.gz and"):
+        Submission(folder).require(listed)
+
+
 @pytest.mark.parametrize(
     ("stored", "told"),
     [

@@ -36,6 +36,7 @@ def test_the_published_pairs_of_the_people_that_are_there(release):
     assert [pair.name for pair in read_pairs(release, which="test")] == ["0031_0032", "0031_0036"]
 
 
+@pytest.mark.nightly
 def test_a_submission_goes_on_and_scores_as_its_pairs_do(release, tmp_path):
     packed = submit(release, tmp_path / "out", **QUICK)
     with zipfile.ZipFile(packed) as archive:

@@ -78,7 +78,7 @@ def npz_shape(path: str | Path) -> tuple[int, ...]:
         with archive.open(names[0]) as stored:
             version = np.lib.format.read_magic(stored)
             read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-            return tuple(int(length) for length in read(stored)[0])
+            return tuple(int(length) for length in read(stored)[0])  # type: ignore[no-untyped-call]
 
 
 def require_npz_of(
@@ -87,7 +87,7 @@ def require_npz_of(
     """Raise :class:`InputError` unless an ``.npz`` file is a displacement over ``size`` (or ``or_size``) voxels."""
     try:
         _require_shape(npz_shape(path), size, where, or_size)
-    except (OSError, EOFError, zlib.error, zipfile.BadZipFile, ValueError) as error:
+    except (OSError, EOFError, zlib.error, zipfile.BadZipFile, ValueError, RuntimeError) as error:
         raise InputError(f"{where} cannot be read as an .npz file ({error}); write it again.") from error
 
 
@@ -150,8 +150,9 @@ def to_transform(displacement_voxels: NDArray[np.floating], fixed_grid: Grid, mo
 
 def halved_grid(grid: Grid) -> Grid:
     """Every other voxel of a grid, from the first on."""
-    size = tuple((n + 1) // 2 for n in grid.size)
-    return Grid(size, tuple(2 * edge for edge in grid.spacing), grid.origin, grid.direction)
+    x, y, z = ((n + 1) // 2 for n in grid.size)
+    dx, dy, dz = (2 * edge for edge in grid.spacing)
+    return Grid((x, y, z), (dx, dy, dz), grid.origin, grid.direction)
 
 
 def warp_labels(labels: Labels, displacement_voxels: NDArray[np.floating]) -> Labels:

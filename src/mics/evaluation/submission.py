@@ -157,9 +157,11 @@ class Submission:
         """Name of the file that fills the pair's fixed volume."""
         fixed, moving = pair.fixed.name, pair.moving.name
         for name in (displacement_name(fixed, moving), displacement_name(fixed, moving, script="2020")):
-            for found in (name, name.removesuffix(".nii.gz") + ".npz"):
-                if found in self._files:
-                    return self._files[found]
+            there = [file for file in (name, name.removesuffix(".nii.gz") + ".npz") if file in self._files]
+            if len(there) > 1:
+                raise InputError(f"{self.path} holds both {there[0]} and {there[1]}; leave one of them.")
+            if there:
+                return self._files[there[0]]
         ending = f"{pair.name}/{_FORWARD}"
         found = [name for name in self._files if name == ending or name.endswith("/" + ending)]
         if len(found) > 1:
