@@ -26,7 +26,9 @@ def halved(labels: Image) -> Image:
 
 def halved_displacement(displacement: NDArray[np.float32], size: tuple[int, ...]) -> NDArray[np.float32]:
     """The displacement ``(3, X, Y, Z)`` of the :func:`halved` grid, in its voxels; one that is of that ``size`` stays."""
-    return displacement if displacement.shape[1:] == size else displacement[:, ::2, ::2, ::2] / 2
+    if displacement.shape[1:] == size:
+        return displacement
+    return (displacement[:, ::2, ::2, ::2] / 2).astype(np.float32)
 
 
 def absent_as_zero(score: PairScore) -> PairScore:

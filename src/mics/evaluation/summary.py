@@ -108,7 +108,8 @@ def _gaps(score: PairScore) -> tuple[float, float]:
 def _ratio(gaps: Values, pairs: Values) -> Values:
     """r of the pairs of these numbers, along the last axis; NaN where nothing was lacking."""
     after, before = (gaps[:, column][pairs.astype(int)].mean(axis=-1) for column in (0, 1))
-    return np.divide(after, before, out=np.full_like(after, np.nan), where=before > 0)
+    ratio: Values = np.divide(after, before, out=np.full_like(after, np.nan), where=before > 0)
+    return ratio
 
 
 def compare(first: Sequence[PairScore], second: Sequence[PairScore]) -> dict[str, Difference]:
