@@ -146,11 +146,46 @@ def test_a_zip_without_them_says_what_it_holds(listed, submit):
         Submission(zipped(folder)).require(listed)
 
 
-def test_the_challenges_old_files_are_recognised(listed, submit):
-    folder = submit("mine", {})
-    (folder / "disp_p1_p2.npz").write_bytes(b"")
-    with pytest.raises(InputError, match=r"old format; write full-size \.nii\.gz"):
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_full_size_npz_is_the_same_displacement(listed, grid, submit, packed):
+    folder = submit("mine", {("p1", "p2"): 2, ("p1", "p3"): -1})
+    expected = Submission(folder).forward(listed[0], grid, grid)
+    (file,) = folder.glob("*p2*")
+    file.unlink()
+    np.savez_compressed(folder / "disp_p1_p2.npz", np.moveaxis(expected, 0, -1).astype(np.float16))
+    found = Submission(zipped(folder) if packed else folder)
+    found.require(listed)
+    found.require_size(listed[0], grid)
+    np.testing.assert_array_equal(found.forward(listed[0], grid, grid), expected)
+
+
+def test_two_files_of_one_pair_are_refused(listed, submit):
+    folder = submit("mine", {("p1", "p2"): 2, ("p1", "p3"): -1})
+    np.savez(folder / "disp_p1_0000_p2_0000.npz", np.zeros(3))
+    with pytest.raises(InputError, match=r"holds both disp_p1_0000_p2_0000\.nii\.gz and"):
         Submission(folder).require(listed)
+
+
+@pytest.mark.parametrize(
+    ("stored", "told"),
+    [
+        ({"arr_0": np.zeros((3, 8, 7, 6), np.float16)}, "double its values .*2020"),
+        ({"arr_0": np.zeros((8, 7, 6, 3), np.float16)}, "half the resolution"),
+        ({"a": np.zeros(3), "b": np.zeros(3)}, "2 arrays"),
+        ({"arr_0": np.array([None])}, "shape 1"),
+        (b"", "cannot be read as an .npz file"),
+    ],
+)
+def test_other_npz_files_are_told_apart(listed, grid, submit, stored, told):
+    folder = submit("mine", {})
+    path = folder / "disp_p1_p2.npz"
+    if isinstance(stored, bytes):
+        path.write_bytes(stored)
+    else:
+        np.savez(path, **stored)
+    for read in (Submission(folder).require_size, lambda pair, fixed: Submission(folder).forward(pair, fixed, fixed)):
+        with pytest.raises(InputError, match=told):
+            read(listed[0], grid)
 
 
 def test_a_wrong_size_is_told_from_the_header_alone(listed, grid, submit):

@@ -66,7 +66,7 @@ def test_cells_are_computed_once_and_tabulated(folder, output):
     assert (record["score"]["fold_share"], record["score"]["inverse_max_mm"]) == (0, 0)
     assert record["memory_gb"] > 0.01
     row = next(line for line in first.table.splitlines() if line.startswith("| unregistered"))
-    assert [cell.strip() for cell in row.split("|")[2:7]] == ["2", "0.500", "0.500", "2.00", "4.00"]
+    assert [cell.strip() for cell in row.split("|")[2:8]] == ["2", "0.500", "0.500", "1.000", "2.00", "4.00"]
     assert "| Mok 2020 (LapIRN) | 0.67 | 0.48 | 36.5 | 0.12 |" in first.table
     assert (output / "table.md").read_text(encoding="utf-8") == first.table
     lines = list(csv.DictReader((output / "table.csv").open()))

@@ -7,7 +7,7 @@ import pytest
 
 pytest.importorskip("lightning", reason="training needs the train extra")
 
-from mics.experiments import figure1, figure2, table2, table3
+from mics.experiments import figure1, figure2, figure4, table2, table3, table4
 from mics.experiments.budgets import BUDGETS
 from mics.experiments.cells import Measure, Prepare, Train, cells_for, needs, recipe_of
 from mics.experiments.plan import Measurement, Network
@@ -31,6 +31,16 @@ def test_at_the_papers_budget_recipes_are_the_papers():
     two = recipe_of(study("paper"), Train(Network(steps=2), "pretrain"))
     assert (two.steps, two.batch_size, two.supervised_organs) == (2, 2, tuple(range(1, 12)))
     assert two.losses == PAPER_WEIGHTS
+
+
+def test_table_4_and_figure_4_are_of_a_network_pretrained_for_48_hours():
+    assert figure4.cells(thin=False)[0] == table4.cells(thin=False)[0]
+    for network in table4.cells(thin=False):
+        stages = [recipe_of(study("paper"), Train(network, stage)) for stage in ("pretrain", "finetune")]
+        assert [recipe.epochs for recipe in stages] == [200, 300]  # about 100 epochs are 24 hours
+        usual = Network(network.steps, network.gamma, network.delta, network.epsilon)
+        assert recipe_of(study("paper"), Train(usual, "pretrain")).epochs == 100
+        assert usual.name != network.name
 
 
 def test_elsewhere_weights_differ_from_the_recipes_by_the_papers_factors():

@@ -19,7 +19,16 @@ from mics.losses.segmentation import (
     marginal_logits,
     one_hot,
 )
-from mics.losses.total import LOSSES, PAPER_WEIGHTS, LossWeights, Volumes, register_loss, step_losses, weighted_sum
+from mics.losses.total import (
+    FORMS,
+    LOSSES,
+    PAPER_WEIGHTS,
+    LossWeights,
+    Volumes,
+    register_loss,
+    step_losses,
+    weighted_sum,
+)
 
 SHAPE = (10, 12, 8)
 
@@ -89,6 +98,32 @@ def test_gradient_loss_of_a_known_scaling() -> None:
     assert gradient_loss(direction(gradients=gradients)) == pytest.approx(0.25 / 3)
 
 
+def test_the_papers_gradient_loss_has_no_square() -> None:
+    gradients = torch.ones(1, 3, *SHAPE)
+    gradients[:, 0], gradients[:, 2] = 1.5, 0.75
+    assert FORMS["gradient"]["l1"](direction(gradients=gradients)) == pytest.approx(0.75 / 3)
+
+
+def test_milletaris_dice_has_squares_below_and_both_forms_agree_on_binary_maps() -> None:
+    half, one = torch.full((1, 1, 4, 4, 4), 0.5), torch.ones(1, 1, 4, 4, 4)
+    soft = direction(warped_organs=half, target_organs=one, annotated=torch.ones(1, 1, dtype=torch.bool))
+    assert FORMS["segmentation"]["plain"](soft) == pytest.approx(1 - 2 * 0.5 / 1.5)
+    assert FORMS["segmentation"]["squared"](soft) == pytest.approx(1 - 2 * 0.5 / 1.25)
+    cubes = one_hot(torch.randint(0, 3, (2, 1, *SHAPE), generator=torch.Generator().manual_seed(0)), 2)
+    assert dice_loss(cubes[:1], cubes[1:], squared=True) == pytest.approx(float(dice_loss(cubes[:1], cubes[1:])))
+
+
+def test_false_positives_of_an_organ_that_the_patch_does_not_show_cost_something() -> None:
+    """Liver perfect, the whole background called spleen: by hand, with one voxel of smoothing on both sides."""
+    liver = torch.zeros(1, 1, 6, 6, 6)
+    liver[:, :, :3] = 1  # 108 of 216 voxels
+    found, truth = torch.cat([1 - liver, liver], 1), torch.cat([torch.zeros_like(liver), liver], 1)
+    annotated = torch.tensor([[True, True]])
+    assert dice_loss(found, truth, annotated, smooth=1.0) == pytest.approx((1 - 1 / 109) / 2)
+    assert dice_loss(truth, truth, annotated, smooth=1.0) == 0
+    assert dice_loss(found, truth, torch.tensor([[False, True]]), smooth=1.0) == 0  # not annotated: nothing is known
+
+
 def test_jacobian_loss_counts_only_folds_and_by_their_size() -> None:
     grid = identity(SHAPE)
     mirrored = torch.zeros_like(grid)
@@ -103,6 +138,30 @@ def test_inverse_loss_of_translations_is_the_length_of_what_is_left() -> None:
     there = torch.tensor([2.0, 0, 0]).view(1, 3, 1, 1, 1).expand(1, 3, *SHAPE)
     back = torch.tensor([-2.0, 0.5, 0]).view(1, 3, 1, 1, 1).expand(1, 3, *SHAPE)
     assert inverse_loss(direction(displacement=there, opposite=back)) == pytest.approx(0.5, abs=1e-3)
+
+
+def test_every_form_of_the_inverse_loss_by_hand() -> None:
+    there = torch.tensor([2.0, 0, 0]).view(1, 3, 1, 1, 1).expand(1, 3, *SHAPE)
+    back = torch.tensor([-2.0, 0.5, 0]).view(1, 3, 1, 1, 1).expand(1, 3, *SHAPE)
+    left = Direction(there, there, there, there, back, voxel_mm=(1.0, 3.0, 5.0))  # half a voxel along y, of 12
+    unit = 0.5 * 2 / 11
+    expected = {"distance_voxels": 0.5, "distance_mm": 1.5, "distance_unit": unit, "squared_unit": unit**2}
+    assert {name: float(form(left)) for name, form in FORMS["inverse"].items()} == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.parametrize("form", ["distance_mm", "distance_unit", "squared_unit"])
+def test_the_inverse_loss_in_mm_and_in_the_unit_does_not_depend_on_the_spacing(form: str) -> None:
+    """8 mm left along x, over the same 64 mm in voxels of 4 and of 2 mm."""
+    values = []
+    for voxels, spacing_mm in ((17, 4.0), (33, 2.0)):
+        still = torch.zeros(1, 3, voxels, voxels, voxels)
+        moved = still.clone()
+        moved[:, 0] = 8 / spacing_mm
+        values.append(
+            float(FORMS["inverse"][form](Direction(still, still, still, moved, still, voxel_mm=(spacing_mm,) * 3)))
+        )
+    assert values[0] == pytest.approx(values[1], rel=1e-5)
+    assert values[0] == pytest.approx({"distance_mm": 8, "distance_unit": 0.25, "squared_unit": 0.0625}[form], rel=1e-5)
 
 
 @settings(max_examples=10, deadline=None)
@@ -190,6 +249,22 @@ def test_paper_weights_are_the_default() -> None:
         "jacobian": 1e-2,
         "inverse": 10.0,
     }
+
+
+def test_chosen_forms_take_the_place_of_the_losses_and_the_others_stay() -> None:
+    a, b = random_pair()
+    displacement = torch.randn(2, 1, 3, *SHAPE, generator=torch.Generator().manual_seed(1))
+    gradients = 1 + 0.5 * displacement
+    given = a, b, gradients, displacement
+    plain, chosen = (
+        step_losses(*given),
+        step_losses(*given, forms={"gradient": "l1", "inverse": "distance_mm"}, voxel_mm=(2, 2, 2)),
+    )
+    assert chosen["gradient"][0] == pytest.approx(float(0.5 * displacement[0].abs().mean()))
+    torch.testing.assert_close(chosen["inverse"], 2 * plain["inverse"], rtol=1e-4, atol=0)
+    for name in ("similarity", "segmentation", "jacobian"):
+        assert torch.equal(plain[name], chosen[name])
+    assert all(LOSSES[name] is next(iter(forms.values())) for name, forms in FORMS.items())
 
 
 def test_a_registered_loss_is_computed_and_weighed_where_it_has_a_weight(monkeypatch: pytest.MonkeyPatch) -> None:

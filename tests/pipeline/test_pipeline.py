@@ -49,6 +49,7 @@ def plan(publishers, tmp_path_factory):
         "size": [48, 40, 64],
         "workers": 1,
         "segmentation": {"recipe": "organs.yaml"},
+        "segmentation_validation": {"pancreas-ct": ["PANCREAS_0001"]},
         "pretrain": {"recipe": "register.yaml"},
         "finetune": {"recipe": "register.yaml", "set": ["epochs=2"]},
     }
@@ -69,6 +70,14 @@ def test_raw_folders_become_an_evaluated_model_once(plan, tmp_path):
         assert row.split == "test" or row.pseudo_organs or len(row.organs) == 13, name
     trained = {case["name"] for case in json.loads((places["pretrain"] / "run.json").read_text())["cases"]}
     assert trained == prepared.keys() - {"learn2reg_0005"}
+    segmented = json.loads((places["segmentation"] / "run.json").read_text())["cases"]
+    assert {case["name"] for case in segmented if case["split"] == "val"} == {
+        "learn2reg_0003",
+        "learn2reg_0004",
+        "pancreas-ct_PANCREAS_0001",
+    }
+    assert "| liver | 3 |" in places["segmentation scores"].read_text()
+    assert prepared["pancreas-ct_PANCREAS_0001"].split == "train"  # of everything else
     tuned_on = json.loads((places["finetune"] / "run.json").read_text())
     assert {case["name"]: case["split"] for case in tuned_on["cases"]} == {
         "learn2reg_0001": "train",
@@ -89,6 +98,7 @@ def test_raw_folders_become_an_evaluated_model_once(plan, tmp_path):
     assert run(load_plan(plan), out, device="cpu", told=told.append) == places
     assert [sentence.split(":")[0] for sentence in told if "current" in sentence] == [
         "segmentation",
+        "segmentation-scores",
         "pretrain",
         "finetune",
         "evaluate",

@@ -1,9 +1,14 @@
 """Plans: paths beside the file, names of what is shipped, and what is refused."""
 
+from pathlib import Path
+
 import pytest
 
+from mics.data.cohorts.case import Case, Cohort
 from mics.errors import InputError
 from mics.pipeline.plan import Given, load_plan
+from mics.pipeline.possible import require_held_out
+from mics.training.recipe import load_recipe
 
 
 def written(folder, text):
@@ -30,6 +35,7 @@ def test_files_beside_the_plan_are_found_and_names_stay(tmp_path):
         ("cohorts: {learn2reg: x}\ncohort: y", "cohort: Extra inputs"),
         ("cohorts: {kits19: x}", "finetune_cohort learn2reg is not among its cohorts"),
         ("cohorts: {learn2reg: x}\npretrain: {recipe: a, epochs: 3}", "pretrain.epochs"),
+        ("cohorts: {learn2reg: x}\nsegmentation_validation: {kits19: [a]}", "segmentation_validation kits19"),
         ("just words", "is not a plan"),
         ("cohorts: [", "not valid YAML"),
     ],
@@ -39,3 +45,27 @@ def test_a_plan_that_is_amiss_is_refused(tmp_path, text, message):
         load_plan(written(tmp_path, text))
     with pytest.raises(InputError, match="cannot be read"):
         load_plan(tmp_path / "nowhere.yaml")
+
+
+def test_the_shipped_plan_is_the_papers_and_its_cohorts_lie_in_the_current_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    plan = load_plan(Path("paper"))
+    assert set(plan.cohorts) == {"learn2reg", "pancreas-ct", "kits19", "msd-liver", "msd-pancreas", "msd-spleen"}
+    assert plan.cohorts["kits19"] == str(tmp_path / "kits19" / "data")
+    assert len(plan.segmentation_validation["pancreas-ct"]) == 13
+    assert not plan.unannotated
+    stages = (plan.segmentation, plan.pretrain, plan.finetune)
+    recipes = [load_recipe(stage.recipe, stage.set) for stage in stages]
+    assert [recipe.preset for recipe in recipes] == ["organs-paper", "paper", "paper"]
+    assert [recipe.epochs for recipe in recipes[1:]] == [200, 300]
+    (tmp_path / "paper").write_text("cohorts: {learn2reg: own}")  # a file of that name is meant where there is one
+    assert load_plan(Path("paper")).cohorts == {"learn2reg": str(tmp_path / "own")}
+
+
+def test_nobody_to_be_held_out_of_the_segmentation_who_is_not_there_or_is_held_out_anyhow(tmp_path):
+    text = "cohorts: {learn2reg: x, kits19: y}\nsegmentation_validation: {kits19: [a]}\n"
+    plan = load_plan(written(tmp_path, text))
+    for cases in ([], [Case("a", None, None, split="val")]):
+        with pytest.raises(InputError, match="names a, who is not among the training people of kits19"):
+            require_held_out(plan, {"kits19": Cohort(cases)})
+    require_held_out(plan, {"kits19": Cohort([Case("a", None, None)])})

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from mics.network.config import SegmentationConfig
 from mics.training.cache import CachedCase, read_cases
 from mics.training.recipe import Recipe
 from mics.training.samples import RandomSamples, finish
@@ -55,6 +56,37 @@ def test_labels_of_an_organ_that_is_not_annotated_or_not_supervised_change_nothi
     for organs, supervised in [((3, 6), None), (EVERY, (3, 6)), (EVERY, ())]:
         with_kidney, without = both(organs, supervised)
         assert with_kidney == without
+
+
+class Says(torch.nn.Module):
+    """A network that is sure of the labels that it was given."""
+
+    def __init__(self, config: SegmentationConfig, labels: torch.Tensor) -> None:
+        super().__init__()
+        self.config = config
+        self.logits = 100 * torch.nn.functional.one_hot(labels.long(), config.organs + 1).movedim(-1, 1).float()
+
+    def forward(self, _: torch.Tensor) -> torch.Tensor:
+        return self.logits
+
+
+def test_calling_the_whole_background_spleen_costs_something_where_the_spleen_is_annotated(
+    person: People, recipe: Recipes
+) -> None:
+    """The liver and kidneys are perfect and no spleen is shown: what is annotated counts, not what the patch shows."""
+    settings = recipe(task="segmentation", preset="organs-small", cross_entropy=0)
+    losses = {}
+    for organs in (EVERY, (2, 3, 6)):
+        sample = finish([RandomSamples([replace(person("0", 0), organs=organs)], 1, settings)[0]])
+        labels = sample["labels"][:, 0, 0]
+        for found, said in (("spleen", labels.where(labels > 0, torch.ones_like(labels))), ("right", labels)):
+            module = SegmentationTraining(settings)
+            module.network = Says(module.network.config, said)
+            losses[organs, found] = float(module.training_step(sample, 0))
+    background = int((sample["labels"] == 0).sum())
+    assert losses[EVERY, "spleen"] == pytest.approx((1 - 1 / (background + 1)) / 13, rel=1e-3)
+    assert losses[EVERY, "right"] == pytest.approx(0, abs=1e-6)
+    assert losses[(2, 3, 6), "spleen"] == pytest.approx(0, abs=1e-6)  # nothing is known of the spleen there
 
 
 def test_registration_without_supervised_organs_has_no_segmentation_loss(person: People, recipe: Recipes) -> None:

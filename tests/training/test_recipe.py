@@ -1,13 +1,18 @@
 """Recipes: the shipped ones, overrides, and what is refused."""
 
+import json
+import re
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
 from mics.errors import InputError
-from mics.losses.total import PAPER_WEIGHTS
+from mics.losses.total import FORMS, PAPER_WEIGHTS
+from mics.network.kinds import build
 from mics.network.presets import preset
+from mics.network.weights import SHIPPED as MODELS
 from mics.training.recipe import SHIPPED, Augmentation, Recipe, load_recipe
 
 
@@ -38,6 +43,9 @@ def test_overrides_reach_into_sections() -> None:
     [
         ("epoch=3", "epochs"),
         ("losses.invers=1", "inverse"),
+        ("loss_forms.inverse=metres", "distance_mm"),
+        ("loss_forms.similarity=l1", "segmentation, gradient, inverse"),
+        ("validate_every=0", "validate_every"),
         ("epochs=0", "epochs"),
         ("preset=organs-small", "not for registration"),
         ("preset=huge", "paper"),
@@ -65,6 +73,7 @@ def test_the_papers_recipes_hold_the_numbers_of_its_section_4(steps: int, batch:
         assert recipe.crop == (128, 128, 128)
         assert preset(recipe.preset).channels == (64, 128, 256, 512)
         assert recipe.losses == PAPER_WEIGHTS
+        assert recipe.loss_forms == {"segmentation": "squared", "gradient": "l1", "inverse": "squared_unit"}
         assert recipe.augmentation == Augmentation()
         assert not recipe.decay
     assert (pretraining.epochs, fine_tuning.epochs) == (100, 300)
@@ -72,3 +81,39 @@ def test_the_papers_recipes_hold_the_numbers_of_its_section_4(steps: int, batch:
     assert fine_tuning.iterations_per_epoch * batch == 20
     assert pretraining.supervised_organs == tuple(range(1, 12))
     assert fine_tuning.supervised_organs is None
+
+
+def test_the_papers_network_is_a_cumulative_sum_and_nothing_beside() -> None:
+    with torch.device("meta"):
+        networks = {name: build(preset(name)) for name in ("paper", "paper-stem", "paper-line-mean")}
+    assert {preset(name).anchor for name in ("paper", "paper-stem")} == {"first_voxel"}
+    assert not any("offset" in name for one in ("paper", "paper-stem") for name in networks[one].state_dict())
+    assert "offset_head.weight" in networks["paper-line-mean"].state_dict()
+    counts = {name: sum(p.numel() for p in network.parameters()) for name, network in networks.items()}
+    assert counts["paper"] == 19_131_392
+    assert (counts["paper-stem"], counts["paper-line-mean"]) == (19_269_632, 19_132_928)  # as docs/paper.md prints them
+
+
+@pytest.mark.parametrize("path", sorted(MODELS.glob("*.json")), ids=lambda path: path.stem)
+def test_a_recipe_in_an_old_card_keeps_its_meaning(path: Path) -> None:
+    """Shipped cards were written before there were forms of the losses: their losses are the first forms, the old ones."""
+    written = json.loads(path.read_text(encoding="utf-8"))["recipe"]
+    assert "loss_forms" not in written
+    recipe = Recipe.model_validate(written)
+    assert recipe.loss_forms == {}
+    assert recipe.validate_every == 1
+    assert {name: value for name, value in written["losses"].items() if name in FORMS}.items() <= recipe.losses.items()
+
+
+def test_every_option_that_the_papers_page_names_is_taken() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "paper.md").read_text(encoding="utf-8")
+    options = re.findall(r"`--set ([\w.]+=[\w.+-]+)`", page)
+    assert len(set(options)) >= 9
+    for option in options:
+        load_recipe("pretrain", [option])
+    recipes = re.findall(r"recipe `([\w-]+)`", page)
+    assert {"velocity", "segmentation"} <= set(recipes)
+    for name in recipes:
+        load_recipe(name)
+    for forms in FORMS.values():
+        assert all(f"`{name}`" in page or f"={name}`" in page for name in forms)

@@ -18,7 +18,12 @@ from mics.training.recipe import Recipe, load_recipe
 
 pytest.importorskip("lightning", reason="training needs the train extra")
 
+from mics.deformation.field import warp
+from mics.evaluation.metrics import dice, sd_log_jacobian
+from mics.organs import ORGAN_NAMES
+from mics.training.registration import MEASURED, RegistrationTraining
 from mics.training.run import train
+from mics.training.samples import AllSamples, finish
 
 Recipes = Callable[..., Recipe]
 
@@ -45,6 +50,51 @@ def test_resumed_run_equals_one_never_stopped(task: str, recipe: Recipes, cases:
     column = "train/loss" if task == "registration" else "train/dice_loss"
     assert curve(parts, column) == pytest.approx(curve(whole, column), abs=1e-6)
     assert len(curve(whole, column)) == 2
+
+
+def test_every_nth_epoch_and_the_last_are_validated_and_any_epoch_is_gone_on_from(
+    recipe: Recipes, cases: Path, tmp_path: Path
+) -> None:
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    settings = recipe(epochs=5, iterations_per_epoch=1, validate_every=2)
+    train(settings, cases, whole, progress=False)
+    train(settings.model_copy(update={"stop_after_epochs": 3}), cases, parts, progress=False)
+    train(settings, cases, parts, resume=True, progress=False)
+    # After the second, the fourth and the last; a run that ends early has its last one too.
+    assert len(curve(whole, "val/loss")) == 3
+    assert len(curve(parts, "val/loss")) == 4
+    assert curve(parts, "train/loss") == pytest.approx(curve(whole, "train/loss"), abs=1e-6)
+    assert len(curve(whole, "train/loss")) == 5
+    assert load_model(whole).card.best_epoch == (1, 3, 4)[int(np.argmin(curve(whole, "val/loss")))]
+
+
+def test_a_validation_pair_is_measured_both_ways_by_one_prediction(
+    recipe: Recipes, person: Callable[..., CachedCase]
+) -> None:
+    """The means are those of both orders of the pair, each asked about by itself."""
+    module = RegistrationTraining(recipe())
+    people = [person(str(i), i, "val") for i in range(2)]
+    together, apart = (dict.fromkeys(MEASURED, 0.0) for _ in range(2))
+    with torch.no_grad():
+        for parameter in module.network.parameters():
+            parameter.normal_(std=0.1, generator=torch.Generator().manual_seed(0))
+        module.validation_step(finish([AllSamples(people, 2)[0]]), 0)
+        together |= module.averages.means(module.averages.sums)
+        for order in (people, people[::-1]):
+            batch = finish([AllSamples(order, 2)[0]])
+            loss, _, prediction = module.loss(batch)
+            field = prediction.displacement_ab[..., :16, :16, :16]
+            moved = (
+                warp(batch["labels"][:, 0], field, mode="nearest", padding="zeros")[0, 0].numpy().round().astype(int)
+            )
+            moving, fixed = batch["labels"][0, :, 0].numpy()
+            overlaps = dice(fixed, moved, ORGAN_NAMES, moving_labels=moving)
+            apart["val/loss"] += float(loss) / 2
+            apart["val/dice"] += float(np.mean(list(overlaps.values()))) / 2
+            apart["val/sd_log_jacobian"] += sd_log_jacobian(field[0].numpy()) / 2
+    for name in ("val/loss", "val/dice", "val/sd_log_jacobian"):
+        assert together[name] == pytest.approx(apart[name], rel=1e-4)
+    assert together["val/sd_log_jacobian"] > 0.01
 
 
 def test_training_lowers_the_loss_and_exports_the_best_epoch(recipe: Recipes, cases: Path, tmp_path: Path) -> None:

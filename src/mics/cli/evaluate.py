@@ -37,6 +37,12 @@ def evaluate(
         Path | None,
         typer.Option(help="What the labels mean: JSON, CSV, ITK-SNAP or a label map that holds names; see the docs."),
     ] = None,
+    resplit: Annotated[
+        bool,
+        typer.Option(
+            "--resplit", help="As the public re-split: its test pairs, at 4 mm, an organ that either scan lacks as 0."
+        ),
+    ] = False,
 ) -> None:
     """Score a SUBMISSION on PAIRS with label maps: per pair, per organ and in all, as CSV, JSON and Markdown."""
     with output_folder(output), progress() as step:
@@ -50,6 +56,7 @@ def evaluate(
             export=export,
             names=names.value,
             label_names=label_names,
+            resplit=resplit,
             progress=step,
         )
         place = free_folder(output)  # whatever has come into the folder meanwhile

@@ -22,6 +22,7 @@ from mics.cli.prepare import prepare
 from mics.cli.propagate import propagate
 from mics.cli.pseudo_labels import pseudo_labels
 from mics.cli.register import register
+from mics.cli.submit import submit
 from mics.cli.synthesise import synthesise
 from mics.cli.template import template
 from mics.cli.train import train
@@ -34,7 +35,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 COMMANDS = (
-    *(register, warp, convert, dicom, evaluate, compare, experiment, info, demo),
+    *(register, warp, convert, dicom, evaluate, compare, submit, experiment, info, demo),
     *(propagate, template),
     *(prepare, synthesise, pseudo_labels, train, pipeline),
 )

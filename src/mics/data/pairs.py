@@ -5,9 +5,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import NoReturn
+from typing import Literal, NoReturn
 
-from mics.data.cohorts.learn2reg import Case, open_learn2reg
+from mics.data.cohorts.learn2reg import Case, Learn2Reg, open_learn2reg
+from mics.data.cohorts.splits import release_of
 from mics.data.label_names import known_names
 from mics.data.names import is_file_name
 from mics.errors import InputError, MissingFileError
@@ -56,13 +57,19 @@ class Pair:
         return f"{self.fixed.name}_{self.moving.name}"
 
 
-def read_pairs(source: str | Path, *, both_ways: bool = False, needs: Sequence[str] = ()) -> list[Pair]:
-    """The pairs of a CSV file, or the validation pairs of a Learn2Reg folder.
+Which = Literal["validation", "test", "resplit"]
+
+
+def read_pairs(
+    source: str | Path, *, both_ways: bool = False, needs: Sequence[str] = (), which: Which = "validation"
+) -> list[Pair]:
+    """The pairs of a CSV file, or those of a Learn2Reg folder: by default its validation pairs.
 
     The CSV's first line names its columns: ``fixed`` and ``moving`` (names of the scans) and, as far as needed,
     ``fixed_image``, ``fixed_labels``, ``fixed_landmarks`` and the same for ``moving``: files, relative to the CSV's folder.
-    ``both_ways`` takes each pair of a Learn2Reg folder in both directions; a CSV file is taken as it is. ``needs``, of
-    ``image`` and ``labels``, are files that every scan must have.
+    ``both_ways`` takes each validation pair of a Learn2Reg folder in both directions; a CSV file is taken as it is. ``needs``,
+    of ``image`` and ``labels``, are files that every scan must have. ``which`` takes other pairs of a Learn2Reg folder, as
+    far as both people are there: the challenge's ``test`` pairs, or those of the public ``resplit``'s test.
 
     Raises InputError for a list that is missing, empty, of another form, names a pair twice or a file that is not there, or
     lacks one that is needed.
@@ -71,10 +78,7 @@ def read_pairs(source: str | Path, *, both_ways: bool = False, needs: Sequence[s
     if not source.is_dir():
         return _from_csv(source, needs)
     cohort = open_learn2reg(source)
-    numbers = [(fixed.number, moving.number) for fixed, moving in cohort.ordered_validation_pairs]
-    chosen = numbers if both_ways else cohort.validation_pairs
-    if not chosen:
-        raise InputError(f"{source} lists no registration_val pairs; give a CSV file of pairs instead.")
+    chosen = _chosen(cohort, which, source, both_ways=both_ways)
     members = {
         case.number: Member(
             case.number,
@@ -84,9 +88,32 @@ def read_pairs(source: str | Path, *, both_ways: bool = False, needs: Sequence[s
             files=_of(case),
             label_names=lambda: dict(ORGAN_NAMES),
         )
-        for case in cohort.validation
+        for case in (*cohort.cases.values(), *cohort.test)
     }
     return [Pair(members[fixed], members[moving]) for fixed, moving in chosen]
+
+
+def _chosen(cohort: Learn2Reg, which: Which, source: Path, *, both_ways: bool) -> list[tuple[str, str]]:
+    """The numbers of the (fixed, moving) people of the pairs that are wanted of a Learn2Reg folder."""
+    if which == "test":
+        if not cohort.test_pairs:
+            raise InputError(f"{source} has no pair of test people: give the whole release, with its imagesTs.")
+        return cohort.test_pairs
+    if which == "resplit":
+        release = release_of(cohort.cases)
+        if release is None:
+            raise InputError(
+                f"{source}: it is not told whether its case numbers are those of 2020 or today's; give a whole release."
+            )
+        there = [pair for pair in release.resplit_pairs if cohort.cases.keys() >= set(pair)]
+        if not there:
+            raise InputError(f"{source} has fewer than two of the people of the re-split's test; give a whole release.")
+        return there
+    numbers = [(fixed.number, moving.number) for fixed, moving in cohort.ordered_validation_pairs]
+    pairs = numbers if both_ways else cohort.validation_pairs
+    if not pairs:
+        raise InputError(f"{source} lists no registration_val pairs; give a CSV file of pairs instead.")
+    return pairs
 
 
 def _from_csv(path: Path, needs: Sequence[str]) -> list[Pair]:

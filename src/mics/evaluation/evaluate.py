@@ -19,6 +19,7 @@ from mics.evaluation.learn2reg import warp_labels
 from mics.evaluation.numbering import numbering_doubt
 from mics.evaluation.pair import PairScore, score_pair
 from mics.evaluation.readings import doubt, overlaps
+from mics.evaluation.resplit import PAIRS, absent_as_zero, halved, halved_displacement
 from mics.evaluation.statistics import Difference
 from mics.evaluation.structure_labels import with_structures
 from mics.evaluation.submission import Submission
@@ -39,7 +40,8 @@ class Evaluation:
     """The scores of a submission: of every pair, of every organ, of all; and its difference from another one.
 
     ``pairs`` are (fixed, moving) names in the list's order, as are ``scores`` and ``other_scores``. ``differences`` is this
-    submission minus the other, by measure. ``label_names``: what the labels mean, as far as it is known.
+    submission minus the other, by measure. ``label_names``: what the labels mean, as far as it is known. ``resplit``: whether
+    it was measured by :mod:`mics.evaluation.resplit`.
     """
 
     submission: str
@@ -51,6 +53,7 @@ class Evaluation:
     other: str | None = None
     other_scores: list[PairScore] = field(default_factory=list)
     differences: dict[str, Difference] = field(default_factory=dict)
+    resplit: bool = False
 
     def save(self, folder: str | Path) -> None:
         """Write ``pairs.csv``, ``organs.csv``, ``summary.md`` and ``summary.json`` into a new or empty folder.
@@ -75,6 +78,7 @@ def evaluate(
     export: str | Path | None = None,
     names: Literal["current", "2020"] = "current",
     label_names: LabelNames | None = None,
+    resplit: bool = False,
     progress: Callable[[str], None] | None = None,
 ) -> Evaluation:
     """Score a submission on a list of pairs with label maps.
@@ -87,17 +91,20 @@ def evaluate(
       the challenge's current script or of that of 2020.
     - ``label_names``: what the labels mean, a mapping or a file, see :func:`mics.data.label_names.read_label_names`; by default
       what the label maps' files or their data set say. A label of which nothing is known keeps its number.
+    - ``resplit``: measure as the public re-split does (:mod:`mics.evaluation.resplit`), of a Learn2Reg folder on its test pairs;
+      displacements at half the resolution are taken too.
     - ``progress`` is called with a few words as each pair begins.
 
     Raises InputError for a list or submission that cannot be read, lacks a pair, or does not fit the volumes: missing
     files and wrong sizes before anything is measured. Warns where the numbers look like other units.
     """
-    listed = read_pairs(pairs, needs=("labels",))
+    listed = read_pairs(pairs, needs=("labels",), which="resplit" if resplit else "validation")
     given = None if label_names is None else read_label_names(label_names)
     people = {member.name: member for pair in listed for member in (pair.fixed, pair.moving)}
     people = with_structures(people, given)
     labels = cache(lambda name: people[name].labels())
-    own, other = Submission(submission), None if against is None else Submission(against)
+    half = resplit and export is None  # what is exported is of full size
+    own, other = Submission(submission, halved=half), None if against is None else Submission(against, halved=half)
     for one in (own, other):
         if one is not None:
             one.require(listed)
@@ -107,11 +114,13 @@ def evaluate(
     if given is not None:
         meaning, doubts = meaning | given, []
     with exported(export, names) as copy:
-        scores, sentences = _scored(own, listed, labels, progress, copy)
+        scores, sentences = _scored(own, listed, labels, progress, copy, resplit=resplit)
     sentences = [*doubts, *sentences]
+    if resplit and len(listed) < PAIRS:
+        sentences.append(f"{len(listed)} of the {PAIRS} pairs of the re-split's test: its figures are of all of them.")
     against_scores: list[PairScore] = []
     if other is not None:
-        against_scores, more = _scored(other, listed, labels, progress, Export())
+        against_scores, more = _scored(other, listed, labels, progress, Export(), resplit=resplit)
         sentences += more
     for sentence in sentences:
         warnings.warn(sentence, UserWarning, stacklevel=2)
@@ -125,6 +134,7 @@ def evaluate(
         other=None if other is None else other.path.name,
         other_scores=against_scores,
         differences={} if other is None else compare(scores, against_scores),
+        resplit=resplit,
     )
 
 
@@ -140,7 +150,13 @@ def _label_names(people: Mapping[str, Member]) -> tuple[dict[int, str], list[str
 
 
 def _scored(
-    submission: Submission, pairs: list[Pair], labels: Labels, progress: Callable[[str], None] | None, export: Export
+    submission: Submission,
+    pairs: list[Pair],
+    labels: Labels,
+    progress: Callable[[str], None] | None,
+    export: Export,
+    *,
+    resplit: bool,
 ) -> tuple[list[PairScore], list[str]]:
     """The scores of all pairs, a few at a time, and what looks wrong."""
 
@@ -153,7 +169,13 @@ def _scored(
         export.add(pair, forward)
         backward = submission.backward(pair, fixed.grid, moving.grid)
         seconds = submission.seconds(pair)
+        if resplit:
+            fixed, moving = halved(fixed), halved(moving)
+            forward = halved_displacement(forward, fixed.grid.size)
+            backward = None if backward is None else halved_displacement(backward, moving.grid.size)
         score = score_pair(fixed, moving, forward, backward, landmarks=landmarks_of(pair), seconds=seconds)
+        if resplit:
+            score = absent_as_zero(score)
         numbering = numbering_doubt(fixed.array, warp_labels(moving.array, forward))
         return score, overlaps(forward, fixed, moving), [f"{pair.name}: {sentence}" for sentence in numbering]
 

@@ -1,7 +1,7 @@
 """Write deformations as a Learn2Reg submission: a folder or a zip of ``disp_….nii.gz``."""
 
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,13 +50,13 @@ def exported(path: str | Path | None, names: Names) -> Iterator[Export]:
     with folder_beside(path) as folder:
         yield Export(folder, names)
         if path.suffix == ".zip":
-            write_whole(path, lambda temporary: _pack(folder, temporary))
+            write_whole(path, lambda temporary: pack(sorted(folder.iterdir()), temporary))
         else:
             give_name(folder, path)
 
 
-def _pack(folder: Path, packed: Path) -> None:
-    # The files are compressed already.
+def pack(files: Iterable[Path], packed: Path) -> None:
+    """Write a zip of files, which are compressed already, without their folders."""
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_STORED) as archive:
-        for file in sorted(folder.iterdir()):
+        for file in files:
             archive.write(file, file.name)

@@ -5,6 +5,7 @@ moving one. Its header carries no geometry. Here such a displacement is ``(3, X,
 """
 
 import math
+import zipfile
 import zlib
 from pathlib import Path
 from typing import Literal
@@ -37,57 +38,100 @@ def write_displacement(displacement_voxels: NDArray[np.floating], path: str | Pa
     write_whole(path, lambda temporary: nibabel.loadsave.save(image, temporary), suffix=".nii.gz")
 
 
-def read_displacement(path: str | Path, size: tuple[int, ...] | None = None) -> NDArray[np.float32]:
-    """Read a challenge file into ``(3, X, Y, Z)`` float32, voxels.
+def read_displacement(
+    path: str | Path, size: tuple[int, ...] | None = None, *, or_size: tuple[int, ...] | None = None
+) -> NDArray[np.float32]:
+    """Read a challenge file, NIfTI or ``.npz``, into ``(3, X, Y, Z)`` float32, voxels.
 
-    Raises :class:`InputError` for anything else and, given the ``size`` (X, Y, Z) of the fixed volume, for another one.
+    Raises :class:`InputError` for anything else and, given the ``size`` (X, Y, Z) of the fixed volume, for another one
+    (``or_size`` is taken too).
     """
+    npz = Path(path).suffix == ".npz"
     try:
-        stored = nibabel.loadsave.load(path).dataobj  # type: ignore[attr-defined]
-        # Before anything of them is unpacked: a small file can hold more than fits into memory.
-        _require_shape(stored.shape, size, str(path))
-        refuse_larger_than_memory(Path(path), 8 * math.prod(stored.shape))
-        values = np.asarray(stored, dtype=np.float32)
+        if npz:
+            require_npz_of(path, size, str(path), or_size=or_size)
+            refuse_larger_than_memory(Path(path), 8 * math.prod(npz_shape(path)))
+            with np.load(path, allow_pickle=False) as stored_arrays:
+                values = np.asarray(stored_arrays[stored_arrays.files[0]], dtype=np.float32)
+        else:
+            stored = nibabel.loadsave.load(path).dataobj  # type: ignore[attr-defined]
+            # Before anything of them is unpacked: a small file can hold more than fits into memory.
+            _require_shape(stored.shape, size, str(path), or_size)
+            refuse_larger_than_memory(Path(path), 8 * math.prod(stored.shape))
+            values = np.asarray(stored, dtype=np.float32)
     except InputError:
         raise
-    except (OSError, EOFError, zlib.error, ValueError, ImageFileError) as error:
-        raise InputError(f"{path} cannot be read as a NIfTI file ({error}); give a Learn2Reg displacement.") from error
+    except (OSError, EOFError, zlib.error, zipfile.BadZipFile, ValueError, TypeError, ImageFileError) as error:
+        kind = "an .npz file" if npz else "a NIfTI file"
+        raise InputError(f"{path} cannot be read as {kind} ({error}); give a Learn2Reg displacement.") from error
     if not np.isfinite(values).all():
         raise InputError(f"{path} holds displacements that are not finite; write it again.")
     return np.ascontiguousarray(np.moveaxis(values, -1, 0))
 
 
-def require_displacement_of(header: bytes, size: tuple[int, ...], where: str) -> None:
+def npz_shape(path: str | Path) -> tuple[int, ...]:
+    """Shape of the only array of an ``.npz`` file, from its header alone; InputError where it has several, or none."""
+    with zipfile.ZipFile(path) as archive:
+        names = archive.namelist()
+        if len(names) != 1:
+            raise InputError(f"{path} holds {len(names)} arrays; a Learn2Reg displacement is one, X×Y×Z×3.")
+        with archive.open(names[0]) as stored:
+            version = np.lib.format.read_magic(stored)
+            read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+            return tuple(int(length) for length in read(stored)[0])  # type: ignore[no-untyped-call]
+
+
+def require_npz_of(
+    path: str | Path, size: tuple[int, ...] | None, where: str, *, or_size: tuple[int, ...] | None = None
+) -> None:
+    """Raise :class:`InputError` unless an ``.npz`` file is a displacement over ``size`` (or ``or_size``) voxels."""
+    try:
+        _require_shape(npz_shape(path), size, where, or_size)
+    except (OSError, EOFError, zlib.error, zipfile.BadZipFile, ValueError, RuntimeError) as error:
+        raise InputError(f"{where} cannot be read as an .npz file ({error}); write it again.") from error
+
+
+def require_displacement_of(
+    header: bytes, size: tuple[int, ...], where: str, *, or_size: tuple[int, ...] | None = None
+) -> None:
     """Raise :class:`InputError` unless a NIfTI ``header`` (348 bytes) is that of a displacement over ``size`` voxels.
 
-    ``where`` names the file in the sentence.
+    ``or_size`` is taken too. ``where`` names the file in the sentence.
     """
     try:
         shape = nibabel.nifti1.Nifti1Header(header, check=False).get_data_shape()
     except (ImageFileError, HeaderDataError, WrapStructError) as error:
         raise InputError(f"{where} cannot be read as a NIfTI file ({error}); give a Learn2Reg displacement.") from error
-    _require_shape(shape, size, where)
+    _require_shape(shape, size, where, or_size)
 
 
-def _require_shape(shape: tuple[int, ...], size: tuple[int, ...] | None, where: str) -> None:
+def _require_shape(
+    shape: tuple[int, ...], size: tuple[int, ...] | None, where: str, or_size: tuple[int, ...] | None = None
+) -> None:
     if len(shape) != 4 or shape[3] != 3:
         sentence = f"{where} has shape {text(shape)}; a Learn2Reg displacement has XxYxZx3"
         if len(shape) == 5:
             sentence += ", in voxels. This looks like ITK's kind of field, in mm: convert it"
         elif len(shape) == 4 and shape[0] == 3:
             sentence += ": move the first axis to the end"
+            if size is not None and _halves(shape[1:], size):
+                sentence += ", resample it to the full resolution and double its values (this is the format of 2020)"
         raise InputError(sentence + ".")
     found = shape[:3]
-    if size is None or found == tuple(size):
+    if size is None or found in (tuple(size), or_size):
         return
     sentence = f"{where} covers {text(found)} voxels, the fixed labels {text(size)}: "
     if found == tuple(size)[::-1]:
         sentence += "its axes are in the reverse order; write them as the NIfTI array has them (i, j, k)."
-    elif all(abs(2 * n - m) <= 1 for n, m in zip(found, size, strict=True)):
+    elif _halves(found, size):
         sentence += "it is at half the resolution; resample it and double its values."
     else:
         sentence += "give the displacement of every voxel of the fixed volume."
     raise InputError(sentence)
+
+
+def _halves(found: tuple[int, ...], size: tuple[int, ...]) -> bool:
+    return all(abs(2 * n - m) <= 1 for n, m in zip(found, size, strict=True))
 
 
 def from_transform(transform: Transform, moving_grid: Grid) -> NDArray[np.float32]:
@@ -102,6 +146,13 @@ def to_transform(displacement_voxels: NDArray[np.floating], fixed_grid: Grid, mo
     fixed_voxels = np.indices(fixed_grid.size, dtype=np.float32)
     sources = moving_grid.voxel_to_world(np.moveaxis(fixed_voxels + displacement_voxels, 0, -1))
     return Transform((sources - fixed_grid.points()).astype(np.float32), fixed_grid)
+
+
+def halved_grid(grid: Grid) -> Grid:
+    """Every other voxel of a grid, from the first on."""
+    x, y, z = ((n + 1) // 2 for n in grid.size)
+    dx, dy, dz = (2 * edge for edge in grid.spacing)
+    return Grid((x, y, z), (dx, dy, dz), grid.origin, grid.direction)
 
 
 def warp_labels(labels: Labels, displacement_voxels: NDArray[np.floating]) -> Labels:

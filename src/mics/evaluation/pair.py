@@ -17,9 +17,10 @@ from mics.evaluation.metrics import dice, sd_log_jacobian, surface_agreement
 from mics.image.grid import Grid
 from mics.image.io import Image
 from mics.image.points import Points
+from mics.image.resample import resample
 
 Displacement = NDArray[np.floating]
-_BY_LABEL = ("dice", "hd95_voxels", "hd95_mm", "mda_mm")
+_BY_LABEL = ("dice", "hd95_voxels", "hd95_mm", "mda_mm", "initial_dice")
 
 
 @dataclass(frozen=True)
@@ -28,8 +29,9 @@ class PairScore:
 
     ``dice``, ``hd95_voxels``, ``hd95_mm``, ``mda_mm`` (mean distance to agreement): by label, for the labels that both scans
     show; a label that the deformation pushed out of view has Dice 0 and infinite distances. ``landmark_mm``: the distance of each
-    landmark from its place. ``jacobian_min``, ``jacobian_max``: the range of the determinant by central differences. Records of
-    older versions have neither that nor ``mda_mm``.
+    landmark from its place. ``jacobian_min``, ``jacobian_max``: the range of the determinant by central differences.
+    ``initial_dice``: by label, before the registration, as the scans' headers place them. Records of older versions have
+    neither these nor ``mda_mm``.
     """
 
     dice: dict[int, float]
@@ -45,6 +47,7 @@ class PairScore:
     mda_mm: dict[int, float] = field(default_factory=dict)
     jacobian_min: float | None = None
     jacobian_max: float | None = None
+    initial_dice: dict[int, float] = field(default_factory=dict)
 
     def measures(self) -> dict[str, float | None]:
         """One number a measure (see :data:`mics.evaluation.summary.MEASURES`); those by label are means over the labels."""
@@ -122,6 +125,9 @@ def score_pair(
     own = _in_own_voxels(forward, fixed_labels.grid, moving_labels.grid)
     displacement = torch.from_numpy(np.ascontiguousarray(own, dtype=np.float32))[None]
     volumes = volume_change(displacement)
+    before = moving
+    if not fixed_labels.grid.is_close(moving_labels.grid, 1e-3):
+        before = resample(moving_labels, fixed_labels.grid, np.eye(4), nearest=True, outside=0).array
     mean, largest = _inverse_error(forward, backward, fixed_labels.grid, moving_labels.grid)
     return PairScore(
         dice=dice(fixed, warped, labels, moving_labels=present),
@@ -139,6 +145,7 @@ def score_pair(
         if landmarks is None
         else _landmark_error(forward, fixed_labels.grid, moving_labels.grid, *landmarks),
         seconds=seconds,
+        initial_dice=dice(fixed, before, labels, moving_labels=present),
     )
 
 

@@ -3,7 +3,8 @@
 A submission is a folder or a zip file. Per pair it holds one of
 
 - ``disp_FIXED_MOVING.nii.gz`` or ``disp_FIXED_0000_MOVING_0000.nii.gz``: a Learn2Reg displacement (both names of the
-  challenge's scripts); the opposite direction, where it is wanted, is the file of the opposite pair;
+  challenge's scripts), or the same as a full-size ``.npz``; the opposite direction, where it is wanted, is the file of the
+  opposite pair;
 - ``FIXED_MOVING/transform_moving_to_fixed.nii.gz`` and ``…/transform_fixed_to_moving.nii.gz``: what ``mics register`` writes
   into a folder of that name, its ``summary.json`` with it.
 
@@ -34,8 +35,10 @@ from mics.errors import GeometryError, InputError, MissingFileError
 from mics.evaluation.learn2reg import (
     displacement_name,
     from_transform,
+    halved_grid,
     read_displacement,
     require_displacement_of,
+    require_npz_of,
     text,
 )
 from mics.files.folder import temporary_folder
@@ -52,12 +55,16 @@ _FORWARD, _BACKWARD = "transform_moving_to_fixed.nii.gz", "transform_fixed_to_mo
 
 
 class Submission:
-    """A folder or zip of deformations. Raises InputError if it is neither, or damaged."""
+    """A folder or zip of deformations. Raises InputError if it is neither, or damaged.
 
-    def __init__(self, path: str | Path) -> None:
+    ``halved``: Learn2Reg displacements may also cover every other voxel of the fixed volume, in voxels twice as large.
+    """
+
+    def __init__(self, path: str | Path, *, halved: bool = False) -> None:
         self.path = as_path(path)
         self._stored: dict[str, str] = {}
         """Files in a zip as it calls them, by their names with slashes."""
+        self.halved = halved
         if self.path.is_dir():
             files = [file for file in self.path.rglob("*") if file.is_file()]
             names = [file.relative_to(self.path).as_posix() for file in files]
@@ -90,12 +97,9 @@ class Submission:
         first = missing[0]
         sentence = f"{self.path} lacks {len(missing)} of {len(pairs)} pairs, the first is "
         sentence += f"{displacement_name(first.fixed.name, first.moving.name)} (or {first.name}/{_FORWARD}): "
-        npz = sum(name.endswith(".npz") for name in self._files)
         turned = sum(self._find(Pair(pair.moving, pair.fixed)) is not None for pair in missing)
         if turned == len(missing):
             sentence += "the opposite pairs are there, so fixed and moving may be exchanged; name the fixed scan first."
-        elif npz:
-            sentence += f"the {npz} .npz files there are the challenge's old format; write full-size .nii.gz files."
         else:
             there = sorted(PurePosixPath(name).name for name in self._files)
             held = f"it holds {', '.join(there[:3])}{', ...' if len(there) > 3 else ''}" if there else "it holds no file"
@@ -108,9 +112,13 @@ class Submission:
         if name is None or name.endswith(_FORWARD):
             return
         where = f"{self.path / name}"
+        if name.endswith(".npz"):
+            with self._on_disk(name, math.prod(fixed.size)) as path:
+                require_npz_of(path, fixed.size, where, or_size=self._or_size(fixed))
+            return
         with self._open(name) as file:
             header = _start(file, where)
-        require_displacement_of(header, fixed.size, where)
+        require_displacement_of(header, fixed.size, where, or_size=self._or_size(fixed))
 
     def forward(self, pair: Pair, fixed: Grid, moving: Grid) -> Displacement:
         """Displacement (3, X, Y, Z) on ``fixed``: voxel x is filled from ``x + d(x)`` in voxels of ``moving``."""
@@ -155,8 +163,11 @@ class Submission:
         """Name of the file that fills the pair's fixed volume."""
         fixed, moving = pair.fixed.name, pair.moving.name
         for name in (displacement_name(fixed, moving), displacement_name(fixed, moving, script="2020")):
-            if name in self._files:
-                return self._files[name]
+            there = [file for file in (name, name.removesuffix(".nii.gz") + ".npz") if file in self._files]
+            if len(there) > 1:
+                raise InputError(f"{self.path} holds both {there[0]} and {there[1]}; leave one of them.")
+            if there:
+                return self._files[there[0]]
         ending = f"{pair.name}/{_FORWARD}"
         found = [name for name in self._files if name == ending or name.endswith("/" + ending)]
         if len(found) > 1:
@@ -168,7 +179,7 @@ class Submission:
     def _read(self, name: str, filled: Grid, sampled: Grid, *, mirrored: bool) -> Displacement:
         with self._on_disk(name, math.prod(filled.size)) as path:
             if not name.endswith((_FORWARD, _BACKWARD)):
-                return read_displacement(path, filled.size)
+                return read_displacement(path, filled.size, or_size=self._or_size(filled))
             transform = Transform.load(path)
         if mirrored and transform.grid.orientation == mirror(filled).orientation:
             # Registered as the files' headers lie. In voxels it is the same map, whatever the headers say.
@@ -179,6 +190,9 @@ class Submission:
                 f"{text(filled.size)} voxels, or another place): give the labels on the grid of their scan."
             )
         return from_transform(transform, sampled)
+
+    def _or_size(self, grid: Grid) -> tuple[int, ...] | None:
+        return halved_grid(grid).size if self.halved else None
 
     def _packed(self) -> list[str]:
         """Names of the files in the zip; raises InputError where one is there twice, as then it is not known which counts."""

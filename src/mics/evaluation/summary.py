@@ -9,7 +9,7 @@ import numpy as np
 
 from mics.data.label_names import label_name
 from mics.evaluation.pair import PairScore
-from mics.evaluation.statistics import Difference, Estimate, bootstrap, paired_test, quantile30
+from mics.evaluation.statistics import Difference, Estimate, Values, bootstrap, paired_test, quantile30
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,8 @@ MEASURES: dict[str, Measure] = {
     "seconds": Measure("seconds", 1),
 }
 DICE30 = Measure("Dice30", 3)
+INITIAL = Measure("Dice before", 3)
+RATIO = Measure("r = (1 − Dice) / (1 − Dice before)", 3)
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,10 @@ class Summary:
     counts: dict[str, int]
     dice30: Estimate | None
     organs: dict[int, OrganSummary]
+    initial_dice: Estimate | None = None
+    """Mean Dice before the registration."""
+    ratio: Estimate | None = None
+    """r, the share of the Dice that was lacking before which is lacking after, of the means; it compares across splits."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, fit for JSON; infinite values are None."""
@@ -78,6 +84,7 @@ def summarise(scores: Sequence[PairScore], names: Mapping[int, str] = MappingPro
     """
     columns = {key: [v for score in scores if (v := score.measures()[key]) is not None] for key in MEASURES}
     columns = {key: column for key, column in columns.items() if column}
+    gaps = np.array([_gaps(score) for score in scores if score.dice and score.initial_dice]).reshape(-1, 2)
     return Summary(
         pairs=len(scores),
         measures={key: bootstrap(column) for key, column in columns.items()},
@@ -87,7 +94,22 @@ def summarise(scores: Sequence[PairScore], names: Mapping[int, str] = MappingPro
             label: _organ(label_name(label, names), label, scores)
             for label in sorted({label for s in scores for label in s.dice})
         },
+        initial_dice=bootstrap((1 - gaps[:, 1]).tolist()) if len(gaps) else None,
+        ratio=bootstrap(list(range(len(gaps))), lambda pairs: _ratio(gaps, pairs)) if gaps[:, 1].any() else None,
     )
+
+
+def _gaps(score: PairScore) -> tuple[float, float]:
+    """What mean Dice lacks of 1 after the registration and before it."""
+    after, before = (1 - float(np.mean(list(found.values()))) for found in (score.dice, score.initial_dice))
+    return after, before
+
+
+def _ratio(gaps: Values, pairs: Values) -> Values:
+    """r of the pairs of these numbers, along the last axis; NaN where nothing was lacking."""
+    after, before = (gaps[:, column][pairs.astype(int)].mean(axis=-1) for column in (0, 1))
+    ratio: Values = np.divide(after, before, out=np.full_like(after, np.nan), where=before > 0)
+    return ratio
 
 
 def compare(first: Sequence[PairScore], second: Sequence[PairScore]) -> dict[str, Difference]:
@@ -115,9 +137,15 @@ def _organ(name: str, label: int, scores: Sequence[PairScore]) -> OrganSummary:
     return OrganSummary(
         name=name,
         dice=bootstrap([score.dice[label] for score in shown]),
-        hd95_voxels=bootstrap([score.hd95_voxels[label] for score in shown]),
-        hd95_mm=bootstrap([score.hd95_mm[label] for score in shown]),
-        mda_mm=bootstrap([score.mda_mm.get(label, np.nan) for score in shown]),
+        hd95_voxels=_distances([score.hd95_voxels.get(label) for score in shown]),
+        hd95_mm=_distances([score.hd95_mm.get(label) for score in shown]),
+        mda_mm=_distances([score.mda_mm.get(label) for score in shown]),
         pairs=len(shown),
-        lost=sum(not np.isfinite(score.hd95_mm[label]) for score in shown),
+        lost=sum(not np.isfinite(score.hd95_mm.get(label, 0.0)) for score in shown),
     )
+
+
+def _distances(found: Sequence[float | None]) -> Estimate:
+    """Over the pairs that have one; NaN where none has, as of an organ that is absent and counted all the same."""
+    known = [value for value in found if value is not None]
+    return bootstrap(known) if known else Estimate(np.nan, None, None)

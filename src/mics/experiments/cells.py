@@ -142,6 +142,8 @@ def recipe_of(study: Study, cell: Train) -> Recipe:
     changes: dict[str, Any] = {"steps": cell.network.steps, "losses": cell.network.weights(base.losses)}
     if cell.stage == "pretrain":
         changes["supervised_organs"] = cell.network.organs
+        if cell.network.long_pretraining:
+            changes["epochs"] = 2 * base.epochs
     return base.model_copy(update=changes)
 
 

@@ -28,13 +28,14 @@ _OURS = "mics"
 
 def markdown(records: list[dict[str, Any]]) -> str:
     """The finished cells as a table, one row a method, means over its pairs; below it the paper's table."""
-    titles = ["method", "pairs", "Dice", "Dice30", *(MEASURES[key].title for key in _COLUMNS[1:])]
+    titles = ["method", "pairs", "Dice", "Dice30", "r", *(MEASURES[key].title for key in _COLUMNS[1:])]
     titles += ["inverse error, mean (largest), mm", "seconds", "affine seconds", "memory, GB", "p of Dice against MICS"]
     lines = table(titles, [_row(name, records) for name in _names(records)])
     cores = os.cpu_count() or 1
     lines += [
         "",
-        f"{platform.machine()}, {cores} cores. Means over pairs; p of Wilcoxon's signed-rank test on the same pairs.",
+        f"{platform.machine()}, {cores} cores. Means over pairs; p of Wilcoxon's signed-rank test on the same pairs. "
+        "r = (1 − Dice) / (1 − Dice before the registration), of the means: it compares across splits.",
     ]
     if busy := sum(record["load_before"] > cores / 2 for record in records):
         lines.append(
@@ -75,7 +76,8 @@ def _row(name: str, records: list[dict[str, Any]]) -> list[str]:
         return number(None if estimate is None else estimate.value, MEASURES[key].decimals)
 
     dice30 = number(None if summary.dice30 is None else summary.dice30.value, 3)
-    row = [METHODS[name].title, str(len(cells)), value("dice"), dice30, *(value(key) for key in _COLUMNS[1:])]
+    ratio = number(None if summary.ratio is None else summary.ratio.value, 3)
+    row = [METHODS[name].title, str(len(cells)), value("dice"), dice30, ratio, *(value(key) for key in _COLUMNS[1:])]
     largest = [score.inverse_max_mm for score in scores if score.inverse_max_mm is not None]
     row.append(f"{value('inverse_mean_mm')} ({max(largest):.1f})" if largest else "–")
     row += [_mean(cells, key) for key in ("affine_seconds", "memory_gb")]

@@ -7,15 +7,13 @@ from matplotlib.colors import ListedColormap, TwoSlopeNorm
 from mics.data.pairs import Pair
 from mics.experiments.plan import Measurement, Network
 from mics.experiments.study import Study
+from mics.experiments.table4 import OURS
 from mics.experiments.write import new_figure, save_figure
 from mics.organs import ORGAN_NAMES
 from mics.registration.pipeline import register
 from mics.report.figures import ABDOMEN, draw_grid_lines, show_slice
 from mics.report.planes import three_planes
 from mics.report.sheets import centre_voxel, cut
-
-NETWORK = Network(steps=2)
-"""The network of Table 4."""
 
 # As in the paper: red negative (folded), white zero, blue positive.
 JACOBIAN = TwoSlopeNorm(0, vmin=-1, vmax=3)
@@ -25,8 +23,8 @@ _MASKS = ListedColormap(["black", *(f"C{n % 10}" for n in ORGAN_NAMES)])
 
 
 def cells(*, thin: bool) -> list[Network | Measurement]:
-    """One network."""
-    return [NETWORK]
+    """The network of Table 4."""
+    return [OURS]
 
 
 def write(study: Study) -> str:
@@ -54,7 +52,7 @@ def _draw(axes: list[Axes], pair: Pair, study: Study) -> None:
         fixed_labels=pair.fixed.labels(),
         moving_labels=pair.moving.labels(),
         affine="none",
-        model=study.model(NETWORK),
+        model=study.model(OURS),
         refine="none",
     )
     _, coronal, _ = three_planes(result.fixed.grid, centre_voxel(result))

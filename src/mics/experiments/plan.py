@@ -15,7 +15,8 @@ class Network:
     """A network of the paper: trained with ``steps`` steps and the paper's weights γ, δ, ε (α = β = 1), in two stages.
 
     ``organs``: ids of the organs whose labels supervise the pretraining, ``()`` for none of them, None for no pretraining
-    at all. The fine-tuning has the same weights and all organs.
+    at all. The fine-tuning has the same weights and all organs. ``long_pretraining``: twice the recipe's epochs of pretraining,
+    the paper's 48 instead of 24 hours.
     """
 
     steps: int
@@ -23,12 +24,14 @@ class Network:
     delta: float = DELTA
     epsilon: float = EPSILON
     organs: tuple[int, ...] | None = ELEVEN_ORGANS
+    long_pretraining: bool = False
 
     @property
     def name(self) -> str:
         """Of its cell and folder: ``steps2-gamma0.1-delta0.01-epsilon10-organs11``."""
         organs = "none" if self.organs is None else str(len(self.organs))
-        return f"steps{self.steps}-gamma{self.gamma:g}-delta{self.delta:g}-epsilon{self.epsilon:g}-organs{organs}"
+        weights = f"gamma{self.gamma:g}-delta{self.delta:g}-epsilon{self.epsilon:g}"
+        return f"steps{self.steps}-{weights}-organs{organs}" + ("-long" if self.long_pretraining else "")
 
     def weights(self, reference: Mapping[str, float]) -> dict[str, float]:
         """The recipe's own weights where the paper has those of Table 4, and by the paper's factors away from it.

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 WINDOWS: dict[str, tuple[float, float]] = {"abdomen": (400, 40), "lung": (1400, -500), "bone": (1000, 400)}
-"""Width and level of each window in HU, in the order of the channels (MICS, section 3.1)."""
+"""Width and level of each window in HU, in the order of the channels (MICS, section 4.1)."""
 
 
 def hu_windows(hu: Tensor, hu_range: tuple[float, float] | None = None) -> Tensor:

@@ -1,7 +1,9 @@
-"""The five losses of the paper (section 3.3), each of one direction of one step."""
+"""The five losses of the paper (section 3.5), each of one direction of one step, in the forms that its text leaves open."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from mics.deformation.field import compose
@@ -32,6 +34,8 @@ class Direction:
     """Organ maps of the other volume, likewise."""
     annotated: Tensor | None = None
     """Organs that both volumes contain, ``(B, organs)``."""
+    voxel_mm: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    """Voxel edges of the grid."""
 
 
 def similarity_loss(direction: Direction) -> Tensor:
@@ -41,17 +45,28 @@ def similarity_loss(direction: Direction) -> Tensor:
 
 def segmentation_loss(direction: Direction) -> Tensor | None:
     """Lseg: one minus the soft Dice of the organs that both volumes contain. Scalar; None without labels."""
+    return _overlap(direction, squared=False)
+
+
+def squared_segmentation_loss(direction: Direction) -> Tensor | None:
+    """Lseg with the squares in Dice's denominator (Milletari et al. 2016, which the paper cites). Scalar; None without labels."""
+    return _overlap(direction, squared=True)
+
+
+def _overlap(direction: Direction, *, squared: bool) -> Tensor | None:
     if direction.warped_organs is None or direction.target_organs is None:
         return None
-    return dice_loss(direction.warped_organs, direction.target_organs, direction.annotated)
+    return dice_loss(direction.warped_organs, direction.target_organs, direction.annotated, squared=squared)
 
 
 def gradient_loss(direction: Direction) -> Tensor:
-    """Lreg: mean squared deviation of the predicted derivatives of Φ from the identity's (one). Scalar.
-
-    The paper writes ‖∇Φ‖ without naming the norm; squares penalise the high gradients that it wants to avoid.
-    """
+    """Lreg with squares: mean squared deviation of the predicted derivatives of Φ from the identity's (one). Scalar."""
     return (direction.gradients - 1).square().mean()
+
+
+def absolute_gradient_loss(direction: Direction) -> Tensor:
+    """Lreg as the paper writes it, ‖∇Φ‖ without a square (its eq. 6): mean absolute deviation from the identity's. Scalar."""
+    return (direction.gradients - 1).abs().mean()
 
 
 def jacobian_loss(direction: Direction) -> Tensor:
@@ -60,9 +75,43 @@ def jacobian_loss(direction: Direction) -> Tensor:
 
 
 def inverse_loss(direction: Direction) -> Tensor:
-    """Linv: mean distance in voxels of each voxel from where this and then the opposite direction take its value from.
+    """Linv in voxels: mean distance of each voxel from where this and then the opposite direction take its value from.
 
-    One term of the paper's ``‖Φ(A→B)∘Φ(B→A) − Id‖ + ‖Φ(B→A)∘Φ(A→B) − Id‖``; the other direction has the other. Scalar.
+    One term of the paper's ``‖Φ(A→B)∘Φ(B→A) − Id‖ + ‖Φ(B→A)∘Φ(A→B) − Id‖`` (eq. 8); the other direction has the other. The
+    paper names no unit and no square; docs/paper.md says what each form does at its weight. Scalar.
     """
+    return _distance(_left(direction))
+
+
+def inverse_loss_mm(direction: Direction) -> Tensor:
+    """Linv in mm: the mean distance of :func:`inverse_loss`, whatever the voxels. Scalar."""
+    return _distance(_left(direction) * _per_axis(direction.voxel_mm, direction))
+
+
+def inverse_loss_unit(direction: Direction) -> Tensor:
+    """Linv as a mean distance in normalised coordinates: the grid is 2 long on each axis, whatever the voxels. Scalar."""
+    return _distance(_normalised(direction))
+
+
+def squared_inverse_loss_unit(direction: Direction) -> Tensor:
+    """Linv as a mean square in normalised coordinates: of the lengths whose mean is :func:`inverse_loss_unit`. Scalar."""
+    return _normalised(direction).square().sum(1).mean()
+
+
+def _left(direction: Direction) -> Tensor:
+    """What is left of each voxel's way there and back, ``(B, 3, X, Y, Z)`` in voxels."""
+    return compose(direction.displacement, direction.opposite)
+
+
+def _normalised(direction: Direction) -> Tensor:
+    """The same in the coordinates of ``grid_sample``, -1 to 1 between the outermost voxel centres of each axis."""
+    return _left(direction) * _per_axis([2 / max(n - 1, 1) for n in direction.displacement.shape[2:]], direction)
+
+
+def _per_axis(factors: Sequence[float], direction: Direction) -> Tensor:
+    return torch.tensor(factors, device=direction.displacement.device).view(1, 3, 1, 1, 1)
+
+
+def _distance(vectors: Tensor) -> Tensor:
     # The constant keeps the derivative of the root finite where the two directions agree exactly.
-    return (compose(direction.displacement, direction.opposite).square().sum(1) + 1e-8).sqrt().mean()
+    return (vectors.square().sum(1) + 1e-8).sqrt().mean()

@@ -35,15 +35,19 @@ def marginal_logits(logits: Tensor, annotated: Tensor) -> Tensor:
     return torch.cat([background, logits[:, 1:].masked_fill(missing, -torch.inf)], dim=1)
 
 
-def dice_loss(warped: Tensor, target: Tensor, mask: Tensor | None = None) -> Tensor:
-    """One minus soft Dice ``2 Σ pq / Σ (p + q)``, mean over a sample's organs, then over the batch.
+def dice_loss(
+    warped: Tensor, target: Tensor, mask: Tensor | None = None, *, squared: bool = False, smooth: float = 0.0
+) -> Tensor:
+    """One minus soft Dice ``(2 Σ pq + s) / (Σ (p + q) + s)``, mean over a sample's organs, then over the batch.
 
     ``warped`` and ``target`` are organ maps ``(B, organs, X, Y, Z)``. ``mask`` ``(B, organs)`` tells which organs count;
-    the others are left out, not scored as zero. A sample without a counted organ has a loss of zero. Scalar.
+    the others are left out, not scored as zero. A sample without a counted organ has a loss of zero. ``squared`` has
+    ``Σ (p² + q²)`` below (Milletari et al. 2016), the same for binary maps. ``smooth`` is s, in voxels: with it an organ
+    that neither map shows has no loss, and one that ``target`` lacks costs what ``warped`` shows of it. Scalar.
     """
     overlap = (warped * target).sum((2, 3, 4))
-    size = (warped + target).sum((2, 3, 4))
-    loss = 1 - 2 * overlap / size.clamp_min(1e-5)
+    size = (warped.square() + target.square() if squared else warped + target).sum((2, 3, 4))
+    loss = 1 - (2 * overlap + smooth) / (size + smooth).clamp_min(1e-5)
     if mask is None:
         return loss.mean()
     return (torch.where(mask, loss, 0).sum(1) / mask.sum(1).clamp_min(1)).mean()

@@ -3,6 +3,7 @@
 import difflib
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Annotated
 
 import torch
@@ -13,11 +14,16 @@ from torch import Tensor
 from mics.deformation.field import resize, warp
 from mics.losses.paper import (
     Direction,
+    absolute_gradient_loss,
     gradient_loss,
     inverse_loss,
+    inverse_loss_mm,
+    inverse_loss_unit,
     jacobian_loss,
     segmentation_loss,
     similarity_loss,
+    squared_inverse_loss_unit,
+    squared_segmentation_loss,
 )
 from mics.losses.segmentation import annotated_in_both
 from mics.registry import Registry
@@ -35,6 +41,20 @@ LOSSES: Registry[Loss] = Registry(
         "inverse": inverse_loss,
     },
 )
+
+FORMS: Mapping[str, Mapping[str, Loss]] = MappingProxyType(
+    {
+        "segmentation": {"plain": segmentation_loss, "squared": squared_segmentation_loss},
+        "gradient": {"squared": gradient_loss, "l1": absolute_gradient_loss},
+        "inverse": {
+            "distance_voxels": inverse_loss,
+            "distance_mm": inverse_loss_mm,
+            "distance_unit": inverse_loss_unit,
+            "squared_unit": squared_inverse_loss_unit,
+        },
+    }
+)
+"""Forms of the losses whose norm or unit the paper leaves open; the first of each is the loss in :data:`LOSSES`."""
 
 PAPER_WEIGHTS = {"similarity": 1.0, "segmentation": 1.0, "gradient": 0.1, "jacobian": 1e-2, "inverse": 10.0}
 """α, β, γ, δ, ε of ``L = α Lsim + β Lseg + γ Lreg + δ Ljac + ε Linv``, as in the paper's Table 4."""
@@ -59,6 +79,21 @@ def _complete(weights: dict[str, float]) -> dict[str, float]:
     return {**PAPER_WEIGHTS, **weights}
 
 
+def _known_forms(forms: dict[str, str]) -> dict[str, str]:
+    """The forms as they are. Raises for a loss that has none, or not this one."""
+    for name, form in forms.items():
+        if name not in FORMS:
+            told = {"problem": f"loss_forms.{name} is no loss with forms; there are {', '.join(FORMS)}."}
+            raise PydanticCustomError("unknown_form", "{problem}", told)
+        if form not in FORMS[name]:
+            told = {"problem": f"loss_forms.{name} is {form!r}; it can be {', '.join(FORMS[name])}."}
+            raise PydanticCustomError("unknown_form", "{problem}", told)
+    return forms
+
+
+LossForms = Annotated[dict[str, str], AfterValidator(_known_forms)]
+"""Names of :data:`FORMS` by loss; a loss that is not named has its first form."""
+
 LossWeights = Annotated[dict[str, Annotated[float, Field(ge=0)]], AfterValidator(_complete)]
 """Weights by name of :data:`LOSSES`; those of the paper that are not given are :data:`PAPER_WEIGHTS`."""
 
@@ -76,23 +111,33 @@ class Volumes:
 
 
 def step_losses(
-    a: Volumes, b: Volumes, gradients: Tensor, displacement: Tensor, names: Collection[str] = tuple(PAPER_WEIGHTS)
+    a: Volumes,
+    b: Volumes,
+    gradients: Tensor,
+    displacement: Tensor,
+    names: Collection[str] = tuple(PAPER_WEIGHTS),
+    *,
+    forms: Mapping[str, str] = MappingProxyType({}),
+    voxel_mm: tuple[float, float, float] = (1.0, 1.0, 1.0),
 ) -> dict[str, Tensor]:
     """The unweighted losses of one step that are called ``names``, each ``(2,)``: A→B and B→A.
 
-    ``gradients`` and ``displacement`` are ``(2, B, 3, X, Y, Z)``, A→B then B→A, on the grid of ``a`` and ``b``. Losses
-    that need organs are left out where a volume has none.
+    ``gradients`` and ``displacement`` are ``(2, B, 3, X, Y, Z)``, A→B then B→A, on the grid of ``a`` and ``b``, whose voxels
+    have edges of ``voxel_mm``. Losses that need organs are left out where a volume has none. ``forms``: :data:`LossForms`.
     """
-    directions = _directions(a, b, gradients, displacement)
+    directions = _directions(a, b, gradients, displacement, voxel_mm)
     losses = {}
     for name in names:
-        forward, backward = (LOSSES[name](direction) for direction in directions)
+        loss = FORMS[name][forms[name]] if name in forms else LOSSES[name]
+        forward, backward = (loss(direction) for direction in directions)
         if forward is not None and backward is not None:
             losses[name] = torch.stack([forward, backward])
     return losses
 
 
-def _directions(a: Volumes, b: Volumes, gradients: Tensor, displacement: Tensor) -> list[Direction]:
+def _directions(
+    a: Volumes, b: Volumes, gradients: Tensor, displacement: Tensor, voxel_mm: tuple[float, float, float]
+) -> list[Direction]:
     """A→B and B→A, the volumes of both warped in one call."""
     field = displacement.flatten(0, 1)
     warped = warp(torch.cat([a.windows, b.windows]), field).unflatten(0, (2, -1))
@@ -111,6 +156,7 @@ def _directions(a: Volumes, b: Volumes, gradients: Tensor, displacement: Tensor)
             warped_organs=moved[way],
             target_organs=target.organs,
             annotated=annotated,
+            voxel_mm=voxel_mm,
         )
         for way, target in enumerate((b, a))
     ]

@@ -10,8 +10,13 @@ from mics.registry import Registry
 PRESETS: Registry[NetworkConfig] = Registry(
     "network preset",
     {
-        # Estienne et al., section 4.1: four blocks of 64, 128, 256, 512 channels, about 20 million parameters.
-        "paper": MICSConfig(channels=(64, 128, 256, 512)),
+        # Estienne et al., section 3.2: four blocks of 64, 128, 256, 512 channels, about 20 million parameters. Φ is the
+        # cumulative sum of its derivatives (section 3.1), from the first voxel on, and nothing beside.
+        "paper": MICSConfig(channels=(64, 128, 256, 512), anchor="first_voxel"),
+        # The other reading: 32 channels at the full resolution, then four blocks that each begin with a down-sampling.
+        "paper-stem": MICSConfig(channels=(32, 64, 128, 256, 512), anchor="first_voxel"),
+        # As paper, with lines of a mean of their own, which a head predicts: it can move a volume as a whole.
+        "paper-line-mean": MICSConfig(channels=(64, 128, 256, 512)),
         # What two cores can train: at 8 mm it predicts gradients every 16 mm.
         "small": MICSConfig(channels=(32, 64, 128), stride=2, decoder_normalisation=False),
         # The same, with the segmentation network's soft organ maps beside the windows.

@@ -8,8 +8,13 @@
     segmentation:                 # or {model: organs-small}, to train none
       recipe: organs-small
       initial: runs/organs-coarse
+    segmentation_validation:      # people that this network is validated on, not trained, beside those of the cohorts' own splits
+      pancreas-ct: [PANCREAS_0034]
+    unannotated: false            # nobody is trained on of whom nothing is annotated, as the decathlon's test people
     pretrain: {recipe: pretrain}
     finetune: {recipe: finetune, set: [epochs=100]}
+
+``paper`` is a shipped one (:data:`SHIPPED`), whose cohorts lie in the current folder under their publishers' names.
 """
 
 from pathlib import Path
@@ -19,6 +24,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from mics.data.frame import PAPER_SIZE, PAPER_SPACING_MM
 from mics.data.settings_file import read_yaml
 from mics.errors import SettingError
+
+SHIPPED = Path(__file__).parent / "plans"
 
 
 class Training(BaseModel):
@@ -51,6 +58,8 @@ class Plan(BaseModel):
     workers: int | None = Field(None, ge=1, le=1024)
     scheduler: str | None = None
     segmentation: Training | Given = Training(recipe="organs-small")
+    segmentation_validation: dict[str, tuple[str, ...]] = {}
+    unannotated: bool = True
     pretrain: Training = Training(recipe="pretrain")
     finetune: Training = Training(recipe="finetune")
     finetune_cohort: str = "learn2reg"
@@ -58,7 +67,13 @@ class Plan(BaseModel):
 
 
 def load_plan(path: Path) -> Plan:
-    """Read a plan; names of files in it become paths from anywhere. Raises :class:`InputError` for anything amiss."""
+    """Read a plan, a YAML file or a shipped one by name; names of files in it become paths from anywhere.
+
+    Raises :class:`InputError` for anything amiss.
+    """
+    folder = path.resolve().parent
+    if not path.exists() and (SHIPPED / f"{path}.yaml").is_file():
+        path = SHIPPED / f"{path}.yaml"
     try:
         plan = Plan.model_validate(read_yaml(path, "a plan of mics pipeline"))
     except ValidationError as error:
@@ -67,7 +82,8 @@ def load_plan(path: Path) -> Plan:
         raise SettingError(f"{path} is not a plan: {where}: {first['msg']}.") from error
     if plan.finetune_cohort not in plan.cohorts:
         raise SettingError(f"{path}: finetune_cohort {plan.finetune_cohort} is not among its cohorts.")
-    folder = path.resolve().parent
+    if unknown := [name for name in plan.segmentation_validation if name not in plan.cohorts]:
+        raise SettingError(f"{path}: segmentation_validation {unknown[0]} is not among its cohorts.")
     update = {
         "cohorts": {name: str(folder / place) for name, place in plan.cohorts.items()},
         "segmentation": _resolved(plan.segmentation, folder),

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
+from mics.data.cohorts.case import Cohort
 from mics.errors import GeometryError, InputError, SettingError
 from mics.network.kinds import build
 from mics.network.presets import preset
@@ -32,6 +33,16 @@ def require_multiples(spacings: Mapping[str, float], prepared_mm: float) -> None
             raise GeometryError(
                 f"The stage {name} has voxels of {spacing_mm:g} mm, which is no multiple of the plan's {prepared_mm:g} mm: "
                 "change one of the two."
+            )
+
+
+def require_held_out(plan: Plan, cohorts: Mapping[str, Cohort]) -> None:
+    """Raise InputError for people to validate the segmentation on who are not there, or are held out of everything."""
+    for name, people in plan.segmentation_validation.items():
+        splits = {case.name: case.split for case in cohorts[name].cases}
+        if missing := [person for person in people if splits.get(person) != "train"]:
+            raise InputError(
+                f"segmentation_validation names {missing[0]}, who is not among the training people of {name}: leave them out."
             )
 
 

@@ -1,6 +1,7 @@
 """Prepare, train a segmentation network, complete the annotations, pretrain, fine-tune, evaluate: in one go."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ from mics.files.folder import own_folder
 from mics.network.weights import load_model
 from mics.pipeline.evaluate import RESULT, evaluate
 from mics.pipeline.plan import Given, Plan, Training
-from mics.pipeline.possible import require_models, require_multiples, require_people
+from mics.pipeline.possible import require_held_out, require_models, require_multiples, require_people
+from mics.pipeline.segmentation_scores import TABLE, score_segmentation
 from mics.pipeline.stages import digest, once, state
 from mics.pseudo_labels.complete import complete
 from mics.registration.affine import register_affine
@@ -40,6 +42,9 @@ def run(plan: Plan, output: Path, *, device: str = "auto", told: Told = lambda _
     chosen = choose_device(device)
     spacings = require_models(plan)
     cohorts = open_cohorts(dict(plan.cohorts))
+    if not plan.unannotated:
+        cohorts = {name: _annotated(cohort) for name, cohort in cohorts.items()}
+    require_held_out(plan, cohorts)
     require_people([case.split for case in cohorts[plan.finetune_cohort].cases], plan.finetune_cohort)
     require_multiples(spacings, plan.spacing_mm)
     with own_folder(output, PREPARED, "a pipeline"):
@@ -60,12 +65,14 @@ def _run(plan: Plan, cohorts: dict[str, Cohort], output: Path, device: torch.dev
         scheduler=plan.scheduler,
         progress=lambda entry: _told_of(entry, told),
     )
+    places: dict[str, Path] = {}
     usable = [row for row in rows if row.status == "prepared" and row.cohort == plan.finetune_cohort]
     require_people([row.split for row in usable], plan.finetune_cohort)
     if isinstance(plan.segmentation, Given):
         organs = plan.segmentation.model
     else:
-        organs = str(_train("segmentation", plan.segmentation, prepared, output, told))
+        organs, shown = _segmentation(plan, plan.segmentation, rows, prepared, output, device, told)
+        places["segmentation scores"] = shown
     told(f"pseudo-labels: in {completed}")
     complete(prepared, completed, model=organs, device=device, progress=lambda name: told(f"  predicted {name}"))
     pretrained = _train("pretrain", plan.pretrain, completed, output, told)
@@ -84,6 +91,7 @@ def _run(plan: Plan, cohorts: dict[str, Cohort], output: Path, device: torch.dev
         told,
     )
     return {
+        **places,
         "prepared": prepared,
         "segmentation": Path(organs),
         "pseudo-labels": completed,
@@ -91,6 +99,39 @@ def _run(plan: Plan, cohorts: dict[str, Cohort], output: Path, device: torch.dev
         "finetune": tuned,
         "evaluate": scores / RESULT,
     }
+
+
+def _annotated(cohort: Cohort) -> Cohort:
+    """Without those people for training of whom nothing is annotated."""
+    kept = [case for case in cohort.cases if case.organs or case.split != "train"]
+    return replace(cohort, cases=kept)
+
+
+def _segmentation(
+    plan: Plan,
+    training: Training,
+    rows: list[Entry],
+    prepared: Path,
+    output: Path,
+    device: torch.device,
+    told: Told,
+) -> tuple[str, Path]:
+    """The folder of the trained segmentation network, and the file of its scores on the people held out of its training."""
+    held_out = {f"{cohort}_{name}" for cohort, names in plan.segmentation_validation.items() for name in names}
+    data = output / "segmentation-data"
+    data.mkdir(exist_ok=True)
+    changed = [row.model_copy(update={"split": "val"}) if row.name in held_out else row for row in rows]
+    write_manifest([moved(row, prepared, data) for row in changed], data)
+    organs = _train("segmentation", training, data, output, told)
+    scores = once(
+        "segmentation-scores",
+        output,
+        {"model": digest(organs / MODEL), "data": state(data)},
+        lambda folder: score_segmentation(data, folder, model=organs / MODEL, device=device, told=told),
+        told,
+    )
+    told((scores / TABLE).read_text(encoding="utf-8"))
+    return str(organs), scores / TABLE
 
 
 def _told_of(entry: Entry, told: Told) -> None:

@@ -86,7 +86,7 @@ class Cases(lightning.LightningDataModule):
         return batches % self.recipe.iterations_per_epoch * self.recipe.batch_size
 
     def val_dataloader(self) -> DataLoader[list[Member]]:
-        """Every validation case or ordered pair, whole, on one of the devices; one too many for that repeats the first."""
+        """Every validation case or pair, whole, on one of the devices; one too many for that repeats the first."""
         devices, rank = self._devices()
         samples = AllSamples(self.validation, self.members)
         return DataLoader(Subset(samples, range(len(samples))[rank::devices] or [0]), collate_fn=list)

@@ -49,6 +49,11 @@ class NetworkTraining(lightning.LightningModule):
         recompute_activations(self.network, recipe.recompute_activations)
         self.averages = Averages(measured)
 
+    def on_train_epoch_start(self) -> None:
+        """Whether the epoch that begins is validated at its end: every n-th is, and the last."""
+        last = self.current_epoch + 1 == self.trainer.max_epochs
+        self.trainer.check_val_every_n_epoch = 1 if last else self.recipe.validate_every
+
     def on_validation_epoch_start(self) -> None:
         """Nothing is measured yet; weights that are no numbers are not worth it."""
         require_finite_weights(self.network, self.current_epoch)

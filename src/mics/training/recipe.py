@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mics.data.settings_file import read_yaml
 from mics.errors import InputError, MissingFileError, SettingError
-from mics.losses.total import PAPER_WEIGHTS, LossWeights
+from mics.losses.total import PAPER_WEIGHTS, LossForms, LossWeights
 from mics.network.card import MOST_STEPS, Extent
 from mics.network.config import RegistrationConfig
 from mics.network.precision import half_precision_pays
@@ -70,6 +70,8 @@ class Recipe(BaseModel):
     stop_after_epochs: Count | None = None
     """Stop earlier, with the schedule of the whole run; ``--resume`` goes on."""
     iterations_per_epoch: Count
+    validate_every: Count = 1
+    """Validate after every so many epochs, and after the last; the best of those is kept."""
     batch_size: int = Field(1, ge=1, le=1024)
     accumulate: Count = 1
     """Iterations whose gradients are averaged into one step of the optimiser."""
@@ -94,6 +96,9 @@ class Recipe(BaseModel):
     """Ids of the organs whose labels train the network, as far as a case has them; all without it, ``[]``: none."""
     losses: LossWeights = Field(default_factory=PAPER_WEIGHTS.copy)
     """Weights of registration's losses, by their names."""
+    loss_forms: LossForms = {}
+    """Their norms and units, by their names (:data:`mics.losses.total.FORMS`); that of ``segmentation`` is the segmentation
+    network's Dice too."""
     cross_entropy: float = Field(1.0, ge=0)
     """Of segmentation: weight of the class-weighted cross-entropy beside the Dice loss; the paper has none."""
     augmentation: Augmentation = Augmentation()
@@ -153,7 +158,7 @@ def _override(settings: dict[str, Any], override: str) -> None:
 def _explain(error: ValidationError) -> str:
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"])
-    if first["type"] == "unknown_loss":
+    if first["type"] in ("unknown_loss", "unknown_form"):
         return first["msg"]
     if first["type"] != "extra_forbidden":
         return f"setting {where}: {first['msg']}."

@@ -40,7 +40,7 @@ class RegistrationTraining(NetworkTraining):
         return loss
 
     def validation_step(self, batch: Sample, _: int) -> dict[str, Tensor]:
-        """One ordered pair: the same loss, and A→B measured on the network's grid: Dice, also per organ, SdLogJ, folds.
+        """One pair: the same loss, and both directions measured on the network's grid: Dice, also per organ, SdLogJ, folds.
 
         Returns ``displacement_ab`` and ``displacement_ba``, each ``(1, 3, X, Y, Z)`` in voxels.
         """
@@ -49,30 +49,39 @@ class RegistrationTraining(NetworkTraining):
         displacement, back = (
             field[..., :x, :y, :z] for field in (prediction.displacement_ab, prediction.displacement_ba)
         )
-        warped = warp(batch["labels"][:, 0], displacement, mode="nearest", padding="zeros")
-        moving, fixed = batch["labels"][0, :, 0].cpu().numpy()
-        moved = warped[0, 0].round().to(torch.int64).cpu().numpy()
-        overlaps = dice(fixed, moved, ORGAN_NAMES, moving_labels=moving)
-        self.averages.add(
-            {
-                "val/loss": loss,
-                "val/dice": sum(overlaps.values()) / max(len(overlaps), 1),
-                "val/sd_log_jacobian": sd_log_jacobian(displacement[0].cpu().numpy()),
-                "val/folds": fold_share(displacement),
-                "val/inverse_error_mm": compose(displacement, back).norm(dim=1).mean() * self.recipe.spacing_mm,
-                **{f"val/dice_{organ:02d}": overlap for organ, overlap in overlaps.items()},
-            }
-        )
+        self.averages.add({"val/loss": loss})
+        for moving, field, opposite in ((0, displacement, back), (1, back, displacement)):
+            self.averages.add(self._measured(batch["labels"][0], moving, field, opposite))
         return {"displacement_ab": displacement, "displacement_ba": back}
+
+    def _measured(self, labels: Tensor, moving: int, field: Tensor, opposite: Tensor) -> dict[str, Tensor | float]:
+        """One direction of a pair: ``labels`` ``(2, 1, X, Y, Z)``, of which ``field`` warps that with the number ``moving``."""
+        warped = warp(labels[[moving]], field, mode="nearest", padding="zeros")
+        before, fixed = (labels[member, 0].cpu().numpy() for member in (moving, 1 - moving))
+        moved = warped[0, 0].round().to(torch.int64).cpu().numpy()
+        overlaps = dice(fixed, moved, ORGAN_NAMES, moving_labels=before)
+        return {
+            "val/dice": sum(overlaps.values()) / max(len(overlaps), 1),
+            "val/sd_log_jacobian": sd_log_jacobian(field[0].cpu().numpy()),
+            "val/folds": fold_share(field),
+            "val/inverse_error_mm": compose(field, opposite).norm(dim=1).mean() * self.recipe.spacing_mm,
+            **{f"val/dice_{organ:02d}": overlap for organ, overlap in overlaps.items()},
+        }
 
     def loss(self, batch: Sample) -> tuple[Tensor, dict[str, Tensor], Prediction]:
         """The weighted sum, its terms, each ``(steps, 2)`` with A→B and B→A, and the prediction."""
         a, b = (self.volumes(batch, member) for member in (0, 1))
         prediction = self.network(self._seen(batch, 0, a), self._seen(batch, 1, b), steps=self.recipe.steps)
         shape = tuple(prediction.steps[0].gradients.shape[3:])
+        x, y, z = (
+            self.recipe.spacing_mm * (n - 1) / max(m - 1, 1) for n, m in zip(a.windows.shape[2:], shape, strict=True)
+        )
         a, b = a.resized(shape), b.resized(shape)
-        weights = self.recipe.losses
-        per_step = [step_losses(a, b, step.gradients, step.displacement, weights) for step in prediction.steps]
+        weights, forms = self.recipe.losses, self.recipe.loss_forms
+        per_step = [
+            step_losses(a, b, step.gradients, step.displacement, weights, forms=forms, voxel_mm=(x, y, z))
+            for step in prediction.steps
+        ]
         terms = {name: torch.stack([losses[name] for losses in per_step]) for name in per_step[0]}
         return weighted_sum(terms, weights), terms, prediction
 

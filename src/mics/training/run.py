@@ -60,10 +60,19 @@ def train(
     module = _module(recipe)
     if initial is not None:
         load_initial_weights(module.network, initial)
-    # Two, because the one that keeps the best epoch skips all others.
+    # Two, because the one that keeps the best epoch skips all others, and sees only those that are validated.
+    rarely = recipe.validate_every > 1
     keepers = [
-        ModelCheckpoint(output, filename=BEST, monitor=BEST_BY, enable_version_counter=False),
-        ModelCheckpoint(output, filename=LAST, enable_version_counter=False),
+        ModelCheckpoint(
+            output,
+            filename=BEST,
+            monitor=BEST_BY,
+            enable_version_counter=False,
+            save_on_train_epoch_end=False if rarely else None,
+        ),
+        ModelCheckpoint(
+            output, filename=LAST, enable_version_counter=False, save_on_train_epoch_end=True if rarely else None
+        ),
     ]
     stop = StopOnInterrupt(last)
     trainer = _trainer(

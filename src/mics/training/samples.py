@@ -1,7 +1,7 @@
 """From cached cases to a batch: what is read of each (on the CPU, by seed and index), and what the device makes of it."""
 
 from collections.abc import Sequence
-from itertools import permutations
+from itertools import combinations
 from typing import NamedTuple
 
 import numpy as np
@@ -152,11 +152,11 @@ class RandomSamples(Dataset[list[Member]]):
 
 
 class AllSamples(Dataset[list[Member]]):
-    """Every case (1 member) or every ordered pair (2 members), whole and unchanged."""
+    """Every case (1 member) or every pair once (2 members), whole and unchanged: one prediction holds both directions."""
 
     def __init__(self, cases: Sequence[CachedCase], members: int) -> None:
         self.cases = cases
-        self.tuples = list(permutations(range(len(cases)), members))
+        self.tuples = list(combinations(range(len(cases)), members))
 
     def __len__(self) -> int:
         return len(self.tuples)

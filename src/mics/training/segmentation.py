@@ -13,9 +13,15 @@ from mics.training.module import NetworkTraining
 from mics.training.recipe import Recipe
 from mics.training.samples import Sample
 
+_SMOOTH_VOXELS = 1.0
+"""Added to both sides of Dice's fraction, so that an organ the crop does not show has no loss where none is found."""
+
 
 class SegmentationTraining(NetworkTraining):
-    """Soft Dice over the organs that a case annotates and shows, plus cross-entropy in which rare organs weigh more."""
+    """Soft Dice over the organs that a case annotates, plus cross-entropy in which rare organs weigh more.
+
+    An organ that is annotated and that the crop does not show counts too: what is called so there is wrong.
+    """
 
     network: Segmentation
 
@@ -23,15 +29,17 @@ class SegmentationTraining(NetworkTraining):
         super().__init__(recipe, ["val/loss", "val/dice", *(f"val/dice_{organ:02d}" for organ in ORGAN_NAMES)])
 
     def training_step(self, batch: Sample, _: int) -> Tensor:
-        """One random case; the loss counts the organs that the case annotates and shows."""
+        """One random case; the loss counts the organs that the case annotates, shown in the crop or not."""
         labels = batch["labels"][:, 0]
         logits = self.network(hu_windows(batch["hu"][:, 0], self.recipe.hu_range))
         organs = self.network.config.organs
         truth = one_hot(labels, organs)
-        present = truth.amax((2, 3, 4)) > 0
-        terms = {"dice_loss": dice_loss(logits.softmax(1)[:, 1:], truth, present)}
+        annotated = batch["annotated"][:, 0, :organs]
+        squared = self.recipe.loss_forms.get("segmentation") == "squared"
+        overlap = dice_loss(logits.softmax(1)[:, 1:], truth, annotated, squared=squared, smooth=_SMOOTH_VOXELS)
+        terms = {"dice_loss": overlap}
         if self.recipe.cross_entropy:
-            told = marginal_logits(logits, batch["annotated"][:, 0, :organs])
+            told = marginal_logits(logits, annotated)
             entropies = [class_weighted_entropy(*case) for case in zip(told, labels, strict=True)]
             terms["cross_entropy"] = torch.stack(entropies).mean()
         require_finite(terms, self.global_step, lambda: self.case_names(batch))

@@ -9,7 +9,7 @@ def test_the_splits_are_disjoint_and_as_large_as_published():
         assert len({*split.train, *split.validation, *split.test}) == 50
         assert len(split.validation_pairs) == 45
         assert {number for pair in split.validation_pairs for number in pair} == set(split.validation)
-        assert {number for pair in split.test_pairs for number in pair} == set(split.test)
+    assert {number for pair in LEARN2REG_2020.test_pairs for number in pair} == set(LEARN2REG_2020.test)
 
 
 def test_lines_of_the_lists_of_2020():
@@ -22,6 +22,21 @@ def test_lines_of_the_lists_of_2020():
     assert split.test_pairs[:2] == (("0061", "0062"), ("0061", "0064"))
     assert split.test_pairs[10:12] == (("0063", "0064"), ("0063", "0066"))
     assert split.test_pairs[-3:] == (("0077", "0078"), ("0077", "0080"), ("0079", "0080"))
+
+
+def test_lines_of_todays_list_of_test_pairs():
+    pairs = LEARN2REG_TODAY.test_pairs
+    assert len(pairs) == len(set(pairs)) == 39
+    assert [pair[1] for pair in pairs[:8]] == ["0032", "0036", "0038", "0040", "0044", "0046", "0048", "0050"]
+    assert [sum(pair[0] == fixed for pair in pairs) for fixed in ("0031", "0033", "0035", "0037", "0039")] == [
+        8,
+        7,
+        7,
+        6,
+        5,
+    ]
+    assert pairs[-6:-3] == (("0045", "0046"), ("0045", "0048"), ("0045", "0050"))
+    assert pairs[-3:] == (("0047", "0048"), ("0047", "0050"), ("0049", "0050"))
 
 
 def test_todays_numbers_are_those_of_2020_without_gaps():

@@ -10,13 +10,14 @@ volume is the patient's mirror image. Files whose header has already been put ri
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from mics.data.cohorts import case as common
 from mics.data.cohorts.case import Adapter, Cohort, not_laid_out, visible
-from mics.data.cohorts.splits import LEARN2REG_2020, LEARN2REG_TODAY
+from mics.data.cohorts.splits import LEARN2REG_2020, LEARN2REG_TODAY, Pairs
 from mics.data.names import is_file_name
 from mics.errors import GeometryError, InputError, MissingFileError
 from mics.image.grid import Grid
@@ -64,6 +65,8 @@ class Learn2Reg:
     """(fixed, moving) of the json's ``registration_val``, as listed there; of a whole release without it the published ones."""
     test: list[Case] = field(default_factory=list)
     """People whose annotations the challenge keeps."""
+    test_pairs: list[tuple[str, str]] = field(default_factory=list)
+    """(fixed, moving) that the challenge scores, as published, as far as both people are there."""
 
     @property
     def validation(self) -> list[Case]:
@@ -111,7 +114,7 @@ def open_learn2reg(folder: str | Path) -> Learn2Reg:
         raise InputError(
             f"{folder / DATASET_FILE} pairs case {min(unknown)}, which is not among its training cases; add it there."
         )
-    return Learn2Reg(cases, pairs, tests)
+    return Learn2Reg(cases, pairs, tests, _there(LEARN2REG_TODAY.test_pairs, tests))
 
 
 def open_cohort(folder: Path) -> Cohort:
@@ -174,7 +177,14 @@ def _open_2020(folder: Path) -> Learn2Reg:
     cases = {number: Case(number, path, labels[number]) for number, path in images.items()}
     pairs = [pair for pair in LEARN2REG_2020.validation_pairs if cases.keys() >= set(pair)]
     tests = visible(folder / "Testing" / "img", "img[0-9]*.nii*")
-    return Learn2Reg(cases, pairs, [_unlabelled(path.name[3:7], path) for path in tests])
+    people = [_unlabelled(path.name[3:7], path) for path in tests]
+    return Learn2Reg(cases, pairs, people, _there(LEARN2REG_2020.test_pairs, people))
+
+
+def _there(pairs: Pairs, people: Sequence[Case]) -> list[tuple[str, str]]:
+    """Those of the pairs whose people are among these."""
+    numbers = {case.number for case in people}
+    return [pair for pair in pairs if numbers.issuperset(pair)]
 
 
 def _unlabelled(number: str, path: Path) -> Case:
