@@ -1,13 +1,28 @@
 """`mics evaluate`: score deformations as the Learn2Reg challenge does, and more."""
 
+import json
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from mics.cli.output import output_folder
+from mics.cli.manners import results
+from mics.cli.output import Results, output_folder
 from mics.cli.progress import progress
+
+
+def _is_evaluation(folder: Path) -> bool:
+    try:
+        keys = set(json.loads((folder / "summary.json").read_bytes()))
+    except (OSError, ValueError, TypeError):
+        return False
+    return keys >= {"submission", "pairs", "differences"}
+
+
+_OURS = Results(
+    "the tables of an evaluation", ("summary.json", "summary.md", "pairs.csv", "organs.csv"), _is_evaluation
+)
 
 
 class Names(StrEnum):
@@ -39,7 +54,7 @@ def evaluate(
     ] = None,
 ) -> None:
     """Score a SUBMISSION on PAIRS with label maps: per pair, per organ and in all, as CSV, JSON and Markdown."""
-    with output_folder(output), progress() as step:
+    with output_folder(output, _OURS), progress() as step:
         from mics.evaluation.evaluate import evaluate as run
         from mics.files.folder import free_folder
 
@@ -54,5 +69,5 @@ def evaluate(
         )
         place = free_folder(output)  # whatever has come into the folder meanwhile
         result.save(place)
-    typer.echo((place / "summary.md").read_text(encoding="utf-8"))
-    typer.echo(f"Written to {place}")
+    table = (place / "summary.md").read_text(encoding="utf-8")
+    results(f"{table}\nWritten to {place}", {"folder": place, **json.loads((place / "summary.json").read_bytes())})

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from mics.cli.manners import line
 from mics.cli.progress import progress
 from mics.errors import SettingError
 
@@ -39,5 +40,5 @@ def experiment(
     chosen = [] if devices is None else [device.strip() for device in devices.split(",")]
     with progress() as step:
         text = run(name, output, budget=budget, data=data, pretraining=pretraining, devices=chosen, progress=step)
-    typer.echo(text)
-    typer.echo(f"Written to {output}")
+    line(text)
+    line(f"Written to {output}")

@@ -7,8 +7,27 @@ from typing import Annotated, Any
 import typer
 
 from mics.cli.errors import FAILED, LOOK
-from mics.cli.output import output_folder
+from mics.cli.manners import results
+from mics.cli.output import Results, output_folder
 from mics.cli.progress import progress
+
+
+def _is_registration(folder: Path) -> bool:
+    from mics.errors import InputError
+    from mics.registration.run_summary import read_summary
+
+    try:
+        read_summary(folder / "summary.json")
+    except InputError:
+        return False
+    return True
+
+
+OURS = Results(
+    "the results of a registration",
+    ("summary.json", "*_warped.nii.gz", "transform_*.nii.gz", "transform_*.nii.gz.json", "overview.png", "report.html"),
+    _is_registration,
+)
 
 
 def register(
@@ -73,7 +92,7 @@ def register(
     }
     from mics.report.summary import describe
 
-    with output_folder(output), progress() as step:
+    with output_folder(output, OURS), progress() as step:
         summary, place = register_into(
             output,
             fixed=fixed,
@@ -90,7 +109,7 @@ def register(
             progress=step,
             **settings,
         )
-    typer.echo("\n".join([*describe(summary), f"Written to {place}"]))
+    results("\n".join([*describe(summary), f"Written to {place}"]), {"folder": place, **summary})
     if strict:
         raise typer.Exit({"good": 0, "look": LOOK, "failed": FAILED}[summary["verdict"]["word"]])
 

@@ -132,9 +132,24 @@ def load_model_for(task: str, name_or_path: str | Path) -> LoadedModel:
 
 
 def available_models() -> list[dict[str, Any]]:
-    """Name, task and checksum of every shipped model."""
+    """What the card of every shipped model says that helps to choose one.
+
+    Each has ``name``, ``task``, ``default`` (whether it is taken where no model is named), ``sha256``, ``spacing_mm``,
+    ``hu_range``, ``steps``, ``organs_model`` (whose organ maps it sees, None if it sees none), and in words, None where the card
+    is silent, ``title``, ``training_data``, ``validation``, ``limits`` and ``licence``.
+    """
     cards = [(path.stem, ModelCard.model_validate_json(path.read_bytes())) for path in sorted(SHIPPED.glob("*.json"))]
-    return [{"name": name, "task": card.network.task, "sha256": card.sha256} for name, card in cards]
+    said = {"sha256", "spacing_mm", "hu_range", "steps", "title", "training_data", "validation", "limits", "licence"}
+    return [
+        {
+            "name": name,
+            "task": card.network.task,
+            "default": name in (DEFAULT_REGISTRATION, DEFAULT_SEGMENTATION),
+            **card.model_dump(mode="json", include=said),
+            "organs_model": (card.organs_model or DEFAULT_SEGMENTATION) if card.sees_organ_maps else None,
+        }
+        for name, card in cards
+    ]
 
 
 def load_initial_weights(network: Network, model: str | Path) -> None:
