@@ -120,7 +120,7 @@ def measured(case: Case, methods: Sequence[str], model: str, output: Path) -> li
 
     def affine_cell() -> dict[str, Any]:
         start = time.perf_counter()
-        matrix = register_affine(fixed.image, moving.image)
+        matrix = register_affine(fixed=fixed.image, moving=moving.image)
         seconds = time.perf_counter() - start
         return {"affine": matrix.tolist(), "seconds": seconds, **_both_ways(case, Choice(_AFFINE), matrix)}
 

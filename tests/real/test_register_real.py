@@ -43,7 +43,7 @@ def mean_dice(fixed, warped):
 )
 def test_the_affine_lays_organs_upon_each_other_whatever_the_field_of_view(real_data, fixed, moving, at_least):
     (scan, labels), (other, other_labels) = (native(real_data / "native", name) for name in (fixed, moving))
-    matrix = register_affine(scan, other)
+    matrix = register_affine(fixed=scan, moving=other)
     brought = resample(other_labels, labels.grid, matrix, nearest=True, outside=0)
     assert mean_dice(labels, brought) > at_least
 

@@ -1,7 +1,6 @@
 """`mics evaluate`: score deformations as the Learn2Reg challenge does, and more."""
 
 import json
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +9,7 @@ import typer
 from mics.cli.manners import results
 from mics.cli.output import Results, output_folder
 from mics.cli.progress import progress
+from mics.evaluation.choices import Names
 
 
 def _is_evaluation(folder: Path) -> bool:
@@ -25,13 +25,6 @@ _OURS = Results(
 )
 
 
-class Names(StrEnum):
-    """The forms of a Learn2Reg file's name."""
-
-    CURRENT = "current"
-    OF_2020 = "2020"
-
-
 def evaluate(
     submission: Annotated[
         Path,
@@ -45,9 +38,9 @@ def evaluate(
     export: Annotated[
         Path | None, typer.Option(help="Write the deformations as a Learn2Reg submission too: a new folder or .zip.")
     ] = None,
-    names: Annotated[Names, typer.Option(help="File names of --export: those of the current script or of 2020.")] = (
-        Names.CURRENT
-    ),
+    names: Annotated[
+        Names, typer.Option(help="File names of --export: those of the current script or of 2020.")
+    ] = "current",
     label_names: Annotated[
         Path | None,
         typer.Option(help="What the labels mean: JSON, CSV, ITK-SNAP or a label map that holds names; see the docs."),
@@ -63,7 +56,7 @@ def evaluate(
             pairs,
             against=against,
             export=export,
-            names=names.value,
+            names=names,
             label_names=label_names,
             progress=step,
         )

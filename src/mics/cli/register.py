@@ -10,6 +10,7 @@ from mics.cli.errors import FAILED, LOOK
 from mics.cli.manners import results
 from mics.cli.output import Results, output_folder
 from mics.cli.progress import progress
+from mics.registration.choices import Refine, Topology
 
 
 def _is_registration(folder: Path) -> bool:
@@ -58,11 +59,9 @@ def register(
         str, typer.Option(help="Name of a shipped model (see `mics info`) or path of a trained one.")
     ] = "mics-velocity",
     device: Annotated[str, typer.Option(help="auto, cpu or cuda:N.")] = "auto",
-    refine: Annotated[
-        str, typer.Option(help="Work spent on improving the prediction on this pair: none, fast or accurate.")
-    ] = "fast",
+    refine: Annotated[Refine, typer.Option(help="Work spent on improving the prediction on this pair.")] = "fast",
     topology: Annotated[
-        str,
+        Topology,
         typer.Option(
             help="free: the transforms as they come; preserve: changed as little as makes them free of folds."
         ),

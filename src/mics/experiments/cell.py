@@ -51,7 +51,7 @@ def work(task: Task) -> None:
         from mics.registration.affine import register_affine
 
         start = time.perf_counter()
-        affine = register_affine(fixed, moving).tolist()
+        affine = register_affine(fixed=fixed, moving=moving).tolist()
         seconds_of_affine = time.perf_counter() - start
     outcome = run(Choice(task.method, task.model), fixed, moving, np.array(affine), task.adapter)
     # What measures comes after the method's peak memory has been read.
