@@ -84,9 +84,17 @@ def save_model(network: Network, card: Mapping[str, Any], path: Path) -> None:
 
 
 def load_model(name_or_path: str | Path = DEFAULT_REGISTRATION) -> LoadedModel:
-    """A shipped model by name, or a ``.safetensors`` file with its ``.json`` card beside it.
+    """A trained model.
 
-    Raises :class:`InputError` if it is missing, damaged (checksum), not one of ours, or holds weights that are no numbers.
+    Args:
+        name_or_path: The name of a shipped one (:func:`available_models`), a ``.safetensors`` file with its ``.json`` card beside
+            it, or the folder of a training run.
+
+    Returns:
+        The network in evaluation mode, with its card.
+
+    Raises:
+        InputError: If it is missing, damaged (checksum), not one of ours, or holds weights that are no numbers.
     """
     named = as_path(name_or_path)
     path = SHIPPED / f"{name_or_path}.safetensors"
@@ -134,9 +142,10 @@ def load_model_for(task: str, name_or_path: str | Path) -> LoadedModel:
 def available_models() -> list[dict[str, Any]]:
     """What the card of every shipped model says that helps to choose one.
 
-    Each has ``name``, ``task``, ``default`` (whether it is taken where no model is named), ``sha256``, ``spacing_mm``,
-    ``hu_range``, ``steps``, ``organs_model`` (whose organ maps it sees, None if it sees none), and in words, None where the card
-    is silent, ``title``, ``training_data``, ``validation``, ``limits`` and ``licence``.
+    Returns:
+        A dict a model: ``name``, ``task``, ``default`` (whether it is taken where no model is named), ``sha256``,
+        ``spacing_mm``, ``hu_range``, ``steps``, ``organs_model`` (whose organ maps it sees, None if it sees none), and in words,
+        None where the card is silent, ``title``, ``training_data``, ``validation``, ``limits`` and ``licence``.
     """
     cards = [(path.stem, ModelCard.model_validate_json(path.read_bytes())) for path in sorted(SHIPPED.glob("*.json"))]
     said = {"sha256", "spacing_mm", "hu_range", "steps", "title", "training_data", "validation", "limits", "licence"}
