@@ -9,6 +9,8 @@ from typer.testing import CliRunner
 
 from mics.cli.main import app
 
+pytestmark = pytest.mark.nightly  # .ci/run runs the command itself
+
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory):

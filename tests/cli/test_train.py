@@ -9,7 +9,11 @@ def test_a_run_begins_with_recipe_and_data_and_is_gone_on_with_by_its_folder_alo
     options = [word for setting in small for word in ("--set", setting)]
     result = run("train", "phantom-small", "--data", "phantom:5", "-o", tmp_path, "--initial", "mics-small", *options)
     assert result.exit_code == 0, result.output
-    assert result.stdout.endswith(f"Written to {tmp_path}/model.safetensors\n")
+    assert f"Written to {tmp_path}/model.safetensors\n" in result.stdout
+    assert f"mics register FIXED MOVING -o OUT --model {tmp_path}\n" in result.stdout
+    log = (tmp_path / "training.log").read_text().splitlines()
+    assert [line.split(" ", 2)[2].split(":")[0] for line in log[:2]] == ["training begins", "epoch 1 of 1"]
+    assert all(line.split(" ", 2)[2] in result.stdout for line in log)
     record = json.loads((tmp_path / "run.json").read_text())
     assert record["recipe"]["seed"] == 7
     assert {name: record[name] for name in ("data", "initial", "devices", "nodes")} == {

@@ -139,7 +139,7 @@ def dies(fixed, moving):
     """As `shift`, but the process ends at the scans of one cohort, as one that is out of memory does."""
     if moving.grid.orientation == "LAS":
         os._exit(9)
-    return shift(fixed, moving)
+    return shift(fixed=fixed, moving=moving)
 
 
 def test_a_scheduler_that_is_there_already_is_used(cohorts, tmp_path):
@@ -158,7 +158,7 @@ def at_work(fixed, moving):
     from distributed import get_worker
 
     get_worker()
-    return shift(fixed, moving)
+    return shift(fixed=fixed, moving=moving)
 
 
 def test_a_folder_with_something_else_is_left_alone(cohorts, tmp_path):

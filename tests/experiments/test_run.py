@@ -148,6 +148,7 @@ def test_figure_4_shows_a_row_for_every_moving_volume(run, folder):
     assert size_of_png(folder / "figure4.png")[0] == 1800
 
 
+@pytest.mark.nightly
 def test_table_4_compares_both_forms_of_the_network(run, folder):
     text, _ = run("table4")
     titles = [row[0] for row in rows(text)]

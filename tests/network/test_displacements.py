@@ -54,6 +54,7 @@ def test_call_is_one_graph_compiled_once_and_finds_what_the_plain_one_finds(
                 torch.testing.assert_close(found, plain, atol=1e-4, rtol=0)
 
 
+@pytest.mark.nightly
 @pytest.mark.skipif(shutil.which("g++") is None and shutil.which("clang++") is None, reason="needs a C++ compiler")
 def test_generated_code_finds_what_the_plain_call_finds() -> None:
     tiny, a, b = model("gradients"), spots(1), spots(2)

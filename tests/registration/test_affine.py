@@ -30,7 +30,7 @@ def pair(scan, oblique):
 
 @pytest.fixture(scope="module")
 def found(pair):
-    return register_affine(*pair)
+    return register_affine(fixed=pair[0], moving=pair[1])
 
 
 def test_a_known_affine_is_recovered_between_an_axis_aligned_and_an_oblique_scan(found):
@@ -44,12 +44,12 @@ def test_a_known_affine_is_recovered_between_an_axis_aligned_and_an_oblique_scan
 def test_it_is_the_same_every_time_whatever_seed_another_tool_set(pair, found, seed_around, monkeypatch):
     if seed_around:
         monkeypatch.setenv("ANTS_RANDOM_SEED", seed_around)
-    np.testing.assert_array_equal(register_affine(*pair), found)
+    np.testing.assert_array_equal(register_affine(fixed=pair[0], moving=pair[1]), found)
 
 
 def test_a_scan_onto_itself_stays(pair):
     points = pair[0].grid.corners()
-    np.testing.assert_allclose(apply_matrix(register_affine(pair[0], pair[0]), points), points, atol=0.1)
+    np.testing.assert_allclose(apply_matrix(register_affine(fixed=pair[0], moving=pair[0]), points), points, atol=0.1)
 
 
 def test_the_whole_package_can_still_be_loaded_after_its_library_alone():

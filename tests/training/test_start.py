@@ -1,6 +1,7 @@
 """A run from what a user types: its folder holds all that it needs, also after it was killed."""
 
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -43,10 +44,63 @@ def test_a_run_is_recorded_and_resumed_by_its_folder_alone(tmp_path: Path) -> No
     assert record["data"] == "phantom:5"
     with pytest.raises(InputError, match="by `resume"):
         start("phantom-small", "phantom:5", run, overrides=settings)
-    del record["recipe"]["stop_after_epochs"]
-    (run / "run.json").write_text(json.dumps(record))
-    resume(run)
+    resume(run, overrides=["stop_after_epochs=null"])
     assert torch.load(run / "last.ckpt", weights_only=True)["epoch"] == 1
+    changed = json.loads((run / "run.json").read_text())
+    assert changed["changes"] == [{"after_epoch": 1, "set": ["stop_after_epochs=null"]}]
+    assert changed["recipe"] == {**record["recipe"], "stop_after_epochs": None}
+
+
+@pytest.mark.parametrize(
+    ("override", "told"),
+    [
+        ("learning_rate=1", "learning_rate cannot change"),
+        ("losses.gradient=3", "losses cannot change"),
+        ("epochs=3", "decays over its 4 epochs"),
+        ("stop_after_epochs=1", "in epoch 2 already"),
+        ("epoch=3", "did you mean epochs"),
+    ],
+)
+def test_what_would_make_the_record_untrue_is_refused_and_changes_nothing(
+    recipe: Callable[..., Recipe], tmp_path: Path, override: str, told: str
+) -> None:
+    settings = recipe(epochs=4, decay=True)
+    record = {"recipe": settings.model_dump(mode="json"), "initial": None, "devices": 1, "nodes": 1}
+    (tmp_path / "run.json").write_text(json.dumps(record))
+    sound = {"state_dict": {}, "hyper_parameters": {}, "callbacks": {}, "loops": {}, "optimizer_states": []}
+    torch.save({**sound, "epoch": 1}, tmp_path / "last.ckpt")
+    with pytest.raises(InputError, match=told):
+        resume(tmp_path, overrides=[override])
+    assert json.loads((tmp_path / "run.json").read_text()) == record
+
+
+def test_a_run_is_extended_to_what_it_would_have_been(
+    recipe: Callable[..., Recipe], cases: Path, tmp_path: Path
+) -> None:
+    longer, extended = tmp_path / "longer", tmp_path / "extended"
+    train(recipe(epochs=2), cases, longer, progress=False)
+    extended.mkdir()
+    (extended / "cases").symlink_to(cases)
+    train(recipe(epochs=1), cases, extended, progress=False)
+    record = {"recipe": recipe(epochs=1).model_dump(mode="json"), "initial": None, "devices": 1, "nodes": 1}
+    (extended / "run.json").write_text(json.dumps(record))
+    resume(extended, overrides=["epochs=2"], progress=False)
+    ends = [torch.load(run / "last.ckpt", weights_only=True) for run in (extended, longer)]
+    for name, weight in ends[0]["state_dict"].items():
+        torch.testing.assert_close(weight, ends[1]["state_dict"][name], rtol=0, atol=0)
+    assert json.loads((extended / "model.json").read_text())["recipe"]["epochs"] == 2
+    log = (extended / "training.log").read_text()
+    assert "training goes on after epoch 1: 2 epochs" in log
+
+
+def test_lightning_is_silent_and_keeps_its_voice_for_others(
+    recipe: Callable[..., Recipe], cases: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    before = logging.getLogger("lightning.pytorch").level
+    train(recipe(epochs=1, iterations_per_epoch=1), cases, tmp_path / "run", progress=False)
+    said = capfd.readouterr()
+    assert (said.out, said.err) == ("", "")
+    assert logging.getLogger("lightning.pytorch").level == before
 
 
 @pytest.mark.parametrize("content", [None, "{", "{}", '{"recipe": {"task": "cooking"}, "initial": null}'])

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from mics.cli.errors import say
+from mics.cli.manners import results
 from mics.cli.progress import progress
 
 
@@ -18,7 +19,9 @@ def compare(
     ],
     methods: Annotated[
         str | None,
-        typer.Option(help="Comma-separated, ours with a model of your own as network=MODEL; by default all installed."),
+        typer.Option(
+            help="Comma-separated, ours with models of your own as network=MODEL, several of them too; by default all installed."
+        ),
     ] = None,
 ) -> None:
     """Register PAIRS by several methods from the same affine, and tabulate accuracy, regularity, time and memory."""
@@ -27,8 +30,10 @@ def compare(
     chosen = None if methods is None else [word.strip() for word in methods.split(",")]
     with progress() as step:
         result = run(pairs, output, methods=chosen, progress=step)
-    typer.echo(result.table)
-    typer.echo(f"Written to {output}")
+    results(
+        f"{result.table}\nWritten to {output}",
+        {"folder": output, "cells": result.records, "skipped": result.skipped, "failed": result.failed},
+    )
     for sentence in [*result.skipped, *result.failed]:
         say(sentence)
     if result.failed:

@@ -5,9 +5,17 @@ from typing import Annotated
 
 import typer
 
-from mics.cli.output import output_folder
+from mics.cli.manners import results
+from mics.cli.output import Results, output_folder
 from mics.cli.progress import progress
+from mics.cli.register import OURS as REGISTRATION
 from mics.cli.register import register_into
+
+_OURS = Results(
+    "the results of the demo",
+    ("input/*.nii.gz", "result/report.txt", *(f"result/{name}" for name in REGISTRATION.names)),
+    lambda folder: REGISTRATION.is_ours(folder / "result"),
+)
 
 
 def demo(
@@ -21,7 +29,7 @@ def demo(
     from mics.organs import ORGAN_NAMES
     from mics.report.summary import describe
 
-    with output_folder(output), progress() as step:
+    with output_folder(output, _OURS), progress() as step:
         step("Drawing two phantom patients")
         fixed, moving, fixed_labels, moving_labels = _scans(output / "input")
         summary, place = register_into(
@@ -36,7 +44,8 @@ def demo(
         )
         lines = describe(summary)
         write_text("\n".join(lines) + "\n", place / "report.txt")
-    typer.echo("\n".join([*lines, f"Look at {place / 'report.html'}; the transforms are beside it."]))
+    text = "\n".join([*lines, f"Look at {place / 'report.html'}; the transforms are beside it."])
+    results(text, {"folder": place, **summary})
 
 
 def _scans(folder: Path) -> list[Path]:

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from mics.cli.manners import results as show
 from mics.cli.output import output_folder
 from mics.cli.progress import progress
 from mics.dicom_rt.extra import needs_dicom
@@ -52,4 +53,4 @@ def dicom(
         source = None if moving is None else read_series(moving, moving_series)
         step("Warping and writing")
         names = export(results, target, output, moving=source, structures=structures, dose=dose)
-    typer.echo(f"Written to {output}: {', '.join(names)}")
+    show(f"Written to {output}: {', '.join(names)}", {"folder": output, "files": names})

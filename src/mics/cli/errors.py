@@ -46,6 +46,9 @@ class Commands(TyperGroup):
         """Run the chosen command."""
         try:
             with warnings.catch_warnings(), _sigterm_raises():
+                warnings.simplefilter(
+                    "default"
+                )  # whatever the environment makes of warnings, they are shown or dropped here
                 warnings.showwarning = partial(_show_warning, lambda: self._flags(ctx))
                 return super().invoke(ctx)
         except InputError as error:

@@ -1,20 +1,28 @@
 """`mics evaluate`: score deformations as the Learn2Reg challenge does, and more."""
 
-from enum import StrEnum
+import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from mics.cli.output import output_folder
+from mics.cli.manners import results
+from mics.cli.output import Results, output_folder
 from mics.cli.progress import progress
+from mics.evaluation.choices import Names
 
 
-class Names(StrEnum):
-    """The forms of a Learn2Reg file's name."""
+def _is_evaluation(folder: Path) -> bool:
+    try:
+        keys = set(json.loads((folder / "summary.json").read_bytes()))
+    except (OSError, ValueError, TypeError):
+        return False
+    return keys >= {"submission", "pairs", "differences"}
 
-    CURRENT = "current"
-    OF_2020 = "2020"
+
+_OURS = Results(
+    "the tables of an evaluation", ("summary.json", "summary.md", "pairs.csv", "organs.csv"), _is_evaluation
+)
 
 
 def evaluate(
@@ -30,9 +38,9 @@ def evaluate(
     export: Annotated[
         Path | None, typer.Option(help="Write the deformations as a Learn2Reg submission too: a new folder or .zip.")
     ] = None,
-    names: Annotated[Names, typer.Option(help="File names of --export: those of the current script or of 2020.")] = (
-        Names.CURRENT
-    ),
+    names: Annotated[
+        Names, typer.Option(help="File names of --export: those of the current script or of 2020.")
+    ] = "current",
     label_names: Annotated[
         Path | None,
         typer.Option(help="What the labels mean: JSON, CSV, ITK-SNAP or a label map that holds names; see the docs."),
@@ -45,7 +53,7 @@ def evaluate(
     ] = False,
 ) -> None:
     """Score a SUBMISSION on PAIRS with label maps: per pair, per organ and in all, as CSV, JSON and Markdown."""
-    with output_folder(output), progress() as step:
+    with output_folder(output, _OURS), progress() as step:
         from mics.evaluation.evaluate import evaluate as run
         from mics.files.folder import free_folder
 
@@ -54,12 +62,12 @@ def evaluate(
             pairs,
             against=against,
             export=export,
-            names=names.value,
+            names=names,
             label_names=label_names,
             resplit=resplit,
             progress=step,
         )
         place = free_folder(output)  # whatever has come into the folder meanwhile
         result.save(place)
-    typer.echo((place / "summary.md").read_text(encoding="utf-8"))
-    typer.echo(f"Written to {place}")
+    table = (place / "summary.md").read_text(encoding="utf-8")
+    results(f"{table}\nWritten to {place}", {"folder": place, **json.loads((place / "summary.json").read_bytes())})

@@ -5,12 +5,14 @@ from typing import Annotated
 
 import typer
 
+from mics.cli.manners import line
 from mics.cli.progress import progress
 from mics.errors import SettingError
+from mics.experiments.choices import BudgetName, Experiment
 
 
 def experiment(
-    name: Annotated[str, typer.Argument(help="figure1, figure2, figure3, table2, table3, table4 or figure4.")],
+    name: Annotated[Experiment, typer.Argument(help="Table or figure of the paper.")],
     output: Annotated[
         Path,
         typer.Option(
@@ -18,7 +20,8 @@ def experiment(
         ),
     ],
     budget: Annotated[
-        str, typer.Option(help="smoke (minutes, phantom), small (hours on two cores), paper (the paper's settings).")
+        BudgetName,
+        typer.Option(help="smoke (minutes, phantom), small (hours on two cores), paper (the paper's settings)."),
     ] = "smoke",
     data: Annotated[Path | None, typer.Option(help="Folder in the Learn2Reg layout; for small and paper.")] = None,
     pretraining: Annotated[
@@ -39,5 +42,5 @@ def experiment(
     chosen = [] if devices is None else [device.strip() for device in devices.split(",")]
     with progress() as step:
         text = run(name, output, budget=budget, data=data, pretraining=pretraining, devices=chosen, progress=step)
-    typer.echo(text)
-    typer.echo(f"Written to {output}")
+    line(text)
+    line(f"Written to {output}")

@@ -1,19 +1,18 @@
 """`mics info`: versions, devices, models."""
 
-import json
 import platform
-from typing import Annotated, Any
+from typing import Any
 
-import typer
+from mics.cli.manners import asked, results
 
 LIBRARIES = ("mics-registration", "torch", "numpy", "SimpleITK", "antspyx", "lightning")
 
 
-def info(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object for programs.")] = False) -> None:
-    """Show versions, devices and the models that can be named with --model."""
+def info() -> None:
+    """Show versions, devices and the models that can be named with --model, each with what it is for and made of."""
     found = collect()
-    if as_json:
-        typer.echo(json.dumps(found, indent=2))
+    if asked().as_json:
+        results("", found)
         return
     from rich.console import Console
     from rich.table import Table
@@ -25,11 +24,14 @@ def info(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON ob
             table.add_row(name, str(value))
         console.print(table)
         console.print()
-    models = Table("models", "task", "sha256", box=None)
     for model in found["models"]:
-        models.add_row(model["name"], model["task"], model["sha256"][:16])
-    console.print(models)
-    console.print("\nResearch software, not a medical device.")
+        default = f", the default for {model['task']}" if model["default"] else ""
+        table = Table("model", f"{model['name']}{default}", box=None)
+        for name, value in _explained(model):
+            table.add_row(name, value)
+        console.print(table)
+        console.print()
+    console.print("Research software, not a medical device.")
 
 
 def collect() -> dict[str, Any]:
@@ -44,6 +46,25 @@ def collect() -> dict[str, Any]:
         devices[f"cuda:{index}"] = f"{torch.cuda.get_device_name(index)}, {memory:.0f} GiB"
     versions = {"python": platform.python_version()} | {name: _version(name) for name in LIBRARIES}
     return {"versions": versions, "devices": devices, "models": available_models()}
+
+
+def _explained(model: dict[str, Any]) -> list[tuple[str, str]]:
+    """What there is to say of a model, line by line."""
+    sees = f"volumes of {model['spacing_mm']:g} mm"
+    if model["hu_range"] is not None:
+        sees += ", HU from {:g} to {:g}".format(*model["hu_range"])
+    if model["organs_model"] is not None:
+        sees += f", and the organs that {model['organs_model']} finds"
+    said = {
+        "for": model["title"],
+        "sees": sees,
+        "trained on": model["training_data"],
+        "measured": model["validation"],
+        "limits": model["limits"],
+        "licence": model["licence"],
+        "sha256": model["sha256"],
+    }
+    return [(name, value or "not said") for name, value in said.items()]
 
 
 def _version(library: str) -> str:

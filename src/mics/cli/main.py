@@ -4,6 +4,7 @@ import atexit
 import gc
 import io
 import sys
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -17,6 +18,7 @@ from mics.cli.errors import Commands
 from mics.cli.evaluate import evaluate
 from mics.cli.experiment import experiment
 from mics.cli.info import info
+from mics.cli.manners import with_manners
 from mics.cli.pipeline import pipeline
 from mics.cli.prepare import prepare
 from mics.cli.propagate import propagate
@@ -34,13 +36,29 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-COMMANDS = (
-    *(register, warp, convert, dicom, evaluate, compare, submit, experiment, info, demo),
-    *(propagate, template),
-    *(prepare, synthesise, pseudo_labels, train, pipeline),
-)
-for command in COMMANDS:
-    app.command()(command)
+SAYING = ("quiet", "verbose")
+COMMANDS: dict[Callable[..., None], tuple[str, ...]] = {
+    register: (*SAYING, "as_json", "threads", "force"),
+    warp: (*SAYING, "threads"),
+    convert: SAYING,
+    dicom: (*SAYING, "as_json", "threads"),
+    evaluate: (*SAYING, "as_json", "threads", "force"),
+    compare: (*SAYING, "as_json", "threads"),
+    submit: (*SAYING, "threads"),
+    experiment: (*SAYING, "threads"),
+    info: ("as_json",),
+    demo: (*SAYING, "as_json", "threads", "force"),
+    propagate: (*SAYING, "threads"),
+    template: (*SAYING, "threads"),
+    prepare: (*SAYING, "as_json"),
+    synthesise: (*SAYING, "as_json", "threads"),
+    pseudo_labels: (*SAYING, "as_json", "threads"),
+    train: (*SAYING, "as_json", "threads"),
+    pipeline: (*SAYING, "as_json", "threads"),
+}
+"""All commands, each with those of the common options that make sense for it."""
+for command, common_options in COMMANDS.items():
+    app.command()(with_manners(command, common_options))
 
 
 def _print_version(wanted: bool) -> None:

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from mics.cli.extras import needs_training
+from mics.cli.manners import line, lines_of, results
 
 
 def pipeline(
@@ -21,6 +22,6 @@ def pipeline(
     checked = load_plan(plan)
     with needs_training():
         from mics.pipeline.run import run
-    places = run(checked, output, device=device, told=typer.echo)
-    for stage, place in places.items():
-        typer.echo(f"{stage:14} {place}")
+    with lines_of("mics.training"):
+        places = run(checked, output, device=device, told=line)
+    results("\n".join(f"{stage:14} {place}" for stage, place in places.items()), places)

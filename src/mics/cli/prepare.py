@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mics.cli.errors import BAD_INPUT, say
+from mics.cli.manners import asked, line, results
 from mics.errors import SettingError
 
 if TYPE_CHECKING:
@@ -63,15 +64,23 @@ def prepare(
         progress=told,
     )
     prepared = sum(entry.status == "prepared" for entry in entries)
-    typer.echo(f"{prepared} cases in {output}; look at previews there, and at manifest.csv")
+    results(
+        f"{prepared} cases in {output}; look at previews there, and at manifest.csv",
+        {"folder": output, "cases": in_json(entries)},
+    )
     refuse_failed(entries)
 
 
 def told(entry: "Entry", more: str = "") -> None:
     """Print what became of a case, with what else is to be said of it, and its warnings."""
-    typer.echo(": ".join(filter(None, (f"{entry.status} {entry.name}", entry.reason, more))))
+    line(": ".join(filter(None, (f"{entry.status} {entry.name}", entry.reason, more))))
     for warning in entry.warnings:
         say(f"Warning: {entry.name}: {warning}")
+
+
+def in_json(entries: "Sequence[Entry]") -> list[dict[str, object]]:
+    """What became of each case."""
+    return [{"name": entry.name, "status": entry.status, "reason": entry.reason} for entry in entries]
 
 
 def refuse_failed(entries: "Sequence[Entry]") -> None:
@@ -103,6 +112,10 @@ def _show() -> None:
 
     from mics.data.cohorts.catalogue import ADAPTERS
 
+    if asked().as_json:
+        known = ("name", "title", "people", "annotated", "layout", "quirks")
+        results("", {"cohorts": [{name: getattr(one, name) for name in known} for one in ADAPTERS.values()]})
+        return
     titles = ("cohort", "people", "annotated", "expected in the folder", "known of it")
     table = Table(*(Column(title, overflow="fold") for title in titles), box=None, pad_edge=False)
     for adapter in ADAPTERS.values():

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from mics.cli.manners import line, results
+
 
 def pseudo_labels(
     prepared: Annotated[Path, typer.Argument(help="Folder that mics prepare has made.")],
@@ -26,8 +28,11 @@ def pseudo_labels(
         output,
         model=model,
         device=choose_device(device),
-        progress=lambda name: typer.echo(f"predicted {name}"),
+        progress=lambda name: line(f"predicted {name}"),
     )
     added = sum(len(row.pseudo_organs) for row in rows if row.status == "prepared")
     rejected = sum(row.status == "rejected" for row in rows)
-    typer.echo(f"{added} organs added, {rejected} cases rejected: look at {output / PAGE}, worst first")
+    results(
+        f"{added} organs added, {rejected} cases rejected: look at {output / PAGE}, worst first",
+        {"folder": output, "page": output / PAGE, "organs_added": added, "cases_rejected": rejected},
+    )

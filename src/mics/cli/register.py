@@ -7,8 +7,28 @@ from typing import Annotated, Any
 import typer
 
 from mics.cli.errors import FAILED, LOOK
-from mics.cli.output import output_folder
+from mics.cli.manners import results
+from mics.cli.output import Results, output_folder
 from mics.cli.progress import progress
+from mics.registration.choices import Refine, Topology
+
+
+def _is_registration(folder: Path) -> bool:
+    from mics.errors import InputError
+    from mics.registration.run_summary import read_summary
+
+    try:
+        read_summary(folder / "summary.json")
+    except InputError:
+        return False
+    return True
+
+
+OURS = Results(
+    "the results of a registration",
+    ("summary.json", "*_warped.nii.gz", "transform_*.nii.gz", "transform_*.nii.gz.json", "overview.png", "report.html"),
+    _is_registration,
+)
 
 
 def register(
@@ -40,11 +60,9 @@ def register(
         str, typer.Option(help="Name of a shipped model (see `mics info`) or path of a trained one.")
     ] = "mics-velocity",
     device: Annotated[str, typer.Option(help="auto, cpu or cuda:N.")] = "auto",
-    refine: Annotated[
-        str, typer.Option(help="Work spent on improving the prediction on this pair: none, fast or accurate.")
-    ] = "fast",
+    refine: Annotated[Refine, typer.Option(help="Work spent on improving the prediction on this pair.")] = "fast",
     topology: Annotated[
-        str,
+        Topology,
         typer.Option(
             help="free: the transforms as they come; preserve: changed as little as makes them free of folds."
         ),
@@ -74,7 +92,7 @@ def register(
     }
     from mics.report.summary import describe
 
-    with output_folder(output), progress() as step:
+    with output_folder(output, OURS), progress() as step:
         summary, place = register_into(
             output,
             fixed=fixed,
@@ -91,7 +109,7 @@ def register(
             progress=step,
             **settings,
         )
-    typer.echo("\n".join([*describe(summary), f"Written to {place}"]))
+    results("\n".join([*describe(summary), f"Written to {place}"]), {"folder": place, **summary})
     if strict:
         raise typer.Exit({"good": 0, "look": LOOK, "failed": FAILED}[summary["verdict"]["word"]])
 

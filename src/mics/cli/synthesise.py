@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mics.cli.prepare import refuse_failed, told
+from mics.cli.manners import results
+from mics.cli.prepare import in_json, refuse_failed, told
 
 if TYPE_CHECKING:
     from mics.data.manifest import Entry
@@ -36,5 +37,8 @@ def synthesise(
 
     rows = synthesise(data, labels, output, donors=donors, between=between, progress=shown)
     made = sum(row.cohort == COHORT and row.status == "prepared" for row in rows)
-    typer.echo(f"{made} people synthesised in {output}; look at previews there, and at manifest.csv")
+    results(
+        f"{made} people synthesised in {output}; look at previews there, and at manifest.csv",
+        {"folder": output, "people": made, "cases": in_json(rows)},
+    )
     refuse_failed(rows)

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,8 +25,13 @@ from mics.image.hu import AIR_HU
 from mics.image.io import Image, write_image
 from mics.image.resample import resample
 
-Affine = Callable[[Image, Image], NDArray[np.float64]]
-"""Registration of a fixed and a moving scan: (4, 4), from LPS points of the fixed to LPS points of the moving one."""
+
+class Affine(Protocol):
+    """What finds the affine (4, 4), from LPS points of ``fixed`` to those of ``moving``."""
+
+    def __call__(self, *, fixed: Image, moving: Image) -> NDArray[np.float64]:
+        """Register the two scans."""
+
 
 RECORDS, IMAGES, LABELS, PREVIEWS = "cases", "images", "labels", "previews"
 _LOWEST_HU, _HIGHEST_HU = -1024, 3071
@@ -159,7 +164,7 @@ def _to_case(task: Task, image: Image) -> NDArray[np.float64]:
     if task.name == frame.reference:
         return np.eye(4)
     if task.cohort != frame.registered:
-        return task.affine(read_reference(task.output), image)
+        return task.affine(fixed=read_reference(task.output), moving=image)
     if image.grid.size != frame.scan.size:
         raise GeometryError(
             f"{task.case.image_path} has {image.grid.size} voxels and not the {frame.scan.size} of {frame.reference}, though "

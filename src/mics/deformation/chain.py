@@ -18,11 +18,15 @@ def chained(links: Sequence[Link], grid: Grid | None = None) -> Transform:
     """One transform for ``links``, in the order in which an image goes through them.
 
     Args:
-        links: transforms and affines (4, 4): the first is the one that the image itself is given to.
-        grid: what the result fills; by default the grid of the last link.
+        links: Transforms and affines (4, 4): the first is the one that the image itself is given to.
+        grid: What the result fills; by default the grid of the last link.
 
-    Raises InputError without any link, for one that is neither, or where the last one is an affine, which has no grid, and
-    none is given.
+    Returns:
+        The transform that does what all of them do one after the other, with one interpolation of the image.
+
+    Raises:
+        InputError: Without any link, for one that is neither, or where the last one is an affine, which has no grid, and none is
+            given.
     """
     if not links:
         raise SettingError("A chain of transforms needs at least one.")

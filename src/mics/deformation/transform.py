@@ -31,17 +31,27 @@ _IMAGE = "What a transform is applied to is an Image"
 class Transform:
     """A dense transform that fills ``grid``: the point x of ``grid`` takes its value from ``x + displacement_mm(x)``.
 
-    ``displacement_mm`` is (X, Y, Z, 3) float32, LPS millimetres whatever the direction of the grid's axes. Beyond the
-    grid, the displacement is that of the nearest point on its border.
+    Beyond the grid, the displacement is that of the nearest point on its border.
 
     It pulls. So an image comes over from where the displacement points to, and a POINT goes the other way: a landmark
     of the filled (fixed) volume lands at its place in the volume sampled from (moving).
 
-    ``provenance`` says which scans it is for, where that is known.
-
     Two are equal if their grids, all displacements and what is known of them are. Arrays can be changed, so there is no hash.
 
-    Raises InputError if it is no array of finite real numbers or its shape does not fit the grid.
+    Args:
+        displacement_mm: (X, Y, Z, 3) float32, LPS millimetres whatever the direction of the grid's axes.
+        grid: The grid that it fills, that of the fixed scan.
+        provenance: Which scans it is for, where that is known.
+
+    Raises:
+        InputError: If it is no array of finite real numbers or its shape does not fit the grid.
+
+    Example:
+        >>> import numpy as np
+        >>> grid = Grid((4, 3, 2), (2.0, 2.0, 5.0), (0.0, 0.0, 0.0), (1, 0, 0, 0, 1, 0, 0, 0, 1))
+        >>> shift = Transform(np.full((4, 3, 2, 3), [3.0, 0.0, -1.0], np.float32), grid)
+        >>> shift.transform_points([[2.0, 2.0, 5.0]]).tolist()
+        [[5.0, 2.0, 4.0]]
     """
 
     displacement_mm: NDArray[np.float32]
@@ -74,30 +84,58 @@ class Transform:
 
     @classmethod
     def from_voxels(cls, displacement: Tensor, grid: Grid) -> Self:
-        """From a displacement tensor, (1, 3, X, Y, Z) or (3, X, Y, Z), in voxels of ``grid``."""
+        """From a displacement as networks and the functions on tensors have it.
+
+        Args:
+            displacement: (1, 3, X, Y, Z) or (3, X, Y, Z), in voxels of ``grid``.
+            grid: The grid that it fills.
+
+        Returns:
+            The transform.
+        """
         voxels = displacement.detach().cpu().float().reshape(3, *grid.size).numpy()
         return cls(np.moveaxis(turned(grid.matrix, voxels), 0, -1), grid)
 
     def displacement_voxels(self) -> Tensor:
-        """The displacement in voxels along the grid's own axes, (1, 3, X, Y, Z) float32."""
+        """The displacement along the grid's own axes.
+
+        Returns:
+            (1, 3, X, Y, Z) float32, in voxels.
+        """
         return torch.from_numpy(turned(self.grid.inverse_matrix, self.channels()[0].numpy()))[None]
 
     def channels(self) -> Tensor:
-        """The displacement in millimetres as a volume that can be sampled, (1, 3, X, Y, Z) float32, a copy."""
+        """The displacement as a volume that can be sampled.
+
+        Returns:
+            A copy, (1, 3, X, Y, Z) float32, in LPS millimetres.
+        """
         return torch.from_numpy(np.ascontiguousarray(np.moveaxis(self.displacement_mm, -1, 0)))[None]
 
     def sources(self, grid: Grid) -> NDArray[np.float32]:
-        """Where each voxel takes its value from, in voxels of ``grid``: (3, X, Y, Z)."""
+        """Where each voxel takes its value from.
+
+        Args:
+            grid: The grid of the volume that is sampled.
+
+        Returns:
+            (3, X, Y, Z) float32, in voxels of ``grid``.
+        """
         places = positions(grid.inverse_matrix @ self.grid.matrix, self.grid.size)
         places += turned(grid.inverse_matrix, self.channels()[0].numpy())
         return places
 
     def save(self, path: str | Path) -> None:
-        """Write an ITK displacement field: .nii.gz (five-dimensional, vector intent 1007), .nrrd or .mha, LPS mm.
+        """Write an ITK displacement field, LPS millimetres; the file appears complete or not at all.
 
-        ``antsApplyTransforms``, SimpleITK and 3D Slicer read it as it is. Displacements are rounded to 1/256 mm. The
-        file appears complete or not at all; raises InputError if it cannot be written. Where the provenance is known, a
-        JSON file beside it, ``<name>.json``, tells it.
+        ``antsApplyTransforms``, SimpleITK and 3D Slicer read it as it is. Displacements are rounded to 1/256 mm. Where the
+        provenance is known, a JSON file beside it, ``<name>.json``, tells it.
+
+        Args:
+            path: .nii.gz (five-dimensional, vector intent 1007), .nrrd or .mha.
+
+        Raises:
+            InputError: If it cannot be written.
         """
         path = output_path(path)
         stored = _rounded(_in_itk_order(self.displacement_mm))
@@ -112,7 +150,14 @@ class Transform:
     def load(cls, path: str | Path) -> Self:
         """Read an ITK displacement field, as :meth:`save`, ANTs or Slicer write it, and what the JSON beside it tells.
 
-        Raises InputError for a file that cannot be read, is no 3D field of three values, or holds NaN or infinities.
+        Args:
+            path: The file.
+
+        Returns:
+            The transform.
+
+        Raises:
+            InputError: For a file that cannot be read, is no 3D field of three values, or holds NaN or infinities.
         """
         field = read_itk(path, pixel=sitk.sitkVectorFloat32, components=3)
         displacement = sitk.GetArrayFromImage(field).transpose(2, 1, 0, 3)
@@ -121,10 +166,16 @@ class Transform:
         return cls(displacement, grid_of(field), Provenance.load(Path(path)))
 
     def transform_image(self, image: Image, outside: float = AIR_HU, grid: Grid | None = None) -> Image:
-        """``image`` brought onto this transform's grid, or onto ``grid``, by one linear interpolation, as float32.
+        """An image, brought over by one linear interpolation.
 
-        The image may lie on any grid. Voxels filled from beyond its field of view, which ends half a voxel outside its
-        outermost voxel centres, get ``outside``.
+        Args:
+            image: The volume to sample, on any grid.
+            outside: Value of voxels filled from beyond its field of view, which ends half a voxel outside its outermost voxel
+                centres; air by default.
+            grid: What is filled; by default this transform's grid.
+
+        Returns:
+            The volume, float32, on that grid.
         """
         require_type(image, Image, _IMAGE)
         if not isinstance(outside, int | float | np.number) or not math.isfinite(outside):
@@ -133,14 +184,29 @@ class Transform:
         return self._on(grid)._fill(values, sitk.sitkLinear, outside)
 
     def transform_labels(self, image: Image, grid: Grid | None = None) -> Image:
-        """A label map brought over like :meth:`transform_image`, by nearest neighbour; beyond it is background, 0."""
+        """A label map, brought over by nearest neighbour; beyond it is background, 0.
+
+        Args:
+            image: The label map, on any grid.
+            grid: What is filled; by default this transform's grid.
+
+        Returns:
+            The label map on that grid.
+        """
         require_type(image, Image, _IMAGE)
         return self._on(grid)._fill(image, sitk.sitkNearestNeighbor, 0)
 
     def transform_points(self, points_lps: ArrayLike) -> NDArray[np.float64]:
-        """Where points of the filled (fixed) volume lie in the volume sampled from (moving): LPS mm, (N, 3) to (N, 3).
+        """Where points of the filled (fixed) volume lie in the volume sampled from (moving).
 
-        Raises InputError for an array of another shape, and for what are no finite numbers.
+        Args:
+            points_lps: LPS millimetres, (N, 3).
+
+        Returns:
+            LPS millimetres, (N, 3).
+
+        Raises:
+            InputError: For an array of another shape, and for what are no finite numbers.
         """
         try:
             points = np.asarray(points_lps, dtype=np.float64)
@@ -157,10 +223,16 @@ class Transform:
         return points + np.stack(moved, axis=-1).astype(np.float64)
 
     def compose(self, other: "Transform") -> "Transform":
-        """One transform, on this one's grid, for ``other`` first and this one after it, on images.
+        """One transform for another first and this one after it, on images.
 
         ``a.compose(b).transform_image(v)`` is ``a.transform_image(b.transform_image(v))`` without the second
         interpolation; points go through ``a`` first, then through ``b``.
+
+        Args:
+            other: The transform that an image goes through first.
+
+        Returns:
+            The transform, on this one's grid.
         """
         require_type(other, Transform, "What a transform is composed with is a Transform")
         composed = np.empty((*self.grid.size, 3), dtype=np.float32)
@@ -174,7 +246,14 @@ class Transform:
         return Transform(composed, self.grid)
 
     def resampled(self, grid: Grid) -> "Transform":
-        """The same transform on another grid, by linear interpolation; beyond this grid its border value."""
+        """The same transform on another grid, by linear interpolation; beyond this grid its border value.
+
+        Args:
+            grid: The grid.
+
+        Returns:
+            The transform on it.
+        """
         require_type(grid, Grid, "What a transform is brought onto is a Grid")
         displacement = np.empty((*grid.size, 3), dtype=np.float32)
         source = self.channels()
@@ -187,14 +266,25 @@ class Transform:
         return Transform(displacement, grid)
 
     def thinned(self, steps: Sequence[int]) -> "Transform":
-        """The transform at every n-th voxel along each axis: no value changes."""
+        """The transform at every n-th voxel along each axis: no value changes.
+
+        Args:
+            steps: n along each array axis.
+
+        Returns:
+            The transform on the coarser grid.
+        """
         displacement = self.displacement_mm[:: steps[0], :: steps[1], :: steps[2]]
         x, y, z = displacement.shape[:3]
         i, j, k = (spacing * step for spacing, step in zip(self.grid.spacing, steps, strict=True))
         return Transform(displacement, Grid((x, y, z), (i, j, k), self.grid.origin, self.grid.direction))
 
     def volume_change(self) -> VolumeChange:
-        """:func:`mics.deformation.jacobian.volume_change` of the displacement on its grid, without a second copy of it."""
+        """How volumes change.
+
+        Returns:
+            :func:`mics.deformation.jacobian.volume_change` of the displacement on its grid, without a second copy of it.
+        """
         length = self.grid.size[0]
         parts: list[VolumeChange] = []
 

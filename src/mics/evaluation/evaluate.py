@@ -8,12 +8,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cache, partial
 from pathlib import Path
-from typing import Literal
 
 from mics.data.label_names import LabelNames, disagreement, read_label_names
 from mics.data.pairs import Member, Pair, read_pairs
 from mics.errors import InputError
 from mics.evaluation import tables
+from mics.evaluation.choices import Names
 from mics.evaluation.export import Export, exported
 from mics.evaluation.learn2reg import warp_labels
 from mics.evaluation.numbering import numbering_doubt
@@ -76,7 +76,7 @@ def evaluate(
     *,
     against: str | Path | None = None,
     export: str | Path | None = None,
-    names: Literal["current", "2020"] = "current",
+    names: Names = "current",
     label_names: LabelNames | None = None,
     resplit: bool = False,
     progress: Callable[[str], None] | None = None,

@@ -5,17 +5,15 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mics.data.pairs import Pair
 from mics.errors import RunError
+from mics.evaluation.choices import Names
 from mics.evaluation.learn2reg import displacement_name, write_displacement
 from mics.files.whole import folder_beside, give_name, write_whole
-
-Names = Literal["current", "2020"]
 
 
 @dataclass(frozen=True)

@@ -102,7 +102,9 @@ class Submission:
             sentence += "the opposite pairs are there, so fixed and moving may be exchanged; name the fixed scan first."
         else:
             there = sorted(PurePosixPath(name).name for name in self._files)
-            held = f"it holds {', '.join(there[:3])}{', ...' if len(there) > 3 else ''}" if there else "it holds no file"
+            held = (
+                f"it holds {', '.join(there[:3])}{', ...' if len(there) > 3 else ''}" if there else "it holds no file"
+            )
             sentence += f"{held}; add them, or leave these pairs out of the list."
         raise InputError(sentence)
 

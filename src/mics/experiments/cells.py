@@ -1,7 +1,6 @@
 """The cells of an experiment: preparing data, training stages, measurements; each is done once, and whole."""
 
 import json
-import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,8 +65,6 @@ class Train:
 
     def run(self, study: Study) -> None:
         """Train, from the pretrained weights if there are any."""
-        for library in ("lightning.pytorch", "lightning.fabric"):
-            logging.getLogger(library).setLevel(logging.WARNING)  # dozens of runs: what each begins with is noise
         output = study.run(self.network, self.stage)
         initial = None
         if self.stage == "finetune" and self.network.organs is not None:

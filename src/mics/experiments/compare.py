@@ -48,16 +48,18 @@ def compare(
 ) -> Comparison:
     """Run methods on pairs with label maps and write ``table.md``, ``table.csv`` and ``cells/METHOD/PAIR.json``.
 
+    The cells of a method with a model are in a folder of their own, ``cells/METHOD-MODEL-KEY``.
+
     - ``pairs``: a CSV file, or a Learn2Reg folder, whose validation pairs are taken in both directions (``both_ways``).
     - ``methods``: names of :data:`mics.experiments.peers.methods.METHODS`, ours with a model of your own as
-      ``network=MODEL``; all by default, those that others have registered too. What is not installed is skipped with a sentence.
+      ``network=MODEL``, which may be there several times; all by default, those that others have registered too. What is not
+      installed is skipped with a sentence.
     - ``output``: a folder; cells that it already holds are not computed again, a deleted one is.
 
     One ANTs affine a pair is computed first and given to every method. Each cell runs in a process of its own. A cell that
     fails is told and leaves the others alone. A cell whose scans, labels, landmarks or model have changed since is computed
     again. Raises InputError for a list that cannot be used, an unknown method, a model that is not there, and an output folder
-    that holds something else, the cells of another list or another model, or into which another run writes; all before
-    anything is computed.
+    that holds something else, the cells of another list, or into which another run writes; all before anything is computed.
     """
     listed = read_pairs(pairs, both_ways=both_ways, needs=("image", "labels"))
     choices, skipped = choose(methods or METHODS)
@@ -73,8 +75,7 @@ def compare(
             done, sentences = _done(cells, (str(pairs), both_ways), progress)
             records += done
             failed += sentences
-        methods_in_order = [choice.method for choice in wanted]
-        records.sort(key=lambda record: methods_in_order.index(record["method"]))
+        records.sort(key=lambda record: wanted.index(Choice(record["method"], record["model"])))
         table = comparison_table.markdown(records)
         write_text(table, folder / "table.md")
         write_text(comparison_table.to_csv(records), folder / "table.csv")
@@ -98,7 +99,7 @@ class _Cell:
     @property
     def log(self) -> Path:
         """What its process says."""
-        return self.folder / "logs" / self.choice.method / f"{self.pair.name}.log"
+        return self.folder / "logs" / self.choice.folder / f"{self.pair.name}.log"
 
     def finished(self, affine: Affine | None) -> dict[str, Any] | None:
         """Its record, if it was made of what it would be made of now; ``affine`` is the pair's, None for its own cell."""
@@ -139,7 +140,7 @@ def _done(
             records.append(record)
             affine = record["affine"]
             continue
-        failed.append(f"{cell.choice.method} failed on {cell.pair.name}, see {cell.log}.")
+        failed.append(f"{cell.choice.word} failed on {cell.pair.name}, see {cell.log}.")
         if affine is None:
             break
     return records, failed
@@ -151,7 +152,7 @@ def _computed(
     """Run a cell in a process of its own; its record, or None if it failed."""
     if progress is not None:
         again = ", again, as what it was made of has changed" if cell.path.exists() else ""
-        progress(f"{cell.choice.method} on {cell.pair.name}{again}")
+        progress(f"{cell.choice.word} on {cell.pair.name}{again}")
     for path in (cell.path, cell.log):
         path.parent.mkdir(parents=True, exist_ok=True)
     task = Task(
@@ -186,4 +187,4 @@ def _refuse_other_results(folder: Path, pairs: str | Path, listed: Sequence[Pair
 
 
 def _record_path(folder: Path, choice: Choice, pair: Pair) -> Path:
-    return folder / "cells" / choice.method / f"{pair.name}.json"
+    return folder / "cells" / choice.folder / f"{pair.name}.json"

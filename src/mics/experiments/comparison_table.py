@@ -11,7 +11,8 @@ import numpy as np
 from mics.evaluation.pair import PairScore
 from mics.evaluation.summary import MEASURES, compare, summarise
 from mics.evaluation.tables import number, table
-from mics.experiments.peers.methods import METHODS
+from mics.experiments.peers.methods import METHODS, Choice
+from mics.network.weights import DEFAULT_REGISTRATION
 
 PAPER = {
     "Estienne 2021 (the predecessor)": ("0.64", "0.40", "37.1", "1.53"),
@@ -27,10 +28,10 @@ _OURS = "mics"
 
 
 def markdown(records: list[dict[str, Any]]) -> str:
-    """The finished cells as a table, one row a method, means over its pairs; below it the paper's table."""
+    """The finished cells as a table, one row a method and model, means over its pairs; below it the paper's table."""
     titles = ["method", "pairs", "Dice", "Dice30", "r", *(MEASURES[key].title for key in _COLUMNS[1:])]
     titles += ["inverse error, mean (largest), mm", "seconds", "affine seconds", "memory, GB", "p of Dice against MICS"]
-    lines = table(titles, [_row(name, records) for name in _names(records)])
+    lines = table(titles, [_row(row, records) for row in _rows(records)])
     cores = os.cpu_count() or 1
     lines += [
         "",
@@ -58,16 +59,16 @@ def to_csv(records: list[dict[str, Any]]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     costs = ("affine_seconds", "memory_gb", "gpu_memory_gb")
-    writer.writerow(["method", "fixed", "moving", *MEASURES, *costs])
+    writer.writerow(["method", "model", "fixed", "moving", *MEASURES, *costs])
     for record in records:
         values = [*_score(record).measures().values(), *(record[cost] for cost in costs)]
-        names = [record[key] for key in ("method", "fixed", "moving")]
-        writer.writerow([*names, *("" if value is None else value for value in values)])
+        names = [record[key] for key in ("method", "model", "fixed", "moving")]
+        writer.writerow(["" if value is None else value for value in (*names, *values)])
     return text.getvalue()
 
 
-def _row(name: str, records: list[dict[str, Any]]) -> list[str]:
-    cells = [record for record in records if record["method"] == name]
+def _row(row: Choice, records: list[dict[str, Any]]) -> list[str]:
+    cells = _cells(row, records)
     scores = [_score(cell) for cell in cells]
     summary = summarise(scores)
 
@@ -77,12 +78,22 @@ def _row(name: str, records: list[dict[str, Any]]) -> list[str]:
 
     dice30 = number(None if summary.dice30 is None else summary.dice30.value, 3)
     ratio = number(None if summary.ratio is None else summary.ratio.value, 3)
-    row = [METHODS[name].title, str(len(cells)), value("dice"), dice30, ratio, *(value(key) for key in _COLUMNS[1:])]
+    columns = [
+        *(_title(row, records), str(len(cells)), value("dice"), dice30, ratio),
+        *(value(key) for key in _COLUMNS[1:]),
+    ]
     largest = [score.inverse_max_mm for score in scores if score.inverse_max_mm is not None]
-    row.append(f"{value('inverse_mean_mm')} ({max(largest):.1f})" if largest else "–")
-    row += [_mean(cells, key) for key in ("affine_seconds", "memory_gb")]
-    row.insert(-2, value("seconds"))
-    return [*row, _p(name, records)]
+    columns.append(f"{value('inverse_mean_mm')} ({max(largest):.1f})" if largest else "–")
+    columns += [value("seconds"), *(_mean(cells, key) for key in ("affine_seconds", "memory_gb"))]
+    return [*columns, _p(row, records)]
+
+
+def _title(row: Choice, records: list[dict[str, Any]]) -> str:
+    """The method's, with the model where the method is there with several."""
+    title = METHODS[row.method].title
+    if sum(other.method == row.method for other in _rows(records)) == 1:
+        return title
+    return f"{title}: {row.model or DEFAULT_REGISTRATION}"
 
 
 def _mean(cells: list[dict[str, Any]], key: str) -> str:
@@ -90,20 +101,27 @@ def _mean(cells: list[dict[str, Any]], key: str) -> str:
     return number(float(np.mean(values)) if values else None, 1)
 
 
-def _p(name: str, records: list[dict[str, Any]]) -> str:
-    """Of the difference in Dice from ours, on the pairs that both have."""
-    by_pair = [
-        {(r["fixed"], r["moving"]): _score(r) for r in records if r["method"] == method} for method in (name, _OURS)
-    ]
+def _p(row: Choice, records: list[dict[str, Any]]) -> str:
+    """Of the difference in Dice from ours (with several models, the first), on the pairs that both have."""
+    ours = next((other for other in _rows(records) if other.method == _OURS), None)
+    if ours is None or row == ours:
+        return "–"
+    by_pair = [{(r["fixed"], r["moving"]): _score(r) for r in _cells(one, records)} for one in (row, ours)]
     both = [pair for pair in by_pair[0] if pair in by_pair[1]]
-    if name == _OURS or not both:
+    if not both:
         return "–"
     difference = compare(*([scores[pair] for pair in both] for scores in by_pair)).get("dice")
     return "–" if difference is None else f"{difference.p:.2g}"
 
 
-def _names(records: list[dict[str, Any]]) -> list[str]:
-    return [name for name in METHODS if any(record["method"] == name for record in records)]
+def _rows(records: list[dict[str, Any]]) -> list[Choice]:
+    """What was compared: methods in our order, the models of each in that of the records."""
+    found = dict.fromkeys(Choice(record["method"], record["model"]) for record in records)
+    return sorted(found, key=lambda row: list(METHODS).index(row.method))
+
+
+def _cells(row: Choice, records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [record for record in records if (record["method"], record["model"]) == (row.method, row.model)]
 
 
 def _score(record: dict[str, Any]) -> PairScore:

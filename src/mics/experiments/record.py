@@ -36,6 +36,10 @@ class _Asked(BaseModel):
     model: str | None
 
 
+def _said(model: str | None) -> str:
+    return "the default model" if model is None else f"the model {model}"
+
+
 def read_record(path: Path, model: str | None) -> dict[str, Any] | None:
     """The record of a cell, None where there is none yet.
 
@@ -46,8 +50,8 @@ def read_record(path: Path, model: str | None) -> dict[str, Any] | None:
         asked = _Asked.model_validate_json(text)
         if asked.model != model:
             raise RunError(
-                f"{path} was computed with the model {asked.model}, not {model}: give another output folder, or delete the "
-                "old cells."
+                f"{path} was computed with {_said(asked.model)}, not with {_said(model)}: give another output folder, or "
+                "delete the old cells."
             )
         record = Record.model_validate_json(text)
         PairScore.from_dict(record.score).measures()

@@ -3,24 +3,26 @@
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
+from typing import get_args
 
 from mics.errors import SettingError
 from mics.experiments.budgets import budget_of
 from mics.experiments.cells import cells_for
+from mics.experiments.choices import BudgetName, Experiment
 from mics.experiments.phantom_data import write_phantoms
 from mics.experiments.schedule import require_devices, run_cells
 from mics.experiments.study import NOTE, Study
 from mics.files.folder import own_folder
 from mics.files.whole import write_text
 
-EXPERIMENTS = ("figure1", "figure2", "figure3", "table2", "table3", "table4", "figure4")
+EXPERIMENTS: tuple[Experiment, ...] = get_args(Experiment)
 
 
 def experiment(
-    name: str,
+    name: Experiment,
     output: str | Path,
     *,
-    budget: str = "smoke",
+    budget: BudgetName = "smoke",
     data: str | Path | None = None,
     pretraining: str | None = None,
     devices: Sequence[str] = (),

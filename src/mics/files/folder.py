@@ -4,7 +4,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -57,6 +57,58 @@ def claimed_folder(folder: str | Path) -> Iterator[Path]:
     """Like :func:`usable_folder`, and held until the end (:func:`held_folder`)."""
     with held_folder(folder) as held:
         yield usable_folder(held)
+
+
+@contextmanager
+def replaced_folder(
+    folder: str | Path, is_ours: Callable[[Path], bool], names: Sequence[str], of: str
+) -> Iterator[Path]:
+    """Like :func:`claimed_folder`, but results of an earlier run of the same kind give way to the new ones.
+
+    They lie beside the folder, as ``NAME.replaced-...``, until the work is done; then they are deleted, and if it fails, put
+    back. ``names`` are patterns of all files that such work writes, relative to the folder, and ``is_ours`` tells whether it
+    was written by such work. Raises InputError, and touches nothing, where the folder holds any other file than ``of`` says.
+    """
+    folder = Path(folder)
+    with held_folder(folder) as held:
+        if not any(_counts(entry) for entry in held.iterdir()):
+            yield held
+            return
+        _refuse_foreign(held, is_ours, names, of)
+        # Held on: whoever writes into these results goes on being told of.
+        aside = _set_aside(held)
+        try:
+            with claimed_folder(folder) as new:
+                yield new
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            os.replace(aside, folder)
+            raise
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _refuse_foreign(folder: Path, is_ours: Callable[[Path], bool], names: Sequence[str], of: str) -> None:
+    """Raise RunError for a file that is none of such results, or where they are not all there."""
+    for file in sorted(folder.rglob("*")):
+        place = file.relative_to(folder)
+        expected = any(len(Path(name).parts) == len(place.parts) and place.match(name) for name in names)
+        if file.is_symlink() or not (file.is_dir() or expected or not _counts(file)):
+            raise RunError(f"{folder} holds {place}, which is none of {of}: nothing is replaced; choose a new folder.")
+    if not is_ours(folder):
+        raise RunError(f"{folder} does not hold {of}: nothing is replaced; choose a new folder.")
+
+
+def _set_aside(folder: Path) -> Path:
+    """The folder under another name beside its own; raises RunError where it cannot have one, as a mount point cannot."""
+    aside = None
+    try:
+        aside = Path(tempfile.mkdtemp(prefix=f"{folder.name}.replaced-", dir=folder.parent))
+        os.replace(folder, aside)
+    except OSError as error:
+        if aside is not None:
+            aside.rmdir()
+        raise RunError(f"{folder} cannot be replaced ({error.strerror}); choose a new folder.") from error
+    return aside
 
 
 @contextmanager

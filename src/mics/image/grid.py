@@ -26,13 +26,22 @@ _LETTERS = (("L", "R"), ("P", "A"), ("S", "I"))
 class Grid:
     """A regular grid of voxel centres in LPS millimetres.
 
-    - ``size``: voxels along the array axes (i, j, k).
-    - ``spacing``: millimetres between neighbours along each array axis.
-    - ``origin``: LPS millimetres of the centre of voxel (0, 0, 0).
-    - ``direction``: nine numbers, a 3x3 matrix row by row; column c is the LPS unit vector of array axis c.
+    Args:
+        size: Voxels along the array axes (i, j, k).
+        spacing: Millimetres between neighbours along each array axis.
+        origin: LPS millimetres of the centre of voxel (0, 0, 0).
+        direction: Nine numbers, a 3x3 matrix row by row; column c is the LPS unit vector of array axis c.
 
-    Raises InputError for a size below one, a spacing that is not positive, numbers that are not finite, and a direction
-    whose columns are not orthonormal to 1e-3.
+    Raises:
+        InputError: For a size below one, a spacing that is not positive, numbers that are not finite, and a direction whose
+            columns are not orthonormal to 1e-3.
+
+    Example:
+        >>> grid = Grid((4, 3, 2), (2.0, 2.0, 5.0), (10.0, 20.0, 30.0), (1, 0, 0, 0, 1, 0, 0, 0, 1))
+        >>> grid.orientation
+        'LPS'
+        >>> grid.voxel_to_world([1, 0, 0.5]).tolist()
+        [12.0, 20.0, 32.5]
     """
 
     size: tuple[int, int, int]
@@ -88,15 +97,33 @@ class Grid:
         return np.linalg.inv(self.matrix).astype(np.float64)
 
     def voxel_to_world(self, points: ArrayLike) -> Array:
-        """LPS millimetres, (..., 3), of positions (i, j, k), (..., 3), fractions allowed."""
+        """Where voxels are in the patient.
+
+        Args:
+            points: Positions (i, j, k), (..., 3); fractions are allowed.
+
+        Returns:
+            Their LPS millimetres, (..., 3).
+        """
         return apply_matrix(self.matrix, points)
 
     def world_to_voxel(self, points: ArrayLike) -> Array:
-        """Positions (i, j, k), (..., 3), of points in LPS millimetres, (..., 3)."""
+        """In which voxels points lie.
+
+        Args:
+            points: LPS millimetres, (..., 3).
+
+        Returns:
+            Their positions (i, j, k), (..., 3), with fractions.
+        """
         return apply_matrix(self.inverse_matrix, points)
 
     def corners(self) -> Array:
-        """LPS millimetres of the eight outermost voxel centres, (8, 3)."""
+        """The eight outermost voxel centres.
+
+        Returns:
+            Their LPS millimetres, (8, 3).
+        """
         last = np.array(self.size) - 1
         return self.voxel_to_world([[i, j, k] for i in (0, last[0]) for j in (0, last[1]) for k in (0, last[2])])
 
@@ -106,7 +133,11 @@ class Grid:
         return self.voxel_to_world((np.array(self.size) - 1) / 2)
 
     def points(self) -> NDArray[np.float32]:
-        """LPS millimetres of all voxel centres, (X, Y, Z, 3)."""
+        """All voxel centres.
+
+        Returns:
+            Their LPS millimetres, (X, Y, Z, 3).
+        """
         points = np.empty((*self.size, 3), dtype=np.float32)
         i, j, k = np.ogrid[: self.size[0], : self.size[1], : self.size[2]]
         for c, (a, b, d, t) in enumerate(self.matrix[:3]):
@@ -114,7 +145,15 @@ class Grid:
         return points
 
     def is_close(self, other: "Grid", tolerance_mm: float = 1e-3) -> bool:
-        """Whether both grids have the same size and their voxels the same places, to ``tolerance_mm``."""
+        """Whether both grids have the same size and their voxels the same places.
+
+        Args:
+            other: Another grid.
+            tolerance_mm: How far apart the same voxel may lie on both, in millimetres.
+
+        Returns:
+            Whether no voxel lies further apart.
+        """
         return self.size == other.size and bool(np.abs(self.corners() - other.corners()).max() <= tolerance_mm)
 
     @property
@@ -129,7 +168,11 @@ class Grid:
         return "".join(letters)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain numbers, fit for JSON; :meth:`from_dict` reads them back."""
+        """Plain numbers, fit for JSON.
+
+        Returns:
+            ``size``, ``spacing_mm``, ``origin_lps_mm``, ``direction_lps`` and ``orientation``; :meth:`from_dict` reads them back.
+        """
         return {
             "size": list(self.size),
             "spacing_mm": list(self.spacing),
@@ -140,19 +183,36 @@ class Grid:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
-        """The grid that :meth:`to_dict` described."""
+        """The grid that :meth:`to_dict` described.
+
+        Args:
+            values: What :meth:`to_dict` gave; ``orientation`` is not needed.
+
+        Returns:
+            The grid.
+        """
         return cls(values["size"], values["spacing_mm"], values["origin_lps_mm"], values["direction_lps"])
 
     @classmethod
     def axis_aligned(
         cls, lower_mm: ArrayLike, upper_mm: ArrayLike, spacing: float | Sequence[float], orientation: str = "LAS"
     ) -> Self:
-        """The grid over a box in LPS millimetres whose axes run along the anatomical directions of ``orientation``.
+        """The grid over a box whose axes run along the anatomical directions of ``orientation``.
 
         The first voxel centre lies in the corner of the box where all axes start, the last ones on or just beyond the
-        opposite faces. ``spacing`` is one number or one per array axis, in millimetres.
+        opposite faces.
 
-        Raises InputError if ``orientation`` does not name each anatomical axis once or the box is empty.
+        Args:
+            lower_mm: The corner of the box with the smallest LPS millimetres, (3,).
+            upper_mm: The opposite corner, (3,).
+            spacing: Millimetres, one number or one per array axis.
+            orientation: A letter of R/L, of A/P and of I/S, where each array axis runs towards.
+
+        Returns:
+            The grid.
+
+        Raises:
+            InputError: If ``orientation`` does not name each anatomical axis once or the box is empty.
         """
         lower, upper = np.asarray(lower_mm, dtype=float), np.asarray(upper_mm, dtype=float)
         if sorted(_AXIS_OF_LETTER.get(letter, (9, 0))[0] for letter in orientation) != [0, 1, 2]:

@@ -40,9 +40,14 @@ READERS: Registry[Reader] = Registry("reader of images", {})
 class Image:
     """A volume and where it is.
 
-    ``array`` is (X, Y, Z) in the order (i, j, k) of ``grid``: float32 HU for scans, integers for labels.
     Two are equal if their grids, the types of their values and all values are. Arrays can be changed, so there is no hash.
-    Raises InputError if it is no array of real numbers or its shape is not the grid's size.
+
+    Args:
+        array: (X, Y, Z) in the order (i, j, k) of ``grid``: float32 HU for scans, integers for labels.
+        grid: Where its voxels are.
+
+    Raises:
+        InputError: If it is no array of real numbers or its shape is not the grid's size.
     """
 
     array: NDArray[Any]
@@ -69,13 +74,21 @@ class Image:
 
 
 def read_image(path: str | Path, series: str | None = None) -> Image:
-    """A CT volume, float32, from NIfTI, NRRD, MetaImage, a folder or zip of a DICOM series, a multi-frame DICOM file
-    (.dcm), or from a format that has a reader in :data:`READERS`.
+    """A CT volume.
 
-    ``series`` is the UID of the series to take from a folder that holds several.
+    What the values mean is looked at where CT is needed (:mod:`mics.image.hounsfield`).
 
-    Raises InputError for what is missing, unreadable, cut short, not 3D, without orientation, sheared, constant, or
-    holds NaN or infinite voxels. What the values mean is looked at where CT is needed (``image/hounsfield.py``).
+    Args:
+        path: NIfTI, NRRD, MetaImage, a folder or zip of a DICOM series, a multi-frame DICOM file (.dcm), or a format that has a
+            reader in :data:`READERS`.
+        series: UID of the series to take from a folder that holds several.
+
+    Returns:
+        The volume, (X, Y, Z) float32, with its grid.
+
+    Raises:
+        InputError: For what is missing, unreadable, cut short, not 3D, without orientation, sheared, constant, or holds NaN or
+            infinite voxels.
     """
     image = from_itk(read_itk(path, pixel=sitk.sitkFloat32, series=series))
     bad = image.array.size - int(np.count_nonzero(np.isfinite(image.array)))
@@ -89,10 +102,17 @@ def read_image(path: str | Path, series: str | None = None) -> Image:
 
 
 def read_labels(path: str | Path, series: str | None = None) -> Image:
-    """A label map, of an integer type, from the same kinds of file as :func:`read_image`, likewise chosen by ``series``.
+    """A label map.
 
-    Raises InputError as :func:`read_image` does (a constant map is allowed), and for values further than 0.001 from an
-    integer.
+    Args:
+        path: A file or folder of the kinds that :func:`read_image` reads.
+        series: UID of the series to take from a folder that holds several.
+
+    Returns:
+        The map, (X, Y, Z) of an integer type, with its grid.
+
+    Raises:
+        InputError: As :func:`read_image` does (a constant map is allowed), and for values further than 0.001 from an integer.
     """
     image = from_itk(read_itk(path, pixel=None, series=series))
     if np.issubdtype(image.array.dtype, np.integer):
@@ -107,10 +127,17 @@ def read_labels(path: str | Path, series: str | None = None) -> Image:
 
 
 def write_image(image: Image, path: str | Path) -> None:
-    """Write a volume as NIfTI (.nii, .nii.gz), NRRD or MetaImage (.mha), by the name's ending.
+    """Write a volume; the file appears complete or not at all.
 
     The type of its values stays where other programs read it: 64-bit integers, which ANTs, FSL and SPM do not, become the
-    smallest type that holds them. The file appears complete or not at all. Raises InputError if it cannot be written.
+    smallest type that holds them.
+
+    Args:
+        image: The volume.
+        path: The file; its ending chooses the format, NIfTI (.nii, .nii.gz), NRRD (.nrrd) or MetaImage (.mha).
+
+    Raises:
+        InputError: If it cannot be written, or the ending is none of these.
     """
     require_type(image, Image, "What is written is an Image")
     wide = image.array.dtype.kind in "iu" and image.array.dtype.itemsize == 8

@@ -74,7 +74,7 @@ def _with_kind(settings: Any) -> Any:
 
 
 class ModelCard(BaseModel):
-    """A model's JSON file. It may say more than this, such as ``training_data`` or ``limits``; that is kept.
+    """A model's JSON file. It may say more than this, such as ``command``; that is kept.
 
     What older cards do not say themselves is taken from the recipe in them.
     """
@@ -98,6 +98,14 @@ class ModelCard(BaseModel):
     """Whether it was trained on mirrored volumes too."""
     organs_model: str | None = Field(default=None, validate_default=True)
     """Segmentation model whose organ maps the network was trained with, if it sees any; None for the default one."""
+    title: str | None = None
+    """What it is for, in words."""
+    training_data: str | None = None
+    validation: str | None = None
+    """What was measured, on whom, and how."""
+    limits: str | None = None
+    licence: str | None = None
+    """Of the weights."""
 
     @field_validator("trained_with_flips", mode="before")
     @classmethod

@@ -84,9 +84,17 @@ def save_model(network: Network, card: Mapping[str, Any], path: Path) -> None:
 
 
 def load_model(name_or_path: str | Path = DEFAULT_REGISTRATION) -> LoadedModel:
-    """A shipped model by name, or a ``.safetensors`` file with its ``.json`` card beside it.
+    """A trained model.
 
-    Raises :class:`InputError` if it is missing, damaged (checksum), not one of ours, or holds weights that are no numbers.
+    Args:
+        name_or_path: The name of a shipped one (:func:`available_models`), a ``.safetensors`` file with its ``.json`` card beside
+            it, or the folder of a training run.
+
+    Returns:
+        The network in evaluation mode, with its card.
+
+    Raises:
+        InputError: If it is missing, damaged (checksum), not one of ours, or holds weights that are no numbers.
     """
     named = as_path(name_or_path)
     path = SHIPPED / f"{name_or_path}.safetensors"
@@ -132,9 +140,25 @@ def load_model_for(task: str, name_or_path: str | Path) -> LoadedModel:
 
 
 def available_models() -> list[dict[str, Any]]:
-    """Name, task and checksum of every shipped model."""
+    """What the card of every shipped model says that helps to choose one.
+
+    Returns:
+        A dict a model: ``name``, ``task``, ``default`` (whether it is taken where no model is named), ``sha256``,
+        ``spacing_mm``, ``hu_range``, ``steps``, ``organs_model`` (whose organ maps it sees, None if it sees none), and in words,
+        None where the card is silent, ``title``, ``training_data``, ``validation``, ``limits`` and ``licence``.
+    """
     cards = [(path.stem, ModelCard.model_validate_json(path.read_bytes())) for path in sorted(SHIPPED.glob("*.json"))]
-    return [{"name": name, "task": card.network.task, "sha256": card.sha256} for name, card in cards]
+    said = {"sha256", "spacing_mm", "hu_range", "steps", "title", "training_data", "validation", "limits", "licence"}
+    return [
+        {
+            "name": name,
+            "task": card.network.task,
+            "default": name in (DEFAULT_REGISTRATION, DEFAULT_SEGMENTATION),
+            **card.model_dump(mode="json", include=said),
+            "organs_model": (card.organs_model or DEFAULT_SEGMENTATION) if card.sees_organ_maps else None,
+        }
+        for name, card in cards
+    ]
 
 
 def load_initial_weights(network: Network, model: str | Path) -> None:

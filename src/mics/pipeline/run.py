@@ -151,8 +151,8 @@ def _train(name: str, training: Training, data: Path, output: Path, told: Told) 
 
     def work(folder: Path) -> None:
         if (folder / RUN).is_file():
-            resume(folder)
+            resume(folder, progress=False)
         else:
-            start(training.recipe, str(data), folder, overrides=training.set, initial=training.initial)
+            start(training.recipe, str(data), folder, overrides=training.set, initial=training.initial, progress=False)
 
     return once(name, output, inputs, work, told)

@@ -24,7 +24,7 @@ _SEED = "1"
 _THREADS = "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"
 
 
-def register_affine(fixed: Image, moving: Image) -> NDArray[np.float64]:
+def register_affine(*, fixed: Image, moving: Image) -> NDArray[np.float64]:
     """The affine (4, 4), in LPS millimetres, from points of ``fixed`` to points of ``moving`` (ITK's direction).
 
     A search over shifts along the body gives the start, ANTs (antspyx) refines it. The same on any number of cores.

@@ -14,12 +14,17 @@ SUFFIXES = (".tfm", ".txt", ".mat", ".h5")
 
 
 def read_affine(path: str | Path) -> NDArray[np.float64]:
-    """The affine (4, 4) in an ITK or ANTs file (.tfm, .txt, .mat, .h5), in LPS millimetres.
+    """The affine in a file of ITK or ANTs. A composite of linear transforms is multiplied out.
 
-    It maps points of the fixed scan to points of the moving scan, the direction in which ITK and ANTs store the
-    transform that resamples the moving image. A composite of linear transforms is multiplied out.
+    Args:
+        path: The file: .tfm, .txt, .mat or .h5.
 
-    Raises InputError for a file that is missing, no 3D ITK transform, a list of several, not linear, or not invertible.
+    Returns:
+        (4, 4), from LPS millimetres of the fixed scan to those of the moving one, the direction in which ITK and ANTs store
+        the transform that resamples the moving image.
+
+    Raises:
+        InputError: For a file that is missing, no 3D ITK transform, a list of several, not linear, or not invertible.
     """
     path = as_path(path)
     if not path.exists():

@@ -11,6 +11,7 @@ from mics.data.label_names import LabelNames
 from mics.errors import SettingError
 from mics.evaluation.landmarks import read_landmarks
 from mics.network.weights import DEFAULT_REGISTRATION
+from mics.registration.choices import Refine, Topology
 from mics.registration.findings import findings
 from mics.registration.fork import refuse_forked
 from mics.registration.inputs import Scan, Source, load_pair, meaning_of_labels
@@ -47,8 +48,8 @@ def register(
     affine: str | Path | NDArray[np.floating] = "organs",
     steps: int | None = None,
     model: str | Path = DEFAULT_REGISTRATION,
-    refine: str = "fast",
-    topology: str = "free",
+    refine: Refine = "fast",
+    topology: Topology = "free",
     stages: Sequence[Stage] | None = None,
     device: str = "auto",
     progress: Callable[[str], None] | None = None,

@@ -18,7 +18,7 @@ from mics.image.io import Image, write_image, write_labels
 
 @dataclass(frozen=True, eq=False)
 class Registration:
-    """Two scans registered to each other, both ways.
+    """Two scans registered to each other, both ways; :func:`mics.register` makes it.
 
     ``moving_to_fixed`` lies on the fixed scan's grid and brings the moving image there (``moving_warped``);
     ``fixed_to_moving`` lies on the moving scan's grid and brings the fixed image there (``fixed_warped``). Both include
@@ -47,9 +47,12 @@ class Registration:
 
         Beside each transform lies ``<name>.json``, which says what it is for.
 
-        ``beside``: names of other files that belong to them, and what writes each, given its path; on another thread.
+        Args:
+            folder: A new or empty folder.
+            beside: Names of other files that belong to them, and what writes each, given its path; on another thread.
 
-        Raises InputError if the folder is not empty or cannot be written.
+        Raises:
+            InputError: If the folder is not empty or cannot be written.
         """
         folder = usable_folder(folder)
         writers: dict[str, Callable[[Path], object]] = {

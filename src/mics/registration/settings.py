@@ -4,7 +4,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, get_args
 
 import numpy as np
 import torch
@@ -14,13 +14,14 @@ from mics.errors import InputError, SettingError, require_type, shown
 from mics.network.card import MOST_STEPS
 from mics.network.weights import LoadedModel, load_model_for
 from mics.registration.affine_file import affine_of, read_affine
+from mics.registration.choices import Topology
 from mics.registration.device import choose_device
 from mics.registration.organ_affine import AFFINE_MODEL
 from mics.registration.refine_settings import BUDGETS
 from mics.registration.stage import Stage, refuse_other_than_stages
 from mics.registration.stages.fold_removal import FoldRemoval
 
-TOPOLOGIES = ("free", "preserve")
+TOPOLOGIES: tuple[str, ...] = get_args(Topology)
 
 
 @dataclass(frozen=True)

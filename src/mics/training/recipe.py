@@ -138,6 +138,17 @@ def load_recipe(name_or_path: str | Path, overrides: list[str] | None = None) ->
     return recipe
 
 
+def changed_recipe(recipe: Recipe, overrides: list[str]) -> Recipe:
+    """A recipe with some values replaced, each ``key=value``; raises :class:`InputError` for an unknown key or a bad value."""
+    settings = recipe.model_dump(mode="json")
+    for override in overrides:
+        _override(settings, override)
+    try:
+        return Recipe.model_validate(settings)
+    except ValidationError as error:
+        raise SettingError(f"`overrides`: {_explain(error)}", option="overrides") from error
+
+
 def _override(settings: dict[str, Any], override: str) -> None:
     key, equals, value = override.partition("=")
     if not equals:

@@ -1,7 +1,10 @@
 """A training run: recipe and cached cases in; checkpoints, curves and a model that ``register`` takes out."""
 
+import logging
 import os
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -18,12 +21,12 @@ from mics.training.cache import read_cases
 from mics.training.checkpoints import WholeCheckpoints, read_checkpoint
 from mics.training.datamodule import Cases
 from mics.training.interrupt import StopOnInterrupt, room_on_disk
+from mics.training.journal import BEST_BY, Journal
 from mics.training.recipe import Recipe
 from mics.training.registration import RegistrationTraining
 from mics.training.segmentation import SegmentationTraining
 
 BEST, LAST = "best", "last"
-BEST_BY = "val/loss"
 MODEL = "model.safetensors"
 
 
@@ -42,11 +45,12 @@ def train(
     """Train on the cases of ``cache`` into the folder ``output``; returns the path of the exported best model.
 
     ``initial`` names a model to start from. With ``resume`` the run in ``output`` goes on from its last epoch; otherwise
-    ``output`` must not hold a run. Checkpoints after every epoch and on Ctrl-C, which ends in KeyboardInterrupt; the epoch
-    with the lowest validation loss is exported. Raises InputError where a loss is no longer finite, or the disk is full.
+    ``output`` must not hold a run. ``training.log`` there has a line an epoch (:mod:`mics.training.journal`). Checkpoints after
+    every epoch and on Ctrl-C, which ends in KeyboardInterrupt; the epoch with the lowest validation loss is exported. Raises
+    InputError where a loss is no longer finite, or the disk is full.
 
     ``devices`` of each of ``nodes`` train together, one process a device, each with the recipe's batch size; the folders are
-    shared by all. ``callbacks`` are Lightning's, to watch the run.
+    shared by all. ``callbacks`` are Lightning's, to watch the run; ``progress``: its bar on stdout.
     """
     last = output / f"{LAST}.ckpt"
     if not resume and any(path.exists() for path in (last, output / f"{BEST}.ckpt", output / MODEL)):
@@ -56,6 +60,22 @@ def train(
         )
     cases = Cases(read_cases(cache), recipe)
     output.mkdir(parents=True, exist_ok=True)
+    with _lightning_silent():
+        return _train(recipe, cases, output, initial, resume, devices, nodes, callbacks, progress)
+
+
+def _train(
+    recipe: Recipe,
+    cases: Cases,
+    output: Path,
+    initial: str | Path | None,
+    resume: bool,
+    devices: int,
+    nodes: int,
+    callbacks: Sequence[lightning.Callback],
+    progress: bool,
+) -> Path:
+    last = output / f"{LAST}.ckpt"
     lightning.seed_everything(recipe.seed)
     module = _module(recipe)
     if initial is not None:
@@ -75,13 +95,14 @@ def train(
         ),
     ]
     stop = StopOnInterrupt(last)
+    epochs = min(recipe.epochs, recipe.stop_after_epochs or recipe.epochs)
     trainer = _trainer(
         devices,
         nodes,
-        max_epochs=min(recipe.epochs, recipe.stop_after_epochs or recipe.epochs),
+        max_epochs=epochs,
         precision="bf16-mixed" if recipe.precision == "bfloat16" else "32-true",
         accumulate_grad_batches=recipe.accumulate,
-        callbacks=[*keepers, stop, *callbacks],
+        callbacks=[*keepers, stop, Journal(output, epochs), *callbacks],
         plugins=[WholeCheckpoints()],
         logger=_loggers(output),
         enable_progress_bar=progress,
@@ -92,6 +113,22 @@ def train(
     with room_on_disk(output), stop.listening():
         trainer.fit(module, datamodule=cases, ckpt_path=last if resume and last.exists() else None)
         return export(output) if trainer.is_global_zero else output / MODEL
+
+
+@contextmanager
+def _lightning_silent() -> Iterator[None]:
+    """Lightning says what hardware it sees, gives tips and advises on loaders; none of it is about the run."""
+    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
+    before = [logger.level for logger in loggers]
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module=r"lightning\.")
+            for logger in loggers:
+                logger.setLevel(logging.WARNING)
+            yield
+    finally:
+        for logger, level in zip(loggers, before, strict=True):
+            logger.setLevel(level)
 
 
 def require_devices(devices: int) -> None:
@@ -128,9 +165,13 @@ def _loggers(output: Path) -> list[Logger]:
 
 
 def export(run: Path) -> Path:
-    """Write the best epoch of a run as ``model.safetensors`` with its card; works while the run goes on."""
+    """Write the best epoch of a run as ``model.safetensors`` with its card; works while the run goes on.
+
+    The recipe in the card is that of the last epoch: a run that was extended has had its epochs to choose from.
+    """
     checkpoint = read_checkpoint(run / f"{BEST}.ckpt")
-    recipe = Recipe.model_validate(checkpoint["hyper_parameters"]["recipe"])
+    last = read_checkpoint(run / f"{LAST}.ckpt")
+    recipe = Recipe.model_validate(last["hyper_parameters"]["recipe"])
     module = _module(recipe)
     module.load_state_dict(checkpoint["state_dict"])
     scores = [
@@ -146,6 +187,7 @@ def export(run: Path) -> Path:
         "recipe": recipe.model_dump(mode="json"),
         "best_epoch": int(checkpoint["epoch"]),
         "best_validation_loss": float(scores[0]),
+        "best_measures": checkpoint["callbacks"].get(Journal.__name__, {}).get("measures", {}),
     }
     path = run / MODEL
     save_model(module.network, card, path)

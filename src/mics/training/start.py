@@ -1,6 +1,7 @@
 """From what a user types to a training run, and from a run's folder to the rest of it."""
 
 import json
+import logging
 import platform
 import time
 from collections.abc import Sequence
@@ -12,21 +13,26 @@ import lightning
 from lightning.pytorch.utilities import rank_zero_only
 from pydantic import BaseModel, Field, ValidationError
 
-from mics.errors import InputError, MissingFileError, RunError
+from mics.errors import InputError, MissingFileError, RunError, SettingError
 from mics.files.folder import held_folder, own_folder
 from mics.files.whole import write_text
 from mics.network.kinds import build
 from mics.network.presets import preset
 from mics.network.weights import load_initial_weights
 from mics.training.cache import read_cases
+from mics.training.checkpoints import read_checkpoint
 from mics.training.datamodule import Cases
 from mics.training.prepare import prepare
-from mics.training.recipe import Recipe, load_recipe
-from mics.training.run import require_devices, train
+from mics.training.recipe import Recipe, changed_recipe, load_recipe
+from mics.training.run import LAST, require_devices, train
 from mics.training.source import SOURCE, source_of
 
 RUN = "run.json"
 CASES = "cases"
+CHANGEABLE = ("epochs", "stop_after_epochs", "workers", "recompute_activations")
+"""Settings that a run may go on with another value of, and be what its record says: they leave what is done as it is."""
+
+_log = logging.getLogger("mics.training")
 
 
 def start(
@@ -39,6 +45,7 @@ def start(
     devices: int = 1,
     nodes: int = 1,
     callbacks: Sequence[lightning.Callback] = (),
+    progress: bool = True,
 ) -> Path:
     """Prepare the cases of ``data`` once into ``output/cases`` and train as ``recipe`` says; returns the model's path.
 
@@ -52,7 +59,7 @@ def start(
     if not _first():
         while not (output / RUN).exists():
             time.sleep(0.5)
-        return _trained(checked, output, initial, devices, nodes, callbacks)
+        return _trained(checked, output, initial, devices, nodes, callbacks, progress)
     if (output / RUN).exists():
         raise RunError(
             f"{output} already holds a run; go on with it by `resume {output}`, or give another folder.",
@@ -66,33 +73,77 @@ def start(
             checked.spacing_mm,
             organ_maps=checked.organ_maps,
             phase_variants=checked.phase_variants,
-            progress=_told,
+            progress=lambda name: _log.info("prepared %s", name),
         )
         Cases(read_cases(output / CASES), checked)  # refuses what cannot be trained on while there is no run yet
         where = {"data": _where(data), "initial": _given(initial), "devices": devices, "nodes": nodes}
         _write(output, {"recipe": checked.model_dump(mode="json"), **where})
-        return _trained(checked, output, initial, devices, nodes, callbacks)
+        return _trained(checked, output, initial, devices, nodes, callbacks, progress)
 
 
-def resume(output: Path, *, callbacks: Sequence[lightning.Callback] = ()) -> Path:
+def resume(
+    output: Path,
+    *,
+    overrides: list[str] | None = None,
+    callbacks: Sequence[lightning.Callback] = (),
+    progress: bool = True,
+) -> Path:
     """Go on with the run in ``output`` from its last checkpoint, on as many devices; returns the model's path.
 
-    Raises InputError where there is no run, or where its ``run.json`` is damaged.
+    ``overrides``, each ``key=value``, change its recipe for the rest: ``epochs`` to extend it, and the others of
+    :data:`CHANGEABLE`; ``run.json`` keeps what was changed after which epoch. Raises InputError where there is no run, where its
+    ``run.json`` is damaged, and for a change after which the record would not be true of the run.
     """
     path = output / RUN
     try:
-        settings = _Run.model_validate_json(path.read_bytes())
+        record = path.read_bytes()
+        settings = _Run.model_validate_json(record)
     except FileNotFoundError as error:
         raise MissingFileError(
             f"{output} holds no run ({RUN} is missing): start one with mics train RECIPE."
         ) from error
     except (OSError, ValidationError) as error:
         raise InputError(f"{path} is damaged: start the run anew in another folder.") from error
-    given = settings.recipe, output, settings.initial, settings.devices, settings.nodes, callbacks
+    recipe, epochs = settings.recipe, _epochs_begun(output)
+    if overrides:
+        recipe = changed_recipe(settings.recipe, overrides)
+        _require_true(settings.recipe, recipe, epochs)
+    given = recipe, output, settings.initial, settings.devices, settings.nodes, callbacks, progress
     if not _first():
         return _trained(*given, resume=True)
     with held_folder(output):
+        if recipe != settings.recipe:
+            content = json.loads(record)
+            changes = [*content.get("changes", []), {"after_epoch": epochs, "set": overrides}]
+            content |= {"recipe": recipe.model_dump(mode="json"), "changes": changes}
+            write_text(json.dumps(content, indent=2) + "\n", path)
         return _trained(*given, resume=True)
+
+
+def _epochs_begun(output: Path) -> int:
+    """Epochs that the last checkpoint has seen, the one that it is in counted too."""
+    last = output / f"{LAST}.ckpt"
+    return int(read_checkpoint(last)["epoch"]) + 1 if last.exists() else 0
+
+
+def _require_true(before: Recipe, after: Recipe, epochs: int) -> None:
+    """Raise SettingError for a change that the epochs that are done would not be in keeping with."""
+    changed = [name for name in Recipe.model_fields if getattr(before, name) != getattr(after, name)]
+    if other := [name for name in changed if name not in CHANGEABLE]:
+        raise SettingError(
+            f"{' and '.join(other)} cannot change within a run, whose first {epochs} epochs were trained otherwise: only "
+            f"{', '.join(CHANGEABLE)} can. Start a new run from its model by `initial`.",
+            option="overrides",
+        )
+    if "epochs" in changed and after.decay:
+        raise SettingError(
+            f"The learning rate of this run decays over its {before.epochs} epochs, so that with {after.epochs} it would have "
+            "been another from the start. Start a new run from its model by `initial`.",
+            option="overrides",
+        )
+    asked = min(after.epochs, after.stop_after_epochs or after.epochs)
+    if changed and asked < epochs:
+        raise SettingError(f"The run is in epoch {epochs} already: it cannot end after {asked}.", option="overrides")
 
 
 class _Run(BaseModel):
@@ -111,6 +162,7 @@ def _trained(
     devices: int,
     nodes: int,
     callbacks: Sequence[lightning.Callback],
+    progress: bool,
     *,
     resume: bool = False,
 ) -> Path:
@@ -123,6 +175,7 @@ def _trained(
         devices=devices,
         nodes=nodes,
         callbacks=callbacks,
+        progress=progress,
     )
 
 
@@ -158,7 +211,3 @@ def _given(initial: str | Path | None) -> str | None:
     if initial is None:
         return None
     return str(Path(initial).resolve()) if Path(initial).exists() else str(initial)
-
-
-def _told(name: str) -> None:
-    print(f"prepared {name}", flush=True)

@@ -69,10 +69,19 @@ class DeformedPair:
 
 
 def phantom(seed: int, grid: Grid | Scanner | None = None, *, phase: Phase | None = None) -> Phantom:
-    """The abdomen of person `seed`.
+    """The abdomen of a generated person.
 
-    `grid`: a Grid (all of it in view, the person straight at the world's origin), a Scanner, or by default the
-    network's grid (4 mm, 96 x 80 x 128, "LAS") with a field of view drawn as in clinical data.  `phase`: drawn if None.
+    Args:
+        seed: Which person.
+        grid: A Grid (all of it in view, the person straight at the world's origin), a Scanner, or by default the network's
+            grid (4 mm, 96 x 80 x 128, "LAS") with a field of view drawn as in clinical data.
+        phase: The phase of contrast; drawn if None.
+
+    Returns:
+        The scan in HU and its label map, of the thirteen organs.
+
+    Raises:
+        InputError: For a seed that is no whole number.
     """
     require_type(seed, (int, np.integer), _SEED)
     return _scan(draw_person(seed, phase), _scanner(grid, seed), None)
@@ -81,7 +90,19 @@ def phantom(seed: int, grid: Grid | Scanner | None = None, *, phase: Phase | Non
 def phantom_pair(
     seed: int, fixed: Grid | Scanner | None = None, moving: Grid | Scanner | None = None
 ) -> tuple[Phantom, Phantom]:
-    """Two different people, fixed and moving; `fixed` and `moving` as `grid` of `phantom`."""
+    """Two different generated people.
+
+    Args:
+        seed: Which pair.
+        fixed: How the first is scanned, as `grid` of :func:`phantom`.
+        moving: How the second is.
+
+    Returns:
+        The fixed and the moving person.
+
+    Raises:
+        InputError: For a seed that is no whole number.
+    """
     require_type(seed, (int, np.integer), _SEED)
     return phantom(2 * seed + 1_000_000, fixed), phantom(2 * seed + 1_000_001, moving)
 

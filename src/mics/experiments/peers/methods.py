@@ -1,10 +1,13 @@
 """The methods that can be compared: their names, where they live, and what they need."""
 
+import hashlib
+import re
 import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 from mics.errors import SettingError
 from mics.experiments.peers.outcome import Matrix, Outcome
@@ -60,17 +63,30 @@ METHODS: Registry[Method] = Registry(
 
 @dataclass(frozen=True)
 class Choice:
-    """A method with the model it is to use, if one was given; ``name`` identifies it in tables and folders."""
+    """A method with the model it is to use, if one was given: a shipped one's name or a path."""
 
     method: str
     model: str | None = None
+
+    @property
+    def word(self) -> str:
+        """As it is asked for."""
+        return self.method if self.model is None else f"{self.method}={self.model}"
+
+    @property
+    def folder(self) -> str:
+        """The name of its folder, another for every model: ``network``, ``network-mics-1f0c9a3e``."""
+        if self.model is None:
+            return self.method
+        key = hashlib.sha256(self.model.encode()).hexdigest()[:8]
+        return f"{self.method}-{re.sub(r'[^0-9A-Za-z]+', '-', Path(self.model).stem)[:40]}-{key}"
 
 
 def choose(words: Iterable[str]) -> tuple[list[Choice], list[str]]:
     """Choices of words like ``greedy`` or ``network=MODEL``, and a sentence for each that cannot run here.
 
-    Raises InputError for a name that is none of the methods, a model given to a method that takes none, or two
-    models given to one method.
+    A method may be given several models. Raises InputError for a name that is none of the methods, and for a model given to a
+    method that takes none.
     """
     choices: list[Choice] = []
     sentences = []
@@ -85,8 +101,6 @@ def choose(words: Iterable[str]) -> tuple[list[Choice], list[str]]:
         if sentence is not None:
             sentences.append(sentence)
         elif choice not in choices:
-            if any(other.method == name for other in choices):
-                raise SettingError(f"{name} is asked for with two models; compare each in an output folder of its own.")
             choices.append(choice)
     return choices, sentences
 

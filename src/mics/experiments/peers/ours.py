@@ -7,7 +7,9 @@ from mics.evaluation.learn2reg import from_transform
 from mics.experiments.peers.outcome import Matrix, Outcome
 from mics.image.io import Image
 from mics.network.weights import DEFAULT_REGISTRATION
+from mics.registration.choices import Refine
 from mics.registration.pipeline import register
+from mics.registration.run_summary import RunSummary
 
 
 def fast(fixed: Image, moving: Image, affine: Matrix, model: str | None = None) -> Outcome:
@@ -25,14 +27,15 @@ def network(fixed: Image, moving: Image, affine: Matrix, model: str | None = Non
     return _register(fixed, moving, affine, model, refine="none")
 
 
-def _register(fixed: Image, moving: Image, affine: Matrix, model: str | None, *, refine: str) -> Outcome:
+def _register(fixed: Image, moving: Image, affine: Matrix, model: str | None, *, refine: Refine) -> Outcome:
     keep_freed_memory()  # as the command does
     start = time.perf_counter()
     result = register(fixed=fixed, moving=moving, affine=affine, refine=refine, model=model or DEFAULT_REGISTRATION)
     seconds = time.perf_counter() - start
+    summary = RunSummary.model_validate(result.summary)
     return Outcome(
         forward=from_transform(result.moving_to_fixed, moving.grid),
         backward=from_transform(result.fixed_to_moving, fixed.grid),
         seconds=seconds,
-        details={name: result.summary[name] for name in ("settings", "seconds")},
+        details=summary.model_dump(mode="json", include={"settings", "seconds"}),
     )

@@ -1,0 +1,9 @@
+"""What a registration may be asked for by name."""
+
+from typing import Literal
+
+Refine = Literal["none", "fast", "accurate"]
+"""No refinement of the network's prediction, or a budget of :data:`mics.registration.refine_settings.BUDGETS`."""
+
+Topology = Literal["free", "preserve"]
+"""The transforms as they come, or changed as little as makes them free of folds."""

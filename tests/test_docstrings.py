@@ -1,0 +1,74 @@
+"""The docstrings of what `import mics` offers have one form: Google's sections, which name every argument and the result."""
+
+import doctest
+import inspect
+import re
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+import mics
+
+SECTIONS = ("Args", "Returns", "Raises", "References", "Example")
+LISTED = {"register", "evaluate"}
+"""Their arguments are told in a list of points, each between double backticks."""
+
+
+def _methods(owner: type) -> Iterator[tuple[str, Callable[..., Any]]]:
+    for name, member in vars(owner).items():
+        function = member.__func__ if isinstance(member, classmethod | staticmethod) else member
+        if inspect.isfunction(function) and not name.startswith("_"):
+            yield f"{owner.__name__}.{name}", function
+
+
+def _public() -> dict[str, Any]:
+    """Functions, methods, and classes that a user makes, by name."""
+    found: dict[str, Any] = {}
+    for name in sorted(set(mics.__all__) - {"__version__"}):
+        one = getattr(mics, name)
+        if not inspect.isclass(one):
+            found[name] = one
+        elif not issubclass(one, Exception):
+            found |= dict(_methods(one))
+            if name != "Registration":  # which register makes
+                found[name] = one
+    return found
+
+
+PUBLIC = _public()
+
+
+def _sections(text: str) -> dict[str, str]:
+    parts = re.split(r"^(\w+):$", text, flags=re.MULTILINE)
+    return dict(zip(parts[1::2], parts[2::2], strict=True))
+
+
+@pytest.mark.parametrize("name", [name for name in PUBLIC if name not in LISTED])
+def test_sections_name_every_argument_and_what_comes_back(name):
+    one = PUBLIC[name]
+    signature = inspect.signature(one)
+    sections = _sections(inspect.getdoc(one) or "")
+    assert list(sections) == [section for section in SECTIONS if section in sections]
+    told = re.findall(r"^    (\w+):", sections.get("Args", ""), flags=re.MULTILINE)
+    assert told == [argument for argument in signature.parameters if argument not in ("self", "cls")]
+    returns = not inspect.isclass(one) and signature.return_annotation not in (None, "None")
+    assert ("Returns" in sections) == returns
+
+
+@pytest.mark.parametrize("name", sorted(LISTED))
+def test_lists_name_every_argument(name):
+    text = inspect.getdoc(PUBLIC[name]) or ""
+    assert [argument for argument in inspect.signature(PUBLIC[name]).parameters if f"``{argument}``" not in text] == []
+    assert "Raises InputError" in text
+
+
+@pytest.mark.parametrize("module", sorted({PUBLIC[name].__module__ for name in PUBLIC}))
+def test_examples_run(module):
+    found = doctest.testmod(sys.modules[module], optionflags=doctest.ELLIPSIS)
+    assert found.failed == 0
+
+
+def test_there_are_examples():
+    assert [name for name, one in PUBLIC.items() if ">>>" in (inspect.getdoc(one) or "")]
