@@ -16,8 +16,8 @@ def test_it_gives_what_register_gives_time_after_time(patients, options):
     registrar = Registrar(**options)
     for _ in range(2):
         again = registrar(**patients)
-        assert again.moving_to_fixed == once.moving_to_fixed
-        assert again.fixed_to_moving == once.fixed_to_moving
+        np.testing.assert_array_equal(again.moving_to_fixed.displacement_mm, once.moving_to_fixed.displacement_mm)
+        np.testing.assert_array_equal(again.fixed_to_moving.displacement_mm, once.fixed_to_moving.displacement_mm)
         assert again.summary["labels"] == once.summary["labels"]
 
 
@@ -33,7 +33,8 @@ def test_a_loaded_model_and_a_device_of_torch(patients, options, tiny_model):
     assert registrar.model is model
     assert registrar.device == torch.device("cpu")
     found = registrar(patients["fixed"], patients["moving"])
-    assert found.moving_to_fixed == register(patients["fixed"], patients["moving"], **options).moving_to_fixed
+    plain = register(patients["fixed"], patients["moving"], **options)
+    np.testing.assert_array_equal(found.moving_to_fixed.displacement_mm, plain.moving_to_fixed.displacement_mm)
 
 
 def test_a_segmentation_model_is_refused(options):

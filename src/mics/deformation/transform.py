@@ -108,13 +108,21 @@ class Transform:
     def load(cls, path: str | Path) -> Self:
         """Read an ITK displacement field, as :meth:`save`, ANTs or Slicer write it, and what the JSON beside it tells.
 
+        Where the file is coarser than the scan that it fills, as of :func:`mics.deformation.compact.compacted`, and the JSON
+        knows that scan's grid, the transform is brought onto it.
+
         Raises InputError for a file that cannot be read, is no 3D field of three values, or holds NaN or infinities.
         """
         field = read_itk(path, pixel=sitk.sitkVectorFloat32, components=3)
         displacement = sitk.GetArrayFromImage(field).transpose(2, 1, 0, 3)
         if not np.isfinite(displacement).all():
             raise InputError(f"{path} is not a usable displacement field: it holds NaN or infinite values.")
-        return cls(displacement, grid_of(field), Provenance.load(Path(path)))
+        known = Provenance.load(Path(path))
+        stored = cls(displacement, grid_of(field), known)
+        if known is None or stored.grid.is_close(known.scans[known.target].grid):
+            return stored
+        own = known.scans[known.target].grid
+        return cls(stored.resampled(own).displacement_mm, own, known)
 
     def transform_image(self, image: Image, outside: float = AIR_HU, grid: Grid | None = None) -> Image:
         """``image`` brought onto this transform's grid, or onto ``grid``, by one linear interpolation, as float32.

@@ -239,4 +239,5 @@ def _warped(state: State) -> Registration:
         moving_labels_warped=None if moving.labels is None else forward.transform_labels(moving.labels),
         fixed_labels_warped=None if fixed.labels is None else backward.transform_labels(fixed.labels),
         summary={},
+        deformation=state.deformation,
     )
