@@ -109,10 +109,8 @@ def review(pairs: Sequence[Reviewed]) -> str:
 
 def _badness(pair: Reviewed) -> tuple[int, float, str]:
     """Worst first: by verdict, then by the first measure of agreement that the pair has."""
-    agreement = next(
-        (found for measure in _MEASURES[:5:1] if measure.best == 1 and (found := _value(measure, pair)) is not None),
-        0.0,
-    )
+    known = (_value(measure, pair) for measure in _MEASURES if measure.best == 1)
+    agreement = next((value for value in known if value is not None), 0.0)
     return _ORDER.index(pair.word), agreement, pair.folder
 
 
