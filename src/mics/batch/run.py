@@ -3,7 +3,8 @@
 import dataclasses
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from mics.batch.listing import ListedPair, as_csv
 from mics.batch.table import Outcome, results_csv
 from mics.batch.work import (
     THUMBNAIL,
-    Settings,
+    BatchSettings,
     Task,
     finished,
     go_on,
@@ -76,7 +77,7 @@ def register_pairs(
     Raises:
         InputError: for settings that are unusable, a folder that holds something else or other settings, or is being written to.
     """
-    chosen = Settings(
+    chosen = BatchSettings(
         affine=affine if affine in ("ants", "none") else str(Path(affine).absolute()),
         steps=steps,
         model=str(Path(model).absolute()) if Path(model).exists() else str(model),
@@ -115,9 +116,10 @@ def register_pairs(
     return outcomes
 
 
-def _outcomes(tasks: Sequence[Task], workers: int | None, scheduler: str | None, device: str) -> Any:
-    gpus = torch.cuda.device_count() if device != "cpu" else 0
-    count = workers or gpus or default_workers()
+def _outcomes(tasks: Sequence[Task], workers: int | None, scheduler: str | None, device: str) -> Iterator[Outcome]:
+    gpus = torch.cuda.device_count() if device == "auto" else int(device.startswith("cuda"))
+    usual = default_workers() if gpus == 0 else gpus if find_spec("distributed") else 1
+    count = workers or usual
     # As many processes as there are cores leave none to read and write meanwhile.
     threads = _AT_A_GPU if gpus else _WORK_AND_WRITE if min(count, len(tasks)) == 1 else 1
     return each(
@@ -131,7 +133,7 @@ def _outcomes(tasks: Sequence[Task], workers: int | None, scheduler: str | None,
     )
 
 
-def _claim(output: Path, settings: Settings, pairs: Sequence[ListedPair]) -> None:
+def _claim(output: Path, settings: BatchSettings, pairs: Sequence[ListedPair]) -> None:
     """Note the settings in a new folder; raise InputError where it holds results of others. Unfinished pairs are cleared away."""
     own = _noted(settings)
     try:
@@ -150,9 +152,12 @@ def _claim(output: Path, settings: Settings, pairs: Sequence[ListedPair]) -> Non
     for pair in pairs:
         for unfinished in output.glob(f".{_literal(pair.name)}-????????"):
             shutil.rmtree(unfinished, ignore_errors=True)
+    for name in map(Path, (MARK, PAIRS, RESULTS, PAGE)):
+        for left in output.glob(f".{name.stem}-????????{name.suffix}"):
+            left.unlink(missing_ok=True)
 
 
-def _noted(settings: Settings) -> dict[str, Any]:
+def _noted(settings: BatchSettings) -> dict[str, Any]:
     """What results depend on."""
     model = load_model_for("registration", settings.model)
     noted = {**dataclasses.asdict(settings), "model": model.name, "model_sha256": model.sha256}

@@ -30,17 +30,17 @@ _STOP = threading.Event()
 
 
 @dataclass(frozen=True)
-class Settings:
+class BatchSettings:
     """What all pairs of a batch have in common; plain, as workers on other machines get it."""
 
-    affine: str = "ants"
-    steps: int | None = None
-    model: str = ""
-    refine: str = "fast"
-    topology: str = "free"
-    device: str = "auto"
-    label_names: str | None = None
-    tolerance_mm: float = 0.05
+    affine: str
+    steps: int | None
+    model: str
+    refine: str
+    topology: str
+    device: str
+    label_names: str | None
+    tolerance_mm: float
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Task:
 
     pair: ListedPair
     folder: Path
-    settings: Settings
+    settings: BatchSettings
 
     @property
     def place(self) -> Path:
@@ -126,7 +126,7 @@ def go_on() -> None:
 
 
 @cache
-def kept_registrar(settings: Settings, device: str) -> Registrar:
+def kept_registrar(settings: BatchSettings, device: str) -> Registrar:
     """The process's own, its models loaded once."""
     return Registrar(
         affine=settings.affine,

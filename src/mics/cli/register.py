@@ -182,7 +182,8 @@ def _many(
         return None
     if given := next((name for name, value in of_one_pair.items() if value is not None), None):
         raise SettingError(
-            f"`{given}` is for one pair: of many, `pairs` gives each pair's files in a column.", option=given
+            f"`{given}` is for one pair: leave it out; a list (`pairs`) has columns for the landmarks and masks of each.",
+            option=given,
         )
     from mics.batch.listing import listed_pairs, pairs_of_folder
 
