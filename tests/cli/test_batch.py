@@ -86,6 +86,7 @@ def test_a_batch_with_a_broken_pair(run, quick, study):
             assert float(row["dice"]) == pytest.approx(float(own["mean_dice"]), abs=0.01)
 
 
+@pytest.mark.nightly
 def test_what_it_writes_is_what_register_writes(run, quick, study):
     """Within the tolerance of stored transforms, read by SimpleITK."""
     assert run("register", study / "b.nii.gz", study / "c.nii.gz", "-o", study / "one", *quick).exit_code == 0
