@@ -24,11 +24,13 @@ if TYPE_CHECKING:
     from mics.network.weights import available_models, load_model
     from mics.registration.affine_file import read_affine
     from mics.registration.pipeline import Registration, register
+    from mics.registration.registrar import Registrar
 
 __all__ = [
     "Grid",
     "Image",
     "InputError",
+    "Registrar",
     "Registration",
     "Transform",
     "__version__",
@@ -51,6 +53,7 @@ _HOMES = {
     "Grid": "mics.image.grid",
     "Image": "mics.image.io",
     "InputError": "mics.errors",
+    "Registrar": "mics.registration.registrar",
     "Registration": "mics.registration.pipeline",
     "Transform": "mics.deformation.transform",
     "available_models": "mics.network.weights",

@@ -44,7 +44,7 @@ def write_json(content: Mapping[str, Any], path: Path) -> None:
 
 def state_of_files(member: Member) -> dict[str, list[int]]:
     """By what a changed file of the scan is noticed."""
-    return {str(path.resolve()): state_of(path) for path in member.files}
+    return {str(path.resolve()): state_of(path) for path in member.files.values()}
 
 
 def require_progress(progress: object) -> None:

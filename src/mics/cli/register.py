@@ -1,8 +1,8 @@
 """`mics register`: two scans in, two transforms out."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -10,7 +10,11 @@ from mics.cli.errors import FAILED, LOOK
 from mics.cli.manners import results
 from mics.cli.output import Results, output_folder
 from mics.cli.progress import progress
+from mics.errors import SettingError
 from mics.registration.choices import Refine, Topology
+
+if TYPE_CHECKING:
+    from mics.batch.listing import ListedPair
 
 
 def _is_registration(folder: Path) -> bool:
@@ -32,15 +36,47 @@ OURS = Results(
 
 
 def register(
-    fixed: Annotated[
-        Path, typer.Argument(help="Scan to register onto: NIfTI, NRRD, MHA or a folder with one DICOM series.")
+    output: Annotated[
+        Path,
+        typer.Option("--output", "-o", help="Folder for the results; new or empty. A batch goes on where it stopped."),
     ],
-    moving: Annotated[Path, typer.Argument(help="Scan to bring onto it; any spacing, orientation and field of view.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the results; new or empty.")],
+    fixed: Annotated[
+        Path | None,
+        typer.Argument(help="Scan to register onto: NIfTI, NRRD, MHA or a folder with one DICOM series."),
+    ] = None,
+    moving: Annotated[
+        Path | None, typer.Argument(help="Scan to bring onto it; any spacing, orientation and field of view.")
+    ] = None,
+    pairs: Annotated[
+        Path | None,
+        typer.Option(help="In place of FIXED and MOVING, many pairs: a CSV list (see the docs) or a Learn2Reg folder."),
+    ] = None,
+    moving_folder: Annotated[
+        Path | None,
+        typer.Option(
+            help="In place of MOVING, a folder: each of its scans is brought onto FIXED, a patient or a template."
+        ),
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=1024,
+            help="For many pairs, processes; by default one a GPU, or on the CPU as many as cores and memory allow.",
+        ),
+    ] = None,
+    scheduler: Annotated[
+        str | None, typer.Option(help="For many pairs, address of a Dask scheduler, whose workers are used.")
+    ] = None,
     fixed_labels: Annotated[
         Path | None, typer.Option(help="Label map of FIXED, on its grid: warped along, and scored.")
     ] = None,
-    moving_labels: Annotated[Path | None, typer.Option(help="Label map of MOVING, on its grid.")] = None,
+    moving_labels: Annotated[
+        Path | None,
+        typer.Option(
+            help="Label map of MOVING, on its grid; of --moving-folder a folder with files of the same names."
+        ),
+    ] = None,
     label_names: Annotated[
         Path | None,
         typer.Option(help="What the labels mean: JSON, CSV, ITK-SNAP or a label map that holds names; see the docs."),
@@ -78,10 +114,33 @@ def register(
     moving_series: Annotated[str | None, typer.Option(metavar="UID", help="The same of MOVING.")] = None,
     strict: Annotated[
         bool,
-        typer.Option("--strict", help="End with exit code 3 where the verdict is look, with 4 where it is failed."),
+        typer.Option(
+            "--strict",
+            help="End with exit code 3 where a verdict is look, with 4 where one is failed; by default with 0.",
+        ),
     ] = False,
 ) -> None:
-    """Register MOVING and FIXED to each other, both ways, and write volumes, transforms, a summary and a picture."""
+    """Register MOVING and FIXED to each other, both ways, and write volumes, transforms, a summary and a picture.
+
+    Many pairs (--pairs, --moving-folder) get a folder each, a table and a page to look at; exit code 2 if any could not be
+    registered.
+    """
+    many = _many(
+        fixed,
+        moving,
+        pairs,
+        moving_folder,
+        fixed_labels=fixed_labels,
+        moving_labels=moving_labels,
+        of_one_pair={
+            "fixed_landmarks": fixed_landmarks,
+            "moving_landmarks": moving_landmarks,
+            "fixed_exclude": fixed_exclude,
+            "moving_exclude": moving_exclude,
+            "fixed_series": fixed_series,
+            "moving_series": moving_series,
+        },
+    )
     settings = {
         "affine": affine,
         "steps": steps,
@@ -90,6 +149,17 @@ def register(
         "refine": refine,
         "topology": topology,
     }
+    if many is not None:
+        from mics.cli.batch import register_many
+
+        register_many(
+            many, output, label_names=label_names, workers=workers, scheduler=scheduler, strict=strict, **settings
+        )
+        return
+    if workers is not None or scheduler is not None:
+        raise SettingError("`workers` and `scheduler` are for many pairs: use `pairs` or `moving_folder`.")
+    assert fixed is not None
+    assert moving is not None
     from mics.report.summary import describe
 
     with output_folder(output, OURS), progress() as step:
@@ -114,28 +184,52 @@ def register(
         raise typer.Exit({"good": 0, "look": LOOK, "failed": FAILED}[summary["verdict"]["word"]])
 
 
+def _many(
+    fixed: Path | None,
+    moving: Path | None,
+    pairs: Path | None,
+    moving_folder: Path | None,
+    *,
+    fixed_labels: Path | None,
+    moving_labels: Path | None,
+    of_one_pair: Mapping[str, object],
+) -> "list[ListedPair] | None":
+    """The pairs of a batch, None for a single one; raises InputError for arguments that do not go together."""
+    if pairs is None and moving_folder is None:
+        if fixed is None or moving is None:
+            raise SettingError("Give FIXED and MOVING, FIXED and `moving_folder`, or `pairs`; see --help.")
+        return None
+    if given := next((name for name, value in of_one_pair.items() if value is not None), None):
+        raise SettingError(
+            f"`{given}` is for one pair: leave it out; a list (`pairs`) has columns for the landmarks and masks of each.",
+            option=given,
+        )
+    from mics.batch.listing import listed_pairs, pairs_of_folder
+
+    if pairs is not None:
+        if fixed is not None or moving is not None or moving_folder is not None:
+            raise SettingError("`pairs` names both scans of every pair: leave FIXED, MOVING and `moving_folder` out.")
+        if fixed_labels is not None or moving_labels is not None:
+            raise SettingError("With `pairs`, label maps stand in the list's columns fixed_labels and moving_labels.")
+        return listed_pairs(pairs)
+    if fixed is None or moving is not None or moving_folder is None:
+        raise SettingError("With `moving_folder`, give FIXED alone: every scan of the folder is brought onto it.")
+    return pairs_of_folder(fixed, moving_folder, fixed_labels=fixed_labels, moving_labels=moving_labels)
+
+
 def register_into(
     folder: Path, *, fixed: Path, moving: Path, progress: Callable[[str], None], **settings: Any
 ) -> tuple[dict[str, Any], Path]:
     """Register two files, write everything into ``folder``, and return the summary and where it is."""
     from mics.files.folder import free_folder
     from mics.registration.pipeline import register as run
+    from mics.report.files import pictures
 
     result = run(fixed=fixed, moving=moving, progress=progress, **settings)
     progress("Writing")
 
-    def draw(path: Path) -> None:
-        from mics.report.figures import overview
-
-        overview(result, path)
-
-    def page(path: Path) -> None:
-        from mics.report.page import write_report
-
-        write_report(result, path)
-
     # Whatever has come into the folder meanwhile, the work is not thrown away.
     place = free_folder(folder)
     # Loading matplotlib and drawing take one core, about as long as a transform takes to be compressed by another.
-    result.save(place, beside={"overview.png": draw, "report.html": page})
+    result.save(place, beside=pictures(result))
     return result.summary, place

@@ -20,9 +20,9 @@ from mics.image.points import Points, read_points
 from mics.organs import ORGAN_NAMES
 
 ROLES = ("fixed", "moving")
-_LONGEST_NAME = 100
+LONGEST_NAME = 100
 """In bytes: two of them make a file's name."""
-_FILES = ("image", "labels", "landmarks")
+_FILES = ("image", "labels", "landmarks", "exclude")
 COLUMNS = (*ROLES, *(f"{role}_{file}" for role in ROLES for file in _FILES))
 
 
@@ -36,10 +36,8 @@ class Member:
     landmarks: Callable[[], Points] | None = None
     mirrored_header: bool = False
     """The files' headers are the mirror image of what is read here, as Learn2Reg's are."""
-    files: tuple[Path, ...] = ()
-    """What is read."""
-    sources: Mapping[str, Path] = field(default_factory=dict)
-    """Of a CSV list, the files by what they are: ``image``, ``labels``, ``landmarks``."""
+    files: Mapping[str, Path] = field(default_factory=dict)
+    """What there is of it, by ``image``, ``labels``, ``landmarks`` and ``exclude``."""
     label_names: Callable[[], dict[int, str]] = dict
     """What its labels mean, as far as their file or data set says."""
 
@@ -66,7 +64,8 @@ def read_pairs(
     """The pairs of a CSV file, or those of a Learn2Reg folder: by default its validation pairs.
 
     The CSV's first line names its columns: ``fixed`` and ``moving`` (names of the scans) and, as far as needed,
-    ``fixed_image``, ``fixed_labels``, ``fixed_landmarks`` and the same for ``moving``: files, relative to the CSV's folder.
+    ``fixed_image``, ``fixed_labels``, ``fixed_landmarks``, ``fixed_exclude`` (what a registration leaves out) and the same for
+    ``moving``: files, relative to the CSV's folder.
     ``both_ways`` takes each validation pair of a Learn2Reg folder in both directions; a CSV file is taken as it is. ``needs``,
     of ``image`` and ``labels``, are files that every scan must have. ``which`` takes other pairs of a Learn2Reg folder, as
     far as both people are there: the challenge's ``test`` pairs, or those of the public ``resplit``'s test.
@@ -154,7 +153,7 @@ def _pair(path: Path, row: dict[str, str], line: int, needs: Sequence[str]) -> P
 
 def _member(folder: Path, row: dict[str, str], role: str, where: str, needs: Sequence[str]) -> Member:
     name = row[role] or ""
-    if not is_file_name(name, _LONGEST_NAME):
+    if not is_file_name(name, LONGEST_NAME):
         raise InputError(
             f"{where}: the {role} scan needs a name that can be part of a file's name, not {name[:200]!r}."
         )
@@ -167,14 +166,14 @@ def _member(folder: Path, row: dict[str, str], role: str, where: str, needs: Seq
         partial(read_scan, files["image"]) if "image" in files else partial(_missing, where, f"{role}_image"),
         partial(_read_labels, files["labels"]) if "labels" in files else partial(_missing, where, f"{role}_labels"),
         partial(read_points, files["landmarks"]) if "landmarks" in files else None,
-        files=tuple(files.values()),
-        sources=files,
+        files=files,
         label_names=partial(known_names, files["labels"]) if "labels" in files else dict,
     )
 
 
-def _of(case: Case) -> tuple[Path, ...]:
-    return tuple(path for path in (case.image_path, case.labels_path) if path is not None)
+def _of(case: Case) -> dict[str, Path]:
+    paths = {"image": case.image_path, "labels": case.labels_path}
+    return {kind: path for kind, path in paths.items() if path is not None}
 
 
 def _read_labels(path: Path) -> Image:

@@ -3,6 +3,8 @@
 import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
+from concurrent import futures
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import Any, TypeVar
@@ -21,15 +23,22 @@ def each(
     items: Sequence[Item],
     *,
     workers: int = 1,
+    threads: int = 1,
     scheduler: str | None = None,
     failed: Callable[[Item, Exception], Result],
+    stop: Callable[[], object] = lambda: None,
 ) -> Iterator[Result]:
     """The results as they come; where ``function`` raises, or its process dies, what ``failed`` makes of it.
 
-    ``workers`` processes of this machine (1: this one), or those of the Dask scheduler at an address. Function and items
+    ``workers`` processes of this machine (1: this one), ``threads`` items at a time in each, or those of the Dask scheduler at
+    an address, with its own threads. ``stop`` is called where the work ends early, before the items that other threads
+    of this process are at are waited for. Function and items
     are sent to them, so both must be such as can be pickled, and files must be where the workers see them too. Raises
     :class:`InputError` where Dask is wanted and not installed, or nothing answers at the address.
     """
+    if workers == 1 and scheduler is None and threads > 1:
+        yield from _in_threads(function, items, threads, failed, stop)
+        return
     if (workers == 1 and scheduler is None) or not items:
         for item in items:
             try:
@@ -39,7 +48,7 @@ def each(
             yield result
         return
     require_scheduler(workers, scheduler)
-    with _client(min(workers, len(items)), scheduler) as client:
+    with _client(min(workers, len(items)), threads, scheduler) as client:
         from distributed import as_completed
 
         places = {client.submit(function, item, pure=False): item for item in items}
@@ -47,6 +56,27 @@ def each(
             problem = future.exception()
             yield future.result() if problem is None else failed(places[future], problem)
             future.release()
+
+
+def _in_threads(
+    function: Callable[[Item], Result],
+    items: Sequence[Item],
+    threads: int,
+    failed: Callable[[Item, Exception], Result],
+    stop: Callable[[], object],
+) -> Iterator[Result]:
+    with ThreadPoolExecutor(threads) as pool:
+        try:
+            places = {pool.submit(function, item): item for item in items}
+            for future in futures.as_completed(places):
+                problem = future.exception()
+                if problem is not None and not isinstance(problem, Exception):
+                    raise problem
+                yield future.result() if problem is None else failed(places.pop(future), problem)
+        except BaseException:
+            stop()
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
 def default_workers() -> int:
@@ -94,7 +124,7 @@ def _connected(scheduler: str) -> Any:
 
 
 @contextmanager
-def _client(workers: int, scheduler: str | None) -> Iterator[Any]:
+def _client(workers: int, threads: int, scheduler: str | None) -> Iterator[Any]:
     from distributed import Client, LocalCluster
 
     if scheduler is not None:
@@ -104,7 +134,7 @@ def _client(workers: int, scheduler: str | None) -> Iterator[Any]:
     with (
         unchanged_environment(),
         LocalCluster(
-            n_workers=workers, threads_per_worker=1, dashboard_address=None, silence_logs=logging.CRITICAL
+            n_workers=workers, threads_per_worker=threads, dashboard_address=None, silence_logs=logging.CRITICAL
         ) as cluster,
         Client(cluster) as client,
     ):

@@ -52,6 +52,12 @@ class Provenance:
         """What `mics register` calls the file of the other direction."""
         return f"transform_{self.target}_to_{self.source}.nii.gz"
 
+    def opposite(self) -> "Provenance":
+        """What there is to say of the inverse."""
+        return Provenance(
+            self.target, self.source, self.scans, {**self.made, "inverse_of": f"{self.source}_to_{self.target}"}
+        )
+
     def save(self, transform: Path) -> None:
         """Write the JSON beside the file ``transform``, which is there already; see :func:`mics.files.whole.write_text`."""
         scans = {

@@ -56,16 +56,14 @@ def with_structures(people: Mapping[str, Member], given: Names | None) -> dict[s
 
     ``given``: names by number as the user says; by default the label maps' own count.
     """
-    drawn = {
-        name: path for name, member in people.items() if is_structures(path := member.sources.get("labels", Path()))
-    }
+    drawn = {name: path for name, member in people.items() if is_structures(path := member.files.get("labels", Path()))}
     names: dict[int, str] = dict(given or {})
     if given is None:
         for name, member in people.items():
             names = names if name in drawn else member.label_names() | names
     found = dict(people)
     for name, path in drawn.items():
-        scan = people[name].sources.get("image")
+        scan = people[name].files.get("image")
         on_file = scan is not None and not scan.is_dir() and not is_zip(scan)
         grid = grid_of(read_itk(scan, pixel=None)) if scan is not None and on_file else None
         labels, own = structure_labels(path, names, grid=grid, scan=scan)

@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 
 from mics.data.cohorts.learn2reg import mirror
 from mics.data.pairs import Pair
+from mics.deformation.provenance import provenance_path
 from mics.deformation.transform import Transform
 from mics.errors import GeometryError, InputError, MissingFileError
 from mics.evaluation.learn2reg import (
@@ -252,14 +253,16 @@ class Submission:
             yield self.path / name
             return
         self._refuse_larger(name, _PER_VOXEL * voxels)
+        # A transform that is stored coarser than its scan has that scan's grid in the JSON beside it.
+        beside = provenance_path(Path(name)).as_posix()
         with temporary_folder("mics-submission-") as folder:
-            path = folder / PurePosixPath(name).name
-            try:
-                with self._open(name) as packed, path.open("wb") as file:
-                    shutil.copyfileobj(packed, file)
-            except (zipfile.BadZipFile, zlib.error) as error:
-                raise InputError(f"{self.path} is damaged at {name} ({error}); pack it again.") from error
-            yield path
+            for one in (name, *([beside] if beside in self._files else [])):
+                try:
+                    with self._open(one) as packed, (folder / PurePosixPath(one).name).open("wb") as file:
+                        shutil.copyfileobj(packed, file)
+                except (zipfile.BadZipFile, zlib.error) as error:
+                    raise InputError(f"{self.path} is damaged at {one} ({error}); pack it again.") from error
+            yield folder / PurePosixPath(name).name
 
 
 def _start(file: IO[bytes], where: str) -> bytes:

@@ -115,7 +115,7 @@ def _cells(folder: Path, listed: Sequence[Pair], wanted: Sequence[Choice]) -> li
     models = {choice: _models(choice) for choice in wanted}
     cells = []
     for pair in listed:
-        files = {str(file): state_of(file) for member in (pair.fixed, pair.moving) for file in member.files}
+        files = {str(file): state_of(file) for member in (pair.fixed, pair.moving) for file in member.files.values()}
         common = {"files": files, "version": version("mics-registration")}
         cells.append([_Cell(folder, choice, pair, {**common, "models": models[choice]}) for choice in wanted])
     return cells

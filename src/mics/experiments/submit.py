@@ -63,7 +63,9 @@ def submit(
 
 def _claim(folder: Path, pairs: list[Pair], settings: dict[str, Any]) -> None:
     """Note what the folder's displacements are made of and with; raises RunError if it holds others."""
-    files = {str(file): state_of(file) for pair in pairs for one in (pair.fixed, pair.moving) for file in one.files}
+    files = {
+        str(file): state_of(file) for pair in pairs for one in (pair.fixed, pair.moving) for file in one.files.values()
+    }
     model = load_model_for("registration", settings["model"]).sha256
     own = {**settings, "model": model, "names_of_pairs": [pair.name for pair in pairs], "files": files}
     text = json.dumps(own, indent=1, default=str) + "\n"

@@ -91,7 +91,7 @@ def warn_of_giants(path: Path | str, grid: Grid) -> None:
         )
 
 
-def degenerate(path: Path) -> InputError:
+def degenerate(path: Path | str) -> InputError:
     """The error for a header whose axes do not span the space."""
     return GeometryError(f"{path} has a degenerate direction in its header: convert it from DICOM again.")
 
@@ -104,7 +104,7 @@ def is_place(matrix: Array) -> bool:
     return bool(lengths.min() > 0 and abs(np.linalg.det(matrix[:3, :3] / lengths)) > _FLATTEST)
 
 
-def straightened(path: Path, matrix: Array, size: tuple[int, ...]) -> Grid:
+def straightened(path: Path | str, matrix: Array, size: tuple[int, ...]) -> Grid:
     """The grid of a header's map (4, 4) from voxel to LPS mm, its axes replaced by the nearest orthonormal ones.
 
     Rounding in other tools' headers is mended so. Raises InputError where a voxel would move by more than half the

@@ -72,6 +72,44 @@ class Image:
     def __repr__(self) -> str:
         return f"Image({self.grid}, {self.array.dtype} from {self.array.min():.6g} to {self.array.max():.6g})"
 
+    @classmethod
+    def of(cls, volume: Any) -> "Image":
+        """A volume of SimpleITK, nibabel, ANTs, MONAI or TorchIO, or ``(array, grid)``: :func:`mics.image.libraries.as_image`.
+
+        Raises InputError for what is not one 3D volume with a place.
+        """
+        from mics.image.libraries import given_image
+
+        return given_image(volume, "What is to become an Image")
+
+    def to_sitk(self) -> sitk.Image:
+        """As a SimpleITK image (a copy)."""
+        return to_itk(self)
+
+    def to_nibabel(self) -> Any:
+        """As a ``nibabel.Nifti1Image`` (a copy), its affine in RAS mm."""
+        from mics.image import libraries
+
+        return libraries.to_nibabel(self)
+
+    def to_ants(self) -> Any:
+        """As an ``ants.ANTsImage`` (a copy)."""
+        from mics.image import libraries
+
+        return libraries.to_ants(self)
+
+    def to_monai(self) -> Any:
+        """As a MONAI ``MetaTensor`` (1, X, Y, Z), its affine in RAS mm. Raises InputError where MONAI is not installed."""
+        from mics.image import libraries
+
+        return libraries.to_monai(self)
+
+    def to_torchio(self, *, labels: bool = False) -> Any:
+        """As a TorchIO ``ScalarImage``, of ``labels`` a ``LabelMap``. Raises InputError where TorchIO is not installed."""
+        from mics.image import libraries
+
+        return libraries.to_torchio(self, labels=labels)
+
 
 def read_image(path: str | Path, series: str | None = None) -> Image:
     """A CT volume.
@@ -114,14 +152,18 @@ def read_labels(path: str | Path, series: str | None = None) -> Image:
     Raises:
         InputError: As :func:`read_image` does (a constant map is allowed), and for values further than 0.001 from an integer.
     """
-    image = from_itk(read_itk(path, pixel=None, series=series))
-    if np.issubdtype(image.array.dtype, np.integer):
+    return whole_numbers(from_itk(read_itk(path, pixel=None, series=series)), path)
+
+
+def whole_numbers(image: Image, name: str | Path) -> Image:
+    """A label map of an integer type; raises InputError for values further than 0.001 from an integer."""
+    if image.array.dtype.kind != "f":
         return image
     whole = np.rint(image.array)
     if not np.isfinite(whole).all() or np.abs(image.array - whole).max() > _WHOLE_TOLERANCE:
-        raise InputError(f"{path} is not a label map: it holds values that are not integers.")
+        raise InputError(f"{name} is not a label map: it holds values that are not integers.")
     if np.abs(whole).max() > _LARGEST_WHOLE:
-        raise InputError(f"{path} is not a label map: it holds values up to {np.abs(whole).max():g}.")
+        raise InputError(f"{name} is not a label map: it holds values up to {np.abs(whole).max():g}.")
     fits = np.abs(whole).max() <= np.iinfo(np.int32).max
     return Image(whole.astype(np.int32 if fits else np.int64), image.grid)
 
@@ -141,7 +183,7 @@ def write_image(image: Image, path: str | Path) -> None:
     """
     require_type(image, Image, "What is written is an Image")
     wide = image.array.dtype.kind in "iu" and image.array.dtype.itemsize == 8
-    write_itk(to_itk(_smallest(image) if wide else image), path)
+    write_itk(to_itk(smallest(image) if wide else image), path)
 
 
 def write_labels(labels: Image, path: str | Path, segments: Mapping[str, str] | None = None) -> None:
@@ -150,7 +192,7 @@ def write_labels(labels: Image, path: str | Path, segments: Mapping[str, str] | 
     ``segments``: what :func:`mics.image.segments.read_segments` read, which NRRD alone keeps.
     """
     require_type(labels, Image, "What is written is an Image")
-    itk = to_itk(_smallest(labels))
+    itk = to_itk(smallest(labels))
     set_segments(itk, segments or {})
     write_itk(itk, path)
 
@@ -173,7 +215,7 @@ def to_itk(image: Image) -> sitk.Image:
     return itk
 
 
-def _smallest(image: Image) -> Image:
+def smallest(image: Image) -> Image:
     """Whole numbers in the smallest integer type that holds them."""
     low, high = int(image.array.min()), int(image.array.max())
     for dtype in (np.uint8, np.int16, np.uint16, np.int32, np.uint32, np.int64):

@@ -130,9 +130,9 @@ def load_model(name_or_path: str | Path = DEFAULT_REGISTRATION) -> LoadedModel:
     return LoadedModel(network.eval().requires_grad_(False), path.stem, card)
 
 
-def load_model_for(task: str, name_or_path: str | Path) -> LoadedModel:
-    """Like :func:`load_model`; raises :class:`InputError` too for a model of another task than ``task``."""
-    model = load_model(name_or_path)
+def load_model_for(task: str, given: str | Path | LoadedModel) -> LoadedModel:
+    """Like :func:`load_model`, or one that is loaded; raises :class:`InputError` too for a model of another task."""
+    model = given if isinstance(given, LoadedModel) else load_model(given)
     trained_for = model.network.config.task
     if trained_for != task:
         raise SettingError(f"The model {model.name} is for {trained_for}, not for {task}; see mics info.")

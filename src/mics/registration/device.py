@@ -4,14 +4,16 @@ import re
 
 import torch
 
-from mics.errors import SettingError
+from mics.errors import SettingError, require_type
 
 
-def choose_device(name: str) -> torch.device:
-    """The device called ``auto`` (the first GPU, else the CPU), ``cpu``, ``cuda`` or ``cuda:N``.
+def choose_device(given: str | torch.device) -> torch.device:
+    """The device called ``auto`` (the first GPU, else the CPU), ``cpu``, ``cuda`` or ``cuda:N``, or one of torch's.
 
-    Raises InputError for another name and for a GPU that is not there.
+    Raises InputError for another one and for a GPU that is not there.
     """
+    require_type(given, (str, torch.device), "A device is auto, cpu, cuda:N or a torch.device")
+    name = str(given)
     if name == "cpu" or (name == "auto" and not torch.cuda.is_available()):
         return torch.device("cpu")
     if name == "auto":

@@ -8,23 +8,26 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeGuard
+from typing import Any, TypeGuard
 
 import numpy as np
 
 from mics.data.label_names import LabelNames, disagreement, known_names, read_label_names
 from mics.dicom_rt.extra import is_structures
-from mics.errors import GeometryError, InputError, SettingError, require_type
+from mics.errors import GeometryError, InputError, SettingError, shown
 from mics.evaluation.structure_labels import structure_labels
 from mics.files.paths import as_path
 from mics.image.checks import refuse_values_of_scans
 from mics.image.grid import Grid
 from mics.image.hounsfield import hounsfield_units
-from mics.image.io import Image, read_image, read_labels
+from mics.image.io import Image, read_image, read_labels, whole_numbers
+from mics.image.libraries import as_image
 from mics.registration.pair import Pair
 from mics.registration.same_scan import warn_of_same_scan
 
-Source = str | Path | Image
+Source = Any
+"""A file or the folder of a DICOM series (str or Path), an :class:`Image`, or a volume of another library
+(:func:`mics.image.libraries.as_image`)."""
 
 # Headers of label maps often differ from their scan's in the last digits; a tenth of a voxel changes no label.
 _GRID_TOLERANCE_VOXELS = 0.1
@@ -71,9 +74,9 @@ def load_scan(
     for a label map or mask that is on another grid, not of integers, negative, or of more values than organs have. A
     Slicer segmentation (.seg.nrrd) that is cropped from the scan's lattice is taken as background beyond.
     """
-    for given, what in ((source, "scan"), (labels, "label map"), (exclude, "mask of what to leave out")):
-        if given is not None or what == "scan":
-            require_type(given, (str, os.PathLike, Image), f"The {role} {what} is a file, a DICOM folder or an Image")
+    source = _given(source, f"The {role} scan")
+    labels = None if labels is None else _given_labels(labels, f"The {role} label map")
+    exclude = None if exclude is None else _given_labels(exclude, f"The {role} mask of what to leave out")
     name, labels_name = _name(source, f"The {role} scan"), _name(labels, f"The {role} label map")
     exclude_name = _name(exclude, f"The {role} mask of what to leave out")
     if series is not None and isinstance(source, Image):
@@ -128,7 +131,7 @@ def load_pair(
                 series=moving_series,
                 names=target.label_names | names,
             )
-            paths = [None if isinstance(one, Image) else as_path(one) for one in (fixed, moving)]
+            paths = [as_path(one) if _is_path(one) else None for one in (fixed, moving)]
             warn_of_same_scan(target.image, source.image, paths, [fixed_series, moving_series])
         for _, warning in caught:
             warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
@@ -151,8 +154,12 @@ def meaning_of_labels(given: LabelNames | None, scans: Pair[Scan]) -> tuple[dict
     return of_moving | of_fixed, disagreement(of_fixed, of_moving)
 
 
-def _are_structures(labels: Source | None) -> TypeGuard[str | Path]:
-    return labels is not None and not isinstance(labels, Image) and is_structures(as_path(labels))
+def _is_path(source: object) -> TypeGuard[str | Path]:
+    return isinstance(source, str | os.PathLike)
+
+
+def _are_structures(labels: object) -> TypeGuard[str | Path]:
+    return _is_path(labels) and is_structures(as_path(labels))
 
 
 def _names_of_maps(given: LabelNames | None, *labels: Source | None) -> dict[int, str]:
@@ -161,9 +168,28 @@ def _names_of_maps(given: LabelNames | None, *labels: Source | None) -> dict[int
         return read_label_names(given)
     names: dict[int, str] = {}
     for one in labels:
-        if one is not None and not isinstance(one, Image) and not _are_structures(one):
+        if _is_path(one) and not _are_structures(one):
             names = known_names(one) | names
     return names
+
+
+def _given(source: Source, name: str) -> str | Path | Image:
+    """A name, or the Image of whatever library's volume; raises InputError for anything else."""
+    if isinstance(source, str | os.PathLike):
+        return Path(source) if isinstance(source, os.PathLike) else source
+    image = as_image(source, name)
+    if image is None:
+        raise SettingError(
+            f"{name} is a file, a DICOM folder or an Image, not {shown(source)}; volumes of SimpleITK, nibabel, ANTs, MONAI and "
+            "TorchIO are taken as well, and (array, grid)."
+        )
+    return image
+
+
+def _given_labels(source: Source, name: str) -> str | Path | Image:
+    """:func:`_given`; other libraries hold label maps as real numbers."""
+    given = _given(source, name)
+    return given if isinstance(source, Image) or not isinstance(given, Image) else whole_numbers(given, name)
 
 
 def _checked(image: Image, name: str) -> Image:

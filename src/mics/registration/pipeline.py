@@ -8,30 +8,16 @@ import torch
 from numpy.typing import NDArray
 
 from mics.data.label_names import LabelNames
-from mics.errors import SettingError
-from mics.evaluation.landmarks import read_landmarks
-from mics.network.weights import DEFAULT_REGISTRATION
+from mics.network.weights import DEFAULT_REGISTRATION, LoadedModel
 from mics.registration.choices import Refine, Topology
-from mics.registration.findings import findings
-from mics.registration.fork import refuse_forked
-from mics.registration.inputs import Scan, Source, load_pair, meaning_of_labels
-from mics.registration.memory import require_memory
-from mics.registration.network_grid import refuse_thin
-from mics.registration.pair import Pair
-from mics.registration.plan import after_network, plan, refuse_unfit
+from mics.registration.inputs import Source
+from mics.registration.registrar import Registrar
 from mics.registration.result import Registration
-from mics.registration.settings import Settings, resolve
-from mics.registration.stage import Stage, State, run_stage
-from mics.registration.summary import completed, summarise
-from mics.registration.timing import Timing
-from mics.registration.turned import turned_headers
+from mics.registration.stage import Stage
 
 __all__ = ["Registration", "register"]
 
 
-# The refinement needs gradients, also for a caller who has turned them off.
-@torch.inference_mode(False)
-@torch.enable_grad()
 def register(
     fixed: Source,
     moving: Source,
@@ -47,16 +33,17 @@ def register(
     moving_series: str | None = None,
     affine: str | Path | NDArray[np.floating] = "organs",
     steps: int | None = None,
-    model: str | Path = DEFAULT_REGISTRATION,
+    model: str | Path | LoadedModel = DEFAULT_REGISTRATION,
     refine: Refine = "fast",
     topology: Topology = "free",
     stages: Sequence[Stage] | None = None,
-    device: str = "auto",
+    device: str | torch.device = "auto",
     progress: Callable[[str], None] | None = None,
 ) -> Registration:
-    """Register two abdominal CT scans to each other, both ways.
+    """Register two abdominal CT scans to each other, both ways. For many pairs, :class:`mics.Registrar` keeps its models.
 
-    - ``fixed``, ``moving``: a file (NIfTI, NRRD, MetaImage), the folder of a DICOM series, or an :class:`Image`; HU,
+    - ``fixed``, ``moving``: a file (NIfTI, NRRD, MetaImage), the folder of a DICOM series, an :class:`Image`, or a volume of
+      SimpleITK, nibabel, ANTs, MONAI or TorchIO, or an array with its :class:`Grid` (:func:`mics.image.libraries.as_image`); HU,
       any geometry.
     - ``fixed_labels``, ``moving_labels``: label maps on their scans' grids; warped along, and scored if both are given.
     - ``label_names``: what the labels mean, a mapping or a file, see :func:`mics.data.label_names.read_label_names`; by default
@@ -71,9 +58,10 @@ def register(
       takes the scans as they lie in the world, a file (``.tfm``,
       ``.txt``, ``.mat``, ``.h5``) gives the map from fixed to moving points, as ITK and ANTs store it, and so does an array
       (4, 4), in LPS millimetres, with 0, 0, 0, 1 as its last row.
-    - ``steps``: of the network; by default what the model's card says. ``model``: a shipped model or a file.
+    - ``steps``: of the network; by default what the model's card says. ``model``: a shipped model, a file, or what
+      :func:`mics.load_model` returned.
     - ``refine``: how much work to spend on improving the network's prediction on this pair: ``"none"``, ``"fast"``
-      or ``"accurate"``. ``device``: ``auto``, ``cpu`` or ``cuda:N``.
+      or ``"accurate"``. ``device``: ``auto``, ``cpu``, ``cuda:N`` or a ``torch.device``.
     - ``topology``: ``"free"`` delivers the transforms as they come, ``"preserve"`` without any fold, changed as
       little as can be (:func:`mics.deformation.topology.preserve_topology`); the summary says where and by how much.
     - ``stages``: what follows the network's prediction, in this order, in place of what ``refine`` and ``topology`` stand for:
@@ -86,69 +74,20 @@ def register(
     Raises InputError, one sentence, for bad input and unusable settings, before anything long begins where that can be
     known.
     """
-    refuse_forked()
-    timing = Timing(progress)
-    with timing("read", "Reading"):
-        settings = resolve(
-            affine=affine, steps=steps, model=model, refine=refine, topology=topology, device=device, stages=stages
-        )
-        scans, sentences = load_pair(
-            fixed=fixed,
-            moving=moving,
-            fixed_labels=fixed_labels,
-            moving_labels=moving_labels,
-            fixed_exclude=fixed_exclude,
-            moving_exclude=moving_exclude,
-            fixed_series=fixed_series,
-            moving_series=moving_series,
-            label_names=label_names,
-        )
-        meaning, disagreements = meaning_of_labels(label_names, scans)
-        landmarks = read_landmarks(fixed_landmarks, moving_landmarks)
-        _refuse_unusable(scans, settings)
-    state = State(scans=scans, device=settings.device, warnings=sentences)
-    for stage in plan(settings):
-        with timing(stage.name, stage.title):
-            state = run_stage(stage, state)
-    with timing("warp", "Warping"):
-        result = _warped(state)
-    with timing("measure", "Measuring"):
-        found, verdict = findings(result, state, meaning=meaning, disagreements=disagreements, landmarks=landmarks)
-    if verdict.word == "failed" and state.evidence is not None:
-        with timing("headers", "It failed: looking for a header that turns its patient"):
-            verdict = verdict.because(turned_headers({"fixed": result.fixed, "moving": result.moving}, settings.device))
-    return completed(result, summarise(state, settings, found=found, verdict=verdict, timing=timing))
-
-
-def _refuse_unusable(scans: Pair[Scan], settings: Settings) -> None:
-    """Raise InputError for what cannot be registered with these settings, as far as it shows before the work."""
-    refuse_unfit(settings)
-    masked = scans.fixed.exclude is not None or scans.moving.exclude is not None
-    if masked and not any("organ_maps" in stage.needs for stage in after_network(settings)):
-        raise SettingError(
-            'Masks of what to leave out are for the refinement: use `refine="fast"` or `refine="accurate"`.',
-            option="refine",
-        )
-    fixed, moving = scans.fixed.image.grid, scans.moving.image.grid
-    refuse_thin(fixed=fixed, moving=moving, spacing_mm=settings.model.spacing_mm)
-    require_memory(settings, fixed=fixed, moving=moving)
-
-
-def _warped(state: State) -> Registration:
-    """Both scans and their labels brought over, from the originals in one interpolation; the summary still empty."""
-    fixed, moving = state.scans.fixed, state.scans.moving
-    forward, backward = state.transforms.moving_to_fixed, state.transforms.fixed_to_moving
-    return Registration(
-        fixed=fixed.image,
-        moving=moving.image,
-        fixed_labels=fixed.labels,
-        moving_labels=moving.labels,
-        affine=state.affine,
-        moving_to_fixed=forward,
-        fixed_to_moving=backward,
-        moving_warped=forward.transform_image(moving.image),
-        fixed_warped=backward.transform_image(fixed.image),
-        moving_labels_warped=None if moving.labels is None else forward.transform_labels(moving.labels),
-        fixed_labels_warped=None if fixed.labels is None else backward.transform_labels(fixed.labels),
-        summary={},
+    registrar = Registrar(
+        affine=affine, steps=steps, model=model, refine=refine, topology=topology, stages=stages, device=device
+    )
+    return registrar(
+        fixed,
+        moving,
+        fixed_labels=fixed_labels,
+        moving_labels=moving_labels,
+        label_names=label_names,
+        fixed_landmarks=fixed_landmarks,
+        moving_landmarks=moving_landmarks,
+        fixed_exclude=fixed_exclude,
+        moving_exclude=moving_exclude,
+        fixed_series=fixed_series,
+        moving_series=moving_series,
+        progress=progress,
     )

@@ -1,19 +1,26 @@
 """A finished registration: both scans, both transforms, both warped scans, and what is known about them."""
 
 import json
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mics.deformation.bidirectional import BidirectionalField
+from mics.deformation.compact import Compact, compacted, on_own_lattice
 from mics.deformation.transform import Transform
 from mics.files.folder import usable_folder, write_together
 from mics.files.whole import write_text
 from mics.image.io import Image, write_image, write_labels
+
+_ROUNDING_MM = math.sqrt(3) / 512
+"""Half of 1/256 mm along each axis, by which every file of a transform may be off."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,7 +30,8 @@ class Registration:
     ``moving_to_fixed`` lies on the fixed scan's grid and brings the moving image there (``moving_warped``);
     ``fixed_to_moving`` lies on the moving scan's grid and brings the fixed image there (``fixed_warped``). Both include
     ``affine`` (4, 4), which maps fixed to moving LPS points. Label maps are None where none was given. ``summary`` is
-    plain data, fit for JSON. It is equal to itself alone: even a repetition has taken other times.
+    plain data, fit for JSON. ``deformation`` is what the transforms were composed of, on its own grid and without the affine.
+    It is equal to itself alone: even a repetition has taken other times.
     """
 
     fixed: Image
@@ -38,36 +46,89 @@ class Registration:
     moving_labels_warped: Image | None
     fixed_labels_warped: Image | None
     summary: dict[str, Any]
+    deformation: BidirectionalField | None = None
 
     def __repr__(self) -> str:
         return f"Registration(fixed {self.fixed.grid}; moving {self.moving.grid})"
 
-    def save(self, folder: str | Path, *, beside: Mapping[str, Callable[[Path], object]] | None = None) -> None:
+    def save(
+        self,
+        folder: str | Path,
+        *,
+        beside: Mapping[str, Callable[[Path], object]] | None = None,
+        tolerance_mm: float | None = None,
+    ) -> dict[str, Any]:
         """Write volumes, transforms and ``summary.json`` into a new or empty folder: all of them or none.
 
         Beside each transform lies ``<name>.json``, which says what it is for.
 
         Args:
-            folder: A new or empty folder.
+            folder: A new or empty one.
             beside: Names of other files that belong to them, and what writes each, given its path; on another thread.
+            tolerance_mm: The transforms may be off by so much at any voxel, which takes a fraction of the disk
+                (:func:`mics.deformation.compact.compacted`); by default 1/256 mm along each axis. Those that were made free of
+                folds are kept as they are: rounding might fold them.
+
+        Returns:
+            The summary that was written; of transforms stored within a tolerance it has ``stored_transforms``.
 
         Raises:
             InputError: If the folder is not empty or cannot be written.
         """
         folder = usable_folder(folder)
+        stored = self._compact(tolerance_mm)
+        sizes: dict[str, int] = {}
+        written = {name: Event() for name in stored}
+
+        def save_transform(name: str, path: Path) -> None:
+            try:
+                stored[name].transform.save(path)
+                sizes[name] = path.stat().st_size
+            finally:
+                written[name].set()
+
+        def save_summary(path: Path) -> None:
+            for done in written.values():
+                done.wait()
+            if tolerance_mm is not None:
+                summary["stored_transforms"] = {name: _told(stored[name], sizes.get(name)) for name in stored}
+            write_text(_json(summary), path)
+
+        summary = dict(self.summary)
         writers: dict[str, Callable[[Path], object]] = {
             **(beside or {}),
             "moving_warped.nii.gz": lambda path: write_image(_stored_like(self.moving_warped, self.moving), path),
             "fixed_warped.nii.gz": lambda path: write_image(_stored_like(self.fixed_warped, self.fixed), path),
-            "transform_moving_to_fixed.nii.gz": self.moving_to_fixed.save,
-            "transform_fixed_to_moving.nii.gz": self.fixed_to_moving.save,
+            **{f"transform_{name}.nii.gz": partial(save_transform, name) for name in stored},
         }
         for name, labels in (("moving", self.moving_labels_warped), ("fixed", self.fixed_labels_warped)):
             if labels is not None:
                 writers[f"{name}_labels_warped.nii.gz"] = partial(write_labels, labels)
         # The last to be moved: where it is, everything is.
-        writers["summary.json"] = partial(write_text, _json(self.summary))
+        writers["summary.json"] = save_summary
         write_together(folder, writers)
+        return summary
+
+    def _compact(self, tolerance_mm: float | None) -> dict[str, Compact]:
+        """Both transforms by direction, in the form in which they are stored."""
+        ways = {"moving_to_fixed": self.moving_to_fixed, "fixed_to_moving": self.fixed_to_moving}
+        if tolerance_mm is None or self.summary["topology"] is not None:
+            return {name: Compact(transform, _ROUNDING_MM) for name, transform in ways.items()}
+        own = None if self.deformation is None else on_own_lattice(self.deformation, self.affine, self.fixed.grid)
+        return {
+            "moving_to_fixed": compacted(self.moving_to_fixed, tolerance_mm, own),
+            "fixed_to_moving": compacted(self.fixed_to_moving, tolerance_mm),
+        }
+
+
+def _told(compact: Compact, size: int | None) -> dict[str, Any]:
+    grid = compact.transform.grid
+    return {
+        "size": list(grid.size),
+        "spacing_mm": [round(mm, 6) for mm in grid.spacing],
+        "bytes": size,
+        "largest_error_mm": round(compact.largest_error_mm, 4),
+    }
 
 
 def _stored_like(warped: Image, original: Image) -> Image:

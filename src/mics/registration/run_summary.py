@@ -175,6 +175,17 @@ class LandmarkScores(Part):
     tre_mm_affine_only: MeanAndMax
 
 
+class StoredTransform(Part):
+    """How a transform lies in its file, where that may be off by a tolerance."""
+
+    size: tuple[int, int, int]
+    """Voxels of the file's grid."""
+    spacing_mm: tuple[float, float, float]
+    bytes: int | None
+    largest_error_mm: float
+    """At any voxel of the scan that it fills."""
+
+
 class PeakMemory(Part):
     """Largest memory in GB since the process began; None where it is not told."""
 
@@ -207,6 +218,8 @@ class RunSummary(Part):
     """By direction, what a transform without folds took (:class:`mics.deformation.topology.Certificate`)."""
     stages: dict[str, dict[str, Any]] | None = None
     """What the stages report that were given in place of ours, by their names."""
+    stored_transforms: dict[str, StoredTransform] | None = None
+    """By direction; None for files that keep everything to 1/256 mm."""
     evidence: dict[str, Any] | None = None
     """What the verdict stands on (:func:`mics.registration.evidence.gather`)."""
     seconds: dict[str, float]

@@ -66,15 +66,14 @@ def resolve(
     *,
     affine: str | Path | NDArray[np.floating],
     steps: int | None,
-    model: str | Path,
+    model: str | Path | LoadedModel,
     refine: str,
     topology: str,
-    device: str,
+    device: str | torch.device,
     stages: Sequence[Stage] | None = None,
 ) -> Settings:
     """What :func:`mics.registration.pipeline.register` is given, looked up; InputError for what is not there."""
     refine, topology = _chosen(refine, topology, stages)
-    require_type(device, str, "A device is named by a str: auto, cpu or cuda:N")
     place = choose_device(device)
     matrix, source = _affine(affine)
     network = load_model_for("registration", model)

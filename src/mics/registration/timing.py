@@ -1,7 +1,8 @@
 """The stages of a run: what is told while they run, and what they cost."""
 
+import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
@@ -9,16 +10,21 @@ import torch
 from mics.errors import SettingError, shown
 from mics.image.available import resident_peak_gb
 
+_logger = logging.getLogger("mics.registration")
+
 
 class Timing:
-    """Times named stages; ``progress`` is told each name as it starts. Raises InputError if that is no function."""
+    """Times named stages; ``progress`` is told each name as it starts. Raises InputError if that is no function.
 
-    def __init__(self, progress: Callable[[str], None] | None) -> None:
+    ``before``: seconds of stages that went before, by their keys.
+    """
+
+    def __init__(self, progress: Callable[[str], None] | None, before: Mapping[str, float] | None = None) -> None:
         if progress is not None and not callable(progress):
             raise SettingError(f"progress is a function of one text, not {shown(progress)}.")
-        self.seconds: dict[str, float] = {}
+        self.seconds: dict[str, float] = dict(before or {})
         self._progress = progress
-        self._began = time.perf_counter()
+        self._began = time.perf_counter() - sum(self.seconds.values())
 
     @contextmanager
     def __call__(self, key: str, sentence: str) -> Iterator[None]:
@@ -27,7 +33,9 @@ class Timing:
             self._progress(sentence)
         began = time.perf_counter()
         yield
-        self.seconds[key] = self.seconds.get(key, 0.0) + time.perf_counter() - began
+        took = time.perf_counter() - began
+        self.seconds[key] = self.seconds.get(key, 0.0) + took
+        _logger.info("%s: %.1f s", sentence, took)
 
     def times(self) -> dict[str, float]:
         """Seconds of every stage so far and in total, to hundredths."""

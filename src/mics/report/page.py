@@ -46,9 +46,9 @@ def _page(registration: Registration, meta: dict[str, Any], volumes: dict[str, s
     meta["organs"] = [
         {"label": label, "name": label_name(label, names), "colour": label_colour(label)} for label in meta["labels"]
     ]
-    return Template(_part("page.html")).substitute(
-        style=_part("page.css"),
-        script=_part("viewer.js"),
+    return Template(viewer_part("page.html")).substitute(
+        style=viewer_part("base.css") + viewer_part("page.css"),
+        script=viewer_part("theme.js") + viewer_part("viewer.js"),
         title=sections.title(summary),
         verdict=sections.verdict(summary),
         figures=sections.figures(summary),
@@ -80,5 +80,6 @@ def _json(values: dict[str, Any]) -> str:
     return json.dumps(values, allow_nan=False).replace("<", "\\u003c")
 
 
-def _part(name: str) -> str:
+def viewer_part(name: str) -> str:
+    """A file of ``viewer/``."""
     return (files("mics.report") / "viewer" / name).read_text(encoding="utf-8")

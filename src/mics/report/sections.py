@@ -21,7 +21,7 @@ from mics.report.summary import (
 Summary = Mapping[str, Any]
 Cells = Sequence[str]
 
-_MARKS = {"good": "✓", "look": "!", "failed": "✕"}
+MARKS = {"good": "✓", "look": "!", "failed": "✕"}
 _MEASURES = (("dice", "Dice", 2), ("hd95_mm", "Hd95, mm", 1), ("mda_mm", "MDA, mm", 1))
 
 
@@ -32,7 +32,7 @@ def verdict(summary: Summary) -> str:
     reasons = _list("Why", [without_folders(reason, summary) for reason in summary["verdict"]["reasons"]])
     warnings = _list("Look twice", [without_folders(warning, summary) for warning in summary["warnings"]])
     return (
-        f'<section class="verdict {word}" aria-label="Verdict"><span class="mark" aria-hidden="true">{_MARKS[word]}</span>'
+        f'<section class="verdict {word}" aria-label="Verdict"><span class="mark" aria-hidden="true">{MARKS[word]}</span>'
         f"<div><h2>{escape(heading)}</h2>{_paragraph(sentence and sentence + '.')}{reasons}{warnings}</div></section>"
     )
 

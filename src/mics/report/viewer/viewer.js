@@ -404,16 +404,7 @@ function visit(label) { // the fixed scan's voxel of the organ that is nearest t
   set({ at: own.reduce((best, p) => far(p) < far(best) ? p : best) });
   $("viewer").scrollIntoView({ block: "start" });
 }
-function makeTheme() {
-  const dark = matchMedia("(prefers-color-scheme: dark)"), root = document.documentElement;
-  const show = theme => { root.dataset.theme = theme; $("theme").textContent = theme === "dark" ? "Light page" : "Dark page"; };
-  let chosen = false;
-  show(dark.matches ? "dark" : "light");
-  dark.onchange = () => { if (!chosen) show(dark.matches ? "dark" : "light"); };
-  $("theme").onclick = () => { chosen = true; show(root.dataset.theme === "dark" ? "light" : "dark"); };
-}
 async function start() {
-  makeTheme();
   try {
     await unpack();
   } catch (error) {

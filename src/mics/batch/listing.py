@@ -1,0 +1,161 @@
+"""Which pairs a batch has: those of a list, or one scan and every scan of a folder."""
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mics.data.names import is_file_name
+from mics.data.pairs import COLUMNS, LONGEST_NAME, ROLES, read_pairs
+from mics.errors import InputError, MissingFileError
+from mics.files.folder import SYSTEM_FILES
+from mics.files.paths import as_path
+from mics.image.checks import known_suffix
+from mics.image.io import READERS
+
+
+@dataclass(frozen=True)
+class ListedPair:
+    """A pair to register, by the names of its scans and its files, which have the keys of :data:`mics.data.pairs.COLUMNS`."""
+
+    fixed: str
+    moving: str
+    files: Mapping[str, Path]
+
+    @property
+    def name(self) -> str:
+        """``FIXED_MOVING``, which its folder is called."""
+        return f"{self.fixed}_{self.moving}"
+
+
+def listed_pairs(source: str | Path) -> list[ListedPair]:
+    """The pairs of a CSV file or a Learn2Reg folder (:func:`mics.data.pairs.read_pairs`), whose scans must all be there.
+
+    Files of a Learn2Reg folder are taken as their headers lie, as `mics register` takes them.
+    """
+    return [
+        ListedPair(
+            pair.fixed.name,
+            pair.moving.name,
+            {
+                f"{role}_{kind}": path.absolute()
+                for role, member in (("fixed", pair.fixed), ("moving", pair.moving))
+                for kind, path in member.files.items()
+            },
+        )
+        for pair in read_pairs(source, needs=("image",))
+    ]
+
+
+def pairs_of_folder(
+    fixed: str | Path,
+    folder: str | Path,
+    *,
+    fixed_labels: str | Path | None = None,
+    moving_labels: str | Path | None = None,
+) -> list[ListedPair]:
+    """Every scan of a folder, in the order of their names, to be brought onto ``fixed``, a patient or a template.
+
+    Args:
+        fixed: a file or the folder of a DICOM series; where it lies in ``folder``, it is left out there.
+        folder: of files that MICS reads, and of folders of a DICOM series each; other files are passed over.
+        fixed_labels: label map of ``fixed``.
+        moving_labels: a folder with the label map of every scan, called as the scan is, whatever the ending.
+
+    Raises:
+        InputError: for a folder that is not there or holds no scan, scans of one name, and a scan without its label map.
+    """
+    fixed, folder = as_path(fixed), as_path(folder)
+    if not fixed.exists():
+        raise MissingFileError(f"{fixed} does not exist.")
+    scans = {name: path for name, path in _volumes(folder).items() if not path.samefile(fixed)}
+    if not scans:
+        raise MissingFileError(f"{folder} holds no scan to bring onto {fixed}: give NIfTI, NRRD, MHA or DICOM folders.")
+    labels = {} if moving_labels is None else _volumes(as_path(moving_labels))
+    if moving_labels is not None and (lacking := [name for name in scans if name not in labels]):
+        raise MissingFileError(
+            f"{moving_labels} holds no label map called {lacking[0]}: give one for each of the {len(scans)} scans."
+        )
+    own = {"fixed_image": fixed.absolute()}
+    if fixed_labels is not None:
+        own["fixed_labels"] = as_path(fixed_labels).absolute()
+        if not own["fixed_labels"].exists():
+            raise MissingFileError(f"{fixed_labels} does not exist.")
+    target = _name(fixed)
+    return [
+        ListedPair(
+            target,
+            name,
+            {
+                **own,
+                "moving_image": path.absolute(),
+                **({"moving_labels": labels[name].absolute()} if name in labels else {}),
+            },
+        )
+        for name, path in scans.items()
+    ]
+
+
+def as_csv(pairs: Sequence[ListedPair]) -> str:
+    """The list, which :func:`listed_pairs` and `mics evaluate` read."""
+    used = [column for column in COLUMNS if column in ROLES or any(column in pair.files for pair in pairs)]
+    text = io.StringIO()
+    table = csv.DictWriter(text, used, lineterminator="\n")
+    table.writeheader()
+    for pair in pairs:
+        table.writerow(
+            {"fixed": pair.fixed, "moving": pair.moving, **{key: str(path) for key, path in pair.files.items()}}
+        )
+    return text.getvalue()
+
+
+def _volumes(folder: Path) -> dict[str, Path]:
+    """What may be a scan in a folder, by its name; raises InputError where two have one name."""
+    if not folder.is_dir():
+        raise MissingFileError(f"{folder} is no folder: give the one that holds the scans.")
+    found: dict[str, Path] = {}
+    for path in sorted(folder.iterdir()):
+        if path.name in SYSTEM_FILES or path.name.startswith(".") or not (_is_series(path) or _is_volume(path)):
+            continue
+        name = _name(path)
+        if name in found:
+            raise InputError(f"{found[name]} and {path} have one name without their endings: rename one of them.")
+        found[name] = path
+    return found
+
+
+def _is_series(path: Path) -> bool:
+    """Whether a folder holds DICOM files, as far as one of them says."""
+    return path.is_dir() and any(_is_dicom(file) for file in path.iterdir() if file.is_file())
+
+
+def _is_dicom(path: Path) -> bool:
+    with path.open("rb") as file:
+        return path.suffix.lower() == ".dcm" or file.read(132)[128:] == b"DICM"
+
+
+def _is_volume(path: Path) -> bool:
+    if not path.is_file():
+        return False
+    if path.suffix.lower() == ".dcm" or any(path.name.lower().endswith(ending) for ending in READERS):
+        return True
+    try:
+        known_suffix(path)
+    except InputError:
+        return False
+    return True
+
+
+def _name(path: Path) -> str:
+    """The file's name without what says its format; raises InputError where that cannot be a part of another name."""
+    own = path.resolve().name if path.is_dir() else path.name
+    endings = [".dcm", *READERS] if not path.is_dir() else []
+    name = next((own[: -len(ending)] for ending in endings if own.lower().endswith(ending)), own)
+    if name == own and not path.is_dir():
+        name = own.removesuffix(known_suffix(path))
+    if not is_file_name(name, LONGEST_NAME):
+        raise InputError(
+            f"{path} has a name that cannot be a part of its results' names: rename it, with 1 to 100 characters."
+        )
+    return name

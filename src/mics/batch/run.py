@@ -1,0 +1,180 @@
+"""A batch: every pair registered into one folder, gone on with where it was stopped."""
+
+import dataclasses
+import json
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mics.batch.listing import ListedPair, as_csv
+from mics.batch.table import Outcome, results_csv
+from mics.batch.work import (
+    THUMBNAIL,
+    BatchSettings,
+    Task,
+    finished,
+    go_on,
+    kept_registrar,
+    not_registered,
+    own_device,
+    register_pair,
+    stop,
+)
+from mics.data.workers import default_workers, each, require_scheduler
+from mics.deformation.compact import TOLERANCE_MM
+from mics.errors import RunError, SettingError
+from mics.files.folder import own_folder
+from mics.files.whole import write_text
+from mics.network.weights import DEFAULT_REGISTRATION, load_model_for
+from mics.report.review import PAGE, Reviewed, write_review
+
+MARK, PAIRS, RESULTS = "batch.json", "pairs.csv", "results.csv"
+
+_WORK_AND_WRITE = 2
+"""Threads where the networks run on the CPU: one registers while the other reads and writes."""
+_AT_A_GPU = 4
+"""Threads where they run on a GPU: a pair takes it less long than reading and compressing take a core."""
+
+
+def register_pairs(
+    pairs: Sequence[ListedPair],
+    output: str | Path,
+    *,
+    affine: str = "ants",
+    steps: int | None = None,
+    model: str | Path = DEFAULT_REGISTRATION,
+    refine: str = "fast",
+    topology: str = "free",
+    device: str = "auto",
+    label_names: str | Path | None = None,
+    tolerance_mm: float = TOLERANCE_MM,
+    workers: int | None = 1,
+    scheduler: str | None = None,
+    progress: Callable[[Outcome, int, int], None] = lambda outcome, done, of: None,
+) -> list[Outcome]:
+    """Register many pairs into one folder, each into a folder of its name.
+
+    A pair's folder holds what :meth:`mics.Registration.save` writes, ``overview.png`` and ``report.html``, and appears whole or
+    not at all. Pairs that are there, from the same files, stay; so a batch that was stopped or killed goes on. Beside them lie
+    ``results.csv`` (a row a pair), ``review.html`` (a page to look at, worst first) and ``pairs.csv`` (the list).
+
+    Args:
+        pairs: of :func:`mics.batch.listing.listed_pairs` or :func:`mics.batch.listing.pairs_of_folder`.
+        output: a new or empty folder, or one of a batch with the same settings.
+        affine, steps, model, refine, topology, device, label_names: as of :func:`mics.register`, for all pairs.
+        tolerance_mm: by how much stored transforms may be off at any voxel, to be small.
+        workers: processes of this machine; None for one a GPU, or on the CPU for as many as there are cores and memory for.
+        scheduler: address of a Dask scheduler whose workers are used, one process a device, files where they see them too.
+        progress: called with each outcome, and how many of how many are done.
+
+    Returns:
+        What became of each pair, in the order of ``pairs``. One that cannot be registered does not stop the others.
+
+    Raises:
+        InputError: for settings that are unusable, a folder that holds something else or other settings, or is being written to.
+    """
+    chosen = BatchSettings(
+        affine=affine if affine in ("ants", "none") else str(Path(affine).absolute()),
+        steps=steps,
+        model=str(Path(model).absolute()) if Path(model).exists() else str(model),
+        refine=refine,
+        topology=topology,
+        device=device,
+        label_names=None if label_names is None else str(Path(label_names).absolute()),
+        tolerance_mm=tolerance_mm,
+    )
+    if not pairs:
+        raise SettingError("A batch needs at least one pair.")
+    output = Path(output).absolute()
+    require_scheduler(workers or 1, scheduler)
+    # Settings are refused here and not by every pair; what a remote worker has for a device is its own matter.
+    kept_registrar(chosen, "cpu" if scheduler else own_device(device))
+    go_on()
+    with own_folder(output, MARK, "a batch of registrations"):
+        _claim(output, chosen, pairs)
+        found: dict[str, Outcome] = {}
+        tasks = []
+        for task in (Task(pair, output, chosen) for pair in pairs):
+            summary = finished(task)
+            if summary is None:
+                tasks.append(task)
+            else:
+                found[task.pair.name] = Outcome(task.pair, summary)
+        try:
+            for outcome in _outcomes(tasks, workers, scheduler, device):
+                found[outcome.pair.name] = outcome
+                write_text(results_csv(_in_order(pairs, found)), output / RESULTS)
+                progress(outcome, len(found), len(pairs))
+        finally:
+            outcomes = _in_order(pairs, found)
+            write_text(results_csv(outcomes), output / RESULTS)
+            write_review([_reviewed(outcome, output) for outcome in outcomes], output / PAGE)
+    return outcomes
+
+
+def _outcomes(tasks: Sequence[Task], workers: int | None, scheduler: str | None, device: str) -> Iterator[Outcome]:
+    gpus = torch.cuda.device_count() if device == "auto" else int(device.startswith("cuda"))
+    usual = default_workers() if gpus == 0 else gpus if find_spec("distributed") else 1
+    count = workers or usual
+    # As many processes as there are cores leave none to read and write meanwhile.
+    threads = _AT_A_GPU if gpus else _WORK_AND_WRITE if min(count, len(tasks)) == 1 else 1
+    return each(
+        register_pair,
+        tasks,
+        workers=max(1, min(count, len(tasks))),
+        threads=threads,
+        scheduler=scheduler,
+        failed=not_registered,
+        stop=stop,
+    )
+
+
+def _claim(output: Path, settings: BatchSettings, pairs: Sequence[ListedPair]) -> None:
+    """Note the settings in a new folder; raise InputError where it holds results of others. Unfinished pairs are cleared away."""
+    own = _noted(settings)
+    try:
+        known = json.loads((output / MARK).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        known = own
+    except (OSError, ValueError) as error:
+        raise RunError(f"{output / MARK} cannot be read ({error}): give a new folder.") from error
+    if other := [key for key in own if known.get(key) != own[key]]:
+        raise RunError(
+            f"{output} holds results with {other[0]} {known.get(other[0])} and not {own[other[0]]}: give a new folder, or the "
+            "settings that it was begun with."
+        )
+    write_text(json.dumps(own, indent=2) + "\n", output / MARK)
+    write_text(as_csv(pairs), output / PAIRS)
+    for pair in pairs:
+        for unfinished in output.glob(f".{_literal(pair.name)}-????????"):
+            shutil.rmtree(unfinished, ignore_errors=True)
+    for name in map(Path, (MARK, PAIRS, RESULTS, PAGE)):
+        for left in output.glob(f".{name.stem}-????????{name.suffix}"):
+            left.unlink(missing_ok=True)
+
+
+def _noted(settings: BatchSettings) -> dict[str, Any]:
+    """What results depend on."""
+    model = load_model_for("registration", settings.model)
+    noted = {**dataclasses.asdict(settings), "model": model.name, "model_sha256": model.sha256}
+    del noted["device"]
+    return noted
+
+
+def _literal(name: str) -> str:
+    """A name for ``glob``, in which brackets mean something else."""
+    return name.replace("[", "[[]")
+
+
+def _in_order(pairs: Sequence[ListedPair], found: dict[str, Outcome]) -> list[Outcome]:
+    return [found[pair.name] for pair in pairs if pair.name in found]
+
+
+def _reviewed(outcome: Outcome, folder: Path) -> Reviewed:
+    thumbnail = folder / outcome.pair.name / THUMBNAIL
+    picture = thumbnail.read_bytes() if outcome.summary is not None and thumbnail.exists() else None
+    return Reviewed(outcome.pair.fixed, outcome.pair.moving, outcome.pair.name, outcome.summary, outcome.error, picture)

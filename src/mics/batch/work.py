@@ -1,0 +1,159 @@
+"""One pair in a worker: read, registered by models that the process keeps, written whole."""
+
+import json
+import shutil
+import sys
+import threading
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mics.batch.listing import ListedPair
+from mics.batch.table import Outcome
+from mics.data.manifest import reason
+from mics.data.state import state_of
+from mics.errors import RunError
+from mics.files.whole import folder_beside, give_name, write_text
+from mics.registration.registrar import Registrar
+from mics.report.files import pictures
+from mics.report.thumbnail import write_thumbnail
+
+SUMMARY, SOURCE, THUMBNAIL = "summary.json", "source.json", "thumbnail.jpg"
+
+_AT_WORK = threading.Lock()
+"""One pair of a process is registered while others are read and written: they would share its cores or its GPU."""
+_READY = threading.Lock()
+_STOP = threading.Event()
+
+
+@dataclass(frozen=True)
+class BatchSettings:
+    """What all pairs of a batch have in common; plain, as workers on other machines get it."""
+
+    affine: str
+    steps: int | None
+    model: str
+    refine: str
+    topology: str
+    device: str
+    label_names: str | None
+    tolerance_mm: float
+
+
+@dataclass(frozen=True)
+class Task:
+    """All that a worker needs for one pair; ``folder`` is the batch's."""
+
+    pair: ListedPair
+    folder: Path
+    settings: BatchSettings
+
+    @property
+    def place(self) -> Path:
+        """Where the pair's results are."""
+        return self.folder / self.pair.name
+
+
+def register_pair(task: Task) -> Outcome:
+    """Register a pair and write its folder, which appears whole or not at all.
+
+    Raises InputError for a pair that cannot be registered.
+    """
+    settings, files = task.settings, task.pair.files
+    source = source_of(task.pair)
+    with _READY:
+        registrar = kept_registrar(settings, own_device(settings.device))
+    inputs = registrar.read(
+        files["fixed_image"],
+        files["moving_image"],
+        fixed_labels=files.get("fixed_labels"),
+        moving_labels=files.get("moving_labels"),
+        label_names=settings.label_names if {"fixed_labels", "moving_labels"} & files.keys() else None,
+        fixed_landmarks=files.get("fixed_landmarks"),
+        moving_landmarks=files.get("moving_landmarks"),
+        fixed_exclude=files.get("fixed_exclude"),
+        moving_exclude=files.get("moving_exclude"),
+        progress=_refuse_stopped,
+    )
+    with _AT_WORK:
+        result = registrar.register(inputs, progress=_refuse_stopped)
+    del inputs
+    _refuse_stopped("Writing")
+    with folder_beside(task.place) as unfinished:
+        beside = {
+            **pictures(result),
+            THUMBNAIL: lambda path: write_thumbnail(result, path),
+            SOURCE: lambda path: write_text(json.dumps(source, indent=1) + "\n", path),
+        }
+        summary = result.save(unfinished, beside=beside, tolerance_mm=settings.tolerance_mm)
+        if task.place.exists():  # of files that have changed since
+            shutil.rmtree(task.place)
+        give_name(unfinished, task.place)
+    return Outcome(task.pair, summary)
+
+
+def finished(task: Task) -> dict[str, Any] | None:
+    """The summary of a pair that is there already, from the same files; else None."""
+    try:
+        known = json.loads((task.place / SOURCE).read_text(encoding="utf-8"))
+        summary: dict[str, Any] = json.loads((task.place / SUMMARY).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return summary if known == source_of(task.pair) else None
+
+
+def source_of(pair: ListedPair) -> dict[str, Any]:
+    """By what a change of the pair's files is noticed."""
+    return {kind: [str(path), *state_of(path)] for kind, path in sorted(pair.files.items())}
+
+
+def not_registered(task: Task, error: Exception) -> Outcome:
+    """What is told of a pair whose registration ended with an error."""
+    return Outcome(task.pair, error=reason(error))
+
+
+def stop() -> None:
+    """Let the threads of this process end at their next step."""
+    _STOP.set()
+
+
+def go_on() -> None:
+    """The opposite of :func:`stop`, before new work."""
+    _STOP.clear()
+
+
+@cache
+def kept_registrar(settings: BatchSettings, device: str) -> Registrar:
+    """The process's own, its models loaded once."""
+    return Registrar(
+        affine=settings.affine,
+        steps=settings.steps,
+        model=settings.model,
+        refine=settings.refine,
+        topology=settings.topology,
+        device=device,
+    )
+
+
+def own_device(device: str) -> str:
+    """One GPU for each worker of a local cluster, whose names are numbers; elsewhere the first that the worker sees."""
+    if device != "auto" or not torch.cuda.is_available():
+        return device
+    name = _worker_name()
+    return f"cuda:{name % torch.cuda.device_count()}" if isinstance(name, int) else "cuda:0"
+
+
+def _worker_name() -> object:
+    distributed = sys.modules.get("distributed")
+    try:
+        return distributed.get_worker().name if distributed is not None else None
+    except ValueError:  # this process is none
+        return None
+
+
+def _refuse_stopped(_: str) -> None:
+    if _STOP.is_set():
+        raise RunError("The batch was stopped.")

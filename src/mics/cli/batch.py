@@ -1,0 +1,70 @@
+"""`mics register` with many pairs: what is told while they run, and at the end."""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+from rich.console import Console
+
+from mics.cli.errors import BAD_INPUT, FAILED, LOOK, say
+
+if TYPE_CHECKING:
+    from mics.batch.listing import ListedPair
+    from mics.batch.table import Outcome
+
+
+def register_many(pairs: "Sequence[ListedPair]", output: Path, *, strict: bool, **settings: Any) -> None:
+    """Register all pairs into ``output``; ends the command with the code that :func:`_exit_code` gives."""
+    from mics.batch.run import RESULTS, register_pairs
+    from mics.report.review import PAGE
+
+    console = Console(stderr=True, highlight=False)
+    began = time.monotonic()
+    here = 0
+
+    with console.status(f"{len(pairs)} pairs") as status:
+
+        def told(outcome: "Outcome", done: int, of: int) -> None:
+            nonlocal here
+            here += 1
+            left = (of - done) * (time.monotonic() - began) / here
+            typer.echo(f"{done}/{of} {_line(outcome)}" + (f"; about {_duration(left)} left" if done < of else ""))
+            status.update(f"{done} of {of} pairs, about {_duration(left)} left")
+
+        outcomes = register_pairs(pairs, output, progress=told, **settings)
+    if already := len(outcomes) - here:
+        typer.echo(f"{already} pairs were there already.")
+    counts = {word: sum(outcome.verdict == word for outcome in outcomes) for word in ("good", "look", "failed")}
+    typer.echo(", ".join(f"{word}: {count}" for word, count in counts.items()))
+    typer.echo(f"Look at {output / PAGE}; all measures are in {output / RESULTS}.")
+    lost = [outcome for outcome in outcomes if outcome.error is not None]
+    if lost:
+        say(
+            f"Error: {len(lost)} of {len(outcomes)} pairs could not be registered ({lost[0].pair.name}: {lost[0].error})"
+        )
+    if code := _exit_code(outcomes, strict=strict):
+        raise typer.Exit(code)
+
+
+def _exit_code(outcomes: "Sequence[Outcome]", *, strict: bool) -> int:
+    """2 if a pair could not be registered, else, if ``strict``, 4 for a verdict failed and 3 for look; else 0."""
+    words = {outcome.verdict for outcome in outcomes}
+    if None in words:
+        return BAD_INPUT
+    return FAILED if strict and "failed" in words else LOOK if strict and "look" in words else 0
+
+
+def _line(outcome: "Outcome") -> str:
+    if outcome.summary is None:
+        return f"{outcome.pair.name} could not be registered: {outcome.error}"
+    labels = outcome.summary["labels"]
+    mean = None if labels is None else labels["moving_to_fixed"]["mean_dice"]
+    dice = "" if mean is None else f", mean Dice {mean:.2f}"
+    return f"{outcome.pair.name}: {outcome.verdict}{dice}, {outcome.summary['seconds']['total']:.0f} s"
+
+
+def _duration(seconds: float) -> str:
+    minutes = round(seconds / 60)
+    return f"{seconds:.0f} s" if seconds < 90 else f"{minutes} min" if minutes < 90 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,246 @@
+"""Models, device and settings that stay at hand, for one pair of scans after the other."""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from mics.data.label_names import LabelNames
+from mics.errors import SettingError
+from mics.evaluation.landmarks import read_landmarks
+from mics.image.points import Points
+from mics.network.weights import DEFAULT_REGISTRATION, LoadedModel
+from mics.registration.choices import Refine, Topology
+from mics.registration.findings import findings
+from mics.registration.fork import refuse_forked
+from mics.registration.inputs import Scan, Source, load_pair, meaning_of_labels
+from mics.registration.memory import require_memory
+from mics.registration.network_grid import refuse_thin
+from mics.registration.pair import Pair
+from mics.registration.plan import after_network, plan, refuse_unfit
+from mics.registration.result import Registration
+from mics.registration.settings import resolve
+from mics.registration.stage import Stage, State, run_stage
+from mics.registration.summary import completed, summarise
+from mics.registration.timing import Timing
+from mics.registration.turned import turned_headers
+
+_logger = logging.getLogger("mics.registration")
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PairInputs:
+    """A pair that is read and checked, ready to be registered; see :meth:`Registrar.read`."""
+
+    scans: Pair[Scan]
+    sentences: Sequence[str]
+    """What was warned about."""
+    meaning: Mapping[int, str]
+    disagreements: Sequence[str]
+    landmarks: tuple[Points, Points] | None
+    seconds: float
+
+
+class Registrar:
+    """Registers pairs of abdominal CT scans with the same settings; models are loaded once and stay on the device.
+
+    Args:
+        affine: ``"organs"`` computes it from the organs found in both scans and the tissue around them
+            (:func:`mics.registration.organ_affine.register_affine_by_organs`), ``"ants"`` from intensities by ANTs, ``"none"`` takes the scans as they lie in the world, a file (``.tfm``, ``.txt``, ``.mat``,
+            ``.h5``) gives the map from fixed to moving points, as ITK and ANTs store it, and so does an array (4, 4), in LPS
+            millimetres, with 0, 0, 0, 1 as its last row.
+        steps: of the network; by default what the model's card says.
+        model: a shipped model, a file, or what :func:`mics.load_model` returned.
+        refine: how much work to spend on improving the network's prediction on this pair: ``"none"``, ``"fast"`` or
+            ``"accurate"``.
+        topology: ``"free"`` delivers the transforms as they come, ``"preserve"`` without any fold, changed as little as can be
+            (:func:`mics.deformation.topology.preserve_topology`); the summary says where and by how much.
+        stages: what follows the network's prediction, in place of what ``refine`` and ``topology`` stand for; see
+            :func:`mics.register`.
+        device: ``"auto"``, ``"cpu"``, ``"cuda:N"`` or a ``torch.device``.
+
+    Raises:
+        InputError: for settings that are unknown or do not go together, and for a model or device that is not there.
+
+    What is done, and how long it took, goes to the logger ``mics.registration`` at the level INFO.
+    """
+
+    def __init__(
+        self,
+        *,
+        affine: str | Path | NDArray[np.floating] = "organs",
+        steps: int | None = None,
+        model: str | Path | LoadedModel = DEFAULT_REGISTRATION,
+        refine: Refine = "fast",
+        topology: Topology = "free",
+        stages: Sequence[Stage] | None = None,
+        device: str | torch.device = "auto",
+    ) -> None:
+        self._settings = resolve(
+            affine=affine, steps=steps, model=model, refine=refine, topology=topology, device=device, stages=stages
+        )
+        refuse_unfit(self._settings)
+
+    def __repr__(self) -> str:
+        own = self._settings
+        return f"Registrar({own.model.name}, steps={own.steps}, refine={own.refine!r}, device={str(own.device)!r})"
+
+    @property
+    def device(self) -> torch.device:
+        """Where the networks run."""
+        return self._settings.device
+
+    @property
+    def model(self) -> LoadedModel:
+        """The registration network."""
+        return self._settings.model
+
+    def __call__(
+        self,
+        fixed: Source,
+        moving: Source,
+        *,
+        fixed_labels: Source | None = None,
+        moving_labels: Source | None = None,
+        label_names: LabelNames | None = None,
+        fixed_landmarks: str | Path | None = None,
+        moving_landmarks: str | Path | None = None,
+        fixed_exclude: Source | None = None,
+        moving_exclude: Source | None = None,
+        fixed_series: str | None = None,
+        moving_series: str | None = None,
+        progress: Progress | None = None,
+    ) -> Registration:
+        """Register two scans to each other, both ways; arguments, result and refusals as of :func:`mics.register`."""
+        inputs = self.read(
+            fixed,
+            moving,
+            fixed_labels=fixed_labels,
+            moving_labels=moving_labels,
+            label_names=label_names,
+            fixed_landmarks=fixed_landmarks,
+            moving_landmarks=moving_landmarks,
+            fixed_exclude=fixed_exclude,
+            moving_exclude=moving_exclude,
+            fixed_series=fixed_series,
+            moving_series=moving_series,
+            progress=progress,
+        )
+        return self.register(inputs, progress=progress)
+
+    def read(
+        self,
+        fixed: Source,
+        moving: Source,
+        *,
+        fixed_labels: Source | None = None,
+        moving_labels: Source | None = None,
+        label_names: LabelNames | None = None,
+        fixed_landmarks: str | Path | None = None,
+        moving_landmarks: str | Path | None = None,
+        fixed_exclude: Source | None = None,
+        moving_exclude: Source | None = None,
+        fixed_series: str | None = None,
+        moving_series: str | None = None,
+        progress: Progress | None = None,
+    ) -> PairInputs:
+        """The first half of a call: read and check a pair, while another thread registers the one before.
+
+        Arguments and refusals as of :func:`mics.register`.
+        """
+        timing = Timing(progress)
+        with timing("read", "Reading"):
+            scans, sentences = load_pair(
+                fixed=fixed,
+                moving=moving,
+                fixed_labels=fixed_labels,
+                moving_labels=moving_labels,
+                fixed_exclude=fixed_exclude,
+                moving_exclude=moving_exclude,
+                fixed_series=fixed_series,
+                moving_series=moving_series,
+                label_names=label_names,
+            )
+            meaning, disagreements = meaning_of_labels(label_names, scans)
+            landmarks = read_landmarks(fixed_landmarks, moving_landmarks)
+            self._refuse_unusable(scans)
+        return PairInputs(
+            scans=scans,
+            sentences=sentences,
+            meaning=meaning,
+            disagreements=disagreements,
+            landmarks=landmarks,
+            seconds=timing.seconds["read"],
+        )
+
+    # The refinement needs gradients, also for a caller who has turned them off.
+    @torch.inference_mode(False)
+    @torch.enable_grad()
+    def register(self, inputs: PairInputs, *, progress: Progress | None = None) -> Registration:
+        """The second half of a call: register what :meth:`read` has read. One pair at a time, whatever the threads.
+
+        Raises InputError for too little memory, and for what shows only in the work, as headers that mirror one patient.
+        """
+        refuse_forked()
+        settings, scans = self._settings, inputs.scans
+        require_memory(settings, fixed=scans.fixed.image.grid, moving=scans.moving.image.grid)
+        timing = Timing(progress, before={"read": inputs.seconds})
+        state = State(scans=scans, device=settings.device, warnings=list(inputs.sentences))
+        for stage in plan(settings):
+            with timing(stage.name, stage.title):
+                state = run_stage(stage, state)
+        with timing("warp", "Warping"):
+            result = _warped(state)
+        with timing("measure", "Measuring"):
+            found, verdict = findings(
+                result,
+                state,
+                meaning=inputs.meaning,
+                disagreements=inputs.disagreements,
+                landmarks=inputs.landmarks,
+            )
+        if verdict.word == "failed" and state.evidence is not None:
+            with timing("headers", "It failed: looking for a header that turns its patient"):
+                verdict = verdict.because(
+                    turned_headers({"fixed": result.fixed, "moving": result.moving}, settings.device)
+                )
+        _logger.info("Verdict: %s", verdict.word)
+        return completed(result, summarise(state, settings, found=found, verdict=verdict, timing=timing))
+
+    def _refuse_unusable(self, scans: Pair[Scan]) -> None:
+        """Raise InputError for what cannot be registered with these settings, as far as it shows before the work."""
+        settings = self._settings
+        masked = scans.fixed.exclude is not None or scans.moving.exclude is not None
+        if masked and not any("organ_maps" in stage.needs for stage in after_network(settings)):
+            raise SettingError(
+                'Masks of what to leave out are for the refinement: use `refine="fast"` or `refine="accurate"`.',
+                option="refine",
+            )
+        refuse_thin(fixed=scans.fixed.image.grid, moving=scans.moving.image.grid, spacing_mm=settings.model.spacing_mm)
+
+
+def _warped(state: State) -> Registration:
+    """Both scans and their labels brought over, from the originals in one interpolation; the summary still empty."""
+    fixed, moving = state.scans.fixed, state.scans.moving
+    forward, backward = state.transforms.moving_to_fixed, state.transforms.fixed_to_moving
+    return Registration(
+        fixed=fixed.image,
+        moving=moving.image,
+        fixed_labels=fixed.labels,
+        moving_labels=moving.labels,
+        affine=state.affine,
+        moving_to_fixed=forward,
+        fixed_to_moving=backward,
+        moving_warped=forward.transform_image(moving.image),
+        fixed_warped=backward.transform_image(fixed.image),
+        moving_labels_warped=None if moving.labels is None else forward.transform_labels(moving.labels),
+        fixed_labels_warped=None if fixed.labels is None else backward.transform_labels(fixed.labels),
+        summary={},
+        deformation=state.deformation,
+    )

@@ -1,0 +1,31 @@
+"""The pictures that lie beside a registration's results."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mics.registration.pipeline import Registration
+
+_DRAWING = Lock()
+"""matplotlib draws one figure at a time."""
+
+
+def pictures(registration: Registration) -> dict[str, Callable[[Path], object]]:
+    """By their files' names what writes them, for :meth:`mics.Registration.save`; matplotlib is loaded when it draws."""
+
+    def draw(path: Path) -> None:
+        from mics.report.figures import overview
+
+        with _DRAWING:
+            overview(registration, path)
+
+    def page(path: Path) -> None:
+        from mics.report.page import write_report
+
+        write_report(registration, path)
+
+    return {"overview.png": draw, "report.html": page}

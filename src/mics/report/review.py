@@ -1,0 +1,215 @@
+"""The page of a batch: its pairs worst first, their distributions, and links to the page of each; one file, no network."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from string import Template
+from typing import Any
+from urllib.parse import quote
+
+from mics.files.whole import write_text
+from mics.report.page import viewer_part
+from mics.report.sections import MARKS, without_folders
+from mics.report.summary import fold_percentage, inverse_error, label_of
+
+PAGE = "review.html"
+
+_NONE = "none"
+_ORDER = (_NONE, "failed", "look", "good")
+_WORDS = {_NONE: "not registered", "failed": "failed", "look": "look", "good": "good"}
+
+
+@dataclass(frozen=True)
+class Reviewed:
+    """A pair on the page: the summary of its registration, or in ``error`` why there is none; ``picture``: JPEG."""
+
+    fixed: str
+    moving: str
+    folder: str
+    summary: Mapping[str, Any] | None
+    error: str | None = None
+    picture: bytes | None = None
+
+    @property
+    def word(self) -> str:
+        """Of the verdict, or ``none``."""
+        return _NONE if self.summary is None else str(self.summary["verdict"]["word"])
+
+
+@dataclass(frozen=True)
+class _Measure:
+    title: str
+    value: Callable[[Mapping[str, Any]], float | None]
+    decimals: int
+    best: int
+    """1: more is better; -1: less is; 0: neither."""
+
+
+def _mean_dice(summary: Mapping[str, Any]) -> float | None:
+    labels = summary["labels"]
+    return None if labels is None else labels["moving_to_fixed"]["mean_dice"]
+
+
+def _worst_dice(summary: Mapping[str, Any]) -> float | None:
+    labels = summary["labels"]
+    if labels is None or labels["moving_to_fixed"]["worst_label"] is None:
+        return None
+    scores = labels["moving_to_fixed"]
+    return float(scores["dice"][str(scores["worst_label"])])
+
+
+def _evidence(key: str) -> Callable[[Mapping[str, Any]], float | None]:
+    return lambda summary: None if summary["evidence"] is None else summary["evidence"][key]["result"]
+
+
+def _error(index: int) -> Callable[[Mapping[str, Any]], float | None]:
+    def value(summary: Mapping[str, Any]) -> float | None:
+        error = inverse_error(summary)
+        return None if error is None else error[index]
+
+    return value
+
+
+_MEASURES = (
+    _Measure("Mean Dice", _mean_dice, 3, 1),
+    _Measure("Worst label’s Dice", _worst_dice, 3, 1),
+    _Measure("TRE, mm", lambda summary: summary["landmarks"] and summary["landmarks"]["tre_mm"]["mean"], 1, -1),
+    _Measure("Overlap of found organs", _evidence("organ_overlap"), 3, 1),
+    _Measure("Similarity of tissue", _evidence("similarity"), 3, 1),
+    _Measure("Folds, %", fold_percentage, 3, -1),
+    _Measure("Inverse error, mean mm", _error(0), 2, -1),
+    _Measure("Inverse error, largest mm", _error(1), 1, -1),
+    _Measure("Seconds", lambda summary: summary["seconds"]["total"], 0, 0),
+)
+
+
+def write_review(pairs: Sequence[Reviewed], path: str | Path) -> None:
+    """Write ``review.html``, to lie beside the pairs' folders. The file appears complete or not at all."""
+    write_text(review(pairs), Path(path))
+
+
+def review(pairs: Sequence[Reviewed]) -> str:
+    """The page as HTML."""
+    ordered = sorted(pairs, key=_badness)
+    shown = [measure for measure in _MEASURES if any(_value(measure, pair) is not None for pair in ordered)]
+    return Template(viewer_part("review.html")).substitute(
+        style=viewer_part("base.css") + viewer_part("review.css"),
+        script=viewer_part("theme.js") + viewer_part("review.js"),
+        title=f"{len(ordered)} pair{'' if len(ordered) == 1 else 's'}",
+        counts="".join(_count(word, ordered) for word in _ORDER),
+        distributions="".join(_distribution(measure, ordered) for measure in shown),
+        columns="".join(_heading(measure) for measure in shown),
+        rows="\n".join(_row(number, pair, shown) for number, pair in enumerate(ordered)),
+    )
+
+
+def _badness(pair: Reviewed) -> tuple[int, float, str]:
+    """Worst first: by verdict, then by the first measure of agreement that the pair has."""
+    known = (_value(measure, pair) for measure in _MEASURES if measure.best == 1)
+    agreement = next((value for value in known if value is not None), 0.0)
+    return _ORDER.index(pair.word), agreement, pair.folder
+
+
+def _value(measure: _Measure, pair: Reviewed) -> float | None:
+    return None if pair.summary is None else measure.value(pair.summary)
+
+
+def _count(word: str, pairs: Sequence[Reviewed]) -> str:
+    number = sum(pair.word == word for pair in pairs)
+    if number == 0 and word == _NONE:
+        return ""
+    return (
+        f'<button type="button" class="count {word}" data-word="{word}" aria-pressed="false"><b>{number}</b> '
+        f"{_WORDS[word]}</button>"
+    )
+
+
+def _heading(measure: _Measure) -> str:
+    return f'<th scope="col" aria-sort="none"><button type="button">{escape(measure.title)}</button></th>'
+
+
+def _row(number: int, pair: Reviewed, measures: Sequence[_Measure]) -> str:
+    link = quote(f"{pair.folder}/report.html")
+    name = f"{pair.moving} onto {pair.fixed}"
+    title = escape(name) if pair.summary is None else f'<a href="{escape(link)}">{escape(name)}</a>'
+    cells = "".join(_cell(measure, pair) for measure in measures)
+    return (
+        f'<tr id="pair-{number}" class="{pair.word}" data-word="{pair.word}">'
+        f'<td class="picture">{_picture(pair, link)}</td>'
+        f'<th scope="row" data-value="{escape(name)}">{title}</th>'
+        f'<td data-value="{_ORDER.index(pair.word)}"><span class="word">{MARKS.get(pair.word, "–")} {_WORDS[pair.word]}</span>'
+        f"{_sentences(pair)}</td>{cells}</tr>"
+    )
+
+
+def _picture(pair: Reviewed, link: str) -> str:
+    if pair.picture is None:
+        return ""
+    # The link is there once for who goes by keyboard or by ear, on the name.
+    data = base64.b64encode(pair.picture).decode()
+    return f'<a href="{escape(link)}" tabindex="-1" aria-hidden="true"><img alt="" src="data:image/jpeg;base64,{data}"></a>'
+
+
+def _sentences(pair: Reviewed) -> str:
+    if pair.summary is None:
+        return f"<p>{escape(pair.error or '')}</p>"
+    summary = pair.summary
+    told = [without_folders(sentence, summary) for sentence in (*summary["verdict"]["reasons"], *summary["warnings"])]
+    worst = _worst_dice(summary)
+    if worst is not None:
+        label = str(summary["labels"]["moving_to_fixed"]["worst_label"])
+        told.append(f"Worst label: {label_of(summary, label)}, Dice {worst:.2f}.")
+    return "".join(f"<p>{escape(sentence)}</p>" for sentence in told)
+
+
+def _cell(measure: _Measure, pair: Reviewed) -> str:
+    value = _value(measure, pair)
+    if value is None:
+        return '<td class="number" data-value=""><span aria-label="not known">–</span></td>'
+    return f'<td class="number" data-value="{value:.9g}">{value:.{measure.decimals}f}</td>'
+
+
+_WIDTH, _HEIGHT, _RADIUS, _MARGIN = 240.0, 64.0, 5.0, 8.0
+
+
+def _distribution(measure: _Measure, pairs: Sequence[Reviewed]) -> str:
+    """A dot a pair along the measure's axis, on top of each other where they would overlap; each leads to its row."""
+    found = [(value, number) for number, pair in enumerate(pairs) if (value := _value(measure, pair)) is not None]
+    values = sorted(value for value, _ in found)
+    low, high = values[0], values[-1]
+    middle = (
+        values[len(values) // 2] if len(values) % 2 else (values[len(values) // 2 - 1] + values[len(values) // 2]) / 2
+    )
+    dots = "".join(_dots(found, pairs, low, high, measure))
+    better = {1: " → better", -1: "better ← ", 0: ""}[measure.best]
+    ends = [f"{value:.{measure.decimals}f}" for value in (low, high)]
+    return (
+        f"<figure><figcaption>{escape(measure.title)} <small>median {middle:.{measure.decimals}f}</small></figcaption>"
+        f'<svg viewBox="0 0 {_WIDTH:g} {_HEIGHT:g}" role="group" aria-label="{escape(measure.title)}, a dot a pair">'
+        f'<line x1="{_MARGIN}" x2="{_WIDTH - _MARGIN}" y1="{_HEIGHT - 1}" y2="{_HEIGHT - 1}"/>{dots}</svg>'
+        f'<div class="ends"><span>{ends[0]}</span><span>{better}</span><span>{ends[1]}</span></div></figure>'
+    )
+
+
+def _dots(
+    found: Sequence[tuple[float, int]], pairs: Sequence[Reviewed], low: float, high: float, measure: _Measure
+) -> Iterator[str]:
+    columns: dict[int, int] = {}
+    for value, number in sorted(found):
+        share = (value - low) / (high - low) if high > low else 0.5
+        x = _MARGIN + share * (_WIDTH - 2 * _MARGIN)
+        column = round(x / (2 * _RADIUS))
+        level = columns.get(column, 0)
+        columns[column] = level + 1
+        # So many pairs that a column is full lie closer.
+        y = _HEIGHT - 1 - _RADIUS - level * 2 * _RADIUS % (_HEIGHT - 2 * _RADIUS)
+        pair = pairs[number]
+        title = f"{pair.moving} onto {pair.fixed}: {value:.{measure.decimals}f}"
+        yield (
+            f'<a href="#pair-{number}" class="{pair.word}"><title>{escape(title)}</title>'
+            f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{_RADIUS - 0.6:g}"/></a>'
+        )
