@@ -42,10 +42,19 @@ class Scan:
     path: str | None
     labels_path: str | None
     exclude_path: str | None
+    lesions: Image | None = None
+    """A label map with one id a lesion."""
+    lesions_path: str | None = None
 
 
 def load_scan(
-    source: Source, labels: Source | None, role: str, *, exclude: Source | None = None, series: str | None = None
+    source: Source,
+    labels: Source | None,
+    role: str,
+    *,
+    exclude: Source | None = None,
+    lesions: Source | None = None,
+    series: str | None = None,
 ) -> Scan:
     """Read and check a scan, its label map and its mask; ``role``, fixed or moving, names arrays in messages.
 
@@ -56,7 +65,12 @@ def load_scan(
     for a label map or mask that is on another grid, not of integers, negative, or of more values than organs have. A
     Slicer segmentation (.seg.nrrd) that is cropped from the scan's lattice is taken as background beyond.
     """
-    for given, what in ((source, "scan"), (labels, "label map"), (exclude, "mask of what to leave out")):
+    for given, what in (
+        (source, "scan"),
+        (labels, "label map"),
+        (exclude, "mask of what to leave out"),
+        (lesions, "lesion map"),
+    ):
         if given is not None or what == "scan":
             require_type(given, (str, os.PathLike, Image), f"The {role} {what} is a file, a DICOM folder or an Image")
     name, labels_name = _name(source, f"The {role} scan"), _name(labels, f"The {role} label map")
@@ -68,8 +82,14 @@ def load_scan(
     label_map = None if labels is None else _labels(labels, labels_name, image, name)
     mask = None if exclude is None else _labels(exclude, exclude_name, image, name)
     if mask is not None:
-        _look_at_mask(mask, exclude_name, image)
-    return Scan(image, label_map, mask, _path(source), _path(labels), _path(exclude))
+        _refuse_nothing_left(mask, exclude_name, image)
+        if mask.array.max() == 0:
+            warnings.warn(f"{exclude_name} leaves out nothing: it is 0 everywhere.", UserWarning, stacklevel=2)
+    lesions_name = _name(lesions, f"The {role} lesion map")
+    lesion_map = None if lesions is None else _labels(lesions, lesions_name, image, name)
+    if lesion_map is not None:
+        _refuse_nothing_left(lesion_map, lesions_name, image)
+    return Scan(image, label_map, mask, _path(source), _path(labels), _path(exclude), lesion_map, _path(lesions))
 
 
 def load_pair(
@@ -80,6 +100,8 @@ def load_pair(
     moving_labels: Source | None = None,
     fixed_exclude: Source | None = None,
     moving_exclude: Source | None = None,
+    fixed_lesions: Source | None = None,
+    moving_lesions: Source | None = None,
     fixed_series: str | None = None,
     moving_series: str | None = None,
 ) -> tuple[Pair[Scan], list[str]]:
@@ -92,8 +114,12 @@ def load_pair(
             warnings.showwarning = lambda *about: caught.append(
                 (threading.current_thread(), warnings.WarningMessage(*about))
             )
-            target = load_scan(fixed, fixed_labels, "fixed", exclude=fixed_exclude, series=fixed_series)
-            source = load_scan(moving, moving_labels, "moving", exclude=moving_exclude, series=moving_series)
+            target = load_scan(
+                fixed, fixed_labels, "fixed", exclude=fixed_exclude, lesions=fixed_lesions, series=fixed_series
+            )
+            source = load_scan(
+                moving, moving_labels, "moving", exclude=moving_exclude, lesions=moving_lesions, series=moving_series
+            )
         for _, warning in caught:
             warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
     own = [warning for thread, warning in caught if thread is threading.current_thread()]
@@ -147,14 +173,12 @@ def _labels(source: Source, name: str, image: Image, image_name: str) -> Image:
     return dataclasses.replace(labels, grid=image.grid)
 
 
-def _look_at_mask(mask: Image, name: str, image: Image) -> None:
-    """Raise InputError for a mask that leaves out all that a scan shows; warn of one that leaves out nothing."""
+def _refuse_nothing_left(mask: Image, name: str, image: Image) -> None:
+    """Raise InputError for a mask that leaves out all that a scan shows."""
     if not (image.array[mask.array == 0] > _TISSUE_HU).any():
         raise InputError(
             f"{name} leaves out all of the scan (all but air), so there is nothing to register: mask the lesion alone."
         )
-    if mask.array.max() == 0:
-        warnings.warn(f"{name} leaves out nothing: it is 0 everywhere.", UserWarning, stacklevel=2)
 
 
 def _uncropped(labels: Image, grid: Grid) -> Image:

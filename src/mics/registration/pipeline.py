@@ -21,6 +21,7 @@ from mics.registration.plan import after_network, plan, refuse_unfit
 from mics.registration.result import Registration
 from mics.registration.settings import Settings, resolve
 from mics.registration.stage import Stage, State, run_stage
+from mics.registration.steering import what_steers
 from mics.registration.summary import completed, summarise
 from mics.registration.timing import Timing
 from mics.registration.turned import turned_headers
@@ -50,6 +51,12 @@ def register(
     refine: str = "fast",
     topology: str = "free",
     stages: Sequence[Stage] | None = None,
+    steer: Sequence[str | int] = (),
+    landmark_tolerance_mm: float | None = None,
+    same_patient: bool = False,
+    fixed_lesions: Source | None = None,
+    moving_lesions: Source | None = None,
+    lesions: str = "keep",
     device: str = "auto",
     progress: Callable[[str], None] | None = None,
 ) -> Registration:
@@ -61,7 +68,7 @@ def register(
     - ``label_names``: what the labels mean, a mapping or a file, see :func:`mics.data.label_names.read_label_names`; by default
       what the label maps' files or their data set say. A label of which nothing is known keeps its number.
     - ``fixed_landmarks``, ``moving_landmarks``: files that :func:`mics.image.points.read_points` reads, matched by their order:
-      their distances are measured, before and after; they do not steer.
+      their distances are measured, before and after.
     - ``fixed_exclude``, ``moving_exclude``: label maps on their scans' grids, above 0 where a scan shows what the other has no
       counterpart of (a lesion, resected tissue): the refinement does not look there and only continues the deformation.
     - ``fixed_series``, ``moving_series``: UIDs of the series to take, where a folder holds several.
@@ -78,6 +85,13 @@ def register(
       :class:`~mics.registration.stage.Stage` of yours. ``refine`` and ``topology`` are then left at their
       defaults, and stages that work on the transforms, as :class:`~mics.registration.stages.fold_removal.FoldRemoval`, come
       last. The summary has what they report under ``stages``.
+    - ``steer``: what of that the refinement follows: ``"labels"`` (all that both label maps hold), ``"landmarks"``, and single
+      labels by number or name. What steers cannot also judge the result; the summary says so.
+    - ``landmark_tolerance_mm``: landmarks that steer are brought as near to their counterparts as that, if nothing folds.
+    - ``same_patient``: two scans of one patient: the affine is rigid, the deformation stiffer, bones nearly rigid.
+    - ``fixed_lesions``, ``moving_lesions``: of one patient, label maps on their scans' grids with one id a lesion, the same
+      in both. They are not compared; the summary has a table of them. ``lesions``: ``"keep"`` keeps their volume,
+      ``"exclude"`` continues the deformation through them.
     - ``progress`` is called with a few words as each stage begins.
 
     Raises InputError, one sentence, for bad input and unusable settings, before anything long begins where that can be
@@ -87,7 +101,15 @@ def register(
     timing = Timing(progress)
     with timing("read", "Reading"):
         settings = resolve(
-            affine=affine, steps=steps, model=model, refine=refine, topology=topology, device=device, stages=stages
+            affine=affine,
+            steps=steps,
+            model=model,
+            refine=refine,
+            topology=topology,
+            device=device,
+            stages=stages,
+            same_patient=same_patient,
+            lesions=lesions,
         )
         scans, sentences = load_pair(
             fixed=fixed,
@@ -96,11 +118,16 @@ def register(
             moving_labels=moving_labels,
             fixed_exclude=fixed_exclude,
             moving_exclude=moving_exclude,
+            fixed_lesions=fixed_lesions,
+            moving_lesions=moving_lesions,
             fixed_series=fixed_series,
             moving_series=moving_series,
         )
         meaning, disagreements = meaning_of_labels(label_names, scans)
         landmarks = read_landmarks(fixed_landmarks, moving_landmarks)
+        settings = settings.steered(
+            what_steers(steer, landmark_tolerance_mm, scans=scans, meaning=meaning, landmarks=landmarks)
+        )
         _refuse_unusable(scans, settings)
     state = State(scans=scans, device=settings.device, warnings=sentences)
     for stage in plan(settings):
@@ -109,7 +136,9 @@ def register(
     with timing("warp", "Warping"):
         result = _warped(state)
     with timing("measure", "Measuring"):
-        found, verdict = findings(result, state, meaning=meaning, disagreements=disagreements, landmarks=landmarks)
+        found, verdict = findings(
+            result, state, settings, meaning=meaning, disagreements=disagreements, landmarks=landmarks
+        )
     if verdict.word == "failed" and state.evidence is not None:
         with timing("headers", "It failed: looking for a header that turns its patient"):
             verdict = verdict.because(turned_headers({"fixed": result.fixed, "moving": result.moving}, settings.device))
@@ -124,6 +153,13 @@ def _refuse_unusable(scans: Pair[Scan], settings: Settings) -> None:
         raise SettingError(
             'Masks of what to leave out are for the refinement: use `refine="fast"` or `refine="accurate"`.',
             option="refine",
+        )
+    followed = scans.fixed.lesions is not None or scans.moving.lesions is not None
+    if followed and not settings.same_patient:
+        raise SettingError(
+            "Lesions are followed from scan to scan of one patient: use `same_patient=True`, or `fixed_exclude` and "
+            "`moving_exclude` between two people.",
+            option="same_patient",
         )
     fixed, moving = scans.fixed.image.grid, scans.moving.image.grid
     refuse_thin(fixed=fixed, moving=moving, spacing_mm=settings.model.spacing_mm)

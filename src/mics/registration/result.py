@@ -14,6 +14,7 @@ from mics.deformation.transform import Transform
 from mics.files.folder import usable_folder, write_together
 from mics.files.whole import write_text
 from mics.image.io import Image, write_image, write_labels
+from mics.registration.lesions import lesions_csv
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,6 +63,8 @@ class Registration:
         for name, labels in (("moving", self.moving_labels_warped), ("fixed", self.fixed_labels_warped)):
             if labels is not None:
                 writers[f"{name}_labels_warped.nii.gz"] = partial(write_labels, labels)
+        if self.summary.get("lesions") is not None:
+            writers["lesions.csv"] = partial(write_text, lesions_csv(self.summary["lesions"]))
         # The last to be moved: where it is, everything is.
         writers["summary.json"] = partial(write_text, _json(self.summary))
         write_together(folder, writers)

@@ -18,8 +18,10 @@ from mics.registration.device import choose_device
 from mics.registration.refine_settings import BUDGETS
 from mics.registration.stage import Stage, refuse_other_than_stages
 from mics.registration.stages.fold_removal import FoldRemoval
+from mics.registration.steering import Steering
 
 TOPOLOGIES = ("free", "preserve")
+LESIONS = ("keep", "exclude")
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,20 @@ class Settings:
     device: torch.device
     stages: tuple[Stage, ...] | None = None
     """What a user has put together in place of what ``refine`` and ``topology`` stand for."""
+    same_patient: bool = False
+    lesions: str = "keep"
+    """``keep``: lesions keep their volume; ``exclude``: they are not looked at, and the deformation is continued."""
+    steering: Steering | None = None
+
+    def steered(self, steering: Steering | None) -> Self:
+        """The same led by labels or landmarks. Raises InputError where nothing can be led."""
+        if steering is not None and (self.refine == "none" or self.stages is not None):
+            raise SettingError(
+                'Labels and landmarks steer the refinement: use `refine="fast"` or `refine="accurate"`; of stages of your own, '
+                "InstanceOptimisation takes what steers.",
+                option="refine",
+            )
+        return replace(self, steering=steering)
 
     def unrefined(self) -> Self:
         """The same without refinement, and without the organs if nothing else needs them."""
@@ -50,6 +66,8 @@ class Settings:
             "steps": self.steps,
             "refine": self.refine,
             "topology": self.topology,
+            "same_patient": self.same_patient,
+            "lesions": self.lesions,
             "device": str(self.device),
             "model": _described(self.model),
             "segmentation_model": None if self.segmentation is None else _described(self.segmentation),
@@ -65,9 +83,22 @@ def resolve(
     topology: str,
     device: str,
     stages: Sequence[Stage] | None = None,
+    same_patient: bool = False,
+    lesions: str = "keep",
 ) -> Settings:
     """What :func:`mics.registration.pipeline.register` is given, looked up; InputError for what is not there."""
     refine, topology = _chosen(refine, topology, stages)
+    require_type(same_patient, bool, "Whether both scans are of one patient is True or False")
+    if same_patient and (stages is not None or refine == "none"):
+        raise SettingError(
+            'What is kept stiff between two scans of one patient is kept by the refinement: use `refine="fast"` or '
+            '`refine="accurate"`, and no stages of your own.',
+            option="same_patient",
+        )
+    if lesions not in LESIONS:
+        raise SettingError(
+            f"Lesions are not dealt with by {lesions!r}; choose {' or '.join(LESIONS)}.", option="lesions"
+        )
     require_type(device, str, "A device is named by a str: auto, cpu or cuda:N")
     place = choose_device(device)
     matrix, source = _affine(affine)
@@ -79,7 +110,7 @@ def resolve(
     if not 1 <= chosen <= MOST_STEPS:
         raise SettingError(f"The network takes at least one step and at most {MOST_STEPS} steps, not {shown(chosen)}.")
     own = None if stages is None else tuple(stages)
-    return Settings(matrix, source, int(chosen), network, topology, refine, organs, place, own)
+    return Settings(matrix, source, int(chosen), network, topology, refine, organs, place, own, same_patient, lesions)
 
 
 def _chosen(refine: str, topology: str, stages: Sequence[Stage] | None) -> tuple[str, str]:

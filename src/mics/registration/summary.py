@@ -110,6 +110,7 @@ def _described(scans: Pair[Scan], settings: Settings) -> dict[str, Any]:
                 "path": scan.path,
                 "labels": scan.labels_path,
                 "exclude": scan.exclude_path,
+                "lesions": scan.lesions_path,
                 "grid": scan.image.grid.to_dict(),
             }
             for role, scan in (("fixed", scans.fixed), ("moving", scans.moving))

@@ -12,19 +12,20 @@ from mics.registration.stage import Alignment, Matrix, Stage, State
 class Affine(Stage):
     """``matrix`` (4, 4), fixed to moving LPS points; None to compute it with ANTs. ``spacing_mm``: of the network's grid.
 
-    ``keeps_orientation``: an affine that mirrors is refused.
+    ``keeps_orientation``: an affine that mirrors is refused. ``rigid``: what is computed is a rotation and a shift.
     """
 
     matrix: Matrix | None
     spacing_mm: float
     keeps_orientation: bool = False
+    rigid: bool = False
     name = "affine"
     title = "Affine registration"
 
     def run(self, state: State) -> State:
         """With the alignment. Raises InputError where the scans do not overlap."""
         fixed, moving = state.scans.fixed.image, state.scans.moving.image
-        matrix = register_affine(fixed=fixed, moving=moving) if self.matrix is None else self.matrix
+        matrix = register_affine(fixed=fixed, moving=moving, rigid=self.rigid) if self.matrix is None else self.matrix
         if self.keeps_orientation:
             refuse_mirrors(matrix)
         grid = network_grid(fixed=fixed.grid, moving=moving.grid, affine=matrix, spacing_mm=self.spacing_mm)
