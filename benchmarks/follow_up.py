@@ -134,7 +134,7 @@ def rigid_residuals(transform: Transform, bones: NDArray[np.bool_]) -> tuple[flo
         own = which.ravel() == block
         if own.sum() >= _LEAST_VOXELS:
             squares[bool(spine[own][0])] += left_by_rigid(points[own], moved[own]).tolist()
-    vertebrae, ribs = (float(np.sqrt(np.mean(squares[kind]))) for kind in (True, False))
+    vertebrae, ribs = (float(np.sqrt(np.mean(squares[kind]))) if squares[kind] else np.nan for kind in (True, False))
     return vertebrae, ribs
 
 

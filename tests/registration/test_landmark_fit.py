@@ -1,5 +1,7 @@
 """Landmarks met to a tolerance, without folds, the same both ways round."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +12,7 @@ from mics.deformation.field import compose, exponentiate, resize
 from mics.deformation.jacobian import fold_share, nondiffeomorphic_volume
 from mics.registration.landmark_fit import fit_landmarks
 
-SHAPE, SPACING = (28, 26, 27), np.array([3.0, 3.0, 3.2])
+SHAPE, SPACING = (25, 23, 24), np.array([3.0, 3.0, 3.2])
 NODES = 0.7 * torch.randn(1, 3, 5, 5, 5, generator=torch.Generator().manual_seed(3))
 VELOCITY = resize(torch.nn.functional.pad(NODES, (1,) * 6), SHAPE)
 START = exponentiate(VELOCITY), exponentiate(-VELOCITY)
@@ -23,12 +25,13 @@ def fit(fixed: np.ndarray, moving: np.ndarray, tolerance_mm: float = 1.0, start:
 def scattered(count: int, apart_mm: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Places in the inner half of the volume, and their counterparts, moved by the start and about ``apart_mm`` more."""
     random = np.random.default_rng(seed)
-    fixed = random.uniform(8, 19, (count, 3))
+    fixed = random.uniform(7, 16, (count, 3))
     return fixed, fixed + random.normal(0, apart_mm / 3 / np.sqrt(3), (count, 3))
 
 
 def test_they_are_met_and_the_two_ways_stay_inverse():
-    fixed, moving = scattered(6, 6.0, 1)
+    fixed = np.array(list(itertools.product((8.0, 15.0), repeat=3)))
+    moving = fixed + np.random.default_rng(1).normal(0, 1, (8, 3))
     found = fit(fixed, moving)
     assert found.before_mm.max() > 3
     assert found.after_mm.max() <= 1.0
@@ -37,7 +40,7 @@ def test_they_are_met_and_the_two_ways_stay_inverse():
     inner = (..., slice(6, -6), slice(6, -6), slice(6, -6))
     assert compose(found.moving_to_fixed, found.fixed_to_moving)[inner].norm(dim=1).max() < 0.35
     far = found.moving_to_fixed - START[0]
-    assert far[:, :, -1, -1, -1].norm() < 0.2 * far.norm(dim=1).max()
+    assert far[:, :, -1, -1, -1].norm() < 0.35 * far.norm(dim=1).max()
 
 
 def test_swapping_the_scans_swaps_the_ways():
@@ -57,7 +60,7 @@ def test_nothing_folds_whatever_they_ask_for(seed, apart):
 
 def test_two_that_change_places_are_not_met():
     """2 mm apart, and each where the other is: nothing without a fold can do it."""
-    fixed = np.array([[14.0, 14.0, 14.0], [14.6, 14.0, 14.0]])
+    fixed = np.array([[12.0, 11.0, 12.0], [12.6, 11.0, 12.0]])
     still = torch.zeros(1, 3, *SHAPE)
     found = fit(fixed, fixed[::-1].copy(), start=(still, still))
     assert found.after_mm.max() > 1.0

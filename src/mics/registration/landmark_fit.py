@@ -1,10 +1,11 @@
 """Landmarks met to a tolerance: what a deformation still misses them by is taken out by small flows around them.
 
-Each round averages what is missed over the surroundings of the landmarks, first over wide ones, then over narrow ones, and moves
-every place by the flow of that (landmark matching by flows, Joshi and Miller 2000; the averages are Shepard's, of Gaussians,
-which never overshoot). A flow does not fold, and a round after which the whole deformation would is halved, and then left out.
+Each round interpolates what is missed between the landmarks by Gaussians, first wide ones, then narrow ones, and moves every
+place by the flow of that (landmark matching by flows, Joshi and Miller 2000). A flow does not fold, and a round after which the
+whole deformation would is halved, and then left out.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,8 +16,12 @@ from torch import Tensor
 from mics.deformation.field import compose, exponentiate, sample
 from mics.deformation.jacobian import jacobian_determinant, nondiffeomorphic_volume
 
-_WIDTHS_MM = (40.0, 24.0, 14.0, 14.0, 8.0, 8.0, 8.0, 8.0, 6.0, 6.0, 6.0, 6.0)
-"""Standard deviations of the Gaussians, round by round."""
+_ROUNDS = ((40.0, 1.0), (24.0, 1.0), (14.0, 0.2), (14.0, 0.2), *((8.0, 0.05),) * 4, *((6.0, 0.02),) * 4)
+"""Round by round the Gaussians' standard deviation in mm, and the ridge that is added to the ones on their matrix' diagonal.
+
+Wide ones with much of it never overshoot, and take out what neighbours have in common; narrow ones with little meet each
+landmark.
+"""
 _LEAST_J = 0.05
 """What is left of a volume at the least."""
 _HALVINGS = 3
@@ -59,15 +64,15 @@ def fit_landmarks(
     """
     there, back = moving_to_fixed.float(), fixed_to_moving.float()
     before = errors = _apart(there, back, fixed, moving, spacing_mm)
-    least = min(_LEAST_J, _least(there), _least(back))
-    for width in _WIDTHS_MM:
+    limits = [(min(_LEAST_J, _least(way)), nondiffeomorphic_volume(way)) for way in (there, back)]
+    for width, ridge in _ROUNDS:
         if errors.max() <= _SAFELY * tolerance_mm:
             break
         # Half of it is made up for at the moving scan's end, half at the fixed one's, so that swapping the scans swaps all.
         left, right = _missed(there, fixed, moving), _missed(back, moving, fixed)
-        at_moving = _flow(moving - left, left / 2, width, spacing_mm, there)
-        at_fixed = _flow(fixed - right, right / 2, width, spacing_mm, there)
-        better = _step(there, back, at_moving, at_fixed, least)
+        at_moving = _flow(moving - left, left / 2, width, ridge, spacing_mm, there)
+        at_fixed = _flow(fixed - right, right / 2, width, ridge, spacing_mm, there)
+        better = _step(there, back, at_moving, at_fixed, limits)
         if better is None:
             continue
         now = _apart(*better, fixed, moving, spacing_mm)
@@ -77,9 +82,12 @@ def fit_landmarks(
 
 
 def _step(
-    there: Tensor, back: Tensor, at_moving: Tensor, at_fixed: Tensor, least: float
+    there: Tensor, back: Tensor, at_moving: Tensor, at_fixed: Tensor, limits: Sequence[tuple[float, float]]
 ) -> tuple[Tensor, Tensor] | None:
-    """Both ways after flows at either end, as long ones as fold nothing; None where even short ones fold."""
+    """Both ways after flows at either end, as long ones as fold nothing; None where even short ones fold.
+
+    ``limits``: of either way the least determinant and the largest volume turned inside out.
+    """
     share = 1.0
     for _ in range(_HALVINGS + 1):
         to_moving, from_moving = (exponentiate(sign * share * at_moving, squarings=2) for sign in (1, -1))
@@ -87,7 +95,8 @@ def _step(
         # x goes back along the flow at the fixed end, there, and on along the flow at the moving end.
         new_there = compose(to_moving, compose(there, from_fixed))
         new_back = compose(to_fixed, compose(back, from_moving))
-        if all(_least(way) >= least and nondiffeomorphic_volume(way) == 0 for way in (new_there, new_back)):
+        ways = zip((new_there, new_back), limits, strict=True)
+        if all(_least(way) >= least and nondiffeomorphic_volume(way) <= turned for way, (least, turned) in ways):
             return new_there, new_back
         share /= 2
     return None
@@ -104,20 +113,22 @@ def _flow(
     places: NDArray[np.float64],
     vectors: NDArray[np.float64],
     width_mm: float,
+    ridge: float,
     spacing_mm: NDArray[np.float64],
     like: Tensor,
 ) -> Tensor:
-    """A velocity (1, 3, X, Y, Z) in voxels: near the places the average of their vectors, by Gaussians of ``width_mm``."""
-    centres = torch.from_numpy((places * spacing_mm / width_mm).astype(np.float32)).to(like.device)
+    """A velocity (1, 3, X, Y, Z) in voxels with about these ``vectors`` at these ``places``, of Gaussians of ``width_mm``."""
+    scaled = places * spacing_mm / width_mm
+    kernel = np.exp(-((scaled[:, None] - scaled[None]) ** 2).sum(axis=-1) / 2)
+    strengths = np.linalg.solve(kernel + ridge * np.eye(len(places)), vectors)
+    centres, weights = (torch.from_numpy(part.astype(np.float32)).to(like.device) for part in (scaled, strengths))
     axes = [torch.arange(length, dtype=torch.float32, device=like.device) for length in like.shape[2:]]
     # A Gaussian is a product of one along each axis.
     x, y, z = (
         torch.exp(-((axis * (float(edge) / width_mm) - centre[:, None]) ** 2) / 2)
         for axis, edge, centre in zip(axes, spacing_mm, centres.T, strict=True)
     )
-    weighed = torch.from_numpy(np.column_stack([vectors, np.ones(len(vectors))]).astype(np.float32)).to(like.device)
-    sums = torch.einsum("nc,nx,ny,nz->cxyz", weighed, x, y, z)
-    return (sums[:3] / sums[3:].clamp_min(1))[None]
+    return torch.einsum("nc,nx,ny,nz->cxyz", weights, x, y, z)[None]
 
 
 def _least(way: Tensor) -> float:

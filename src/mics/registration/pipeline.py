@@ -157,7 +157,7 @@ def _refuse_unusable(scans: Pair[Scan], settings: Settings) -> None:
     followed = scans.fixed.lesions is not None or scans.moving.lesions is not None
     if followed and not settings.same_patient:
         raise SettingError(
-            "Lesions are followed from scan to scan of one patient: use `same_patient=True`, or `fixed_exclude` and "
+            "Lesions are followed from scan to scan of one patient: say so by `same_patient`, or use `fixed_exclude` and "
             "`moving_exclude` between two people.",
             option="same_patient",
         )

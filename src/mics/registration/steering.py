@@ -99,7 +99,7 @@ def _labels(wanted: Sequence[str | int], scans: Pair[Scan], meaning: Mapping[int
     both = np.intersect1d(np.unique(fixed.array), np.unique(moving.array))
     known = [int(label) for label in both if label > 0]
     if not known:
-        raise InputError("No label is in both label maps, so none can steer: do they use the same numbering?")
+        raise InputError("No label is in both label maps, so none can steer: give two of the same numbering.")
     chosen = set(known) if LABELS in wanted else set()
     for item in wanted:
         if item != LABELS:
