@@ -5,7 +5,7 @@ are LPS mm.
 
 - Breathing: what lies within the wall slides along it, up and down, by ``dome_mm`` above the diaphragm, by half of it there,
   and less and less below: d_z = dome_mm w(x, y) g(z), g(z) = 1 / (1 + exp((diaphragm_z - z) / falloff_mm)). w is 0 at bones and
-  skin and 1 from ``slide_mm`` away from them, in every axial plane alike, so that J = 1 + dome_mm w g'(z) > 0.
+  skin and 4 mm around, and 1 from ``slide_mm`` on, in every axial plane alike, so that J = 1 + dome_mm w g'(z) > 0.
 - The front of the chest goes forward by ``front_mm``, less towards the spine: d_y = -front_mm g(z) r(y), r from 0 at the back
   to 1 at the front of the body. That is all that happens to ribs.
 - R: degrees about the body's middle, and a shift.
@@ -32,6 +32,8 @@ Mask = NDArray[np.bool_]
 
 _BODY_HU = -110.0
 _SEED = 0
+_STILL_MM = 4.0
+"""Around bones and under the skin, where what surrounds them lies as still as they do."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +56,7 @@ class Breathing:
         moving = np.abs(heights - diaphragm_z) < 90
         wall = bones[:, :, moving].any(axis=2) | ~(body[:, :, moving].mean(axis=2) > 0.9)
         distance = ndimage.distance_transform_edt(~wall, grid.spacing[:2])
-        share = np.clip(distance / slide_mm, 0, 1)
+        share = np.clip((distance - _STILL_MM) / slide_mm, 0, 1)
         rows = np.flatnonzero(body[:, :, moving].mean(axis=(0, 2)) > 0.1)
         ends = grid.voxel_to_world([[0, int(row), 0] for row in (rows[0], rows[-1])])[:, 1]
         within = share * share * (3 - 2 * share)

@@ -58,11 +58,10 @@ def landmarks(tmp_path_factory):
 
 
 def test_a_label_that_steers_is_followed_and_does_not_judge(run):
-    free, led = run(**LABELS).summary, run(**LABELS, steer=["mass"]).summary
-    before, after = (one["labels"]["moving_to_fixed"]["dice"] for one in (free, led))
-    assert after["3"] > before["3"] + 0.02
+    """Without steering it comes to .89."""
+    led = run(**LABELS, steer=["mass"]).summary
+    assert led["labels"]["moving_to_fixed"]["dice"]["3"] > 0.92
     assert led["steering"] == {"labels": {"ids": [3], "weight": 1.0}, "landmarks": None}
-    assert free["steering"] is None
     lines = describe(led)
     assert any("labels that did not steer: 1)" in line for line in lines)
     assert [

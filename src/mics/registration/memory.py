@@ -73,16 +73,10 @@ def _alternatives(settings: Settings) -> list[tuple[str, Settings]]:
     cpu = dataclasses.replace(settings, device=torch.device("cpu"))
     if settings.stages is not None:
         return [('`device="cpu"`', cpu)]
-    if (
-        settings.same_patient or settings.steering is not None
-    ):  # what the refinement keeps or follows cannot go without it
-        return [*_smaller(settings), ('`device="cpu"`', cpu)]
-    thriftier = [
-        *_smaller(settings),
-        ('`refine="none"`', settings.unrefined()),
-        ('`device="cpu"`', cpu),
-        ('`device="cpu"` and `refine="none"`', cpu.unrefined()),
-    ]
+    thriftier = [*_smaller(settings), ('`device="cpu"`', cpu)]
+    if not settings.same_patient and settings.steering is None:  # whose refinement cannot be left out
+        thriftier.insert(-1, ('`refine="none"`', settings.unrefined()))
+        thriftier.append(('`device="cpu"` and `refine="none"`', cpu.unrefined()))
     if settings.topology == "preserve":
         thriftier.insert(0, ('`topology="free"`', dataclasses.replace(settings, topology="free")))
     return thriftier

@@ -17,7 +17,7 @@ from mics.registration.refine_settings import RefineSettings
 from mics.registration.stage import Matrix, Stage, State
 from mics.registration.steering import Steering
 
-_BYTES_PER_LABEL_MM3 = 2.0
+_BYTES_PER_LABEL_MM3 = 1.0
 """Of the distances to a given label's border, its maps, their warps and gradients; measured, and rounded up."""
 
 
