@@ -19,6 +19,7 @@ import numpy as np
 
 from mics.allocator import keep_freed_memory
 from mics.data.pairs import Member, read_pairs
+from mics.data.pairs import Pair as ListedPair
 from mics.deformation.bidirectional import BidirectionalField
 from mics.deformation.jacobian import fold_share
 from mics.deformation.transform import Transform
@@ -70,15 +71,20 @@ class Prepared:
 
 def prepare(folder: Path, model: str) -> Iterator[Prepared]:
     """The validation pairs, each once."""
+    for listed in read_pairs(folder, needs=("image", "labels")):
+        yield prepared_pair(listed, model)
+
+
+def prepared_pair(listed: ListedPair, model: str) -> Prepared:
+    """A pair up to the network's prediction."""
     settings = resolve(affine="organs", steps=None, model=model, refine="fast", topology="free", device="cpu")
     stages = plan(settings)
     last = next(place for place, stage in enumerate(stages) if isinstance(stage, NetworkPrediction))
-    for listed in read_pairs(folder, needs=("image", "labels")):
-        scans, _ = load_pair(fixed=listed.fixed.image(), moving=listed.moving.image())
-        state = State(scans=scans, device=settings.device)
-        for stage in stages[: last + 1]:
-            state = stage.run(state)
-        yield Prepared(state, listed.fixed, listed.moving)
+    scans, _ = load_pair(fixed=listed.fixed.image(), moving=listed.moving.image())
+    state = State(scans=scans, device=settings.device)
+    for stage in stages[: last + 1]:
+        state = stage.run(state)
+    return Prepared(state, listed.fixed, listed.moving)
 
 
 def measure(prepared: Prepared, settings: RefineSettings | None, *, from_identity: bool) -> list[dict[str, float]]:

@@ -82,6 +82,18 @@ def test_landmarks_that_do_not_match_are_refused(refused, pair, quick, tmp_path)
     assert not (tmp_path / "out").exists()
 
 
+def test_what_cannot_steer_or_be_followed_is_told_in_flags(refused, pair, quick, tmp_path):
+    start = ("register", pair[0], pair[1], "-o", tmp_path / "out", *quick)
+    assert "give the label maps of both" in refused(*start, "--steer", "labels")
+    labels = ("--fixed-labels", pair[2], "--moving-labels", pair[3])
+    assert "use --refine fast or --refine accurate" in refused(*start, *labels, "--steer", "1")
+    assert "'liver' is no label of both" in refused(*start, *labels, "--steer", "1", "--steer", "liver")
+    assert "use --refine fast" in refused(*start, "--same-patient")
+    assert "say so by --same-patient" in refused(*start, "--fixed-lesions", pair[2])
+    assert "use --steer landmarks" in refused(*start, *labels, "--steer", "1", "--landmark-tolerance", "2")
+    assert not (tmp_path / "out").exists()
+
+
 def test_without_labels_there_are_no_label_files_and_no_dice(run, quick, pair, tmp_path):
     result = run("register", pair[0], pair[1], "-o", tmp_path / "out", *quick)
     assert result.exit_code == 0, result.output

@@ -8,6 +8,7 @@ from mics.image.grid import Grid
 from mics.registration import memory
 from mics.registration.memory import estimate, require_memory
 from mics.registration.settings import resolve
+from mics.registration.steering import Steering
 
 NATIVE = Grid((512, 512, 150), (0.8, 0.8, 2.0), (0.0, 0.0, 0.0))
 GB = 1e9
@@ -86,3 +87,15 @@ def test_a_full_gpu_sends_to_the_cpu(monkeypatch, refining):
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (int(0.001 * GB), 8 * GB))
     with pytest.raises(InputError, match=r"GB on the GPU.*GB are left|on the GPU are left.*use `device=.cpu.`"):
         require_memory(dataclasses.replace(refining, device=torch.device("cuda:0")), fixed=NATIVE, moving=NATIVE)
+
+
+def test_what_steers_needs_more_and_is_not_left_out(monkeypatch, refining):
+    wide = Grid((150, 150, 150), (3.0, 3.0, 3.0), (0.0, 0.0, 0.0))
+    needs = [
+        estimate(dataclasses.replace(refining, **more), fixed=wide, moving=wide).host
+        for more in ({}, {"steering": Steering(labels=tuple(range(1, 41)))}, {"same_patient": True})
+    ]
+    assert needs[0] < min(needs[1:])
+    monkeypatch.setattr(memory, "available_host_bytes", lambda: 0.1 * needs[0])
+    with pytest.raises(InputError, match=r"crop both scans"):
+        require_memory(dataclasses.replace(refining, same_patient=True), fixed=wide, moving=wide)

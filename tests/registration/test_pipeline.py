@@ -223,7 +223,7 @@ def test_refinement_gets_the_prediction_organ_maps_and_where_there_is_data(
 ):
     calls = []
 
-    def refine(a, b, organs_a, organs_b, displacement_ab, displacement_ba, *, spacing_mm, valid, settings):
+    def refine(a, b, organs_a, organs_b, displacement_ab, displacement_ba, *, spacing_mm, valid, guides, settings):
         calls.append((a, b, organs_a, organs_b, displacement_ab, displacement_ba, valid, spacing_mm))
         return displacement_ab, displacement_ba
 

@@ -11,7 +11,7 @@ from mics.cli.manners import results
 from mics.cli.output import Results, output_folder
 from mics.cli.progress import progress
 from mics.errors import SettingError
-from mics.registration.choices import Refine, Topology
+from mics.registration.choices import Lesions, Refine, Topology
 
 if TYPE_CHECKING:
     from mics.batch.listing import ListedPair
@@ -112,6 +112,33 @@ def register(
         str | None, typer.Option(metavar="UID", help="The series to take, where FIXED is a DICOM folder of several.")
     ] = None,
     moving_series: Annotated[str | None, typer.Option(metavar="UID", help="The same of MOVING.")] = None,
+    steer: Annotated[
+        list[str],
+        typer.Option(
+            metavar="WHAT",
+            help="labels, landmarks, or a label by its number or name: the refinement follows it. Repeat for several.",
+        ),
+    ] = [],  # noqa: B006 - typer copies it
+    landmark_tolerance_mm: Annotated[
+        float | None,
+        typer.Option(
+            "--landmark-tolerance",
+            metavar="MM",
+            help="Bring landmarks that steer as near as this, where nothing folds.",
+        ),
+    ] = None,
+    same_patient: Annotated[
+        bool,
+        typer.Option("--same-patient", help="Two scans of one patient: rigid affine, stiffer, bones nearly rigid."),
+    ] = False,
+    fixed_lesions: Annotated[
+        Path | None,
+        typer.Option(help="Of one patient: label map on FIXED's grid, one id a lesion. They are not compared."),
+    ] = None,
+    moving_lesions: Annotated[Path | None, typer.Option(help="The same on MOVING's grid, by the same ids.")] = None,
+    lesions: Annotated[
+        Lesions, typer.Option(help="keep: lesions keep their volume; exclude: the deformation goes through them.")
+    ] = "keep",
     strict: Annotated[
         bool,
         typer.Option(
@@ -139,6 +166,8 @@ def register(
             "moving_exclude": moving_exclude,
             "fixed_series": fixed_series,
             "moving_series": moving_series,
+            "fixed_lesions": fixed_lesions,
+            "moving_lesions": moving_lesions,
         },
     )
     settings = {
@@ -148,6 +177,10 @@ def register(
         "device": device,
         "refine": refine,
         "topology": topology,
+        "steer": steer,
+        "landmark_tolerance_mm": landmark_tolerance_mm,
+        "same_patient": same_patient,
+        "lesions": lesions,
     }
     if many is not None:
         from mics.cli.batch import register_many
@@ -176,6 +209,8 @@ def register(
             moving_exclude=moving_exclude,
             fixed_series=fixed_series,
             moving_series=moving_series,
+            fixed_lesions=fixed_lesions,
+            moving_lesions=moving_lesions,
             progress=step,
             **settings,
         )

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mics.errors import InputError
+from mics.image.grid import Grid
 from mics.image.points import Points, read_points
 
 
@@ -30,6 +31,12 @@ def refuse_unlike_counts(fixed: Points, moving: Points) -> None:
         raise InputError(
             f"The fixed scan has {count} landmarks, the moving one {other}; give them in pairs, in one order."
         )
+
+
+def outside(points: Points, grid: Grid) -> NDArray[np.bool_]:
+    """Which of the points, (N,), lie beyond the outermost voxels of ``grid``."""
+    voxels = grid.world_to_voxel(points.coordinates)
+    return np.asarray(((voxels < -0.5) | (voxels > np.array(grid.size) - 0.5)).any(axis=1))
 
 
 def registration_errors(moved: ArrayLike, moving: Points) -> NDArray[np.float64]:

@@ -24,19 +24,20 @@ _SEED = "1"
 _THREADS = "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"
 
 
-def register_affine(*, fixed: Image, moving: Image) -> NDArray[np.float64]:
+def register_affine(*, fixed: Image, moving: Image, rigid: bool = False) -> NDArray[np.float64]:
     """The affine (4, 4), in LPS millimetres, from points of ``fixed`` to points of ``moving`` (ITK's direction).
 
     A search over shifts along the body gives the start, ANTs (antspyx) refines it. The same on any number of cores.
+    ``rigid``: a rotation and a shift alone, as between two scans of one patient.
     """
     searched, finer = (Pair(fixed=coarse(fixed, mm), moving=coarse(moving, mm)) for mm in (_SEARCH_MM, _ANTS_MM))
-    start = best_start(searched)
-    refined = _ants_affine(finer, start)
+    start = best_start(searched, scaled=not rigid)
+    refined = _ants_affine(finer, start, "Rigid" if rigid else "Affine")
     # ANTs may run away where the scans share little; its own measure does not show that.
     return min((start, refined), key=lambda matrix: difference(searched, matrix))
 
 
-def _ants_affine(scans: Pair[Coarse], start: NDArray[np.float64]) -> NDArray[np.float64]:
+def _ants_affine(scans: Pair[Coarse], start: NDArray[np.float64], kind: str) -> NDArray[np.float64]:
     with temporary_folder("mics-affine-") as folder:
         first, *volumes = (folder / name for name in ("start.mat", "fixed.mha", "moving.mha"))
         sitk.WriteTransform(_centred(start, scans.fixed.image.grid.centre), str(first))
@@ -46,7 +47,7 @@ def _ants_affine(scans: Pair[Coarse], start: NDArray[np.float64]) -> NDArray[np.
             "--dimensionality": "3",
             "--initial-moving-transform": str(first),
             "--metric": f"GC[{volumes[0]},{volumes[1]},1,32,regular,0.2]",
-            "--transform": "Affine[0.25]",
+            "--transform": f"{kind}[0.25]",
             "--convergence": "200x100",
             "--shrink-factors": "4x2",
             "--smoothing-sigmas": "2x1",

@@ -7,3 +7,6 @@ Refine = Literal["none", "fast", "accurate"]
 
 Topology = Literal["free", "preserve"]
 """The transforms as they come, or changed as little as makes them free of folds."""
+
+Lesions = Literal["keep", "exclude"]
+"""Lesions keep their volume, or they are not looked at and the deformation is continued through them."""

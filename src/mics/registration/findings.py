@@ -4,9 +4,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mics.image.points import Points
+from mics.registration.lesions import lesion_table
+from mics.registration.plan import refine_settings
 from mics.registration.quality import label_doubts, landmark_doubts, landmark_scores, measure
 from mics.registration.result import Registration
+from mics.registration.settings import Settings
 from mics.registration.stage import State
+from mics.registration.steering import Steering, others_alone
 from mics.registration.summary import describe_geometry, doubts
 from mics.registration.verdict import Verdict, judge
 
@@ -14,6 +18,7 @@ from mics.registration.verdict import Verdict, judge
 def findings(
     result: Registration,
     state: State,
+    settings: Settings,
     *,
     meaning: Mapping[int, str],
     disagreements: Sequence[str],
@@ -26,12 +31,52 @@ def findings(
     geometry = describe_geometry(state)
     measured = measure(result, state.field, meaning)
     numbering = label_doubts(result)
+    scores = landmark_scores(result, landmarks)
     questions = [
         *doubts(state.affine, geometry, measured["folds"]),
         *numbering,
         *disagreements,
         *landmark_doubts(result, landmarks),
+        *_missed(scores, settings.steering),
     ]
-    judged = {**measured, "evidence": state.evidence, "labels": None if numbering else measured["labels"]}
-    found = {"geometry": geometry, **measured, "landmarks": landmark_scores(result, landmarks)}
+    unled = None if numbering else others_alone(measured["labels"], settings.steering)
+    judged = {**measured, "evidence": state.evidence, "labels": unled}
+    found = {
+        "geometry": geometry,
+        **measured,
+        "landmarks": scores,
+        "steering": _steering(settings),
+        "lesions": lesion_table(state.scans, result.fixed_to_moving),
+    }
     return found, judge(judged, questions)
+
+
+def _missed(scores: Mapping[str, Any] | None, steering: Steering | None) -> list[str]:
+    """A sentence where landmarks that were to be met are not."""
+    if scores is None or steering is None or steering.tolerance_mm is None:
+        return []
+    largest = scores["tre_mm"]["max"]
+    if largest <= steering.tolerance_mm:
+        return []
+    return [
+        f"Not all of the {scores['count']} landmarks that steer are met to {steering.tolerance_mm:g} mm, one is missed by "
+        f"{largest:.1f} mm: nearer the deformation would fold, so look whether each is in its right place in both scans."
+    ]
+
+
+def _steering(settings: Settings) -> dict[str, Any] | None:
+    """What steered, with its weights in the loss; None where nothing did."""
+    steering = settings.steering
+    if steering is None:
+        return None
+    weights = refine_settings(settings)
+    return {
+        "labels": {"ids": list(steering.labels), "weight": weights.labels} if steering.labels else None,
+        "landmarks": {
+            "count": steering.count,
+            "weight_per_mm": weights.landmarks,
+            "tolerance_mm": steering.tolerance_mm,
+        }
+        if steering.landmarks is not None
+        else None,
+    }

@@ -51,6 +51,9 @@ class Scan:
     path: str | None
     labels_path: str | None
     exclude_path: str | None
+    lesions: Image | None = None
+    """A label map with one id a lesion."""
+    lesions_path: str | None = None
     label_names: dict[int, str] = dataclasses.field(default_factory=dict)
     """What its label map says that labels mean."""
 
@@ -61,6 +64,7 @@ def load_scan(
     role: str,
     *,
     exclude: Source | None = None,
+    lesions: Source | None = None,
     series: str | None = None,
     names: Mapping[int, str] | None = None,
 ) -> Scan:
@@ -77,6 +81,7 @@ def load_scan(
     source = _given(source, f"The {role} scan")
     labels = None if labels is None else _given_labels(labels, f"The {role} label map")
     exclude = None if exclude is None else _given_labels(exclude, f"The {role} mask of what to leave out")
+    lesions = None if lesions is None else _given_labels(lesions, f"The {role} lesion map")
     name, labels_name = _name(source, f"The {role} scan"), _name(labels, f"The {role} label map")
     exclude_name = _name(exclude, f"The {role} mask of what to leave out")
     if series is not None and isinstance(source, Image):
@@ -93,8 +98,24 @@ def load_scan(
         meaning = {} if labels is None or isinstance(labels, Image) else known_names(labels)
     mask = None if exclude is None else _labels(exclude, exclude_name, image, name)
     if mask is not None:
-        _look_at_mask(mask, exclude_name, image)
-    return Scan(image, label_map, mask, _path(source), _path(labels), _path(exclude), meaning)
+        _refuse_nothing_left(mask, exclude_name, image)
+        if mask.array.max() == 0:
+            warnings.warn(f"{exclude_name} leaves out nothing: it is 0 everywhere.", UserWarning, stacklevel=2)
+    lesions_name = _name(lesions, f"The {role} lesion map")
+    lesion_map = None if lesions is None else _labels(lesions, lesions_name, image, name)
+    if lesion_map is not None:
+        _refuse_nothing_left(lesion_map, lesions_name, image)
+    return Scan(
+        image,
+        label_map,
+        mask,
+        _path(source),
+        _path(labels),
+        _path(exclude),
+        lesions=lesion_map,
+        lesions_path=_path(lesions),
+        label_names=meaning,
+    )
 
 
 def load_pair(
@@ -105,6 +126,8 @@ def load_pair(
     moving_labels: Source | None = None,
     fixed_exclude: Source | None = None,
     moving_exclude: Source | None = None,
+    fixed_lesions: Source | None = None,
+    moving_lesions: Source | None = None,
     fixed_series: str | None = None,
     moving_series: str | None = None,
     label_names: LabelNames | None = None,
@@ -122,12 +145,21 @@ def load_pair(
             warnings.showwarning = lambda *about: caught.append(
                 (threading.current_thread(), warnings.WarningMessage(*about))
             )
-            target = load_scan(fixed, fixed_labels, "fixed", exclude=fixed_exclude, series=fixed_series, names=names)
+            target = load_scan(
+                fixed,
+                fixed_labels,
+                "fixed",
+                exclude=fixed_exclude,
+                lesions=fixed_lesions,
+                series=fixed_series,
+                names=names,
+            )
             source = load_scan(
                 moving,
                 moving_labels,
                 "moving",
                 exclude=moving_exclude,
+                lesions=moving_lesions,
                 series=moving_series,
                 names=target.label_names | names,
             )
@@ -222,14 +254,12 @@ def _labels(source: Source, name: str, image: Image, image_name: str) -> Image:
     return dataclasses.replace(labels, grid=image.grid)
 
 
-def _look_at_mask(mask: Image, name: str, image: Image) -> None:
-    """Raise InputError for a mask that leaves out all that a scan shows; warn of one that leaves out nothing."""
+def _refuse_nothing_left(mask: Image, name: str, image: Image) -> None:
+    """Raise InputError for a mask that leaves out all that a scan shows."""
     if not (image.array[mask.array == 0] > _TISSUE_HU).any():
         raise InputError(
             f"{name} leaves out all of the scan (all but air), so there is nothing to register: mask the lesion alone."
         )
-    if mask.array.max() == 0:
-        warnings.warn(f"{name} leaves out nothing: it is 0 everywhere.", UserWarning, stacklevel=2)
 
 
 def _uncropped(labels: Image, grid: Grid) -> Image:

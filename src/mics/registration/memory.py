@@ -8,7 +8,7 @@ import torch
 from mics.errors import InsufficientMemoryError
 from mics.image.available import available_host_bytes
 from mics.image.grid import Grid
-from mics.registration.plan import plan
+from mics.registration.plan import plan, refine_settings
 from mics.registration.refine_settings import BUDGETS
 from mics.registration.settings import Settings
 
@@ -73,22 +73,23 @@ def _alternatives(settings: Settings) -> list[tuple[str, Settings]]:
     cpu = dataclasses.replace(settings, device=torch.device("cpu"))
     if settings.stages is not None:
         return [('`device="cpu"`', cpu)]
-    thriftier = [
-        *((f'`refine="{name}"`', dataclasses.replace(settings, refine=name)) for name in _smaller(settings.refine)),
-        ('`refine="none"`', settings.unrefined()),
-        ('`device="cpu"`', cpu),
-        ('`device="cpu"` and `refine="none"`', cpu.unrefined()),
-    ]
+    thriftier = [*_smaller(settings), ('`device="cpu"`', cpu)]
+    if not settings.same_patient and settings.steering is None:  # whose refinement cannot be left out
+        thriftier.insert(-1, ('`refine="none"`', settings.unrefined()))
+        thriftier.append(('`device="cpu"` and `refine="none"`', cpu.unrefined()))
     if settings.topology == "preserve":
         thriftier.insert(0, ('`topology="free"`', dataclasses.replace(settings, topology="free")))
     return thriftier
 
 
-def _smaller(budget: str) -> list[str]:
+def _smaller(settings: Settings) -> list[tuple[str, Settings]]:
     """The refinements that need less memory than this one, the largest first."""
-    most = BUDGETS[budget].bytes_per_mm3 if budget in BUDGETS else 0.0
-    smaller = [name for name, settings in BUDGETS.items() if settings.bytes_per_mm3 < most]
-    return sorted(smaller, key=lambda name: -BUDGETS[name].bytes_per_mm3)
+    if settings.refine not in BUDGETS:
+        return []
+    others = [dataclasses.replace(settings, refine=name) for name in BUDGETS]
+    needs = {other.refine: refine_settings(other).bytes_per_mm3 for other in others}
+    smaller = [other for other in others if needs[other.refine] < needs[settings.refine]]
+    return [(f'`refine="{other.refine}"`', other) for other in sorted(smaller, key=lambda other: -needs[other.refine])]
 
 
 def _largest_network_grid(spacing_mm: float, *, fixed: Grid, moving: Grid) -> Grid:

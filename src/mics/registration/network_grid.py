@@ -75,13 +75,8 @@ class Samples:
     @classmethod
     def of(cls, image: Image, grid: Grid, matrix: NDArray[np.float64]) -> "Samples":
         """``matrix`` (4, 4) maps points of ``grid`` to those of the scan."""
-        count = max(1, round(grid.spacing[0] / _SAMPLES_MM))
-        first = (1 / count - 1) / 2
-        i, j, k = grid.voxel_to_world([first, first, first]).tolist()
-        x, y, z = (count * length for length in grid.size)
-        edges = tuple(spacing / count for spacing in grid.spacing)
-        fine = Grid((x, y, z), (edges[0], edges[1], edges[2]), (i, j, k), grid.direction)
-        sampled = resample(image, fine, matrix, outside=AIR_HU)
+        count = samples_along(grid)
+        sampled = resample(image, divided(grid, count), matrix, outside=AIR_HU)
         return cls(torch.from_numpy(np.ascontiguousarray(sampled.array)), grid, count)
 
     def averaged(self, grid: Grid, hu_range: tuple[float, float] | None) -> Tensor | None:
@@ -96,6 +91,20 @@ class Samples:
         if count < 1 or margin < 0 or rest or tuple(inner.shape[2:]) != tuple(count * length for length in grid.size):
             return None
         return torch.nn.functional.avg_pool3d(inner if hu_range is None else inner.clamp(*hu_range), count)
+
+
+def samples_along(grid: Grid) -> int:
+    """How many samples along an edge of a voxel of ``grid`` are about 2 mm apart."""
+    return max(1, round(grid.spacing[0] / _SAMPLES_MM))
+
+
+def divided(grid: Grid, count: int) -> Grid:
+    """The grid whose voxels are those of ``grid`` divided into ``count`` along each edge."""
+    first = (1 / count - 1) / 2
+    i, j, k = grid.voxel_to_world([first, first, first]).tolist()
+    x, y, z = (count * length for length in grid.size)
+    edges = tuple(spacing / count for spacing in grid.spacing)
+    return Grid((x, y, z), (edges[0], edges[1], edges[2]), (i, j, k), grid.direction)
 
 
 def in_view(*, fixed: Grid, moving: Grid, grid: Grid, affine: NDArray[np.float64]) -> Pair[NDArray[np.bool_]]:

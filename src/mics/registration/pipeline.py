@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from mics.data.label_names import LabelNames
 from mics.network.weights import DEFAULT_REGISTRATION, LoadedModel
-from mics.registration.choices import Refine, Topology
+from mics.registration.choices import Lesions, Refine, Topology
 from mics.registration.inputs import Source
 from mics.registration.registrar import Registrar
 from mics.registration.result import Registration
@@ -37,6 +37,12 @@ def register(
     refine: Refine = "fast",
     topology: Topology = "free",
     stages: Sequence[Stage] | None = None,
+    steer: Sequence[str | int] = (),
+    landmark_tolerance_mm: float | None = None,
+    same_patient: bool = False,
+    fixed_lesions: Source | None = None,
+    moving_lesions: Source | None = None,
+    lesions: Lesions = "keep",
     device: str | torch.device = "auto",
     progress: Callable[[str], None] | None = None,
 ) -> Registration:
@@ -49,7 +55,7 @@ def register(
     - ``label_names``: what the labels mean, a mapping or a file, see :func:`mics.data.label_names.read_label_names`; by default
       what the label maps' files or their data set say. A label of which nothing is known keeps its number.
     - ``fixed_landmarks``, ``moving_landmarks``: files that :func:`mics.image.points.read_points` reads, matched by their order:
-      their distances are measured, before and after; they do not steer.
+      their distances are measured, before and after.
     - ``fixed_exclude``, ``moving_exclude``: label maps on their scans' grids, above 0 where a scan shows what the other has no
       counterpart of (a lesion, resected tissue): the refinement does not look there and only continues the deformation.
     - ``fixed_series``, ``moving_series``: UIDs of the series to take, where a folder holds several.
@@ -69,13 +75,30 @@ def register(
       :class:`~mics.registration.stage.Stage` of yours. ``refine`` and ``topology`` are then left at their
       defaults, and stages that work on the transforms, as :class:`~mics.registration.stages.fold_removal.FoldRemoval`, come
       last. The summary has what they report under ``stages``.
+    - ``steer``: what of that the refinement follows: ``"labels"`` (all that both label maps hold), ``"landmarks"``, and single
+      labels by number or name. What steers cannot also judge the result; the summary says so.
+    - ``landmark_tolerance_mm``: landmarks that steer are brought as near to their counterparts as that, if nothing folds.
+    - ``same_patient``: two scans of one patient: the affine is rigid, the deformation stiffer, bones nearly rigid.
+    - ``fixed_lesions``, ``moving_lesions``: of one patient, label maps on their scans' grids with one id a lesion, the same
+      in both. They are not compared; the summary has a table of them. ``lesions``: ``"keep"`` keeps their volume,
+      ``"exclude"`` continues the deformation through them.
     - ``progress`` is called with a few words as each stage begins.
 
     Raises InputError, one sentence, for bad input and unusable settings, before anything long begins where that can be
     known.
     """
     registrar = Registrar(
-        affine=affine, steps=steps, model=model, refine=refine, topology=topology, stages=stages, device=device
+        affine=affine,
+        steps=steps,
+        model=model,
+        refine=refine,
+        topology=topology,
+        stages=stages,
+        steer=steer,
+        landmark_tolerance_mm=landmark_tolerance_mm,
+        same_patient=same_patient,
+        lesions=lesions,
+        device=device,
     )
     return registrar(
         fixed,
@@ -87,6 +110,8 @@ def register(
         moving_landmarks=moving_landmarks,
         fixed_exclude=fixed_exclude,
         moving_exclude=moving_exclude,
+        fixed_lesions=fixed_lesions,
+        moving_lesions=moving_lesions,
         fixed_series=fixed_series,
         moving_series=moving_series,
         progress=progress,

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from mics.errors import InputError
-from mics.registration.refine_settings import BUDGETS
+from mics.registration.refine_settings import BUDGETS, RefineSettings, for_one_patient
 from mics.registration.settings import Settings
 from mics.registration.stage import Stage
 from mics.registration.stages.affine import Affine
@@ -13,6 +13,7 @@ from mics.registration.stages.evidence import Evidence
 from mics.registration.stages.fold_removal import FoldRemoval
 from mics.registration.stages.instance_optimisation import InstanceOptimisation
 from mics.registration.stages.inverse_consistency import InverseConsistency
+from mics.registration.stages.landmark_fit import LandmarkFit
 from mics.registration.stages.network_prediction import NetworkPrediction
 from mics.registration.stages.organ_maps import OrganMaps
 from mics.registration.stages.resampling import Resampling
@@ -33,6 +34,7 @@ def plan(settings: Settings) -> list[Stage]:
             model=settings.affine_model,
             spacing_mm=settings.model.spacing_mm,
             keeps_orientation=any("orientation" in stage.needs for stage in after),
+            rigid=settings.same_patient,
         ),
         Resampling(model=settings.model, segmentation=organs),
         *([] if organs is None else [OrganMaps(model=organs)]),
@@ -51,11 +53,28 @@ def after_network(settings: Settings) -> Sequence[Stage]:
     refined = settings.refine != "none"
     # Only directions that are inverse to each other up to interpolation can be made so by a little.
     inverse = refined or settings.model.card.inverse_by_construction
+    exact = settings.steering if settings.steering is not None and settings.steering.tolerance_mm is not None else None
     return [
-        *([InstanceOptimisation(BUDGETS[settings.refine], settings.refine)] if refined else []),
+        *([_refinement(settings)] if refined else []),
         *([InverseConsistency()] if inverse else []),
+        *([] if exact is None else [LandmarkFit(exact)]),
         *([FoldRemoval()] if settings.topology == "preserve" else []),
     ]
+
+
+def refine_settings(settings: Settings) -> RefineSettings:
+    """Of the chosen budget, as one patient or two people need it."""
+    budget = BUDGETS[settings.refine]
+    return for_one_patient(budget) if settings.same_patient else budget
+
+
+def _refinement(settings: Settings) -> InstanceOptimisation:
+    return InstanceOptimisation(
+        refine_settings(settings),
+        settings.refine,
+        steering=settings.steering,
+        keeps_lesions=settings.lesions == "keep",
+    )
 
 
 def refuse_unfit(settings: Settings) -> None:

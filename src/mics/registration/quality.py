@@ -12,7 +12,7 @@ from mics.deformation.bidirectional import BidirectionalField
 from mics.deformation.jacobian import fold_share
 from mics.deformation.transform import Transform
 from mics.evaluation.consistency import inverse_consistency_mm
-from mics.evaluation.landmarks import registration_errors
+from mics.evaluation.landmarks import outside, registration_errors
 from mics.evaluation.metrics import dice, surface_agreement
 from mics.evaluation.numbering import numbering_doubt
 from mics.image.grid import apply_matrix
@@ -114,11 +114,10 @@ def landmark_doubts(result: Registration, landmarks: tuple[Points, Points] | Non
     sentences = []
     scans = (("fixed", result.fixed.grid), ("moving", result.moving.grid))
     for (role, grid), points in zip(scans, landmarks or (), strict=False):
-        voxels = grid.world_to_voxel(points.coordinates)
-        outside = ((voxels < -0.5) | (voxels > np.array(grid.size) - 0.5)).any(axis=1)
-        if outside.any():
+        beyond = outside(points, grid)
+        if beyond.any():
             sentences.append(
-                f"{np.count_nonzero(outside)} of the {len(voxels)} landmarks of the {role} scan lie outside of it: are they "
+                f"{np.count_nonzero(beyond)} of the {len(beyond)} landmarks of the {role} scan lie outside of it: are they "
                 "LPS millimetres, and of this scan?"
             )
     return sentences

@@ -16,7 +16,10 @@ from mics.losses.mind import mind_ssc
 from mics.losses.segmentation import absolute_dice_loss, certainty
 from mics.losses.similarities import SIMILARITIES
 from mics.registration.descent import Descent
+from mics.registration.guide_terms import GuideTerms
+from mics.registration.guides import Guides
 from mics.registration.refine_settings import RefineSettings
+from mics.registration.some import Some
 
 _LEAST = 0.1
 """Probability of an organ, or brightness in the window, from which on there is something to see."""
@@ -40,24 +43,6 @@ class Box:
         """That part of ``(B, C, X, Y, Z)``."""
         x, y, z = (slice(first, end) for first, end in self.bounds)
         return volume[:, :, x, y, z]
-
-
-@dataclass(frozen=True)
-class Some:
-    """Some voxels of a grid: their places in the flattened grid ``(N,)``, and their indices ``(1, 3, N, 1, 1)`` in voxels."""
-
-    places: Tensor
-    indices: Tensor
-
-    @classmethod
-    def where(cls, chosen: Tensor) -> "Some":
-        """The voxels at which ``(X, Y, Z)`` is true."""
-        indices = chosen.nonzero().T.float()
-        return cls(chosen.flatten().nonzero().flatten(), indices[None, ..., None, None])
-
-    def of(self, volume: Tensor) -> Tensor:
-        """Those of ``(B, C, X, Y, Z)``, ``(B, C, N, 1, 1)``."""
-        return volume.flatten(2).index_select(2, self.places)[..., None, None]
 
 
 class PairData:
@@ -107,6 +92,7 @@ def refine(
     *,
     spacing_mm: float,
     valid: Tensor | None = None,
+    guides: Guides | None = None,
     settings: RefineSettings,
 ) -> tuple[Tensor, Tensor]:
     """Refine both displacements of one pair; returns them as ``(1, 3, X, Y, Z)`` in voxels, inverse to each other.
@@ -116,7 +102,7 @@ def refine(
     displacement_ab)`` looks like b) and ``displacement_ba``, may lie on a coarser grid with the same outermost voxel
     centres; so may the result, on a finer one of ``settings.result_mm``: the finer, the better the inverse
     (:func:`mics.deformation.inverse.reconcile`). ``valid`` ``(2, 1, X, Y, Z)`` marks where a and b have data; elsewhere nothing
-    counts.
+    counts. ``guides``: what else leads it, with the weights of ``settings``.
     """
     shape = tuple(a.shape[2:])
     volumes, organs = torch.cat([a, b]), torch.cat([organs_a, organs_b])
@@ -140,10 +126,21 @@ def refine(
             organs_alone=stage.organs_alone,
             similarity=settings.similarity,
         )
+        led = None
+        if guides is not None:
+            led = GuideTerms(
+                guides,
+                data.features[:, -1:],
+                stage,
+                settings,
+                velocity_grid=grid,
+                spacing_mm=spacing_mm,
+                shape=shape,
+            )
         rate = settings.step_mm / stage.velocity_mm
         descent = Descent(velocity, rate, stage.iterations, still_counts=settings.still_counts)
         for _ in range(stage.iterations):
-            (gradient,) = torch.autograd.grad(_loss(velocity, data, settings), velocity)
+            (gradient,) = torch.autograd.grad(_loss(velocity, data, led, settings), velocity)
             descent.step(velocity, gradient)
     assert velocity is not None
     with torch.no_grad():
@@ -164,7 +161,7 @@ def _shape(shape: tuple[int, ...], spacing_mm: float, wanted_mm: float) -> list[
     return [max(round((n - 1) / ratio) + 1, 4) for n in shape]
 
 
-def _loss(velocity: Tensor, data: PairData, settings: RefineSettings) -> Tensor:
+def _loss(velocity: Tensor, data: PairData, led: GuideTerms | None, settings: RefineSettings) -> Tensor:
     both = exponentiate(torch.cat([velocity, -velocity]), squarings=settings.squarings)
     loss = settings.smoothness * _diffusion(velocity)
     on_features = resize_displacement(both, data.features.shape[2:])
@@ -180,7 +177,7 @@ def _loss(velocity: Tensor, data: PairData, settings: RefineSettings) -> Tensor:
     if settings.descriptors:
         difference = ((features[:, n:] - data.wanted[:, n:]).square() * counted).mean(dim=1)
         loss = loss + settings.descriptors * difference.sum() / counted.sum().clamp_min(1)
-    return loss
+    return loss if led is None else loss + led.loss(velocity, both, on_features)
 
 
 def _moved(stack: Tensor, both: Tensor, part: Box | Some) -> tuple[Tensor, Tensor]:

@@ -22,7 +22,7 @@ class RefineSettings:
     """Stages from coarse to fine, of a fixed number of iterations, and the weights of the loss.
 
     ``image`` weighs the similarity of the abdominal window, ``descriptors`` its MIND-SSC, ``organs`` the overlap of the
-    organ maps, ``smoothness`` the diffusion of the velocity. All were chosen on the validation pairs.
+    organ maps, ``smoothness`` the diffusion of the velocity. These were chosen on the validation pairs.
     """
 
     stages: tuple[Stage, ...]
@@ -41,6 +41,12 @@ class RefineSettings:
     descriptors: float = 5.0
     organs: float = 1.0
     smoothness: float = 0.9
+    labels: float = 1.0
+    """Overlap of given labels, each as much as another; where labels steer."""
+    landmarks: float = 0.002
+    """Of each landmark, for every mm that it misses its counterpart by; where landmarks steer."""
+    rigidity: float = 0.0
+    """Of bones and of lesions that keep their volume: how far the deformation is from a rigid motion there."""
     squarings: int = 2
     bytes_per_mm3: float = 40.0
     """Memory at its peak for the box of the network's grid; measured, and rounded up."""
@@ -51,3 +57,21 @@ BUDGETS = {
     "fast": RefineSettings((_EVERYWHERE, _ORGANS), bytes_per_mm3=16),
     "accurate": RefineSettings((replace(_EVERYWHERE, iterations=20), _ORGANS, replace(_ORGANS, velocity_mm=4))),
 }
+
+_STIFFER, _RIGIDITY = 2.0, 3.0
+"""Of one patient: smoothness as a multiple of that between two people, and the rigidity of bones."""
+
+
+def for_one_patient(settings: RefineSettings) -> RefineSettings:
+    """The same work on two scans of one patient: stiffer, bones nearly rigid, and fine enough at last to tell ribs apart."""
+    last = settings.stages[-1]
+    return replace(
+        settings,
+        stages=(
+            *settings.stages[:-1],
+            replace(last, velocity_mm=4, iterations=2 * last.iterations),
+        ),
+        smoothness=_STIFFER * settings.smoothness,
+        rigidity=_RIGIDITY,
+        bytes_per_mm3=BUDGETS["accurate"].bytes_per_mm3,  # whose velocities are as fine
+    )

@@ -14,7 +14,7 @@ from mics.errors import SettingError
 from mics.evaluation.landmarks import read_landmarks
 from mics.image.points import Points
 from mics.network.weights import DEFAULT_REGISTRATION, LoadedModel
-from mics.registration.choices import Refine, Topology
+from mics.registration.choices import Lesions, Refine, Topology
 from mics.registration.findings import findings
 from mics.registration.fork import refuse_forked
 from mics.registration.inputs import Scan, Source, load_pair, meaning_of_labels
@@ -23,8 +23,9 @@ from mics.registration.network_grid import refuse_thin
 from mics.registration.pair import Pair
 from mics.registration.plan import after_network, plan, refuse_unfit
 from mics.registration.result import Registration
-from mics.registration.settings import resolve
+from mics.registration.settings import Settings, resolve
 from mics.registration.stage import Stage, State, run_stage
+from mics.registration.steering import what_steers
 from mics.registration.summary import completed, summarise
 from mics.registration.timing import Timing
 from mics.registration.turned import turned_headers
@@ -38,6 +39,8 @@ Progress = Callable[[str], None]
 class PairInputs:
     """A pair that is read and checked, ready to be registered; see :meth:`Registrar.read`."""
 
+    settings: Settings
+    """The registrar's, with what steers this pair."""
     scans: Pair[Scan]
     sentences: Sequence[str]
     """What was warned about."""
@@ -52,9 +55,10 @@ class Registrar:
 
     Args:
         affine: ``"organs"`` computes it from the organs found in both scans and the tissue around them
-            (:func:`mics.registration.organ_affine.register_affine_by_organs`), ``"ants"`` from intensities by ANTs, ``"none"`` takes the scans as they lie in the world, a file (``.tfm``, ``.txt``, ``.mat``,
-            ``.h5``) gives the map from fixed to moving points, as ITK and ANTs store it, and so does an array (4, 4), in LPS
-            millimetres, with 0, 0, 0, 1 as its last row.
+            (:func:`mics.registration.organ_affine.register_affine_by_organs`), ``"ants"`` from intensities by ANTs, ``"none"``
+            takes the scans as they lie in the world, a file (``.tfm``, ``.txt``, ``.mat``, ``.h5``) gives the map from fixed to
+            moving points, as ITK and ANTs store it, and so does an array (4, 4), in LPS millimetres, with 0, 0, 0, 1 as its last
+            row.
         steps: of the network; by default what the model's card says.
         model: a shipped model, a file, or what :func:`mics.load_model` returned.
         refine: how much work to spend on improving the network's prediction on this pair: ``"none"``, ``"fast"`` or
@@ -62,6 +66,8 @@ class Registrar:
         topology: ``"free"`` delivers the transforms as they come, ``"preserve"`` without any fold, changed as little as can be
             (:func:`mics.deformation.topology.preserve_topology`); the summary says where and by how much.
         stages: what follows the network's prediction, in place of what ``refine`` and ``topology`` stand for; see
+            :func:`mics.register`.
+        steer, landmark_tolerance_mm, same_patient, lesions: what leads the refinement, and two scans of one patient; see
             :func:`mics.register`.
         device: ``"auto"``, ``"cpu"``, ``"cuda:N"`` or a ``torch.device``.
 
@@ -80,11 +86,24 @@ class Registrar:
         refine: Refine = "fast",
         topology: Topology = "free",
         stages: Sequence[Stage] | None = None,
+        steer: Sequence[str | int] = (),
+        landmark_tolerance_mm: float | None = None,
+        same_patient: bool = False,
+        lesions: Lesions = "keep",
         device: str | torch.device = "auto",
     ) -> None:
         self._settings = resolve(
-            affine=affine, steps=steps, model=model, refine=refine, topology=topology, device=device, stages=stages
+            affine=affine,
+            steps=steps,
+            model=model,
+            refine=refine,
+            topology=topology,
+            device=device,
+            stages=stages,
+            same_patient=same_patient,
+            lesions=lesions,
         )
+        self._steer, self._landmark_tolerance_mm = steer, landmark_tolerance_mm
         refuse_unfit(self._settings)
 
     def __repr__(self) -> str:
@@ -113,6 +132,8 @@ class Registrar:
         moving_landmarks: str | Path | None = None,
         fixed_exclude: Source | None = None,
         moving_exclude: Source | None = None,
+        fixed_lesions: Source | None = None,
+        moving_lesions: Source | None = None,
         fixed_series: str | None = None,
         moving_series: str | None = None,
         progress: Progress | None = None,
@@ -128,6 +149,8 @@ class Registrar:
             moving_landmarks=moving_landmarks,
             fixed_exclude=fixed_exclude,
             moving_exclude=moving_exclude,
+            fixed_lesions=fixed_lesions,
+            moving_lesions=moving_lesions,
             fixed_series=fixed_series,
             moving_series=moving_series,
             progress=progress,
@@ -146,6 +169,8 @@ class Registrar:
         moving_landmarks: str | Path | None = None,
         fixed_exclude: Source | None = None,
         moving_exclude: Source | None = None,
+        fixed_lesions: Source | None = None,
+        moving_lesions: Source | None = None,
         fixed_series: str | None = None,
         moving_series: str | None = None,
         progress: Progress | None = None,
@@ -163,14 +188,21 @@ class Registrar:
                 moving_labels=moving_labels,
                 fixed_exclude=fixed_exclude,
                 moving_exclude=moving_exclude,
+                fixed_lesions=fixed_lesions,
+                moving_lesions=moving_lesions,
                 fixed_series=fixed_series,
                 moving_series=moving_series,
                 label_names=label_names,
             )
             meaning, disagreements = meaning_of_labels(label_names, scans)
             landmarks = read_landmarks(fixed_landmarks, moving_landmarks)
-            self._refuse_unusable(scans)
+            steering = what_steers(
+                self._steer, self._landmark_tolerance_mm, scans=scans, meaning=meaning, landmarks=landmarks
+            )
+            settings = self._settings.steered(steering)
+            _refuse_unusable(scans, settings)
         return PairInputs(
+            settings=settings,
             scans=scans,
             sentences=sentences,
             meaning=meaning,
@@ -188,7 +220,7 @@ class Registrar:
         Raises InputError for too little memory, and for what shows only in the work, as headers that mirror one patient.
         """
         refuse_forked()
-        settings, scans = self._settings, inputs.scans
+        settings, scans = inputs.settings, inputs.scans
         require_memory(settings, fixed=scans.fixed.image.grid, moving=scans.moving.image.grid)
         timing = Timing(progress, before={"read": inputs.seconds})
         state = State(scans=scans, device=settings.device, warnings=list(inputs.sentences))
@@ -201,6 +233,7 @@ class Registrar:
             found, verdict = findings(
                 result,
                 state,
+                settings,
                 meaning=inputs.meaning,
                 disagreements=inputs.disagreements,
                 landmarks=inputs.landmarks,
@@ -213,16 +246,23 @@ class Registrar:
         _logger.info("Verdict: %s", verdict.word)
         return completed(result, summarise(state, settings, found=found, verdict=verdict, timing=timing))
 
-    def _refuse_unusable(self, scans: Pair[Scan]) -> None:
-        """Raise InputError for what cannot be registered with these settings, as far as it shows before the work."""
-        settings = self._settings
-        masked = scans.fixed.exclude is not None or scans.moving.exclude is not None
-        if masked and not any("organ_maps" in stage.needs for stage in after_network(settings)):
-            raise SettingError(
-                'Masks of what to leave out are for the refinement: use `refine="fast"` or `refine="accurate"`.',
-                option="refine",
-            )
-        refuse_thin(fixed=scans.fixed.image.grid, moving=scans.moving.image.grid, spacing_mm=settings.model.spacing_mm)
+
+def _refuse_unusable(scans: Pair[Scan], settings: Settings) -> None:
+    """Raise InputError for what cannot be registered with these settings, as far as it shows before the work."""
+    masked = scans.fixed.exclude is not None or scans.moving.exclude is not None
+    if masked and not any("organ_maps" in stage.needs for stage in after_network(settings)):
+        raise SettingError(
+            'Masks of what to leave out are for the refinement: use `refine="fast"` or `refine="accurate"`.',
+            option="refine",
+        )
+    followed = scans.fixed.lesions is not None or scans.moving.lesions is not None
+    if followed and not settings.same_patient:
+        raise SettingError(
+            "Lesions are followed from scan to scan of one patient: say so by `same_patient`, or use `fixed_exclude` and "
+            "`moving_exclude` between two people.",
+            option="same_patient",
+        )
+    refuse_thin(fixed=scans.fixed.image.grid, moving=scans.moving.image.grid, spacing_mm=settings.model.spacing_mm)
 
 
 def _warped(state: State) -> Registration:

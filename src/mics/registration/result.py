@@ -18,6 +18,7 @@ from mics.deformation.transform import Transform
 from mics.files.folder import usable_folder, write_together
 from mics.files.whole import write_text
 from mics.image.io import Image, write_image, write_labels
+from mics.registration.lesions import lesions_csv
 
 _ROUNDING_MM = math.sqrt(3) / 512
 """Half of 1/256 mm along each axis, by which every file of a transform may be off."""
@@ -104,6 +105,8 @@ class Registration:
         for name, labels in (("moving", self.moving_labels_warped), ("fixed", self.fixed_labels_warped)):
             if labels is not None:
                 writers[f"{name}_labels_warped.nii.gz"] = partial(write_labels, labels)
+        if self.summary.get("lesions") is not None:
+            writers["lesions.csv"] = partial(write_text, lesions_csv(self.summary["lesions"]))
         # The last to be moved: where it is, everything is.
         writers["summary.json"] = save_summary
         write_together(folder, writers)

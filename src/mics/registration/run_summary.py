@@ -48,6 +48,8 @@ class InputSummary(Part):
     labels: str | None = None
     exclude: str | None = None
     """Mask of what is not compared."""
+    lesions: str | None = None
+    """Label map with one id a lesion."""
     grid: GridSummary
 
 
@@ -77,6 +79,9 @@ class SettingsSummary(Part):
     refine: str
     """``none``, a budget, or the names of the stages that were given."""
     topology: str = "free"
+    same_patient: bool = False
+    lesions: Literal["keep", "exclude"] = "keep"
+    """``keep``: lesions keep their volume; ``exclude``: the deformation is continued through them."""
     device: str
     model: ModelSummary
     segmentation_model: ModelSummary | None
@@ -186,6 +191,47 @@ class StoredTransform(Part):
     """At any voxel of the scan that it fills."""
 
 
+class SteeringLabels(Part):
+    """Labels that steered: their overlap says that they were followed, and not how good the result is."""
+
+    ids: list[int]
+    weight: float
+    """Of their overlap in the refinement's loss."""
+
+
+class SteeringLandmarks(Part):
+    """Landmarks that steered: their distances say that they were followed, and not how good the result is."""
+
+    count: int
+    weight_per_mm: float
+    """Of each in the refinement's loss, for every mm that it is missed by."""
+    tolerance_mm: float | None
+    """How near they were to come; None where they were a term among others."""
+
+
+class SteeringSummary(Part):
+    """What the refinement followed beside images and organ maps."""
+
+    labels: SteeringLabels | None
+    landmarks: SteeringLandmarks | None
+
+
+class LesionRow(Part):
+    """A lesion in two scans of a patient. A volume is 0 where it is new or gone; None is what cannot be said."""
+
+    moving_ml: float | None
+    fixed_ml: float | None
+    change_ml: float | None
+    """From moving to fixed."""
+    change_percent: float | None
+    jacobian: float | None
+    """How many times its volume the moving lesion has once it is brought to the fixed scan; of the whole transform."""
+    growth: float | None
+    """Fixed volume over moving volume."""
+    growth_not_absorbed: float | None
+    """Fixed volume over that of the moving lesion once it is brought there."""
+
+
 class PeakMemory(Part):
     """Largest memory in GB since the process began; None where it is not told."""
 
@@ -214,6 +260,9 @@ class RunSummary(Part):
     label_names: dict[str, str] = {}
     """Of the labels that either scan shows, as far as they are known."""
     landmarks: LandmarkScores | None = None
+    steering: SteeringSummary | None = None
+    lesions: dict[str, LesionRow] | None = None
+    """By id of the lesion maps."""
     topology: dict[str, dict[str, float]] | None = None
     """By direction, what a transform without folds took (:class:`mics.deformation.topology.Certificate`)."""
     stages: dict[str, dict[str, Any]] | None = None

@@ -14,14 +14,16 @@ from mics.errors import InputError, SettingError, require_type, shown
 from mics.network.card import MOST_STEPS
 from mics.network.weights import LoadedModel, load_model_for
 from mics.registration.affine_file import affine_of, read_affine
-from mics.registration.choices import Topology
+from mics.registration.choices import Lesions, Topology
 from mics.registration.device import choose_device
 from mics.registration.organ_affine import AFFINE_MODEL
 from mics.registration.refine_settings import BUDGETS
 from mics.registration.stage import Stage, refuse_other_than_stages
 from mics.registration.stages.fold_removal import FoldRemoval
+from mics.registration.steering import Steering
 
 TOPOLOGIES: tuple[str, ...] = get_args(Topology)
+LESIONS: tuple[str, ...] = get_args(Lesions)
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,20 @@ class Settings:
     device: torch.device
     stages: tuple[Stage, ...] | None = None
     """What a user has put together in place of what ``refine`` and ``topology`` stand for."""
+    same_patient: bool = False
+    lesions: str = "keep"
+    """``keep``: lesions keep their volume; ``exclude``: they are not looked at, and the deformation is continued."""
+    steering: Steering | None = None
+
+    def steered(self, steering: Steering | None) -> Self:
+        """The same led by labels or landmarks. Raises InputError where nothing can be led."""
+        if steering is not None and (self.refine == "none" or self.stages is not None):
+            raise SettingError(
+                'Labels and landmarks steer the refinement: use `refine="fast"` or `refine="accurate"`; of stages of your own, '
+                "InstanceOptimisation takes what steers.",
+                option="refine",
+            )
+        return replace(self, steering=steering)
 
     def unrefined(self) -> Self:
         """The same without refinement, and without the organs if nothing else needs them."""
@@ -56,6 +72,8 @@ class Settings:
             "steps": self.steps,
             "refine": self.refine,
             "topology": self.topology,
+            "same_patient": self.same_patient,
+            "lesions": self.lesions,
             "device": str(self.device),
             "model": _described(self.model),
             "segmentation_model": None if self.segmentation is None else _described(self.segmentation),
@@ -71,9 +89,24 @@ def resolve(
     topology: str,
     device: str | torch.device,
     stages: Sequence[Stage] | None = None,
+    same_patient: bool = False,
+    lesions: str = "keep",
 ) -> Settings:
     """What :func:`mics.registration.pipeline.register` is given, looked up; InputError for what is not there."""
     refine, topology = _chosen(refine, topology, stages)
+    require_type(same_patient, bool, "Whether both scans are of one patient is True or False")
+    if same_patient and (stages is not None or refine == "none"):
+        raise SettingError(
+            'What is kept stiff between two scans of one patient is kept by the refinement: use `refine="fast"` or '
+            '`refine="accurate"`, and no stages of your own.',
+            option="same_patient",
+        )
+    if lesions not in LESIONS:
+        raise SettingError(
+            f"Lesions are not dealt with by {lesions!r}; choose {' or '.join(LESIONS)}.", option="lesions"
+        )
+    if same_patient and isinstance(affine, str) and affine == "organs":
+        affine = "ants"  # rigid, by all that is seen: bones lie more surely in one place than soft organs
     place = choose_device(device)
     matrix, source = _affine(affine)
     network = load_model_for("registration", model)
@@ -95,6 +128,8 @@ def resolve(
         affine_model=load_model_for("segmentation", AFFINE_MODEL) if source == "organs" else None,
         device=place,
         stages=own,
+        same_patient=same_patient,
+        lesions=lesions,
     )
 
 

@@ -37,13 +37,13 @@ class _Profile:
         return centre, np.sqrt(np.maximum(np.array([xx, yy]) / area - centre**2, 1.0))
 
 
-def best_start(scans: Pair[Coarse]) -> NDArray[np.float64]:
+def best_start(scans: Pair[Coarse], *, scaled: bool = True) -> NDArray[np.float64]:
     """The start (4, 4), fixed to moving LPS points, under which the two look most alike where both show something.
 
     Tried are all shifts along the body in steps of a voxel; in each the bodies' centres are laid upon each other, with
-    and without scaling one's width and depth to the other's.
+    (where ``scaled``) and without scaling one's width and depth to the other's.
     """
-    starts = list(_candidates(scans))
+    starts = list(_candidates(scans, scaled=scaled))
     return starts[int(np.argmin([difference(scans, start) for start in starts]))]
 
 
@@ -73,7 +73,7 @@ def _nearest(volume: NDArray[np.uint8], matrix: NDArray[np.float64], size: tuple
     return values
 
 
-def _candidates(scans: Pair[Coarse]) -> list[NDArray[np.float64]]:
+def _candidates(scans: Pair[Coarse], *, scaled: bool) -> list[NDArray[np.float64]]:
     a, b = _profile(scans.fixed), _profile(scans.moving)
     shortest = min(a.z[-1] - a.z[0], b.z[-1] - b.z[0])
     shared = _LEAST_SHARED_LENGTH * shortest
@@ -82,7 +82,7 @@ def _candidates(scans: Pair[Coarse]) -> list[NDArray[np.float64]]:
     for shift in np.arange(b.z[0] - a.z[-1] + shared, b.z[-1] - a.z[0] - shared + step / 2, step):
         low, high = max(a.z[0], b.z[0] - shift), min(a.z[-1], b.z[-1] - shift)
         (centre_a, size_a), (centre_b, size_b) = a.moments(low, high), b.moments(low + shift, high + shift)
-        for scale in (np.ones(2), np.clip(size_b / size_a, *_SCALES)):
+        for scale in (np.ones(2), np.clip(size_b / size_a, *_SCALES))[: 2 if scaled else 1]:
             start = np.diag([*scale, 1.0, 1.0])
             start[:3, 3] = [*(centre_b - scale * centre_a), shift]
             if np.isfinite(start).all():

@@ -114,6 +114,7 @@ def _described(scans: Pair[Scan], settings: Settings) -> dict[str, Any]:
                 "path": _own_name(scan.path),
                 "labels": _own_name(scan.labels_path),
                 "exclude": _own_name(scan.exclude_path),
+                "lesions": _own_name(scan.lesions_path),
                 "grid": scan.image.grid.to_dict(),
             }
             for role, scan in (("fixed", scans.fixed), ("moving", scans.moving))

@@ -90,7 +90,8 @@ def title(summary: Summary) -> str:
 
 def without_folders(sentence: str, summary: Summary) -> str:
     """A sentence with the given files by their names alone."""
-    paths = [scan[key] for scan in summary["inputs"].values() for key in ("path", "labels", "exclude") if scan[key]]
+    given = ("path", "labels", "exclude", "lesions")
+    paths = [scan[key] for scan in summary["inputs"].values() for key in given if scan.get(key)]
     for path in sorted({*paths, summary["settings"]["affine"]}, key=len, reverse=True):
         sentence = sentence.replace(path, Path(path).name)
     return sentence
@@ -100,14 +101,17 @@ def _figures(summary: Summary) -> Iterator[tuple[str, str, str]]:
     labels, evidence, landmarks = summary["labels"], summary["evidence"], summary["landmarks"]
     scores = labels["moving_to_fixed"] if labels else None
     if scores and scores["mean_dice"] is not None:
-        yield "Mean Dice, given labels", _change(scores["mean_dice_affine_only"], scores["mean_dice"], 2), _BEFORE
+        led = (summary.get("steering") or {}).get("labels")
+        note = f"{_BEFORE}; {len(led['ids'])} of them steered" if led else _BEFORE
+        yield "Mean Dice, given labels", _change(scores["mean_dice_affine_only"], scores["mean_dice"], 2), note
     if evidence:
         overlap, likeness = evidence["organ_overlap"], evidence["similarity"]
         yield "Overlap of organs found", _change(overlap["affine"], overlap["result"], 2), "usual is .8 and more"
         yield "Correlation of tissue", _change(likeness["affine"], likeness["result"], 2), "usual is .75 and more"
     if landmarks:
         before, after = landmarks["tre_mm_affine_only"]["mean"], landmarks["tre_mm"]["mean"]
-        yield "Mean TRE, mm", _change(before, after, 1), f"largest {landmarks['tre_mm']['max']:.1f} mm"
+        steered = "; they steered" if (summary.get("steering") or {}).get("landmarks") else ""
+        yield "Mean TRE, mm", _change(before, after, 1), f"largest {landmarks['tre_mm']['max']:.1f} mm{steered}"
     error = inverse_error(summary)
     if error:
         yield "There and back, mm", f"{error[0]:.2f}", f"mean; at most {error[1]:.1f} mm"

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from statistics import fmean
 from textwrap import wrap
 from typing import Any
 
@@ -34,6 +35,7 @@ def describe(summary: Summary) -> list[str]:
         _overlap(summary),
         *_organs(summary),
         *_landmarks(summary),
+        *_lesions(summary),
         _plausibility(summary),
         *_tolerances(summary),
         *_topology(summary),
@@ -67,9 +69,21 @@ def _verdict(summary: Summary) -> list[str]:
 def _overlap(summary: Summary) -> str:
     if summary["labels"] is None or summary["labels"]["moving_to_fixed"]["mean_dice"] is None:
         return ""
-    scores = summary["labels"]["moving_to_fixed"]
-    before, after = scores["mean_dice_affine_only"], scores["mean_dice"]
-    return f"Mean Dice {before:.2f} after the affine, {after:.2f} after registration (labels: {len(scores['dice'])})."
+    scores, steered = summary["labels"]["moving_to_fixed"], _steered(summary)
+    before, after, what = scores["mean_dice_affine_only"], scores["mean_dice"], f"labels: {len(scores['dice'])}"
+    judging = [label for label in scores["dice"] if label not in steered]
+    if steered and judging:
+        before, after = (fmean(scores[measure][label] for label in judging) for measure in ("dice_affine_only", "dice"))
+        what = f"labels that did not steer: {len(judging)}"
+    elif steered:
+        what += "; all of them steered, so it judges nothing"
+    return f"Mean Dice {before:.2f} after the affine, {after:.2f} after registration ({what})."
+
+
+def _steered(summary: Summary) -> list[str]:
+    """The labels that steered, as keys of the scores."""
+    led = (summary.get("steering") or {}).get("labels")
+    return [] if led is None else [str(label) for label in led["ids"]]
 
 
 def _organs(summary: Summary) -> list[str]:
@@ -80,9 +94,11 @@ def _organs(summary: Summary) -> list[str]:
     labels = sorted(scores["dice"], key=lambda label: scores["dice"][label])
     shown = labels if len(labels) <= _MOST_ROWS else labels[:_MOST_ROWS]
     names = {label: _numbered(summary, label) for label in shown}
-    width = max(map(len, names.values()))
+    width, steered = max(map(len, names.values())), _steered(summary)
     rows = [
-        f"  {names[label]:<{width}}" + "".join(_before_and_after(scores, label, *column) for column in _COLUMNS)
+        f"  {names[label]:<{width}}"
+        + "".join(_before_and_after(scores, label, *column) for column in _COLUMNS)
+        + ("  steered" if label in steered else "")
         for label in sorted(shown, key=int)
     ]
     heading = f"  {'':<{width}}" + "".join(f"{title:>{2 * digits + 5}}" for _, title, digits, _ in _COLUMNS)
@@ -121,10 +137,37 @@ def _landmarks(summary: Summary) -> list[str]:
         return []
     scores = summary["landmarks"]
     before, after = scores["tre_mm_affine_only"], scores["tre_mm"]
+    led = (summary.get("steering") or {}).get("landmarks")
+    judged = " They steered, so it judges nothing." if led else ""
     return [
         f"TRE of {_counted(scores['count'], 'landmark')}: mean {before['mean']:.1f} → {after['mean']:.1f} mm, largest "
-        f"{before['max']:.1f} → {after['max']:.1f} mm."
+        f"{before['max']:.1f} → {after['max']:.1f} mm.{judged}"
     ]
+
+
+def _lesions(summary: Summary) -> list[str]:
+    """Each lesion's volume in both scans, and its change."""
+    if not summary.get("lesions"):
+        return []
+    rows = [_lesion(label, row) for label, row in summary["lesions"].items()]
+    return ["Lesions, moving → fixed:", *rows]
+
+
+def _lesion(label: str, row: Mapping[str, float | None]) -> str:
+    moving, fixed = (row[name] for name in ("moving_ml", "fixed_ml"))
+    volumes = " → ".join("not given" if volume is None else f"{volume:.2f} ml" for volume in (moving, fixed))
+    parts = [volumes]
+    if moving == 0 and fixed:
+        parts.append("new")
+    elif fixed == 0 and moving:
+        parts.append("gone")
+    elif row["change_percent"] is not None:
+        parts.append(f"{row['change_percent']:+.0f} %")
+    if row["jacobian"] is not None:
+        parts.append(f"Jacobian inside {row['jacobian']:.2f}")
+    if row["growth_not_absorbed"]:
+        parts.append(f"growth that the deformation leaves {row['growth_not_absorbed']:.2f} times")
+    return f"  {label}: {', '.join(parts)}"
 
 
 def _numbered(summary: Summary, label: str) -> str:
@@ -191,6 +234,8 @@ def _certificate(item: tuple[str, Mapping[str, float]]) -> str:
 def _method(summary: Summary) -> str:
     settings = summary["settings"]
     refined = "not refined" if settings["refine"] == "none" else f"refined on this pair ({settings['refine']})"
+    if settings.get("same_patient"):
+        refined += " as one patient's"
     return (
         f"{settings['model']['name']} in {_counted(settings['steps'], 'step')}, {refined}, affine {settings['affine']}, on "
         f"{settings['device']} in {summary['seconds']['total']:.0f} s"

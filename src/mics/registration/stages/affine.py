@@ -14,13 +14,15 @@ from mics.registration.stage import Alignment, Matrix, Stage, State
 class Affine(Stage):
     """``matrix`` (4, 4), fixed to moving LPS points; None to compute it: by the organs that ``model`` finds, or else with ANTs.
 
-    ``spacing_mm``: of the network's grid. ``keeps_orientation``: an affine that mirrors is refused.
+    ``spacing_mm``: of the network's grid. ``keeps_orientation``: an affine that mirrors is refused. ``rigid``: what ANTs computes
+    is a rotation and a shift.
     """
 
     matrix: Matrix | None
     model: LoadedModel | None = None
     spacing_mm: float
     keeps_orientation: bool = False
+    rigid: bool = False
     name = "affine"
     title = "Affine registration"
 
@@ -37,5 +39,5 @@ class Affine(Stage):
     def _computed(self, state: State) -> Matrix:
         fixed, moving = state.scans.fixed.image, state.scans.moving.image
         if self.model is None:
-            return register_affine(fixed=fixed, moving=moving)
+            return register_affine(fixed=fixed, moving=moving, rigid=self.rigid)
         return register_affine_by_organs(fixed=fixed, moving=moving, model=self.model, device=state.device)

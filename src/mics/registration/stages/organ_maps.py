@@ -17,6 +17,7 @@ from mics.network.precision import half_precision
 from mics.network.segmentation import Segmentation
 from mics.network.weights import LoadedModel
 from mics.registration.footprint import pass_bytes
+from mics.registration.inputs import Scan
 from mics.registration.pair import Pair
 from mics.registration.sides import check_sides
 from mics.registration.stage import Mask, Matrix, Stage, State, Views
@@ -63,16 +64,17 @@ def organ_maps(model: LoadedModel, windows: Pair[Tensor]) -> Pair[Tensor]:
 def compared(state: State, spacing_mm: float) -> Pair[Tensor]:
     """Where either scan has data that count, (1, 1, X, Y, Z) in [0, 1], voxels of ``spacing_mm``: in view and not excluded."""
     grid, scans, in_view = of_spacing(state.grid, spacing_mm), state.scans, state.in_view
-    fixed = _counted(in_view.fixed, scans.fixed.exclude, np.eye(4), grid)
-    moving = _counted(in_view.moving, scans.moving.exclude, state.affine, grid)
+    fixed = _counted(in_view.fixed, scans.fixed, np.eye(4), grid)
+    moving = _counted(in_view.moving, scans.moving, state.affine, grid)
     return Pair(fixed=fixed.to(state.device), moving=moving.to(state.device))
 
 
-def _counted(in_view: Mask, exclude: Image | None, matrix: Matrix, grid: Grid) -> Tensor:
+def _counted(in_view: Mask, scan: Scan, matrix: Matrix, grid: Grid) -> Tensor:
     counted = resize(torch.from_numpy(in_view.astype(np.float32))[None, None], grid.size)
-    if exclude is not None:
-        binary = Image((exclude.array > 0).astype(np.float32), exclude.grid)
-        counted[0, 0][torch.from_numpy(resample(binary, grid, matrix, outside=0).array > 0)] = 0
+    for left_out in (scan.exclude, scan.lesions):
+        if left_out is not None:
+            binary = Image((left_out.array > 0).astype(np.float32), left_out.grid)
+            counted[0, 0][torch.from_numpy(resample(binary, grid, matrix, outside=0).array > 0)] = 0
     return counted
 
 

@@ -1,0 +1,130 @@
+"""Terms of the refinement's loss for given labels, for landmarks, and for what keeps its shape."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from mics.deformation.field import averaged, exponentiate, sample, voxel_ratio
+from mics.losses.segmentation import absolute_dice_loss
+from mics.registration.guides import Guides
+from mics.registration.refine_settings import RefineSettings, Stage
+from mics.registration.some import Some
+
+_RAMP = 1.5
+"""Voxels from a label's border on either side over which its map goes from one to zero: so far it is felt."""
+_SPREAD_MM = 24.0
+"""Edge of the two averages by which a landmark's pull is spread over its surroundings."""
+_MET_MM = 1.0
+"""Below this distance a landmark pulls less and less."""
+_RIGID = 0.25
+"""Of a voxel, how much of it keeps its shape where the penalty looks."""
+_BENT_MM = 10.0
+"""Length over which a change of the derivatives counts as much as a stretch of the same size."""
+
+
+class GuideTerms:
+    """The guides of a pair at the resolutions of one stage of the refinement.
+
+    ``masks`` (2, 1, X, Y, Z) tell where either scan has data that count, on the grid of the organ maps.
+    """
+
+    def __init__(
+        self,
+        guides: Guides,
+        masks: Tensor,
+        stage: Stage,
+        settings: RefineSettings,
+        *,
+        velocity_grid: list[int],
+        spacing_mm: float,
+        shape: tuple[int, ...],
+    ) -> None:
+        self.settings = settings
+        organ_grid = masks.shape[2:]
+        self.maps: Tensor | None = None
+        near = None
+        if guides.labels is not None and settings.labels:
+            distances = averaged(guides.labels, organ_grid)
+            maps = (0.5 - distances / (2 * _RAMP * stage.organs_mm)).clamp(0, 1)
+            near = maps.amax((0, 1)) > 0
+        if near is not None and near.any():  # labels beyond the grid lead nothing
+            self.maps = torch.cat([maps, masks], dim=1)
+            self.near = Some.where(near)
+            self.wanted = self.near.of(self.maps).flip(0)
+        self.edges_mm = (spacing_mm / voxel_ratio(shape, velocity_grid)).to(masks.device)
+        self.points: Tensor | None = None
+        if guides.points is not None and settings.landmarks:
+            self.points = guides.points * voxel_ratio(shape, velocity_grid, device=masks.device)
+            self.width = 2 * round((_SPREAD_MM / stage.velocity_mm - 1) / 2) + 1
+        self.stiff = (
+            None
+            if guides.rigid is None or not settings.rigidity
+            else Stiff(averaged(guides.rigid, velocity_grid), self.edges_mm)
+        )
+
+    def loss(self, velocity: Tensor, both: Tensor, on_organs: Tensor) -> Tensor:
+        """Of a velocity; ``both`` are its two displacements, ``on_organs`` the same on the grid of the organ maps."""
+        loss = velocity.new_zeros(())
+        if self.maps is not None:
+            moved = sample(self.maps, self.near.indices + self.near.of(on_organs))
+            counted = moved[:, -1:] * self.wanted[:, -1:]
+            loss = loss + self.settings.labels * absolute_dice_loss(
+                moved[:, :-1] * counted, self.wanted[:, :-1] * counted
+            )
+        if self.points is not None:
+            loss = loss + self.settings.landmarks * self._missed(velocity)
+        if self.stiff is not None:
+            loss = loss + self.settings.rigidity * self.stiff.loss(both)
+        return loss
+
+    def _missed(self, velocity: Tensor) -> Tensor:
+        """Sum over the landmarks of the mm that they miss their counterparts by, mean of both directions (Charbonnier's).
+
+        The velocity's gradient is spread: a landmark speaks for its surroundings, and a single voxel that ran ahead of its
+        neighbours would fold.
+        """
+        assert self.points is not None
+        change = velocity - velocity.detach()
+        for _ in range(2):
+            change = functional.avg_pool3d(change, self.width, 1, self.width // 2)
+        led = velocity.detach() + change
+        both = exponentiate(torch.cat([led, -led]), squarings=self.settings.squarings)
+        # The first displacement takes places of the fixed scan to the moving one, where its landmarks are.
+        targets, starts = self.points, self.points.flip(0)
+        missed = (starts + sample(both, starts) - targets) * self.edges_mm
+        squares = missed.square().sum(dim=1)
+        return ((squares + _MET_MM**2).sqrt() - _MET_MM).sum() / 2
+
+
+class Stiff:
+    """Where a deformation is to be a rotation and a shift (after Staring et al. 2007, "A rigidity penalty term", Med. Phys.).
+
+    Orthonormality: the squares of J^T J - I, J the derivative of x + u(x); linearity: the squares of its second derivatives
+    along the axes, over a centimetre. Their mean over the voxels ``weights`` (2, 1, X, Y, Z), of the moving, then of the
+    fixed scan. ``edges_mm`` (1, 3, 1, 1, 1): of a voxel.
+    """
+
+    def __init__(self, weights: Tensor, edges_mm: Tensor) -> None:
+        inner = torch.zeros_like(weights, dtype=torch.bool)
+        inner[:, :, 1:-1, 1:-1, 1:-1] = True
+        chosen = (weights * inner).amax((0, 1)) > _RIGID
+        self.places = chosen.flatten().nonzero().flatten()
+        # The first displacement lives at the fixed scan's voxels.
+        self.weights = weights.flatten(2)[:, 0, self.places].flip(0)
+        self.weights = self.weights / self.weights.sum().clamp_min(1)
+        self.steps = (weights.shape[3] * weights.shape[4], weights.shape[4], 1)
+        self.edges_mm = edges_mm.flatten()
+
+    def loss(self, both: Tensor) -> Tensor:
+        """Of both displacements ``(2, 3, X, Y, Z)`` in voxels; scalar."""
+        flat = both.flatten(2) * self.edges_mm.view(1, 3, 1)
+        here = flat.index_select(2, self.places)
+        columns, bent = [], torch.zeros_like(self.weights)
+        for step, edge in zip(self.steps, self.edges_mm, strict=True):
+            ahead, behind = (flat.index_select(2, self.places + sign * step) for sign in (1, -1))
+            columns.append((ahead - behind) / (2 * edge))
+            bent = bent + (_BENT_MM * (ahead + behind - 2 * here) / edge**2).square().sum(dim=1)
+        derivative = torch.stack(columns, dim=2)  # (2, component, axis, N)
+        # (I + D)^T (I + D) - I without the loss of digits.
+        strain = derivative + derivative.transpose(1, 2) + torch.einsum("bkin,bkjn->bijn", derivative, derivative)
+        return (self.weights * (strain.square().sum(dim=(1, 2)) + bent)).sum()

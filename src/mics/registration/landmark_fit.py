@@ -1,0 +1,148 @@
+"""Landmarks met to a tolerance: what a deformation still misses them by is taken out by small flows around them.
+
+Each round interpolates what is missed between the landmarks by Gaussians, first wide ones, then narrow ones, and moves every
+place by the flow of that (landmark matching by flows, Joshi and Miller 2000). A flow does not fold, and a round after which the
+whole deformation would is halved, and then left out.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mics.deformation.field import compose, exponentiate, sample
+from mics.deformation.jacobian import jacobian_determinant, nondiffeomorphic_volume
+
+_ROUNDS = ((40.0, 1.0), (24.0, 1.0), (14.0, 0.2), (14.0, 0.2), *((8.0, 0.05),) * 4, *((6.0, 0.02),) * 4)
+"""Round by round the Gaussians' standard deviation in mm, and the ridge that is added to the ones on their matrix' diagonal.
+
+Wide ones with much of it never overshoot, and take out what neighbours have in common; narrow ones with little meet each
+landmark.
+"""
+_LEAST_J = 0.05
+"""What is left of a volume at the least."""
+_HALVINGS = 3
+_SAFELY = 0.5
+"""Of the tolerance: so near they are brought on this grid, as the scans' own grids interpolate it once more."""
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Both displacements (1, 3, X, Y, Z) in voxels, and by how much each landmark is missed, mm (N,), before and after.
+
+    Of both ways the worse.
+    """
+
+    moving_to_fixed: Tensor
+    fixed_to_moving: Tensor
+    before_mm: NDArray[np.float64]
+    after_mm: NDArray[np.float64]
+
+
+@torch.no_grad()
+def fit_landmarks(
+    moving_to_fixed: Tensor,
+    fixed_to_moving: Tensor,
+    *,
+    fixed: NDArray[np.float64],
+    moving: NDArray[np.float64],
+    spacing_mm: NDArray[np.float64],
+    tolerance_mm: float,
+) -> Fit:
+    """Both displacements changed until they take landmarks to their counterparts, as far as nothing folds.
+
+    Args:
+        moving_to_fixed: (1, 3, X, Y, Z) in voxels; takes places of the fixed scan to those of the moving one.
+        fixed_to_moving: Its inverse, on the same grid.
+        fixed: Places of the landmarks (N, 3) in voxels of that grid.
+        moving: Their counterparts.
+        spacing_mm: Edges of a voxel (3,).
+        tolerance_mm: How near the landmarks are to come.
+    """
+    there, back = moving_to_fixed.float(), fixed_to_moving.float()
+    before = errors = _apart(there, back, fixed, moving, spacing_mm)
+    limits = [(min(_LEAST_J, _least(way)), nondiffeomorphic_volume(way)) for way in (there, back)]
+    for width, ridge in _ROUNDS:
+        if errors.max() <= _SAFELY * tolerance_mm:
+            break
+        # Half of it is made up for at the moving scan's end, half at the fixed one's, so that swapping the scans swaps all.
+        left, right = _missed(there, fixed, moving), _missed(back, moving, fixed)
+        at_moving = _flow(moving - left, left / 2, width, ridge, spacing_mm, there)
+        at_fixed = _flow(fixed - right, right / 2, width, ridge, spacing_mm, there)
+        better = _step(there, back, at_moving, at_fixed, limits)
+        if better is None:
+            continue
+        now = _apart(*better, fixed, moving, spacing_mm)
+        if now.mean() < errors.mean():
+            (there, back), errors = better, now
+    return Fit(there, back, before, errors)
+
+
+def _step(
+    there: Tensor, back: Tensor, at_moving: Tensor, at_fixed: Tensor, limits: Sequence[tuple[float, float]]
+) -> tuple[Tensor, Tensor] | None:
+    """Both ways after flows at either end, as long ones as fold nothing; None where even short ones fold.
+
+    ``limits``: of either way the least determinant and the largest volume turned inside out.
+    """
+    share = 1.0
+    for _ in range(_HALVINGS + 1):
+        to_moving, from_moving = (exponentiate(sign * share * at_moving, squarings=2) for sign in (1, -1))
+        to_fixed, from_fixed = (exponentiate(sign * share * at_fixed, squarings=2) for sign in (1, -1))
+        # x goes back along the flow at the fixed end, there, and on along the flow at the moving end.
+        new_there = compose(to_moving, compose(there, from_fixed))
+        new_back = compose(to_fixed, compose(back, from_moving))
+        ways = zip((new_there, new_back), limits, strict=True)
+        if all(_least(way) >= least and nondiffeomorphic_volume(way) <= turned for way, (least, turned) in ways):
+            return new_there, new_back
+        share /= 2
+    return None
+
+
+def _missed(way: Tensor, starts: NDArray[np.float64], ends: NDArray[np.float64]) -> NDArray[np.float64]:
+    """What is missing, (N, 3) voxels, from where ``way`` takes the starts to the ends."""
+    places = torch.from_numpy(starts.astype(np.float32).T[None, ..., None, None]).to(way.device)
+    moved = sample(way, places)[0, :, :, 0, 0].T.cpu().numpy()
+    return np.asarray(ends - starts - moved)
+
+
+def _flow(
+    places: NDArray[np.float64],
+    vectors: NDArray[np.float64],
+    width_mm: float,
+    ridge: float,
+    spacing_mm: NDArray[np.float64],
+    like: Tensor,
+) -> Tensor:
+    """A velocity (1, 3, X, Y, Z) in voxels with about these ``vectors`` at these ``places``, of Gaussians of ``width_mm``."""
+    scaled = places * spacing_mm / width_mm
+    kernel = np.exp(-((scaled[:, None] - scaled[None]) ** 2).sum(axis=-1) / 2)
+    strengths = np.linalg.solve(kernel + ridge * np.eye(len(places)), vectors)
+    centres, weights = (torch.from_numpy(part.astype(np.float32)).to(like.device) for part in (scaled, strengths))
+    axes = [torch.arange(length, dtype=torch.float32, device=like.device) for length in like.shape[2:]]
+    # A Gaussian is a product of one along each axis.
+    x, y, z = (
+        torch.exp(-((axis * (float(edge) / width_mm) - centre[:, None]) ** 2) / 2)
+        for axis, edge, centre in zip(axes, spacing_mm, centres.T, strict=True)
+    )
+    return torch.einsum("nc,nx,ny,nz->cxyz", weights, x, y, z)[None]
+
+
+def _least(way: Tensor) -> float:
+    return float(jacobian_determinant(way).min())
+
+
+def _apart(
+    there: Tensor,
+    back: Tensor,
+    fixed: NDArray[np.float64],
+    moving: NDArray[np.float64],
+    spacing_mm: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """By how many mm each landmark is missed, (N,), by the worse of both ways."""
+    ways = ((there, fixed, moving), (back, moving, fixed))
+    lengths = [np.linalg.norm(_missed(*way) * spacing_mm, axis=1) for way in ways]
+    return np.asarray(np.maximum(*lengths))

@@ -1,0 +1,23 @@
+"""Some voxels of a grid, where the rest of it has nothing to say."""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Some:
+    """Some voxels of a grid: their places in the flattened grid ``(N,)``, and their indices ``(1, 3, N, 1, 1)`` in voxels."""
+
+    places: Tensor
+    indices: Tensor
+
+    @classmethod
+    def where(cls, chosen: Tensor) -> "Some":
+        """The voxels at which ``(X, Y, Z)`` is true."""
+        indices = chosen.nonzero().T.float()
+        return cls(chosen.flatten().nonzero().flatten(), indices[None, ..., None, None])
+
+    def of(self, volume: Tensor) -> Tensor:
+        """Those of ``(B, C, X, Y, Z)``, ``(B, C, N, 1, 1)``."""
+        return volume.flatten(2).index_select(2, self.places)[..., None, None]

@@ -1,0 +1,45 @@
+"""Landmarks met to a tolerance."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from mics.image.grid import Grid
+from mics.registration.footprint import volume_mm3
+from mics.registration.guides import landmark_places
+from mics.registration.landmark_fit import fit_landmarks
+from mics.registration.stage import Stage, State
+from mics.registration.steering import Steering
+
+_BYTES_PER_MM3 = 16.0
+"""Of both directions at 3 mm, the flows, their compositions and derivatives; measured, and rounded up."""
+
+
+@dataclass(frozen=True)
+class LandmarkFit(Stage):
+    """Those of ``steering`` to its tolerance, as far as nothing folds (:func:`mics.registration.landmark_fit.fit_landmarks`)."""
+
+    steering: Steering
+    name: str = "landmark_fit"
+    title = "Meeting the landmarks"
+
+    def memory(self, grid: Grid, device: torch.device) -> float:
+        """Of displacements and what is made of them."""
+        return _BYTES_PER_MM3 * volume_mm3(grid)
+
+    def run(self, state: State) -> State:
+        """With the changed deformation."""
+        led, field = self.steering, state.field
+        assert led.landmarks is not None
+        assert led.tolerance_mm is not None
+        moving, fixed = landmark_places(led.landmarks, field.grid, state.affine)
+        fit = fit_landmarks(
+            field.moving_to_fixed,
+            field.fixed_to_moving,
+            fixed=fixed,
+            moving=moving,
+            spacing_mm=np.array(field.grid.spacing),
+            tolerance_mm=led.tolerance_mm,
+        )
+        return state.with_displacements(moving_to_fixed=fit.moving_to_fixed, fixed_to_moving=fit.fixed_to_moving)

@@ -1,0 +1,124 @@
+"""`register` led by labels and landmarks, and on two scans of one patient: what comes out, and what the summary says of it."""
+
+import csv
+
+import numpy as np
+import pytest
+
+from mics.errors import InputError
+from mics.image.grid import Grid
+from mics.image.io import Image
+from mics.image.points import Points, write_points
+from mics.network.weights import load_model
+from mics.registration import settings
+from mics.registration.pipeline import register
+from mics.report.summary import describe
+
+GRID = Grid((40, 32, 20), (5, 5, 7), (-97.5, -77.5, -66.5))
+POINTS = GRID.points().astype(float)
+NAMES = {3: "mass", 8: "cyst"}
+
+
+def seen(shift):
+    """A body with two things in it, whose middles lie apart by ``shift`` from scan to scan."""
+    body = (POINTS[..., 0] / 90) ** 2 + (POINTS[..., 1] / 70) ** 2 < 1
+    hu = np.where(body, 40 + np.random.default_rng(0).normal(0, 20, GRID.size), -1000)
+    labels = np.zeros(GRID.size, np.uint8)
+    for label, middle in ((3, (-35, 0, 0)), (8, (35, 10, 20))):
+        own = np.linalg.norm(POINTS - np.add(middle, shift), axis=-1) < 20
+        hu[own], labels[own] = 90, label
+    spine = np.hypot(POINTS[..., 0], POINTS[..., 1] - 50) < 12
+    hu[spine] = 400
+    return Image(hu.astype(np.float32), GRID), Image(labels, GRID)
+
+
+FIXED, FIXED_LABELS = seen((0, 0, 0))
+MOVING, MOVING_LABELS = seen((10, 0, 0))
+LABELS = {"fixed_labels": FIXED_LABELS, "moving_labels": MOVING_LABELS, "label_names": NAMES}
+
+
+@pytest.fixture(scope="module")
+def run(tiny_model, tiny_segmentation):
+    """`register` with networks that know nothing."""
+    models = pytest.MonkeyPatch()
+    models.setattr(
+        settings, "load_model_for", lambda _, name: load_model(tiny_segmentation if name == "organs-small" else name)
+    )
+    yield lambda **more: register(FIXED, MOVING, model=tiny_model, device="cpu", **{"affine": "none", **more})
+    models.undo()
+
+
+@pytest.fixture(scope="module")
+def landmarks(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("landmarks")
+    places = np.array([[-35.0, 0, 0], [35, 10, 20], [-35, 18, 0], [0, -40, 10]])
+    for role, shift in (("fixed", 0), ("moving", [[10, 0, 0], [10, 0, 0], [9, 2, 0], [0, 0, 0]])):
+        write_points(Points(places + shift, ("",) * 4), folder / f"{role}.csv")
+    return {f"{role}_landmarks": folder / f"{role}.csv" for role in ("fixed", "moving")}
+
+
+def test_a_label_that_steers_is_followed_and_does_not_judge(run):
+    """Without steering it comes to .89."""
+    led = run(**LABELS, steer=["mass"]).summary
+    assert led["labels"]["moving_to_fixed"]["dice"]["3"] > 0.92
+    assert led["steering"] == {"labels": {"ids": [3], "weight": 1.0}, "landmarks": None}
+    lines = describe(led)
+    assert any("labels that did not steer: 1)" in line for line in lines)
+    assert [
+        line.endswith("steered") for line in lines if line.startswith("  3 mass") or line.startswith("  8 cyst")
+    ] == [True, False]
+
+
+def test_landmarks_are_met_to_the_tolerance_by_what_is_delivered(run, landmarks):
+    led = run(**landmarks, steer="landmarks", landmark_tolerance_mm=1.0)
+    assert led.summary["landmarks"]["tre_mm"]["max"] <= 1.0
+    assert led.summary["folds"]["moving_to_fixed"] == led.summary["folds"]["fixed_to_moving"] == 0
+    assert led.summary["steering"]["landmarks"] == {"count": 4, "weight_per_mm": 0.002, "tolerance_mm": 1.0}
+    assert any("They steered, so it judges nothing." in line for line in describe(led.summary))
+    assert not any("Not all of the" in reason for reason in led.summary["verdict"]["reasons"])
+
+
+@pytest.mark.nightly
+def test_landmarks_that_cannot_be_met_are_told(run, tmp_path):
+    places = np.array([[-35.0, 0, 0], [-34, 0, 0]])
+    write_points(Points(places, ("", "")), tmp_path / "fixed.csv")
+    write_points(Points(places[::-1] + [[15.0, 0, 0], [-15, 0, 0]], ("", "")), tmp_path / "moving.csv")
+    given = {f"{role}_landmarks": tmp_path / f"{role}.csv" for role in ("fixed", "moving")}
+    led = run(**given, steer="landmarks", landmark_tolerance_mm=1.0).summary
+    assert led["verdict"]["word"] != "good"
+    assert any("Not all of the 2 landmarks" in reason for reason in led["verdict"]["reasons"])
+    assert led["folds"]["moving_to_fixed"] == 0
+
+
+def test_one_patients_scans_lie_rigidly_and_their_lesions_are_followed(run, tmp_path):
+    grown = Image((np.linalg.norm(POINTS - (-35, 0, 0), axis=-1) < 14).astype(np.uint8), GRID)
+    lesion = Image((np.linalg.norm(POINTS - (-25, 0, 0), axis=-1) < 10.1).astype(np.uint8), GRID)
+    result = run(same_patient=True, affine="ants", fixed_lesions=grown, moving_lesions=lesion)
+    linear = result.affine[:3, :3]
+    np.testing.assert_allclose(linear @ linear.T, np.eye(3), atol=1e-4)
+    row = result.summary["lesions"]["1"]
+    assert row["moving_ml"] == pytest.approx(lesion.array.sum() * 0.175)
+    assert row["growth"] == pytest.approx(grown.array.sum() / lesion.array.sum(), abs=1e-3)
+    assert any(
+        line.startswith(f"  1: {row['moving_ml']:.2f} ml → {row['fixed_ml']:.2f} ml")
+        for line in describe(result.summary)
+    )
+    result.save(tmp_path / "out")
+    (written,) = csv.DictReader((tmp_path / "out" / "lesions.csv").read_text().splitlines())
+    assert float(written["jacobian"]) == row["jacobian"]
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"steer": "labels"}, "give the label maps of both"),
+        ({**LABELS, "steer": "labels", "refine": "none"}, 'use `refine="fast"`'),
+        ({"same_patient": True, "refine": "none"}, 'use `refine="fast"`'),
+        ({"same_patient": "yes"}, "True or False"),
+        ({"lesions": "burn"}, "'burn'; choose keep or exclude"),
+        ({"fixed_lesions": FIXED_LABELS}, "say so by `same_patient`"),
+    ],
+)
+def test_what_does_not_go_together_is_told_before_anything_long_begins(run, more, said):
+    with pytest.raises(InputError, match=said):
+        run(**more)
