@@ -55,7 +55,7 @@ sbom: .venv/release.stamp
 	$(BIN)/python -m cyclonedx_py environment --pyproject pyproject.toml --output-reproducible -o sbom.json $(BIN)/python
 
 audit: .venv/release.stamp
-	$(BIN)/python -m pip_audit --desc off -r constraints.txt --no-deps --disable-pip
+	$(BIN)/python -m pip_audit --strict --desc off -r constraints.txt --no-deps --disable-pip
 
 fuzz: .venv/fuzz.stamp
 	$(BIN)/python benchmarks/fuzz/run.py --seconds 60

@@ -92,7 +92,7 @@ def test_a_prepared_case_that_holds_objects(tmp_path, trace, file):
     np.save(tmp_path / file, np.array([Order(trace)], dtype=object), allow_pickle=True)
     case = {"split": "train", "organs": [6], "shape": list(shape), "spacing_mm": 8.0, "maps": False}
     (tmp_path / "person.json").write_text(json.dumps(case))
-    with pytest.raises(InputError, match="Object arrays cannot be loaded|allow_pickle|Python objects"):
+    with pytest.raises(InputError, match=r"is missing or damaged .*(allow_pickle|Python objects)"):
         read_cases(tmp_path)
 
 
@@ -140,7 +140,7 @@ def label_map(path, code, content):
 
 def test_an_extension_of_nifti_that_is_a_pickle(tmp_path, trace):
     path = label_map(tmp_path / "labels.nii.gz", 16, pickle.dumps(Order(trace)))
-    with pytest.raises(InputError, match="no names|holds no|names"):
+    with pytest.raises(InputError, match="names"):
         read_label_names(path)
 
 
