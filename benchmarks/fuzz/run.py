@@ -9,11 +9,11 @@ than ten seconds and more than 4 GB of memory are finds: the input is kept in ``
 """
 
 import argparse
+import hashlib
 import subprocess
 import sys
 import tempfile
 import warnings
-from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
@@ -66,8 +66,13 @@ def fuzz(name: str, folder: str, seconds: str) -> NoReturn:
 
     def one(content: bytes) -> None:
         place.write_bytes(content)
-        with suppress(InputError):
+        try:
             read(place)
+        except InputError:
+            pass
+        except Exception:
+            (out / f"find-{hashlib.sha256(content).hexdigest()[:12]}").write_bytes(content)
+            raise
 
     options = [f"-max_total_time={seconds}", f"-artifact_prefix={out}/", "-timeout=10", "-rss_limit_mb=4096"]
     atheris.Setup([sys.argv[0], *options, "-print_final_stats=1", "-max_len=4096", str(corpus)], one)

@@ -44,7 +44,7 @@ def read_affine(path: str | Path) -> NDArray[np.float64]:
     before = warnings.SetAsGlobalITKLogger()  # type: ignore[no-untyped-call]
     try:
         transform = sitk.ReadTransform(str(path))
-    except RuntimeError as error:
+    except (RuntimeError, UnicodeDecodeError) as error:  # the latter where ITK quotes bytes that are no text
         raise InputError(
             f"{path} is not a transform that ITK can read: give the affine as ITK or ANTs write it "
             f"({', '.join(SUFFIXES)})."
