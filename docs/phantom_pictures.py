@@ -6,14 +6,14 @@ from pathlib import Path
 from PIL import Image
 
 IMAGES = Path(__file__).with_name("images")
-WIDTH = 1400
+WIDTH = 850
 
 TITLES, AXIAL, CORONAL = (92, 119), (416, 712), (1012, 1319)
 """Lines of overview.png, at its full width of 2128, that the small picture has."""
 
 
 def main(demo: Path) -> None:
-    """Write the whole picture, and a strip of two planes for the README and the first page, in 255 colours."""
+    """Write the whole picture, and a strip of two planes for the README and the first page."""
     with Image.open(demo / "result" / "overview.png") as file:
         whole = file.convert("RGB")
     bands = [whole.crop((0, top, whole.width, bottom)) for top, bottom in (TITLES, AXIAL, CORONAL)]
@@ -23,8 +23,8 @@ def main(demo: Path) -> None:
         strip.paste(band, (0, top))
         top += band.height
     for name, picture in (("phantom_overview", whole), ("phantom_pair", strip)):
-        picture.thumbnail((WIDTH, WIDTH * 2), Image.Resampling.LANCZOS)
-        picture.quantize(255, Image.Quantize.MAXCOVERAGE).save(IMAGES / f"{name}.png", optimize=True)
+        picture.thumbnail((WIDTH, WIDTH), Image.Resampling.LANCZOS)
+        picture.save(IMAGES / f"{name}.png")
 
 
 if __name__ == "__main__":
