@@ -3,10 +3,15 @@
 # make quick  runs the tests that take seconds;  make coverage  all but the nightly ones, and which lines they reach;  make oldest  the
 #             quick ones of the core with the oldest versions that pyproject.toml allows, in an environment of their own
 # make slicer makes out/slicer/MICS.zip, 3D Slicer's module with the package in it;  make bundle  out/bundle/mics.zip, a MONAI bundle
-# make docs   redraws the picture in docs/ and runs the code that the docs show
+# make docs   builds the documentation as a site into site/, without warnings and without the network;  make docs-serve  shows it in a
+#             browser while it is written;  make docs-code  redraws the pictures and prints the pages that programs make, runs the code
+#             that the docs show and both notebooks
+# make sbom   lists what the package is made of, as CycloneDX;  make audit  asks whether any of it has a known vulnerability (network)
+# make fuzz   gives the parsers broken input for a minute each (benchmarks/fuzz)
 PYTHON ?= python3
 BIN := .venv/bin
-.PHONY: demo test nightly quick coverage oldest lint docs slicer bundle
+.PHONY: demo test nightly quick coverage oldest lint docs docs-serve docs-code sbom audit fuzz slicer bundle
+MKDOCS := NO_MKDOCS_2_WARNING=1 PYTHONPATH=src $(BIN)/python -m mkdocs
 CORE := tests/files tests/image tests/deformation tests/evaluation tests/registration tests/report
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
@@ -36,8 +41,25 @@ lint: .venv/all.stamp
 	$(BIN)/lint-imports
 
 docs: .venv/all.stamp
+	$(MKDOCS) build --strict
+
+docs-serve: .venv/all.stamp
+	$(MKDOCS) serve
+
+docs-code: .venv/all.stamp
 	$(BIN)/python docs/points_and_images.py
-	$(BIN)/python -m pytest tests/test_docs.py
+	$(BIN)/python docs/models.py
+	$(BIN)/python docs/summary.py
+	$(BIN)/python -m pytest tests/test_docs.py tests/test_site.py -m ''
+
+sbom: .venv/release.stamp
+	$(BIN)/python -m cyclonedx_py environment --pyproject pyproject.toml --output-reproducible -o sbom.json $(BIN)/python
+
+audit: .venv/release.stamp
+	$(BIN)/python -m pip_audit --strict --desc off -r constraints.txt --no-deps --disable-pip
+
+fuzz: .venv/fuzz.stamp
+	$(BIN)/python benchmarks/fuzz/run.py --seconds 60
 
 slicer: .venv/core.stamp
 	rm -rf out/slicer
@@ -60,7 +82,11 @@ bundle: .venv/all.stamp
 
 .venv/all.stamp: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install -q -c constraints.txt -e '.[dev,train,cluster,peers,dicom,x5,mesh]'
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[dev,docs,train,cluster,peers,dicom,x5,mesh]'
+	touch $@
+
+.venv/fuzz.stamp .venv/release.stamp: .venv/all.stamp
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[$(basename $(notdir $@))]'
 	touch $@
 
 .venv/oldest/stamp: pyproject.toml constraints-oldest.txt

@@ -1,4 +1,4 @@
-"""Draws points_and_images.png: why points move opposite to images. Run by `make docs`."""
+"""Draws points_and_images.png: why points move opposite to images. Run by `make docs-code`."""
 
 from pathlib import Path
 

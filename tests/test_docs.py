@@ -17,7 +17,12 @@ from mics.network.presets import PRESETS
 
 DOCS = Path(__file__).parents[1] / "docs"
 BLOCK = re.compile(r"^```python\n(.*?)^```", re.M | re.S)
-PAGES = {page.name: BLOCK.findall(page.read_text(encoding="utf-8")) for page in DOCS.glob("*.md")}
+NOTEBOOKS = DOCS / "notebooks"  # tests/test_site.py runs them
+PAGES = {
+    page.name: BLOCK.findall(page.read_text(encoding="utf-8"))
+    for page in DOCS.rglob("*.md")
+    if page.parent != NOTEBOOKS
+}
 
 
 @pytest.fixture
@@ -48,7 +53,7 @@ def test_the_code_on_a_page_runs(page):
         exec(compile(block, page, "exec"), namespace)
 
 
-@pytest.mark.parametrize("page", [*DOCS.glob("*.md"), DOCS.parent / "README.md"], ids=lambda page: page.name)
+@pytest.mark.parametrize("page", [*DOCS.rglob("*.md"), *DOCS.parent.glob("*.md")], ids=lambda page: page.name)
 def test_links_lead_to_files(page):
     for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
         assert target.startswith("http") or (page.parent / target).exists(), target

@@ -91,6 +91,14 @@ def test_what_is_no_invertible_affine_in_3d_is_refused(tmp_path, make, said):
     assert str(path) in str(error.value)
 
 
+def test_bytes_that_are_no_text_are_refused(tmp_path):
+    """Found by benchmarks/fuzz: ITK quotes the name of a transform that it does not know, and Python could not decode it."""
+    path = tmp_path / "affine.tfm"
+    path.write_bytes(b"#Transform 0\nTransform: AffineTra\x99sform_double_3_3\nParameters: 1 0 0 0 1 0 0 0 1 1 2 3\n")
+    with pytest.raises(InputError, match="not a transform that ITK can read"):
+        read_affine(path)
+
+
 def test_what_is_no_transform_is_refused(tmp_path):
     path = tmp_path / "matrix.txt"
     path.write_text("1 0 0 0\n0 1 0 0\n0 0 1 0\n0 0 0 1\n")

@@ -31,7 +31,7 @@ def read_itk_transform(path: Path) -> sitk.Transform:
     before = warnings.SetAsGlobalITKLogger()  # type: ignore[no-untyped-call]
     try:
         transform: sitk.Transform = sitk.ReadTransform(str(path))
-    except RuntimeError as error:
+    except (RuntimeError, UnicodeDecodeError) as error:  # the latter where ITK quotes bytes that are no text
         if _is_plain_matrix(path):
             raise InputError(
                 f"{path} holds a bare matrix, and greedy (RAS millimetres) and FLIRT (FSL's scaled voxels) write theirs alike: "

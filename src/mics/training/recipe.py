@@ -8,7 +8,7 @@ import torch
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from mics.data.settings_file import read_yaml
+from mics.data.settings_file import parse_yaml, read_yaml
 from mics.errors import InputError, MissingFileError, SettingError
 from mics.losses.total import PAPER_WEIGHTS, LossForms, LossWeights
 from mics.network.card import MOST_STEPS, Extent
@@ -159,7 +159,7 @@ def _override(settings: dict[str, Any], override: str) -> None:
         if not isinstance(settings, dict):
             raise SettingError(f"`overrides {override}`: {section} is not a section of the recipe.", option="overrides")
     try:
-        settings[last] = yaml.safe_load(value)
+        settings[last] = parse_yaml(value)
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         raise InputError(
             f"`overrides {override[:200]}`: what stands behind = is not YAML.", option="overrides"
