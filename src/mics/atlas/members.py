@@ -103,7 +103,7 @@ def _found(source: Path) -> Iterator[Member]:
 
 def _learn2reg(folder: Path) -> Iterator[Member]:
     for case in open_learn2reg(folder).cases.values():
-        files = tuple(path for path in (case.image_path, case.labels_path) if path is not None)
+        files = _named(case.image_path, case.labels_path)
         yield Member(
             case.name, case.image, case.labels, mirrored_header=True, files=files, label_names=lambda: dict(ORGAN_NAMES)
         )
@@ -175,6 +175,10 @@ def _refuse_columns(table: Path, columns: Sequence[str]) -> None:
         raise InputError(f"{table} {problem}; its first line names the columns: image, labels and, if wanted, name.")
 
 
+def _named(image: Path | None, labels: Path | None) -> dict[str, Path]:
+    return {kind: path for kind, path in (("image", image), ("labels", labels)) if path is not None}
+
+
 def _of_files(name: str, image: Path, labels: Path | None, names: dict[int, str] | None) -> Member:
     def no_labels() -> Image:
         raise InputError(f"{name} comes without labels; leave it out here.")
@@ -183,7 +187,7 @@ def _of_files(name: str, image: Path, labels: Path | None, names: dict[int, str]
         name,
         partial(read_scan, image),
         no_labels if labels is None else partial(_read_labels, labels),
-        files=(image,) if labels is None else (image, labels),
+        files=_named(image, labels),
         label_names=dict if labels is None else partial(_meaning, labels, names),
     )
 

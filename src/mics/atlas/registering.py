@@ -39,7 +39,7 @@ def register_scans(
     settings: Settings,
     *,
     moving_labels: Image | None = None,
-    affine: str | NDArray[np.float64] = "ants",
+    affine: str | NDArray[np.float64] = "organs",
 ) -> Registration:
     """``moving`` registered to ``fixed``, both ways; raises InputError as :func:`mics.registration.pipeline.register` does."""
     return register(fixed, moving, moving_labels=moving_labels, affine=affine, **asdict(settings))

@@ -34,7 +34,7 @@ from mics.files.whole import write_text
 from mics.image.grid import Grid, apply_matrix
 from mics.image.io import Image, read_image, write_image, write_labels
 from mics.network.weights import DEFAULT_REGISTRATION
-from mics.registration.affine import register_affine
+from mics.registration.organ_affine import register_affine_by_organs
 
 MEMBERS = "members"
 TO_TEMPLATE, FROM_TEMPLATE = "transform_member_to_template.nii.gz", "transform_template_to_member.nii.gz"
@@ -197,7 +197,7 @@ class _Building:
             self.progress(f"Affine {number} of {len(others)}, {member.name}{clock}")
             try:
                 image, _ = read_member(member)
-                affines[member.name] = register_affine(reference, image)
+                affines[member.name] = register_affine_by_organs(fixed=reference, moving=image)
             except InputError as error:
                 self.left_out[member.name] = str(error)
             clock.tick()

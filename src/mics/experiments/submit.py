@@ -8,12 +8,16 @@ from typing import Any, Literal
 from mics.data.pairs import Pair, read_pairs
 from mics.data.state import state_of
 from mics.errors import InputError, RunError, SettingError
-from mics.evaluation.export import Names, pack
+from mics.evaluation.choices import Names
+from mics.evaluation.export import pack
 from mics.evaluation.learn2reg import displacement_name, from_transform, write_displacement
 from mics.files.folder import own_folder
 from mics.files.whole import write_text, write_whole
 from mics.network.weights import DEFAULT_REGISTRATION, load_model_for
 from mics.registration.pipeline import register
+
+Which = Literal["test", "validation"]
+"""Which pairs of the challenge."""
 
 NOTE, DISPLACEMENTS, PACKED = "submission.json", "displacements", "submission.zip"
 
@@ -22,7 +26,7 @@ def submit(
     data: str | Path,
     output: str | Path,
     *,
-    pairs: Literal["test", "validation"] = "test",
+    pairs: Which = "test",
     names: Names = "current",
     progress: Callable[[str], None] = lambda _: None,
     **settings: Any,
