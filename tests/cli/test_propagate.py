@@ -29,6 +29,7 @@ def atlases(tmp_path, make):
     return scan, folder, names
 
 
+@pytest.mark.nightly
 def test_labels_are_carried_over_told_and_not_registered_twice(tmp_path, atlases, quick, run):
     scan, folder, names = atlases
     out = tmp_path / "out"

@@ -20,6 +20,7 @@ def group(tmp_path, make):
     return folder
 
 
+@pytest.mark.nightly
 def test_the_average_of_a_group_lies_in_its_middle(tmp_path, group, quick, run):
     out = tmp_path / "out"
     command = ["template", group, "-o", out, "--rounds", 1, "--spacing-mm", 10, *quick[2:]]
