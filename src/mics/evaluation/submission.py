@@ -98,7 +98,9 @@ class Submission:
             sentence += f"the {npz} .npz files there are the challenge's old format; write full-size .nii.gz files."
         else:
             there = sorted(PurePosixPath(name).name for name in self._files)
-            held = f"it holds {', '.join(there[:3])}{', ...' if len(there) > 3 else ''}" if there else "it holds no file"
+            held = (
+                f"it holds {', '.join(there[:3])}{', ...' if len(there) > 3 else ''}" if there else "it holds no file"
+            )
             sentence += f"{held}; add them, or leave these pairs out of the list."
         raise InputError(sentence)
 
