@@ -1,0 +1,32 @@
+"""Where fat lies in real scans, as they are and made wrong: the bounds of the verdict, -127 and -67 HU (docs/conventions.md)."""
+
+import numpy as np
+import pytest
+
+from mics.image.ct_histogram import tissue_peaks
+from mics.image.hounsfield import some_values
+from mics.image.io import read_image
+
+WRONG = {"+50": (1, 50), "-50": (1, -50), "+100": (1, 100), "-100": (1, -100), "x2": (2, 0), "/2": (0.5, 0)}
+
+
+@pytest.mark.nightly
+def test_fat_lies_where_it_should_in_good_scans_and_elsewhere_in_others(real_data):
+    files = sorted((real_data / "AbdomenCTCT" / "imagesTr").glob("*.nii.gz"))
+    files += [
+        path for path in sorted((real_data / "native").glob("*.nii.gz")) if path.name.startswith(("img", "total"))
+    ]
+    files = [path for path in files if not path.name.endswith("_seg.nii.gz")]
+    good, wrong = [], {name: [] for name in WRONG}
+    for path in files:
+        array = read_image(path).array
+        middle = array.shape[2] // 2
+        for part in (array, array[:, :, :middle], array[:, :, middle:]):
+            good.append(tissue_peaks(some_values(part)))
+        for name, (slope, offset) in WRONG.items():
+            wrong[name].append(tissue_peaks(some_values((array * slope + offset).astype(np.float32))))
+    assert len(files) >= 18
+    assert all(-127 <= peaks[0] <= -67 for peaks in good if peaks is not None)
+    for name, found in wrong.items():
+        told = [peaks for peaks in found if peaks is not None and not -127 <= peaks[0] <= -67]
+        assert len(told) >= 0.8 * len(files), name
