@@ -1,7 +1,8 @@
 # make demo   registers two phantom scans, both ways, and writes out/demo (installs the package into .venv first)
 # make test   runs the tests, make nightly those that take more than a minute;  make lint  checks style, types and the direction of imports
 # make quick  runs the tests that take seconds;  make coverage  all but the nightly ones, and which lines they reach;  make oldest  the
-#             quick ones of the core with the oldest versions that pyproject.toml allows, in an environment of their own
+#             quick ones of the core with the oldest versions that pyproject.toml allows, in an environment of their own, where
+#             old libraries may warn of what newer ones mend
 # make slicer makes out/slicer/MICS.zip, 3D Slicer's module with the package in it;  make bundle  out/bundle/mics.zip, a MONAI bundle
 # make docs   builds the documentation as a site into site/, without warnings and without the network;  make docs-serve  shows it in a
 #             browser while it is written;  make docs-code  redraws the pictures and prints the pages that programs make, runs the code
@@ -32,7 +33,7 @@ coverage: .venv/all.stamp
 	$(PYTEST) --cov --cov-report term
 
 oldest: .venv/oldest/stamp
-	OMP_NUM_THREADS=1 .venv/oldest/bin/python -m pytest -n 2 --dist loadfile -m 'not nightly and not slow' $(CORE)
+	OMP_NUM_THREADS=1 .venv/oldest/bin/python -m pytest -n 2 --dist loadfile -m 'not nightly and not slow' -W default $(CORE)
 
 lint: .venv/all.stamp
 	$(BIN)/ruff check .

@@ -236,7 +236,7 @@ def test_several_models_of_a_method_stand_side_by_side(folder, output, monkeypat
     rows = {line.split("|")[1].strip(): line.split("|")[3].strip() for line in found.table.splitlines()[2:5]}
     assert rows == {"affine alone": "1.000", "moves: 2": "1.000", "moves: mics-velocity": "0.500"}
     assert len({path.parent for path in (output / "cells").glob("moves*/*.json")}) == 2
-    lines = list(csv.DictReader((output / "table.csv").open()))
+    lines = list(csv.DictReader((output / "table.csv").read_text().splitlines()))
     assert [(line["method"], line["model"]) for line in lines] == [("affine", ""), ("moves", "2"), ("moves", "")]
     with pytest.raises(pytest.fail.Exception):
         compare(folder, output, methods=["moves=3"], both_ways=False, progress=pytest.fail)

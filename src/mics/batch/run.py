@@ -30,6 +30,7 @@ from mics.errors import RunError, SettingError
 from mics.files.folder import own_folder
 from mics.files.whole import write_text
 from mics.network.weights import DEFAULT_REGISTRATION, load_model_for
+from mics.registration.choices import Lesions, Refine, Topology
 from mics.report.review import PAGE, Reviewed, write_review
 
 MARK, PAIRS, RESULTS = "batch.json", "pairs.csv", "results.csv"
@@ -44,11 +45,15 @@ def register_pairs(
     pairs: Sequence[ListedPair],
     output: str | Path,
     *,
-    affine: str = "ants",
+    affine: str = "organs",
     steps: int | None = None,
     model: str | Path = DEFAULT_REGISTRATION,
-    refine: str = "fast",
-    topology: str = "free",
+    refine: Refine = "fast",
+    topology: Topology = "free",
+    steer: Sequence[str | int] = (),
+    landmark_tolerance_mm: float | None = None,
+    same_patient: bool = False,
+    lesions: Lesions = "keep",
     device: str = "auto",
     label_names: str | Path | None = None,
     tolerance_mm: float = TOLERANCE_MM,
@@ -65,7 +70,8 @@ def register_pairs(
     Args:
         pairs: of :func:`mics.batch.listing.listed_pairs` or :func:`mics.batch.listing.pairs_of_folder`.
         output: a new or empty folder, or one of a batch with the same settings.
-        affine, steps, model, refine, topology, device, label_names: as of :func:`mics.register`, for all pairs.
+        affine, steps, model, refine, topology, steer, landmark_tolerance_mm, same_patient, lesions, device, label_names: as of
+            :func:`mics.register`, for all pairs.
         tolerance_mm: by how much stored transforms may be off at any voxel, to be small.
         workers: processes of this machine; None for one a GPU, or on the CPU for as many as there are cores and memory for.
         scheduler: address of a Dask scheduler whose workers are used, one process a device, files where they see them too.
@@ -78,11 +84,15 @@ def register_pairs(
         InputError: for settings that are unusable, a folder that holds something else or other settings, or is being written to.
     """
     chosen = BatchSettings(
-        affine=affine if affine in ("ants", "none") else str(Path(affine).absolute()),
+        affine=affine if affine in ("organs", "ants", "none") else str(Path(affine).absolute()),
         steps=steps,
         model=str(Path(model).absolute()) if Path(model).exists() else str(model),
         refine=refine,
         topology=topology,
+        steer=tuple(steer),
+        landmark_tolerance_mm=landmark_tolerance_mm,
+        same_patient=same_patient,
+        lesions=lesions,
         device=device,
         label_names=None if label_names is None else str(Path(label_names).absolute()),
         tolerance_mm=tolerance_mm,

@@ -17,6 +17,7 @@ from mics.data.manifest import reason
 from mics.data.state import state_of
 from mics.errors import RunError
 from mics.files.whole import folder_beside, give_name, write_text
+from mics.registration.choices import Lesions, Refine, Topology
 from mics.registration.registrar import Registrar
 from mics.report.files import pictures
 from mics.report.thumbnail import write_thumbnail
@@ -36,8 +37,12 @@ class BatchSettings:
     affine: str
     steps: int | None
     model: str
-    refine: str
-    topology: str
+    refine: Refine
+    topology: Topology
+    steer: tuple[str | int, ...]
+    landmark_tolerance_mm: float | None
+    same_patient: bool
+    lesions: Lesions
     device: str
     label_names: str | None
     tolerance_mm: float
@@ -134,6 +139,10 @@ def kept_registrar(settings: BatchSettings, device: str) -> Registrar:
         model=settings.model,
         refine=settings.refine,
         topology=settings.topology,
+        steer=settings.steer,
+        landmark_tolerance_mm=settings.landmark_tolerance_mm,
+        same_patient=settings.same_patient,
+        lesions=settings.lesions,
         device=device,
     )
 

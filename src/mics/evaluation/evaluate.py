@@ -1,13 +1,14 @@
 """Score the deformations of many pairs: ``mics evaluate`` and ``mics.evaluate``."""
 
 import itertools
-import os
 import warnings
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cache, partial
 from pathlib import Path
+
+import torch
 
 from mics.data.label_names import LabelNames, disagreement, read_label_names
 from mics.data.pairs import Member, Pair, read_pairs
@@ -179,7 +180,7 @@ def _scored(
         numbering = numbering_doubt(fixed.array, warp_labels(moving.array, forward))
         return score, overlaps(forward, fixed, moving), [f"{pair.name}: {sentence}" for sentence in numbering]
 
-    with ThreadPoolExecutor(min(_AT_A_TIME, os.cpu_count() or 1)) as pool:
+    with ThreadPoolExecutor(min(_AT_A_TIME, torch.get_num_threads())) as pool:
         try:
             results = list(pool.map(work, enumerate(pairs, start=1)))
         except BaseException:
