@@ -89,7 +89,10 @@ def test_what_cannot_steer_or_be_followed_is_told_in_flags(refused, pair, quick,
     assert "use --refine fast or --refine accurate" in refused(*start, *labels, "--steer", "1")
     assert "'liver' is no label of both" in refused(*start, *labels, "--steer", "1", "--steer", "liver")
     assert "use --refine fast" in refused(*start, "--same-patient")
-    assert "say so by --same-patient" in refused(*start, "--fixed-lesions", pair[2])
+    lesion = sitk.ReadImage(str(pair[2])) * 0
+    lesion[tuple(length // 2 for length in lesion.GetSize())] = 1
+    sitk.WriteImage(lesion, str(tmp_path / "lesion.nii.gz"))
+    assert "say so by --same-patient" in refused(*start, "--fixed-lesions", tmp_path / "lesion.nii.gz")
     assert "use --steer landmarks" in refused(*start, *labels, "--steer", "1", "--landmark-tolerance", "2")
     assert not (tmp_path / "out").exists()
 

@@ -8,7 +8,7 @@ from scipy.spatial.transform import Rotation
 
 from mics.deformation.field import compose, exponentiate, identity, sample
 from mics.deformation.jacobian import fold_share
-from mics.registration.guide_terms import Stiff
+from mics.registration.guide_terms import RigidPieces, Stiff
 from mics.registration.guides import Guides
 from mics.registration.refine import refine
 from mics.registration.refine_settings import RefineSettings, Stage
@@ -51,6 +51,25 @@ def test_what_bends_costs_its_second_derivatives_over_a_centimetre():
     shear = 0.002 * x[0, 0, 1:-1, 1:-1, 1:-1]
     expected = (2 * shear**2 + shear**4 + (10 * 0.002) ** 2).mean() / 2
     assert float(Stiff(torch.ones(2, 1, *SHAPE), EDGES).loss(both)) == pytest.approx(float(expected), rel=1e-3)
+
+
+def test_small_turns_and_shifts_stay_as_they_are_and_waves_along_a_bone_go():
+    """To first order, of a grid whose voxels are no cubes; the waves are 20 mm long, as the pieces are."""
+    bone = torch.zeros(2, 1, *SHAPE)
+    bone[:, :, 4:9, 3:17, 5:20] = 1
+    spin = torch.tensor([[0.0, -0.03, 0.02], [0.03, 0, -0.01], [-0.02, 0.01, 0]])
+    rigid = moved_by(torch.eye(3) + spin) + 0.7
+    kept = rigid.clone()
+    pieces = RigidPieces(bone, EDGES)
+    pieces.project(kept)
+    torch.testing.assert_close(kept, rigid, atol=5e-3, rtol=0)  # an edge's voxels have an inertia of their own
+    wave = torch.zeros_like(rigid)
+    wave[:, 0] = 0.5 * torch.sin(2 * torch.pi / 5 * identity(SHAPE)[:, 1])
+    bent = rigid + wave
+    pieces.project(bent)
+    inside = (..., slice(5, 8), slice(6, 14), slice(8, 17))
+    assert (bent - rigid)[inside].abs().mean() < 0.2 * wave[inside].abs().mean()
+    assert torch.equal(bent[:, :, 12:], (rigid + wave)[:, :, 12:])
 
 
 def test_the_fixed_scans_bones_are_stiff_in_the_direction_that_fills_it():

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from mics.deformation.field import averaged, exponentiate, sample, voxel_ratio
+from mics.deformation.field import averaged, exponentiate, identity, sample, voxel_ratio
 from mics.losses.segmentation import absolute_dice_loss
 from mics.registration.guides import Guides
 from mics.registration.refine_settings import RefineSettings, Stage
@@ -18,6 +18,8 @@ _MET_MM = 1.0
 """Below this distance a landmark pulls less and less."""
 _RIGID = 0.25
 """Of a voxel, how much of it keeps its shape where the penalty looks."""
+_PIECE_MM = 20.0
+"""Edge of the cube over which a bone moves as one."""
 _BENT_MM = 10.0
 """Length over which a change of the derivatives counts as much as a stretch of the same size."""
 
@@ -56,11 +58,10 @@ class GuideTerms:
         if guides.points is not None and settings.landmarks:
             self.points = guides.points * voxel_ratio(shape, velocity_grid, device=masks.device)
             self.width = 2 * round((_SPREAD_MM / stage.velocity_mm - 1) / 2) + 1
-        self.stiff = (
-            None
-            if guides.rigid is None or not settings.rigidity
-            else Stiff(averaged(guides.rigid, velocity_grid), self.edges_mm)
-        )
+        self.stiff: Stiff | None = None
+        if guides.rigid is not None and settings.rigidity:
+            rigid = averaged(guides.rigid, velocity_grid)
+            self.stiff, self.pieces = Stiff(rigid, self.edges_mm), RigidPieces(rigid, self.edges_mm)
 
     def loss(self, velocity: Tensor, both: Tensor, on_organs: Tensor) -> Tensor:
         """Of a velocity; ``both`` are its two displacements, ``on_organs`` the same on the grid of the organ maps."""
@@ -76,6 +77,11 @@ class GuideTerms:
         if self.stiff is not None:
             loss = loss + self.settings.rigidity * self.stiff.loss(both)
         return loss
+
+    def project(self, velocity: Tensor) -> None:
+        """Make ``velocity`` nearly rigid, in place, where what it moves keeps its shape."""
+        if self.stiff is not None:
+            self.pieces.project(velocity)
 
     def _missed(self, velocity: Tensor) -> Tensor:
         """Sum over the landmarks of the mm that they miss their counterparts by, mean of both directions (Charbonnier's).
@@ -128,3 +134,54 @@ class Stiff:
         # (I + D)^T (I + D) - I without the loss of digits.
         strain = derivative + derivative.transpose(1, 2) + torch.einsum("bkin,bkjn->bijn", derivative, derivative)
         return (self.weights * (strain.square().sum(dim=(1, 2)) + bent)).sum()
+
+
+class RigidPieces:
+    """The rigid motions that fit a velocity best around each place that keeps its shape.
+
+    They take out what bends a bone within a cube, which descent does slowly; what stretches all of it stays.
+
+    Over a cube of about 2 cm, weighed by ``rigid`` (2, 1, X, Y, Z) of either scan, the least squares are v = t + w x (x - m) with
+    the means t and m, and (tr(C) I - C) w = a, C the covariance of the places and a the mean of (x - m) x (v - t) (the linear
+    case of Horn 1987); each voxel is a cube with an inertia of its own. ``edges_mm`` (1, 3, 1, 1, 1): of a voxel.
+    """
+
+    def __init__(self, rigid: Tensor, edges_mm: Tensor) -> None:
+        self.weights = rigid.amax(dim=0, keepdim=True)
+        self.edges_mm = edges_mm
+        self.width = 2 * max(1, round(_PIECE_MM / float(edges_mm.mean()) / 2)) + 1
+        self.places = (self.weights[0, 0] > _RIGID).flatten().nonzero().flatten()
+        shape = rigid.shape[2:]
+        middle = torch.tensor([(n - 1) / 2 for n in shape], device=rigid.device).view(1, 3, 1, 1, 1)
+        self.points = (identity(shape, device=rigid.device) - middle) * edges_mm
+        self.total = self._sums(torch.ones_like(self.weights)).clamp_min(1e-6)
+        self.centre = self._means(self.points)
+        products = self._means(torch.cat([self.points * self.points[:, axis : axis + 1] for axis in range(3)], dim=1))
+        covariance = products.view(3, 3, -1) - self.centre[:, None] * self.centre[None]
+        trace = covariance.diagonal(dim1=0, dim2=1).sum(dim=1)
+        inertia = trace[:, None, None] * torch.eye(3, device=rigid.device) - covariance.permute(2, 0, 1)
+        self.inertia = inertia + edges_mm.mean() ** 2 / 12 * torch.eye(3, device=rigid.device)
+        self.share = (2 * self.weights.flatten()[self.places]).clamp(max=1)
+        self.here = self.points.flatten(2)[0, :, self.places]
+
+    @torch.no_grad()
+    def project(self, velocity: Tensor) -> None:
+        """Change ``velocity`` (1, 3, X, Y, Z), in voxels, in place."""
+        if not len(self.places):
+            return
+        mm = velocity * self.edges_mm
+        mean = self._means(mm)
+        turning = self._means(torch.linalg.cross(self.points, mm, dim=1)) - torch.linalg.cross(self.centre, mean, dim=0)
+        spin = torch.linalg.solve(self.inertia, turning.T).T
+        rigid = mean + torch.linalg.cross(spin, self.here - self.centre, dim=0)
+        flat = velocity.flatten(2)
+        before = flat[0, :, self.places]
+        flat[0, :, self.places] = torch.lerp(before, rigid / self.edges_mm.view(3, 1), self.share)
+
+    def _sums(self, volume: Tensor) -> Tensor:
+        """Weighed averages over the cubes around the places, (channels, N), not yet divided by the weights'."""
+        pooled = functional.avg_pool3d(self.weights * volume, self.width, 1, self.width // 2)
+        return pooled.flatten(2)[0, :, self.places]
+
+    def _means(self, volume: Tensor) -> Tensor:
+        return self._sums(volume) / self.total

@@ -142,6 +142,9 @@ def refine(
         for _ in range(stage.iterations):
             (gradient,) = torch.autograd.grad(_loss(velocity, data, led, settings), velocity)
             descent.step(velocity, gradient)
+            if led is not None:
+                with torch.no_grad():
+                    led.project(velocity)
     assert velocity is not None
     with torch.no_grad():
         fine = resize_displacement(velocity, _finer(shape, spacing_mm / settings.integrated_mm))
