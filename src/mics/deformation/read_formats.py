@@ -139,7 +139,8 @@ def _x5_node(node: Any, path: Path) -> Link:
         return matrix
     size = tuple(int(length) for length in np.asarray(node["Domain"]["Size"]).ravel()) if "Domain" in node else ()
     meaning = node.attrs.get("Representation")
-    if kind != "nonlinear" or values.shape != (*size, 3) or meaning not in ("displacements", "deformations"):
+    dense = len(size) == 3 and values.shape == (*size, 3)
+    if kind != "nonlinear" or not dense or meaning not in ("displacements", "deformations"):
         raise ValueError(
             f"a {kind} transform of {meaning} and shape {values.shape} is neither an affine nor a dense field"
         )
