@@ -11,6 +11,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from mics.atlas.choices import FusionName
 from mics.atlas.folder import Clock, read_json, require_progress, settle, state_of_files, write_json
 from mics.atlas.fusion import Atlases, Fused, fuse, require_fusion
 from mics.atlas.members import given_members, meaning
@@ -29,6 +30,7 @@ from mics.image.available import available_host_bytes
 from mics.image.grid import Grid
 from mics.image.io import Image, read_image, read_labels, write_image, write_labels
 from mics.network.weights import DEFAULT_REGISTRATION
+from mics.registration.choices import Refine
 from mics.registration.inputs import load_scan
 
 ATLASES = "atlases"
@@ -90,10 +92,10 @@ def propagate(
     atlases: str | Path | Sequence[Member],
     output: str | Path,
     *,
-    fusion: str = "joint",
+    fusion: FusionName = "joint",
     label_names: LabelNames | None = None,
     model: str | Path = DEFAULT_REGISTRATION,
-    refine: str = "fast",
+    refine: Refine = "fast",
     device: str = "auto",
     progress: Callable[[str], None] = lambda _: None,
 ) -> Propagation:

@@ -1,6 +1,7 @@
 """The registration that propagation and template are made of: called here alone."""
 
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,9 @@ from mics.deformation.transform import Transform
 from mics.image.grid import Grid
 from mics.image.io import Image
 from mics.network.weights import DEFAULT_REGISTRATION, load_model_for
+from mics.registration.choices import Refine
 from mics.registration.pipeline import Registration, register
+from mics.registration.registrar import Registrar
 from mics.registration.settings import resolve
 
 
@@ -20,12 +23,12 @@ class Settings:
     """``model``, ``refine`` and ``device`` of :func:`mics.registration.pipeline.register`."""
 
     model: str | Path = DEFAULT_REGISTRATION
-    refine: str = "fast"
+    refine: Refine = "fast"
     device: str = "auto"
 
     def refuse_unusable(self) -> None:
         """Raise InputError for what no registration takes, before any is begun."""
-        resolve(affine="ants", steps=None, topology="free", model=self.model, refine=self.refine, device=self.device)
+        resolve(affine="organs", steps=None, topology="free", model=self.model, refine=self.refine, device=self.device)
 
     def to_dict(self) -> dict[str, Any]:
         """What decides the result, plain: everything but the device."""
@@ -39,10 +42,18 @@ def register_scans(
     settings: Settings,
     *,
     moving_labels: Image | None = None,
-    affine: str | NDArray[np.float64] = "organs",
+    affine: NDArray[np.float64] | None = None,
 ) -> Registration:
     """``moving`` registered to ``fixed``, both ways; raises InputError as :func:`mics.registration.pipeline.register` does."""
+    if affine is None:
+        return _kept_registrar(settings)(fixed, moving, moving_labels=moving_labels)
     return register(fixed, moving, moving_labels=moving_labels, affine=affine, **asdict(settings))
+
+
+@cache
+def _kept_registrar(settings: Settings) -> Registrar:
+    """Its models are loaded once."""
+    return Registrar(**asdict(settings))
 
 
 def in_view(transform: Transform, grid: Grid) -> Image:

@@ -34,6 +34,7 @@ from mics.files.whole import write_text
 from mics.image.grid import Grid, apply_matrix
 from mics.image.io import Image, read_image, write_image, write_labels
 from mics.network.weights import DEFAULT_REGISTRATION
+from mics.registration.choices import Refine
 from mics.registration.organ_affine import register_affine_by_organs
 
 MEMBERS = "members"
@@ -93,7 +94,7 @@ def template(
     spacing_mm: float = 2.0,
     start: str | None = None,
     model: str | Path = DEFAULT_REGISTRATION,
-    refine: str = "fast",
+    refine: Refine = "fast",
     device: str = "auto",
     progress: Callable[[str], None] = lambda _: None,
 ) -> Template:

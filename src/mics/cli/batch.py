@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 
 from mics.cli.errors import BAD_INPUT, FAILED, LOOK, say
+from mics.cli.manners import asked, line, results
 
 if TYPE_CHECKING:
     from mics.batch.listing import ListedPair
@@ -20,7 +21,7 @@ def register_many(pairs: "Sequence[ListedPair]", output: Path, *, strict: bool, 
     from mics.batch.run import RESULTS, register_pairs
     from mics.report.review import PAGE
 
-    console = Console(stderr=True, highlight=False)
+    console = Console(stderr=True, highlight=False, quiet=asked().quiet)
     began = time.monotonic()
     here = 0
 
@@ -30,15 +31,18 @@ def register_many(pairs: "Sequence[ListedPair]", output: Path, *, strict: bool, 
             nonlocal here
             here += 1
             left = (of - done) * (time.monotonic() - began) / here
-            typer.echo(f"{done}/{of} {_line(outcome)}" + (f"; about {_duration(left)} left" if done < of else ""))
+            line(f"{done}/{of} {_line(outcome)}" + (f"; about {_duration(left)} left" if done < of else ""))
             status.update(f"{done} of {of} pairs, about {_duration(left)} left")
 
         outcomes = register_pairs(pairs, output, progress=told, **settings)
     if already := len(outcomes) - here:
-        typer.echo(f"{already} pairs were there already.")
+        line(f"{already} pairs were there already.")
     counts = {word: sum(outcome.verdict == word for outcome in outcomes) for word in ("good", "look", "failed")}
-    typer.echo(", ".join(f"{word}: {count}" for word, count in counts.items()))
-    typer.echo(f"Look at {output / PAGE}; all measures are in {output / RESULTS}.")
+    results(
+        ", ".join(f"{word}: {count}" for word, count in counts.items())
+        + f"\nLook at {output / PAGE}; all measures are in {output / RESULTS}.",
+        {"folder": output, "pairs": [_plain(outcome) for outcome in outcomes]},
+    )
     lost = [outcome for outcome in outcomes if outcome.error is not None]
     if lost:
         say(
@@ -54,6 +58,10 @@ def _exit_code(outcomes: "Sequence[Outcome]", *, strict: bool) -> int:
     if None in words:
         return BAD_INPUT
     return FAILED if strict and "failed" in words else LOOK if strict and "look" in words else 0
+
+
+def _plain(outcome: "Outcome") -> dict[str, Any]:
+    return {"pair": outcome.pair.name, "verdict": outcome.verdict, "error": outcome.error}
 
 
 def _line(outcome: "Outcome") -> str:

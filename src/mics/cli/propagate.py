@@ -5,8 +5,11 @@ from typing import Annotated
 
 import typer
 
+from mics.atlas.choices import FusionName
 from mics.cli.errors import say
+from mics.cli.manners import line
 from mics.cli.progress import progress
+from mics.registration.choices import Refine
 
 
 def propagate(
@@ -22,7 +25,7 @@ def propagate(
         Path, typer.Option("--output", "-o", help="Folder for the results; an interrupted run goes on in it.")
     ],
     fusion: Annotated[
-        str,
+        FusionName,
         typer.Option(help="majority, local (weighted by likeness around each voxel) or joint (joint label fusion)."),
     ] = "joint",
     label_names: Annotated[
@@ -31,7 +34,7 @@ def propagate(
     model: Annotated[
         str, typer.Option(help="Name of a shipped model (see `mics info`) or path of a trained one.")
     ] = "mics-velocity",
-    refine: Annotated[str, typer.Option(help="Work spent on each registration: none, fast or accurate.")] = "fast",
+    refine: Annotated[Refine, typer.Option(help="Work spent on each registration: none, fast or accurate.")] = "fast",
     device: Annotated[str, typer.Option(help="auto, cpu or cuda:N.")] = "auto",
 ) -> None:
     """Register labelled scans to SCAN and fuse their labels; another --fusion into the same folder takes no registration."""
@@ -51,12 +54,12 @@ def propagate(
         )
     for volume in result.volumes:
         agreement = "lost" if volume.agreement is None else f"agreement {volume.agreement:.2f}"
-        typer.echo(
+        line(
             f"{volume.name}: {volume.fused_ml:.1f} ml ({agreement}; {volume.atlases} atlases, {volume.mean_ml:.1f} "
             f"± {volume.sd_ml:.1f} ml)"
         )
     used = sum(outcome.used for outcome in result.atlases)
-    typer.echo(f"Verdict: {result.verdict}, {used} of {len(result.atlases)} atlases used")
-    typer.echo(f"Written to {output}")
+    line(f"Verdict: {result.verdict}, {used} of {len(result.atlases)} atlases used")
+    line(f"Written to {output}")
     for sentence in result.reasons:
         say(sentence)

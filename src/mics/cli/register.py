@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mics.cli.errors import FAILED, LOOK
-from mics.cli.manners import results
+from mics.cli.manners import asked, results
 from mics.cli.output import Results, output_folder
 from mics.cli.progress import progress
 from mics.errors import SettingError
@@ -183,6 +183,10 @@ def register(
         "lesions": lesions,
     }
     if many is not None:
+        if asked().force:
+            raise SettingError(
+                "Many pairs go on in their folder and replace nothing: leave `force` out, or give a new folder."
+            )
         from mics.cli.batch import register_many
 
         register_many(

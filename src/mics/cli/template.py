@@ -6,7 +6,9 @@ from typing import Annotated
 import typer
 
 from mics.cli.errors import say
+from mics.cli.manners import line
 from mics.cli.progress import progress
+from mics.registration.choices import Refine
 
 
 def template(
@@ -25,7 +27,7 @@ def template(
     model: Annotated[
         str, typer.Option(help="Name of a shipped model (see `mics info`) or path of a trained one.")
     ] = "mics-velocity",
-    refine: Annotated[str, typer.Option(help="Work spent on each registration: none, fast or accurate.")] = "fast",
+    refine: Annotated[Refine, typer.Option(help="Work spent on each registration: none, fast or accurate.")] = "fast",
     device: Annotated[str, typer.Option(help="auto, cpu or cuda:N.")] = "auto",
 ) -> None:
     """Average SCANS in shape and grey values without bias to one of them, with transforms to and from every one."""
@@ -43,13 +45,13 @@ def template(
             device=device,
             progress=step,
         )
-    for line in result.rounds:
-        parts = [f"Round {line.round}: {line.members} scans, spread {line.spread_hu:.1f} HU"]
-        parts += [f"mean displacement {line.bias_mm:.2f} mm"]
-        parts += [] if line.drift_mm is None else [f"mean shape moved by {line.drift_mm:.2f} mm"]
-        parts += [] if line.dice is None else [f"Dice between scans {line.dice:.3f}"]
-        typer.echo(", ".join(parts))
-    typer.echo(f"Verdict: {result.verdict}")
-    typer.echo(f"Written to {output}")
+    for one in result.rounds:
+        parts = [f"Round {one.round}: {one.members} scans, spread {one.spread_hu:.1f} HU"]
+        parts += [f"mean displacement {one.bias_mm:.2f} mm"]
+        parts += [] if one.drift_mm is None else [f"mean shape moved by {one.drift_mm:.2f} mm"]
+        parts += [] if one.dice is None else [f"Dice between scans {one.dice:.3f}"]
+        line(", ".join(parts))
+    line(f"Verdict: {result.verdict}")
+    line(f"Written to {output}")
     for sentence in result.reasons:
         say(sentence)
