@@ -42,12 +42,12 @@ _BLOCK_MM, _SPINE_MM, _LEAST_VOXELS = 30.0, 40.0, 60
 
 
 def _rigid(case: FollowUp) -> Transform:
-    matrix = register_affine(case.follow_up, case.baseline, rigid=True)
+    matrix = register_affine(fixed=case.follow_up, moving=case.baseline, rigid=True)
     return affine_transform(case.follow_up.grid, matrix)
 
 
 def _greedy(case: FollowUp) -> Transform:
-    matrix = register_affine(case.follow_up, case.baseline, rigid=True)
+    matrix = register_affine(fixed=case.follow_up, moving=case.baseline, rigid=True)
     outcome = greedy.register(case.follow_up, case.baseline, matrix)
     # Both scans lie on one grid.
     return Transform.from_voxels(torch.from_numpy(outcome.forward), case.follow_up.grid)

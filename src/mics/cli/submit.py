@@ -8,7 +8,7 @@ import typer
 from mics.cli.manners import line
 from mics.cli.progress import progress
 from mics.evaluation.choices import Names
-from mics.experiments.submit import Which
+from mics.experiments.choices import Which
 from mics.registration.choices import Refine
 
 

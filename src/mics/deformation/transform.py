@@ -296,11 +296,19 @@ class Transform:
         return result if known is None or grid is not None else replace(result, provenance=known.opposite())
 
     def to_sitk(self) -> sitk.DisplacementFieldTransform:
-        """As SimpleITK's transform (a copy): ``sitk.Resample(moving, fixed, t.to_sitk())``; it takes points as ITK does."""
+        """For SimpleITK: ``sitk.Resample(moving, fixed, t.to_sitk())``; it takes points as ITK does.
+
+        Returns:
+            The displacement field's transform, a copy.
+        """
         return sitk.DisplacementFieldTransform(sitk.Cast(self._field(), sitk.sitkVectorFloat64))
 
     def to_nibabel(self) -> Any:
-        """As a ``nibabel.Nifti1Image``: what :meth:`save` writes, five-dimensional, of intent 1007, its vectors in LPS mm."""
+        """For nibabel: what :meth:`save` writes.
+
+        Returns:
+            A ``nibabel.Nifti1Image``, five-dimensional, of intent 1007, its vectors in LPS mm.
+        """
         import nibabel
 
         ras = np.diag([-1.0, -1.0, 1.0, 1.0]) @ self.grid.matrix
@@ -312,7 +320,11 @@ class Transform:
         return field
 
     def to_ants(self) -> Any:
-        """As an ``ants`` transform: ``t.to_ants().apply_to_image(moving, fixed)``."""
+        """For ANTsPy: ``t.to_ants().apply_to_image(moving, fixed)``.
+
+        Returns:
+            An ``ants`` transform.
+        """
         import ants
 
         grid = self.grid

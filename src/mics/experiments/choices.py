@@ -7,3 +7,6 @@ Experiment = Literal["figure1", "figure2", "figure3", "table2", "table3", "table
 
 BudgetName = Literal["smoke", "small", "paper"]
 """Budgets of :data:`mics.experiments.budgets.BUDGETS`."""
+
+Which = Literal["test", "validation"]
+"""Which pairs of the Learn2Reg challenge are submitted."""

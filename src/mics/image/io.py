@@ -74,38 +74,74 @@ class Image:
 
     @classmethod
     def of(cls, volume: Any) -> "Image":
-        """A volume of SimpleITK, nibabel, ANTs, MONAI or TorchIO, or ``(array, grid)``: :func:`mics.image.libraries.as_image`.
+        """A volume of another library (:func:`mics.image.libraries.as_image`).
 
-        Raises InputError for what is not one 3D volume with a place.
+        Args:
+            volume: Of SimpleITK, nibabel, ANTs, MONAI or TorchIO, or ``(array, grid)``.
+
+        Returns:
+            The same volume and place.
+
+        Raises:
+            InputError: For what is not one 3D volume with a place.
         """
         from mics.image.libraries import given_image
 
         return given_image(volume, "What is to become an Image")
 
     def to_sitk(self) -> sitk.Image:
-        """As a SimpleITK image (a copy)."""
+        """For SimpleITK.
+
+        Returns:
+            A copy.
+        """
         return to_itk(self)
 
     def to_nibabel(self) -> Any:
-        """As a ``nibabel.Nifti1Image`` (a copy), its affine in RAS mm."""
+        """For nibabel.
+
+        Returns:
+            A ``nibabel.Nifti1Image``, a copy, its affine in RAS mm.
+        """
         from mics.image import libraries
 
         return libraries.to_nibabel(self)
 
     def to_ants(self) -> Any:
-        """As an ``ants.ANTsImage`` (a copy)."""
+        """For ANTsPy.
+
+        Returns:
+            An ``ants.ANTsImage``, a copy.
+        """
         from mics.image import libraries
 
         return libraries.to_ants(self)
 
     def to_monai(self) -> Any:
-        """As a MONAI ``MetaTensor`` (1, X, Y, Z), its affine in RAS mm. Raises InputError where MONAI is not installed."""
+        """For MONAI.
+
+        Returns:
+            A ``MetaTensor`` (1, X, Y, Z), its affine in RAS mm.
+
+        Raises:
+            InputError: Where MONAI is not installed.
+        """
         from mics.image import libraries
 
         return libraries.to_monai(self)
 
     def to_torchio(self, *, labels: bool = False) -> Any:
-        """As a TorchIO ``ScalarImage``, of ``labels`` a ``LabelMap``. Raises InputError where TorchIO is not installed."""
+        """For TorchIO.
+
+        Args:
+            labels: Whether the voxels are labels.
+
+        Returns:
+            A ``ScalarImage``, of labels a ``LabelMap``.
+
+        Raises:
+            InputError: Where TorchIO is not installed.
+        """
         from mics.image import libraries
 
         return libraries.to_torchio(self, labels=labels)

@@ -67,8 +67,10 @@ class Registrar:
             (:func:`mics.deformation.topology.preserve_topology`); the summary says where and by how much.
         stages: what follows the network's prediction, in place of what ``refine`` and ``topology`` stand for; see
             :func:`mics.register`.
-        steer, landmark_tolerance_mm, same_patient, lesions: what leads the refinement, and two scans of one patient; see
-            :func:`mics.register`.
+        steer: what leads the refinement beside images and organ maps; see :func:`mics.register`.
+        landmark_tolerance_mm: how near landmarks that steer are to come.
+        same_patient: two scans of one patient: rigid affine, stiffer, bones nearly rigid.
+        lesions: what becomes of their lesions, ``"keep"`` or ``"exclude"``.
         device: ``"auto"``, ``"cpu"``, ``"cuda:N"`` or a ``torch.device``.
 
     Raises:
@@ -138,7 +140,30 @@ class Registrar:
         moving_series: str | None = None,
         progress: Progress | None = None,
     ) -> Registration:
-        """Register two scans to each other, both ways; arguments, result and refusals as of :func:`mics.register`."""
+        """Register two scans to each other, both ways.
+
+        Args:
+            fixed: As of :func:`mics.register`, and so are all others.
+            moving: The other scan.
+            fixed_labels: Label map of the fixed scan.
+            moving_labels: Label map of the moving scan.
+            label_names: What the labels mean.
+            fixed_landmarks: Points on the fixed scan.
+            moving_landmarks: The same points on the moving scan.
+            fixed_exclude: Mask of what is not compared.
+            moving_exclude: The same of the moving scan.
+            fixed_lesions: Lesions of one patient, by ids.
+            moving_lesions: The same lesions on the moving scan.
+            fixed_series: UID of the series to take.
+            moving_series: The same of the moving scan.
+            progress: Called with a few words as each stage begins.
+
+        Returns:
+            The registration.
+
+        Raises:
+            InputError: As of :func:`mics.register`.
+        """
         inputs = self.read(
             fixed,
             moving,
@@ -177,7 +202,27 @@ class Registrar:
     ) -> PairInputs:
         """The first half of a call: read and check a pair, while another thread registers the one before.
 
-        Arguments and refusals as of :func:`mics.register`.
+        Args:
+            fixed: As of :func:`mics.register`, and so are all others.
+            moving: The other scan.
+            fixed_labels: Label map of the fixed scan.
+            moving_labels: Label map of the moving scan.
+            label_names: What the labels mean.
+            fixed_landmarks: Points on the fixed scan.
+            moving_landmarks: The same points on the moving scan.
+            fixed_exclude: Mask of what is not compared.
+            moving_exclude: The same of the moving scan.
+            fixed_lesions: Lesions of one patient, by ids.
+            moving_lesions: The same lesions on the moving scan.
+            fixed_series: UID of the series to take.
+            moving_series: The same of the moving scan.
+            progress: Called with a few words as it begins.
+
+        Returns:
+            The pair, for :meth:`register`.
+
+        Raises:
+            InputError: As of :func:`mics.register`.
         """
         timing = Timing(progress)
         with timing("read", "Reading"):
@@ -217,7 +262,15 @@ class Registrar:
     def register(self, inputs: PairInputs, *, progress: Progress | None = None) -> Registration:
         """The second half of a call: register what :meth:`read` has read. One pair at a time, whatever the threads.
 
-        Raises InputError for too little memory, and for what shows only in the work, as headers that mirror one patient.
+        Args:
+            inputs: The pair.
+            progress: Called with a few words as each stage begins.
+
+        Returns:
+            The registration.
+
+        Raises:
+            InputError: For too little memory, and for what shows only in the work, as headers that mirror one patient.
         """
         refuse_forked()
         settings, scans = inputs.settings, inputs.scans
