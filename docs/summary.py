@@ -41,7 +41,11 @@ def _reached(name: str, parts: dict[str, Any]) -> Iterator[str]:
 
 
 def _parts_of(key: dict[str, Any]) -> list[str]:
-    return [option["$ref"].rpartition("/")[2] for option in [key, *key.get("anyOf", ())] if "$ref" in option]
+    """The parts that a value is, or that an object or list holds as its values."""
+    options = [key, *key.get("anyOf", ())]
+    values = (option.get(name) for option in options for name in ("additionalProperties", "items"))
+    options += [value for value in values if isinstance(value, dict)]
+    return [option["$ref"].rpartition("/")[2] for option in options if "$ref" in option]
 
 
 def _section(name: str, parts: dict[str, Any]) -> list[str]:
