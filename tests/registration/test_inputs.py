@@ -184,6 +184,7 @@ def test_a_good_pair_raises_no_warning(tmp_path):
     assert scans.moving.labels is not None
 
 
+@pytest.mark.filterwarnings("ignore:The .* scan may not hold Hounsfield units")  # noise and air make no CT
 def test_a_mask_that_leaves_out_everything_or_nothing():
     scan = Image(np.where(np.indices(GRID.size)[0] < 2, np.float32(-1000), volume().array), GRID)
     everything, air = np.ones(GRID.size, np.uint8), (scan.array > -300).astype(np.uint8)
@@ -207,5 +208,7 @@ def test_names_of_labels_are_those_given_or_those_of_the_maps(tmp_path):
     assert names == {3: "Liver"}
     assert "3 is Liver in one, Stomach in another" in sentences[0]
     assert meaning_of_labels({3: "Leber"}, scans) == ({3: "Leber"}, [])
+    with pytest.warns(UserWarning, match="are the same"):
+        unlabelled, _ = load_pair(fixed=volume(), moving=volume())
     with pytest.raises(InputError, match="names are for label maps"):
-        meaning_of_labels({3: "Leber"}, load_pair(fixed=volume(), moving=volume())[0])
+        meaning_of_labels({3: "Leber"}, unlabelled)
