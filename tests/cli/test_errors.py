@@ -128,17 +128,29 @@ main()
 
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs a folder that nobody can write")
-@pytest.mark.parametrize("settings", [{}, {"MPLCONFIGDIR": "."}])
-def test_without_a_temporary_folder_and_home_a_sentence_says_so(tmp_path, make, settings):
+@pytest.mark.parametrize(("settings", "options"), [({}, []), ({"MPLCONFIGDIR": "."}, ["--affine", "ants"])])
+def test_without_a_temporary_folder_and_home_a_sentence_says_so(tmp_path, make, settings, options):
     scan = make(tmp_path / "scan.nii.gz")
-    command = [sys.executable, "-c", NOWHERE, "register", str(scan), str(scan), "--refine", "none", "-o", "out"]
+    command = [
+        sys.executable,
+        "-c",
+        NOWHERE,
+        "register",
+        str(scan),
+        str(scan),
+        "--refine",
+        "none",
+        "-o",
+        "out",
+        *options,
+    ]
     homeless = dict.fromkeys(("HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME"), "/proc/nowhere")
     environment = {**os.environ, **homeless, **settings}
     done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path)
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
     assert done.stderr.splitlines()[-1].startswith("Error: ")
-    assert "TMPDIR" in done.stderr
+    assert "TMPDIR" in done.stderr.splitlines()[-1]
     assert not (tmp_path / "out").exists()
 
 

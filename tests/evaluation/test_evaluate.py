@@ -68,7 +68,7 @@ def test_two_submissions_are_tested_against_each_other(pairs, perfect, submit, t
     assert result.differences["sd_log_jacobian"].p == 1
     assert "seconds" not in result.differences
     result.save(tmp_path / "out")
-    assert f"Difference from {off}" in (tmp_path / "out" / "summary.md").read_text(encoding="utf-8")
+    assert f"Difference from {off.name}" in (tmp_path / "out" / "summary.md").read_text(encoding="utf-8")
     assert (
         json.loads((tmp_path / "out" / "summary.json").read_text(encoding="utf-8"))["differences"]["hd95_mm"]["pairs"]
         == 2

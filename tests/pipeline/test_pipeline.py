@@ -76,7 +76,7 @@ def test_raw_folders_become_an_evaluated_model_once(plan, tmp_path):
         "learn2reg_0004",
         "pancreas-ct_PANCREAS_0001",
     }
-    assert "| liver | 3 |" in places["segmentation scores"].read_text()
+    assert "| liver | 3 |" in places["segmentation scores"].read_text(encoding="utf-8")
     assert prepared["pancreas-ct_PANCREAS_0001"].split == "train"  # of everything else
     tuned_on = json.loads((places["finetune"] / "run.json").read_text())
     assert {case["name"]: case["split"] for case in tuned_on["cases"]} == {

@@ -73,7 +73,7 @@ ants.registration(
 import pickle, sys
 from pathlib import Path
 from mics.registration.affine import _ants_affine
-Path(sys.argv[2]).write_bytes(pickle.dumps(_ants_affine(*pickle.loads(Path(sys.argv[1]).read_bytes()))))
+Path(sys.argv[2]).write_bytes(pickle.dumps(_ants_affine(*pickle.loads(Path(sys.argv[1]).read_bytes()), "Affine")))
 """
     fixed, moving = (coarse(scan, 4.0) for scan in pair)
     searched = [coarse(scan, 8.0) for scan in pair]

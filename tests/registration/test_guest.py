@@ -107,11 +107,12 @@ def test_a_fork_of_a_process_that_has_registered_is_told(pair, alone, threads, t
 def test_warnings_of_pairs_read_in_threads_go_to_their_own_pair(tmp_path):
     mics.write_image(Image(body(), GRID), tmp_path / "sound.nii.gz")
     mics.write_image(Image((body(air=40) + 60).clip(1), GRID), tmp_path / "doubtful.nii.gz")
+    mics.write_image(Image(body(1), GRID), tmp_path / "other.nii.gz")
     show = warnings.showwarning
     with warnings.catch_warnings(record=True), ThreadPoolExecutor(4) as pool:
         warnings.simplefilter("always")
         jobs = [
-            pool.submit(load_pair, fixed=tmp_path / f"{name}.nii.gz", moving=tmp_path / "sound.nii.gz")
+            pool.submit(load_pair, fixed=tmp_path / f"{name}.nii.gz", moving=tmp_path / "other.nii.gz")
             for name in ("doubtful", "sound") * 12
         ]
         found = [job.result()[1] for job in jobs]
@@ -131,7 +132,8 @@ def test_a_warning_of_another_thread_is_shown_and_belongs_to_no_pair(tmp_path, m
         return plain(path, series)
 
     mics.write_image(Image(body(), GRID), tmp_path / "sound.nii.gz")
+    mics.write_image(Image(body(1), GRID), tmp_path / "other.nii.gz")
     monkeypatch.setattr(inputs, "read_image", read)
     with pytest.warns(UserWarning, match="of another thread"):
-        _, sentences = load_pair(fixed=tmp_path / "sound.nii.gz", moving=tmp_path / "sound.nii.gz")
+        _, sentences = load_pair(fixed=tmp_path / "sound.nii.gz", moving=tmp_path / "other.nii.gz")
     assert sentences == []

@@ -272,7 +272,7 @@ def test_stages_that_do_not_fit_are_refused_before_the_work(patients, given, cha
     told = []
     with pytest.raises(InputError, match=said):
         register(**patients, **given, **change, progress=told.append)
-    assert told == ["Reading"]
+    assert told == []
 
 
 def test_masks_without_a_stage_that_looks_at_organs_are_refused(patients, given, label_map, known_map):

@@ -170,7 +170,8 @@ def _claim(output: Path, settings: BatchSettings, pairs: Sequence[ListedPair]) -
 def _noted(settings: BatchSettings) -> dict[str, Any]:
     """What results depend on."""
     model = load_model_for("registration", settings.model)
-    noted = {**dataclasses.asdict(settings), "model": model.name, "model_sha256": model.sha256}
+    plain = {**dataclasses.asdict(settings), "steer": list(settings.steer)}
+    noted = {**plain, "model": model.name, "model_sha256": model.sha256}
     del noted["device"]
     return noted
 
