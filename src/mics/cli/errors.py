@@ -62,7 +62,9 @@ class Commands(TyperGroup):
                 if error.strerror and error.filename
                 else error.strerror or str(error)
             )
-            say(f"Error: {what.rstrip('.')}.")
+            # A library's own, as matplotlib's where it keeps its fonts.
+            mend = ": name a folder that can be written in TMPDIR" if "temporary directory" in what else ""
+            say(f"Error: {what.rstrip('.')}{mend}.")
             raise typer.Exit(BAD_INPUT) from None
         except (MemoryError, RuntimeError) as error:
             # SimpleITK and torch raise RuntimeError.

@@ -153,11 +153,6 @@ def writable_folder(folder: str | Path) -> Path:
     return folder
 
 
-_NO_TEMPORARY_FOLDER = (
-    "There is no folder for temporary files that can be written: name one in the environment variable TMPDIR."
-)
-
-
 def write_together(folder: Path, writers: Mapping[str, Callable[[Path], object]]) -> None:
     """Write all files, two at a time, into a folder within ``folder``, then move them up one by one, in their order.
 
@@ -180,8 +175,6 @@ def write_together(folder: Path, writers: Mapping[str, Callable[[Path], object]]
         for name in names:
             with suppress(OSError):
                 (folder / name).unlink(missing_ok=True)
-        if "temporary directory" in str(error):  # of a library that draws or compresses
-            raise RunError(_NO_TEMPORARY_FOLDER) from error
         raise RunError(f"The results cannot be written to {folder}: {error.strerror or error}.") from error
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
@@ -194,7 +187,9 @@ def temporary_folder(prefix: str) -> Iterator[Path]:
         refuse_other_place(tempfile.gettempdir(), "folder for temporary files (TMPDIR)")
         folder = tempfile.TemporaryDirectory(prefix=prefix)
     except OSError as error:
-        raise RunError(_NO_TEMPORARY_FOLDER) from error
+        raise RunError(
+            "There is no folder for temporary files that can be written: name one in the environment variable TMPDIR."
+        ) from error
     with folder as name:
         yield Path(name)
 
