@@ -6,7 +6,7 @@ from scipy.ndimage import gaussian_filter
 
 from mics.deformation import inverse, jacobian
 from mics.deformation.field import compose, exponentiate, identity, invert, resize_displacement
-from mics.deformation.inverse import reconcile, reconcile_bent, reconcile_finer
+from mics.deformation.inverse import correct_inverse_consistency, regularise_sharp_bends, upsample_and_correct
 
 
 def bumps(seed: int, shape: tuple[int, int, int], size: float) -> torch.Tensor:
@@ -24,7 +24,7 @@ def test_reconciled_displacements_that_invert_each_other_stay():
     centred = identity(shape) - 7
     inverse = torch.linalg.inv(torch.eye(3) + matrix) - torch.eye(3)
     there, back = (torch.einsum("ij,bjxyz->bixyz", linear, centred) for linear in (matrix, inverse))
-    for found, given in zip(reconcile(there, back), (there, back), strict=True):
+    for found, given in zip(correct_inverse_consistency(there, back), (there, back), strict=True):
         torch.testing.assert_close(inner(found, 3), inner(given, 3), atol=1e-5, rtol=0)
 
 
@@ -34,7 +34,7 @@ def test_reconciled_stretching_and_shrinking_meet_in_the_middle():
     along = identity(shape)[:, :1] - 30
     still = torch.zeros(1, 2, *shape)
     there, back = (torch.cat([part, still], dim=1) for part in (2 * along, 0.1 - 2 / 3 * along))
-    mended_there, mended_back = reconcile(there, back)
+    mended_there, mended_back = correct_inverse_consistency(there, back)
     middle = (0, 0, slice(29, 32), 4, 4)
     torch.testing.assert_close(mended_there[middle], there[middle] - 3 * 0.1 / 2, atol=1e-5, rtol=0)
     torch.testing.assert_close(mended_back[middle], back[middle] - 0.1 / 2, atol=1e-5, rtol=0)
@@ -51,7 +51,7 @@ def test_what_bends_too_sharply_is_smoothed_there_and_nowhere_else():
     there = bumps(3, shape, 2)
     there[:, 0] += hill
     back = invert(there)
-    ab, ba = reconcile_bent(*reconcile(there, back))
+    ab, ba = regularise_sharp_bends(*correct_inverse_consistency(there, back))
     missed, left = (compose(*pair).norm(dim=1) for pair in ((back, there), (ba, ab)))
     assert missed.max() > 4
     assert left.max() < 0.5
@@ -63,7 +63,7 @@ def test_what_is_far_off_moves_by_half_a_voxel_each_in_every_step():
     """Along one axis, x → x + 10 and x → x: Newton's method would move each by five at once, where its step is uncertain."""
     there, back = torch.zeros(1, 3, 31, 9, 9), torch.zeros(1, 3, 31, 9, 9)
     there[:, 0] = 10
-    ab, ba = reconcile(there, back)
+    ab, ba = correct_inverse_consistency(there, back)
     middle = (0, slice(None), 15, 4, 4)
     torch.testing.assert_close(ab[middle], torch.tensor([10 - 3 * 0.5, 0, 0]))
     torch.testing.assert_close(ba[middle], torch.tensor([-3 * 0.5, 0, 0]))
@@ -72,7 +72,7 @@ def test_what_is_far_off_moves_by_half_a_voxel_each_in_every_step():
 def test_what_is_little_off_is_met_at_once():
     there, back = torch.zeros(1, 3, 31, 9, 9), torch.zeros(1, 3, 31, 9, 9)
     there[:, 0] = 0.5
-    ab, ba = reconcile(there, back)
+    ab, ba = correct_inverse_consistency(there, back)
     middle = (0, slice(None), 15, 4, 4)
     torch.testing.assert_close(ab[middle], torch.tensor([0.25, 0, 0]))
     torch.testing.assert_close(ba[middle], torch.tensor([-0.25, 0, 0]))
@@ -93,21 +93,21 @@ def test_all_that_smoothing_changes_is_mended_again():
 def test_reconciling_mends_a_spoiled_inverse_alike_for_both_directions():
     velocity = bumps(16, (24, 24, 24), 4)
     there, back = exponentiate(velocity), exponentiate(-velocity) + bumps(17, (24, 24, 24), 0.5)
-    ab, ba = reconcile(there, back)
+    ab, ba = correct_inverse_consistency(there, back)
     for mended, spoiled in (((ab, ba), (there, back)), ((ba, ab), (back, there))):
         left, missed = (inner(compose(*pair), 7).norm(dim=1) for pair in (mended, spoiled))
         assert left.mean() < missed.mean() / 5
         assert left.max() < missed.max() / 2
-    exchanged = reconcile(back, there)
+    exchanged = correct_inverse_consistency(back, there)
     torch.testing.assert_close(exchanged, (ba, ab))
 
 
 def test_what_is_missed_between_the_voxels_is_mended_on_a_finer_grid():
     velocity = bumps(16, (24, 24, 24), 6)
-    ab, ba = reconcile(exponentiate(velocity), exponentiate(-velocity))
+    ab, ba = correct_inverse_consistency(exponentiate(velocity), exponentiate(-velocity))
     finer = (47, 47, 47)
     interpolated = [resize_displacement(way, finer) for way in (ab, ba)]
-    mended = reconcile_finer(ab, ba, finer)
+    mended = upsample_and_correct(ab, ba, finer)
     missed, left = (inner(compose(there, back), 14).norm(dim=1) for there, back in (interpolated, mended))
     assert left.mean() < missed.mean() / 2
     assert left.max() < 0.7 * missed.max()
@@ -117,7 +117,7 @@ def test_what_is_missed_between_the_voxels_is_mended_on_a_finer_grid():
 
 def test_slabs_leave_no_seam(monkeypatch):
     there, back = exponentiate(bumps(16, (23, 9, 8), 2)), exponentiate(bumps(17, (23, 9, 8), 2))
-    whole = reconcile(there, back)
+    whole = correct_inverse_consistency(there, back)
     monkeypatch.setattr(jacobian, "CACHED_VOXELS", 200)
     assert len(list(jacobian.slabs(there))) > 5
-    torch.testing.assert_close(reconcile(there, back), whole, atol=1e-5, rtol=0)
+    torch.testing.assert_close(correct_inverse_consistency(there, back), whole, atol=1e-5, rtol=0)

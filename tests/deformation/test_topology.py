@@ -231,9 +231,9 @@ def test_a_grid_too_thin_to_tell():
 def test_pieces_leave_no_seam(monkeypatch, grids):
     grid = grids["oblique_left_handed"]
     field = topology._field(displaced(grid, bumps(grid, 14.0, 2)))
-    whole = folds.look(field, 0.2, field.everywhere)
+    whole = folds.find_folds(field, 0.2, field.everywhere)
     monkeypatch.setattr(folds, "_PIECE_VOXELS", 700)
-    parts = folds.look(field, 0.2, field.everywhere)
+    parts = folds.find_folds(field, 0.2, field.everywhere)
     assert np.array_equal(whole.keys, parts.keys)
     assert (whole.tetrahedron, whole.central) == (parts.tetrahedron, parts.central)
     assert whole.keys.size > 100
@@ -252,9 +252,9 @@ def test_after_a_change_of_any_voxel_the_look_is_that_of_the_whole_field(grids, 
     field = topology._field(changed)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(folds, "_PIECE_VOXELS", 700)
-        overview = folds.Overview.of(topology._field(original), 0.2)
-        after = overview.after(field, 0.2, topology._changed(changed, original)).look
-    afresh = folds.look(field, 0.2, field.everywhere)
+        overview = folds.FoldSurvey.of(topology._field(original), 0.2)
+        after = overview.after(field, 0.2, topology._changed(changed, original)).report
+    afresh = folds.find_folds(field, 0.2, field.everywhere)
     assert np.array_equal(after.keys, afresh.keys)
     assert (after.tetrahedron, after.central) == (afresh.tetrahedron, afresh.central)
 
@@ -263,18 +263,18 @@ def test_only_pieces_around_a_change_are_looked_at_again_and_nothing_is_missed(m
     grid = grids["oblique_left_handed"]
     monkeypatch.setattr(folds, "_PIECE_VOXELS", 700)
     original = displaced(grid, bumps(grid, 14.0, 2))
-    overview = folds.Overview.of(topology._field(original), 0.2)
+    overview = folds.FoldSurvey.of(topology._field(original), 0.2)
     changed = Transform(original.displacement_mm.copy(), grid)
     changed.displacement_mm[9, 5, 7] += 3
     looked_at = []
     look = folds._look
     monkeypatch.setattr(folds, "_look", lambda *arguments: looked_at.append(arguments) or look(*arguments))
-    after = overview.after(topology._field(changed), 0.2, topology._changed(changed, original)).look
+    after = overview.after(topology._field(changed), 0.2, topology._changed(changed, original)).report
     assert 0 < len(looked_at) < len(overview.pieces)
     field = topology._field(changed)
-    afresh = folds.look(field, 0.2, field.everywhere)
+    afresh = folds.find_folds(field, 0.2, field.everywhere)
     assert np.array_equal(after.keys, afresh.keys)
-    assert not np.array_equal(after.keys, overview.look.keys)
+    assert not np.array_equal(after.keys, overview.report.keys)
     assert (after.tetrahedron, after.central) == (afresh.tetrahedron, afresh.central)
 
 
@@ -285,7 +285,7 @@ def test_folds_are_counted_as_by_the_functions_that_look_everywhere(grids, at):
     folded = displaced(grid)
     folded.displacement_mm[at] += 9
     field = topology._field(folded)
-    found = topology._folds(folded, folds.look(field, 0.01, field.everywhere))
+    found = topology._folds(folded, folds.find_folds(field, 0.01, field.everywhere))
     voxels = folded.displacement_voxels()
     assert found == pytest.approx((fold_share(voxels), nondiffeomorphic_volume(voxels)), rel=1e-4)
     assert found[0] > 0
@@ -295,7 +295,7 @@ def test_determinants_are_those_that_were_looked_at(grids):
     """And the gradient of their penalty is the slope of its value."""
     grid = grids["oblique"]
     field = topology._field(displaced(grid, bumps(grid, 14.0, 2)))
-    found = folds.look(field, np.inf, field.everywhere)
+    found = folds.find_folds(field, np.inf, field.everywhere)
     determinants = unfold.Determinants.of(field, found.keys)
     values = field.displacement_mm.reshape(-1, 3)[determinants.voxels].astype(float)
     # Only the smallest falls short of itself plus a little.

@@ -9,11 +9,11 @@ from pydantic import TypeAdapter
 
 from mics.deformation.field import exponentiate, identity, resize_displacement
 from mics.errors import InputError
-from mics.losses.correlation import LocalCorrelation
+from mics.losses.correlation import LocalNCC
 from mics.losses.paper import Direction, gradient_loss, inverse_loss, jacobian_loss, similarity_loss
 from mics.losses.segmentation import (
-    absolute_dice_loss,
     annotated_in_both,
+    bray_curtis_loss,
     certainty,
     dice_loss,
     marginal_logits,
@@ -179,9 +179,9 @@ def test_correlation_ignores_brightness_and_contrast_but_not_structure() -> None
     generator = torch.Generator().manual_seed(0)
     image = torch.rand(1, 1, 12, 12, 12, generator=generator)
     mask = torch.ones_like(image)
-    assert LocalCorrelation(image).loss(0.5 * image + 0.2, mask) < 0.05
+    assert LocalNCC(image).loss(0.5 * image + 0.2, mask) < 0.05
     other = torch.rand(1, 1, 12, 12, 12, generator=generator)
-    assert LocalCorrelation(image).loss(other, mask) > 0.5
+    assert LocalNCC(image).loss(other, mask) > 0.5
 
 
 def test_correlation_against_numpy_in_one_window() -> None:
@@ -191,15 +191,15 @@ def test_correlation_against_numpy_in_one_window() -> None:
     mask[2, 2, 2] = 1  # the only place whose window is the whole cube
     expected = 1 - (np.cov(x.ravel(), y.ravel(), bias=True)[0, 1] + 1e-4) ** 2 / ((x.var() + 1e-4) * (y.var() + 1e-4))
     warped, target, counted = (torch.from_numpy(v).float()[None, None] for v in (x, y, mask))
-    assert LocalCorrelation(target).loss(warped, counted) == pytest.approx(expected, abs=1e-4)
+    assert LocalNCC(target).loss(warped, counted) == pytest.approx(expected, abs=1e-4)
 
 
 def test_absolute_dice_of_binary_maps_is_one_minus_dice_and_weights_multiply() -> None:
     p, q = torch.zeros(1, 2, 4, 4, 4), torch.zeros(1, 2, 4, 4, 4)
     p[0, 0, :2], q[0, 0, 1:3] = 1, 1  # 32 and 32 voxels, 16 in common
     p[0, 1, 0], q[0, 1, 0] = 1, 1
-    assert absolute_dice_loss(p, q) == pytest.approx((0.5 + 0) / 2, abs=0.01)
-    assert absolute_dice_loss(p, q, torch.tensor([[3.0, 1.0]])) == pytest.approx(1.5 / 2, abs=0.02)
+    assert bray_curtis_loss(p, q) == pytest.approx((0.5 + 0) / 2, abs=0.01)
+    assert bray_curtis_loss(p, q, torch.tensor([[3.0, 1.0]])) == pytest.approx(1.5 / 2, abs=0.02)
 
 
 def test_certainty_is_the_precision_that_a_map_expects_of_itself() -> None:

@@ -60,7 +60,7 @@ class Field:
 
 
 @dataclass(frozen=True)
-class Look:
+class FoldReport:
     """What was found: smallest determinants, and the ``keys`` of those below a limit: ``kind * voxels + voxel``, int64.
 
     Kinds 0 to 9 are the tetrahedra of the cell whose first corner is the voxel, kind 10 is by central differences.
@@ -72,45 +72,45 @@ class Look:
 
 
 @dataclass(frozen=True)
-class Overview:
+class FoldSurvey:
     """What was found everywhere in a field, piece by piece, so that after a change only pieces around it are looked at again."""
 
     pieces: list[Box]
-    found: list[Look]
+    found: list[FoldReport]
 
     @classmethod
-    def of(cls, field: Field, limit: float) -> "Overview":
+    def of(cls, field: Field, limit: float) -> "FoldSurvey":
         """All determinants; keys of those below ``limit``."""
         pieces = list(_pieces(field.everywhere[0]))
         return cls(pieces, _look_at(field, limit, pieces))
 
     @property
-    def look(self) -> Look:
+    def report(self) -> FoldReport:
         """Of all pieces."""
         return _joined(self.found)
 
-    def after(self, field: Field, limit: float, changed: NDArray[np.int64]) -> "Overview":
+    def after(self, field: Field, limit: float, changed: NDArray[np.int64]) -> "FoldSurvey":
         """Of a ``field`` that differs in the voxels ``changed`` (flat indices) from the one that was looked at."""
         around = boxes_around(changed, field.size, (1, 1, 1))
         again = [n for n, piece in enumerate(self.pieces) if any(_overlap(piece, box) for box in around)]
         found = list(self.found)
         for n, one in zip(again, _look_at(field, limit, [self.pieces[n] for n in again]), strict=True):
             found[n] = one
-        return Overview(self.pieces, found)
+        return FoldSurvey(self.pieces, found)
 
 
-def look(field: Field, limit: float, boxes: Iterable[Box]) -> Look:
+def find_folds(field: Field, limit: float, boxes: Iterable[Box]) -> FoldReport:
     """All determinants in voxels of ``boxes`` and of the cells around them; keys of those below ``limit``."""
     return _joined(_look_at(field, limit, [piece for box in boxes for piece in _pieces(box)]))
 
 
-def _look_at(field: Field, limit: float, pieces: Sequence[Box]) -> list[Look]:
+def _look_at(field: Field, limit: float, pieces: Sequence[Box]) -> list[FoldReport]:
     with ThreadPoolExecutor(torch.get_num_threads()) as pool:
         return list(pool.map(lambda piece: _look(field, limit, piece), pieces))
 
 
-def _joined(found: Sequence[Look]) -> Look:
-    return Look(
+def _joined(found: Sequence[FoldReport]) -> FoldReport:
+    return FoldReport(
         min((one.tetrahedron for one in found), default=np.inf),
         min((one.central for one in found), default=np.inf),
         np.unique(np.concatenate([np.empty(0, np.int64), *(one.keys for one in found)])),
@@ -146,7 +146,7 @@ def _pieces(box: Box) -> Iterator[Box]:
         yield (slice(first, min(first + depth, stop)), *box[1:])
 
 
-def _look(field: Field, limit: float, box: Box) -> Look:
+def _look(field: Field, limit: float, box: Box) -> FoldReport:
     around = tuple(
         slice(max(part.start - 1, 0), min(part.stop + 1, n)) for part, n in zip(box, field.size, strict=True)
     )
@@ -168,7 +168,7 @@ def _look(field: Field, limit: float, box: Box) -> Look:
     inner = tuple(slice(b.start - a.start, b.stop - a.start) for a, b in zip(around, box, strict=True))
     central = _central(displacement, steps)[inner]
     below(central, CENTRAL, [part.start for part in box])
-    return Look(tetrahedron, float(central.min()), np.concatenate(keys) if keys else np.empty(0, np.int64))
+    return FoldReport(tetrahedron, float(central.min()), np.concatenate(keys) if keys else np.empty(0, np.int64))
 
 
 def _tetrahedra(displacement: Tensor, steps: Tensor) -> Iterator[Tensor]:

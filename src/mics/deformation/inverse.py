@@ -22,19 +22,21 @@ Places = tuple[Tensor, ...]
 """Voxel indices along each axis of some places, ``(N,)`` each."""
 
 
-def reconcile(ab: Tensor, ba: Tensor) -> tuple[Tensor, Tensor]:
+def correct_inverse_consistency(ab: Tensor, ba: Tensor) -> tuple[Tensor, Tensor]:
     """Two displacements that nearly invert each other, ``(B, 3, X, Y, Z)`` of one grid, changed until they do so better.
 
     By Newton's method, half of the way for each, so that exchanging them exchanges the results. Where x comes to lie at x + e(x)
     after there and back, a change of the way there moves it by as much times the inverse of the derivative J of that way:
     J·e/2 is taken off, a voxel at most.
     """
-    there, back = _mended(torch.cat([ab, ba]), _BEFORE).chunk(2)
+    there, back = _corrected(torch.cat([ab, ba]), _BEFORE).chunk(2)
     return there, back
 
 
-def reconcile_bent(ab: Tensor, ba: Tensor) -> tuple[Tensor, Tensor]:
-    """Of :func:`reconcile`'s results, what bends too sharply for linear interpolation to have a better inverse on this grid.
+def regularise_sharp_bends(ab: Tensor, ba: Tensor) -> tuple[Tensor, Tensor]:
+    """Smooth what bends too sharply for linear interpolation to have a better inverse on this grid.
+
+    For results of :func:`correct_inverse_consistency`.
 
     Where there and back ends more than 0.16 voxels away, both ways are averaged with what lies around, and mended again there.
     """
@@ -54,15 +56,15 @@ def reconcile_bent(ab: Tensor, ba: Tensor) -> tuple[Tensor, Tensor]:
     return there, back
 
 
-def reconcile_finer(ab: Tensor, ba: Tensor, shape: Sequence[int]) -> tuple[Tensor, Tensor]:
+def upsample_and_correct(ab: Tensor, ba: Tensor, shape: Sequence[int]) -> tuple[Tensor, Tensor]:
     """Both on a finer grid of ``shape`` over the same box, in its voxels, and what was missed between the voxels mended there."""
-    there, back = _mended(torch.cat([resize_displacement(way, shape) for way in (ab, ba)]), 1).chunk(2)
+    there, back = _corrected(torch.cat([resize_displacement(way, shape) for way in (ab, ba)]), 1).chunk(2)
     return there, back
 
 
-def _mended(both: Tensor, iterations: int) -> Tensor:
+def _corrected(both: Tensor, iterations: int) -> Tensor:
     for _ in range(iterations):
-        both = _half_mended(both)
+        both = _half_corrected(both)
     return both
 
 
@@ -71,7 +73,7 @@ def _exchanged(both: Tensor) -> Tensor:
     return both.roll(both.shape[0] // 2, dims=0)
 
 
-def _half_mended(both: Tensor) -> Tensor:
+def _half_corrected(both: Tensor) -> Tensor:
     """Both ways, ``(2 * B, 3, X, Y, Z)``, less half a step of Newton's method; slab by slab, which stay in the cache."""
     mended, back = torch.empty_like(both), _exchanged(both)
     places = identity(both.shape[2:], device=both.device)

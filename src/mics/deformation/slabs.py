@@ -61,14 +61,14 @@ def resampled(volume: Tensor, matrix: NDArray[np.floating], size: tuple[int, int
     if np.any(matrix[:3, :3] != np.diag(np.diag(matrix[:3, :3]))):
         return sampled(volume, positions(matrix, size))
     weights = (
-        _hats(n, matrix[axis, axis] * np.arange(size[axis]) + matrix[axis, 3])
+        _interpolation_matrix(n, matrix[axis, axis] * np.arange(size[axis]) + matrix[axis, 3])
         for axis, n in enumerate(volume.shape[2:])
     )
     values: NDArray[np.float32] = along_axes(volume[0], *weights).numpy()
     return values
 
 
-def _hats(count: int, places: NDArray[np.float64]) -> Tensor:
+def _interpolation_matrix(count: int, places: NDArray[np.float64]) -> Tensor:
     """What each of ``count`` voxels in a row weighs at each of the ``places``, (places, count) float32."""
     distance = np.abs(places.clip(0, count - 1)[:, None] - np.arange(count))
     return torch.from_numpy(np.maximum(0, 1 - distance)).float()

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from mics.deformation.folds import Box, Field, Keys, Look, Overview, boxes_around, look
+from mics.deformation.folds import Box, Field, FoldReport, FoldSurvey, Keys, boxes_around, find_folds
 from mics.deformation.jacobian import jacobian_determinant, nondiffeomorphic_volume
 from mics.deformation.slabs import positions
 from mics.deformation.transform import Transform, as_stored
@@ -64,18 +64,18 @@ def preserve_topology(transform: Transform, affine: Affine) -> tuple[Transform, 
     refuse_mirrors(affine)
     least = _LEAST * min(1.0, float(np.linalg.det(affine[:3, :3])))
     original = Transform(as_stored(transform.displacement_mm), transform.grid)
-    overview = Overview.of(_field(original), least)
-    before = overview.look
+    survey = FoldSurvey.of(_field(original), least)
+    before = survey.report
     if not before.keys.size:
         return original, _certificate(original, before, original, before)
     found = _start(original, least)
     field = _field(found)
-    started = overview.after(field, least, _changed(found, original))
-    folded = unfold(field, original.displacement_mm, started.look.keys, least)
+    started = survey.after(field, least, _changed(found, original))
+    folded = unfold(field, original.displacement_mm, started.report.keys, least)
     if folded.size:
         _smooth(found, affine, folded, least)
         _draw_back(found, original, least)
-    after = overview.after(field, least, _changed(found, original)).look
+    after = survey.after(field, least, _changed(found, original)).report
     if after.keys.size:
         found = _towards_affine(original, affine, least)
         after = _look(found, least)
@@ -98,12 +98,12 @@ def _field(transform: Transform) -> Field:
     return Field(transform.displacement_mm, transform.grid.matrix[:3, :3])
 
 
-def _look(transform: Transform, least: float) -> Look:
+def _look(transform: Transform, least: float) -> FoldReport:
     field = _field(transform)
-    return look(field, least, field.everywhere)
+    return find_folds(field, least, field.everywhere)
 
 
-def _certificate(original: Transform, before: Look, result: Transform, after: Look) -> Certificate:
+def _certificate(original: Transform, before: FoldReport, result: Transform, after: FoldReport) -> Certificate:
     pairs = zip(result.displacement_mm, original.displacement_mm, strict=True)
     change = np.stack([np.linalg.norm(after_mm - before_mm, axis=-1) for after_mm, before_mm in pairs])
     changed = change[change > 0]
@@ -122,7 +122,7 @@ def _certificate(original: Transform, before: Look, result: Transform, after: Lo
     )
 
 
-def _folds(transform: Transform, found: Look) -> tuple[float, float]:
+def _folds(transform: Transform, found: FoldReport) -> tuple[float, float]:
     """Share of folds and non-diffeomorphic volume, looked for only where ``found`` says that there are any."""
     if min(found.central, found.tetrahedron) > 0:
         return 0.0, 0.0
@@ -154,7 +154,7 @@ def _start(original: Transform, least: float) -> Transform:
         return found
     coarse = original.thinned(steps)
     field = Field(coarse.displacement_mm.copy(), coarse.grid.matrix[:3, :3])
-    unfold(field, coarse.displacement_mm, look(field, least, field.everywhere).keys, least)
+    unfold(field, coarse.displacement_mm, find_folds(field, least, field.everywhere).keys, least)
     change = Transform(field.displacement_mm - coarse.displacement_mm, coarse.grid)
     changed = np.flatnonzero(change.displacement_mm.any(axis=-1))
     for box in boxes_around(changed, coarse.grid.size, (1, 1, 1)):
@@ -194,7 +194,7 @@ def _smooth(found: Transform, affine: Affine, folded: Keys, least: float) -> Non
                 deformation = part - rest[axis]
                 part += weight * (_blurred(deformation, reach) - deformation)
             found.displacement_mm[box] = as_stored(found.displacement_mm[box])
-        folded = look(field, least, boxes).keys
+        folded = find_folds(field, least, boxes).keys
 
 
 def _blurred(values: NDArray[np.float32], reach: list[int]) -> NDArray[np.float32]:
@@ -209,13 +209,13 @@ def _draw_back(found: Transform, original: Transform, least: float) -> None:
     field, size = _field(found), found.grid.size
     for box in boxes_around(_changed(found, original), size, (1, 1, 1)):
         whole, start = found.displacement_mm[box].copy(), original.displacement_mm[box]
-        if look(field, least, [box]).keys.size:
+        if find_folds(field, least, [box]).keys.size:
             continue
         best, low, high = whole, 0.0, 1.0
         for _ in range(_BISECTIONS):
             share = (low + high) / 2
             found.displacement_mm[box] = as_stored(start + share * (whole - start))
-            if look(field, least, [box]).keys.size:
+            if find_folds(field, least, [box]).keys.size:
                 low = share
             else:
                 high, best = share, found.displacement_mm[box].copy()

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.optimize import minimize
 
-from mics.deformation.folds import CENTRAL, TETRAHEDRA, VOLUMES, Field, Keys, boxes_around, look
+from mics.deformation.folds import CENTRAL, TETRAHEDRA, VOLUMES, Field, Keys, boxes_around, find_folds
 from mics.deformation.transform import as_stored
 
 Array = NDArray[np.float64]
@@ -40,7 +40,7 @@ class Determinants:
 
     @classmethod
     def of(cls, field: Field, keys: Keys) -> "Determinants":
-        """Those with the ``keys`` that :func:`mics.deformation.folds.look` found."""
+        """Those with the ``keys`` that :func:`mics.deformation.folds.find_folds` found."""
         tails, heads, ways, scale = _edges(field, keys)
         voxels, places = np.unique(np.concatenate([tails.ravel(), heads.ravel()]), return_inverse=True)
         rows = np.tile(np.arange(tails.size), 2)
@@ -71,7 +71,7 @@ def unfold(field: Field, original_mm: NDArray[np.float32], folded: Keys, least: 
     spent = 0
     for turn in range(_ROUNDS):
         near = boxes_around(voxels_of(field, folded), field.size, (_AROUND,) * 3)
-        held = look(field, _HELD * least, near).keys
+        held = find_folds(field, _HELD * least, near).keys
         spent += held.size
         if not folded.size or spent > _MOST or folded.size > _HOPELESS * held.size:
             break
@@ -79,7 +79,7 @@ def unfold(field: Field, original_mm: NDArray[np.float32], folded: Keys, least: 
         moved = determinants.voxels
         target = originals[moved] if turn == 0 else values[moved]
         values[moved] = as_stored(_nearest(determinants, values[moved], target, _AIM * least))
-        folded = look(field, least, boxes_around(moved, field.size, (1, 1, 1))).keys
+        folded = find_folds(field, least, boxes_around(moved, field.size, (1, 1, 1))).keys
     return folded
 
 

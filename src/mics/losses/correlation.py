@@ -9,7 +9,7 @@ from torch.nn import functional
 _FLOOR = 1e-4
 
 
-class LocalCorrelation:
+class LocalNCC:
     """One minus the squared local correlation coefficient (Avants et al. 2008) with a target that stays the same.
 
     ``target`` is ``(B, 1, X, Y, Z)`` in [0, 1]; statistics are taken in cubes of ``width`` voxels (odd) that lie within the

@@ -53,7 +53,7 @@ def dice_loss(
     return (torch.where(mask, loss, 0).sum(1) / mask.sum(1).clamp_min(1)).mean()
 
 
-def absolute_dice_loss(warped: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:
+def bray_curtis_loss(warped: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:
     """``Σ |p - q| / Σ (p + q)`` (Bray and Curtis 1957), mean over organs and batch, for two soft maps.
 
     One minus Dice where both maps are binary. Unlike :func:`dice_loss` it is zero, smallest and stationary where the two

@@ -5,7 +5,7 @@ from typing import Protocol
 
 from torch import Tensor
 
-from mics.losses.correlation import LocalCorrelation
+from mics.losses.correlation import LocalNCC
 from mics.registry import Registry
 
 
@@ -20,5 +20,5 @@ class Similarity(Protocol):
         ...
 
 
-SIMILARITIES: Registry[Callable[[Tensor], Similarity]] = Registry("similarity", {"lncc": LocalCorrelation})
+SIMILARITIES: Registry[Callable[[Tensor], Similarity]] = Registry("similarity", {"lncc": LocalNCC})
 """What makes a :class:`Similarity` of its target, ``(B, 1, X, Y, Z)`` in [0, 1], by the name that the settings give."""

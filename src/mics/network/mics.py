@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from mics.deformation.field import Anchor, compose, integrate, resize
-from mics.network.pair import Prediction, RegistrationUNet, RegistrationUNetConfig, Step, before_the_first
+from mics.network.pair import Prediction, RegistrationUNet, RegistrationUNetConfig, Step, initial_displacement
 
 
 class MICSConfig(RegistrationUNetConfig):
@@ -38,7 +38,7 @@ class MICS(RegistrationUNet):
         the features of the unwarped volumes are computed once and serve as targets at every step.
         """
         originals = self.padded(a, b)
-        unmoved = self.encode(originals, before_the_first(steps, originals))
+        unmoved = self.encode(originals, initial_displacement(steps, originals))
         results: list[Step] = []
         for _ in range(steps):
             total = results[-1].displacement.flatten(0, 1) if results else None

@@ -115,7 +115,7 @@ class RegistrationUNet(RegistrationNetwork):
         return features
 
 
-def before_the_first(steps: int, volumes: Tensor) -> Tensor | None:
+def initial_displacement(steps: int, volumes: Tensor) -> Tensor | None:
     """The displacement for :meth:`RegistrationUNet.encode` before the first of so many steps: zero, None for a single one.
 
     Volumes are sampled even where they stay, because later steps sample too: sampling rounds, the normalisation would amplify

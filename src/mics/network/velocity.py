@@ -14,8 +14,8 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from mics.deformation.field import compose, exponentiate, resize_displacement, warp
-from mics.deformation.inverse import reconcile
-from mics.network.pair import Prediction, RegistrationUNet, RegistrationUNetConfig, Step, before_the_first
+from mics.deformation.inverse import correct_inverse_consistency
+from mics.network.pair import Prediction, RegistrationUNet, RegistrationUNetConfig, Step, initial_displacement
 from mics.network.precision import full_precision
 
 _SQUARINGS = 2
@@ -63,12 +63,14 @@ class FlowPrediction(Prediction):
         """Both displacements on a grid of ``shape`` over the padded input's box, ``(2, B, 3, X, Y, Z)``, in its voxels.
 
         Integrated as in training, interpolated, and what interpolation has spoiled of the inverse mended on that grid
-        (:func:`mics.deformation.inverse.reconcile`): finer ones have the better inverse.
+        (:func:`mics.deformation.inverse.correct_inverse_consistency`): finer ones have the better inverse.
         """
         flow = Flow(self.velocities[-1].shape[2:])
         for velocity in self.velocities:
             flow.add(velocity)
-        return torch.stack(reconcile(*(resize_displacement(way, shape) for way in flow.displacement())))
+        return torch.stack(
+            correct_inverse_consistency(*(resize_displacement(way, shape) for way in flow.displacement()))
+        )
 
 
 class VelocityConfig(RegistrationUNetConfig):
@@ -115,7 +117,7 @@ class VelocityMICS(RegistrationUNet):
         velocities: list[Tensor] = []
         results: list[Step] = []
         for _ in range(steps):
-            moved = before_the_first(steps, originals) if flow is None else flow.half
+            moved = initial_displacement(steps, originals) if flow is None else flow.half
             with full_precision(originals.device):
                 features = self.encode(originals, moved)
             within, added = self._descend(features)

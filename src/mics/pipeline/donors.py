@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from mics.data.manifest import Entry
 from mics.image.io import Image, read_labels
-from mics.losses.segmentation import absolute_dice_loss
+from mics.losses.segmentation import bray_curtis_loss
 from mics.organs import ORGAN_NAMES
 from mics.pipeline.reshape import fitted_voxels
 from mics.training.organ_maps import label_maps
@@ -44,7 +44,7 @@ def best_donors(wanted: NDArray[np.uint8], people: Sequence[Person], count: int)
     organs = [organ - 1 for organ in ORGAN_NAMES if wanted[organ - 1].any()]
     target = _tensor(wanted[organs])
     losses = [
-        (float(absolute_dice_loss(_tensor(person.shares[organs]), target)), person.entry.name, person)
+        (float(bray_curtis_loss(_tensor(person.shares[organs]), target)), person.entry.name, person)
         for person in people
         if person.shares[organs].any()
     ]

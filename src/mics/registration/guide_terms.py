@@ -5,7 +5,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from mics.deformation.field import averaged, exponentiate, identity, sample, voxel_ratio
-from mics.losses.segmentation import absolute_dice_loss
+from mics.losses.segmentation import bray_curtis_loss
 from mics.registration.guides import Guides
 from mics.registration.refine_settings import RefineSettings, Stage
 from mics.registration.some import Some
@@ -69,7 +69,7 @@ class GuideTerms:
         if self.maps is not None:
             moved = sample(self.maps, self.near.indices + self.near.of(on_organs))
             counted = moved[:, -1:] * self.wanted[:, -1:]
-            loss = loss + self.settings.labels * absolute_dice_loss(
+            loss = loss + self.settings.labels * bray_curtis_loss(
                 moved[:, :-1] * counted, self.wanted[:, :-1] * counted
             )
         if self.points is not None:

@@ -11,9 +11,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from mics.deformation.field import averaged, exponentiate, logarithm, resize_displacement, sample
-from mics.deformation.inverse import reconcile
+from mics.deformation.inverse import correct_inverse_consistency
 from mics.losses.mind import mind_ssc
-from mics.losses.segmentation import absolute_dice_loss, certainty
+from mics.losses.segmentation import bray_curtis_loss, certainty
 from mics.losses.similarities import SIMILARITIES
 from mics.registration.descent import Descent
 from mics.registration.guide_terms import GuideTerms
@@ -101,8 +101,8 @@ def refine(
     ``organs_a`` and ``organs_b`` soft organ maps ``(1, organs, X, Y, Z)``. The start, ``displacement_ab`` (``warp(a,
     displacement_ab)`` looks like b) and ``displacement_ba``, may lie on a coarser grid with the same outermost voxel
     centres; so may the result, on a finer one of ``settings.result_mm``: the finer, the better the inverse
-    (:func:`mics.deformation.inverse.reconcile`). ``valid`` ``(2, 1, X, Y, Z)`` marks where a and b have data; elsewhere nothing
-    counts. ``guides``: what else leads it, with the weights of ``settings``.
+    (:func:`mics.deformation.inverse.correct_inverse_consistency`). ``valid`` ``(2, 1, X, Y, Z)`` marks where a and b have data;
+    elsewhere nothing counts. ``guides``: what else leads it, with the weights of ``settings``.
     """
     shape = tuple(a.shape[2:])
     volumes, organs = torch.cat([a, b]), torch.cat([organs_a, organs_b])
@@ -150,7 +150,7 @@ def refine(
         fine = resize_displacement(velocity, _finer(shape, spacing_mm / settings.integrated_mm))
         both = exponentiate(torch.cat([fine, -fine]), squarings=settings.squarings)
         result = resize_displacement(both, _finer(shape, spacing_mm / settings.result_mm))
-        return reconcile(result[:1], result[1:])
+        return correct_inverse_consistency(result[:1], result[1:])
 
 
 def _finer(shape: tuple[int, ...], ratio: float) -> list[int]:
@@ -176,7 +176,7 @@ def _loss(velocity: Tensor, data: PairData, led: GuideTerms | None, settings: Re
     features, counted = _moved(data.features, on_features, data.compared)
     n = data.organ_count
     maps, wanted = features[:, :n] * counted, data.wanted[:, :n] * counted
-    loss = loss + settings.organs * absolute_dice_loss(maps, wanted, data.organ_weights)
+    loss = loss + settings.organs * bray_curtis_loss(maps, wanted, data.organ_weights)
     if settings.descriptors:
         difference = ((features[:, n:] - data.wanted[:, n:]).square() * counted).mean(dim=1)
         loss = loss + settings.descriptors * difference.sum() / counted.sum().clamp_min(1)

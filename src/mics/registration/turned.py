@@ -15,8 +15,8 @@ from mics.image.intensity import hu_windows
 from mics.image.io import Image
 from mics.network.segmentation import Segmentation
 from mics.network.weights import LoadedModel, load_model
+from mics.registration.laterality import liver_is_left
 from mics.registration.network_grid import ORIENTATION, Samples
-from mics.registration.sides import liver_is_left
 
 _TURNS = {
     "turned about its left-right axis (head and feet, front and back exchanged)": (1, 2),

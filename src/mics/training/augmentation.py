@@ -133,7 +133,7 @@ def mirror(volume: Tensor) -> Tensor:
     return volume.flip(2)
 
 
-def exchange_sides(maps: Tensor) -> Tensor:
+def swap_left_right(maps: Tensor) -> Tensor:
     """Organ maps ``(B, organs, X, Y, Z)`` with those of the left and the right organs exchanged."""
     return maps[:, [MIRRORED.get(organ, organ) - 1 for organ in ORGAN_NAMES]]
 

@@ -11,7 +11,7 @@ from torch.utils.data import Dataset, default_collate
 
 from mics.deformation.field import warp
 from mics.training.acquisition import Acquisition, unseen_as_air
-from mics.training.augmentation import Box, Deformation, Intensity, deform, exchange_sides, mirror, names
+from mics.training.augmentation import Box, Deformation, Intensity, deform, mirror, names, swap_left_right
 from mics.training.cache import CachedCase
 from mics.training.phases import Phase
 from mics.training.recipe import Recipe
@@ -87,7 +87,7 @@ class Member(NamedTuple):
             maps = None if maps is None else mirror(maps)
         sample = {"hu": hu[0], "labels": labels[0], "annotated": self.annotated, "case": self.case}
         if maps is not None:
-            sample["maps"] = exchange_sides(maps)[0] if self.swapped else maps[0]
+            sample["maps"] = swap_left_right(maps)[0] if self.swapped else maps[0]
         return sample
 
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from mics.deformation.bidirectional import of_spacing
-from mics.deformation.inverse import reconcile_bent, reconcile_finer
+from mics.deformation.inverse import regularise_sharp_bends, upsample_and_correct
 from mics.registration.stage import Stage, State
 
 
@@ -20,8 +20,8 @@ class InverseConsistency(Stage):
 
     def run(self, state: State) -> State:
         """With the changed deformation."""
-        there, back = reconcile_bent(state.field.moving_to_fixed, state.field.fixed_to_moving)
+        there, back = regularise_sharp_bends(state.field.moving_to_fixed, state.field.fixed_to_moving)
         size = of_spacing(state.grid, self.spacing_mm).size
         if there.shape[2] < size[0]:
-            there, back = reconcile_finer(there, back, size)
+            there, back = upsample_and_correct(there, back, size)
         return state.with_displacements(moving_to_fixed=there, fixed_to_moving=back)

@@ -18,8 +18,8 @@ from mics.network.segmentation import Segmentation
 from mics.network.weights import LoadedModel
 from mics.registration.footprint import pass_bytes
 from mics.registration.inputs import Scan
+from mics.registration.laterality import check_laterality
 from mics.registration.pair import Pair
-from mics.registration.sides import check_sides
 from mics.registration.stage import Mask, Matrix, Stage, State, Views
 from mics.registration.turned import turned_headers
 
@@ -80,7 +80,7 @@ def _counted(in_view: Mask, scan: Scan, matrix: Matrix, grid: Grid) -> Tensor:
 
 def _sides(organs: Pair[Tensor], spacing_mm: float, state: State) -> list[str]:
     try:
-        return check_sides(organs_moving=organs.moving, organs_fixed=organs.fixed, spacing_mm=spacing_mm)
+        return check_laterality(organs_moving=organs.moving, organs_fixed=organs.fixed, spacing_mm=spacing_mm)
     except InputError:
         # What is found in a patient who is turned may lie on any side.
         turned = turned_headers({"fixed": state.scans.fixed.image, "moving": state.scans.moving.image}, state.device)
