@@ -31,12 +31,16 @@ def shift(voxels):
 @pytest.fixture
 def pair():
     moving, fixed = boxes({LIVER: (2, 6, 7)}), boxes({LIVER: (7, 6, 7)})
-    return (windows(moving), windows(fixed)), (moving, fixed), torch.ones(2, 1, *SHAPE)
+    return {
+        "volumes": (windows(moving), windows(fixed)),
+        "organs": (moving, fixed),
+        "counted": torch.ones(2, 1, *SHAPE),
+    }
 
 
 def test_a_box_brought_onto_the_other_overlaps_wholly_and_half_before(pair):
     # Filled from where it came: five voxels to the left lies what was five voxels to the right.
-    found = gather(*pair, (shift((-5, 0, 0)), shift((5, 0, 0))), SPACING)
+    found = gather(**pair, displacements=(shift((-5, 0, 0)), shift((5, 0, 0))), spacing_mm=SPACING)
     assert found["organ_overlap"] == {"affine": 0.5, "result": 1.0}
     volume = pytest.approx(10 * 8 * 8 * VOXEL_ML, abs=0.1)
     assert found["organs"] == {
@@ -57,44 +61,66 @@ def test_a_box_brought_onto_the_other_overlaps_wholly_and_half_before(pair):
 
 @pytest.mark.parametrize("factor", [0.5, 2.0])
 def test_an_organ_that_is_stretched_has_so_many_times_its_volume(pair, factor):
-    volumes, organs, counted = pair
+    volumes, organs, counted = pair.values()
     x = torch.arange(SHAPE[0], dtype=torch.float32).view(1, 1, -1, 1, 1)
     centre = 6.5  # of the moving box; x is filled from centre + (x - centre) / factor
     there, back = shift((0, 0, 0)), shift((0, 0, 0))
     there[:, :1] += (x - centre) * (1 / factor - 1)
     back[:, :1] += (x - centre) * (factor - 1)
-    found = gather(volumes, organs, counted, (there, back), SPACING)
+    found = gather(volumes=volumes, organs=organs, counted=counted, displacements=(there, back), spacing_mm=SPACING)
     # Doubled, a part of it lies beyond the grid, which changes nothing for the rest.
     assert found["organs"]["liver"]["volume_ratio"] == pytest.approx(factor, rel=1e-3)
 
 
 def test_tissue_is_parted_by_its_values(pair):
-    volumes, organs, counted = pair
+    volumes, organs, counted = pair.values()
     hu = torch.tensor([-1000, -116.5, -100, -31, -29, 50, 139, 141, 900])
     body = hu_windows(hu.repeat(SHAPE[0] * SHAPE[1] * SHAPE[2] // 9 + 1)[: 24 * 20 * 22].view(1, 1, *SHAPE))
-    found = gather((body, volumes[1]), organs, counted, (shift((0, 0, 0)), shift((0, 0, 0))), SPACING)
+    found = gather(
+        volumes=(body, volumes[1]),
+        organs=organs,
+        counted=counted,
+        displacements=(shift((0, 0, 0)), shift((0, 0, 0))),
+        spacing_mm=SPACING,
+    )
     assert found["tissue_shares"]["moving"] == {
         "fat": pytest.approx(2 / 7, abs=1e-3),
         "dense": pytest.approx(2 / 7, abs=1e-3),
     }
-    empty = gather((torch.zeros_like(body),) * 2, organs, counted, (shift((0, 0, 0)), shift((0, 0, 0))), SPACING)
+    empty = gather(
+        volumes=(torch.zeros_like(body),) * 2,
+        organs=organs,
+        counted=counted,
+        displacements=(shift((0, 0, 0)), shift((0, 0, 0))),
+        spacing_mm=SPACING,
+    )
     assert empty["tissue_shares"]["fixed"] == {"fat": None, "dense": None}
 
 
 def test_similarity_is_the_correlation_over_tissue_of_either(pair):
-    volumes, organs, counted = pair
+    volumes, organs, counted = pair.values()
     still = (shift((0, 0, 0)), shift((0, 0, 0)))
-    found = gather((volumes[1], volumes[1]), (organs[1], organs[1]), counted, still, SPACING)
+    found = gather(
+        volumes=(volumes[1],) * 2, organs=(organs[1],) * 2, counted=counted, displacements=still, spacing_mm=SPACING
+    )
     assert found["similarity"] == {"affine": 1.0, "result": 1.0}
     tissue = (volumes[0][:, 0] > 0) | (volumes[1][:, 0] > 0)
     expected = torch.corrcoef(torch.stack([volumes[0][:, 0][tissue], volumes[1][:, 0][tissue]]))[0, 1]
-    assert gather(*pair, still, SPACING)["similarity"]["result"] == pytest.approx(float(expected), abs=1e-4)
+    assert gather(**pair, displacements=still, spacing_mm=SPACING)["similarity"]["result"] == pytest.approx(
+        float(expected), abs=1e-4
+    )
 
 
 def test_what_comes_from_beyond_the_field_of_view_is_counted_as_lost(pair):
-    volumes, organs, counted = pair
+    volumes, organs, counted = pair.values()
     counted[0, 0, :6] = 0  # the moving scan begins at the sixth voxel
-    found = gather(volumes, organs, counted, (shift((-5, 0, 0)), shift((5, 0, 0))), SPACING)
+    found = gather(
+        volumes=volumes,
+        organs=organs,
+        counted=counted,
+        displacements=(shift((-5, 0, 0)), shift((5, 0, 0))),
+        spacing_mm=SPACING,
+    )
     # The fixed box's voxels 7 to 16 come from 2 to 11, of which 2 to 5 are not seen.
     assert found["body_without_data"]["moving_to_fixed"] == pytest.approx(0.4)
     assert found["organ_overlap"]["result"] == 1.0
@@ -103,7 +129,13 @@ def test_what_comes_from_beyond_the_field_of_view_is_counted_as_lost(pair):
 def test_a_scan_without_anything_has_no_figures():
     empty = torch.zeros(1, len(ORGAN_NAMES), *SHAPE)
     still = (shift((0, 0, 0)), shift((0, 0, 0)))
-    found = gather((windows(empty),) * 2, (empty,) * 2, torch.ones(2, 1, *SHAPE), still, SPACING)
+    found = gather(
+        volumes=(windows(empty),) * 2,
+        organs=(empty,) * 2,
+        counted=torch.ones(2, 1, *SHAPE),
+        displacements=still,
+        spacing_mm=SPACING,
+    )
     assert found["organ_overlap"] == {"affine": None, "result": None}
     assert found["similarity"] == {"affine": None, "result": None}
     assert found["organs"] == {}

@@ -28,7 +28,7 @@ _CLEARLY_MM = 15.0
 
 
 @torch.no_grad()
-def gather(volumes: Both, organs: Both, counted: Tensor, displacements: Both, spacing_mm: float) -> dict[str, Any]:
+def gather(*, volumes: Both, organs: Both, counted: Tensor, displacements: Both, spacing_mm: float) -> dict[str, Any]:
     """Figures of one pair; the moving scan comes first everywhere, on a grid in LAS order of ``spacing_mm``.
 
     Args:
