@@ -69,8 +69,9 @@ def metadata(training_data: str, organs: str) -> dict[str, object]:
         "optional_packages_version": {},
         "name": "MICS: abdominal CT registration",
         "task": "Deformable registration of two 3D abdominal CT scans, both ways",
-        "description": f"{DEFAULT_REGISTRATION} on an affine by ANTs, with organ maps by {organs}, refined on the pair; two "
-        "displacement fields that are inverse to each other, both scans warped, and a verdict on the result.",
+        "description": f"{DEFAULT_REGISTRATION} on an affine by the organs found in both, with organ maps by {organs}, "
+        "refined on the pair; two displacement fields that are inverse to each other, both scans warped, and a verdict "
+        "on the result.",
         "authors": "The MICS authors",
         "copyright": "Apache-2.0, see LICENSE",
         "data_source": training_data,

@@ -45,7 +45,7 @@ def read_members(source: str | Path, *, labelled: bool) -> list[Member]:
     source = as_path(source)
     members = sorted(_found(source), key=lambda member: member.name)
     if labelled:
-        members = [member for member in members if len(member.files) > 1]
+        members = [member for member in members if "labels" in member.files]
     if not members:
         what = "scans with labels" if labelled else "scans"
         raise MissingFileError(f"{source} holds no {what} in a layout that is known: give {LAYOUTS}.")
@@ -86,7 +86,7 @@ def meaning(members: Sequence[Member]) -> dict[int, str]:
 
 def read_member(member: Member) -> tuple[Image, Image | None]:
     """The scan in HU and its label map, None where it has none; raises InputError for files that cannot be used."""
-    return member.image(), member.labels() if len(member.files) > 1 else None
+    return member.image(), member.labels() if "labels" in member.files else None
 
 
 def _found(source: Path) -> Iterator[Member]:
@@ -136,7 +136,12 @@ def _described(dataset: Path) -> tuple[str, dict[int, str] | None]:
 
 def _beside(folder: Path) -> Iterator[Member]:
     files = {path: ending for path in visible(folder, "*") if (ending := _ending(path)) and path.is_file()}
-    stems = {path.name.removesuffix(ending): path for path, ending in files.items()}
+    stems: dict[str, Path] = {}
+    for path, ending in files.items():
+        stem = path.name[: -len(ending)]
+        if stem in stems:
+            raise InputError(f"{stems[stem]} and {path.name} have one name without their endings: rename one of them.")
+        stems[stem] = path
     maps = {label: stem for stem in stems for label in _label_stems(stem) if label in stems}
     for stem, image in stems.items():
         if stem not in maps and not stem.startswith("label"):
@@ -165,7 +170,7 @@ def _listed(table: Path) -> Iterator[Member]:
             raise InputError(f"{table}, line {line} names no image: add it, or take the line away.")
         image = table.parent / row["image"]
         labels = table.parent / row["labels"] if row.get("labels") else None
-        name = row.get("name") or image.name.removesuffix(_ending(image) or "")
+        name = row.get("name") or image.name[: len(image.name) - len(_ending(image) or "")]
         yield _of_files(name, image, labels, None)
 
 

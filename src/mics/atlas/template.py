@@ -28,13 +28,14 @@ from mics.deformation.chain import chained
 from mics.deformation.field import invert
 from mics.deformation.maps import jacobian_map
 from mics.deformation.transform import Transform
-from mics.errors import InputError, RunError, SettingError, shown
+from mics.errors import InputError, InsufficientMemoryError, RunError, SettingError, shown
 from mics.files.folder import own_folder, write_together
 from mics.files.whole import write_text
 from mics.image.grid import Grid, apply_matrix
 from mics.image.io import Image, read_image, write_image, write_labels
 from mics.network.weights import DEFAULT_REGISTRATION
 from mics.registration.choices import Refine
+from mics.registration.device import choose_device
 from mics.registration.organ_affine import register_affine_by_organs
 
 MEMBERS = "members"
@@ -198,7 +199,9 @@ class _Building:
             self.progress(f"Affine {number} of {len(others)}, {member.name}{clock}")
             try:
                 image, _ = read_member(member)
-                affines[member.name] = register_affine_by_organs(fixed=reference, moving=image)
+                affines[member.name] = register_affine_by_organs(
+                    fixed=reference, moving=image, device=choose_device(self.settings.device)
+                )
             except InputError as error:
                 self.left_out[member.name] = str(error)
             clock.tick()
@@ -251,8 +254,16 @@ class _Building:
         for member in waiting:
             done = len(self.members) - clock.left + 1
             self.progress(f"Round {number} of at most {of}: {member.name}, {done} of {len(self.members)}{clock}")
-            image, _ = read_member(member)
-            result = register_scans(average, image, settings, affine=self.affines[member.name])
+            try:
+                image, _ = read_member(member)
+                result = register_scans(average, image, settings, affine=self.affines[member.name])
+            except InsufficientMemoryError:
+                raise
+            except InputError as error:
+                (place / member.name).mkdir(parents=True, exist_ok=True)
+                write_json({"word": "failed", "reasons": [str(error)]}, place / member.name / _RECORD)
+                clock.tick()
+                continue
             (place / member.name).mkdir(parents=True, exist_ok=True)
             write_together(
                 place / member.name,

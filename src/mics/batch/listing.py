@@ -127,7 +127,10 @@ def _volumes(folder: Path) -> dict[str, Path]:
 
 def _is_series(path: Path) -> bool:
     """Whether a folder holds DICOM files, as far as one of them says."""
-    return path.is_dir() and any(_is_dicom(file) for file in path.iterdir() if file.is_file())
+    try:
+        return path.is_dir() and any(_is_dicom(file) for file in path.iterdir() if file.is_file())
+    except OSError:  # not for this user
+        return False
 
 
 def _is_dicom(path: Path) -> bool:

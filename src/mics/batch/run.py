@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from importlib.util import find_spec
@@ -25,8 +26,8 @@ from mics.batch.work import (
     stop,
 )
 from mics.data.workers import default_workers, each, require_scheduler
-from mics.deformation.compact import TOLERANCE_MM
-from mics.errors import RunError, SettingError
+from mics.deformation.compact import TOLERANCE_MM, refuse_tolerance
+from mics.errors import RunError, SettingError, require_type
 from mics.files.folder import own_folder
 from mics.files.whole import write_text
 from mics.network.weights import DEFAULT_REGISTRATION, load_model_for
@@ -83,6 +84,10 @@ def register_pairs(
     Raises:
         InputError: for settings that are unusable, a folder that holds something else or other settings, or is being written to.
     """
+    require_type(affine, (str, os.PathLike), "The affine of a batch is organs, ants, none or a file")
+    steer = (steer,) if isinstance(steer, str) else steer
+    require_type(steer, (list, tuple), "What steers is a list of labels, landmarks and single labels")
+    refuse_tolerance(tolerance_mm)
     chosen = BatchSettings(
         affine=affine if affine in ("organs", "ants", "none") else str(Path(affine).absolute()),
         steps=steps,
@@ -152,6 +157,8 @@ def _claim(output: Path, settings: BatchSettings, pairs: Sequence[ListedPair]) -
         known = own
     except (OSError, ValueError) as error:
         raise RunError(f"{output / MARK} cannot be read ({error}): give a new folder.") from error
+    if not isinstance(known, dict):
+        raise RunError(f"{output / MARK} is not that of a batch: give a new folder.")
     if other := [key for key in own if known.get(key) != own[key]]:
         raise RunError(
             f"{output} holds results with {other[0]} {known.get(other[0])} and not {own[other[0]]}: give a new folder, or the "

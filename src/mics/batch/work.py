@@ -81,6 +81,8 @@ def register_pair(task: Task) -> Outcome:
         moving_landmarks=files.get("moving_landmarks"),
         fixed_exclude=files.get("fixed_exclude"),
         moving_exclude=files.get("moving_exclude"),
+        fixed_lesions=files.get("fixed_lesions"),
+        moving_lesions=files.get("moving_lesions"),
         progress=_refuse_stopped,
     )
     with _AT_WORK:
@@ -94,8 +96,10 @@ def register_pair(task: Task) -> Outcome:
             SOURCE: lambda path: write_text(json.dumps(source, indent=1) + "\n", path),
         }
         summary = result.save(unfinished, beside=beside, tolerance_mm=settings.tolerance_mm)
-        if task.place.exists():  # of files that have changed since
+        if (task.place / SOURCE).exists():  # ours, of files that have changed since
             shutil.rmtree(task.place)
+        elif task.place.exists():
+            raise RunError(f"{task.place} is in the way and none of this batch's results: move it away.")
         give_name(unfinished, task.place)
     return Outcome(task.pair, summary)
 

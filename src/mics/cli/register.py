@@ -30,7 +30,10 @@ def _is_registration(folder: Path) -> bool:
 
 OURS = Results(
     "the results of a registration",
-    ("summary.json", "*_warped.nii.gz", "transform_*.nii.gz", "transform_*.nii.gz.json", "overview.png", "report.html"),
+    (
+        *("summary.json", "lesions.csv", "*_warped.nii.gz", "transform_*.nii.gz", "transform_*.nii.gz.json"),
+        *("overview.png", "report.html"),
+    ),
     _is_registration,
 )
 

@@ -22,7 +22,7 @@ from mics.organs import ORGAN_NAMES
 ROLES = ("fixed", "moving")
 LONGEST_NAME = 100
 """In bytes: two of them make a file's name."""
-_FILES = ("image", "labels", "landmarks", "exclude")
+_FILES = ("image", "labels", "landmarks", "exclude", "lesions")
 COLUMNS = (*ROLES, *(f"{role}_{file}" for role in ROLES for file in _FILES))
 
 
@@ -37,7 +37,7 @@ class Member:
     mirrored_header: bool = False
     """The files' headers are the mirror image of what is read here, as Learn2Reg's are."""
     files: Mapping[str, Path] = field(default_factory=dict)
-    """What there is of it, by ``image``, ``labels``, ``landmarks`` and ``exclude``."""
+    """What there is of it, by ``image``, ``labels``, ``landmarks``, ``exclude`` and ``lesions``."""
     label_names: Callable[[], dict[int, str]] = dict
     """What its labels mean, as far as their file or data set says."""
 
@@ -64,8 +64,8 @@ def read_pairs(
     """The pairs of a CSV file, or those of a Learn2Reg folder: by default its validation pairs.
 
     The CSV's first line names its columns: ``fixed`` and ``moving`` (names of the scans) and, as far as needed,
-    ``fixed_image``, ``fixed_labels``, ``fixed_landmarks``, ``fixed_exclude`` (what a registration leaves out) and the same for
-    ``moving``: files, relative to the CSV's folder.
+    ``fixed_image``, ``fixed_labels``, ``fixed_landmarks``, ``fixed_exclude`` (what a registration leaves out),
+    ``fixed_lesions`` and the same for ``moving``: files, relative to the CSV's folder.
     ``both_ways`` takes each validation pair of a Learn2Reg folder in both directions; a CSV file is taken as it is. ``needs``,
     of ``image`` and ``labels``, are files that every scan must have. ``which`` takes other pairs of a Learn2Reg folder, as
     far as both people are there: the challenge's ``test`` pairs, or those of the public ``resplit``'s test.

@@ -43,8 +43,7 @@ def compacted(transform: Transform, tolerance_mm: float, lattice: Transform | No
     Raises:
         InputError: for another tolerance.
     """
-    if not isinstance(tolerance_mm, int | float) or not tolerance_mm >= 2 * _UNITS_MM[-1]:
-        raise SettingError(f"A tolerance is millimetres, {2 * _UNITS_MM[-1]:.4f} or more, not {shown(tolerance_mm)}.")
+    refuse_tolerance(tolerance_mm)
     # A vector is off by half a unit along each axis at most.
     fitting = [unit for unit in _UNITS_MM if unit * np.sqrt(3) / 2 <= _ROUNDING_SHARE * tolerance_mm]
     unit = fitting[0] if fitting else _UNITS_MM[-1]
@@ -55,6 +54,12 @@ def compacted(transform: Transform, tolerance_mm: float, lattice: Transform | No
             return Compact(coarse, error)
     same = _rounded(transform, unit, transform)
     return Compact(same, _largest_error(transform, same))
+
+
+def refuse_tolerance(tolerance_mm: object) -> None:
+    """Raise InputError for what is no tolerance of :func:`compacted`."""
+    if not isinstance(tolerance_mm, int | float) or not tolerance_mm >= 2 * _UNITS_MM[-1]:
+        raise SettingError(f"A tolerance is millimetres, {2 * _UNITS_MM[-1]:.4f} or more, not {shown(tolerance_mm)}.")
 
 
 def on_own_lattice(field: BidirectionalField, affine: NDArray[np.float64], fixed: Grid) -> Transform:

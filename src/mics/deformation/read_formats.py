@@ -124,7 +124,7 @@ def _read_x5(path: Path) -> Link:
             if len(nodes) != 1:
                 raise ValueError(f"it holds {len(nodes)} transforms instead of one")
             return _x5_node(nodes[next(iter(nodes))], path)
-    except (OSError, KeyError, ValueError) as error:
+    except (OSError, KeyError, ValueError, TypeError, AttributeError, RuntimeError) as error:
         if isinstance(error, InputError):
             raise
         raise InputError(f"{path} cannot be read as a transform of X5: {error}.") from error
@@ -154,7 +154,13 @@ def _refuse_fsl(path: Path) -> None:
         try:
             header: Any = nibabel.load(path).header
             intent = int(header["intent_code"])
-        except (nibabel.filebasedimages.ImageFileError, OSError, KeyError):
+        except (
+            nibabel.filebasedimages.ImageFileError,
+            nibabel.spatialimages.HeaderDataError,
+            OSError,
+            KeyError,
+            ValueError,
+        ):
             return  # Transform.load says what is wrong with it
         if intent in _FSL_INTENTS:
             raise InputError(

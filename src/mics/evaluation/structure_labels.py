@@ -12,7 +12,7 @@ import numpy as np
 from mics.data.label_names import plain_name
 from mics.data.pairs import Member
 from mics.dicom_rt.extra import is_structures, structures_in
-from mics.errors import GeometryError
+from mics.errors import GeometryError, SettingError
 from mics.image.grid import Grid
 from mics.image.io import Image, grid_of, read_itk
 from mics.image.zipped import is_zip
@@ -61,6 +61,13 @@ def with_structures(people: Mapping[str, Member], given: Names | None) -> dict[s
     if given is None:
         for name, member in people.items():
             names = names if name in drawn else member.label_names() | names
+    nameless = [name for name, member in people.items() if name not in drawn and "labels" in member.files]
+    if drawn and nameless and not names:
+        raise SettingError(
+            f"{next(iter(drawn))} has structures of DICOM, which have names, and {nameless[0]} a label map that has none: say "
+            "what its numbers mean by a file of label names.",
+            option="label_names",
+        )
     found = dict(people)
     for name, path in drawn.items():
         scan = people[name].files.get("image")

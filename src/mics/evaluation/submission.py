@@ -15,6 +15,7 @@ import csv
 import gzip
 import io
 import json
+import lzma
 import math
 import shutil
 import zipfile
@@ -146,16 +147,16 @@ class Submission:
         summary = None if name is None else str(PurePosixPath(name).with_name("summary.json"))
         try:
             if name is not None and name.endswith(_FORWARD) and summary in self._files:
-                with self._open(summary) as file:
+                with self._text(summary) as file:
                     return float(json.load(file)["seconds"]["total"])
             if "seconds.csv" in self._files:
-                with self._open("seconds.csv") as file:
+                with self._text("seconds.csv") as file:
                     for row in csv.DictReader(io.TextIOWrapper(file, encoding="utf-8-sig")):
                         if (row["fixed"], row["moving"]) == (pair.fixed.name, pair.moving.name):
                             return float(row["seconds"])
         except InputError:
             raise
-        except (KeyError, TypeError, ValueError, EOFError, zlib.error, zipfile.BadZipFile) as error:
+        except (KeyError, TypeError, ValueError, csv.Error, EOFError, zlib.error, zipfile.BadZipFile) as error:
             raise InputError(
                 f"The seconds of the pair {pair.name} in {self.path} cannot be read ({error!r}); seconds.csv has the "
                 "columns fixed, moving, seconds."
@@ -202,7 +203,7 @@ class Submission:
         try:
             with zipfile.ZipFile(self.path) as archive:
                 names = [name for name in archive.namelist() if not name.endswith("/")]
-        except (zipfile.BadZipFile, NotImplementedError, OSError) as error:
+        except (zipfile.BadZipFile, NotImplementedError, OSError, UnicodeDecodeError) as error:
             raise InputError(f"{self.path} is damaged ({error}); pack it again.") from error
         name, times = max(Counter(names).items(), key=lambda counted: counted[1], default=("", 0))
         if times > 1:
@@ -227,13 +228,19 @@ class Submission:
         )
 
     @contextmanager
+    def _text(self, name: str) -> Iterator[IO[bytes]]:
+        """A file that is no deformation, and so has no reason to be large."""
+        if not self.path.is_dir():
+            self._refuse_larger(name, 0)
+        with self._open(name) as file:
+            yield file
+
+    @contextmanager
     def _open(self, name: str) -> Iterator[IO[bytes]]:
         if self.path.is_dir():
             with (self.path / name).open("rb") as file:
                 yield file
             return
-        if not name.endswith(".gz"):
-            self._refuse_larger(name, 0)
         with zipfile.ZipFile(self.path) as archive:
             try:
                 packed = archive.open(self._stored[name])
@@ -255,12 +262,14 @@ class Submission:
         self._refuse_larger(name, _PER_VOXEL * voxels)
         # A transform that is stored coarser than its scan has that scan's grid in the JSON beside it.
         beside = provenance_path(Path(name)).as_posix()
+        if beside in self._files:
+            self._refuse_larger(beside, 0)
         with temporary_folder("mics-submission-") as folder:
             for one in (name, *([beside] if beside in self._files else [])):
                 try:
                     with self._open(one) as packed, (folder / PurePosixPath(one).name).open("wb") as file:
                         shutil.copyfileobj(packed, file)
-                except (zipfile.BadZipFile, zlib.error) as error:
+                except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError) as error:
                     raise InputError(f"{self.path} is damaged at {one} ({error}); pack it again.") from error
             yield folder / PurePosixPath(name).name
 

@@ -163,7 +163,7 @@ def write_together(folder: Path, writers: Mapping[str, Callable[[Path], object]]
         unfinished = Path(tempfile.mkdtemp(prefix=_PARTIAL, dir=folder))
     except OSError as error:
         raise RunError(f"The results cannot be written to {folder}: {error.strerror or error}.") from error
-    names = list(writers)
+    moved: list[str] = []
     try:
         with _held(unfinished):
             with ThreadPoolExecutor(2) as pool:  # compressing takes one core
@@ -171,8 +171,9 @@ def write_together(folder: Path, writers: Mapping[str, Callable[[Path], object]]
             names = [*sorted({file.name for file in unfinished.iterdir()} - writers.keys()), *writers]
             for name in names:
                 os.replace(unfinished / name, folder / name)
+                moved.append(name)
     except OSError as error:
-        for name in names:
+        for name in moved:
             with suppress(OSError):
                 (folder / name).unlink(missing_ok=True)
         raise RunError(f"The results cannot be written to {folder}: {error.strerror or error}.") from error

@@ -5,6 +5,7 @@ file's order everywhere but in SimpleITK's arrays; nibabel, TorchIO and, unless 
 millimetres, ITK and ANTs in LPS.
 """
 
+import zlib
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import Any
@@ -43,7 +44,12 @@ def as_image(volume: Any, name: str) -> Image | None:
     modules = [base.__module__ for base in type(volume).__mro__]
     for module, read in _READERS.items():
         if any(own == module or own.startswith(f"{module}.") for own in modules):
-            return read(volume, name)
+            try:
+                return read(volume, name)
+            except AttributeError:  # something of that library that is no volume
+                return None
+            except (OSError, EOFError, zlib.error) as error:  # of a library that reads when it is asked
+                raise InputError(f"{name} cannot be read ({error}): give a whole file.") from error
     return None
 
 

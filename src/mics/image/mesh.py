@@ -146,7 +146,7 @@ def _is_whole_ply(path: Path) -> bool:
     plyfile = _library("plyfile")
     try:
         plyfile.PlyData.read(str(path))
-    except (plyfile.PlyParseError, ValueError, UnicodeDecodeError, EOFError):
+    except (plyfile.PlyParseError, ValueError, EOFError, MemoryError, OverflowError):
         return False
     return True
 

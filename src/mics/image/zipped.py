@@ -1,5 +1,6 @@
 """A zip of a DICOM study, unpacked for as long as it is read."""
 
+import lzma
 import os
 import shutil
 import zipfile
@@ -60,7 +61,7 @@ def _unpack(path: Path, folder: Path) -> None:
                     shutil.copyfileobj(packed, file)
     except FileExistsError as error:
         raise InputError(f"{path} holds {Path(error.filename).name} twice: zip the study again.") from error
-    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, UnicodeDecodeError) as error:
         raise InputError(f"{path} is damaged ({error}): zip the study again, or copy it again.") from error
     except (NotImplementedError, RuntimeError) as error:
         locked = "password" in str(error)

@@ -137,6 +137,8 @@ def load_pair(
     Structures of DICOM are numbered as ``label_names`` says, else as the other scan's labels with the same names are.
     """
     names = _names_of_maps(label_names, fixed_labels, moving_labels)
+    if not names:
+        _refuse_nameless(fixed_labels, moving_labels)
     # All threads share the state of `warnings`: one at a time may listen, and only to itself.
     caught: list[tuple[threading.Thread, warnings.WarningMessage]] = []
     with _LISTENING:
@@ -203,6 +205,16 @@ def _names_of_maps(given: LabelNames | None, *labels: Source | None) -> dict[int
         if _is_path(one) and not _are_structures(one):
             names = known_names(one) | names
     return names
+
+
+def _refuse_nameless(*labels: Source | None) -> None:
+    """Raise InputError for structures beside a label map of which no label has a name: nothing says which are the same."""
+    if {_are_structures(one) for one in labels if one is not None} == {True, False}:
+        raise SettingError(
+            "One scan has structures of DICOM, which have names, and the other a label map that has none: say by "
+            "`label_names` what its numbers mean.",
+            option="label_names",
+        )
 
 
 def _given(source: Source, name: str) -> str | Path | Image:

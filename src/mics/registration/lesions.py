@@ -31,7 +31,7 @@ def lesion_table(scans: Pair[Scan], fixed_to_moving: Transform) -> dict[str, dic
     """By lesion id the numbers of :data:`COLUMNS`; None without lesion maps.
 
     A lesion that one map lacks has the volume 0 there: it is new, or it is gone. What cannot be said is None: all but the
-    volume of one scan where the other has no map, and growth and Jacobian of a new lesion.
+    volume of one scan (and the Jacobian of a moving lesion) where the other has no map, and growth and Jacobian of a new lesion.
     """
     moving, fixed = scans.moving.lesions, scans.fixed.lesions
     if moving is None and fixed is None:

@@ -79,8 +79,8 @@ def register_affine_by_organs(
     """The affine between two scans by the organs that a coarse network finds in both, and by their tissue.
 
     Minimised, from the better of two starts (the organs' centres; a search of shifts along the body), is one minus the mean
-    overlap of the organ maps, plus half of one minus the correlation of the abdominal window within the body, plus the square
-    of the Green-Lagrange strain; all but the starts in both directions.
+    overlap of the organ maps, plus half of one minus the correlation of the abdominal window within the body, plus squares of
+    the Green-Lagrange strain, twice that of shape and half that of size; all but the starts in both directions.
 
     Args:
         fixed: Scan in HU, any geometry.
@@ -89,8 +89,8 @@ def register_affine_by_organs(
         device: Where it works; the rest is done on the CPU.
 
     Returns:
-        (4, 4), in LPS millimetres, from points of ``fixed`` to points of ``moving`` (ITK's direction). The search alone decides
-        where no organ is found in both scans.
+        (4, 4), in LPS millimetres, from points of ``fixed`` to points of ``moving`` (ITK's direction). Where no organ is
+        found in both scans, the search and the tissue decide.
     """
     model, device = model or load_model_for("segmentation", AFFINE_MODEL), torch.device(device)
     searched = Pair(fixed=coarse(fixed, _SEARCH_MM), moving=coarse(moving, _SEARCH_MM))
@@ -118,7 +118,7 @@ def _seen(scan: Coarse, model: LoadedModel, device: torch.device) -> _Scan:
     network = cast(Segmentation, model.network).to(device)
     hu = torch.from_numpy(np.ascontiguousarray(scan.image.array))[None, None].to(device)
     # Coarse volumes lie in LPS order, the network knows LAS.
-    windows = hu_windows(hu.clamp(*model.hu_range) if model.hu_range else hu, model.hu_range).flip(3)
+    windows = hu_windows(hu, model.hu_range).flip(3)
     with half_precision(device):
         maps = network.organ_maps(windows, model.crop)
     data = torch.from_numpy(np.stack([scan.seen, scan.body]).astype(np.float32))[None].to(device)

@@ -25,7 +25,7 @@ from mics.registration.plan import after_network, plan, refuse_unfit
 from mics.registration.result import Registration
 from mics.registration.settings import Settings, resolve
 from mics.registration.stage import Stage, State, run_stage
-from mics.registration.steering import what_steers
+from mics.registration.steering import refuse_unfit_steering, what_steers
 from mics.registration.summary import completed, summarise
 from mics.registration.timing import Timing
 from mics.registration.turned import turned_headers
@@ -69,7 +69,7 @@ class Registrar:
             :func:`mics.register`.
         steer: what leads the refinement beside images and organ maps; see :func:`mics.register`.
         landmark_tolerance_mm: how near landmarks that steer are to come.
-        same_patient: two scans of one patient: rigid affine, stiffer, bones nearly rigid.
+        same_patient: two scans of one patient: rigid affine (by ANTs), stiffer, bones nearly rigid.
         lesions: what becomes of their lesions, ``"keep"`` or ``"exclude"``.
         device: ``"auto"``, ``"cpu"``, ``"cuda:N"`` or a ``torch.device``.
 
@@ -105,7 +105,10 @@ class Registrar:
             same_patient=same_patient,
             lesions=lesions,
         )
-        self._steer, self._landmark_tolerance_mm = steer, landmark_tolerance_mm
+        self._steer = refuse_unfit_steering(steer, landmark_tolerance_mm)
+        self._landmark_tolerance_mm = landmark_tolerance_mm
+        if self._steer:
+            self._settings.refuse_unled()
         refuse_unfit(self._settings)
 
     def __repr__(self) -> str:

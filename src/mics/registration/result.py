@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mics.deformation.bidirectional import BidirectionalField
-from mics.deformation.compact import Compact, compacted, on_own_lattice
+from mics.deformation.compact import Compact, compacted, on_own_lattice, refuse_tolerance
 from mics.deformation.transform import Transform
 from mics.files.folder import usable_folder, write_together
 from mics.files.whole import write_text
@@ -76,6 +76,8 @@ class Registration:
         Raises:
             InputError: If the folder is not empty or cannot be written.
         """
+        if tolerance_mm is not None:
+            refuse_tolerance(tolerance_mm)
         folder = usable_folder(folder)
         stored = self._compact(tolerance_mm)
         sizes: dict[str, int] = {}

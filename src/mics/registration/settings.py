@@ -51,13 +51,18 @@ class Settings:
 
     def steered(self, steering: Steering | None) -> Self:
         """The same led by labels or landmarks. Raises InputError where nothing can be led."""
-        if steering is not None and (self.refine == "none" or self.stages is not None):
+        if steering is not None:
+            self.refuse_unled()
+        return replace(self, steering=steering)
+
+    def refuse_unled(self) -> None:
+        """Raise InputError where there is no refinement that could be led."""
+        if self.refine == "none" or self.stages is not None:
             raise SettingError(
                 'Labels and landmarks steer the refinement: use `refine="fast"` or `refine="accurate"`; of stages of your own, '
                 "InstanceOptimisation takes what steers.",
                 option="refine",
             )
-        return replace(self, steering=steering)
 
     def unrefined(self) -> Self:
         """The same without refinement, and without the organs if nothing else needs them."""

@@ -51,22 +51,28 @@ def what_steers(
 
     Raises InputError for what is not given of both scans, for unknown labels, and for landmarks outside of their scan.
     """
+    steer = refuse_unfit_steering(steer, tolerance_mm)
+    labels = _labels([item for item in steer if item != LANDMARKS], scans, meaning)
+    led = _landmarks(landmarks, scans) if LANDMARKS in steer else None
+    if not labels and led is None:
+        return None
+    return Steering(labels=labels, landmarks=led, tolerance_mm=None if tolerance_mm is None else float(tolerance_mm))
+
+
+def refuse_unfit_steering(steer: Sequence[str | int], tolerance_mm: float | None) -> Sequence[str | int]:
+    """What steers, as a list; InputError for what is none, as far as it shows without the scans."""
     if isinstance(steer, str):
         steer = (steer,)
     require_type(steer, (list, tuple), "What steers is a list of labels, landmarks and single labels")
-    labels = _labels([item for item in steer if item != LANDMARKS], scans, meaning)
-    led = _landmarks(landmarks, scans) if LANDMARKS in steer else None
     if tolerance_mm is not None:
         require_type(tolerance_mm, (int, float, np.floating), "The tolerance of the landmarks is a number of mm")
-        if led is None:
+        if LANDMARKS not in steer:
             raise SettingError(
                 'A tolerance is for landmarks that steer: use `steer="landmarks"` with it.', option="steer"
             )
         if not 0 < tolerance_mm < float("inf"):
             raise SettingError(f"The tolerance of the landmarks is a number of mm above 0, not {shown(tolerance_mm)}.")
-    if not labels and led is None:
-        return None
-    return Steering(labels=labels, landmarks=led, tolerance_mm=None if tolerance_mm is None else float(tolerance_mm))
+    return steer
 
 
 def others_alone(labels: dict[str, Any] | None, steering: Steering | None) -> dict[str, Any] | None:

@@ -133,7 +133,7 @@ def _own_name(path: str | None) -> str | None:
 def _without_folders(sentence: str, state: State, settings: Settings) -> str:
     """The sentence with the files that were given by their own names."""
     scans = (state.scans.fixed, state.scans.moving)
-    given = [path for scan in scans for path in (scan.path, scan.labels_path, scan.exclude_path)]
+    given = [path for scan in scans for path in (scan.path, scan.labels_path, scan.exclude_path, scan.lesions_path)]
     for path in sorted(
         {path for path in (*given, settings.affine_source) if path and "/" in path}, key=len, reverse=True
     ):

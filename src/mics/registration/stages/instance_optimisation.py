@@ -96,7 +96,8 @@ def _moving_and_fixed(state: State) -> list[tuple[Scan, Matrix]]:
 
 def _refuse_nothing_compared(state: State) -> None:
     """Raise InputError where the masks together leave nothing of the patient that can be compared."""
-    if state.scans.fixed.exclude is None and state.scans.moving.exclude is None:
+    scans = (state.scans.fixed, state.scans.moving)
+    if all(scan.exclude is None and scan.lesions is None for scan in scans):
         return
     windows, counted = state.views.windows, state.views.compared
     tissue = (windows.moving[0, 0] > 0) | (windows.fixed[0, 0] > 0)  # the abdominal window is 0 where there is air
