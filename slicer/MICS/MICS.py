@@ -166,9 +166,7 @@ class MICSWidget(ScriptedLoadableModuleWidget):
         self._step.text = line[:200]
 
     def _done(self, results: Results):
-        slicer.util.setSliceViewerLayers(
-            background=self._fixed.currentNode(), foreground=results.warped, foregroundOpacity=0.5
-        )
+        slicer.util.setSliceViewerLayers(background=results.fixed, foreground=results.warped, foregroundOpacity=0.5)
         reasons = "".join(f"<li>{html.escape(reason)}</li>" for reason in results.reasons)
         link = f'<a href="{results.report.as_uri()}">Report</a>' if results.report.is_file() else ""
         colour = _COLOURS.get(results.verdict, "")

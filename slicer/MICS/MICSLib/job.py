@@ -79,8 +79,9 @@ class Inputs:
 
 @dataclass(frozen=True)
 class Results:
-    """The new nodes, and what the registration says of itself."""
+    """The new nodes, the fixed scan that they belong to, and what the registration says of itself."""
 
+    fixed: Node
     moving_to_fixed: Node
     fixed_to_moving: Node
     warped: Node
@@ -158,6 +159,7 @@ class Job:
             name = f"{scene.name(inputs.points)} on {scene.name(inputs.fixed)}"
             points = scene.load_points(self._folder / "carried.mrk.json", name)
         return Results(
+            fixed=inputs.fixed,
             moving_to_fixed=scene.load_transform(out / "transform_moving_to_fixed.nii.gz", f"{onto} (transform)"),
             fixed_to_moving=scene.load_transform(out / "transform_fixed_to_moving.nii.gz", f"{onto} (inverse)"),
             warped=scene.load_volume(out / "moving_warped.nii.gz", onto),

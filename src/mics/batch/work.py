@@ -19,6 +19,7 @@ from mics.errors import RunError
 from mics.files.whole import folder_beside, give_name, write_text
 from mics.registration.choices import Lesions, Refine, Topology
 from mics.registration.registrar import Registrar
+from mics.registration.run_summary import read_summary
 from mics.report.files import pictures
 from mics.report.thumbnail import write_thumbnail
 
@@ -109,6 +110,7 @@ def finished(task: Task) -> dict[str, Any] | None:
     try:
         known = json.loads((task.place / SOURCE).read_text(encoding="utf-8"))
         summary: dict[str, Any] = json.loads((task.place / SUMMARY).read_text(encoding="utf-8"))
+        read_summary(task.place / SUMMARY)
     except (OSError, ValueError):
         return None
     return summary if known == source_of(task.pair) else None

@@ -89,7 +89,12 @@ def _affine(transform: Transform) -> NDArray[np.float64] | None:
     known = transform.provenance
     if known is None or _AFFINE not in known.made:
         return None
-    affine = np.array(known.made[_AFFINE], dtype=np.float64)
+    try:
+        affine = np.array(known.made[_AFFINE], dtype=np.float64)
+    except (TypeError, ValueError):  # somebody has changed the file beside the transform
+        return None
+    if affine.shape != (4, 4) or not np.isfinite(affine).all() or abs(np.linalg.det(affine)) < 1e-6:
+        return None
     return affine if known.target == "fixed" else np.linalg.inv(affine).astype(np.float64)
 
 

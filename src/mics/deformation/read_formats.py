@@ -104,7 +104,7 @@ def _read_elastix(path: Path) -> Transform:
             f"transformix write it as a field (transformix -def all -tp {path.name} -out FOLDER) and give that file."
         )
     name = parameters.get("DeformationFieldFileName", "")
-    field = path.parent / name
+    field = path.parent / Path(name).name  # a parameter file may name a folder that was another machine's
     if not name or not field.is_file():
         raise MissingFileError(f"The field of {path}, {name or 'DeformationFieldFileName'}, does not lie beside it.")
     return Transform.load(field)

@@ -153,7 +153,7 @@ class Submission:
                 with self._text("seconds.csv") as file:
                     for row in csv.DictReader(io.TextIOWrapper(file, encoding="utf-8-sig")):
                         if (row["fixed"], row["moving"]) == (pair.fixed.name, pair.moving.name):
-                            return float(row["seconds"])
+                            return _positive(row["seconds"])
         except InputError:
             raise
         except (KeyError, TypeError, ValueError, csv.Error, EOFError, zlib.error, zipfile.BadZipFile) as error:
@@ -272,6 +272,14 @@ class Submission:
                 except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError) as error:
                     raise InputError(f"{self.path} is damaged at {one} ({error}); pack it again.") from error
             yield folder / PurePosixPath(name).name
+
+
+def _positive(text: str) -> float:
+    """A number of seconds; ValueError for what is none."""
+    seconds = float(text)
+    if not 0 <= seconds < float("inf"):
+        raise ValueError(f"{text} is no time")
+    return seconds
 
 
 def _start(file: IO[bytes], where: str) -> bytes:
