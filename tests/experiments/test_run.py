@@ -55,6 +55,7 @@ def size_of_png(path):
     return struct.unpack(">II", content[16:24])
 
 
+@pytest.mark.nightly
 def test_table_2_measures_seven_settings_of_two_networks_once(run, folder):
     text, done = run("table2")
     assert sum(name.startswith("finetune") for name in done) == 2
@@ -156,6 +157,7 @@ def test_table_4_compares_both_forms_of_the_network(run, folder):
     assert "Mok 2020 (LapIRN)" in titles
 
 
+@pytest.mark.nightly
 def test_several_devices_give_the_same_network(run, folder, tmp_path):
     pytest.importorskip("distributed", reason="several devices need the cluster extra")
     run("table2")

@@ -177,7 +177,7 @@ def test_files_are_told_by_their_path_where_ct_is_needed_alone(tmp_path):
         assert read_image(tmp_path / "raw.nii.gz").array.min() >= 0
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=4, deadline=None)
 @given(st.fixed_dictionaries({**BODIES, "fat": st.floats(0.2, 0.25)}), st.integers(60, 140), st.sampled_from([-1, 1]))
 def test_an_offset_of_a_few_dozen_hu_is_told_where_air_is_in_view(shares, offset, sign):
     # Warned of, or refused where the rest of the values fits a CT badly too.

@@ -58,6 +58,7 @@ def plan(publishers, tmp_path_factory):
     return path
 
 
+@pytest.mark.nightly
 def test_raw_folders_become_an_evaluated_model_once(plan, tmp_path):
     out, told = tmp_path / "out", []
     places = run(load_plan(plan), out, device="cpu", told=told.append)

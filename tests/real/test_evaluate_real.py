@@ -35,6 +35,7 @@ def sd_log_jacobian(displacement):
     return np.log((determinant[2:-2, 2:-2, 2:-2] + 3).clip(1e-9, 1e9)).std()
 
 
+@pytest.mark.nightly
 @pytest.mark.filterwarnings("ignore:Please import:DeprecationWarning")
 def test_dice_hd95_and_sd_log_jacobian_are_those_of_an_independent_computation(real_data, tmp_path):
     package = pytest.importorskip("surface_distance")

@@ -61,6 +61,7 @@ def test_two_processes_have_the_losses_of_one_with_the_same_global_batch(alone: 
     assert load_model(run).card.best_epoch == load_model(alone).card.best_epoch
 
 
+@pytest.mark.nightly
 @pytest.mark.skipif(os.name == "nt", reason="Windows sends no Ctrl-C to another process group")
 def test_ctrl_c_stops_all_processes_after_the_same_iteration(alone: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
