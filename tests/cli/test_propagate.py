@@ -77,7 +77,7 @@ def test_what_cannot_be_used_is_told_before_the_work(tmp_path, atlases, make, ru
     scan, folder, _ = atlases
     out = tmp_path / "out"
     for options, sentence in (
-        ([scan, "--atlases", folder, "--fusion", "best"], "--fusion is one of majority, local, joint"),
+        ([scan, "--atlases", folder, "--fusion", "best"], "'joint'"),
         ([scan, "--atlases", tmp_path / "none"], "is not there"),
         ([tmp_path / "none.nii.gz", "--atlases", folder], "none.nii.gz"),
     ):

@@ -84,10 +84,12 @@ def test_landmarks_that_do_not_match_are_refused(refused, pair, quick, tmp_path)
 
 def test_what_cannot_steer_or_be_followed_is_told_in_flags(refused, pair, quick, tmp_path):
     start = ("register", pair[0], pair[1], "-o", tmp_path / "out", *quick)
-    assert "give the label maps of both" in refused(*start, "--steer", "labels")
+    assert "give the label maps of both" in refused(*start, "--refine", "fast", "--steer", "labels")
     labels = ("--fixed-labels", pair[2], "--moving-labels", pair[3])
     assert "use --refine fast or --refine accurate" in refused(*start, *labels, "--steer", "1")
-    assert "'liver' is no label of both" in refused(*start, *labels, "--steer", "1", "--steer", "liver")
+    assert "'liver' is no label of both" in refused(
+        *start, *labels, "--refine", "fast", "--steer", "1", "--steer", "liver"
+    )
     assert "use --refine fast" in refused(*start, "--same-patient")
     lesion = sitk.ReadImage(str(pair[2])) * 0
     lesion[tuple(length // 2 for length in lesion.GetSize())] = 1
