@@ -1,13 +1,10 @@
-# MICS in a container; docs/docker.md has the commands. TORCH_INDEX is the address of PyTorch's index of builds for the CPU alone or for one
-# CUDA version, as PyTorch's page "Get started" gives it; without it pip takes the default build, which on Linux holds CUDA.
+# MICS in a container; docs/docker.md has the commands. TORCH_LINKS is a page or folder of links to PyTorch's builds for the CPU alone or for
+# one CUDA version, which pip prefers; without it pip takes the default build, which on Linux holds CUDA.
 FROM python:3.11-slim
-ARG TORCH_INDEX=""
+ARG TORCH_LINKS=""
 COPY pyproject.toml constraints.txt README.md LICENSE /mics/
 COPY src /mics/src
-RUN if [ -n "$TORCH_INDEX" ]; then \
-        pip install --no-cache-dir --index-url "$TORCH_INDEX" "$(grep '^torch==' /mics/constraints.txt)"; \
-    fi \
-    && pip install --no-cache-dir -c /mics/constraints.txt "/mics[dicom,mesh,x5]" \
+RUN pip install --no-cache-dir ${TORCH_LINKS:+--find-links "$TORCH_LINKS"} -c /mics/constraints.txt "/mics[dicom,mesh,x5]" \
     && rm -r /mics
 ENV HOME=/tmp
 WORKDIR /data

@@ -25,8 +25,8 @@ def test_it_copies_what_is_there_and_runs_mics():
     assert json.loads(by_name["ENTRYPOINT"][0]) == ["mics"]
     assert by_name["USER"] == ["1000:1000"]
     (run,) = by_name["RUN"]
-    assert '"$TORCH_INDEX"' in run
-    assert by_name["ARG"] == ['TORCH_INDEX=""']
+    assert '"$TORCH_LINKS"' in run
+    assert by_name["ARG"] == ['TORCH_LINKS=""']
     extras = run.split("/mics[")[1].split("]")[0].split(",")
     known = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     assert set(extras) <= known.keys()
