@@ -30,7 +30,7 @@ CONDITIONS = ("plain", "without contrast medium", "upper part only", "double noi
 
 @torch.no_grad()
 def mean_dice(model: LoadedModel, scan: Scan) -> float:
-    """Over the organs that the scan shows."""
+    """Over the organs that the scan shows; one that is not found counts 0."""
     factor = voxels_per_edge("scan", scan.image.grid, model.spacing_mm)
     whole = tuple(slice(n % factor, None) for n in scan.image.grid.size)
     hu = block_mean(scan.image.array[whole].astype(np.float32), factor)
@@ -38,7 +38,7 @@ def mean_dice(model: LoadedModel, scan: Scan) -> float:
     windows = hu_windows(torch.from_numpy(hu)[None, None], model.hu_range)
     found = cast(Segmentation, model.network).probabilities(windows, model.crop).argmax(1)[0].numpy()
     shown = [organ for organ in ORGAN_NAMES if (labels == organ).any()]
-    return float(np.mean(list(dice(labels, found, shown).values())))
+    return float(np.mean(list(dice(labels, found, shown, moving_labels=labels).values())))
 
 
 def main() -> None:

@@ -33,6 +33,21 @@ def test_it_is_instance_normalisation_and_leaky_relu(form: torch.memory_format) 
     torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-5, atol=1e-6)  # the means are float32
 
 
+@pytest.mark.parametrize("form", [torch.contiguous_format, torch.channels_last_3d])
+@pytest.mark.parametrize("mean", [3.0, 100.0])
+def test_sums_over_a_large_volume_lose_no_digits(form: torch.memory_format, mean: float) -> None:
+    exact = torch.randn(2, 8, 64, 64, 48, generator=torch.Generator().manual_seed(0), dtype=torch.float64) + mean
+    volume = exact.float().contiguous(memory_format=form)
+    torch.testing.assert_close(
+        normalise_and_activate(volume, SLOPE).double(), two_layers(volume.double()), rtol=1e-4, atol=1e-4
+    )
+
+
+def test_a_channel_that_is_the_same_everywhere_becomes_nothing() -> None:
+    same = torch.full((1, 2, 8, 8, 8), 7.3).contiguous(memory_format=torch.channels_last_3d)
+    assert normalise_and_activate(same, SLOPE).abs().max() < 1e-3
+
+
 def test_its_gradient_is_that_of_finite_differences() -> None:
     volume = features(shape=(1, 3, 2, 3, 2))
     assert torch.autograd.gradcheck(lambda v: normalise_and_activate(v, SLOPE), (volume,), eps=1e-6, atol=1e-5)
