@@ -153,6 +153,15 @@ def refuse_larger_than_memory(path: Path, size: int) -> None:
         )
 
 
+def refuse_left_over(path: Path, after: bytes, promised: int) -> None:
+    """Raise InputError where more than what fills up a block or a line follows the voxels: then size or type are others."""
+    if after.strip(b"\0\r\n "):
+        raise InputError(
+            f"{path} contradicts itself: it goes on after the {promised} bytes of voxels that its header promises, so its size "
+            "or its type of values is wrong there: convert it again."
+        )
+
+
 def unpacks_to_more(path: Path, promised: int) -> InputError:
     """The error for compressed data that hold more than their header says."""
     return InputError(

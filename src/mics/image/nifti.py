@@ -90,8 +90,10 @@ def read_nifti(path: Path, components: int | None) -> sitk.Image:
             grid = _grid(path, header, size)
             voxels = _voxels(path, header, stream, math.prod(size) * components, most)
             # Read to the end, as a damage further on shows only in the check sum there.
-            if packed and len(stream.read(_MOST_PADDING + 1)) > _MOST_PADDING:
+            after = stream.read(_MOST_PADDING + 1)
+            if packed and len(after) > _MOST_PADDING:
                 raise checks.unpacks_to_more(path, voxels.nbytes)
+            checks.refuse_left_over(path, after, voxels.nbytes)
             itk = _volume(path, header, voxels, grid)
     except (EOFError, zlib.error) as error:
         raise InputError(f"{path} is damaged or was cut short (its gzip data break off): copy it again.") from error
