@@ -14,6 +14,7 @@ import nibabel
 from mics.data.cohorts.learn2reg import DATASET_FILE
 from mics.data.manifest import MANIFEST, Entry
 from mics.errors import InputError, MissingFileError
+from mics.files.csv_rows import CsvRows
 from mics.image.segments import read_segments
 from mics.organs import ORGAN_NAMES
 
@@ -101,7 +102,7 @@ def _json_pairs(text: str) -> list[tuple[Any, Any]]:
 
 
 def _csv_pairs(text: str) -> list[tuple[Any, Any]]:
-    rows = csv.DictReader(text.splitlines(), skipinitialspace=True)
+    rows = CsvRows(text.splitlines())
     if not {"id", "name"} <= set(rows.fieldnames or ()):
         raise ValueError("its first line does not name the columns id and name")
     return [(row["id"], row["name"]) for row in rows]
