@@ -172,9 +172,15 @@ def _raw(extension: nibabel.nifti1.Nifti1Extension) -> bytes:
     return file.getvalue()[8:]
 
 
+def files_that_name(label_map: str | Path) -> tuple[Path, Path]:
+    """The files of the data set that a label map lies in, by which :func:`known_names` tells that its labels are ours."""
+    folder = Path(label_map).absolute().parent.parent
+    return folder / DATASET_FILE, folder / MANIFEST
+
+
 def _names_of_cohort(label_map: Path) -> dict[int, str]:
-    folder = label_map.absolute().parent.parent
-    if (folder / DATASET_FILE).is_file() or _is_ours(folder / MANIFEST):
+    dataset, manifest = files_that_name(label_map)
+    if dataset.is_file() or _is_ours(manifest):
         return dict(ORGAN_NAMES)
     return {}
 

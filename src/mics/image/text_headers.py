@@ -78,7 +78,7 @@ def refuse_unclear_header(path: Path) -> None:
 
 def _refuse_parted(path: Path, fields: dict[str, str]) -> None:
     """Raise InputError where the voxels lie in several files, of which ITK takes those that there are, or in a missing one."""
-    other = fields.get("data file") or fields.get("datafile") or fields.get("elementdatafile", "LOCAL")
+    other = _data_file(fields)
     if other.upper() == "LOCAL":
         return
     if "%" in other or other.upper().startswith("LIST"):
@@ -223,6 +223,18 @@ def header_fields(path: Path) -> dict[str, str]:
         return {}
 
 
+def voxels_of(path: Path) -> list[Path]:
+    """The file that holds the voxels of an NRRD or MetaImage header, as far as the header names one; none of another file."""
+    if not path.name.lower().endswith((".mhd", ".nhdr")):
+        return []
+    other = _data_file(header_fields(path))
+    return [] if other.upper().startswith(("LOCAL", "LIST")) else [path.parent / other]
+
+
+def _data_file(fields: dict[str, str]) -> str:
+    return fields.get("data file") or fields.get("datafile") or fields.get("elementdatafile", "LOCAL")
+
+
 def warn_of_other_orientation(path: Path, grid: Grid) -> None:
     """Warn where MetaImage's letters for the axes say something else than its matrix, by which ``grid`` lies."""
     said = header_fields(path).get("anatomicalorientation", "").upper()
@@ -256,7 +268,7 @@ def refuse_damaged_data(path: Path, reader: sitk.ImageFileReader) -> None:
     start, pairs = _header(path)
     fields = dict(pairs)
     encoding = fields.get("encoding", "gzip" if fields.get("compresseddata", "").lower() == "true" else "raw")
-    other = fields.get("data file") or fields.get("datafile") or fields.get("elementdatafile", "LOCAL")
+    other = _data_file(fields)
     data, start = (path, start) if other.upper() == "LOCAL" else (path.parent / other, 0)
     if encoding not in ("raw", "gzip", "gz") or fields.keys() & _SKIPS:
         return
