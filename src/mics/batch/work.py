@@ -1,8 +1,6 @@
 """One pair in a worker: read, registered by models that the process keeps, written whole."""
 
-import hashlib
 import json
-import os
 import shutil
 import sys
 import threading
@@ -19,7 +17,7 @@ from mics.batch.table import Outcome
 from mics.data.label_names import files_that_name
 from mics.data.manifest import reason
 from mics.data.pairs import ROLES
-from mics.data.state import state_of
+from mics.data.state import place_of, state_of
 from mics.errors import RunError
 from mics.files.whole import folder_beside, give_name, write_text
 from mics.registration.choices import Lesions, Refine, Topology
@@ -137,12 +135,8 @@ def source_of(task: Task) -> dict[str, Any]:
     ):
         if value is not None and Path(value).is_file():
             files[kind] = Path(value)
-    states = {kind: [_checksum(path), *state_of(path)] for kind, path in sorted(files.items())}
+    states = {kind: [place_of(path), *state_of(path)] for kind, path in sorted(files.items())}
     return {"mics_version": version("mics-registration"), **states}
-
-
-def _checksum(path: Path) -> str:
-    return hashlib.sha256(os.fsencode(path)).hexdigest()[:16]
 
 
 def not_registered(task: Task, error: Exception) -> Outcome:
