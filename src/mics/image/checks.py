@@ -72,7 +72,7 @@ def refuse_other_shapes(path: Path, size: tuple[int, ...], found: int, component
         raise InputError(f"{path} is not a {kind}: it has {found} values per voxel instead of {components}.")
 
 
-def no_orientation(path: Path) -> InputError:
+def no_orientation(path: Path | str) -> InputError:
     """The error for a header that does not say how the volume lies."""
     return GeometryError(
         f"{path} has no orientation in its header, so left and right cannot be told apart: "
