@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from mics.deformation.chain import Link, chained
 from mics.deformation.itk_transform import matrix_of, read_itk_transform, refuse_singular
+from mics.deformation.suitability import warn_of_continuation
 from mics.deformation.transform import Transform
 from mics.errors import GeometryError, InputError, MissingFileError, SettingError
 from mics.image.checks import straightened
@@ -49,7 +50,10 @@ def read_transform(path: Path, grid: Grid | None = None) -> Link:
         found = Transform.load(path)
     if grid is None or (isinstance(found, Transform) and found.grid == grid):
         return found
-    return found.resampled(grid) if isinstance(found, Transform) else chained([found], grid)
+    if isinstance(found, Transform):
+        warn_of_continuation(grid, found, str(path))
+        return found.resampled(grid)
+    return chained([found], grid)
 
 
 def _read_itk(path: Path, grid: Grid | None) -> Link:
