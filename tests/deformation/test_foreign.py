@@ -1,5 +1,7 @@
 """Fields of vectors as other programs write them, which are no displacements in LPS millimetres."""
 
+import os
+
 import nibabel
 import numpy as np
 import pytest
@@ -90,3 +92,19 @@ def test_the_frame_of_an_nrrd_fields_vectors(tmp_path, old, new, said):
         return
     with pytest.raises(InputError, match=said):
         Transform.load(path)
+
+
+@pytest.mark.parametrize("kept", [0, 10, 100, 200, -20])
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz", ".nrrd", ".mha"])
+def test_a_field_that_was_cut_short_is_told_in_a_sentence(tmp_path, suffix, kept):
+    path = tmp_path / f"field{suffix}"
+    (nifti if suffix.startswith(".nii") else itk)(path, BUMP)
+    path.write_bytes(path.read_bytes()[:kept])
+    with pytest.raises(InputError, match=rf"field\{suffix} "):
+        Transform.load(path)
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "field.nii.gz")
+    with pytest.raises(InputError, match="is a pipe"):
+        Transform.load(tmp_path / "field.nii.gz")

@@ -3,6 +3,7 @@
 A field of three values a voxel has one form in every file, whatever the values mean.
 """
 
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,8 @@ def refuse_foreign_field(path: Path) -> None:
 
     What cannot be read at all is left to :meth:`mics.deformation.transform.Transform.load`, which says why.
     """
+    if not path.is_file():
+        return
     if path.name.lower().endswith((".nii", ".nii.gz")):
         _refuse_foreign_nifti(path)
     elif path.name.lower().endswith((".nrrd", ".nhdr", ".mha", ".mhd")):
@@ -76,8 +79,10 @@ def _refuse_foreign_nifti(path: Path) -> None:
         nibabel.filebasedimages.ImageFileError,
         nibabel.spatialimages.HeaderDataError,
         OSError,
+        EOFError,
         KeyError,
         ValueError,
+        zlib.error,
     ):
         return
     if intent in _FSL_INTENTS:
