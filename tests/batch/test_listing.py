@@ -1,6 +1,11 @@
+import dataclasses
+import json
+import shutil
+
 import pytest
 
 from mics.batch.listing import as_csv, listed_pairs, pairs_of_folder
+from mics.batch.work import BatchSettings, Task, not_registered, source_of
 from mics.data.pairs import read_pairs
 from mics.errors import InputError
 
@@ -59,3 +64,74 @@ def test_what_cannot_be_a_batch_is_refused(folder):
     (folder / "pairs.csv").write_text("fixed,moving\na,b\n")
     with pytest.raises(InputError, match="a fixed_image is needed"):
         listed_pairs(folder / "pairs.csv")
+
+
+def test_sentences_name_files_as_the_list_does(folder):
+    patient = folder / "Doe_Jane"
+    (patient / "ct").mkdir(parents=True)
+    for name in ("moving.nii.gz", "moving.raw", "labels.nii.gz"):
+        (patient / name).touch()
+    rows = [
+        "fixed,moving,fixed_image,moving_image,moving_labels",
+        f"a,b,ct,moving.nii.gz,{folder / 'labels' / 'a.nii.gz'}",
+    ]
+    (patient / "pairs.csv").write_text("\n".join(rows) + "\n")
+    (pair,) = listed_pairs(patient / "pairs.csv")
+    sentence = f"{patient / 'ct' / '1.dcm'} differs from {patient / 'moving.nii.gz'} and {patient / 'moving.raw'}."
+    assert pair.told(sentence) == "ct/1.dcm differs from moving.nii.gz and moving.raw."
+    given = str(folder / "labels" / "a.nii.gz")  # as the list names it
+    assert pair.told(f"{given} is no label map.") == f"{given} is no label map."
+    (other, *_) = pairs_of_folder(folder / "template.nii.gz", folder / "scans")
+    assert other.told(f"{folder / 'scans' / 'a.nrrd'} and {folder / 'template.nii.gz'}") == "a.nrrd and template.nii.gz"
+
+
+@pytest.fixture
+def task(folder):
+    (folder / "scans" / "a.mhd").write_text("ElementDataFile = a.raw\n")
+    (folder / "scans" / "a.raw").touch()
+    (folder / "affine.tfm").touch()
+    (folder / "names.json").touch()
+    rows = ["fixed,moving,fixed_image,moving_image,moving_labels", "s,a,scans/series,scans/a.mhd,labels/a.nii.gz"]
+    (folder / "pairs.csv").write_text("\n".join(rows) + "\n")
+    (pair,) = listed_pairs(folder / "pairs.csv")
+    plain = dict.fromkeys(BatchSettings.__dataclass_fields__)
+    files = {"affine": str(folder / "affine.tfm"), "label_names": str(folder / "names.json")}
+    return Task(pair, folder / "out", BatchSettings(**plain | files))
+
+
+@pytest.mark.parametrize(
+    "name", ["scans/series/2", "scans/a.raw", "labels/a.nii.gz", "affine.tfm", "names.json", "AbdomenCTCT_dataset.json"]
+)
+def test_a_change_of_any_file_that_a_pair_depends_on_is_noticed(folder, task, name):
+    before = source_of(task)
+    assert source_of(task) == before
+    with (folder / name).open("ab") as file:
+        file.write(b"more")
+    assert source_of(task) != before
+
+
+def test_another_file_of_the_same_name_is_noticed(folder, task):
+    before = source_of(task)
+    shutil.copytree(folder, folder / "copy", dirs_exist_ok=True, ignore=shutil.ignore_patterns("copy"))
+    other = dataclasses.replace(task.settings, affine=str(folder / "copy" / "affine.tfm"))
+    assert source_of(dataclasses.replace(task, settings=other)) != before
+
+
+def test_nothing_of_folders_is_kept_with_a_pair(folder, task):
+    kept = json.dumps(source_of(task))
+    assert not any(part in kept for part in (*folder.parts[1:], "a.mhd", "scans"))
+
+
+def test_label_names_count_where_there_are_labels(folder, task):
+    files = {kind: path for kind, path in task.pair.files.items() if kind.endswith("image")}
+    bare = dataclasses.replace(task, pair=dataclasses.replace(task.pair, files=files))
+    before = source_of(bare)
+    (folder / "names.json").write_text("{}")
+    assert source_of(bare) == before
+
+
+def test_errors_name_no_folder_of_the_batch_or_of_its_settings(folder, task):
+    said = (
+        f"{folder / 'affine.tfm'}, {folder / 'names.json'} and {folder / 'out' / 's_a'}: {folder / 'scans' / 'a.mhd'}."
+    )
+    assert not_registered(task, InputError(said)).error == "affine.tfm, names.json and out/s_a: scans/a.mhd."

@@ -45,12 +45,13 @@ def results(folder):
 
 def test_a_batch_with_a_broken_pair(run, quick, study):
     out = study / "out"
-    done = run("register", "--pairs", study / "pairs.csv", "-o", out, "--workers", "1", *quick)
+    arguments = ["--pairs", study / "pairs.csv", "-o", out, "--workers", "1", *quick]
+    done = run("register", *arguments)
     assert done.exit_code == 2, done.output
     assert "1 of 3 pairs could not be registered" in done.stderr
     assert "broken.nii.gz" in done.stderr
     rows = results(out)
-    assert rows["a", "x"]["error"]
+    assert rows["a", "x"]["error"].startswith("broken.nii.gz is damaged")
     assert rows["a", "x"]["verdict"] == ""
     assert not (out / "a_x").exists()
     for name in ("a_b", "b_c"):
@@ -69,11 +70,25 @@ def test_a_batch_with_a_broken_pair(run, quick, study):
     # What is there stays, and is not touched; what has failed is tried again.
     before = (out / "a_b" / "summary.json").stat().st_mtime_ns
     (study / "broken.nii.gz").write_bytes((study / "b.nii.gz").read_bytes())
-    again = run("register", "--pairs", study / "pairs.csv", "-o", out, "--workers", "1", *quick)
+    again = run("register", *arguments)
     assert again.exit_code == 0, again.output
     assert "2 pairs were there already" in again.stdout
     assert (out / "a_b" / "summary.json").stat().st_mtime_ns == before
     assert results(out)["a", "x"]["verdict"] in ("good", "look", "failed")
+
+    # What another version of MICS has made is made again, and nothing else.
+    source = out / "b_c" / "source.json"
+    known = json.loads(source.read_text())
+    source.write_text(json.dumps(known | {"mics_version": "0.0.1"}))
+    whole = (out / "a_b" / "summary.json").stat().st_mtime_ns
+    assert "2 pairs were there already" in run("register", *arguments).stdout
+    assert json.loads(source.read_text()) == known
+    assert (out / "a_b" / "summary.json").stat().st_mtime_ns == whole
+
+    # Nothing but the list says where the files lie.
+    for path in out.rglob("*"):
+        if path.is_file() and path.name != "pairs.csv":
+            assert str(study).encode() not in path.read_bytes()
 
     # The evaluation takes the folder as it is.
     lines = (study / "pairs.csv").read_text().splitlines()

@@ -128,7 +128,8 @@ def test_a_label_map_without_labels_is_told(run, make, field, tmp_path, dtype):
 )
 def test_where_nothing_comes_into_view_the_other_direction_is_named(refused, make, field, tmp_path, name, told, labels):
     field.rename(tmp_path / name)
-    scan = make(tmp_path / "far.nii.gz", np.rint(make.body()).astype(np.int16), centre=2000.0)
+    values = np.rint(make.body()).astype(np.int16)
+    scan = make(tmp_path / "far.nii.gz", (values > 0).astype(np.uint8) if labels else values, centre=2000.0)
     options = ["--labels"] if labels else []
     sentence = refused("warp", scan, tmp_path / name, "-o", tmp_path / "out.nii.gz", *options)
     assert told in sentence
@@ -232,3 +233,42 @@ def test_an_unwritable_place_and_an_unknown_format_are_refused(refused, make, fi
     scan = make(tmp_path / "scan.nii.gz")
     assert "absent" in refused("warp", scan, field, "-o", tmp_path / "absent" / "out.nii.gz")
     assert "out.jpeg" in refused("warp", scan, field, "-o", tmp_path / "out.jpeg")
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_scan_as_label_map_is_refused(refused, make, field, tmp_path, number):
+    scan = make.body().astype(np.int16)
+    source = make(tmp_path / "in.nii.gz", scan if number == 1 else np.stack([scan] * 2, -1))
+    assert "negative values" in refused("warp", source, field, "-o", tmp_path / "out.nii.gz", "--labels")
+    assert not (tmp_path / "out.nii.gz").exists()
+
+
+@pytest.mark.parametrize(("low", "told"), [(-1000.0, False), (-60.0, True), (-20.0, False)])
+def test_an_image_that_may_be_ct_or_not_is_told_what_it_was_filled_with(run, make, field, tmp_path, low, told):
+    source = make(tmp_path / "in.nii.gz", np.where(make.body() > 0, make.body(), low).astype(np.float32))
+    result = run("warp", source, field, "-o", tmp_path / "out.nii.gz")
+    warped = sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "out.nii.gz")))
+    outside = 0 if low == -20 else -1000
+    np.testing.assert_allclose(warped.T, by_itk(source, field, sitk.sitkLinear, outside).T, atol=1e-3)
+    assert ("was taken for CT by its lowest value, -60, and is -1000" in result.stderr) == told
+    assert ("--outside" in result.stderr) == told
+    quiet = run("warp", source, field, "-o", tmp_path / "said.nii.gz", "--outside", "0")
+    assert "taken for CT" not in quiet.stderr
+
+
+@pytest.mark.parametrize(("length", "share"), [(24, None), (23, None), (48, 50), (32, 25)])
+def test_a_reference_beyond_the_transforms_grid_is_told(run, make, field, tmp_path, length, share):
+    """The field has 24 voxels along the first axis, both begin at one place."""
+    source = make(tmp_path / "in.nii.gz")
+    reference = sitk.Image([length, 22, 20], sitk.sitkInt16)
+    reference.SetSpacing((10, 10, 10))
+    reference.SetOrigin(sitk.ReadImage(str(source)).GetOrigin())
+    sitk.WriteImage(reference, str(tmp_path / "reference.nrrd"))
+    options = ["--reference", tmp_path / "reference.nrrd", "-o"]
+    for done in (
+        run("warp", source, field, *options, tmp_path / "out.nii.gz"),
+        run("convert", field, *options, tmp_path / "out.nrrd"),
+    ):
+        assert done.exit_code == 0
+        assert ("of the grid to fill lie outside" in done.stderr) == (share is not None)
+        assert share is None or f"{share}% of the grid" in done.stderr

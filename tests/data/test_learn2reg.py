@@ -144,3 +144,11 @@ def test_a_missing_file_and_an_unknown_person_are_named(folder):
     (folder / "labelsTr" / "AbdomenCTCT_0003_0000.nii.gz").unlink()
     with pytest.raises(InputError, match=r"AbdomenCTCT_0003_0000\.nii\.gz, which is not there"):
         open_learn2reg(folder)
+
+
+def test_a_scan_in_place_of_a_label_map_is_refused(folder):
+    write(folder / "labelsTr" / "AbdomenCTCT_0001_0000.nii.gz", liver_first(np.int16))
+    with pytest.raises(
+        InputError, match=r"0001_0000\.nii\.gz is not a label map: it holds negative values, down to -100"
+    ):
+        open_learn2reg(folder).cases["0001"].labels()

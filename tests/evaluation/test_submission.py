@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from mics.data.pairs import read_pairs
+from mics.deformation.provenance import Provenance, Scan
 from mics.deformation.transform import Transform
 from mics.errors import InputError
 from mics.evaluation.learn2reg import read_displacement
@@ -254,3 +255,36 @@ def test_a_displacement_file_is_refused_by_its_header_before_it_is_unpacked(tmp_
     for size, told in (((16, 14, 12), "covers 2000x2000x2000 voxels"), (None, r"192\.0 GB of voxels")):
         with pytest.raises(InputError, match=told):
             read_displacement(path, size)
+
+
+def test_two_forms_of_one_pair_are_refused(listed, registered, submit):
+    folder = submit("mine", {("p1", "p2"): 2, ("p1", "p3"): -1})
+    shutil.copytree(registered / "p1_p2", folder / "p1_p2")
+    with pytest.raises(InputError, match=r"holds both disp_p1_0000_p2_0000\.nii\.gz and p1_p2/transform_moving_to"):
+        Submission(folder).require(listed)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_transform_that_was_renamed_to_the_other_direction(listed, grid, registered, packed):
+    """Both scans have one grid here, so that nothing else tells them apart."""
+    scan = Scan(grid, "0" * 64)
+    both = {"fixed": scan, "moving": scan}
+    pair = listed[0]
+    folder = registered / pair.name
+    forward, backward = folder / "transform_moving_to_fixed.nii.gz", folder / "transform_fixed_to_moving.nii.gz"
+    Provenance("moving", "fixed", both).save(forward)
+    Provenance("fixed", "moving", both).save(backward)
+    right = Submission(zipped(registered) if packed else registered)
+    np.testing.assert_allclose(right.forward(pair, grid, grid)[0], 2, atol=1e-4)
+    np.testing.assert_allclose(right.backward(pair, grid, grid)[0], -1.5, atol=1e-4)
+    for path in (forward, backward):
+        for end in ("", ".json"):
+            path.with_name(path.name + end).rename(folder / f"{path.name}{end}.away")
+    for old, new in ((forward, backward), (backward, forward)):
+        for end in ("", ".json"):
+            (folder / f"{old.name}{end}.away").rename(folder / f"{new.name}{end}")
+    wrong = Submission(zipped(registered) if packed else registered)
+    with pytest.raises(InputError, match="takes images of the fixed scan onto the moving one"):
+        wrong.forward(pair, grid, grid)
+    with pytest.raises(InputError, match="takes images of the moving scan onto the fixed one"):
+        wrong.backward(pair, grid, grid)

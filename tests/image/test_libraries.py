@@ -158,3 +158,38 @@ def test_label_maps_of_other_libraries_hold_real_numbers():
     np.testing.assert_array_equal(found.labels.array, labels)
     assert found.labels.array.dtype.kind == "i"
     np.testing.assert_array_equal(found.image.array, scan.array)
+
+
+PLACE = np.diag([-1.5, -1.5, 2.0, 1.0])
+FORM_CODES, UNITS = 252, 123  # where they lie in a NIfTI-1 header, in bytes
+
+
+def loaded(path, qform=PLACE, codes=b"\1\0\1\0", units=2):
+    """A file of nibabel's with other bytes in its header, read by nibabel."""
+    volume = nibabel.Nifti1Image(np.zeros((8, 7, 6), np.int16), PLACE)
+    volume.set_sform(PLACE, 1)
+    volume.set_qform(qform, 1)
+    nibabel.save(volume, path)
+    raw = bytearray(path.read_bytes())
+    raw[FORM_CODES : FORM_CODES + 4], raw[UNITS] = codes, units
+    path.write_bytes(raw)
+    return nibabel.load(path)
+
+
+def test_what_the_header_of_a_nibabel_image_says_beside_its_affine(tmp_path):
+    turned = np.diag([1.5, 1.5, 2.0, 1.0])
+    assert as_image(loaded(tmp_path / "sound.nii"), "it").grid.spacing == (1.5, 1.5, 2)
+    assert "its lengths in metres" in refused(loaded(tmp_path / "metres.nii", units=1))
+    assert "no orientation" in refused(loaded(tmp_path / "nowhere.nii", codes=bytes(4)))
+    assert "in two ways" in refused(loaded(tmp_path / "two.nii", qform=turned))
+    nibabel.save(nibabel.AnalyzeImage(np.zeros((8, 7, 6), np.int16), None), tmp_path / "analyze.img")
+    assert "no orientation" in refused(nibabel.load(tmp_path / "analyze.img"))
+
+
+def test_an_affine_that_a_program_gave_an_image_counts(tmp_path):
+    of_file = loaded(tmp_path / "two.nii", qform=np.diag([1.5, 1.5, 2.0, 1.0]))
+    given = nibabel.Nifti1Image(np.asarray(of_file.dataobj), PLACE, of_file.header)
+    given.affine[:3, 3] = 5, 6, 7
+    assert as_image(given, "it").grid.origin == (-5, -6, 7)
+    assert as_image(nibabel.AnalyzeImage(np.zeros((8, 7, 6), np.int16), PLACE), "it").grid.orientation == "LPS"
+    assert as_image(nibabel.MGHImage(np.zeros((8, 7, 6), np.float32), PLACE), "it").grid.orientation == "LPS"

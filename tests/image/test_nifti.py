@@ -17,7 +17,7 @@ from mics.image.io import read_image, read_labels
 HU = np.random.default_rng(0).integers(-1000, 1500, size=(7, 6, 5)).astype(np.int16)
 STRAIGHT = np.array([[-0.8, 0, 0, 100], [0, -0.8, 0, 90], [0, 0, 5, -300], [0, 0, 0, 1.0]])
 # Where fields lie in a NIfTI-1 header, in bytes.
-DIM, PIXDIM, UNITS, QUATERNION, SROW = 40, 76, 123, 256, 280
+DIM, DATATYPE, PIXDIM, UNITS, QUATERNION, SROW = 40, 70, 76, 123, 256, 280
 
 
 def save(path, *, qform=STRAIGHT, sform=STRAIGHT, array=HU):
@@ -205,6 +205,28 @@ def test_bytes_after_the_compressed_ones(tmp_path, end):
     path = save(tmp_path / "scan.nii.gz")
     path.write_bytes(path.read_bytes() + end)
     read_as(path, STRAIGHT)
+
+
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
+@pytest.mark.parametrize(
+    ("offset", "form", "value"),
+    [(DIM + 6, "<h", 3), (DATATYPE, "<h", 256)],  # 3 of 5 slices; a byte a voxel of 2
+    ids=["size", "type"],
+)
+def test_more_voxels_than_the_header_tells_of(tmp_path, suffix, offset, form, value):
+    path = patch(save(tmp_path / "scan.nii"), offset, form, value)
+    if suffix == ".nii.gz":
+        path = tmp_path / "scan.nii.gz"
+        path.write_bytes(gzip.compress((tmp_path / "scan.nii").read_bytes()))
+    for read in (read_image, read_labels):
+        with pytest.raises(InputError, match=r"goes on after the \d+ bytes of voxels"):
+            read(path)
+
+
+def test_zeros_that_fill_up_the_last_block(tmp_path):
+    path = save(tmp_path / "scan.nii")
+    path.write_bytes(path.read_bytes() + bytes(512))
+    assert np.array_equal(read_image(path).array, HU)
 
 
 def test_a_file_compressed_in_several_members(tmp_path):

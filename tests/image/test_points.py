@@ -123,3 +123,41 @@ def test_points_are_told_from_images_by_their_name():
     assert is_points("a/b.CSV")
     assert is_points("a.mrk.json")
     assert not is_points("scan.nii.gz")
+
+
+FCSV = "# CoordinateSystem = LPS\n# columns = id,x,y,z,ow,ox,oy,oz,vis,sel,lock,label,desc,associatedNodeID\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("decimal_comma.csv", "x,y,z\n1.5,2,3\n1,5,2,5,3,5\n", "line 3 has 6 values and the first line 3 columns"),
+        ("a_name.csv", "x,y,z,name\n1,2,3,liver, dome\n", "text with a comma stands between quotes"),
+        ("twice.csv", "x,y,z,x\n1,2,3,9\n", "has two columns x"),
+        (
+            "decimal_comma.fcsv",
+            FCSV + "1,1,5,2,5,3,5,0,0,0,1,1,1,0,F-1,,\n",
+            "has 17 values, more than there are columns",
+        ),
+    ],
+)
+def test_values_that_would_go_into_another_column(tmp_path, name, text, said):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(InputError, match=said):
+        read_points(tmp_path / name)
+
+
+def test_empty_cells_that_spreadsheets_append(tmp_path):
+    (tmp_path / "p.csv").write_text("x,y,z,,\n1,2,3,,,,\n")
+    np.testing.assert_array_equal(read_points(tmp_path / "p.csv").coordinates, [[1, 2, 3]])
+
+
+@pytest.mark.parametrize(("kind", "landmarks"), [("Fiducial", True), ("Curve", True), ("ROI", False), ("Plane", False)])
+def test_markups_that_are_no_landmarks(tmp_path, kind, landmarks):
+    markup = {"type": kind, "coordinateSystem": "LPS", "controlPoints": [{"label": "a", "position": [1, 2, 3]}]}
+    (tmp_path / "p.mrk.json").write_text(json.dumps({"markups": [markup]}))
+    if landmarks:
+        np.testing.assert_array_equal(read_points(tmp_path / "p.mrk.json").coordinates, [[1, 2, 3]])
+        return
+    with pytest.raises(InputError, match=f"a markup of type {kind}, whose points are no landmarks"):
+        read_points(tmp_path / "p.mrk.json")

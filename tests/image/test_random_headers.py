@@ -196,6 +196,7 @@ META_TYPES = {
     ),
 )
 @settings(max_examples=40, deadline=None)
+@pytest.mark.filterwarnings("ignore:.*tells its orientation in two ways")
 def test_metaimage(tmp_path_factory, array, place, names, form, extra):
     path = tmp_path_factory.mktemp("random") / "scan.mha"
     spacing = np.linalg.norm(place[:3, :3], axis=0)

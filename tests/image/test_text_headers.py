@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import warnings
 
 import numpy as np
 import pytest
@@ -235,3 +236,71 @@ def refused_when_changed(path, before, after, told):
     with pytest.raises(InputError, match=told) as caught:
         read_image(path)
     assert str(path) in str(caught.value)
+
+
+def with_line(path, line, after):
+    raw = path.read_bytes()
+    assert after in raw
+    path.write_bytes(raw.replace(after, after + line, 1))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("make", "columns", "told", "instead"),
+    [
+        (nrrd, "(0.8,0,0) (0,0.8,0) (0,0,5)", b"7 6 5", b"7 6 3"),
+        (nrrd, "(0.8,0,0) (0,0.8,0) (0,0,5)", b"short", b"uchar"),
+        (mha, "1 0 0 0 1 0 0 0 1", b"7 6 5", b"7 6 3"),
+        (mha, "1 0 0 0 1 0 0 0 1", b"SHORT", b"UCHAR"),
+    ],
+)
+def test_more_voxels_than_the_header_tells_of(tmp_path, make, columns, told, instead):
+    path = make(tmp_path / f"scan.{make.__name__}", columns)
+    raw = path.read_bytes()
+    assert told in raw
+    path.write_bytes(raw.replace(told, instead, 1))
+    with pytest.raises(InputError, match=r"goes on after the \d+ bytes of voxels"):
+        read_image(path)
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (b"ElementByteOrderMSB = True\n", "order of its bytes in two ways"),
+        (b"HeaderSize = 100\n", "where its voxels begin .HeaderSize 100"),
+    ],
+)
+def test_metaimage_headers_that_contradict_themselves(tmp_path, line, said):
+    path = mha(tmp_path / "scan.mha", "1 0 0 0 1 0 0 0 1")
+    with pytest.raises(InputError, match=said):
+        read_image(with_line(path, line, b"BinaryDataByteOrderMSB = False\n"))
+
+
+def test_a_number_of_dimensions_other_than_the_sizes(tmp_path):
+    path = mha(tmp_path / "scan.mha", "1 0 0 0 1 0 0 0 1")
+    path.write_bytes(path.read_bytes().replace(b"NDims = 3", b"NDims = 4"))
+    with pytest.raises(InputError, match="NDims is 4 in its header, and DimSize has 3"):
+        read_image(path)
+
+
+def test_values_that_nrrd_wants_scaled(tmp_path):
+    path = nrrd(tmp_path / "scan.nrrd", "(0.8,0,0) (0,0.8,0) (0,0,5)")
+    with pytest.raises(InputError, match=r"asks to scale its values .old min, old max"):
+        read_image(with_line(path, b"old min: -1024\nold max: 3071\n", b"encoding: raw\n"))
+
+
+@pytest.mark.parametrize("letters", ["RAI", "LPS", "???"])
+def test_letters_for_the_axes_that_say_something_else_than_the_matrix(tmp_path, letters):
+    """ITK writes RAI, where the axes come from, for the identity."""
+    itk = sitk.GetImageFromArray(np.ascontiguousarray(HU.T))
+    sitk.WriteImage(itk, str(tmp_path / "scan.mha"))
+    raw = (tmp_path / "scan.mha").read_bytes()
+    assert b"AnatomicalOrientation = RAI" in raw
+    (tmp_path / "scan.mha").write_bytes(raw.replace(b"Orientation = RAI", f"Orientation = {letters}".encode()))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        image = read_image(tmp_path / "scan.mha")
+    assert image.grid.direction == sitk.ReadImage(str(tmp_path / "scan.mha")).GetDirection()
+    said = [str(one.message) for one in caught]
+    assert len(said) == (letters == "LPS")
+    assert all("LPS by AnatomicalOrientation and RAI by TransformMatrix" in sentence for sentence in said)

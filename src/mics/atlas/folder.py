@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mics.data.pairs import Member
-from mics.data.state import state_of
+from mics.data.state import place_of, state_of
 from mics.errors import InputError, RunError, SettingError, shown
 from mics.files.whole import write_text
 
@@ -43,8 +43,16 @@ def write_json(content: Mapping[str, Any], path: Path) -> None:
 
 
 def state_of_files(member: Member) -> dict[str, list[int]]:
-    """By what a changed file of the scan is noticed."""
-    return {str(path.resolve()): state_of(path) for path in member.files.values()}
+    """By what a changed file of the scan is noticed, or another in its place."""
+    return {place_of(path.resolve()): state_of(path) for path in member.files.values()}
+
+
+def told(member: Member, error: Exception) -> str:
+    """What an error says, for results that are handed on: the scan's files by their own names."""
+    sentence = str(error)
+    for path in sorted(map(str, member.files.values()), key=len, reverse=True):
+        sentence = sentence.replace(path, Path(path).name)
+    return sentence
 
 
 def require_progress(progress: object) -> None:

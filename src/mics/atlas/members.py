@@ -12,6 +12,7 @@ from mics.data.label_names import disagreement, known_names, read_label_names
 from mics.data.names import is_file_name
 from mics.data.pairs import Member
 from mics.errors import InputError, MissingFileError, require_type
+from mics.files.csv_rows import CsvRows
 from mics.files.paths import as_path
 from mics.image.checks import refuse_values_of_scans
 from mics.image.hounsfield import read_scan
@@ -158,9 +159,9 @@ def _label_stems(stem: str) -> list[str]:
 def _listed(table: Path) -> Iterator[Member]:
     try:
         with table.open(encoding="utf-8-sig", newline="") as file:
-            rows = csv.DictReader(file, skipinitialspace=True)
+            rows = CsvRows(file)
             _refuse_columns(table, rows.fieldnames or [])
-            lines = list(enumerate(rows, start=2))
+            lines = [(rows.line_num, row) for row in rows]
     except OSError as error:
         raise MissingFileError(f"{table} cannot be read ({error.strerror}); give {LAYOUTS}.") from error
     except (UnicodeDecodeError, csv.Error) as error:

@@ -17,7 +17,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from mics.atlas.folder import Clock, read_json, require_progress, settle, state_of_files, write_json
+from mics.atlas.folder import Clock, read_json, require_progress, settle, state_of_files, told, write_json
 from mics.atlas.fusion import Atlases, fuse
 from mics.atlas.group import GroupMean, pairwise_dice
 from mics.atlas.members import given_members, meaning, read_member
@@ -203,7 +203,7 @@ class _Building:
                     fixed=reference, moving=image, device=choose_device(self.settings.device)
                 )
             except InputError as error:
-                self.left_out[member.name] = str(error)
+                self.left_out[member.name] = told(member, error)
             clock.tick()
         ordered = {member.name: affines[member.name] for member in members if member.name in affines}
         plain = {name: matrix.tolist() for name, matrix in ordered.items()}
@@ -218,7 +218,7 @@ class _Building:
                 except InputError as error:
                     if start is not None:
                         raise
-                    self.left_out[member.name] = str(error)
+                    self.left_out[member.name] = told(member, error)
         raise RunError(f"None of the scans can be read. {' '.join(self.left_out.values())}")
 
     def _mean_grid(self, spacing_mm: float) -> Grid:
@@ -261,7 +261,7 @@ class _Building:
                 raise
             except InputError as error:
                 (place / member.name).mkdir(parents=True, exist_ok=True)
-                write_json({"word": "failed", "reasons": [str(error)]}, place / member.name / _RECORD)
+                write_json({"word": "failed", "reasons": [told(member, error)]}, place / member.name / _RECORD)
                 clock.tick()
                 continue
             (place / member.name).mkdir(parents=True, exist_ok=True)

@@ -3,7 +3,7 @@
 import csv
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from mics.data.names import is_file_name
@@ -17,16 +17,33 @@ from mics.image.io import READERS
 
 @dataclass(frozen=True)
 class ListedPair:
-    """A pair to register, by the names of its scans and its files, which have the keys of :data:`mics.data.pairs.COLUMNS`."""
+    """A pair to register, by the names of its scans and its files, which have the keys of :data:`mics.data.pairs.COLUMNS`.
+
+    ``given``: the same files as the list names them, or by their own names where there is none.
+    """
 
     fixed: str
     moving: str
     files: Mapping[str, Path]
+    given: Mapping[str, str] = field(default_factory=dict, compare=False)
 
     @property
     def name(self) -> str:
         """``FIXED_MOVING``, which its folder is called."""
         return f"{self.fixed}_{self.moving}"
+
+    def told(self, sentence: str) -> str:
+        """A sentence with the pair's files, and what lies beside them, as the list names them, and no other folder of theirs."""
+        names: dict[str, str] = {}
+        for kind, path in self.files.items():
+            name = self.given.get(kind, path.name)
+            names[str(path)] = name
+            folder = "" if "/" not in name else name.rsplit("/", 1)[0] + "/"
+            if path.parent != path.parent.parent:
+                names.setdefault(f"{path.parent}/", folder)
+        for full in sorted(names, key=len, reverse=True):
+            sentence = sentence.replace(full, names[full])
+        return sentence
 
 
 def listed_pairs(source: str | Path) -> list[ListedPair]:
@@ -34,18 +51,21 @@ def listed_pairs(source: str | Path) -> list[ListedPair]:
 
     Files of a Learn2Reg folder are taken as their headers lie, as `mics register` takes them.
     """
-    return [
-        ListedPair(
-            pair.fixed.name,
-            pair.moving.name,
-            {
-                f"{role}_{kind}": path.absolute()
-                for role, member in (("fixed", pair.fixed), ("moving", pair.moving))
-                for kind, path in member.files.items()
-            },
-        )
-        for pair in read_pairs(source, needs=("image",))
-    ]
+    listed = []
+    folder = source if (source := as_path(source)).is_dir() else source.parent
+    for pair in read_pairs(source, needs=("image",)):
+        files = {
+            f"{role}_{kind}": path
+            for role, member in (("fixed", pair.fixed), ("moving", pair.moving))
+            for kind, path in member.files.items()
+        }
+        given = {
+            kind: (path.relative_to(folder) if path.is_relative_to(folder) else path).as_posix()
+            for kind, path in files.items()
+        }
+        absolute = {kind: path.absolute() for kind, path in files.items()}
+        listed.append(ListedPair(pair.fixed.name, pair.moving.name, absolute, given))
+    return listed
 
 
 def pairs_of_folder(

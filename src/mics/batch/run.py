@@ -65,7 +65,8 @@ def register_pairs(
     """Register many pairs into one folder, each into a folder of its name.
 
     A pair's folder holds what :meth:`mics.Registration.save` writes, ``overview.png`` and ``report.html``, and appears whole or
-    not at all. Pairs that are there, from the same files, stay; so a batch that was stopped or killed goes on. Beside them lie
+    not at all. Pairs that are there, from the same files and by the same version of MICS, stay; so a batch that was stopped or
+    killed goes on. Beside them lie
     ``results.csv`` (a row a pair), ``review.html`` (a page to look at, worst first) and ``pairs.csv`` (the list).
 
     Args:
@@ -175,10 +176,11 @@ def _claim(output: Path, settings: BatchSettings, pairs: Sequence[ListedPair]) -
 
 
 def _noted(settings: BatchSettings) -> dict[str, Any]:
-    """What results depend on."""
+    """The settings that all results of a folder have in common, files by their own names: each pair knows their states."""
     model = load_model_for("registration", settings.model)
     plain = {**dataclasses.asdict(settings), "steer": list(settings.steer)}
-    noted = {**plain, "model": model.name, "model_sha256": model.sha256}
+    own = {key: Path(value).name for key in ("affine", "label_names") if (value := plain[key]) is not None}
+    noted = {**plain, **own, "model": model.name, "model_sha256": model.sha256}
     del noted["device"]
     return noted
 

@@ -6,6 +6,7 @@ import sys
 import threading
 from dataclasses import dataclass
 from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,10 @@ import torch
 
 from mics.batch.listing import ListedPair
 from mics.batch.table import Outcome
+from mics.data.label_names import files_that_name
 from mics.data.manifest import reason
-from mics.data.state import state_of
+from mics.data.pairs import ROLES
+from mics.data.state import place_of, state_of
 from mics.errors import RunError
 from mics.files.whole import folder_beside, give_name, write_text
 from mics.registration.choices import Lesions, Refine, Topology
@@ -69,7 +72,7 @@ def register_pair(task: Task) -> Outcome:
     Raises InputError for a pair that cannot be registered.
     """
     settings, files = task.settings, task.pair.files
-    source = source_of(task.pair)
+    source = source_of(task)
     with _READY:
         registrar = kept_registrar(settings, own_device(settings.device))
     inputs = registrar.read(
@@ -113,17 +116,37 @@ def finished(task: Task) -> dict[str, Any] | None:
         read_summary(task.place / SUMMARY)
     except (OSError, ValueError):
         return None
-    return summary if known == source_of(task.pair) else None
+    return summary if known == source_of(task) else None
 
 
-def source_of(pair: ListedPair) -> dict[str, Any]:
-    """By what a change of the pair's files is noticed."""
-    return {kind: [str(path), *state_of(path)] for kind, path in sorted(pair.files.items())}
+def source_of(task: Task) -> dict[str, Any]:
+    """By what is noticed that the pair's results depend on another file than before, or were made by another version of MICS.
+
+    Files are told apart by a checksum of where they lie, so that a pair's folder can be handed on.
+    """
+    files = dict(task.pair.files)
+    for role in ROLES:
+        if labels := files.get(f"{role}_labels"):
+            files |= {f"{role}_{path.name}": path for path in files_that_name(labels)}
+    labelled = {"fixed_labels", "moving_labels"} & files.keys()
+    for kind, value in (
+        ("affine", task.settings.affine),
+        ("label_names", task.settings.label_names if labelled else None),
+    ):
+        if value is not None and Path(value).is_file():
+            files[kind] = Path(value)
+    states = {kind: [place_of(path), *state_of(path)] for kind, path in sorted(files.items())}
+    return {"mics_version": version("mics-registration"), **states}
 
 
 def not_registered(task: Task, error: Exception) -> Outcome:
     """What is told of a pair whose registration ended with an error."""
-    return Outcome(task.pair, error=reason(error))
+    sentence = task.pair.told(reason(error))
+    settings = task.settings
+    for path in (settings.affine, settings.label_names, settings.model, str(task.folder)):
+        if path is not None and "/" in path:
+            sentence = sentence.replace(path, Path(path).name)
+    return Outcome(task.pair, error=sentence)
 
 
 def stop() -> None:

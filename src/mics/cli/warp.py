@@ -162,10 +162,12 @@ class _Chain:
 
     def _label_map(self, source: Path, output: Path) -> None:
         from mics.deformation.suitability import warn_of_emptiness, warn_of_lost_names
+        from mics.image.checks import refuse_values_of_scans
         from mics.image.io import read_labels, write_labels
         from mics.image.segments import read_segments
 
         label_map, segments = read_labels(source, self.series), read_segments(source)
+        refuse_values_of_scans(label_map.array, str(source))
         warn_of_lost_names(segments, source, output)
         warped = self._checked(label_map, source).transform_labels(label_map)
         if label_map.array.any():
@@ -191,7 +193,7 @@ class _Chain:
         warnings.warn(NOT_ACCUMULATED, stacklevel=2)
 
     def _image(self, source: Path, output: Path) -> None:
-        from mics.deformation.suitability import warn_of_emptiness, warn_of_labels
+        from mics.deformation.suitability import warn_of_emptiness, warn_of_guess, warn_of_labels
         from mics.image.io import read_image, write_image
 
         image = read_image(source, self.series)
@@ -199,10 +201,13 @@ class _Chain:
         warn_of_labels(image, source)
         value = self.outside if self.outside is not None else _outside_of(image)
         warped = mapping.transform_image(image, outside=value)
+        if self.outside is None:
+            warn_of_guess(image, warped, value, source)
         warn_of_emptiness(warped, value, source, " and ".join(self.names))
         write_image(warped, output)
 
     def _time_series(self, source: Path, output: Path) -> None:
+        from mics.image.checks import refuse_values_of_scans
         from mics.image.time_series import TimeSeries, read_time_series, write_time_series
 
         series = read_time_series(source)
@@ -210,6 +215,8 @@ class _Chain:
             raise InputError(f"{source} holds real numbers, as label maps do not: save it with an integer type.")
         mapping = self._checked(series.volumes[0], source)
         if self.labels:
+            for volume in series.volumes:
+                refuse_values_of_scans(volume.array, str(source))
             warped = [mapping.transform_labels(volume) for volume in series.volumes]
         else:
             value = self.outside if self.outside is not None else min(_outside_of(volume) for volume in series.volumes)
@@ -239,7 +246,7 @@ def _chain(
 ) -> _Chain:
     """The transforms, read and joined."""
     from mics.deformation.chain import chained
-    from mics.deformation.suitability import warn_of_order
+    from mics.deformation.suitability import warn_of_continuation, warn_of_order
     from mics.deformation.transform import Transform
     from mics.image.io import grid_of, read_itk
     from mics.registration.link import read_link
@@ -251,6 +258,8 @@ def _chain(
         return _Chain(names, links, None, labels, outside, series)
     if grid is None and not isinstance(links[-1], Transform):
         raise GeometryError(f"{names[-1]} is an affine, which has no grid: name an image to fill by --reference.")
+    if grid is not None and isinstance(links[-1], Transform):
+        warn_of_continuation(grid, links[-1], names[-1])
     return _Chain(names, links, chained(links, grid), labels, outside, series)
 
 

@@ -14,6 +14,7 @@ import nibabel
 from mics.data.cohorts.learn2reg import DATASET_FILE
 from mics.data.manifest import MANIFEST, Entry
 from mics.errors import InputError, MissingFileError
+from mics.files.csv_rows import CsvRows
 from mics.image.segments import read_segments
 from mics.organs import ORGAN_NAMES
 
@@ -101,7 +102,7 @@ def _json_pairs(text: str) -> list[tuple[Any, Any]]:
 
 
 def _csv_pairs(text: str) -> list[tuple[Any, Any]]:
-    rows = csv.DictReader(text.splitlines(), skipinitialspace=True)
+    rows = CsvRows(text.splitlines())
     if not {"id", "name"} <= set(rows.fieldnames or ()):
         raise ValueError("its first line does not name the columns id and name")
     return [(row["id"], row["name"]) for row in rows]
@@ -171,9 +172,15 @@ def _raw(extension: nibabel.nifti1.Nifti1Extension) -> bytes:
     return file.getvalue()[8:]
 
 
+def files_that_name(label_map: str | Path) -> tuple[Path, Path]:
+    """The files of the data set that a label map lies in, by which :func:`known_names` tells that its labels are ours."""
+    folder = Path(label_map).absolute().parent.parent
+    return folder / DATASET_FILE, folder / MANIFEST
+
+
 def _names_of_cohort(label_map: Path) -> dict[int, str]:
-    folder = label_map.absolute().parent.parent
-    if (folder / DATASET_FILE).is_file() or _is_ours(folder / MANIFEST):
+    dataset, manifest = files_that_name(label_map)
+    if dataset.is_file() or _is_ours(manifest):
         return dict(ORGAN_NAMES)
     return {}
 

@@ -12,6 +12,7 @@ from mics.data.cohorts.splits import release_of
 from mics.data.label_names import known_names
 from mics.data.names import is_file_name
 from mics.errors import InputError, MissingFileError
+from mics.files.csv_rows import CsvRows
 from mics.files.paths import as_path
 from mics.image.checks import refuse_values_of_scans
 from mics.image.hounsfield import read_scan
@@ -118,10 +119,10 @@ def _chosen(cohort: Learn2Reg, which: Which, source: Path, *, both_ways: bool) -
 def _from_csv(path: Path, needs: Sequence[str]) -> list[Pair]:
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = csv.DictReader(file, skipinitialspace=True)
+            rows = CsvRows(file)
             columns = rows.fieldnames or []
             _refuse_columns(path, columns)
-            pairs = [_pair(path, row, line, needs) for line, row in enumerate(rows, start=2)]
+            pairs = [_pair(path, row, rows.line_num, needs) for row in rows]
     except OSError as error:
         raise MissingFileError(
             f"{path} cannot be read ({error.strerror}); give a CSV file of pairs or a Learn2Reg folder."

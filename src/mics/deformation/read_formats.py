@@ -4,13 +4,13 @@ import re
 from pathlib import Path
 from typing import Any
 
-import nibabel
 import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from mics.deformation.chain import Link, chained
 from mics.deformation.itk_transform import matrix_of, read_itk_transform, refuse_singular
+from mics.deformation.suitability import warn_of_continuation
 from mics.deformation.transform import Transform
 from mics.errors import GeometryError, InputError, MissingFileError, SettingError
 from mics.image.checks import straightened
@@ -18,8 +18,6 @@ from mics.image.grid import Grid
 from mics.image.io import grid_of
 
 _ITK = (".h5", ".tfm", ".mat")
-# Intents of FSL's warps (nifti1_io.h: NIFTI_FIRST_FSL_INTENT and after): displacements, cubic, DCT and quadratic coefficients.
-_FSL_INTENTS = range(2006, 2010)
 _ELASTIX_LINE = re.compile(r"^\s*\((\w+)\s+(.*?)\)\s*(?://.*)?$", re.M)
 
 
@@ -49,11 +47,13 @@ def read_transform(path: Path, grid: Grid | None = None) -> Link:
     elif ending == ".txt":
         found = _read_elastix(path)
     else:
-        _refuse_fsl(path)
         found = Transform.load(path)
     if grid is None or (isinstance(found, Transform) and found.grid == grid):
         return found
-    return found.resampled(grid) if isinstance(found, Transform) else chained([found], grid)
+    if isinstance(found, Transform):
+        warn_of_continuation(grid, found, str(path))
+        return found.resampled(grid)
+    return chained([found], grid)
 
 
 def _read_itk(path: Path, grid: Grid | None) -> Link:
@@ -147,26 +147,6 @@ def _x5_node(node: Any, path: Path) -> Link:
     grid = straightened(path, to_lps @ np.asarray(node["Domain"]["Mapping"], dtype=np.float64), size)
     values = values * np.diag(to_lps)[:3]
     return _checked(values - grid.points() if meaning == "deformations" else values, grid, path)
-
-
-def _refuse_fsl(path: Path) -> None:
-    if path.name.lower().endswith((".nii", ".nii.gz")) and path.is_file():
-        try:
-            header: Any = nibabel.load(path).header
-            intent = int(header["intent_code"])
-        except (
-            nibabel.filebasedimages.ImageFileError,
-            nibabel.spatialimages.HeaderDataError,
-            OSError,
-            KeyError,
-            ValueError,
-        ):
-            return  # Transform.load says what is wrong with it
-        if intent in _FSL_INTENTS:
-            raise InputError(
-                f"{path} is a warp of FSL, whose numbers count in the voxels of both scans: convert it to ITK's form first, "
-                "with the two scans at hand."
-            )
 
 
 def _checked(displacement: NDArray[np.floating], grid: Grid, path: Path) -> Transform:

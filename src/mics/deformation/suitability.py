@@ -13,12 +13,17 @@ from mics.deformation.provenance import Provenance
 from mics.deformation.transform import Transform
 from mics.errors import GeometryError, InputError
 from mics.image.grid import Grid
+from mics.image.hu import AIR_HU
 from mics.image.io import Image
 
 _FEW_VALUES = 150
 """More than anybody's label map of the body has, fewer than the grey values of an image."""
 _LOOKED_AT = 1 << 20  # voxels: enough to tell what kind of volume it is
 _APART_MM = 4.0
+_AIR_IN_VIEW_HU = -300.0
+_LOOKED_AT_ALONG = 32  # voxels along each axis
+# A field that is stored coarsely ends up to half a voxel before the scan does.
+_MOST_BEYOND = 0.05
 _WAYS = (("moving", "fixed"), ("fixed", "moving"))
 
 
@@ -63,6 +68,19 @@ def require_in_view(grid: Grid, transform: Transform, source: Path, name: str) -
     raise GeometryError(f"Nothing of {source} comes into view by {name}: {remedy}")
 
 
+def warn_of_continuation(grid: Grid, transform: Transform, name: str) -> None:
+    """Warn where a grid to fill reaches beyond that of ``transform``, as nothing is known of how it goes on there."""
+    steps = [max(1, length // _LOOKED_AT_ALONG) for length in grid.size]
+    voxels = np.mgrid[tuple(slice(0, length, step) for length, step in zip(grid.size, steps, strict=True))]
+    beyond = 1 - _within(grid.voxel_to_world(voxels.reshape(3, -1).T), transform.grid).mean()
+    if beyond > _MOST_BEYOND:
+        warnings.warn(
+            f"{beyond:.0%} of the grid to fill lie outside that of {name}, and are moved like the nearest place on its border: "
+            "is the reference the scan that it fills?",
+            stacklevel=2,
+        )
+
+
 def warn_of_labels(image: Image, source: Path) -> None:
     """Warn where an image holds few whole numbers and none below 0, as a label map does."""
     values = image.array.ravel(order="K")
@@ -80,6 +98,17 @@ def warn_of_lost_names(segments: Mapping[str, str], source: Path, output: Path) 
     if any(key.endswith("_Name") for key in segments) and output.suffix.lower() != ".nrrd":
         warnings.warn(
             f"{source} names its segments, and {output} has no room for names: write a .seg.nrrd to keep them.",
+            stacklevel=2,
+        )
+
+
+def warn_of_guess(image: Image, warped: Image, outside: float, source: Path) -> None:
+    """Warn where an image without any air was filled with air's HU, as it may be the difference of two images and no CT."""
+    low = float(image.array.min())
+    if outside == AIR_HU and low > _AIR_IN_VIEW_HU and np.any(warped.array == outside):
+        warnings.warn(
+            f"{source} was taken for CT by its lowest value, {low:g}, and is {outside:g} where it has no data: for another kind "
+            "of image say `outside`.",
             stacklevel=2,
         )
 

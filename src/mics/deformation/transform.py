@@ -13,11 +13,12 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import map_coordinates
 from torch import Tensor
 
+from mics.deformation.foreign import refuse_foreign_field, refuse_places
 from mics.deformation.jacobian import CACHED_VOXELS, VolumeChange, volume_change_between
 from mics.deformation.provenance import Provenance
 from mics.deformation.slabs import each_slab, positions, resampled, sampled, turned
 from mics.errors import GeometryError, InputError, SettingError, require_type, shown
-from mics.files.paths import output_path
+from mics.files.paths import as_path, output_path
 from mics.image.grid import Grid
 from mics.image.hu import AIR_HU
 from mics.image.io import Image, from_itk, grid_of, read_itk, set_grid, to_itk, write_itk
@@ -156,12 +157,15 @@ class Transform:
             The transform.
 
         Raises:
-            InputError: For a file that cannot be read, is no 3D field of three values, or holds NaN or infinities.
+            InputError: For a file that cannot be read, is no 3D field of three values, or holds NaN, infinities or what another
+                program means by its vectors.
         """
+        refuse_foreign_field(as_path(path))
         field = read_itk(path, pixel=sitk.sitkVectorFloat32, components=3)
         displacement = sitk.GetArrayFromImage(field).transpose(2, 1, 0, 3)
         if not np.isfinite(displacement).all():
             raise InputError(f"{path} is not a usable displacement field: it holds NaN or infinite values.")
+        refuse_places(displacement, grid_of(field), Path(path))
         known = Provenance.load(Path(path))
         stored = cls(displacement, grid_of(field), known)
         if known is None or stored.grid.is_close(known.scans[known.target].grid):

@@ -47,8 +47,8 @@ class Dose:
 def read_dose(path: Path) -> Dose:
     """The dose in an RTDOSE file: stored values times Dose Grid Scaling, its planes where their offsets say.
 
-    Raises InputError for a file of another kind, a difference of doses (Dose Type ERROR), a single plane, and planes that are
-    unevenly spaced.
+    Raises InputError for a file of another kind, a difference of doses (Dose Type ERROR), a single plane, planes that are
+    unevenly spaced, and values that are no doses.
     """
     content = read_object(path, ("RTDOSE",))
     if content.get("DoseType") == "ERROR":
@@ -56,9 +56,18 @@ def read_dose(path: Path) -> Dose:
     if int(content.get("NumberOfFrames", 1)) < 2:
         raise InputError(f"{path} holds a single plane of dose: export the dose as a volume.")
     with refused_if_damaged(path):
-        values = content.pixel_array.transpose(2, 1, 0) * float(content.DoseGridScaling)
+        scaling = float(content.DoseGridScaling)
+        if not 0 < scaling < np.inf:
+            raise InputError(f"{path} has {content.DoseGridScaling} for its DoseGridScaling: export the dose again.")
+        if (high := content.HighBit) != content.BitsStored - 1:
+            raise InputError(
+                f"{path} has its bits not in the lowest place of a pixel (HighBit {high}): export the dose again."
+            )
+        values = content.pixel_array.transpose(2, 1, 0) * scaling
         grid = _grid(path, content)
-    return Dose(Image(values.astype(np.float32), grid), content)
+        if values.min() < 0:
+            raise InputError(f"{path} holds doses below 0, down to {values.min():.3g}: export the dose again.")
+        return Dose(Image(values.astype(np.float32), grid), content)
 
 
 def write_dose(dose: Image, source: Dataset, series: Series, path: Path) -> None:

@@ -78,8 +78,10 @@ def refused_if_damaged(path: Path) -> Iterator[None]:
     """Around the reading of an object's elements: raises InputError for those that are missing or hold something else."""
     try:
         yield
-    except InputError:
-        raise
+    except InputError as error:
+        if str(path) in str(error):
+            raise
+        raise type(error)(f"{path} is damaged: {error}") from error
     except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
         told = " ".join(str(error).split()).rstrip(".")
         raise InputError(f"{path} is damaged or stored in a way that is not read ({told}): export it again.") from error

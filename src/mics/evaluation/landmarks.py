@@ -13,23 +13,30 @@ from mics.image.points import Points, read_points
 def read_landmarks(fixed: str | Path | None, moving: str | Path | None) -> tuple[Points, Points] | None:
     """Landmarks of both scans, matched by their order; None without files.
 
-    Raises InputError for a file that cannot be read, for landmarks of one scan only, and for two lists of unlike length.
+    Raises InputError for a file that cannot be read, for landmarks of one scan only, and as :func:`refuse_unlike_lists` does.
     """
     if fixed is None and moving is None:
         return None
     if fixed is None or moving is None:
         raise InputError("There are landmarks of one scan only; give those of both or of none.")
     pairs = read_points(fixed), read_points(moving)
-    refuse_unlike_counts(*pairs)
+    refuse_unlike_lists(*pairs)
     return pairs
 
 
-def refuse_unlike_counts(fixed: Points, moving: Points) -> None:
-    """Raise InputError for two lists that cannot be matched by their order."""
+def refuse_unlike_lists(fixed: Points, moving: Points) -> None:
+    """Raise InputError for two lists that cannot be matched by their order: of unlike length, or of the same names elsewhere."""
     count, other = len(fixed.coordinates), len(moving.coordinates)
     if count != other:
         raise InputError(
             f"The fixed scan has {count} landmarks, the moving one {other}; give them in pairs, in one order."
+        )
+    names, others = [[name.strip() for name in points.names] for points in (fixed, moving)]
+    if names != others and set(names) == set(others) and len(set(names)) == count and all(names):
+        place = next(n for n in range(count) if names[n] != others[n])
+        raise InputError(
+            f"The landmarks of the two scans have the same names in another order (number {place + 1} is {names[place]!r} in the "
+            f"fixed scan and {others[place]!r} in the moving one): put them in one order, by which they are matched."
         )
 
 

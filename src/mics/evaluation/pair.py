@@ -11,7 +11,7 @@ from mics.deformation.jacobian import nondiffeomorphic_volume, volume_change
 from mics.deformation.transform import Transform
 from mics.errors import GeometryError
 from mics.evaluation.consistency import inverse_consistency_mm
-from mics.evaluation.landmarks import refuse_unlike_counts, registration_errors
+from mics.evaluation.landmarks import refuse_unlike_lists, registration_errors
 from mics.evaluation.learn2reg import text, to_transform, warp_labels
 from mics.evaluation.metrics import dice, sd_log_jacobian, surface_agreement
 from mics.image.grid import Grid
@@ -171,7 +171,7 @@ def _inverse_error(
 def _landmark_error(
     forward: Displacement, fixed: Grid, moving: Grid, fixed_points: Points, moving_points: Points
 ) -> tuple[float, ...]:
-    refuse_unlike_counts(fixed_points, moving_points)
+    refuse_unlike_lists(fixed_points, moving_points)
     transform: Transform = to_transform(forward, fixed, moving)
     return tuple(registration_errors(transform.transform_points(fixed_points.coordinates), moving_points).tolist())
 

@@ -43,6 +43,7 @@ from mics.evaluation.learn2reg import (
     require_npz_of,
     text,
 )
+from mics.files.csv_rows import CsvRows
 from mics.files.folder import temporary_folder
 from mics.files.paths import as_path
 from mics.image.grid import Grid
@@ -151,7 +152,7 @@ class Submission:
                     return float(json.load(file)["seconds"]["total"])
             if "seconds.csv" in self._files:
                 with self._text("seconds.csv") as file:
-                    for row in csv.DictReader(io.TextIOWrapper(file, encoding="utf-8-sig")):
+                    for row in CsvRows(io.TextIOWrapper(file, encoding="utf-8-sig")):
                         if (row["fixed"], row["moving"]) == (pair.fixed.name, pair.moving.name):
                             return _positive(row["seconds"])
         except InputError:
@@ -166,25 +167,30 @@ class Submission:
     def _find(self, pair: Pair) -> str | None:
         """Name of the file that fills the pair's fixed volume."""
         fixed, moving = pair.fixed.name, pair.moving.name
-        for name in (displacement_name(fixed, moving), displacement_name(fixed, moving, script="2020")):
-            there = [file for file in (name, name.removesuffix(".nii.gz") + ".npz") if file in self._files]
-            if len(there) > 1:
-                raise InputError(f"{self.path} holds both {there[0]} and {there[1]}; leave one of them.")
-            if there:
-                return self._files[there[0]]
+        names = [displacement_name(fixed, moving), displacement_name(fixed, moving, script="2020")]
+        names += [name.removesuffix(".nii.gz") + ".npz" for name in names]
+        there = [name for name in names if name in self._files]
         ending = f"{pair.name}/{_FORWARD}"
         found = [name for name in self._files if name == ending or name.endswith("/" + ending)]
         if len(found) > 1:
             raise InputError(
                 f"{self.path} holds {ending} {len(found)} times ({found[0]}, {found[1]}); leave one of them."
             )
-        return found[0] if found else None
+        if len(there + found) > 1:
+            raise InputError(f"{self.path} holds both {there[0]} and {(there + found)[1]}; leave one of them.")
+        return self._files[there[0]] if there else found[0] if found else None
 
     def _read(self, name: str, filled: Grid, sampled: Grid, *, mirrored: bool) -> Displacement:
         with self._on_disk(name, math.prod(filled.size)) as path:
             if not name.endswith((_FORWARD, _BACKWARD)):
                 return read_displacement(path, filled.size, or_size=self._or_size(filled))
             transform = Transform.load(path)
+        known, taken = transform.provenance, "moving" if name.endswith(_FORWARD) else "fixed"
+        if known is not None and known.source != taken:
+            raise InputError(
+                f"{self.path / name} takes images of the {known.source} scan onto the {known.target} one, as the file beside it "
+                "says, which is not what it is called: has it been renamed?"
+            )
         if mirrored and transform.grid.orientation == mirror(filled).orientation:
             # Registered as the files' headers lie. In voxels it is the same map, whatever the headers say.
             filled, sampled = mirror(filled), mirror(sampled)

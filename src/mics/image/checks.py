@@ -72,7 +72,7 @@ def refuse_other_shapes(path: Path, size: tuple[int, ...], found: int, component
         raise InputError(f"{path} is not a {kind}: it has {found} values per voxel instead of {components}.")
 
 
-def no_orientation(path: Path) -> InputError:
+def no_orientation(path: Path | str) -> InputError:
     """The error for a header that does not say how the volume lies."""
     return GeometryError(
         f"{path} has no orientation in its header, so left and right cannot be told apart: "
@@ -150,6 +150,15 @@ def refuse_larger_than_memory(path: Path, size: int) -> None:
         raise InsufficientMemoryError(
             f"{path} unpacks to {size / 1e9:.1f} GB of voxels, and {left / 1e9:.1f} GB of memory are left for two copies of "
             "them: give a part of it, or use a larger machine."
+        )
+
+
+def refuse_left_over(path: Path, after: bytes, promised: int) -> None:
+    """Raise InputError where more than what fills up a block or a line follows the voxels: then size or type are others."""
+    if after.strip(b"\0\r\n "):
+        raise InputError(
+            f"{path} contradicts itself: it goes on after the {promised} bytes of voxels that its header promises, so its size "
+            "or its type of values is wrong there: convert it again."
         )
 
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from mics.errors import GeometryError, InputError, MissingFileError
 from mics.image.checks import refuse_unreadable_name, unreadable
+from mics.image.dicom_pixels import PIXELS, refuse_other_pixels
 from mics.image.zipped import unpacked
 
 _MODALITY, _POSITION, _ORIENTATION = "0008|0060", "0020|0032", "0020|0037"
@@ -24,7 +25,7 @@ _SERIES, _OPTIONS = (
     "`series`, in a registration `fixed_series` or `moving_series`",
 )
 _SPACING, _BETWEEN, _INTERCEPT, _SLOPE = "0028|0030", "0018|0088", "0028|1052", "0028|1053"
-_PHOTOMETRIC, _ROWS, _COLUMNS, _BITS = "0028|0004", "0028|0010", "0028|0011", "0028|0100"
+_PHOTOMETRIC, _ROWS, _COLUMNS = "0028|0004", "0028|0010", "0028|0011"
 # Headers round the six numbers of an orientation to two digits, not more coarsely.
 _LEAST_RIGHT = 0.02
 # What all slices of a volume have in common, and by how much numbers may differ by rounding.
@@ -32,6 +33,7 @@ _COMMON = {
     "patient": ("0010|0020", 0.0),
     "patient's name": ("0010|0010", 0.0),
     "frame of reference": ("0020|0052", 0.0),
+    "modality": (_MODALITY, 0.0),
     "orientation": (_ORIENTATION, 1e-2),
     "pixel spacing": (_SPACING, 1e-3),
     "number of rows": (_ROWS, 0.0),
@@ -40,9 +42,6 @@ _COMMON = {
 _DECIMAL = re.compile(rb"[-+.0-9eE\\ ]+\0?")
 # Objects made for a scan, some of which have frames as a scan has.
 _DERIVED = ("RTDOSE", "RTSTRUCT", "RTPLAN", "SEG", "REG", "PR", "KO", "SR")
-_PIXELS = b"\xe0\x7f\x10\x00"
-# Where their length is not told, pixel data are compressed.
-_ENCAPSULATED = b"\xff\xff\xff\xff"
 
 
 @dataclass(frozen=True)
@@ -99,7 +98,7 @@ def _series(folder: Path) -> dict[str, list[str]]:
     for place, _, names in os.walk(folder):
         for name in names:
             refuse_unreadable_name(Path(place, name))
-        for identifier in sitk.ImageSeriesReader.GetGDCMSeriesIDs(place) if names else ():
+        for identifier in _identifiers(place, names):
             found = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(place, identifier)
             # GDCM appends what tells series apart to the identifier; the DICOM identifier itself is in the file.
             files.setdefault(_header(found[0]).elements.get(_SERIES, identifier), []).extend(found)
@@ -108,6 +107,17 @@ def _series(folder: Path) -> dict[str, list[str]]:
             f"{folder} holds no DICOM series: give the folder in which the slices are, or a zip of it."
         )
     return files
+
+
+def _identifiers(place: str, names: list[str]) -> tuple[str, ...]:
+    """What GDCM tells the series of a folder apart by; raises InputError, naming the file, where it gives up on one."""
+    try:
+        return sitk.ImageSeriesReader.GetGDCMSeriesIDs(place) if names else ()
+    except RuntimeError as error:
+        for name in sorted(names):
+            if b"DICM" in Path(place, name).read_bytes()[:132]:
+                _header(str(Path(place, name)))
+        raise unreadable(Path(place), error) from error
 
 
 def _chosen(folder: Path, files: dict[str, list[str]], series: str | None) -> list[str]:
@@ -207,41 +217,34 @@ def _stack(folder: Path, slices: list[_Slice]) -> list[_Slice]:
 
 
 def _refuse_unusable(one: _Slice) -> None:
-    """Raise InputError for a slice whose size, orientation, scale or pixels ITK would make up."""
-    spacing, orientation = _told(one, _SPACING), one.numbers(_ORIENTATION)
-    if len(spacing) != 2 or not np.isfinite(spacing).all() or spacing.min() <= 0:
-        said = one.elements.get(_SPACING) or "none"
-        raise InputError(
-            f"{one.name} does not say how large its pixels are (PixelSpacing {said}): export the series again."
-        )
-    if len(orientation) != 6 or np.abs(_gram(orientation) - np.eye(2)).max() > _LEAST_RIGHT:
-        raise InputError(
-            f"{one.name} has an orientation that is no two directions at a right angle ({one.elements[_ORIENTATION]}): export "
-            "the series again."
-        )
+    """Raise InputError for a slice whose place, size, scale or pixels ITK would make up."""
+    _refuse_odd_place(one.name, *(one.elements.get(key, "") for key in (_POSITION, _ORIENTATION, _SPACING)))
     for name, key in (("RescaleSlope", _SLOPE), ("RescaleIntercept", _INTERCEPT)):
-        numbers = _told(one, key)
+        numbers = _told(one.elements.get(key, ""))
         sound = len(numbers) == 1 and np.isfinite(numbers[0]) and (key != _SLOPE or numbers[0] != 0)
         if key in one.elements and not sound:
             raise InputError(
                 f"{one.name} has {one.elements[key] or 'nothing'} for its {name}, so its values cannot be HU: export the "
                 "series again."
             )
-    _refuse_cut_short(one)
+    refuse_other_pixels(Path(one.name), one.elements)
 
 
-def _refuse_cut_short(one: _Slice) -> None:
-    """Raise InputError where fewer pixels follow than the header promises; ITK fills up what is missing."""
-    content = Path(one.name).read_bytes()
-    # Icons have pixels too, before those of the slice; then more follows than is needed.
-    start = content.find(_PIXELS)
-    sizes = [_told(one, key) for key in (_ROWS, _COLUMNS, _BITS)]
-    if start < 0 or _ENCAPSULATED in content[start + 4 : start + 12] or not all(len(size) == 1 for size in sizes):
-        return
-    rows, columns, bits = (int(size[0]) for size in sizes)
-    expected = rows * columns * bits // 8
-    if len(content) - start < expected:
-        raise InputError(f"{one.name} was cut short: its header promises {expected} bytes of pixels. Copy it again.")
+def _refuse_odd_place(name: str | Path, position: str, orientation: str, spacing: str) -> None:
+    """Raise InputError unless the three elements are a place, two directions at a right angle, and two lengths."""
+    sizes, place, directions = _told(spacing), _told(position), _told(orientation)
+    if len(sizes) != 2 or not np.isfinite(sizes).all() or sizes.min() <= 0:
+        raise InputError(
+            f"{name} does not say how large its pixels are (PixelSpacing {spacing or 'none'}): export the series again."
+        )
+    if len(place) != 3 or not np.isfinite(place).all():
+        raise InputError(
+            f"{name} does not say where it lies (ImagePositionPatient {position or 'none'}): export the series again."
+        )
+    if len(directions) != 6 or not np.abs(_gram(directions) - np.eye(2)).max() <= _LEAST_RIGHT:
+        raise InputError(
+            f"{name} has an orientation that is no two directions at a right angle ({orientation}): export the series again."
+        )
 
 
 def _refuse_doubled(folder: Path, slices: list[_Slice]) -> None:
@@ -256,11 +259,11 @@ def _refuse_doubled(folder: Path, slices: list[_Slice]) -> None:
             )
 
 
-def _told(one: _Slice, key: str) -> NDArray[np.float64]:
-    """The numbers of an element; none where it is missing, empty or no list of numbers."""
+def _told(text: str) -> NDArray[np.float64]:
+    """The numbers of an element; none where it is empty or no list of numbers."""
     try:
-        return one.numbers(key)
-    except (KeyError, ValueError):
+        return _numbers(text)
+    except ValueError:
         return np.array([])
 
 
@@ -285,7 +288,8 @@ def _refuse_mixed(folder: Path, slices: list[_Slice], what: str, key: str, toler
 
 
 def _close(value: str, other: str, tolerance: float) -> bool:
-    return bool(np.allclose(_numbers(value), _numbers(other), rtol=0, atol=tolerance))
+    numbers, others = _told(value), _told(other)
+    return len(numbers) == len(others) > 0 and np.allclose(numbers, others, rtol=0, atol=tolerance)
 
 
 def _places(
@@ -326,18 +330,24 @@ def _read_frames(told: Path, source: Path, file: _Slice, pixel: int | None) -> s
     except RuntimeError as error:
         raise unreadable(source, error) from error
     _check_kind(told, itk, file)
-    content = Path(file.name).read_bytes()
-    content = content[: content.rfind(_PIXELS)]
-    positions, orientations, spacings, intercepts = (
-        [text for text, _ in _elements(content, key)] for key in (_POSITION, _ORIENTATION, _SPACING, _INTERCEPT)
+    refuse_other_pixels(source, file.elements, content := Path(file.name).read_bytes())
+    content = content[: content.rfind(PIXELS)]
+    positions, orientations, spacings, intercepts, slopes = (
+        [text for text, _ in _elements(content, key)] for key in (_POSITION, _ORIENTATION, _SPACING, _INTERCEPT, _SLOPE)
     )
     if len(positions) != count or not orientations or not spacings:
         raise GeometryError(f"{source} has frames without position, orientation or pixel size, so it is not a volume.")
+    for position in positions:
+        _refuse_odd_place(source, position, orientations[0], spacings[0])
     for what, values, tolerance in (
         ("orientation", orientations, 1e-2),
         ("pixel spacing", spacings, 1e-3),
         ("rescale intercept", intercepts, 1e-3),
+        ("rescale slope", slopes, 1e-6),
     ):
+        # For all frames at once, or for each.
+        if len(values) not in (0, 1, count):
+            raise InputError(f"{source} tells the {what} of {len(values)} of its {count} frames alone: part them.")
         for value in values:
             if not _close(value, values[0], tolerance):
                 raise InputError(f"{source} holds frames that differ in {what} ({values[0]} and {value}): part them.")

@@ -310,6 +310,7 @@ def read_itk(path: str | Path, *, pixel: int | None, components: int = 1, series
             reader.ReadImageInformation()
             checks.refuse_other_shapes(path, reader.GetSize(), reader.GetNumberOfComponents(), components)
             grid = _straight_grid(path, reader)
+            text_headers.warn_of_other_orientation(path, grid)
             text_headers.refuse_damaged_data(path, reader)
             if pixel is not None:
                 reader.SetOutputPixelType(pixel)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mics.errors import GeometryError, InputError, SettingError, shown
-from mics.image import checks
+from mics.image import checks, nifti
 from mics.image.grid import Grid
 from mics.image.io import Image, from_itk, smallest
 
@@ -123,7 +123,23 @@ def _from_sitk(volume: Any, name: str) -> Image:
 def _from_nibabel(volume: Any, name: str) -> Image:
     if volume.affine is None:
         raise GeometryError(f"{name} has no affine, so its place is not known: give it one.")
-    return _placed(np.asanyarray(volume.dataobj), np.asarray(volume.affine), name)
+    image = _placed(np.asanyarray(volume.dataobj), np.asarray(volume.affine), name)
+    _refuse_made_up_place(volume, name, image.grid)
+    return image
+
+
+def _refuse_made_up_place(volume: Any, name: str, grid: Grid) -> None:
+    """Raise InputError where nibabel made the affine up, or took one of two that contradict each other, or left out its unit."""
+    import nibabel
+
+    header = volume.header
+    # Every format with a header of Analyze's; those of others always have a place.
+    if not isinstance(header, nibabel.AnalyzeHeader) or not np.allclose(volume.affine, header.get_best_affine()):
+        return
+    if isinstance(header, nibabel.Nifti1Header):
+        nifti.place(name, header, grid.size)
+    elif np.allclose(volume.affine, header.get_base_affine()):
+        raise checks.no_orientation(name)
 
 
 def _from_ants(volume: Any, name: str) -> Image:

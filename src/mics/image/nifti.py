@@ -87,11 +87,13 @@ def read_nifti(path: Path, components: int | None) -> sitk.Image:
             if components is None:
                 components = _time_as_components(header)
             size = _size(path, header, components)
-            grid = _grid(path, header, size)
+            grid = place(path, header, size)
             voxels = _voxels(path, header, stream, math.prod(size) * components, most)
             # Read to the end, as a damage further on shows only in the check sum there.
-            if packed and len(stream.read(_MOST_PADDING + 1)) > _MOST_PADDING:
+            after = stream.read(_MOST_PADDING + 1)
+            if packed and len(after) > _MOST_PADDING:
                 raise checks.unpacks_to_more(path, voxels.nbytes)
+            checks.refuse_left_over(path, after, voxels.nbytes)
             itk = _volume(path, header, voxels, grid)
     except (EOFError, zlib.error) as error:
         raise InputError(f"{path} is damaged or was cut short (its gzip data break off): copy it again.") from error
@@ -226,8 +228,11 @@ def _scaled(path: Path, header: Any, voxels: NDArray[Any]) -> NDArray[Any]:
     return scaled
 
 
-def _grid(path: Path, header: Any, size: tuple[int, int, int]) -> Grid:
-    """Where the header places the volume: by its sform, else by its qform; raises InputError if they contradict."""
+def place(path: Path | str, header: Any, size: tuple[int, ...]) -> Grid:
+    """Where a header, in nibabel's hands, places a volume: by its sform, else by its qform.
+
+    Raises InputError, calling the volume ``path``, if they contradict each other or the voxel size, or there is neither.
+    """
     by_sform, by_qform = int(header["sform_code"]) > 0, int(header["qform_code"]) > 0
     if not by_sform and not by_qform:
         raise checks.no_orientation(path)

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mics.errors import InputError, MissingFileError, SettingError
+from mics.files.csv_rows import CsvRows
 from mics.files.paths import as_path, output_path
 from mics.files.whole import write_text
 
@@ -26,10 +27,16 @@ _SCHEMA = (
 # How an .fcsv header names its frame; Slicer before 4.11 wrote a number.
 _FCSV_FRAMES = {"0": "RAS", "1": "LPS", "RAS": "RAS", "LPS": "LPS"}
 # Newer Slicers add two cells without a title to the usual 14 of an .fcsv line; the first says whether the point is placed.
-_FCSV_STATUS, _FCSV_DEFINED = 14, "2"
+_FCSV_STATUS, _FCSV_DEFINED, _FCSV_STATES = 14, "2", "0123"
+# Slicer's markups whose control points say how large a box or a plane is.
+_REGIONS = ("ROI", "Plane")
 _MILLIMETRES = {"nm": 1e-6, "um": 1e-3, "mm": 1.0, "cm": 10.0, "dm": 100.0, "m": 1000.0}
 
 _Row = tuple[list[float], str]
+
+
+class _FormError(Exception):
+    """What is wrong with a list of points, in words."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +68,8 @@ def read_points(path: str | Path) -> Points:
         points = Points(np.array([row[0] for row in rows], dtype=np.float64), tuple(row[1] for row in rows))
     except OSError as error:
         raise MissingFileError(f"Cannot read {path}: {error.strerror}.") from error
+    except (csv.Error, _FormError) as error:
+        raise InputError(f"{path} is not a readable list of points: {error}.") from error
     except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
         raise InputError(f"{path} is not a readable list of points: {_expected(path)}.") from error
     if unplaced:
@@ -98,7 +107,7 @@ def _expected(path: Path) -> str:
 
 
 def _read_csv(text: str) -> tuple[list[_Row], list[str]]:
-    rows = csv.DictReader(text.splitlines(), skipinitialspace=True)
+    rows = CsvRows(text.splitlines())
     return [([float(row[axis]) for axis in "xyz"], row.get("name") or "") for row in rows], []
 
 
@@ -114,19 +123,28 @@ def _read_fcsv(text: str) -> tuple[list[_Row], list[str]]:
             cells = next(csv.reader([line]))
             row = dict(zip(columns, cells, strict=False))
             points.append(([float(row[axis]) for axis in "xyz"], row.get("label", "")))
-            status = (
-                cells[_FCSV_STATUS : _FCSV_STATUS + 1]
-                if len(columns) == _FCSV_STATUS
-                else [row.get("positionStatus", "")]
-            )
-            if status not in ([], [""], [_FCSV_DEFINED]):
+            status = _status(line, cells, columns)
+            if status not in ("", _FCSV_DEFINED):
                 unplaced.append(points[-1][1])
     return [(_to_lps(point, frame), name) for point, name in points], unplaced
+
+
+def _status(line: str, cells: list[str], columns: list[str]) -> str:
+    """Whether a point is placed, as a line of an .fcsv file says; raises _FormError for more cells than Slicer writes."""
+    untitled = cells[len(columns) :]
+    status = dict(zip(columns, cells, strict=False)).get("positionStatus", "")
+    if len(columns) == _FCSV_STATUS and untitled:
+        status, *untitled = untitled[0], *untitled[2:]
+    if "".join(untitled).strip() or status.strip() not in ("", *_FCSV_STATES):
+        raise _FormError(f"the line {line[:60]!r} has {len(cells)} values, more than there are columns")
+    return status.strip()
 
 
 def _read_markup(text: str) -> tuple[list[_Row], list[str]]:
     points, unplaced = [], []
     for markup in json.loads(text)["markups"]:
+        if markup.get("type") in _REGIONS:
+            raise _FormError(f"it holds a markup of type {markup['type']}, whose points are no landmarks")
         frame, unit = markup.get("coordinateSystem", "LPS"), markup.get("coordinateUnits", "mm")
         # A unit is its UCUM code or a coded entry, which begins with it.
         scale = _MILLIMETRES[unit if isinstance(unit, str) else unit[0]]

@@ -5,6 +5,7 @@ ITK passes over units, scalings and frames that it does not know, and makes up w
 
 import math
 import re
+import warnings
 import zlib
 from collections import Counter
 from pathlib import Path
@@ -14,6 +15,7 @@ import SimpleITK as sitk
 
 from mics.errors import GeometryError, InputError
 from mics.image import checks
+from mics.image.grid import Grid
 
 _CHUNK = 1 << 18
 _LONGEST_HEADER = 1 << 20
@@ -45,6 +47,10 @@ _PER_AXIS = {
     "axis maxs",
 }
 
+# MetaImage's letters of where an axis comes from, by where it goes to in LPS.
+_FROM = {"L": "R", "R": "L", "P": "A", "A": "P", "S": "I", "I": "S"}
+_AXES = {frozenset(pair) for pair in _FROM.items()}
+
 _Pairs = list[tuple[str, str]]
 
 
@@ -72,7 +78,7 @@ def refuse_unclear_header(path: Path) -> None:
 
 def _refuse_parted(path: Path, fields: dict[str, str]) -> None:
     """Raise InputError where the voxels lie in several files, of which ITK takes those that there are, or in a missing one."""
-    other = fields.get("data file") or fields.get("datafile") or fields.get("elementdatafile", "LOCAL")
+    other = _data_file(fields)
     if other.upper() == "LOCAL":
         return
     if "%" in other or other.upper().startswith("LIST"):
@@ -125,6 +131,10 @@ def _refuse_unusual_lines(path: Path, fields: dict[str, str]) -> None:
         raise InputError(
             f"{path} holds its voxels in the encoding {fields['encoding']}, which MICS does not read: save it with gzip or raw."
         )
+    if {"old min", "oldmin", "old max", "oldmax"} & fields.keys():
+        raise InputError(
+            f"{path} asks to scale its values (old min, old max): apply that and save it unscaled, without these lines."
+        )
     if fields["type"].lower() == "block":
         raise InputError(
             f"{path} holds blocks of bytes (type block), not numbers: save it with integers or real numbers."
@@ -132,6 +142,21 @@ def _refuse_unusual_lines(path: Path, fields: dict[str, str]) -> None:
 
 
 def _refuse_unclear_metaimage(path: Path, fields: dict[str, str]) -> None:
+    if fields.get("ndims") != "3":
+        raise InputError(
+            f"{path} is damaged: NDims is {fields.get('ndims', 'missing')} in its header, and DimSize has 3."
+        )
+    orders = {fields.get(name, "").lower()[:1] for name in ("binarydatabyteordermsb", "elementbyteordermsb")}
+    if orders & {"t", "1"} and orders & {"f", "0"}:
+        raise InputError(
+            f"{path} tells the order of its bytes in two ways (BinaryDataByteOrderMSB and ElementByteOrderMSB): leave the "
+            "right one."
+        )
+    if fields.get("headersize", "0") not in ("0", "-1") and fields.get("elementdatafile", "").upper() == "LOCAL":
+        raise InputError(
+            f"{path} tells in two ways where its voxels begin (HeaderSize {fields['headersize']}, and after the header): take "
+            "HeaderSize out."
+        )
     if not fields.keys() & set(_PLACE[0][0]):
         raise checks.no_orientation(path)
     if not fields.get("binarydata", "").lower().startswith(("t", "1")):
@@ -190,6 +215,38 @@ def _nowhere(path: Path, field: str) -> InputError:
     )
 
 
+def header_fields(path: Path) -> dict[str, str]:
+    """The lines of an NRRD or MetaImage header by their names in small letters; none of a file that cannot be read."""
+    try:
+        return dict(_header(path)[1])
+    except OSError:
+        return {}
+
+
+def voxels_of(path: Path) -> list[Path]:
+    """The file that holds the voxels of an NRRD or MetaImage header, as far as the header names one; none of another file."""
+    if not path.name.lower().endswith((".mhd", ".nhdr")):
+        return []
+    other = _data_file(header_fields(path))
+    return [] if other.upper().startswith(("LOCAL", "LIST")) else [path.parent / other]
+
+
+def _data_file(fields: dict[str, str]) -> str:
+    return fields.get("data file") or fields.get("datafile") or fields.get("elementdatafile", "LOCAL")
+
+
+def warn_of_other_orientation(path: Path, grid: Grid) -> None:
+    """Warn where MetaImage's letters for the axes say something else than its matrix, by which ``grid`` lies."""
+    said = header_fields(path).get("anatomicalorientation", "").upper()
+    own = "".join(_FROM[letter] for letter in grid.orientation)
+    if {frozenset((letter, _FROM.get(letter))) for letter in said} == _AXES and len(said) == 3 and said != own:
+        warnings.warn(
+            f"{path} tells its orientation in two ways: {said} by AnatomicalOrientation and {own} by TransformMatrix (where its "
+            "axes come from), which is taken.",
+            stacklevel=2,
+        )
+
+
 def _header(path: Path) -> tuple[int, _Pairs]:
     """Bytes before the voxels, and the lines "name: value" (NRRD) or "name = value" (MetaImage), names in small letters."""
     with path.open("rb") as file:
@@ -211,7 +268,7 @@ def refuse_damaged_data(path: Path, reader: sitk.ImageFileReader) -> None:
     start, pairs = _header(path)
     fields = dict(pairs)
     encoding = fields.get("encoding", "gzip" if fields.get("compresseddata", "").lower() == "true" else "raw")
-    other = fields.get("data file") or fields.get("datafile") or fields.get("elementdatafile", "LOCAL")
+    other = _data_file(fields)
     data, start = (path, start) if other.upper() == "LOCAL" else (path.parent / other, 0)
     if encoding not in ("raw", "gzip", "gz") or fields.keys() & _SKIPS:
         return
@@ -235,6 +292,10 @@ def refuse_damaged_data(path: Path, reader: sitk.ImageFileReader) -> None:
             raise InputError(
                 f"{path} is damaged: its compressed data do not hold the {expected} bytes that it promises."
             )
+    else:
+        with data.open("rb") as file:
+            file.seek(start + expected)
+            checks.refuse_left_over(path, file.read(_CHUNK), expected)
 
 
 def _inflated_length(file: BinaryIO, most: int) -> int:

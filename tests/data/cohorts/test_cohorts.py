@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import warnings
 
 import nibabel
 import numpy as np
@@ -218,7 +219,13 @@ def test_a_dataset_json_is_read_as_it_is(published, tmp_path, described):
         cases = open_cohorts({"nnunet": place})["nnunet"].cases
         assert [case.name for case in cases] == ["own_0", "own_1"]
         assert cases[0].organs == by_yaml[0].organs
-    ours, theirs = cases[0].labels().array, by_yaml[0].labels().array
+    theirs = by_yaml[0].labels().array
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        ours = cases[0].labels().array
+    # The first version does not name the tumour's label.
+    unnamed = ["own_0 has labels that its data set does not name (3): they are taken for background."]
+    assert [str(one.message) for one in caught] == (unnamed if channel == "0" else [])
     assert np.mean(ours != theirs) < (1e-4 if channel == "0" else 1e-9)  # the tumour's voxel is no label of the first
 
 
@@ -254,6 +261,18 @@ def test_own_data_hold_out_whom_the_description_names(published, tmp_path):
         file.write("validation: [own_1]\n")
     cases = open_cohorts({"nnunet": folder / "cohort.yaml"})["nnunet"].cases
     assert [case.split for case in cases] == ["train", "val"]
+
+
+def test_a_scan_in_place_of_the_labels_is_refused(published, tmp_path):
+    folder = tmp_path / "copy"
+    shutil.copytree(published("nnunet").parent, folder)
+    (image,) = folder.rglob("imagesTr/own_0_0000.nii.gz")
+    shutil.copyfile(image, image.parents[1] / "labelsTr" / "own_0.nii.gz")
+    case = open_cohorts({"nnunet": folder / "cohort.yaml"})["nnunet"].cases[0]
+    with pytest.raises(
+        InputError, match=r"own_0\.nii\.gz is not a label map: it holds (negative values|values that are not)"
+    ):
+        case.labels()
 
 
 def test_labels_on_another_grid_than_the_scan_are_refused(published, tmp_path):

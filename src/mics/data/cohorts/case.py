@@ -1,5 +1,6 @@
 """What the adapters of all cohorts have in common: a case, the cohort it belongs to, and what is known of its publisher."""
 
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,6 +10,7 @@ import numpy as np
 
 from mics.data.cohorts.kidneys import split_kidneys
 from mics.errors import GeometryError, InputError, MissingFileError
+from mics.image.checks import refuse_values_of_scans
 from mics.image.hounsfield import read_scan
 from mics.image.io import Image, read_labels
 from mics.organs import LEFT_KIDNEY, ORGAN_NAMES, RIGHT_KIDNEY
@@ -20,6 +22,7 @@ KIDNEYS = 255
 
 # Headers of label maps often differ from their scan's in the last digits; a tenth of a voxel changes no label.
 _GRID_TOLERANCE_VOXELS = 0.1
+_SHOWN = 5
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,8 @@ class Case:
 
     ``image_path`` is a file or the folder of a DICOM series. ``mapping`` takes the publisher's labels to organ ids
     (:mod:`mics.organs`) or :data:`KIDNEYS`; labels that it does not list are dropped. ``organs`` are the ids that
-    were looked for when the case was labelled. ``quirks`` are sentences about this case.
+    were looked for when the case was labelled. ``others`` are labels that mean something else than our organs, None where it is
+    not told which there are. ``quirks`` are sentences about this case.
     """
 
     name: str
@@ -39,6 +43,7 @@ class Case:
     split: Split = "train"
     """``val`` and ``test`` people must not be trained on."""
     quirks: tuple[str, ...] = ()
+    others: frozenset[int] | None = None
 
     def image(self) -> Image:
         """The CT in HU, (X, Y, Z), in its true orientation.
@@ -50,11 +55,14 @@ class Case:
     def labels(self, image: Image | None = None) -> Image:
         """Organ ids, uint8, (X, Y, Z), on the grid of the CT; ``image`` is the CT if it has been read already.
 
-        Raises :class:`InputError` if there are none, if they lie on another grid, and as
-        :func:`mics.image.io.read_labels` does.
+        Warns of labels that nobody has named. Raises :class:`InputError` if there are none, if they lie on another grid, for the
+        values of a scan, and as :func:`mics.image.io.read_labels` does.
         """
         image = self.image() if image is None else image
-        labels = self.placed(read_labels(present(self.labels_path, self.name, "labels")), image)
+        path = present(self.labels_path, self.name, "labels")
+        labels = self.placed(read_labels(path), image)
+        refuse_values_of_scans(labels.array, str(path))
+        self._warn_of_unnamed(labels)
         table = np.zeros(256, np.uint8)
         for value, organ in self.mapping.items():
             table[value] = organ
@@ -66,6 +74,18 @@ class Case:
         return Image(
             np.where(right, RIGHT_KIDNEY, np.where(left, LEFT_KIDNEY, mapped.array)).astype(np.uint8), image.grid
         )
+
+    def _warn_of_unnamed(self, labels: Image) -> None:
+        if self.others is None:
+            return
+        found = set(np.unique(labels.array).tolist()) - {0} - self.mapping.keys() - self.others
+        if found:
+            shown = ", ".join(map(str, sorted(found)[:_SHOWN]))
+            warnings.warn(
+                f"{self.name} has labels that its data set does not name ({shown}): they are taken for background.",
+                UserWarning,
+                stacklevel=3,
+            )
 
     def settled(self, volume: Image) -> Image:
         """A volume as it was read, put right where this cohort's headers are wrong."""

@@ -20,6 +20,7 @@ from mics.data.cohorts.case import Adapter, Cohort, not_laid_out, visible
 from mics.data.cohorts.splits import LEARN2REG_2020, LEARN2REG_TODAY, Pairs
 from mics.data.names import is_file_name
 from mics.errors import GeometryError, InputError, MissingFileError
+from mics.image.checks import refuse_values_of_scans
 from mics.image.grid import Grid
 from mics.image.io import Image, read_labels
 
@@ -39,9 +40,11 @@ class Case(common.Case):
     def labels(self, image: Image | None = None) -> Image:
         """The organ labels, in their true orientation; with the CT ``image`` given they must lie on its grid.
 
-        Raises :class:`InputError` if there are none, or if they do not.
+        Raises :class:`InputError` if there are none, if they do not, and for the values of a scan.
         """
-        labels = read_labels(common.present(self.labels_path, self.name, "labels"))
+        path = common.present(self.labels_path, self.name, "labels")
+        labels = read_labels(path)
+        refuse_values_of_scans(labels.array, str(path))
         return self.settled(labels) if image is None else self.placed(labels, image)
 
     def settled(self, volume: Image) -> Image:

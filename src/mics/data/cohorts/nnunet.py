@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mics.data.cohorts.case import KIDNEYS, Adapter, Case, Cohort, not_laid_out, visible
+from mics.data.cohorts.case import KIDNEYS, Adapter, Case, Cohort, Split, not_laid_out, visible
 from mics.data.settings_file import read_yaml
 from mics.errors import InputError, MissingFileError
 from mics.organs import LEFT_KIDNEY, ORGAN_NAMES, RIGHT_KIDNEY
@@ -48,6 +48,8 @@ class _Layout:
     mapping: dict[int, int]
     channel: str = "_0000"
     ending: str = ".nii.gz"
+    others: frozenset[int] | None = None
+    """Labels that are named and none of our organs; None where it is not told which there are."""
 
     def images(self, folder: Path) -> list[Path]:
         return visible(folder, f"*{self.channel}{self.ending}")
@@ -112,7 +114,17 @@ def _layout_of_dataset(path: Path) -> _Layout:
     if len(ct) != 1 or not ct[0].isdecimal():
         shown = ", ".join(channels.values()) or "nothing"
         raise InputError(f"{path}: one of its channels must be CT, and they are {shown}.")
-    return _Layout(_mapping_of_dataset(labels, path), f"_{int(ct[0]):04d}", ending)
+    mapping = _mapping_of_dataset(labels, path)
+    return _Layout(mapping, f"_{int(ct[0]):04d}", ending, _numbers(labels) - mapping.keys())
+
+
+def _numbers(labels: dict[str, Any]) -> frozenset[int]:
+    """All numbers that a dataset.json names, in either of its versions; a region names those that it consists of."""
+    found: set[int] = set()
+    for name, value in labels.items():
+        values = [name] if isinstance(value, str) else value if isinstance(value, list) else [value]
+        found.update(int(one) for one in values if str(one).isdecimal())
+    return frozenset(found)
 
 
 def _mapping_of_dataset(labels: dict[str, Any], path: Path) -> dict[int, int]:
@@ -166,7 +178,8 @@ def _case(image: Path, layout: _Layout, validation: set[str]) -> Case:
         for value in layout.mapping.values()
         for organ in ((RIGHT_KIDNEY, LEFT_KIDNEY) if value == KIDNEYS else (value,))
     }
-    return Case(name, image, labels, layout.mapping, tuple(sorted(organs)), "val" if name in validation else "train")
+    split: Split = "val" if name in validation else "train"
+    return Case(name, image, labels, layout.mapping, tuple(sorted(organs)), split, others=layout.others)
 
 
 NNUNET = Adapter(

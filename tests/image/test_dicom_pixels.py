@@ -1,0 +1,162 @@
+"""Pixels that are not what their header says, and frames and slices that differ in what their values mean; written by pydicom."""
+
+import numpy as np
+import pydicom
+import pytest
+from pydicom.dataset import Dataset
+
+from mics.errors import InputError
+from mics.image.io import read_image
+
+RAW = np.random.default_rng(0).integers(1, 2000, (5, 4, 3)).astype("<u2")  # slices, rows, columns
+CT, ENHANCED = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.2.1"
+ALL = range(5)
+
+
+def image_of(raw, number, kind):
+    meta = pydicom.dataset.FileMetaDataset()
+    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = kind, f"1.2.3.5.{number}"
+    meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
+    one = pydicom.dataset.FileDataset("", {}, file_meta=meta, preamble=bytes(128))
+    one.SOPClassUID, one.SOPInstanceUID, one.Modality = kind, f"1.2.3.5.{number}", "CT"
+    one.StudyInstanceUID, one.SeriesInstanceUID, one.InstanceNumber = "1.2.3.2", "1.2.3.3", number
+    one.SamplesPerPixel, one.PhotometricInterpretation = 1, "MONOCHROME2"
+    one.Rows, one.Columns = raw.shape[-2:]
+    one.BitsAllocated, one.BitsStored, one.HighBit, one.PixelRepresentation = 16, 16, 15, 0
+    one.PixelData = raw.tobytes()
+    return one
+
+
+def series(folder, change, numbers=ALL):
+    folder.mkdir()
+    for k in ALL:
+        one = image_of(RAW[k], k, CT)
+        one.ImagePositionPatient, one.ImageOrientationPatient = [10, -20, 2.5 * k], [1, 0, 0, 0, 1, 0]
+        one.PixelSpacing, one.RescaleSlope, one.RescaleIntercept = [0.9, 0.8], "1", "-1024"
+        if k in numbers:
+            change(one)
+        one.save_as(folder / f"{k}.dcm", enforce_file_format=True)
+    return folder
+
+
+def item(**elements):
+    made = Dataset()
+    for name, value in elements.items():
+        setattr(made, name, value)
+    return made
+
+
+def frames(path, scales, change=lambda file: None):
+    """The slices as frames of one file, each with its (slope, intercept), None for none."""
+    one = image_of(RAW, 1, ENHANCED)
+    one.NumberOfFrames = len(RAW)
+    one.SharedFunctionalGroupsSequence = [
+        item(
+            PlaneOrientationSequence=[item(ImageOrientationPatient=[1, 0, 0, 0, 1, 0])],
+            PixelMeasuresSequence=[item(PixelSpacing=[0.9, 0.8])],
+        )
+    ]
+    one.PerFrameFunctionalGroupsSequence = [
+        item(
+            PlanePositionSequence=[item(ImagePositionPatient=[10, -20, 2.5 * k])],
+            **(
+                {}
+                if scale is None
+                else {"PixelValueTransformationSequence": [item(RescaleSlope=scale[0], RescaleIntercept=scale[1])]}
+            ),
+        )
+        for k, scale in enumerate(scales)
+    ]
+    change(one)
+    one.save_as(path, enforce_file_format=True)
+    return path
+
+
+def setting(**elements):
+    def change(one):
+        for name, value in elements.items():
+            setattr(one, name, value)
+
+    return change
+
+
+def with_table(one):
+    del one.RescaleSlope, one.RescaleIntercept
+    table = item(LUTDescriptor=[4096, 0, 16], ModalityLUTType="HU")
+    table.add_new("LUTData", "OW", (2 * np.arange(4096)).astype("<u2").tobytes())
+    one.ModalityLUTSequence = [table]
+
+
+def with_icon(one):
+    """A small picture within the header, whose pixels come before the slice's own."""
+    icon = item(Rows=2, Columns=2, BitsAllocated=8, BitsStored=8, HighBit=7, PixelRepresentation=0, SamplesPerPixel=1)
+    icon.PhotometricInterpretation = "MONOCHROME2"
+    icon.add_new("PixelData", "OB", bytes(4))
+    one.IconImageSequence = [icon]
+
+
+@pytest.mark.parametrize(
+    ("change", "numbers", "said"),
+    [
+        (
+            setting(BitsAllocated=8, BitsStored=8, HighBit=7),
+            ALL,
+            "holds 24 bytes of pixels, and its header promises 12",
+        ),
+        (setting(Rows=2), ALL, r"promises 12 \(2 rows of 3 pixels of 16 bits\)"),
+        (setting(PixelData=RAW[0, :2].tobytes()), (3,), r"3\.dcm was cut short: its header promises 24 bytes"),
+        (setting(BitsStored=12, HighBit=15), (2,), r"2\.dcm has its 12 bits not in the lowest place .*HighBit 15"),
+        (with_table, ALL, "by a table"),
+        (setting(PhotometricInterpretation="PALETTE COLOR"), ALL, r"0\.dcm cannot be read"),
+        (setting(ImagePositionPatient=[10, -20]), (2,), r"2\.dcm does not say where it lies .*10"),
+        (setting(Modality="PT"), (2,), r"differ in modality: PT in 2\.dcm, CT in 4 others"),
+    ],
+)
+def test_slices_that_are_not_what_they_say(tmp_path, change, numbers, said):
+    with pytest.raises(InputError, match=said):
+        read_image(series(tmp_path / "ct", change, numbers))
+
+
+@pytest.mark.filterwarnings("ignore:Invalid value for VR DS")
+def test_a_place_that_is_no_number(tmp_path):
+    with pytest.raises(InputError, match=r"2\.dcm does not say where it lies .*NaN"):
+        read_image(series(tmp_path / "ct", setting(ImagePositionPatient=["10", "-20", "NaN"]), (2,)))
+
+
+@pytest.mark.parametrize(
+    "change", [with_icon, lambda one: setattr(one, "PixelData", one.PixelData + bytes(6)), setting(RescaleType="HU")]
+)
+def test_icons_and_zeros_after_the_pixels_change_nothing(tmp_path, change):
+    image = read_image(series(tmp_path / "ct", change))
+    np.testing.assert_array_equal(image.array, RAW.transpose(2, 1, 0) - 1024.0)
+
+
+@pytest.mark.parametrize("scales", [[(1, -1024)] * 5, [(2, -1024)] * 5])
+def test_frames_of_one_scale_are_scaled(tmp_path, scales):
+    image = read_image(frames(tmp_path / "all.dcm", scales))
+    np.testing.assert_array_equal(image.array, RAW.transpose(2, 1, 0) * float(scales[0][0]) - 1024.0)
+
+
+@pytest.mark.parametrize(
+    ("scales", "said"),
+    [
+        ([(1, -1024), (2, -1024), (1, -1024), (1, -1024), (1, -1024)], r"differ in rescale slope \(1.0 and 2.0\)"),
+        ([(1, -1024), (1, 0), (1, -1024), (1, -1024), (1, -1024)], "differ in rescale intercept"),
+        ([(1, -1024), None, None, (1, -1024), (1, -1024)], "the rescale intercept of 3 of its 5 frames alone"),
+    ],
+)
+def test_frames_of_several_scales_are_refused(tmp_path, scales, said):
+    with pytest.raises(InputError, match=said):
+        read_image(frames(tmp_path / "all.dcm", scales))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (setting(PixelData=RAW[:4].tobytes()), "was cut short: its header promises 120 bytes"),
+        (setting(BitsAllocated=8, BitsStored=8, HighBit=7), "holds 120 bytes of pixels, and its header promises 60"),
+    ],
+)
+def test_frames_whose_pixels_do_not_fit(tmp_path, change, said):
+    with pytest.raises(InputError, match=said):
+        read_image(frames(tmp_path / "all.dcm", [(1, -1024)] * 5, change))
