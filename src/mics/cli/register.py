@@ -1,6 +1,6 @@
 """`mics register`: two scans in, two transforms out."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -8,6 +8,7 @@ import typer
 
 from mics.cli.errors import FAILED, LOOK
 from mics.cli.manners import asked, results
+from mics.cli.options import Device, LabelNamesFile, Model
 from mics.cli.output import Results, output_folder
 from mics.cli.progress import progress
 from mics.errors import SettingError
@@ -15,6 +16,7 @@ from mics.registration.choices import Lesions, Refine, Topology
 
 if TYPE_CHECKING:
     from mics.batch.listing import ListedPair
+    from mics.registration.inputs import PairArguments
 
 
 def _is_registration(folder: Path) -> bool:
@@ -80,10 +82,7 @@ def register(
             help="Label map of MOVING, on its grid; of --moving-folder a folder with files of the same names."
         ),
     ] = None,
-    label_names: Annotated[
-        Path | None,
-        typer.Option(help="What the labels mean: JSON, CSV, ITK-SNAP or a label map that holds names; see the docs."),
-    ] = None,
+    label_names: LabelNamesFile = None,
     fixed_landmarks: Annotated[
         Path | None, typer.Option(help="Landmarks of FIXED (.csv, .fcsv, .mrk.json): their error is measured.")
     ] = None,
@@ -95,10 +94,8 @@ def register(
     steps: Annotated[
         int | None, typer.Option(min=1, help="Steps of the network; by default as the model's card says.")
     ] = None,
-    model: Annotated[
-        str, typer.Option(help="Name of a shipped model (see `mics info`) or path of a trained one.")
-    ] = "mics-velocity",
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda:N.")] = "auto",
+    model: Model = "mics-velocity",
+    device: Device = "auto",
     refine: Annotated[Refine, typer.Option(help="Work spent on improving the prediction on this pair.")] = "fast",
     topology: Annotated[
         Topology,
@@ -155,6 +152,16 @@ def register(
     Many pairs (--pairs, --moving-folder) get a folder each, a table and a page to look at; exit code 2 if any could not be
     registered.
     """
+    of_one_pair: PairArguments = {
+        "fixed_landmarks": fixed_landmarks,
+        "moving_landmarks": moving_landmarks,
+        "fixed_exclude": fixed_exclude,
+        "moving_exclude": moving_exclude,
+        "fixed_series": fixed_series,
+        "moving_series": moving_series,
+        "fixed_lesions": fixed_lesions,
+        "moving_lesions": moving_lesions,
+    }
     many = _many(
         fixed,
         moving,
@@ -162,16 +169,7 @@ def register(
         moving_folder,
         fixed_labels=fixed_labels,
         moving_labels=moving_labels,
-        of_one_pair={
-            "fixed_landmarks": fixed_landmarks,
-            "moving_landmarks": moving_landmarks,
-            "fixed_exclude": fixed_exclude,
-            "moving_exclude": moving_exclude,
-            "fixed_series": fixed_series,
-            "moving_series": moving_series,
-            "fixed_lesions": fixed_lesions,
-            "moving_lesions": moving_lesions,
-        },
+        of_one_pair=of_one_pair,
     )
     settings = {
         "affine": affine,
@@ -210,15 +208,8 @@ def register(
             fixed_labels=fixed_labels,
             moving_labels=moving_labels,
             label_names=label_names,
-            fixed_landmarks=fixed_landmarks,
-            moving_landmarks=moving_landmarks,
-            fixed_exclude=fixed_exclude,
-            moving_exclude=moving_exclude,
-            fixed_series=fixed_series,
-            moving_series=moving_series,
-            fixed_lesions=fixed_lesions,
-            moving_lesions=moving_lesions,
             progress=step,
+            **of_one_pair,
             **settings,
         )
     results("\n".join([*describe(summary), f"Written to {place}"]), {"folder": place, **summary})
@@ -234,7 +225,7 @@ def _many(
     *,
     fixed_labels: Path | None,
     moving_labels: Path | None,
-    of_one_pair: Mapping[str, object],
+    of_one_pair: "PairArguments",
 ) -> "list[ListedPair] | None":
     """The pairs of a batch, None for a single one; raises InputError for arguments that do not go together."""
     if pairs is None and moving_folder is None:
