@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import map_coordinates
 from torch import Tensor
 
+from mics.deformation.itk_field import itk_field
 from mics.deformation.jacobian import CACHED_VOXELS, VolumeChange, volume_change_between
 from mics.deformation.provenance import Provenance
 from mics.deformation.slabs import each_slab, positions, resampled, sampled, turned
@@ -20,10 +21,8 @@ from mics.errors import GeometryError, InputError, SettingError, require_type, s
 from mics.files.paths import output_path
 from mics.image.grid import Grid
 from mics.image.hu import AIR_HU
-from mics.image.io import Image, from_itk, grid_of, read_itk, set_grid, to_itk, write_itk
+from mics.image.io import Image, from_itk, grid_of, read_itk, to_itk, write_itk
 
-# Files hold multiples of 1/256 mm: half as large, written in 60 % of the time, and at most 0.002 mm away.
-_STEPS_PER_MM = 256
 _IMAGE = "What a transform is applied to is an Image"
 
 
@@ -138,7 +137,7 @@ class Transform:
             InputError: If it cannot be written.
         """
         path = output_path(path)
-        write_itk(self._field(rounded=True), path)
+        write_itk(itk_field(self.displacement_mm, self.grid, rounded=True), path)
         if self.provenance is not None:
             self.provenance.save(path)
 
@@ -301,7 +300,9 @@ class Transform:
         Returns:
             The displacement field's transform, a copy.
         """
-        return sitk.DisplacementFieldTransform(sitk.Cast(self._field(), sitk.sitkVectorFloat64))
+        return sitk.DisplacementFieldTransform(
+            sitk.Cast(itk_field(self.displacement_mm, self.grid), sitk.sitkVectorFloat64)
+        )
 
     def to_nibabel(self) -> Any:
         """For nibabel: what :meth:`save` writes.
@@ -369,13 +370,6 @@ class Transform:
         each_slab(self.grid, work, voxels=CACHED_VOXELS)
         return VolumeChange.together(parts)
 
-    def _field(self, *, rounded: bool = False) -> sitk.Image:
-        """The displacements as an image of vectors, a copy."""
-        ordered = _in_itk_order(self.displacement_mm)
-        field = sitk.GetImageFromArray(_rounded(ordered) if rounded else ordered, isVector=True)
-        set_grid(field, self.grid)
-        return field
-
     def _on(self, grid: Grid | None) -> "Transform":
         return self if grid is None or grid == self.grid else self.resampled(grid)
 
@@ -385,8 +379,7 @@ class Transform:
         filled = np.empty(self.grid.size, dtype=image.array.dtype)
 
         def work(part: slice, slab: Grid) -> None:
-            field = sitk.GetImageFromArray(_in_itk_order(self.displacement_mm[part]), isVector=True)
-            set_grid(field, slab)
+            field = itk_field(self.displacement_mm[part], slab)
             warped = sitk.Warp(
                 source, field, interpolator, slab.size, slab.origin, slab.spacing, slab.direction, outside
             )
@@ -394,26 +387,3 @@ class Transform:
 
         each_slab(self.grid, work)
         return Image(filled, self.grid)
-
-
-def _in_itk_order(displacement: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(X, Y, Z, 3) as (Z, Y, X, 3), a copy; plane by plane, which stays in the cache and takes half the time."""
-    x, y, z, channels = displacement.shape
-    ordered = np.empty((z, y, x, channels), dtype=np.float32)
-    for j in range(y):
-        for c in range(channels):
-            ordered[:, j, :, c] = displacement[:, j, :, c].T
-    return ordered
-
-
-def as_stored(displacement_mm: NDArray[np.floating]) -> NDArray[np.float32]:
-    """Displacements in mm, of any shape, as :meth:`Transform.save` rounds them: multiples of 1/256 mm, a new array."""
-    return _rounded(np.array(displacement_mm, dtype=np.float32, order="C"))
-
-
-def _rounded(displacement_mm: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The same array, its values rounded in place."""
-    displacement_mm *= _STEPS_PER_MM
-    np.rint(displacement_mm, out=displacement_mm)
-    displacement_mm /= _STEPS_PER_MM
-    return displacement_mm
