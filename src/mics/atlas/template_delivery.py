@@ -72,7 +72,7 @@ def deliver(rounds: Rounds, table: Sequence[Round], label_names: Mapping[int, st
         voting = Atlases(
             images=np.zeros((len(maps), *image.grid.size), np.int8),
             labels=np.stack([labels.astype(kind) for labels in maps]),
-            seen=np.stack(views),
+            in_view=np.stack(views),
             spacing=image.grid.spacing,
         )
         fused = fuse(image.array, voting, "majority")

@@ -16,7 +16,7 @@ from torch import Tensor
 from mics.deformation.itk_field import itk_field
 from mics.deformation.jacobian import CACHED_VOXELS, VolumeChange, volume_change_between
 from mics.deformation.provenance import Provenance
-from mics.deformation.slabs import each_slab, positions, resampled, sampled, turned
+from mics.deformation.slabs import apply_linear, each_slab, positions, resampled, sampled
 from mics.errors import GeometryError, InputError, SettingError, require_type, shown
 from mics.files.paths import output_path
 from mics.image.grid import Grid
@@ -93,7 +93,7 @@ class Transform:
             The transform.
         """
         voxels = displacement.detach().cpu().float().reshape(3, *grid.size).numpy()
-        return cls(np.moveaxis(turned(grid.matrix, voxels), 0, -1), grid)
+        return cls(np.moveaxis(apply_linear(grid.matrix, voxels), 0, -1), grid)
 
     def displacement_voxels(self) -> Tensor:
         """The displacement along the grid's own axes.
@@ -101,7 +101,7 @@ class Transform:
         Returns:
             (1, 3, X, Y, Z) float32, in voxels.
         """
-        return torch.from_numpy(turned(self.grid.inverse_matrix, self.channels()[0].numpy()))[None]
+        return torch.from_numpy(apply_linear(self.grid.inverse_matrix, self.channels()[0].numpy()))[None]
 
     def channels(self) -> Tensor:
         """The displacement as a volume that can be sampled.
@@ -121,7 +121,7 @@ class Transform:
             (3, X, Y, Z) float32, in voxels of ``grid``.
         """
         places = positions(grid.inverse_matrix @ self.grid.matrix, self.grid.size)
-        places += turned(grid.inverse_matrix, self.channels()[0].numpy())
+        places += apply_linear(grid.inverse_matrix, self.channels()[0].numpy())
         return places
 
     def save(self, path: str | Path) -> None:
@@ -338,7 +338,7 @@ class Transform:
         )
         return ants.transform_from_displacement_field(field)
 
-    def thinned(self, steps: Sequence[int]) -> "Transform":
+    def subsampled(self, steps: Sequence[int]) -> "Transform":
         """The transform at every n-th voxel along each axis: no value changes.
 
         Args:

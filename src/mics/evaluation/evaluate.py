@@ -15,11 +15,11 @@ from mics.data.pairs import Member, Pair, read_pairs
 from mics.errors import InputError
 from mics.evaluation import tables
 from mics.evaluation.choices import Names
+from mics.evaluation.convention_check import convention_warning, overlaps
 from mics.evaluation.export import Export, exported
 from mics.evaluation.learn2reg import warp_labels
 from mics.evaluation.numbering import numbering_doubt
 from mics.evaluation.pair import PairScore, score_pair
-from mics.evaluation.readings import doubt, overlaps
 from mics.evaluation.resplit import PAIRS, absent_as_zero, halved, halved_displacement
 from mics.evaluation.statistics import Difference
 from mics.evaluation.structure_labels import with_structures
@@ -187,7 +187,7 @@ def _scored(
             pool.shutdown(cancel_futures=True)
             raise
     scores, readings, numberings = zip(*results, strict=True)
-    sentence = doubt(list(readings))
+    sentence = convention_warning(list(readings))
     sentences = [] if sentence is None else [f"{submission.path.name}: {sentence}"]
     # Of all pairs, most often: the first says it.
     return list(scores), [*sentences, *list(itertools.chain.from_iterable(numberings))[:1]]

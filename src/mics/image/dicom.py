@@ -208,7 +208,7 @@ def _stack(folder: Path, slices: list[_Slice]) -> list[_Slice]:
 
 def _refuse_unusable(one: _Slice) -> None:
     """Raise InputError for a slice whose size, orientation, scale or pixels ITK would make up."""
-    spacing, orientation = _told(one, _SPACING), one.numbers(_ORIENTATION)
+    spacing, orientation = _header_numbers(one, _SPACING), one.numbers(_ORIENTATION)
     if len(spacing) != 2 or not np.isfinite(spacing).all() or spacing.min() <= 0:
         said = one.elements.get(_SPACING) or "none"
         raise InputError(
@@ -220,7 +220,7 @@ def _refuse_unusable(one: _Slice) -> None:
             "the series again."
         )
     for name, key in (("RescaleSlope", _SLOPE), ("RescaleIntercept", _INTERCEPT)):
-        numbers = _told(one, key)
+        numbers = _header_numbers(one, key)
         sound = len(numbers) == 1 and np.isfinite(numbers[0]) and (key != _SLOPE or numbers[0] != 0)
         if key in one.elements and not sound:
             raise InputError(
@@ -235,7 +235,7 @@ def _refuse_cut_short(one: _Slice) -> None:
     content = Path(one.name).read_bytes()
     # Icons have pixels too, before those of the slice; then more follows than is needed.
     start = content.find(_PIXELS)
-    sizes = [_told(one, key) for key in (_ROWS, _COLUMNS, _BITS)]
+    sizes = [_header_numbers(one, key) for key in (_ROWS, _COLUMNS, _BITS)]
     if start < 0 or _ENCAPSULATED in content[start + 4 : start + 12] or not all(len(size) == 1 for size in sizes):
         return
     rows, columns, bits = (int(size[0]) for size in sizes)
@@ -256,7 +256,7 @@ def _refuse_doubled(folder: Path, slices: list[_Slice]) -> None:
             )
 
 
-def _told(one: _Slice, key: str) -> NDArray[np.float64]:
+def _header_numbers(one: _Slice, key: str) -> NDArray[np.float64]:
     """The numbers of an element; none where it is missing, empty or no list of numbers."""
     try:
         return one.numbers(key)

@@ -58,7 +58,7 @@ def fit_landmarks(
         if errors.max() <= _SAFELY * tolerance_mm:
             break
         # Half of it is made up for at the moving scan's end, half at the fixed one's, so that swapping the scans swaps all.
-        left, right = _missed(there, fixed, moving), _missed(back, moving, fixed)
+        left, right = _residual(there, fixed, moving), _residual(back, moving, fixed)
         at_moving = _flow(moving - left, left / 2, width, ridge, spacing_mm, there)
         at_fixed = _flow(fixed - right, right / 2, width, ridge, spacing_mm, there)
         better = _step(there, back, at_moving, at_fixed, limits)
@@ -91,7 +91,7 @@ def _step(
     return None
 
 
-def _missed(way: Tensor, starts: NDArray[np.float64], ends: NDArray[np.float64]) -> NDArray[np.float64]:
+def _residual(way: Tensor, starts: NDArray[np.float64], ends: NDArray[np.float64]) -> NDArray[np.float64]:
     """What is missing, (N, 3) voxels, from where ``way`` takes the starts to the ends."""
     places = torch.from_numpy(starts.astype(np.float32).T[None, ..., None, None]).to(way.device)
     moved = sample(way, places)[0, :, :, 0, 0].T.cpu().numpy()
@@ -133,5 +133,5 @@ def _apart(
 ) -> NDArray[np.float64]:
     """By how many mm each landmark is missed, (N,), by the worse of both ways."""
     ways = ((there, fixed, moving), (back, moving, fixed))
-    lengths = [np.linalg.norm(_missed(*way) * spacing_mm, axis=1) for way in ways]
+    lengths = [np.linalg.norm(_residual(*way) * spacing_mm, axis=1) for way in ways]
     return np.asarray(np.maximum(*lengths))

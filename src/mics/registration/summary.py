@@ -60,7 +60,7 @@ def describe_geometry(state: State) -> dict[str, Any]:
     }
 
 
-def doubts(affine: NDArray[np.float64], geometry: dict[str, Any], folds: dict[str, float]) -> list[str]:
+def quality_warnings(affine: NDArray[np.float64], geometry: dict[str, Any], folds: dict[str, float]) -> list[str]:
     """What should make the reader look twice, a sentence each."""
     shared = geometry["field_of_view"]["shared_by_both"]
     scales = np.linalg.svd(affine[:3, :3], compute_uv=False)

@@ -42,9 +42,9 @@ class Case(common.Case):
         Raises :class:`InputError` if there are none, or if they do not.
         """
         labels = read_labels(common.present(self.labels_path, self.name, "labels"))
-        return self.settled(labels) if image is None else self.placed(labels, image)
+        return self.fix_orientation(labels) if image is None else self.align_to_image(labels, image)
 
-    def settled(self, volume: Image) -> Image:
+    def fix_orientation(self, volume: Image) -> Image:
         """The volume with the orientation that its array has, LAS; raises :class:`InputError` for a third one."""
         grid = volume.grid
         if grid.orientation == "LAS":
