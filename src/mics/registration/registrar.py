@@ -121,6 +121,11 @@ class Registrar:
         return self._settings.device
 
     @property
+    def settings(self) -> Settings:
+        """What was chosen, looked up: models, affine, device and the rest."""
+        return self._settings
+
+    @property
     def model(self) -> LoadedModel:
         """The registration network."""
         return self._settings.model
@@ -233,7 +238,8 @@ class Registrar:
                     turned_headers({"fixed": result.fixed, "moving": result.moving}, settings.device)
                 )
         _logger.info("Verdict: %s", verdict.word)
-        return completed(result, summarise(state, settings, found=found, verdict=verdict, timing=timing))
+        summary = summarise(state, settings, landmarks=inputs.landmarks, found=found, verdict=verdict, timing=timing)
+        return completed(result, summary)
 
 
 def _refuse_unusable(scans: Pair[Scan], settings: Settings) -> None:
