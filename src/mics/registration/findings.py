@@ -6,7 +6,7 @@ from typing import Any
 from mics.image.points import Points
 from mics.registration.lesions import lesion_table
 from mics.registration.plan import refine_settings
-from mics.registration.quality import label_doubts, landmark_doubts, landmark_scores, measure
+from mics.registration.quality import label_warnings, landmark_scores, landmark_warnings, measure
 from mics.registration.result import Registration
 from mics.registration.settings import Settings
 from mics.registration.stage import State
@@ -30,13 +30,13 @@ def findings(
     """
     geometry = describe_geometry(state)
     measured = measure(result, state.field, meaning)
-    numbering = label_doubts(result)
+    numbering = label_warnings(result)
     scores = landmark_scores(result, landmarks)
     questions = [
         *quality_warnings(state.affine, geometry, measured["folds"]),
         *numbering,
         *disagreements,
-        *landmark_doubts(result, landmarks),
+        *landmark_warnings(result, landmarks),
         *_unmet_landmarks(scores, settings.steering),
     ]
     unled = None if numbering else others_alone(measured["labels"], settings.steering)

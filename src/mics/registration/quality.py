@@ -14,7 +14,7 @@ from mics.deformation.transform import Transform
 from mics.evaluation.consistency import inverse_consistency_mm
 from mics.evaluation.landmarks import outside, registration_errors
 from mics.evaluation.metrics import dice, surface_agreement
-from mics.evaluation.numbering import numbering_doubt
+from mics.evaluation.numbering import numbering_warning
 from mics.image.grid import apply_matrix
 from mics.image.io import Image
 from mics.image.points import Points
@@ -109,7 +109,7 @@ def landmark_scores(result: Registration, landmarks: tuple[Points, Points] | Non
     return {"count": len(after), "tre_mm": _mean_and_max(after), "tre_mm_affine_only": _mean_and_max(before)}
 
 
-def landmark_doubts(result: Registration, landmarks: tuple[Points, Points] | None) -> list[str]:
+def landmark_warnings(result: Registration, landmarks: tuple[Points, Points] | None) -> list[str]:
     """A sentence for each scan beyond which some of its landmarks lie."""
     sentences = []
     scans = (("fixed", result.fixed.grid), ("moving", result.moving.grid))
@@ -123,11 +123,11 @@ def landmark_doubts(result: Registration, landmarks: tuple[Points, Points] | Non
     return sentences
 
 
-def label_doubts(result: Registration) -> list[str]:
+def label_warnings(result: Registration) -> list[str]:
     """What looks wrong with the label maps once they lie upon each other, a sentence each."""
     if result.fixed_labels is None or result.moving_labels_warped is None:
         return []
-    return numbering_doubt(result.fixed_labels.array, result.moving_labels_warped.array)
+    return numbering_warning(result.fixed_labels.array, result.moving_labels_warped.array)
 
 
 def _both_label_scores(result: Registration) -> dict[str, Any] | None:
