@@ -38,7 +38,7 @@ from mics.training.prepare import prepare
 from mics.training.recipe import Recipe, load_recipe
 from mics.training.registration import RegistrationTraining
 from mics.training.run import train
-from mics.training.samples import finish
+from mics.training.samples import collate
 
 SHIFTS_MM = (0, 24, 40)
 
@@ -97,7 +97,7 @@ def seconds_a_step(recipe: Recipe, cache: Path, steps: int = 7) -> float:
     module = RegistrationTraining(recipe)
     seconds = []
     for batch in islice(Cases(read_cases(cache), recipe).train_dataloader(), steps):
-        sample = finish(batch)
+        sample = collate(batch)
         start = time.perf_counter()
         with half_precision("cpu"):
             loss, *_ = module.loss(sample)
@@ -122,7 +122,7 @@ def scores(model: LoadedModel, cases: list[CachedCase], shift_mm: float) -> Iter
         found = []
         for axis, voxels in ways if shift_mm else ways[:1]:
             source = moving.shifted(axis, voxels)
-            pair = (network.seen(person.windows, person.maps) for person in (source, fixed))
+            pair = (network.network_input(person.windows, person.maps) for person in (source, fixed))
             displacement = network(*pair, steps=1).displacement_ab
             warped = warp(source.labels, displacement, mode="nearest", padding="zeros")
             target, moved = (labels[0, 0].int().numpy() for labels in (fixed.labels, warped))

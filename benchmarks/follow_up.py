@@ -13,26 +13,24 @@ within 40 mm of the spine are called vertebrae, the others ribs. The lesion: how
 once it is brought to the follow-up, which kept is 1.
 """
 
-import argparse
-import json
 import statistics
 import time
 from collections.abc import Callable
-from pathlib import Path
+from functools import cache, partial
 
 import numpy as np
 import torch
+from kept_results import kept_rows, parser_with_folders
 from made_follow_ups import FollowUp, make
 from numpy.typing import NDArray
 from scipy import ndimage
 
 import mics
 from mics.allocator import keep_freed_memory
-from mics.data.pairs import read_pairs
+from mics.data.pairs import Member, read_pairs
 from mics.deformation.jacobian import fold_share
 from mics.deformation.transform import Transform
 from mics.experiments.peers import greedy
-from mics.files.whole import write_text
 from mics.image.grid import Grid
 from mics.image.io import Image
 from mics.registration.affine import register_affine
@@ -146,11 +144,22 @@ def left_by_rigid(points: NDArray[np.float64], moved: NDArray[np.float64]) -> ND
     return np.asarray(((start @ u @ signs @ v - end) ** 2).sum(axis=1))
 
 
+def made(member: Member) -> FollowUp:
+    """The follow-up that is made of a scan."""
+    return make(member.image(), member.labels())
+
+
+def timed(case: Callable[[], FollowUp], method: str) -> list[dict[str, float]]:
+    """One row: a method's result on a follow-up, measured, and the processor's seconds that both took."""
+    follow_up = case()
+    start = time.process_time()
+    measured = measure(follow_up, METHODS[method](follow_up))
+    return [{**measured, "seconds": time.process_time() - start}]
+
+
 def main() -> None:
     """Print a line a method."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", type=Path, help="folder in the Learn2Reg layout")
-    parser.add_argument("-o", "--output", type=Path, required=True, help="folder of what is computed")
+    parser = parser_with_folders(__doc__)
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
     parser.add_argument("--scans", type=int, nargs="+", default=[1, 2, 3], help="which, from 1 (default: all)")
     options = parser.parse_args()
@@ -164,17 +173,10 @@ def main() -> None:
     for number, (scan, member) in enumerate(sorted(members.items()), start=1):
         if number not in options.scans:
             continue
-        case = None
+        case = cache(partial(made, member))
         for name in options.methods:
             place = options.output / scan / f"{name.replace(' ', '-').replace(',', '')}.json"
-            if not place.exists():
-                case = case or make(member.image(), member.labels())
-                start = time.process_time()
-                transform = METHODS[name](case)
-                row = {**measure(case, transform), "seconds": time.process_time() - start}
-                place.parent.mkdir(parents=True, exist_ok=True)
-                write_text(json.dumps(row, indent=1) + "\n", place)
-            found[name].append(json.loads(place.read_text()))
+            found[name] += kept_rows(place, name, partial(timed, case, name))
     print(
         "| | TRE, mm | 95 % | in bone | from a rotation | 95 % | vertebrae, mm | ribs, mm | lesion's volume, times | J ≤ 0, % "
         f"| s |\n{'|---' * 11}|"

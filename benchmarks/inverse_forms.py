@@ -9,8 +9,9 @@ crop's own coordinates does not depend on the spacing. Random weights, one seed.
 """
 
 import argparse
-import csv
 from pathlib import Path
+
+from runs import last_validation
 
 from mics.network.presets import PRESETS
 from mics.training.prepare import prepare
@@ -38,13 +39,6 @@ def recipe_of(form: str, weight: float, epochs: int) -> Recipe:
     return load_recipe("finetune-one-step", [*settings, f"losses.inverse={weight}", f"loss_forms.inverse={form}"])
 
 
-def scores(run: Path) -> dict[str, float]:
-    """Of the last validation of a run."""
-    rows = [row for path in sorted(run.glob("curves/*/metrics.csv")) for row in csv.DictReader(path.open())]
-    last = [row for row in rows if row.get("val/dice")][-1]
-    return {name: float(value) for name, value in last.items() if name.startswith("val/") and value}
-
-
 def main() -> None:
     """Print a line a form and weight as it ends."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -62,7 +56,7 @@ def main() -> None:
         if not (run / "model.safetensors").exists():
             recipe = recipe_of(form, weight, options.epochs)
             train(recipe, cases, run, resume=(run / "last.ckpt").exists(), progress=False)
-        found = scores(run)
+        found = last_validation(run)
         overlap, spread, folds = (found[f"val/{measure}"] for measure in ("dice", "sd_log_jacobian", "folds"))
         row = f"| {title} | {shown} | {overlap:.3f} | {spread:.4f} | {100 * folds:.3f} |"
         print(f"{row} {found['val/inverse_error_mm']:.2f} |", flush=True)

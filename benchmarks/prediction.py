@@ -52,7 +52,7 @@ def seen(model: LoadedModel, seed: int) -> Tensor:
     scan = phantom(seed, network_grid(model.spacing_mm))
     hu, labels = (torch.from_numpy(np.ascontiguousarray(image.array))[None] for image in (scan.image, scan.labels))
     maps = torch.stack([labels == organ for organ in ORGAN_NAMES], dim=1).float()
-    return model.network.seen(hu_windows(hu[None].float(), model.hu_range), maps)
+    return model.network.network_input(hu_windows(hu[None].float(), model.hu_range), maps)
 
 
 def measure(variant: str, given: argparse.Namespace) -> None:

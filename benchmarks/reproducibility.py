@@ -107,8 +107,8 @@ def run(
             organs, (there, back) = (
                 tuple(one.to(state.device) for one in both) for both in (given.organs, given.network)
             )
-            seen = replace(state.views, organs=Pair(moving=organs[0], fixed=organs[1]))
-            state = replace(state, seen=seen).with_displacements(moving_to_fixed=there, fixed_to_moving=back)
+            views = replace(state.views, organs=Pair(moving=organs[0], fixed=organs[1]))
+            state = replace(state, organ_views=views).with_displacements(moving_to_fixed=there, fixed_to_moving=back)
         refined = InverseConsistency().run(InstanceOptimisation(budget).run(state))
     return Run(*(tuple(one.cpu() for one in both) for both in (*_views(state), _field(state), _field(refined))))
 

@@ -9,17 +9,15 @@ prediction are computed once a pair, and each pair counts in both directions. Wr
 the table of them.
 """
 
-import argparse
 import dataclasses
-import json
 import statistics
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import cache, partial
-from pathlib import Path
 
 import numpy as np
+from kept_results import kept_rows, parser_with_folders
 from refinement import Prepared, prepared_pair
 from scipy import ndimage
 
@@ -28,7 +26,6 @@ from mics.data.pairs import read_pairs
 from mics.deformation.jacobian import fold_share
 from mics.evaluation.landmarks import registration_errors
 from mics.evaluation.metrics import dice, sd_log_jacobian
-from mics.files.whole import write_text
 from mics.image.io import Image
 from mics.image.points import Points
 from mics.network.weights import DEFAULT_REGISTRATION
@@ -129,24 +126,9 @@ def measure(prepare: Callable[[], Prepared], variant: Variant, half: tuple[int, 
     return rows
 
 
-def rows_of(place: Path, variant: Variant, compute: Callable[[], list[dict[str, float]]]) -> list[dict[str, float]]:
-    """What lies at ``place`` for this variant, or else is computed and written there."""
-    described = json.loads(json.dumps(dataclasses.asdict(variant)))
-    if place.exists():
-        found = json.loads(place.read_text())
-        if found["variant"] == described:
-            return list(found["rows"])
-    rows = compute()
-    place.parent.mkdir(parents=True, exist_ok=True)
-    write_text(json.dumps({"variant": described, "rows": rows}, indent=1) + "\n", place)
-    return rows
-
-
 def main() -> None:
     """Print a line a variant."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", type=Path, help="folder in the Learn2Reg layout")
-    parser.add_argument("-o", "--output", type=Path, required=True, help="folder of what is computed")
+    parser = parser_with_folders(__doc__)
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(MAIN))
     parser.add_argument("--pairs", type=int, nargs="+", default=[1, 2, 3], help="which, from 1 (default: all)")
     options = parser.parse_args()
@@ -158,7 +140,9 @@ def main() -> None:
         for name in options.variants:
             for which, half in zip(("odd", "even"), HALVES, strict=True):
                 place = options.output / f"pair{number}" / f"{name.replace(' ', '-')}-{which}.json"
-                found[name] += rows_of(place, VARIANTS[name], partial(measure, prepared, VARIANTS[name], half))
+                found[name] += kept_rows(
+                    place, dataclasses.asdict(VARIANTS[name]), partial(measure, prepared, VARIANTS[name], half)
+                )
     print(
         "| steered by | Dice, given | Dice, others | middles of given, mm | largest | middles of others, mm | SdLogJ "
         f"| J ≤ 0, % | s |\n{'|---' * 9}|"

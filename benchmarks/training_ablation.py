@@ -12,10 +12,11 @@ With several ``--seeds`` there is a line for each. A finished variant is not tra
 """
 
 import argparse
-import csv
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
+
+from runs import last_validation
 
 from mics.network.config import NetworkConfig
 from mics.network.mics import MICSConfig
@@ -78,13 +79,6 @@ def trained(name: str, variant: Variant, data: str, output: Path, epochs: int, s
     return run
 
 
-def scores(run: Path) -> dict[str, float]:
-    """Of the last validation of a run."""
-    rows = [row for path in sorted(run.glob("curves/*/metrics.csv")) for row in csv.DictReader(path.open())]
-    last = [row for row in rows if row.get("val/dice")][-1]
-    return {name: float(value) for name, value in last.items() if name.startswith("val/") and value}
-
-
 def main() -> None:
     """Print a line a variant as it ends."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -105,7 +99,7 @@ def main() -> None:
         run = trained(name, variant, data, options.output, options.epochs, seed)
         if name == _PRETRAINED:
             continue
-        found = scores(run)
+        found = last_validation(run)
         overlap, spread, folds = (found[f"val/{measure}"] for measure in ("dice", "sd_log_jacobian", "folds"))
         print(f"| {name} | {seed} | {overlap:.3f} | {spread:.3f} | {100 * folds:.4f} |", flush=True)
 

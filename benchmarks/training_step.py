@@ -104,7 +104,7 @@ def measure(variant: str, config: MICSConfig, size: int, batch: int, steps: int)
     module = RegistrationTraining(recipe).to(device)
     if variant == "plain":
         plain_blocks(module.network)
-        blocks.laid_out = lambda volume: volume
+        blocks.to_channels_last = lambda volume: volume
     if variant == "compiled":
         module.network.encoder.compile()
         module.network.decoder.compile()

@@ -13,12 +13,12 @@ from mics.atlas.fusion import Atlases, agreement, fuse, joint, joint_weights, un
 SPACING = (2.0, 2.0, 2.0)
 
 
-def line(labels, images=None, seen=None):
+def line(labels, images=None, in_view=None):
     """Atlases of a few voxels in a row, a list of labels each."""
     labels = np.array(labels, np.uint8)[:, :, None, None]
     images = np.zeros(labels.shape, np.float32) if images is None else np.array(images)[:, :, None, None]
-    seen = np.ones(labels.shape, bool) if seen is None else np.array(seen, bool)[:, :, None, None]
-    return Atlases(images, labels, seen, SPACING)
+    in_view = np.ones(labels.shape, bool) if in_view is None else np.array(in_view, bool)[:, :, None, None]
+    return Atlases(images, labels, in_view, SPACING)
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +49,7 @@ def test_the_majority_wins_and_the_smallest_of_equals():
 
 
 def test_an_atlas_does_not_vote_where_it_sees_nothing():
-    atlases = line([[0, 0, 7], [0, 0, 7], [4, 4, 4]], seen=[[1, 0, 0], [1, 0, 0], [1, 1, 0]])
+    atlases = line([[0, 0, 7], [0, 0, 7], [4, 4, 4]], in_view=[[1, 0, 0], [1, 0, 0], [1, 1, 0]])
     for rule in fusion.FUSIONS:
         fused = fuse(np.zeros((3, 1, 1)), atlases, rule)
         assert fused.labels.ravel().tolist()[1:] == [4, 0]
@@ -139,7 +139,7 @@ def test_joint_fusion_is_ants(people):
 def test_slabs_and_chunks_change_nothing(people, monkeypatch):
     scan, atlases, _ = people
     part = (slice(None), slice(8), slice(8))
-    few = Atlases(*(of[:3, *part] for of in (atlases.images, atlases.labels, atlases.seen)), SPACING)
+    few = Atlases(*(of[:3, *part] for of in (atlases.images, atlases.labels, atlases.in_view)), SPACING)
     whole = joint(scan[part], few, patch=(1, 1, 1))
     monkeypatch.setattr(fusion, "_SLAB_VOXELS", 500)
     monkeypatch.setattr(fusion, "_CHUNK_VOXELS", 300)

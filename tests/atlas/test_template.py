@@ -4,7 +4,7 @@ import numpy as np
 from scipy.ndimage import gaussian_filter
 
 from mics import Grid, Image, Transform
-from mics.atlas.template import in_mean_frame, inverse, log_jacobian, mean_displacement, root_mean_square
+from mics.atlas.mean_shape import in_mean_frame, inverse, log_jacobian, mean_displacement, root_mean_square
 
 GRID = Grid((26, 24, 22), (4.0, 4.0, 4.0), (-50.0, -46.0, -42.0))
 INNER = (slice(6, -6),) * 3

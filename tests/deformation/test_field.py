@@ -4,8 +4,8 @@ import torch
 from scipy.ndimage import gaussian_filter, map_coordinates
 
 from mics.deformation.field import (
-    averaged,
     compose,
+    downsample,
     exponentiate,
     identity,
     integrate,
@@ -235,15 +235,15 @@ def test_coarser_volumes_are_averages_of_finer_ones() -> None:
     step[:, :, 10:] = 1
     step[:, :, 10] = 0.5
     ramp += torch.arange(21).view(-1, 1, 1)
-    coarse = averaged(torch.cat([step, ramp], dim=1), (11, 5, 5))
+    coarse = downsample(torch.cat([step, ramp], dim=1), (11, 5, 5))
     assert coarse.shape == (1, 2, 11, 5, 5)
     assert coarse[0, 0, :, 2, 2].tolist() == pytest.approx([0] * 5 + [0.5] + [1] * 5)
     torch.testing.assert_close(coarse[0, 1, 1:-1, 2, 2], torch.arange(2.0, 19.0, 2))
-    torch.testing.assert_close(averaged(ramp, (21, 9, 9)), ramp)
+    torch.testing.assert_close(downsample(ramp, (21, 9, 9)), ramp)
 
 
 def test_an_axis_that_stays_is_not_averaged() -> None:
     volume = torch.rand(1, 1, 21, 4, 9, generator=torch.Generator().manual_seed(0))
-    found = averaged(volume, (21, 4, 5))
+    found = downsample(volume, (21, 4, 5))
     expected = (volume[..., 1:-2:2] + 2 * volume[..., 2:-1:2] + volume[..., 3::2]) / 4
     torch.testing.assert_close(found[..., 1:-1], expected)

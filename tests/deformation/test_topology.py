@@ -267,8 +267,8 @@ def test_only_pieces_around_a_change_are_looked_at_again_and_nothing_is_missed(m
     changed = Transform(original.displacement_mm.copy(), grid)
     changed.displacement_mm[9, 5, 7] += 3
     looked_at = []
-    look = folds._look
-    monkeypatch.setattr(folds, "_look", lambda *arguments: looked_at.append(arguments) or look(*arguments))
+    look = folds._find_folds
+    monkeypatch.setattr(folds, "_find_folds", lambda *arguments: looked_at.append(arguments) or look(*arguments))
     after = overview.after(topology._field(changed), 0.2, topology._changed(changed, original)).report
     assert 0 < len(looked_at) < len(overview.pieces)
     field = topology._field(changed)

@@ -60,9 +60,9 @@ def test_structures_of_both_scans_have_one_number_for_one_name(patients, helpers
         scans = [as_zip(scan, tmp_path / f"{number}.zip") for number, scan in enumerate(scans)]
     drawn = [patients / name / "structures.dcm" for name in ("one", "two")]
     pair, _ = load_pair(fixed=scans[0], moving=scans[1], fixed_labels=drawn[0], moving_labels=drawn[1])
-    names, doubts = meaning_of_labels(None, pair)
+    names, disagreements = meaning_of_labels(None, pair)
     assert names == {1: "Liver", 2: "spleen"}
-    assert doubts == []
+    assert disagreements == []
     for scan, name in ((pair.fixed, "one"), (pair.moving, "two")):
         liver, spleen = expected(helpers, patients / name / "ct")
         labels = scan.labels.array

@@ -14,8 +14,8 @@ from mics.losses.paper import Direction, gradient_loss, inverse_loss, jacobian_l
 from mics.losses.segmentation import (
     annotated_in_both,
     bray_curtis_loss,
-    certainty,
     dice_loss,
+    expected_precision,
     marginal_logits,
     one_hot,
 )
@@ -207,7 +207,7 @@ def test_certainty_is_the_precision_that_a_map_expects_of_itself() -> None:
     maps[0, 0, 0] = 1  # sure
     maps[0, 1] = 0.25  # a guess, everywhere alike
     maps[0, 2, 0, 0], maps[0, 2, 1, 1] = 0.8, 0.2  # (2 * 0.64 + 2 * 0.04) / (2 * 0.8 + 2 * 0.2)
-    assert certainty(maps)[0].tolist() == pytest.approx([1, 0.25, 0.68, 0])
+    assert expected_precision(maps)[0].tolist() == pytest.approx([1, 0.25, 0.68, 0])
 
 
 def test_step_losses_do_not_change_when_the_volumes_are_swapped() -> None:

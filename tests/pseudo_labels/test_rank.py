@@ -46,7 +46,7 @@ def test_an_outlier_comes_first_with_its_reason(population, why):
     scores = rank(population, agreement)
     worst = next(iter(scores))
     assert worst == ("person15", 6)
-    assert scores[worst].doubt == why
+    assert scores[worst].weakest_factor == why
     others = [found.score for key, found in scores.items() if key != worst]
     assert scores[worst].score < 0.5 * min(others)
     assert min(others) > 0.4

@@ -24,7 +24,7 @@ def test_a_turned_scan_shows_the_same_patient_in_the_same_place(scan, oblique, d
     i, j, k = np.rint(turned.image.grid.world_to_voxel(points)).astype(int).T
     u, v, w = np.rint(straight.image.grid.world_to_voxel(points)).astype(int).T
     assert np.mean(turned.body[i, j, k] == straight.body[u, v, w]) > 0.97
-    assert turned.seen[i, j, k].all()
+    assert turned.in_view[i, j, k].all()
 
 
 def test_the_body_is_the_patient_without_table_and_with_the_lungs(scan):
@@ -34,7 +34,7 @@ def test_the_body_is_the_patient_without_table_and_with_the_lungs(scan):
     image.array[table] = 100
     found = coarse(image, 8.0)
     places = found.image.grid.points()
-    middle = (np.hypot(places[..., 0] / 150, (places[..., 1] - 10) / 105) < 0.8) & found.seen
+    middle = (np.hypot(places[..., 0] / 150, (places[..., 1] - 10) / 105) < 0.8) & found.in_view
     assert found.body[middle].all()
     assert not found.body[places[..., 1] > 132].any()
 
@@ -48,5 +48,5 @@ def test_hu_clipped_above_air_as_in_windowed_exports_leave_the_body_visible(scan
 def test_beyond_the_scan_is_not_seen(oblique):
     grid = oblique((20, 20, 20), (8, 8, 8), (0, 0, 0), (0, 0, 45))
     found = coarse(Image(np.full(grid.size, 40, np.float32), grid), 8.0)
-    assert not found.seen[0, 0].any()
-    assert found.seen[tuple(n // 2 for n in found.seen.shape)]
+    assert not found.in_view[0, 0].any()
+    assert found.in_view[tuple(n // 2 for n in found.in_view.shape)]

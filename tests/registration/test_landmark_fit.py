@@ -3,10 +3,10 @@
 import itertools
 
 import numpy as np
-import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.ndimage import map_coordinates
 
 from mics.deformation.field import compose, exponentiate, resize
 from mics.deformation.jacobian import fold_share, nondiffeomorphic_volume
@@ -18,8 +18,19 @@ VELOCITY = resize(torch.nn.functional.pad(NODES, (1,) * 6), SHAPE)
 START = exponentiate(VELOCITY), exponentiate(-VELOCITY)
 
 
-def fit(fixed: np.ndarray, moving: np.ndarray, tolerance_mm: float = 1.0, start: tuple = START) -> object:
+def fit(
+    fixed: np.ndarray, moving: np.ndarray, tolerance_mm: float = 1.0, start: tuple = START
+) -> tuple[torch.Tensor, torch.Tensor]:
     return fit_landmarks(*start, fixed=fixed, moving=moving, spacing_mm=SPACING, tolerance_mm=tolerance_mm)
+
+
+def missed_mm(found: tuple, fixed: np.ndarray, moving: np.ndarray) -> np.ndarray:
+    """By how much each landmark is missed by the worse of both directions; interpolated by scipy."""
+    misses = []
+    for displacement, starts, ends in zip(found, (fixed, moving), (moving, fixed), strict=True):
+        moved = [map_coordinates(axis, starts.T, order=1, mode="nearest") for axis in displacement[0].numpy()]
+        misses.append(np.linalg.norm((ends - starts - np.stack(moved, axis=-1)) * SPACING, axis=1))
+    return np.maximum(*misses)
 
 
 def scattered(count: int, apart_mm: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -33,20 +44,21 @@ def test_they_are_met_and_the_two_ways_stay_inverse():
     fixed = np.array(list(itertools.product((8.0, 15.0), repeat=3)))
     moving = fixed + np.random.default_rng(1).normal(0, 1, (8, 3))
     found = fit(fixed, moving)
-    assert found.before_mm.max() > 3
-    assert found.after_mm.max() <= 1.0
-    for way in (found.moving_to_fixed, found.fixed_to_moving):
-        assert fold_share(way) == nondiffeomorphic_volume(way) == 0
+    assert missed_mm(START, fixed, moving).max() > 3
+    assert missed_mm(found, fixed, moving).max() <= 1.0
+    for displacement in found:
+        assert fold_share(displacement) == nondiffeomorphic_volume(displacement) == 0
     inner = (..., slice(6, -6), slice(6, -6), slice(6, -6))
-    assert compose(found.moving_to_fixed, found.fixed_to_moving)[inner].norm(dim=1).max() < 0.35
-    far = found.moving_to_fixed - START[0]
+    assert compose(*found)[inner].norm(dim=1).max() < 0.35
+    far = found[0] - START[0]
     assert far[:, :, -1, -1, -1].norm() < 0.35 * far.norm(dim=1).max()
 
 
 def test_swapping_the_scans_swaps_the_ways():
     fixed, moving = scattered(5, 6.0, 2)
-    there, back = fit(fixed, moving), fit(moving, fixed, start=START[::-1])
-    torch.testing.assert_close(there.moving_to_fixed, back.fixed_to_moving, atol=1e-5, rtol=0)
+    moving_to_fixed, _ = fit(fixed, moving)
+    _, swapped = fit(moving, fixed, start=START[::-1])
+    torch.testing.assert_close(moving_to_fixed, swapped, atol=1e-5, rtol=0)
 
 
 @settings(max_examples=2, deadline=None)
@@ -54,22 +66,22 @@ def test_swapping_the_scans_swaps_the_ways():
 def test_nothing_folds_whatever_they_ask_for(seed, apart):
     fixed, moving = scattered(4, apart, seed)
     found = fit(fixed, moving)
-    assert found.after_mm.mean() <= found.before_mm.mean() + 1e-6
-    assert max(fold_share(way) for way in (found.moving_to_fixed, found.fixed_to_moving)) == 0
+    assert missed_mm(found, fixed, moving).mean() <= missed_mm(START, fixed, moving).mean() + 1e-4
+    assert max(fold_share(displacement) for displacement in found) == 0
 
 
 def test_two_that_change_places_are_not_met():
     """2 mm apart, and each where the other is: nothing without a fold can do it."""
     fixed = np.array([[12.0, 11.0, 12.0], [12.6, 11.0, 12.0]])
     still = torch.zeros(1, 3, *SHAPE)
-    found = fit(fixed, fixed[::-1].copy(), start=(still, still))
-    assert found.after_mm.max() > 1.0
-    assert fold_share(found.moving_to_fixed) == 0
+    moving = fixed[::-1].copy()
+    found = fit(fixed, moving, start=(still, still))
+    assert missed_mm(found, fixed, moving).max() > 1.0
+    assert fold_share(found[0]) == 0
 
 
 def test_what_is_met_already_stays_as_it_is():
     fixed = np.array([[12.0, 12.0, 12.0]])
     still = torch.zeros(1, 3, *SHAPE)
     found = fit(fixed, fixed.copy(), start=(still, still))
-    assert torch.equal(found.moving_to_fixed, still)
-    assert found.after_mm.tolist() == pytest.approx([0.0])
+    assert all(torch.equal(displacement, still) for displacement in found)

@@ -70,7 +70,7 @@ def test_each_voxel_shows_its_own_place_in_the_scan(oblique):
     finer = dataclasses.replace(grid, size=(11, 9, 13), spacing=(4, 4, 4))
     for wanted in (grid, finer):
         expected = ramp(apply_matrix(affine, wanted.points()))
-        np.testing.assert_allclose(samples.averaged(wanted, None)[0, 0].numpy(), expected, atol=1e-2)
+        np.testing.assert_allclose(samples.downsampled(wanted, None)[0, 0].numpy(), expected, atol=1e-2)
 
 
 def test_samples_serve_finer_grids_whose_voxels_they_fill(oblique):
@@ -82,26 +82,26 @@ def test_samples_serve_finer_grids_whose_voxels_they_fill(oblique):
     grid = oblique((6, 5, 7), (8, 8, 8), (0, 0, 0))
     samples = Samples.of(image, grid, np.eye(4))
     halves = dataclasses.replace(grid, size=(11, 9, 13), spacing=(4, 4, 4))
-    own = Samples.of(image, halves, np.eye(4)).averaged(halves, (-1, 1))
-    np.testing.assert_allclose(samples.averaged(halves, (-1, 1)), own, atol=1e-4)
+    own = Samples.of(image, halves, np.eye(4)).downsampled(halves, (-1, 1))
+    np.testing.assert_allclose(samples.downsampled(halves, (-1, 1)), own, atol=1e-4)
     quarters = dataclasses.replace(grid, size=(21, 17, 25), spacing=(2, 2, 2))
     other = dataclasses.replace(grid, size=(12, 10, 14), spacing=(3.7, 3.7, 3.7))
-    assert samples.averaged(quarters, None) is None
-    assert samples.averaged(other, None) is None
+    assert samples.downsampled(quarters, None) is None
+    assert samples.downsampled(other, None) is None
 
 
 def test_hu_beyond_what_the_model_knows_are_clipped_before_the_mean(oblique):
     scan = oblique((20, 20, 20), (2, 2, 2), (0, 0, 0))
     stripes = np.where(np.arange(20) % 2, 1000, -1000)[:, None, None] * np.ones(scan.size)
     grid = oblique((6, 6, 6), (4, 4, 4), (0, 0, 0))
-    clipped = Samples.of(Image(stripes.astype(np.float32), scan), grid, np.eye(4)).averaged(grid, (-125.0, 275.0))
+    clipped = Samples.of(Image(stripes.astype(np.float32), scan), grid, np.eye(4)).downsampled(grid, (-125.0, 275.0))
     assert clipped.mean() == pytest.approx(75, abs=1)
 
 
 def test_beyond_the_scan_is_air(oblique):
     scan = oblique((10, 10, 10), (2, 2, 2), (0, 0, 0))
     far = oblique((4, 4, 4), (4, 4, 4), (500, 0, 0))
-    outside = Samples.of(Image(np.full(scan.size, 40, np.float32), scan), far, np.eye(4)).averaged(far, None)
+    outside = Samples.of(Image(np.full(scan.size, 40, np.float32), scan), far, np.eye(4)).downsampled(far, None)
     assert (outside == -1000).all()
 
 

@@ -9,7 +9,7 @@ from mics.deformation.transform import Transform
 from mics.image.grid import Grid
 from mics.image.io import Image
 from mics.image.points import Points
-from mics.registration.quality import inverse_consistency, label_scores, landmark_doubts, landmark_scores
+from mics.registration.quality import inverse_consistency, label_scores, landmark_scores, landmark_warnings
 
 GRID = Grid((40, 36, 20), (2.0, 2.0, 4.0), (0.0, 0.0, 0.0))
 
@@ -117,11 +117,13 @@ def test_landmarks_miss_by_what_the_transform_and_the_affine_leave():
     assert scores["count"] == 2
     assert scores["tre_mm"] == pytest.approx({"mean": 2.5, "max": 5.0})
     assert scores["tre_mm_affine_only"] == pytest.approx({"mean": (4 + 41**0.5) / 2, "max": 41**0.5}, abs=1e-4)
-    assert landmark_doubts(registration(shifted(6), affine), landmarks) == []
+    assert landmark_warnings(registration(shifted(6), affine), landmarks) == []
     assert landmark_scores(registration(shifted(6), affine), None) is None
 
 
 def test_landmarks_outside_their_scan_are_told():
     points = Points(np.array([[10.0, 10.0, 10.0], [-20.0, 30.0, 40.0]]), ("", ""))
-    (sentence,) = landmark_doubts(registration(shifted(0), np.eye(4)), (Points(points.coordinates[:1], ("",)), points))
+    (sentence,) = landmark_warnings(
+        registration(shifted(0), np.eye(4)), (Points(points.coordinates[:1], ("",)), points)
+    )
     assert sentence.startswith("1 of the 2 landmarks of the moving scan lie outside of it")

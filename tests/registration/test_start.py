@@ -58,9 +58,9 @@ def test_the_difference_is_that_of_the_volume_that_itk_resamples(scan):
             resample(
                 Image(array.astype(np.float32), b.image.grid), a.image.grid, matrix, nearest=nearest, outside=0
             ).array
-            for array, nearest in ((b.image.array, False), (b.body, True), (b.seen, True))
+            for array, nearest in ((b.image.array, False), (b.body, True), (b.in_view, True))
         ]
-        counted = (a.body | (moved[1] > 0)) & a.seen & (moved[2] > 0)
+        counted = (a.body | (moved[1] > 0)) & a.in_view & (moved[2] > 0)
         assert 1000 < counted.sum() < counted.size
         expected = np.abs(a.image.array - moved[0])[counted].mean()
         assert difference(Pair(fixed=a, moving=b), matrix) == pytest.approx(expected, rel=1e-4)

@@ -107,7 +107,7 @@ def test_each_thing_that_speaks_against_it_is_said(path, value, word, said):
     assert re.search(said, verdict.reasons[0])
 
 
-def test_a_doubt_asks_for_a_look_and_comes_after_what_failed():
+def test_a_warning_asks_for_a_look_and_comes_after_what_failed():
     assert judge(GOOD, ["The affine mirrors the patient."]).word == "look"
     verdict = judge(changed("evidence/similarity/result", 0.1), ["The affine mirrors the patient."])
     assert verdict.word == "failed"

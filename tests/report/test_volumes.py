@@ -41,9 +41,9 @@ def test_arrays_of_any_order_come_into_the_anatomical_one(orientation):
 
 def test_a_thinned_grid_lies_where_its_voxels_do(grid):
     order = Anatomical.of(grid)
-    thinned = order.thinned((2, 3, 1), (1, 2, 0))
+    subsampled = order.subsampled((2, 3, 1), (1, 2, 0))
     points = order.turn(grid.points())[:, 2::3, 1::2]
-    np.testing.assert_allclose(thinned.points().transpose(2, 1, 0, 3), points, atol=1e-3)
+    np.testing.assert_allclose(subsampled.points().transpose(2, 1, 0, 3), points, atol=1e-3)
 
 
 def test_codes_keep_hu_to_one_in_soft_tissue_and_to_four_beyond():

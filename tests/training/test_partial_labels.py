@@ -10,7 +10,7 @@ import torch
 from mics.network.config import SegmentationConfig
 from mics.training.cache import CachedCase, read_cases
 from mics.training.recipe import Recipe
-from mics.training.samples import RandomSamples, finish
+from mics.training.samples import RandomSamples, collate
 
 pytest.importorskip("lightning", reason="training needs the train extra")
 
@@ -35,7 +35,7 @@ def without_kidney(case: CachedCase) -> CachedCase:
 def loss(settings: Recipe, *cases: CachedCase) -> float:
     torch.manual_seed(0)
     module = (RegistrationTraining if settings.task == "registration" else SegmentationTraining)(settings)
-    return float(module.training_step(finish([RandomSamples(cases, len(cases), settings)[0]]), 0).detach())
+    return float(module.training_step(collate([RandomSamples(cases, len(cases), settings)[0]]), 0).detach())
 
 
 @pytest.mark.parametrize("task", ["registration", "segmentation"])
@@ -77,7 +77,7 @@ def test_calling_the_whole_background_spleen_costs_something_where_the_spleen_is
     settings = recipe(task="segmentation", preset="organs-small", cross_entropy=0)
     losses = {}
     for organs in (EVERY, (2, 3, 6)):
-        sample = finish([RandomSamples([replace(person("0", 0), organs=organs)], 1, settings)[0]])
+        sample = collate([RandomSamples([replace(person("0", 0), organs=organs)], 1, settings)[0]])
         labels = sample["labels"][:, 0, 0]
         for found, said in (("spleen", labels.where(labels > 0, torch.ones_like(labels))), ("right", labels)):
             module = SegmentationTraining(settings)
@@ -112,7 +112,7 @@ def test_segmentation_is_not_told_that_a_missing_organ_is_background(person: Peo
             bias[[0, 2]] = 20
         blank = replace(person("a", 0), organs=organs)
         blank.labels[:] = 0
-        module.training_step(finish([RandomSamples([blank], 1, settings)[0]]), 0).backward()
+        module.training_step(collate([RandomSamples([blank], 1, settings)[0]]), 0).backward()
         assert bias.grad is not None
         return float(bias.grad[2] - bias.grad[0])
 

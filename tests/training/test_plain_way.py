@@ -12,7 +12,7 @@ from mics.training.recipe import Recipe
 pytest.importorskip("lightning", reason="training needs the train extra")
 
 from mics.training.registration import RegistrationTraining
-from mics.training.samples import RandomSamples, finish
+from mics.training.samples import RandomSamples, collate
 
 
 def test_the_fast_step_equals_the_plain_one(
@@ -24,7 +24,7 @@ def test_the_fast_step_equals_the_plain_one(
         for head in (module.network.gradient_head, module.network.offset_head):
             head.weight.mul_(100)  # so that the second step starts somewhere else
     samples = RandomSamples([person(f"person{i}", i) for i in range(4)], 2, module.recipe)
-    batch = finish([samples[0], samples[1]])
+    batch = collate([samples[0], samples[1]])
     fast = module.loss(batch)[0]
     slow = benchmark_script("training_step").plain_loss(
         module.network, module.volumes(batch, 0), module.volumes(batch, 1), module.recipe.steps, module.recipe.losses

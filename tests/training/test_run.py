@@ -23,7 +23,7 @@ from mics.evaluation.metrics import dice, sd_log_jacobian
 from mics.organs import ORGAN_NAMES
 from mics.training.registration import MEASURED, RegistrationTraining
 from mics.training.run import train
-from mics.training.samples import AllSamples, finish
+from mics.training.samples import AllSamples, collate
 
 Recipes = Callable[..., Recipe]
 
@@ -78,10 +78,10 @@ def test_a_validation_pair_is_measured_both_ways_by_one_prediction(
     with torch.no_grad():
         for parameter in module.network.parameters():
             parameter.normal_(std=0.1, generator=torch.Generator().manual_seed(0))
-        module.validation_step(finish([AllSamples(people, 2)[0]]), 0)
+        module.validation_step(collate([AllSamples(people, 2)[0]]), 0)
         together |= module.averages.means(module.averages.sums)
         for order in (people, people[::-1]):
-            batch = finish([AllSamples(order, 2)[0]])
+            batch = collate([AllSamples(order, 2)[0]])
             loss, _, prediction = module.loss(batch)
             field = prediction.displacement_ab[..., :16, :16, :16]
             moved = (

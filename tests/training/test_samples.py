@@ -16,7 +16,7 @@ from mics.losses.segmentation import dice_loss, one_hot
 from mics.organs import ORGAN_NAMES
 from mics.training.cache import CachedCase, read_cases
 from mics.training.recipe import Recipe
-from mics.training.samples import AllSamples, RandomSamples, finish
+from mics.training.samples import AllSamples, RandomSamples, collate
 
 People = Callable[..., CachedCase]
 Recipes = Callable[..., Recipe]
@@ -35,10 +35,10 @@ def test_samples_depend_on_seed_and_index_alone(person: People, recipe: Recipes)
     people = [person(str(i), i) for i in range(5)]
     first, second = (RandomSamples(people, 2, recipe(**changes)) for _ in range(2))
     first[3], first[4]  # what was read before does not matter
-    expected = finish([first[7]])["hu"]
-    torch.testing.assert_close(finish([second[7]])["hu"], expected, rtol=0, atol=0)
-    assert not torch.equal(finish([first[8]])["hu"], expected)
-    assert not torch.equal(finish([RandomSamples(people, 2, recipe(**changes, seed=1))[7]])["hu"], expected)
+    expected = collate([first[7]])["hu"]
+    torch.testing.assert_close(collate([second[7]])["hu"], expected, rtol=0, atol=0)
+    assert not torch.equal(collate([first[8]])["hu"], expected)
+    assert not torch.equal(collate([RandomSamples(people, 2, recipe(**changes, seed=1))[7]])["hu"], expected)
 
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -60,7 +60,7 @@ def test_every_pair_of_different_people_is_validated_once(person: People) -> Non
 def test_a_batch_is_float_hu_and_small_integer_labels(person: People, recipe: Recipes) -> None:
     samples = RandomSamples([person(str(i), i) for i in range(3)], 2, recipe())
     assert (samples[0][0].hu.dtype, samples[0][0].labels.dtype) == (torch.int16, torch.uint8)
-    batch = finish([samples[0], samples[1]])
+    batch = collate([samples[0], samples[1]])
     assert batch["hu"].shape == batch["labels"].shape == (2, 2, 1, 16, 16, 16)
     assert (batch["hu"].dtype, batch["labels"].dtype) == (torch.float32, torch.uint8)
     assert batch["annotated"].shape == (2, 2, 13)
@@ -83,8 +83,8 @@ def test_a_crop_is_that_of_the_whole_volume_changed(index: int, recipe: Recipes)
     people = [smooth("a", 0), smooth("b", 1)]
     crop = (10, 9, 11)
     part = RandomSamples(people, 2, recipe(crop=crop, augmentation=STRONG))[index]
-    whole = finish([RandomSamples(people, 2, recipe(augmentation=STRONG))[index]])
-    got = finish([part])
+    whole = collate([RandomSamples(people, 2, recipe(augmentation=STRONG))[index]])
+    got = collate([part])
     for place, member in enumerate(part):
         assert member.changes is not None
         start = list(member.changes.crop.start)
@@ -107,7 +107,7 @@ def test_what_lies_beyond_the_region_read_does_not_matter(recipe: Recipes) -> No
     hu, labels = np.full_like(case.hu, 30000), np.full_like(case.labels, 9)
     hu[region], labels[region] = case.hu[region], case.labels[region]
     (other,) = RandomSamples([CachedCase("b", "train", hu, labels)], 1, settings)[5]
-    expected, got = finish([[member]]), finish([[other]])
+    expected, got = collate([[member]]), collate([[other]])
     assert torch.equal(got["hu"], expected["hu"])
     assert torch.equal(got["labels"], expected["labels"])
 
@@ -127,8 +127,8 @@ def test_a_crop_does_not_bring_the_volume_into_memory(recipe: Recipes, tmp_path:
 
 def test_mirroring_mirrors_both_members_and_keeps_their_labels(person: People, recipe: Recipes) -> None:
     people = [person(str(i), i) for i in range(2)]
-    plain = finish([RandomSamples(people, 2, recipe())[3]])
-    mirrored = finish([RandomSamples(people, 2, recipe(augmentation={"mirror_probability": 1}))[3]])
+    plain = collate([RandomSamples(people, 2, recipe())[3]])
+    mirrored = collate([RandomSamples(people, 2, recipe(augmentation={"mirror_probability": 1}))[3]])
     for key in ("hu", "labels"):
         torch.testing.assert_close(mirrored[key], plain[key].flip(3))
 
@@ -141,7 +141,7 @@ def test_mirroring_one_mirrors_one_and_swaps_its_left_and_right(together: int, p
     alone = RandomSamples(people, 2, recipe(augmentation=augmentation))
     which = set()
     for index in range(12):
-        before, after = finish([plain[index]]), finish([alone[index]])
+        before, after = collate([plain[index]]), collate([alone[index]])
         swapped = [place for place in (0, 1) if alone[index][place].mirrored != bool(together)]
         assert len(swapped) == 1
         which.update(swapped)
@@ -162,7 +162,7 @@ def test_organs_that_a_case_does_not_annotate_are_background_and_said_to_be_miss
 ) -> None:
     case = person("a", 0, organs=(6, 11))
     for sample in (RandomSamples([case], 1, recipe())[0], AllSamples([case], 1)[0]):
-        batch = finish([sample])
+        batch = collate([sample])
         assert batch["labels"].unique().tolist() == [0, 6]
         assert batch["annotated"][0, 0].nonzero().flatten().tolist() == [5, 10]
     (member,) = RandomSamples([case], 1, recipe(supervised_organs=(2, 11)))[0]
@@ -179,7 +179,7 @@ def test_organ_maps_move_with_the_labels_and_change_sides_with_their_names(
     people = [replace(case, maps=255 * np.stack([case.labels == organ for organ in ORGAN_NAMES])) for case in people]
     people = [replace(case, maps=case.maps.astype(np.uint8)) for case in people]
     changes = {"crop": (14, 12, 16), "augmentation": {**STRONG, "mirror_one_probability": 0.5}}
-    sample = finish([RandomSamples(people, 2, recipe(**changes))[index]])
+    sample = collate([RandomSamples(people, 2, recipe(**changes))[index]])
     assert sample["maps"].shape == (1, 2, len(ORGAN_NAMES), 14, 12, 16)
     for member in (0, 1):
         truth = one_hot(sample["labels"][:, member], len(ORGAN_NAMES))
@@ -197,13 +197,13 @@ def test_phases_and_acquisition_follow_from_seed_and_index_too(person: People, r
     first, second = (RandomSamples([person("a", 0)], 1, recipe(**changes)) for _ in range(2))
     first[3]
     for index in range(5):
-        for key, value in finish([first[index]]).items():
-            torch.testing.assert_close(finish([second[index]])[key], value, rtol=0, atol=0)
+        for key, value in collate([first[index]]).items():
+            torch.testing.assert_close(collate([second[index]])[key], value, rtol=0, atol=0)
 
 
 def test_samples_without_them_are_as_they_were_before_there_were_any(person: People, recipe: Recipes) -> None:
     """An interrupted run of an older version goes on with the samples that it would have had."""
-    sample = finish([RandomSamples([person("a", 0)], 1, recipe(augmentation={**STRONG, "noise": 5}))[7]])
+    sample = collate([RandomSamples([person("a", 0)], 1, recipe(augmentation={**STRONG, "noise": 5}))[7]])
     assert float(sample["hu"].double().sum()) == pytest.approx(BEFORE, rel=1e-6)
 
 
@@ -213,11 +213,11 @@ def test_what_is_beyond_the_field_of_view_is_not_to_be_segmented_but_can_be_regi
     unmoved = {"augmentation": {"probability": 1, "field_of_view": 1}}
     people = [smooth("a", 0), smooth("b", 1)]
     for index in range(4):
-        alone = finish([RandomSamples(people[:1], 1, recipe(**unmoved))[index]])
+        alone = collate([RandomSamples(people[:1], 1, recipe(**unmoved))[index]])
         unseen = alone["hu"] == -1000
         assert unseen.any()
         assert (alone["labels"][unseen] == 0).all()
-        pair = finish([RandomSamples(people, 2, recipe(**unmoved))[index]])
+        pair = collate([RandomSamples(people, 2, recipe(**unmoved))[index]])
         assert (pair["labels"][pair["hu"] == -1000] > 0).any()
 
 

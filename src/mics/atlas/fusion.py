@@ -38,7 +38,7 @@ _SLAB_VOXELS, _CHUNK_VOXELS = 500_000, 10_000
 
 @dataclass(frozen=True)
 class Atlases:
-    """What the atlases show on the scan's grid: ``images`` (N, X, Y, Z) HU, ``labels`` (N, X, Y, Z) integers, and ``seen``
+    """What the atlases show on the scan's grid: ``images`` (N, X, Y, Z) HU, ``labels`` (N, X, Y, Z) integers, and ``in_view``
     (N, X, Y, Z), where each has a field of view. ``spacing`` in mm.
 
     Raises InputError where they do not fit together, or there is none.
@@ -46,16 +46,16 @@ class Atlases:
 
     images: NDArray[np.floating | np.integer]
     labels: NDArray[np.integer]
-    seen: NDArray[np.bool_]
+    in_view: NDArray[np.bool_]
     spacing: tuple[float, float, float]
 
     def __post_init__(self) -> None:
         if self.labels.ndim != 4 or not len(self.labels):
             raise SettingError("The label maps of atlases are an array (N, X, Y, Z) of at least one.")
-        if self.images.shape != self.labels.shape or self.seen.shape != self.labels.shape:
+        if self.images.shape != self.labels.shape or self.in_view.shape != self.labels.shape:
             raise GeometryError(
-                f"Images {self.images.shape}, labels {self.labels.shape} and fields of view {self.seen.shape} of atlases differ "
-                "in shape: bring all of them onto the scan's grid."
+                f"Images {self.images.shape}, labels {self.labels.shape} and fields of view {self.in_view.shape} of atlases "
+                "differ in shape: bring all of them onto the scan's grid."
             )
 
     def radius(self, mm: float) -> Three:
@@ -96,7 +96,7 @@ def require_fusion(fusion: str) -> None:
 def agreement(labels: NDArray[np.integer], atlases: Atlases) -> Floats:
     """The share of the atlases that see a voxel and show its label there, (X, Y, Z) float32; 0 where none sees it."""
     same, seen = np.zeros(labels.shape, np.float32), np.zeros(labels.shape, np.float32)
-    for own, view in zip(atlases.labels, atlases.seen, strict=True):
+    for own, view in zip(atlases.labels, atlases.in_view, strict=True):
         same += (own == labels) & view
         seen += view
     return np.divide(same, seen, out=np.zeros_like(same), where=seen > 0)
@@ -106,7 +106,7 @@ def majority(scan: NDArray[np.floating], atlases: Atlases) -> NDArray[np.integer
     """The label of most atlases; of several with as many votes the smallest, background first. The scan is not looked at."""
     del scan
     labels, disputed = undisputed(atlases)
-    labels[disputed] = _elected(atlases, disputed, [view[disputed].astype(np.float32) for view in atlases.seen])
+    labels[disputed] = _elected(atlases, disputed, [view[disputed].astype(np.float32) for view in atlases.in_view])
     return labels
 
 
@@ -119,7 +119,7 @@ def locally_weighted(scan: NDArray[np.floating], atlases: Atlases) -> NDArray[np
     target = _windowed(scan)
     edges = [2 * r + 1 for r in atlases.radius(_LOCAL_MM)]
     weights = []
-    for image, view in zip(atlases.images, atlases.seen, strict=True):
+    for image, view in zip(atlases.images, atlases.in_view, strict=True):
         difference = uniform_filter((_windowed(image) - target) ** 2, edges, mode="nearest")[disputed]
         weights.append(view[disputed] / (difference + _LEAST_SD**2))
     labels[disputed] = _elected(atlases, disputed, weights)
@@ -175,7 +175,7 @@ def undisputed(atlases: Atlases) -> tuple[NDArray[np.integer], NDArray[np.bool_]
     """Labels (X, Y, Z) where all atlases in view show the same, 0 where none sees anything, and where they differ."""
     least = np.full(atlases.labels.shape[1:], np.iinfo(atlases.labels.dtype).max, atlases.labels.dtype)
     most = np.zeros_like(least)
-    for own, view in zip(atlases.labels, atlases.seen, strict=True):
+    for own, view in zip(atlases.labels, atlases.in_view, strict=True):
         np.minimum(least, own, out=least, where=view)
         np.maximum(most, own, out=most, where=view)
     return most, (least < most)
@@ -223,7 +223,7 @@ class _JointVote:
         self.margin = [2 * p + s for p, s in zip(patch, search, strict=True)]
         self.target = _windowed(self._around(scan))
         self.images = [_windowed(self._around(image)) for image in atlases.images]
-        self.seen = [self._around(view) for view in atlases.seen]
+        self.in_view = [self._around(view) for view in atlases.in_view]
         self.values = np.unique(np.stack([self._around(labels) for labels in atlases.labels]))
         self.shown = [np.searchsorted(self.values, self._around(labels)) for labels in atlases.labels]
 
@@ -265,12 +265,12 @@ class _JointVote:
             ],
             axis=1,
         )
-        views = np.stack([view.ravel()[own] for view in self.seen], axis=1)
+        views = np.stack([view.ravel()[own] for view in self.in_view], axis=1)
         weights = joint_weights(unlike, views, alpha=self.alpha, beta=self.beta)
         filled = own[:, None] + steps
         for index, place in enumerate(places):
             labels = self.shown[index].ravel()[place[:, None] + steps]
-            counted = weights[:, index, None] * self.seen[index].ravel()[place[:, None] + steps]
+            counted = weights[:, index, None] * self.in_view[index].ravel()[place[:, None] + steps]
             target = torch.from_numpy(labels * self.target.size + filled)
             votes.view(-1).index_add_(0, target.view(-1), torch.from_numpy(counted).float().reshape(-1))
 

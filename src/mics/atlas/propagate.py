@@ -246,7 +246,7 @@ def read_atlases(folders: Sequence[Path], grid: Grid) -> Atlases:
     return Atlases(
         images=np.stack([read_image(folder / _IMAGE).array.astype(np.int16) for folder in folders]),
         labels=np.stack([labels.astype(kind, copy=False) for labels in maps]),
-        seen=np.stack([read_labels(folder / _VIEW).array > 0 for folder in folders]),
+        in_view=np.stack([read_labels(folder / _VIEW).array > 0 for folder in folders]),
         spacing=grid.spacing,
     )
 

@@ -21,6 +21,7 @@ from mics.data.state import place_of, state_of
 from mics.errors import RunError
 from mics.files.whole import folder_beside, give_name, write_text
 from mics.registration.choices import Lesions, Refine, Topology
+from mics.registration.inputs import PairArguments
 from mics.registration.registrar import Registrar
 from mics.registration.run_summary import read_summary
 from mics.report.files import pictures
@@ -75,20 +76,18 @@ def register_pair(task: Task) -> Outcome:
     source = source_of(task)
     with _READY:
         registrar = kept_registrar(settings, own_device(settings.device))
-    inputs = registrar.read(
-        files["fixed_image"],
-        files["moving_image"],
-        fixed_labels=files.get("fixed_labels"),
-        moving_labels=files.get("moving_labels"),
-        label_names=settings.label_names if {"fixed_labels", "moving_labels"} & files.keys() else None,
-        fixed_landmarks=files.get("fixed_landmarks"),
-        moving_landmarks=files.get("moving_landmarks"),
-        fixed_exclude=files.get("fixed_exclude"),
-        moving_exclude=files.get("moving_exclude"),
-        fixed_lesions=files.get("fixed_lesions"),
-        moving_lesions=files.get("moving_lesions"),
-        progress=_refuse_stopped,
-    )
+    given: PairArguments = {
+        "label_names": settings.label_names if {"fixed_labels", "moving_labels"} & files.keys() else None,
+        "fixed_labels": files.get("fixed_labels"),
+        "moving_labels": files.get("moving_labels"),
+        "fixed_landmarks": files.get("fixed_landmarks"),
+        "moving_landmarks": files.get("moving_landmarks"),
+        "fixed_exclude": files.get("fixed_exclude"),
+        "moving_exclude": files.get("moving_exclude"),
+        "fixed_lesions": files.get("fixed_lesions"),
+        "moving_lesions": files.get("moving_lesions"),
+    }
+    inputs = registrar.read(files["fixed_image"], files["moving_image"], progress=_refuse_stopped, **given)
     with _AT_WORK:
         result = registrar.register(inputs, progress=_refuse_stopped)
     del inputs

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from mics.cli.manners import results
+from mics.cli.options import Device
 from mics.cli.output import Results, output_folder
 from mics.cli.progress import progress
 from mics.cli.register import OURS as REGISTRATION
@@ -22,7 +23,7 @@ def demo(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the results; new or empty.")] = Path(
         "mics-demo"
     ),
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda:N.")] = "auto",
+    device: Device = "auto",
 ) -> None:
     """Register two phantom scans of different people, spacing and orientation, and show what comes out."""
     from mics.files.whole import write_text

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from mics.cli.manners import results
+from mics.cli.options import LabelNamesFile
 from mics.cli.output import Results, output_folder
 from mics.cli.progress import progress
 from mics.evaluation.choices import Names
@@ -41,10 +42,7 @@ def evaluate(
     names: Annotated[
         Names, typer.Option(help="File names of --export: those of the current script or of 2020.")
     ] = "current",
-    label_names: Annotated[
-        Path | None,
-        typer.Option(help="What the labels mean: JSON, CSV, ITK-SNAP or a label map that holds names; see the docs."),
-    ] = None,
+    label_names: LabelNamesFile = None,
     resplit: Annotated[
         bool,
         typer.Option(

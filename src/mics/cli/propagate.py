@@ -8,8 +8,8 @@ import typer
 from mics.atlas.choices import FusionName
 from mics.cli.errors import say
 from mics.cli.manners import line
+from mics.cli.options import ContinuedFolder, Device, Model, RefineEach
 from mics.cli.progress import progress
-from mics.registration.choices import Refine
 
 
 def propagate(
@@ -21,9 +21,7 @@ def propagate(
             "file with the columns image and labels."
         ),
     ],
-    output: Annotated[
-        Path, typer.Option("--output", "-o", help="Folder for the results; an interrupted run goes on in it.")
-    ],
+    output: ContinuedFolder,
     fusion: Annotated[
         FusionName,
         typer.Option(help="majority, local (weighted by likeness around each voxel) or joint (joint label fusion)."),
@@ -31,11 +29,9 @@ def propagate(
     label_names: Annotated[
         Path | None, typer.Option(help="What the labels mean; by default what the atlases' files or data set say.")
     ] = None,
-    model: Annotated[
-        str, typer.Option(help="Name of a shipped model (see `mics info`) or path of a trained one.")
-    ] = "mics-velocity",
-    refine: Annotated[Refine, typer.Option(help="Work spent on each registration: none, fast or accurate.")] = "fast",
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda:N.")] = "auto",
+    model: Model = "mics-velocity",
+    refine: RefineEach = "fast",
+    device: Device = "auto",
 ) -> None:
     """Register labelled scans to SCAN and fuse their labels; another --fusion into the same folder takes no registration."""
     from mics.atlas.propagate import propagate as run

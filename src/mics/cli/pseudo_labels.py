@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from mics.cli.manners import line, results
+from mics.cli.options import Device
 
 
 def pseudo_labels(
@@ -16,7 +17,7 @@ def pseudo_labels(
     model: Annotated[
         str, typer.Option(help="Name of a shipped segmentation model (see `mics info`) or path of a trained one.")
     ] = "organs-small",
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda:N.")] = "auto",
+    device: Device = "auto",
 ) -> None:
     """Predict the organs that nobody annotated, rank them by plausibility, and write a set to train with."""
     from mics.pseudo_labels.complete import complete

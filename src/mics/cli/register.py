@@ -1,13 +1,14 @@
 """`mics register`: two scans in, two transforms out."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mics.cli.errors import FAILED, LOOK
+from mics.cli.errors import FAILED, LOOK, say
 from mics.cli.manners import asked, results
+from mics.cli.options import Device, LabelNamesFile, Model
 from mics.cli.output import Results, output_folder
 from mics.cli.progress import progress
 from mics.errors import SettingError
@@ -15,6 +16,7 @@ from mics.registration.choices import Lesions, Refine, Topology
 
 if TYPE_CHECKING:
     from mics.batch.listing import ListedPair
+    from mics.registration.inputs import PairArguments
 
 
 def _is_registration(folder: Path) -> bool:
@@ -39,6 +41,7 @@ OURS = Results(
 
 
 def register(
+    context: typer.Context,
     output: Annotated[
         Path,
         typer.Option("--output", "-o", help="Folder for the results; new or empty. A batch goes on where it stopped."),
@@ -80,10 +83,7 @@ def register(
             help="Label map of MOVING, on its grid; of --moving-folder a folder with files of the same names."
         ),
     ] = None,
-    label_names: Annotated[
-        Path | None,
-        typer.Option(help="What the labels mean: JSON, CSV, ITK-SNAP or a label map that holds names; see the docs."),
-    ] = None,
+    label_names: LabelNamesFile = None,
     fixed_landmarks: Annotated[
         Path | None, typer.Option(help="Landmarks of FIXED (.csv, .fcsv, .mrk.json): their error is measured.")
     ] = None,
@@ -95,10 +95,8 @@ def register(
     steps: Annotated[
         int | None, typer.Option(min=1, help="Steps of the network; by default as the model's card says.")
     ] = None,
-    model: Annotated[
-        str, typer.Option(help="Name of a shipped model (see `mics info`) or path of a trained one.")
-    ] = "mics-velocity",
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda:N.")] = "auto",
+    model: Model = "mics-velocity",
+    device: Device = "auto",
     refine: Annotated[Refine, typer.Option(help="Work spent on improving the prediction on this pair.")] = "fast",
     topology: Annotated[
         Topology,
@@ -142,6 +140,13 @@ def register(
     lesions: Annotated[
         Lesions, typer.Option(help="keep: lesions keep their volume; exclude: the deformation goes through them.")
     ] = "keep",
+    repeat: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="SUMMARY",
+            help="Register as this summary.json says, all settings of it, and tell whether the result has the same bytes.",
+        ),
+    ] = None,
     strict: Annotated[
         bool,
         typer.Option(
@@ -155,6 +160,21 @@ def register(
     Many pairs (--pairs, --moving-folder) get a folder each, a table and a page to look at; exit code 2 if any could not be
     registered.
     """
+    given_options = {
+        name for name in context.params if getattr(context.get_parameter_source(name), "name", None) == "COMMANDLINE"
+    }
+    if repeat is not None:
+        _refuse_what_the_summary_says(given_options)
+    of_one_pair: PairArguments = {
+        "fixed_landmarks": fixed_landmarks,
+        "moving_landmarks": moving_landmarks,
+        "fixed_exclude": fixed_exclude,
+        "moving_exclude": moving_exclude,
+        "fixed_series": fixed_series,
+        "moving_series": moving_series,
+        "fixed_lesions": fixed_lesions,
+        "moving_lesions": moving_lesions,
+    }
     many = _many(
         fixed,
         moving,
@@ -162,18 +182,9 @@ def register(
         moving_folder,
         fixed_labels=fixed_labels,
         moving_labels=moving_labels,
-        of_one_pair={
-            "fixed_landmarks": fixed_landmarks,
-            "moving_landmarks": moving_landmarks,
-            "fixed_exclude": fixed_exclude,
-            "moving_exclude": moving_exclude,
-            "fixed_series": fixed_series,
-            "moving_series": moving_series,
-            "fixed_lesions": fixed_lesions,
-            "moving_lesions": moving_lesions,
-        },
+        of_one_pair=of_one_pair,
     )
-    settings = {
+    settings: dict[str, Any] = {
         "affine": affine,
         "steps": steps,
         "model": model,
@@ -202,28 +213,56 @@ def register(
     assert moving is not None
     from mics.report.summary import describe
 
+    given: PairArguments = {
+        "fixed_labels": fixed_labels,
+        "moving_labels": moving_labels,
+        "label_names": label_names,
+        **of_one_pair,
+    }
+    if repeat is not None:
+        settings = {name: settings[name] for name in _OF_REPEAT if name in given_options}
+        settings["summary"] = repeat
+        if output.resolve() == repeat.resolve().parent:
+            raise SettingError(f"{output} holds the summary that is repeated: give another folder.", option="output")
     with output_folder(output, OURS), progress() as step:
-        summary, place = register_into(
-            output,
-            fixed=fixed,
-            moving=moving,
-            fixed_labels=fixed_labels,
-            moving_labels=moving_labels,
-            label_names=label_names,
-            fixed_landmarks=fixed_landmarks,
-            moving_landmarks=moving_landmarks,
-            fixed_exclude=fixed_exclude,
-            moving_exclude=moving_exclude,
-            fixed_series=fixed_series,
-            moving_series=moving_series,
-            fixed_lesions=fixed_lesions,
-            moving_lesions=moving_lesions,
-            progress=step,
-            **settings,
-        )
-    results("\n".join([*describe(summary), f"Written to {place}"]), {"folder": place, **summary})
+        summary, place = register_into(output, fixed=fixed, moving=moving, progress=step, **given, **settings)
+    lines, data = [*describe(summary), f"Written to {place}"], {"folder": place, **summary}
+    if repeat is not None:
+        sentence, data["repeated"] = _compared(repeat.parent, place)
+        lines.append(sentence)
+    results("\n".join(lines), data)
+    if repeat is not None and data["repeated"]["other_bytes"]:
+        say(f"Warning: {sentence}")
     if strict:
         raise typer.Exit({"good": 0, "look": LOOK, "failed": FAILED}[summary["verdict"]["word"]])
+
+
+_OF_REPEAT = ("affine", "model")
+"""Settings that a summary may know by name alone."""
+_SETTINGS = ("steps", "device", "refine", "topology", "steer", "landmark_tolerance_mm", "same_patient", "lesions")
+_OF_MANY = ("pairs", "moving_folder", "workers", "scheduler")
+
+
+def _refuse_what_the_summary_says(given: Collection[str]) -> None:
+    """Raise InputError for arguments beside ``repeat`` that the summary holds, or that are for many pairs."""
+    if extra := next((name for name in _SETTINGS if name in given), None):
+        raise SettingError(f"`repeat` takes all settings from the summary: leave `{extra}` out.", option=extra)
+    if extra := next((name for name in _OF_MANY if name in given), None):
+        raise SettingError(f"`repeat` is for one pair, FIXED and MOVING: leave `{extra}` out.", option=extra)
+
+
+def _compared(earlier: Path, folder: Path) -> tuple[str, dict[str, list[str]]]:
+    """Whether the volumes and transforms are those of before, in a sentence, and which are."""
+    from mics.registration.repeat import compared_files
+
+    same, other = compared_files(earlier, folder)
+    if other:
+        sentence = f"Not the same bytes as in {earlier}: {', '.join(other)}."
+    elif same:
+        sentence = f"The same bytes as in {earlier}: {', '.join(same)}."
+    else:
+        sentence = f"Beside the summary in {earlier} lie no volumes and transforms to compare with."
+    return sentence, {"same_bytes": same, "other_bytes": other}
 
 
 def _many(
@@ -234,7 +273,7 @@ def _many(
     *,
     fixed_labels: Path | None,
     moving_labels: Path | None,
-    of_one_pair: Mapping[str, object],
+    of_one_pair: "PairArguments",
 ) -> "list[ListedPair] | None":
     """The pairs of a batch, None for a single one; raises InputError for arguments that do not go together."""
     if pairs is None and moving_folder is None:
@@ -262,12 +301,17 @@ def _many(
 def register_into(
     folder: Path, *, fixed: Path, moving: Path, progress: Callable[[str], None], **settings: Any
 ) -> tuple[dict[str, Any], Path]:
-    """Register two files, write everything into ``folder``, and return the summary and where it is."""
+    """Register two files, write everything into ``folder``, and return the summary and where it is.
+
+    ``settings``: as of :func:`mics.register`; with a ``summary`` among them, as of :func:`mics.registration.repeat.repeat`.
+    """
     from mics.files.folder import free_folder
     from mics.registration.pipeline import register as run
+    from mics.registration.repeat import repeat
     from mics.report.files import pictures
 
-    result = run(fixed=fixed, moving=moving, progress=progress, **settings)
+    work = repeat if "summary" in settings else run
+    result = work(fixed=fixed, moving=moving, progress=progress, **settings)
     progress("Writing")
 
     # Whatever has come into the folder meanwhile, the work is not thrown away.

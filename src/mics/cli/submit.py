@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from mics.cli.manners import line
+from mics.cli.options import Device, Model
 from mics.cli.progress import progress
 from mics.evaluation.choices import Names
 from mics.experiments.choices import Which
@@ -23,16 +24,14 @@ def submit(
     names: Annotated[Names, typer.Option(help="File names of the challenge's current script or of that of 2020.")] = (
         "current"
     ),
-    model: Annotated[
-        str, typer.Option(help="Name of a shipped model (see `mics info`) or path of a trained one.")
-    ] = "mics-velocity",
+    model: Model = "mics-velocity",
     affine: Annotated[
         str, typer.Option(help="organs or ants (computed), or none: the challenge's scans lie in one frame.")
     ] = "organs",
     refine: Annotated[
         Refine, typer.Option(help="Work spent on improving the prediction on each pair: none, fast or accurate.")
     ] = "fast",
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda:N.")] = "auto",
+    device: Device = "auto",
 ) -> None:
     """Register the pairs that the Learn2Reg challenge scores, and pack their displacements as it wants them."""
     from mics.experiments.submit import submit as run

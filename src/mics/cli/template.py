@@ -7,8 +7,8 @@ import typer
 
 from mics.cli.errors import say
 from mics.cli.manners import line
+from mics.cli.options import ContinuedFolder, Device, Model, RefineEach
 from mics.cli.progress import progress
-from mics.registration.choices import Refine
 
 
 def template(
@@ -18,17 +18,13 @@ def template(
             help="The group: a Learn2Reg or nnU-Net folder, a folder of scans, or a CSV file with the column image."
         ),
     ],
-    output: Annotated[
-        Path, typer.Option("--output", "-o", help="Folder for the results; an interrupted run goes on in it.")
-    ],
+    output: ContinuedFolder,
     rounds: Annotated[int, typer.Option(help="Rounds at most; fewer where it has converged.")] = 4,
     spacing_mm: Annotated[float, typer.Option(help="Voxel edge of the template, in mm.")] = 2.0,
     start: Annotated[str | None, typer.Option(metavar="NAME", help="The scan to begin with.")] = None,
-    model: Annotated[
-        str, typer.Option(help="Name of a shipped model (see `mics info`) or path of a trained one.")
-    ] = "mics-velocity",
-    refine: Annotated[Refine, typer.Option(help="Work spent on each registration: none, fast or accurate.")] = "fast",
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda:N.")] = "auto",
+    model: Model = "mics-velocity",
+    refine: RefineEach = "fast",
+    device: Device = "auto",
 ) -> None:
     """Average SCANS in shape and grey values without bias to one of them, with transforms to and from every one."""
     from mics.atlas.template import template as run

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mics.deformation.field import compose, resize_displacement
-from mics.deformation.slabs import each_slab, positions, resampled, turned
+from mics.deformation.slabs import apply_linear, each_slab, positions, resampled
 from mics.deformation.transform import Transform
 from mics.errors import InputError, require_type
 from mics.image.grid import Grid
@@ -136,7 +136,7 @@ def _on_native(
     displacement: Tensor, grid: Grid, native: Grid, *, to_grid: NDArray[np.floating], from_grid: NDArray[np.floating]
 ) -> Transform:
     """x takes its value from ``from_grid(to_grid(x) + u(to_grid(x)))``."""
-    source = torch.from_numpy(turned(from_grid @ grid.matrix, displacement[0].cpu().numpy()))[None]
+    source = torch.from_numpy(apply_linear(from_grid @ grid.matrix, displacement[0].cpu().numpy()))[None]
     affine_part = from_grid @ to_grid - np.eye(4)
     result = np.empty((*native.size, 3), dtype=np.float32)
 

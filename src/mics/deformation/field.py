@@ -136,7 +136,7 @@ def along_axes(volume: Tensor, x: Tensor, y: Tensor, z: Tensor) -> Tensor:
     return product
 
 
-def averaged(volume: Tensor, shape: Sequence[int]) -> Tensor:
+def downsample(volume: Tensor, shape: Sequence[int]) -> Tensor:
     """``(B, C, X, Y, Z)`` on a coarser grid with the same outermost voxel centres, as averages over that grid's voxels.
 
     What is only sampled there (:func:`resize`) takes what is finer than the grid for something else.

@@ -82,7 +82,7 @@ class FoldSurvey:
     def of(cls, field: Field, limit: float) -> "FoldSurvey":
         """All determinants; keys of those below ``limit``."""
         pieces = list(_pieces(field.everywhere[0]))
-        return cls(pieces, _look_at(field, limit, pieces))
+        return cls(pieces, _find_folds_in(field, limit, pieces))
 
     @property
     def report(self) -> FoldReport:
@@ -94,19 +94,19 @@ class FoldSurvey:
         around = boxes_around(changed, field.size, (1, 1, 1))
         again = [n for n, piece in enumerate(self.pieces) if any(_overlap(piece, box) for box in around)]
         found = list(self.found)
-        for n, one in zip(again, _look_at(field, limit, [self.pieces[n] for n in again]), strict=True):
+        for n, one in zip(again, _find_folds_in(field, limit, [self.pieces[n] for n in again]), strict=True):
             found[n] = one
         return FoldSurvey(self.pieces, found)
 
 
 def find_folds(field: Field, limit: float, boxes: Iterable[Box]) -> FoldReport:
     """All determinants in voxels of ``boxes`` and of the cells around them; keys of those below ``limit``."""
-    return _joined(_look_at(field, limit, [piece for box in boxes for piece in _pieces(box)]))
+    return _joined(_find_folds_in(field, limit, [piece for box in boxes for piece in _pieces(box)]))
 
 
-def _look_at(field: Field, limit: float, pieces: Sequence[Box]) -> list[FoldReport]:
+def _find_folds_in(field: Field, limit: float, pieces: Sequence[Box]) -> list[FoldReport]:
     with ThreadPoolExecutor(torch.get_num_threads()) as pool:
-        return list(pool.map(lambda piece: _look(field, limit, piece), pieces))
+        return list(pool.map(lambda piece: _find_folds(field, limit, piece), pieces))
 
 
 def _joined(found: Sequence[FoldReport]) -> FoldReport:
@@ -146,7 +146,7 @@ def _pieces(box: Box) -> Iterator[Box]:
         yield (slice(first, min(first + depth, stop)), *box[1:])
 
 
-def _look(field: Field, limit: float, box: Box) -> FoldReport:
+def _find_folds(field: Field, limit: float, box: Box) -> FoldReport:
     around = tuple(
         slice(max(part.start - 1, 0), min(part.stop + 1, n)) for part, n in zip(box, field.size, strict=True)
     )

@@ -41,7 +41,7 @@ def regularise_sharp_bends(ab: Tensor, ba: Tensor) -> tuple[Tensor, Tensor]:
     Where there and back ends more than 0.16 voxels away, both ways are averaged with what lies around, and mended again there.
     """
     both = torch.cat([ab, ba])
-    missed = _length(compose(_exchanged(both), both))
+    missed = _length(compose(swap_directions(both), both))
     for _ in range(_ROUNDS):
         if missed.max() < _MISSED:
             break
@@ -51,7 +51,7 @@ def regularise_sharp_bends(ab: Tensor, ba: Tensor) -> tuple[Tensor, Tensor]:
         for _ in range(_AFTER):
             both[:, :, x, y, z] -= _half_steps(both, places)
         missed = torch.zeros_like(missed)
-        missed[:, :, x, y, z] = _length(_missed(both, places))
+        missed[:, :, x, y, z] = _length(_residual(both, places))
     there, back = both.chunk(2)
     return there, back
 
@@ -68,14 +68,14 @@ def _corrected(both: Tensor, iterations: int) -> Tensor:
     return both
 
 
-def _exchanged(both: Tensor) -> Tensor:
+def swap_directions(both: Tensor) -> Tensor:
     """``(2 * B, …)`` with both ways in each other's place."""
     return both.roll(both.shape[0] // 2, dims=0)
 
 
 def _half_corrected(both: Tensor) -> Tensor:
     """Both ways, ``(2 * B, 3, X, Y, Z)``, less half a step of Newton's method; slab by slab, which stay in the cache."""
-    mended, back = torch.empty_like(both), _exchanged(both)
+    mended, back = torch.empty_like(both), swap_directions(both)
     places = identity(both.shape[2:], device=both.device)
     for start, stop in slabs(both):
         own, first = both[:, :, start:stop], max(start - 1, 0)
@@ -93,14 +93,14 @@ def _half_steps(both: Tensor, places: Places) -> Tensor:
         ahead, behind = list(places), list(places)
         ahead[axis], behind[axis] = (places[axis] + 1).clamp_max_(extent - 1), (places[axis] - 1).clamp_min_(0)
         derivatives.append((_at(both, ahead) - _at(both, behind)) / (ahead[axis] - behind[axis]))
-    return _half_step(_missed(both, places), derivatives)
+    return _half_step(_residual(both, places), derivatives)
 
 
-def _missed(both: Tensor, places: Places) -> Tensor:
+def _residual(both: Tensor, places: Places) -> Tensor:
     """How far off its start each of the places ends there and back, ``(2 * B, 3, N)``."""
     own = _at(both, places)
     positions = torch.stack(places) + own
-    return own + sample(_exchanged(both), positions[..., None, None])[..., 0, 0]
+    return own + sample(swap_directions(both), positions[..., None, None])[..., 0, 0]
 
 
 def _at(both: Tensor, places: Sequence[Tensor]) -> Tensor:

@@ -51,7 +51,7 @@ def inverted(transform: Transform, grid: Grid) -> Transform:
 def _best_affine(transform: Transform) -> NDArray[np.float64]:
     """(4, 4), by least squares over some of the voxels."""
     step = max(1, round((np.prod(transform.grid.size) / _FITTED_POINTS) ** (1 / 3)))
-    some = transform.thinned((step, step, step))
+    some = transform.subsampled((step, step, step))
     points = some.grid.points().reshape(-1, 3).astype(np.float64)
     extended = np.column_stack([points, np.ones(len(points))])
     solution, *_ = np.linalg.lstsq(extended, points + some.displacement_mm.reshape(-1, 3), rcond=None)

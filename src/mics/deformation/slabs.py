@@ -42,7 +42,7 @@ def positions(matrix: NDArray[np.floating], size: tuple[int, int, int]) -> NDArr
     return places
 
 
-def turned(matrix: NDArray[np.float64], channels: NDArray[np.float32]) -> NDArray[np.float32]:
+def apply_linear(matrix: NDArray[np.float64], channels: NDArray[np.float32]) -> NDArray[np.float32]:
     """Vectors (3, X, Y, Z) turned and scaled by the linear part of ``matrix`` (4, 4)."""
     mixed = np.empty(channels.shape, dtype=np.float32)
     for row in range(3):

@@ -54,7 +54,7 @@ def require_in_view(grid: Grid, transform: Transform, source: Path, name: str) -
     # Thinned first, as nearly all inputs are seen so; a small one may slip through the samples.
     steps = [max(1, int(_APART_MM / spacing)) for spacing in transform.grid.spacing]
     last = np.array(grid.size).reshape(3, 1, 1, 1) - 0.5
-    for part in (transform.thinned(steps), transform):
+    for part in (transform.subsampled(steps), transform):
         sources = part.sources(grid)
         if ((sources >= -0.5) & (sources <= last)).all(axis=0).any():
             return

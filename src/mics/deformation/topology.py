@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from mics.deformation.folds import Box, Field, FoldReport, FoldSurvey, Keys, boxes_around, find_folds
+from mics.deformation.itk_field import as_stored
 from mics.deformation.jacobian import jacobian_determinant, nondiffeomorphic_volume
 from mics.deformation.slabs import positions
-from mics.deformation.transform import Transform, as_stored
+from mics.deformation.transform import Transform
 from mics.deformation.unfold import unfold, voxels_of
 from mics.errors import GeometryError
 from mics.image.grid import Grid
@@ -78,7 +79,7 @@ def preserve_topology(transform: Transform, affine: Affine) -> tuple[Transform, 
     after = survey.after(field, least, _changed(found, original)).report
     if after.keys.size:
         found = _towards_affine(original, affine, least)
-        after = _look(found, least)
+        after = _find_folds(found, least)
         if after.keys.size:
             raise GeometryError(
                 "The affine flattens the patient to what the file's rounding folds: check the headers of both scans."
@@ -98,7 +99,7 @@ def _field(transform: Transform) -> Field:
     return Field(transform.displacement_mm, transform.grid.matrix[:3, :3])
 
 
-def _look(transform: Transform, least: float) -> FoldReport:
+def _find_folds(transform: Transform, least: float) -> FoldReport:
     field = _field(transform)
     return find_folds(field, least, field.everywhere)
 
@@ -152,7 +153,7 @@ def _start(original: Transform, least: float) -> Transform:
     steps = [max(1, min(int(_COARSE_MM / s), (n - 1) // 2)) for s, n in zip(grid.spacing, grid.size, strict=True)]
     if max(steps) == 1:
         return found
-    coarse = original.thinned(steps)
+    coarse = original.subsampled(steps)
     field = Field(coarse.displacement_mm.copy(), coarse.grid.matrix[:3, :3])
     unfold(field, coarse.displacement_mm, find_folds(field, least, field.everywhere).keys, least)
     change = Transform(field.displacement_mm - coarse.displacement_mm, coarse.grid)
@@ -232,7 +233,7 @@ def _towards_affine(original: Transform, affine: Affine, least: float) -> Transf
         mixed *= share
         mixed += rest
         tried = Transform(as_stored(mixed), original.grid)
-        if _look(tried, least).keys.size:
+        if _find_folds(tried, least).keys.size:
             high = share
         else:
             low, best = share, tried

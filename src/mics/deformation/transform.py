@@ -14,17 +14,16 @@ from scipy.ndimage import map_coordinates
 from torch import Tensor
 
 from mics.deformation.foreign import refuse_foreign_field, refuse_places
+from mics.deformation.itk_field import itk_field
 from mics.deformation.jacobian import CACHED_VOXELS, VolumeChange, volume_change_between
 from mics.deformation.provenance import Provenance
-from mics.deformation.slabs import each_slab, positions, resampled, sampled, turned
+from mics.deformation.slabs import apply_linear, each_slab, positions, resampled, sampled
 from mics.errors import GeometryError, InputError, SettingError, require_type, shown
 from mics.files.paths import as_path, output_path
 from mics.image.grid import Grid
 from mics.image.hu import AIR_HU
-from mics.image.io import Image, from_itk, grid_of, read_itk, set_grid, to_itk, write_itk
+from mics.image.io import Image, from_itk, grid_of, read_itk, to_itk, write_itk
 
-# Files hold multiples of 1/256 mm: half as large, written in 60 % of the time, and at most 0.002 mm away.
-_STEPS_PER_MM = 256
 _IMAGE = "What a transform is applied to is an Image"
 
 
@@ -95,7 +94,7 @@ class Transform:
             The transform.
         """
         voxels = displacement.detach().cpu().float().reshape(3, *grid.size).numpy()
-        return cls(np.moveaxis(turned(grid.matrix, voxels), 0, -1), grid)
+        return cls(np.moveaxis(apply_linear(grid.matrix, voxels), 0, -1), grid)
 
     def displacement_voxels(self) -> Tensor:
         """The displacement along the grid's own axes.
@@ -103,7 +102,7 @@ class Transform:
         Returns:
             (1, 3, X, Y, Z) float32, in voxels.
         """
-        return torch.from_numpy(turned(self.grid.inverse_matrix, self.channels()[0].numpy()))[None]
+        return torch.from_numpy(apply_linear(self.grid.inverse_matrix, self.channels()[0].numpy()))[None]
 
     def channels(self) -> Tensor:
         """The displacement as a volume that can be sampled.
@@ -123,7 +122,7 @@ class Transform:
             (3, X, Y, Z) float32, in voxels of ``grid``.
         """
         places = positions(grid.inverse_matrix @ self.grid.matrix, self.grid.size)
-        places += turned(grid.inverse_matrix, self.channels()[0].numpy())
+        places += apply_linear(grid.inverse_matrix, self.channels()[0].numpy())
         return places
 
     def save(self, path: str | Path) -> None:
@@ -139,7 +138,7 @@ class Transform:
             InputError: If it cannot be written.
         """
         path = output_path(path)
-        write_itk(self._field(rounded=True), path)
+        write_itk(itk_field(self.displacement_mm, self.grid, rounded=True), path)
         if self.provenance is not None:
             self.provenance.save(path)
 
@@ -305,7 +304,9 @@ class Transform:
         Returns:
             The displacement field's transform, a copy.
         """
-        return sitk.DisplacementFieldTransform(sitk.Cast(self._field(), sitk.sitkVectorFloat64))
+        return sitk.DisplacementFieldTransform(
+            sitk.Cast(itk_field(self.displacement_mm, self.grid), sitk.sitkVectorFloat64)
+        )
 
     def to_nibabel(self) -> Any:
         """For nibabel: what :meth:`save` writes.
@@ -341,7 +342,7 @@ class Transform:
         )
         return ants.transform_from_displacement_field(field)
 
-    def thinned(self, steps: Sequence[int]) -> "Transform":
+    def subsampled(self, steps: Sequence[int]) -> "Transform":
         """The transform at every n-th voxel along each axis: no value changes.
 
         Args:
@@ -373,13 +374,6 @@ class Transform:
         each_slab(self.grid, work, voxels=CACHED_VOXELS)
         return VolumeChange.together(parts)
 
-    def _field(self, *, rounded: bool = False) -> sitk.Image:
-        """The displacements as an image of vectors, a copy."""
-        ordered = _in_itk_order(self.displacement_mm)
-        field = sitk.GetImageFromArray(_rounded(ordered) if rounded else ordered, isVector=True)
-        set_grid(field, self.grid)
-        return field
-
     def _on(self, grid: Grid | None) -> "Transform":
         return self if grid is None or grid == self.grid else self.resampled(grid)
 
@@ -389,8 +383,7 @@ class Transform:
         filled = np.empty(self.grid.size, dtype=image.array.dtype)
 
         def work(part: slice, slab: Grid) -> None:
-            field = sitk.GetImageFromArray(_in_itk_order(self.displacement_mm[part]), isVector=True)
-            set_grid(field, slab)
+            field = itk_field(self.displacement_mm[part], slab)
             warped = sitk.Warp(
                 source, field, interpolator, slab.size, slab.origin, slab.spacing, slab.direction, outside
             )
@@ -398,26 +391,3 @@ class Transform:
 
         each_slab(self.grid, work)
         return Image(filled, self.grid)
-
-
-def _in_itk_order(displacement: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(X, Y, Z, 3) as (Z, Y, X, 3), a copy; plane by plane, which stays in the cache and takes half the time."""
-    x, y, z, channels = displacement.shape
-    ordered = np.empty((z, y, x, channels), dtype=np.float32)
-    for j in range(y):
-        for c in range(channels):
-            ordered[:, j, :, c] = displacement[:, j, :, c].T
-    return ordered
-
-
-def as_stored(displacement_mm: NDArray[np.floating]) -> NDArray[np.float32]:
-    """Displacements in mm, of any shape, as :meth:`Transform.save` rounds them: multiples of 1/256 mm, a new array."""
-    return _rounded(np.array(displacement_mm, dtype=np.float32, order="C"))
-
-
-def _rounded(displacement_mm: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The same array, its values rounded in place."""
-    displacement_mm *= _STEPS_PER_MM
-    np.rint(displacement_mm, out=displacement_mm)
-    displacement_mm /= _STEPS_PER_MM
-    return displacement_mm

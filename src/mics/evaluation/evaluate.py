@@ -15,11 +15,11 @@ from mics.data.pairs import Member, Pair, read_pairs
 from mics.errors import InputError
 from mics.evaluation import tables
 from mics.evaluation.choices import Names
+from mics.evaluation.convention_check import convention_warning, overlaps
 from mics.evaluation.export import Export, exported
 from mics.evaluation.learn2reg import warp_labels
-from mics.evaluation.numbering import numbering_doubt
+from mics.evaluation.numbering import numbering_warning
 from mics.evaluation.pair import PairScore, score_pair
-from mics.evaluation.readings import doubt, overlaps
 from mics.evaluation.resplit import PAIRS, absent_as_zero, halved, halved_displacement
 from mics.evaluation.statistics import Difference
 from mics.evaluation.structure_labels import with_structures
@@ -111,12 +111,12 @@ def evaluate(
             one.require(listed)
             for pair in listed:
                 one.require_size(pair, labels(pair.fixed.name).grid)
-    meaning, doubts = _label_names(people)
+    meaning, disagreements = _label_names(people)
     if given is not None:
-        meaning, doubts = meaning | given, []
+        meaning, disagreements = meaning | given, []
     with exported(export, names) as copy:
         scores, sentences = _scored(own, listed, labels, progress, copy, resplit=resplit)
-    sentences = [*doubts, *sentences]
+    sentences = [*disagreements, *sentences]
     if resplit and len(listed) < PAIRS:
         sentences.append(f"{len(listed)} of the {PAIRS} pairs of the re-split's test: its figures are of all of them.")
     against_scores: list[PairScore] = []
@@ -177,7 +177,7 @@ def _scored(
         score = score_pair(fixed, moving, forward, backward, landmarks=landmarks_of(pair), seconds=seconds)
         if resplit:
             score = absent_as_zero(score)
-        numbering = numbering_doubt(fixed.array, warp_labels(moving.array, forward))
+        numbering = numbering_warning(fixed.array, warp_labels(moving.array, forward))
         return score, overlaps(forward, fixed, moving), [f"{pair.name}: {sentence}" for sentence in numbering]
 
     with ThreadPoolExecutor(min(_AT_A_TIME, torch.get_num_threads())) as pool:
@@ -187,7 +187,7 @@ def _scored(
             pool.shutdown(cancel_futures=True)
             raise
     scores, readings, numberings = zip(*results, strict=True)
-    sentence = doubt(list(readings))
+    sentence = convention_warning(list(readings))
     sentences = [] if sentence is None else [f"{submission.path.name}: {sentence}"]
     # Of all pairs, most often: the first says it.
     return list(scores), [*sentences, *list(itertools.chain.from_iterable(numberings))[:1]]

@@ -54,9 +54,9 @@ def surface_agreement(
     *,
     moving_labels: Labels | None = None,
 ) -> dict[int, SurfaceAgreement]:
-    """Hd95 and mean distance to agreement of each label, weighted by surface area, in units of ``spacing``.
+    """HD95 and mean distance to agreement of each label, weighted by surface area, in units of ``spacing``.
 
-    Spacing 1 gives Learn2Reg's Hd95, in voxels. Labels are skipped as in :func:`dice`; one that the deformation has
+    Spacing 1 gives Learn2Reg's HD95, in voxels. Labels are skipped as in :func:`dice`; one that the deformation has
     pushed out of view is infinitely far.
     """
 

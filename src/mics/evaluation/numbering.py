@@ -39,7 +39,7 @@ def other_numbering(fixed: NDArray[np.integer], warped: NDArray[np.integer]) -> 
     return found if len(found) >= _FEWEST else []
 
 
-def numbering_doubt(fixed: NDArray[np.integer], warped: NDArray[np.integer]) -> list[str]:
+def numbering_warning(fixed: NDArray[np.integer], warped: NDArray[np.integer]) -> list[str]:
     """A sentence if :func:`other_numbering` finds something."""
     found = other_numbering(fixed, warped)
     if not found:

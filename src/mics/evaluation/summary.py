@@ -22,8 +22,8 @@ class Measure:
 
 MEASURES: dict[str, Measure] = {
     "dice": Measure("Dice", 3),
-    "hd95_voxels": Measure("Hd95, voxels", 2),
-    "hd95_mm": Measure("Hd95, mm", 2),
+    "hd95_voxels": Measure("HD95, voxels", 2),
+    "hd95_mm": Measure("HD95, mm", 2),
     "mda_mm": Measure("MDA, mm", 2),
     "sd_log_jacobian": Measure("SdLogJ", 3),
     "jacobian_min": Measure("smallest J", 2),

@@ -80,7 +80,7 @@ def markdown(evaluation: Evaluation) -> str:
     lines += table(["measure", "mean"], [[title, interval(value, decimals)] for title, decimals, value in rows])
     lines += [
         "",
-        *table(["organ", "pairs", "lost", "Dice", "Hd95, voxels", "Hd95, mm", "MDA, mm"], _organ_rows(evaluation)),
+        *table(["organ", "pairs", "lost", "Dice", "HD95, voxels", "HD95, mm", "MDA, mm"], _organ_rows(evaluation)),
     ]
     if evaluation.other is not None:
         lines += ["", f"## Difference from {evaluation.other}", ""]

@@ -21,7 +21,7 @@ PAPER = {
     "Heinrich and Hansen 2020": ("0.46", "0.22", "42.1", "0.43"),
     "MICS": ("0.66", "0.61", "38.8", "0.21"),
 }
-"""Dice, Dice30, Hd95 in voxels and SdLogJ on the challenge's test set, by the script of 2020."""
+"""Dice, Dice30, HD95 in voxels and SdLogJ on the challenge's test set, by the script of 2020."""
 
 _COLUMNS = ("dice", "hd95_voxels", "hd95_mm", "sd_log_jacobian", "fold_percent", "nondiffeomorphic_percent")
 _OURS = "mics"
@@ -48,7 +48,7 @@ def markdown(records: list[dict[str, Any]]) -> str:
     ]
     lines += ["number by number:", ""]
     lines += table(
-        ["method", "Dice", "Dice30", "Hd95, voxels", "SdLogJ"],
+        ["method", "Dice", "Dice30", "HD95, voxels", "SdLogJ"],
         [[name, *values] for name, values in PAPER.items()],
     )
     return "\n".join(lines) + "\n"

@@ -220,7 +220,7 @@ def _refuse_unusable(one: _Slice) -> None:
     """Raise InputError for a slice whose place, size, scale or pixels ITK would make up."""
     _refuse_odd_place(one.name, *(one.elements.get(key, "") for key in (_POSITION, _ORIENTATION, _SPACING)))
     for name, key in (("RescaleSlope", _SLOPE), ("RescaleIntercept", _INTERCEPT)):
-        numbers = _told(one.elements.get(key, ""))
+        numbers = _header_numbers(one.elements.get(key, ""))
         sound = len(numbers) == 1 and np.isfinite(numbers[0]) and (key != _SLOPE or numbers[0] != 0)
         if key in one.elements and not sound:
             raise InputError(
@@ -232,7 +232,7 @@ def _refuse_unusable(one: _Slice) -> None:
 
 def _refuse_odd_place(name: str | Path, position: str, orientation: str, spacing: str) -> None:
     """Raise InputError unless the three elements are a place, two directions at a right angle, and two lengths."""
-    sizes, place, directions = _told(spacing), _told(position), _told(orientation)
+    sizes, place, directions = _header_numbers(spacing), _header_numbers(position), _header_numbers(orientation)
     if len(sizes) != 2 or not np.isfinite(sizes).all() or sizes.min() <= 0:
         raise InputError(
             f"{name} does not say how large its pixels are (PixelSpacing {spacing or 'none'}): export the series again."
@@ -259,7 +259,7 @@ def _refuse_doubled(folder: Path, slices: list[_Slice]) -> None:
             )
 
 
-def _told(text: str) -> NDArray[np.float64]:
+def _header_numbers(text: str) -> NDArray[np.float64]:
     """The numbers of an element; none where it is empty or no list of numbers."""
     try:
         return _numbers(text)
@@ -288,7 +288,7 @@ def _refuse_mixed(folder: Path, slices: list[_Slice], what: str, key: str, toler
 
 
 def _close(value: str, other: str, tolerance: float) -> bool:
-    numbers, others = _told(value), _told(other)
+    numbers, others = _header_numbers(value), _header_numbers(other)
     return len(numbers) == len(others) > 0 and np.allclose(numbers, others, rtol=0, atol=tolerance)
 
 

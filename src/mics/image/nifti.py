@@ -255,7 +255,7 @@ def place(path: Path | str, header: Any, size: tuple[int, ...]) -> Grid:
             if apart > tolerance:
                 raise GeometryError(
                     f"{path} places its voxels in two ways that are up to {apart:.1f} mm apart, by its sform "
-                    f"({_told(grid)}) and by its qform ({_told(other)}): set the wrong one's code to 0."
+                    f"({_in_words(grid)}) and by its qform ({_in_words(other)}): set the wrong one's code to 0."
                 )
         elif (np.abs(lengths - zooms) * (np.array(size) - 1))[told].max(initial=0) > tolerance:
             raise GeometryError(
@@ -303,7 +303,7 @@ def _lps(rows: Array) -> Array:
     return np.vstack([rows * [[-1.0], [-1.0], [1.0]], [0.0, 0.0, 0.0, 1.0]])
 
 
-def _told(grid: Grid) -> str:
+def _in_words(grid: Grid) -> str:
     """A grid as a reader of headers knows it."""
     return f"voxels of {_numbers(grid.spacing)} mm, {grid.orientation}, the first at LPS {_numbers(grid.origin)} mm"
 

@@ -10,10 +10,14 @@ _FLOOR = 1e-4
 
 
 class LocalNCC:
-    """One minus the squared local correlation coefficient (Avants et al. 2008) with a target that stays the same.
+    """One minus the squared local correlation coefficient with a target that stays the same.
 
-    ``target`` is ``(B, 1, X, Y, Z)`` in [0, 1]; statistics are taken in cubes of ``width`` voxels (odd) that lie within the
-    volume.
+    Args:
+        target: ``(B, 1, X, Y, Z)`` in [0, 1].
+        width: Edge of the cubes in which statistics are taken, in voxels, odd; they lie within the volume.
+
+    References:
+        Avants et al. 2008, "Symmetric diffeomorphic image registration with cross-correlation", Medical Image Analysis 12.
     """
 
     def __init__(self, target: Tensor, *, width: int = 5) -> None:
@@ -24,7 +28,15 @@ class LocalNCC:
         self.mean, self.variance = mean, (square - mean * mean).clamp_min(0) + _FLOOR
 
     def loss(self, warped: Tensor, mask: Tensor) -> Tensor:
-        """For ``warped`` like the target, averaged over the voxels of ``mask`` ``(B, 1, X, Y, Z)``. Scalar."""
+        """How unlike the target a volume is.
+
+        Args:
+            warped: ``(B, 1, X, Y, Z)`` in [0, 1].
+            mask: ``(B, 1, X, Y, Z)``, by how much each voxel counts.
+
+        Returns:
+            A scalar in [0, 1], the mean over the mask; 0 where every cube is the target's up to brightness and contrast.
+        """
         x = warped - 0.5
         products = box_mean(torch.cat([x, x * x, x * self.target], dim=1), self.width)
         mean, square, common = products.split(1, dim=1)
@@ -36,13 +48,28 @@ class LocalNCC:
         return loss
 
     def inner(self, volume: Tensor) -> Tensor:
-        """The voxels of ``(B, C, X, Y, Z)`` whose cube lies within it."""
+        """The voxels whose cube lies within the volume.
+
+        Args:
+            volume: ``(B, C, X, Y, Z)``.
+
+        Returns:
+            The same without ``margin`` voxels at each border.
+        """
         x, y, z = (slice(self.margin, n - self.margin) for n in volume.shape[2:])
         return volume[:, :, x, y, z]
 
 
 def box_mean(volume: Tensor, width: int) -> Tensor:
-    """Mean over the cubes of ``width`` voxels within ``(B, C, X, Y, Z)``: smaller by ``width - 1`` along each axis."""
+    """Mean over all cubes that lie within a volume.
+
+    Args:
+        volume: ``(B, C, X, Y, Z)``.
+        width: Edge of the cubes, in voxels.
+
+    Returns:
+        ``(B, C, X - width + 1, Y - width + 1, Z - width + 1)``.
+    """
     mean: Tensor = _BoxSum.apply(volume, width) / width**3  # type: ignore[no-untyped-call]
     return mean
 

@@ -15,11 +15,20 @@ _FLOOR = 1e-4
 
 
 def mind_ssc(volume: Tensor, *, width: int = 3) -> Tensor:
-    """MIND-SSC descriptors (Heinrich et al. 2013, "Towards Realtime Multimodal Fusion"), 12 channels in (0, 1].
+    """MIND-SSC descriptors: channel n is ``exp(-(D_n - min D) / V)``.
 
-    ``volume`` is ``(B, 1, X, Y, Z)`` in [0, 1]. Channel n is ``exp(-(D_n - min D) / V)`` with D_n the mean squared
-    difference, in cubes of ``width`` voxels (odd), of two of the six neighbours that share an edge of the cross, and V the
-    mean over the twelve. ``(B, 12, X, Y, Z)``; at the border the volume is continued by its last voxels.
+    D_n is the mean squared difference, in cubes, of two of the six neighbours that share an edge of the cross, and V the mean
+    over the twelve. At the border the volume is continued by its last voxels.
+
+    Args:
+        volume: ``(B, 1, X, Y, Z)`` in [0, 1].
+        width: Edge of the cubes, in voxels, odd.
+
+    Returns:
+        ``(B, 12, X, Y, Z)`` in (0, 1].
+
+    References:
+        Heinrich et al. 2013, "Towards realtime multimodal fusion for image-guided interventions using self-similarities".
     """
     reach = 1 + width // 2
     padded = functional.pad(volume, (reach,) * 6, mode="replicate")

@@ -39,17 +39,38 @@ class Direction:
 
 
 def similarity_loss(direction: Direction) -> Tensor:
-    """Lsim: mean squared error over the HU windows. Scalar."""
+    """Lsim: mean squared error over the HU windows.
+
+    Args:
+        direction: One direction of one step.
+
+    Returns:
+        A scalar.
+    """
     return (direction.warped - direction.target).square().mean()
 
 
 def segmentation_loss(direction: Direction) -> Tensor | None:
-    """Lseg: one minus the soft Dice of the organs that both volumes contain. Scalar; None without labels."""
+    """Lseg: one minus the soft Dice of the organs that both volumes contain.
+
+    Args:
+        direction: One direction of one step.
+
+    Returns:
+        A scalar in [0, 1]; None without labels.
+    """
     return _overlap(direction, squared=False)
 
 
 def squared_segmentation_loss(direction: Direction) -> Tensor | None:
-    """Lseg with the squares in Dice's denominator (Milletari et al. 2016, which the paper cites). Scalar; None without labels."""
+    """Lseg with the squares in Dice's denominator (Milletari et al. 2016, which the paper cites).
+
+    Args:
+        direction: One direction of one step.
+
+    Returns:
+        A scalar in [0, 1]; None without labels.
+    """
     return _overlap(direction, squared=True)
 
 
@@ -60,17 +81,38 @@ def _overlap(direction: Direction, *, squared: bool) -> Tensor | None:
 
 
 def gradient_loss(direction: Direction) -> Tensor:
-    """Lreg with squares: mean squared deviation of the predicted derivatives of Φ from the identity's (one). Scalar."""
+    """Lreg with squares: mean squared deviation of the predicted derivatives of Φ from the identity's (one).
+
+    Args:
+        direction: One direction of one step.
+
+    Returns:
+        A scalar, without unit.
+    """
     return (direction.gradients - 1).square().mean()
 
 
 def absolute_gradient_loss(direction: Direction) -> Tensor:
-    """Lreg as the paper writes it, ‖∇Φ‖ without a square (its eq. 6): mean absolute deviation from the identity's. Scalar."""
+    """Lreg as the paper writes it, ‖∇Φ‖ without a square (its eq. 6): mean absolute deviation from the identity's.
+
+    Args:
+        direction: One direction of one step.
+
+    Returns:
+        A scalar, without unit.
+    """
     return (direction.gradients - 1).abs().mean()
 
 
 def jacobian_loss(direction: Direction) -> Tensor:
-    """Ljac: mean over voxels of ``max(0, -|J|)``, which only folds have. Scalar."""
+    """Ljac: mean over voxels of ``max(0, -|J|)``, which only folds have.
+
+    Args:
+        direction: One direction of one step.
+
+    Returns:
+        A scalar, without unit.
+    """
     return (-jacobian_determinant(direction.displacement)).clamp_min(0).mean()
 
 
@@ -78,34 +120,61 @@ def inverse_loss(direction: Direction) -> Tensor:
     """Linv in voxels: mean distance of each voxel from where this and then the opposite direction take its value from.
 
     One term of the paper's ``‖Φ(A→B)∘Φ(B→A) − Id‖ + ‖Φ(B→A)∘Φ(A→B) − Id‖`` (eq. 8); the other direction has the other. The
-    paper names no unit and no square; docs/paper.md says what each form does at its weight. Scalar.
+    paper names no unit and no square; docs/paper.md says what each form does at its weight.
+
+    Args:
+        direction: One direction of one step.
+
+    Returns:
+        A scalar in voxels.
     """
-    return _distance(_left(direction))
+    return _distance(_residual(direction))
 
 
 def inverse_loss_mm(direction: Direction) -> Tensor:
-    """Linv in mm: the mean distance of :func:`inverse_loss`, whatever the voxels. Scalar."""
-    return _distance(_left(direction) * _per_axis(direction.voxel_mm, direction))
+    """Linv in mm: the mean distance of :func:`inverse_loss`, whatever the voxels.
+
+    Args:
+        direction: One direction of one step.
+
+    Returns:
+        A scalar in mm.
+    """
+    return _distance(_residual(direction) * _per_axis(direction.voxel_mm, direction))
 
 
 def inverse_loss_unit(direction: Direction) -> Tensor:
-    """Linv as a mean distance in normalised coordinates: the grid is 2 long on each axis, whatever the voxels. Scalar."""
+    """Linv as a mean distance in normalised coordinates: the grid is 2 long on each axis, whatever the voxels.
+
+    Args:
+        direction: One direction of one step.
+
+    Returns:
+        A scalar, without unit.
+    """
     return _distance(_normalised(direction))
 
 
 def squared_inverse_loss_unit(direction: Direction) -> Tensor:
-    """Linv as a mean square in normalised coordinates: of the lengths whose mean is :func:`inverse_loss_unit`. Scalar."""
+    """Linv as a mean square in normalised coordinates: of the lengths whose mean is :func:`inverse_loss_unit`.
+
+    Args:
+        direction: One direction of one step.
+
+    Returns:
+        A scalar, without unit.
+    """
     return _normalised(direction).square().sum(1).mean()
 
 
-def _left(direction: Direction) -> Tensor:
-    """What is left of each voxel's way there and back, ``(B, 3, X, Y, Z)`` in voxels."""
+def _residual(direction: Direction) -> Tensor:
+    """The inverse-consistency residual of each voxel, ``(B, 3, X, Y, Z)`` in voxels."""
     return compose(direction.displacement, direction.opposite)
 
 
 def _normalised(direction: Direction) -> Tensor:
     """The same in the coordinates of ``grid_sample``, -1 to 1 between the outermost voxel centres of each axis."""
-    return _left(direction) * _per_axis([2 / max(n - 1, 1) for n in direction.displacement.shape[2:]], direction)
+    return _residual(direction) * _per_axis([2 / max(n - 1, 1) for n in direction.displacement.shape[2:]], direction)
 
 
 def _per_axis(factors: Sequence[float], direction: Direction) -> Tensor:

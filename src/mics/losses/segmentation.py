@@ -9,25 +9,48 @@ _ROUNDING = 0.01
 
 
 def one_hot(labels: Tensor, organs: int | Sequence[int]) -> Tensor:
-    """Label volume ``(B, 1, X, Y, Z)`` to organ maps ``(B, organs, X, Y, Z)`` in float32; the background has none.
+    """One map an organ; the background has none.
 
-    ``organs`` are the ids of the maps, or the number of organs, whose ids then are 1 to that number.
+    Args:
+        labels: ``(B, 1, X, Y, Z)`` integers.
+        organs: The ids of the maps, or the number of organs, whose ids then are 1 to that number.
+
+    Returns:
+        ``(B, organs, X, Y, Z)`` float32, 0 or 1.
     """
     ids = torch.tensor(range(1, organs + 1) if isinstance(organs, int) else organs, device=labels.device)
     return (labels == ids.view(1, -1, 1, 1, 1)).float()
 
 
 def annotated_in_both(a: Tensor, b: Tensor) -> Tensor:
-    """Which organs ``(B, organs)`` both sets of organ maps contain."""
+    """Which organs both sets of organ maps contain.
+
+    Args:
+        a: ``(B, organs, X, Y, Z)``.
+        b: The same of the other volume.
+
+    Returns:
+        ``(B, organs)`` truth values.
+    """
     return (a.amax((2, 3, 4)) > 0) & (b.amax((2, 3, 4)) > 0)
 
 
 def marginal_logits(logits: Tensor, annotated: Tensor) -> Tensor:
-    """Logits of the classes that a case's labels can tell apart (marginal loss, Shi et al. 2021).
+    """Logits of the classes that a case's labels can tell apart.
 
-    ``logits`` is ``(B, 1 + organs, X, Y, Z)``, background first, and ``annotated`` ``(B, organs)``. Where an organ is not
-    annotated, "background" in the labels means background or that organ: its probability is added to the background's and
-    its own logit becomes minus infinity. With every organ annotated the logits return unchanged.
+    Where an organ is not annotated, "background" in the labels means background or that organ: its probability is added to the
+    background's and its own logit becomes minus infinity. With every organ annotated the logits return unchanged.
+
+    Args:
+        logits: ``(B, 1 + organs, X, Y, Z)``, background first.
+        annotated: ``(B, organs)`` truth values.
+
+    Returns:
+        Logits of the same shape.
+
+    References:
+        The marginal loss of Shi et al. 2021, "Marginal loss and exclusion loss for partially supervised multi-organ
+        segmentation".
     """
     missing = ~annotated[:, :, None, None, None]
     unlabelled = torch.cat([torch.ones_like(missing[:, :1]), missing], dim=1)
@@ -40,10 +63,20 @@ def dice_loss(
 ) -> Tensor:
     """One minus soft Dice ``(2 Σ pq + s) / (Σ (p + q) + s)``, mean over a sample's organs, then over the batch.
 
-    ``warped`` and ``target`` are organ maps ``(B, organs, X, Y, Z)``. ``mask`` ``(B, organs)`` tells which organs count;
-    the others are left out, not scored as zero. A sample without a counted organ has a loss of zero. ``squared`` has
-    ``Σ (p² + q²)`` below (Milletari et al. 2016), the same for binary maps. ``smooth`` is s, in voxels: with it an organ
-    that neither map shows has no loss, and one that ``target`` lacks costs what ``warped`` shows of it. Scalar.
+    Args:
+        warped: Organ maps ``(B, organs, X, Y, Z)`` in [0, 1].
+        target: The same of the other volume.
+        mask: ``(B, organs)``, which organs count; the others are left out, not scored as zero. A sample without a counted organ
+            has a loss of zero.
+        squared: Whether ``Σ (p² + q²)`` stands below, which is the same for binary maps.
+        smooth: s, in voxels: with it an organ that neither map shows has no loss, and one that ``target`` lacks costs what
+            ``warped`` shows of it.
+
+    Returns:
+        A scalar in [0, 1].
+
+    References:
+        Milletari et al. 2016, "V-Net", for the squares.
     """
     overlap = (warped * target).sum((2, 3, 4))
     size = (warped.square() + target.square() if squared else warped + target).sum((2, 3, 4))
@@ -54,11 +87,21 @@ def dice_loss(
 
 
 def bray_curtis_loss(warped: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:
-    """``Σ |p - q| / Σ (p + q)`` (Bray and Curtis 1957), mean over organs and batch, for two soft maps.
+    """``Σ |p - q| / Σ (p + q)``, mean over organs and batch, for two soft maps.
 
     One minus Dice where both maps are binary. Unlike :func:`dice_loss` it is zero, smallest and stationary where the two
-    soft maps ``(B, organs, X, Y, Z)`` are equal, so that equal volumes are not pulled apart. ``weights`` ``(B, organs)``
-    multiply the organs' losses before the mean. Scalar.
+    soft maps are equal, so that equal volumes are not pulled apart.
+
+    Args:
+        warped: Organ maps ``(B, organs, X, Y, Z)`` in [0, 1].
+        target: The same of the other volume.
+        weights: ``(B, organs)``, by which the organs' losses are multiplied before the mean.
+
+    Returns:
+        A scalar; without weights in [0, 1].
+
+    References:
+        Bray and Curtis 1957, "An ordination of the upland forest communities of southern Wisconsin".
     """
     # Rounded at zero, where the slope would jump from -1 to 1 with the last digit of a difference.
     difference = ((warped - target).square() + _ROUNDING**2).sqrt().sub(_ROUNDING).sum((2, 3, 4))
@@ -67,9 +110,13 @@ def bray_curtis_loss(warped: Tensor, target: Tensor, weights: Tensor | None = No
     return (loss if weights is None else weights * loss).mean()
 
 
-def certainty(maps: Tensor) -> Tensor:
-    """How sure soft maps ``(B, organs, X, Y, Z)`` are of each organ, ``(B, organs)``: ``Σ p² / Σ p``, 1 for binary ones.
+def expected_precision(maps: Tensor) -> Tensor:
+    """How sure soft maps are of each organ, ``Σ p² / Σ p``: each voxel's probability, averaged with the map as the weight.
 
-    The precision that a map expects of itself: each voxel's probability, averaged with the map as the weight.
+    Args:
+        maps: ``(B, organs, X, Y, Z)`` in [0, 1].
+
+    Returns:
+        ``(B, organs)`` in [0, 1]: 1 for binary maps, 0 for an organ that is nowhere.
     """
     return maps.square().sum((2, 3, 4)) / maps.sum((2, 3, 4)).clamp_min(1e-3)

@@ -16,7 +16,15 @@ class Similarity(Protocol):
     """Voxels at each border of the target that have no value, because the neighbourhood that it needs leaves the volume."""
 
     def loss(self, warped: Tensor, mask: Tensor) -> Tensor:
-        """How unlike ``warped`` is, averaged over ``mask``; both ``(B, 1, X, Y, Z)`` like the target. Scalar, small is good."""
+        """How unlike the target a volume is.
+
+        Args:
+            warped: ``(B, 1, X, Y, Z)`` like the target.
+            mask: ``(B, 1, X, Y, Z)``, by how much each voxel counts.
+
+        Returns:
+            A scalar, the mean over the mask; small is good.
+        """
         ...
 
 

@@ -63,8 +63,12 @@ PAPER_WEIGHTS = {"similarity": 1.0, "segmentation": 1.0, "gradient": 0.1, "jacob
 def register_loss(name: str, loss: Loss) -> None:
     """Add a loss: a recipe that gives it a weight trains with it, others do not compute it.
 
-    ``loss`` takes one :class:`mics.losses.paper.Direction` and returns a scalar, or None where it does not apply. Raises
-    :class:`InputError` for a name that one of the five losses of the paper has.
+    Args:
+        name: By which recipes call it, as ``losses.NAME``.
+        loss: Takes one :class:`mics.losses.paper.Direction` and returns a scalar, or None where it does not apply.
+
+    Raises:
+        InputError: For a name that one of the five losses of the paper has.
     """
     LOSSES.register(name, loss)
 
@@ -120,10 +124,19 @@ def step_losses(
     forms: Mapping[str, str] = MappingProxyType({}),
     voxel_mm: tuple[float, float, float] = (1.0, 1.0, 1.0),
 ) -> dict[str, Tensor]:
-    """The unweighted losses of one step that are called ``names``, each ``(2,)``: A→B and B→A.
+    """The unweighted losses of one step.
 
-    ``gradients`` and ``displacement`` are ``(2, B, 3, X, Y, Z)``, A→B then B→A, on the grid of ``a`` and ``b``, whose voxels
-    have edges of ``voxel_mm``. Losses that need organs are left out where a volume has none. ``forms``: :data:`LossForms`.
+    Args:
+        a: The volume that A→B warps.
+        b: The other one, on the same grid.
+        gradients: ``(2, B, C, X, Y, Z)``, A→B then B→A, on the grid of ``a`` and ``b``; see :class:`mics.network.pair.Step`.
+        displacement: ``(2, B, 3, X, Y, Z)``, likewise, in voxels.
+        names: Of :data:`LOSSES`.
+        forms: Of losses that have several, see :data:`LossForms`.
+        voxel_mm: Voxel edges of the grid.
+
+    Returns:
+        By name ``(2,)``: A→B and B→A. Losses that need organs are left out where a volume has none.
     """
     directions = _directions(a, b, gradients, displacement, voxel_mm)
     losses = {}
@@ -163,5 +176,13 @@ def _directions(
 
 
 def weighted_sum(losses: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:
-    """``Σ weight · loss`` over the losses that are there and over whatever shape they have (steps, directions)."""
+    """``Σ weight · loss`` over the losses that are there.
+
+    Args:
+        losses: By name, of whatever shape (steps, directions): its sum counts.
+        weights: By name, at least of those losses.
+
+    Returns:
+        A scalar.
+    """
     return torch.stack([weights[name] * value.sum() for name, value in losses.items()]).sum()

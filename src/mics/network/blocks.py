@@ -19,7 +19,13 @@ _AT_ONCE = 2**27
 
 
 class ConvBlock(nn.Sequential):
-    """3³ convolution, instance normalisation (optional), leaky ReLU; no bias, so that zero in gives zero out."""
+    """3³ convolution, instance normalisation, leaky ReLU; no bias, so that zero in gives zero out.
+
+    Args:
+        in_channels: Of what comes in.
+        out_channels: Of what comes out.
+        normalise: Whether there is a normalisation.
+    """
 
     def __init__(self, in_channels: int, out_channels: int, *, normalise: bool = True) -> None:
         super().__init__(nn.Conv3d(in_channels, out_channels, 3, padding=1, bias=False))
@@ -41,6 +47,11 @@ class Encoder(nn.Module):
 
     Two convolution blocks at the top, one per further level after a down-sampling convolution of kernel 2, stride 2. A
     ``stem_stride`` of 2 puts the top at half the resolution of the input by the same kind of convolution.
+
+    Args:
+        in_channels: Of the volume.
+        channels: Of each level, finest first.
+        stem_stride: 1 or 2.
     """
 
     def __init__(self, in_channels: int, channels: Sequence[int], *, stem_stride: int = 1) -> None:
@@ -59,7 +70,7 @@ class Encoder(nn.Module):
 
     def forward(self, volume: Tensor) -> list[Tensor]:
         """``(B, in_channels, X, Y, Z)`` to one tensor per level, finest first."""
-        volume, features = laid_out(volume), []
+        volume, features = to_channels_last(volume), []
         for level in self.levels:
             volume = _run(level, volume, recompute=self.recompute)
             features.append(volume)
@@ -72,6 +83,10 @@ class Decoder(nn.Module):
     Up-sampling by transposed convolution of kernel 2, stride 2; two convolution blocks per level. With
     ``normalise=False`` it is positively homogeneous: features half as large give an output half as large. The initial
     weights keep the size of the features (He et al. 2015); the framework's own would shrink them a hundredfold.
+
+    Args:
+        channels: Of each level of the pyramid, finest first.
+        normalise: Whether convolution blocks normalise.
     """
 
     def __init__(self, channels: Sequence[int], *, normalise: bool = True) -> None:
@@ -96,28 +111,51 @@ class Decoder(nn.Module):
         """Features as the encoder gives them, finest first, to the decoded ones, finest first (the deepest unchanged)."""
         decoded = [features[-1]]
         for level in reversed(range(len(features) - 1)):
-            decoded.append(self.merged(level, decoded[-1], features[level]))
+            decoded.append(self.decode_level(level, decoded[-1], features[level]))
         return decoded[::-1]
 
-    def merged(self, level: int, deeper: Tensor, skip: Tensor) -> Tensor:
-        """The decoded features of a level, 0 the finest, from those of the next deeper one and its own features."""
+    def decode_level(self, level: int, deeper: Tensor, skip: Tensor) -> Tensor:
+        """The decoded features of a level.
+
+        Args:
+            level: 0 is the finest.
+            deeper: Decoded features of the next deeper level, ``(B, channels[level + 1], X / 2, Y / 2, Z / 2)``.
+            skip: The level's own features, ``(B, channels[level], X, Y, Z)``.
+
+        Returns:
+            ``(B, channels[level], X, Y, Z)``.
+        """
         place = len(self.up) - 1 - level
-        deeper, skip = laid_out(deeper), laid_out(skip)
-        return _run(partial(_merged, self.up[place], self.merge[place]), deeper, skip, recompute=self.recompute)
+        deeper, skip = to_channels_last(deeper), to_channels_last(skip)
+        return _run(partial(_decode_level, self.up[place], self.merge[place]), deeper, skip, recompute=self.recompute)
 
 
 def recompute_activations(network: nn.Module, wanted: bool) -> None:
     """Whether training keeps only what each level of an encoder or decoder gives, and computes the rest again going back.
 
-    Less memory for more time (Chen et al. 2016), one volume after the other; results stay the same.
+    Less memory for more time, one volume after the other; results stay the same.
+
+    Args:
+        network: Whose encoders and decoders are set.
+        wanted: Whether they compute again.
+
+    References:
+        Chen et al. 2016, "Training deep nets with sublinear memory cost".
     """
     for module in network.modules():
         if isinstance(module, Encoder | Decoder):
             module.recompute = wanted
 
 
-def laid_out(volume: Tensor) -> Tensor:
-    """The same in the memory format in which convolutions are fastest: on a CPU channels last, and what follows keeps it."""
+def to_channels_last(volume: Tensor) -> Tensor:
+    """A volume in the memory format in which convolutions are fastest: on a CPU channels last, and what follows keeps it.
+
+    Args:
+        volume: ``(B, C, X, Y, Z)``.
+
+    Returns:
+        The same values.
+    """
     return volume.contiguous(memory_format=torch.channels_last_3d) if volume.device.type == "cpu" else volume
 
 
@@ -145,7 +183,7 @@ def _format(volume: Tensor) -> torch.memory_format:
     return last if volume.is_contiguous(memory_format=last) else torch.contiguous_format
 
 
-def _merged(up: nn.Module, merge: nn.Module, deeper: Tensor, skip: Tensor) -> Tensor:
+def _decode_level(up: nn.Module, merge: nn.Module, deeper: Tensor, skip: Tensor) -> Tensor:
     first, second = cast(Iterator[ConvBlock], merge.children())
     # What goes into a convolution is gone before the normalisation needs as much again.
     merged: Tensor = second.activated(second[0](first.activated(_convolved_together(up, first[0], deeper, skip))))

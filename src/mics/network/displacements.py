@@ -20,12 +20,19 @@ _FIELD_MM = 4.0
 
 
 def displacements(model: LoadedModel, a: Tensor, b: Tensor, *, steps: int) -> Both:
-    """Both displacements of a pair, ``(B, 3, X, Y, Z)`` in voxels of about 4 mm (or the model's, where those are finer).
+    """Both displacements of a pair. Where the model's card says so, averaged over the pair and its mirror image.
 
-    ``a``, ``b``: what the network sees of either volume (:meth:`RegistrationNetwork.seen`), ``(B, channels, X, Y, Z)``, on the
-    network's device. Where its card says so, the prediction is averaged over the pair and its mirror image.
+    Args:
+        model: A registration model.
+        a: What the network takes of the moving volume (:meth:`RegistrationNetwork.network_input`), ``(B, channels, X, Y, Z)``,
+            on the network's device.
+        b: The same of the fixed one.
+        steps: Of the network.
+
+    Returns:
+        A→B and B→A, ``(B, 3, X, Y, Z)`` each, in voxels of about 4 mm (or the model's, where those are finer).
     """
-    return _undisturbed(_call(model, steps))(a, b)
+    return _in_inference(_call(model, steps))(a, b)
 
 
 def compiled(model: LoadedModel, *, steps: int) -> Call:
@@ -33,8 +40,15 @@ def compiled(model: LoadedModel, *, steps: int) -> Call:
 
     The first pair of every grid waits until the call is compiled for it, a minute or more (``torch.compile``; on a CPU that
     needs a C++ compiler). The result is the same up to rounding.
+
+    Args:
+        model: A registration model.
+        steps: Of the network.
+
+    Returns:
+        A function of ``a`` and ``b``, as :func:`displacements`.
     """
-    return _undisturbed(torch.compile(_call(model, steps), fullgraph=True, dynamic=False))
+    return _in_inference(torch.compile(_call(model, steps), fullgraph=True, dynamic=False))
 
 
 def _call(model: LoadedModel, steps: int) -> Call:
@@ -49,11 +63,11 @@ def _predicted(predict: Callable[..., Prediction], steps: int, finer: int, a: Te
     return predict(a, b, steps=steps).displacements(finer=finer)
 
 
-def _undisturbed(call: Call) -> Call:
+def _in_inference(call: Call) -> Call:
     """Without gradients, convolutions in half precision where that pays."""
 
-    def undisturbed(a: Tensor, b: Tensor) -> Both:
+    def in_inference(a: Tensor, b: Tensor) -> Both:
         with torch.no_grad(), half_precision(a.device):
             return call(a, b)
 
-    return undisturbed
+    return in_inference

@@ -32,7 +32,7 @@ class MICS(RegistrationUNet):
             nn.init.normal_(self.offset_head.weight, std=1e-3)
 
     def forward(self, a: Tensor, b: Tensor, *, steps: int = 2) -> Prediction:
-        """Register ``a`` and ``b``, the windows ``(B, 3, X, Y, Z)`` in [0, 1] (see :meth:`seen`), in ``steps`` steps.
+        """Register ``a`` and ``b``, the windows ``(B, 3, X, Y, Z)`` in [0, 1] (see :meth:`network_input`), in ``steps`` steps.
 
         At step i each volume is warped from its original by the composition of the steps so far, in one interpolation;
         the features of the unwarped volumes are computed once and serve as targets at every step.

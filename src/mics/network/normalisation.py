@@ -14,11 +14,20 @@ _GLIMPSES = 64
 
 
 def normalise_and_activate(features: Tensor, slope: float) -> Tensor:
-    """Leaky ReLU of the instance-normalised ``features`` (B, C, X, Y, Z), in their memory format and precision.
+    """Leaky ReLU of instance-normalised features.
 
-    Mean zero and variance one (biased, plus 1e-5) over the voxels of each channel, without learnt factors. Both functions can
-    be turned around, so the backward pass works from the result, which the next convolution keeps anyway (Rota Bulò et al.
-    2018, "In-Place Activated BatchNorm"); the input can go. ``slope``, positive, is that of negative values.
+    Mean zero and variance one (biased, plus 1e-5) over the voxels of each channel, without learnt factors. Both functions are
+    invertible, so the backward pass works from the result, which the next convolution keeps anyway; the input can go.
+
+    Args:
+        features: ``(B, C, X, Y, Z)``.
+        slope: Of negative values; positive.
+
+    Returns:
+        ``(B, C, X, Y, Z)``, in the memory format and precision of the features.
+
+    References:
+        Rota Bulò et al. 2018, "In-place activated BatchNorm for memory-optimized training of DNNs".
     """
     result: Tensor = _NormaliseAndActivate.apply(features, slope)  # type: ignore[no-untyped-call]
     return result

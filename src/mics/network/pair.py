@@ -65,18 +65,44 @@ class RegistrationNetwork(nn.Module, ABC):
         super().__init__()
         self.config = config
 
-    def seen(self, windows: Tensor, organ_maps: Tensor | None) -> Tensor:
-        """What :meth:`forward` takes of a volume: its windows, and its organ maps if this network sees them."""
+    def network_input(self, windows: Tensor, organ_maps: Tensor | None) -> Tensor:
+        """What :meth:`forward` takes of a volume.
+
+        Args:
+            windows: HU windows ``(B, 3, X, Y, Z)`` in [0, 1].
+            organ_maps: ``(B, organs, X, Y, Z)`` in [0, 1] on the same grid; None where there are none.
+
+        Returns:
+            The windows, and along the channels the organ maps if this network takes them.
+        """
         return torch.cat([windows, organ_maps], dim=1) if self.config.organ_maps and organ_maps is not None else windows
 
     @abstractmethod
     def forward(self, a: Tensor, b: Tensor, *, steps: int = 2) -> Prediction:
-        """Register ``a`` and ``b``, the windows ``(B, 3, X, Y, Z)`` in [0, 1] (see :meth:`seen`), in ``steps`` steps."""
+        """Register two volumes.
+
+        Args:
+            a: As :meth:`network_input` returns it, ``(B, channels, X, Y, Z)``.
+            b: The other one, on the same grid.
+            steps: How often what is left is predicted.
+
+        Returns:
+            Both deformations after every step.
+        """
 
     def flip_averaged(self, a: Tensor, b: Tensor, *, steps: int = 2) -> Prediction:
         """:meth:`forward`, averaged over the pair and its mirror image, where ``config.flip_averaging`` says that it can.
 
-        Raises InputError where it says so and the network's class does not do it.
+        Args:
+            a: As of :meth:`forward`.
+            b: As of :meth:`forward`.
+            steps: As of :meth:`forward`.
+
+        Returns:
+            Both deformations after every step.
+
+        Raises:
+            InputError: Where the network's class does not do it.
         """
         name = type(self).__name__
         raise SettingError(
@@ -104,11 +130,27 @@ class RegistrationUNet(RegistrationNetwork):
         self.decoder = Decoder(config.channels, normalise=config.decoder_normalisation)
 
     def padded(self, a: Tensor, b: Tensor) -> Tensor:
-        """Both volumes, ``(2 * B, channels, X, Y, Z)``, A first, in extents that the levels divide."""
+        """Both volumes in extents that the levels divide.
+
+        Args:
+            a: ``(B, channels, X, Y, Z)``.
+            b: Likewise.
+
+        Returns:
+            ``(2 * B, channels, X', Y', Z')``, A first.
+        """
         return pad_to_multiple(torch.cat([a, b]), self.config.divisor)
 
     def encode(self, volumes: Tensor, displacement: Tensor | None) -> list[Tensor]:
-        """Features of the :meth:`padded` volumes, warped by a displacement on the field grid, or as they are."""
+        """Features of volumes.
+
+        Args:
+            volumes: ``(N, channels, X, Y, Z)`` of the :meth:`padded` ones.
+            displacement: ``(N, 3, …)`` on the field grid, in its voxels, by which they are warped before; None leaves them.
+
+        Returns:
+            A tensor a level, finest first.
+        """
         if displacement is not None:
             volumes = warp(volumes, resize_displacement(displacement, volumes.shape[2:]))
         features: list[Tensor] = self.encoder(volumes)
@@ -120,5 +162,12 @@ def initial_displacement(steps: int, volumes: Tensor) -> Tensor | None:
 
     Volumes are sampled even where they stay, because later steps sample too: sampling rounds, the normalisation would amplify
     that difference, and equal volumes would drift apart from the second step on.
+
+    Args:
+        steps: That are to come.
+        volumes: ``(N, channels, X, Y, Z)``.
+
+    Returns:
+        ``(N, 3, X, Y, Z)``, or None.
     """
     return torch.zeros_like(volumes[:, :3]) if steps > 1 else None

@@ -6,9 +6,15 @@ import torch
 
 
 def half_precision_pays(device: torch.device | str) -> bool:
-    """Whether ``device`` multiplies matrices in bfloat16 faster than in float32: recent GPUs, CPUs with AMX, AMD's with AVX-512.
+    """Whether a device multiplies matrices in bfloat16 faster than in float32: recent GPUs, CPUs with AMX, AMD's with AVX-512.
 
     Other CPUs take longer in bfloat16, even those with instructions for it (docs/training.md).
+
+    Args:
+        device: A device of torch, or its name.
+
+    Returns:
+        Whether it pays.
     """
     kind = torch.device(device).type
     if kind == "cuda":

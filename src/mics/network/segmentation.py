@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from mics.deformation.field import resize
 from mics.errors import SettingError
-from mics.network.blocks import ConvBlock, Decoder, Encoder, laid_out
+from mics.network.blocks import ConvBlock, Decoder, Encoder, to_channels_last
 from mics.network.config import SegmentationConfig, StridedUNetConfig, UNetConfig
 from mics.network.padding import pad_to_multiple
 from mics.network.sliding import sliding_windows
@@ -28,14 +28,37 @@ class Segmentation(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, windows: Tensor) -> Tensor:
-        """HU windows ``(B, 3, X, Y, Z)`` to logits ``(B, 1 + organs, X, Y, Z)``, float32."""
+        """The scores of a volume.
+
+        Args:
+            windows: HU windows ``(B, 3, X, Y, Z)`` in [0, 1].
+
+        Returns:
+            Logits ``(B, 1 + organs, X, Y, Z)``, background first, float32.
+        """
 
     def probabilities(self, windows: Tensor, crop: Sequence[int] | None = None) -> Tensor:
-        """Probabilities ``(B, 1 + organs, X, Y, Z)`` of the background and the organs; ``crop`` is that of the training."""
+        """Probabilities of the background and the organs.
+
+        Args:
+            windows: HU windows ``(B, 3, X, Y, Z)`` in [0, 1].
+            crop: That of the training, in voxels; None for whole volumes.
+
+        Returns:
+            ``(B, 1 + organs, X, Y, Z)`` in [0, 1], their sum 1.
+        """
         return sliding_windows(lambda part: functional.softmax(self(part), dim=1), windows, crop)
 
     def organ_maps(self, windows: Tensor, crop: Sequence[int] | None = None) -> Tensor:
-        """Soft maps of the organs ``(B, organs, X, Y, Z)`` in [0, 1], the background left out."""
+        """Soft maps of the organs, the background left out.
+
+        Args:
+            windows: As of :meth:`probabilities`.
+            crop: As of :meth:`probabilities`.
+
+        Returns:
+            ``(B, organs, X, Y, Z)`` in [0, 1].
+        """
         return self.probabilities(windows, crop)[:, 1:]
 
 
@@ -123,6 +146,6 @@ class FineLevel(nn.Module):
 
     def forward(self, windows: Tensor, decoded: Tensor) -> Tensor:
         """Windows ``(B, 3, X, Y, Z)`` and the U-Net's features to what is added to its scores."""
-        features = self.merge(torch.cat([self.up(decoded), self.look(laid_out(windows))], dim=1))
+        features = self.merge(torch.cat([self.up(decoded), self.look(to_channels_last(windows))], dim=1))
         correction: Tensor = self.head(features)
         return correction

@@ -14,11 +14,19 @@ _SLACK = 1.35
 
 
 def sliding_windows(function: Callable[[Tensor], Tensor], volume: Tensor, size: Sequence[int] | None) -> Tensor:
-    """``function`` of ``(B, C, X, Y, Z)``, averaged over windows of ``size`` (or the volume's extent, where about as small).
+    """A function of a volume, averaged over overlapping windows.
 
-    ``function`` keeps the spatial shape. A window counts less towards its borders, where it sees less. Instance
-    normalisation takes its statistics over what it is given, so that whole volumes are unlike the crops of the training.
-    Without ``size``, ``function`` gets the whole volume.
+    A window counts less towards its borders, where it sees less. Instance normalisation takes its statistics over what it is
+    given, so that whole volumes are unlike the crops of the training.
+
+    Args:
+        function: Of ``(B, C, X, Y, Z)``; it keeps the spatial shape.
+        volume: ``(B, C, X, Y, Z)``.
+        size: Extents of a window, in voxels; along an axis on which the volume is about as small, its own. Without it,
+            ``function`` gets the whole volume.
+
+    Returns:
+        What ``function`` returns, of the volume's spatial shape.
     """
     shape = volume.shape[2:]
     if size is None:

@@ -14,7 +14,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from mics.deformation.field import compose, exponentiate, resize_displacement, warp
-from mics.deformation.inverse import correct_inverse_consistency
+from mics.deformation.inverse import correct_inverse_consistency, swap_directions
 from mics.network.pair import Prediction, RegistrationUNet, RegistrationUNetConfig, Step, initial_displacement
 from mics.network.precision import full_precision
 
@@ -108,7 +108,7 @@ class VelocityMICS(RegistrationUNet):
         self.velocity_heads = nn.ModuleList(heads)
 
     def forward(self, a: Tensor, b: Tensor, *, steps: int = 2) -> FlowPrediction:
-        """Register ``a`` and ``b``, the windows ``(B, 3, X, Y, Z)`` in [0, 1] (see :meth:`seen`), in ``steps`` steps.
+        """Register ``a`` and ``b``, the windows ``(B, 3, X, Y, Z)`` in [0, 1] (see :meth:`network_input`), in ``steps`` steps.
 
         At step i both volumes are warped half of the way that the steps so far have found, in one interpolation.
         """
@@ -149,12 +149,12 @@ class VelocityMICS(RegistrationUNet):
             moved = features[level]
             if within.half is not None:
                 moved = warp(moved, resize_displacement(within.half, moved.shape[2:])).to(moved.dtype)
-            difference = moved - _exchanged(moved)
-            decoded = difference if decoded is None else self.decoder.merged(level, decoded, difference)
+            difference = moved - swap_directions(moved)
+            decoded = difference if decoded is None else self.decoder.decode_level(level, decoded, difference)
             if level < len(self.velocity_heads):
                 logits: Tensor = self.velocity_heads[level](decoded).float()
                 with torch.autocast(logits.device.type, enabled=False):
-                    velocity = (logits - _exchanged(logits)) / 2
+                    velocity = (logits - swap_directions(logits)) / 2
                     velocities.append(velocity)
                     within.add(velocity)
         return within, velocities
@@ -173,11 +173,6 @@ def _mean_of_mirror_images(velocity: Tensor) -> Tensor:
 def _both(stacked: Tensor) -> Tensor:
     """``(2 * B, …)`` as ``(2, B, …)``."""
     return stacked.reshape(2, -1, *stacked.shape[1:])
-
-
-def _exchanged(both: Tensor) -> Tensor:
-    """``(2 * B, …)`` with A and B in each other's place."""
-    return both.roll(both.shape[0] // 2, dims=0)
 
 
 def _derivatives(velocity: Tensor) -> Tensor:

@@ -75,10 +75,10 @@ def _section(card: Card, verdicts: Mapping[tuple[str, int], Verdict]) -> str:
 def _row(case: str, organ: int, plausibility: Plausibility, verdicts: Mapping[tuple[str, int], Verdict]) -> str:
     colour = ", ".join(f"{value:.0f}" for value in COLOURS[organ])
     mark = ' class="bad"' if plausibility.score < 0.25 else ""
-    doubt = f"{plausibility.doubt} {plausibility.factors[plausibility.doubt]:.2f}"
+    weakest = f"{plausibility.weakest_factor} {plausibility.factors[plausibility.weakest_factor]:.2f}"
     return (
         f'<tr><td><i style="background: rgb({colour})"></i>{ORGAN_NAMES[organ]}<td{mark}>{plausibility.score:.2f}'
-        f"<td>{doubt}<td>{_choice(case, organ, verdicts)}</tr>"
+        f"<td>{weakest}<td>{_choice(case, organ, verdicts)}</tr>"
     )
 
 

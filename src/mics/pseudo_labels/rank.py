@@ -52,7 +52,7 @@ class Plausibility(NamedTuple):
     factors: dict[str, float]
 
     @property
-    def doubt(self) -> str:
+    def weakest_factor(self) -> str:
         """The factor that speaks most against it."""
         return min(self.factors, key=lambda name: self.factors[name])
 
@@ -85,7 +85,7 @@ def as_csv(scores: Mapping[tuple[str, int], Plausibility]) -> str:
     table.writerow(("case", "organ", "score", "because of", *FACTORS))
     for (name, organ), found in scores.items():
         values = [f"{found.factors[factor]:.3f}" if factor in found.factors else "" for factor in FACTORS]
-        table.writerow((name, ORGAN_NAMES[organ], f"{found.score:.3f}", found.doubt, *values))
+        table.writerow((name, ORGAN_NAMES[organ], f"{found.score:.3f}", found.weakest_factor, *values))
     return text.getvalue()
 
 

@@ -19,12 +19,12 @@ LOW_HU, HIGH_HU = -200.0, 300.0
 class Coarse:
     """A scan on an axis-aligned LPS grid of cubic voxels.
 
-    ``image``: HU clipped to soft tissue. ``seen``: voxels within the scan's field of view. ``body``: the patient
+    ``image``: HU clipped to soft tissue. ``in_view``: voxels within the scan's field of view. ``body``: the patient
     without table and air, holes such as the lungs filled.
     """
 
     image: Image
-    seen: NDArray[np.bool_]
+    in_view: NDArray[np.bool_]
     body: NDArray[np.bool_]
 
 

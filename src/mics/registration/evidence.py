@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mics.deformation.field import resize_displacement, warp
 from mics.deformation.jacobian import jacobian_determinant
-from mics.losses.segmentation import certainty
+from mics.losses.segmentation import expected_precision
 from mics.network.displacements import Both
 from mics.organs import AORTA, LEFT_KIDNEY, LIVER, ORGAN_NAMES, PANCREAS, RIGHT_KIDNEY, SPLEEN, STOMACH
 
@@ -57,7 +57,9 @@ def gather(*, volumes: Both, organs: Both, counted: Tensor, displacements: Both,
     determinants = jacobian_determinant(there)
     return {
         **_overlaps(organs, there, determinants, both_before, both_after, spacing_mm**3 / 1000),
-        "certainty": {name: certainty_of_all(maps) for name, maps in zip(("moving", "fixed"), organs, strict=True)},
+        "certainty": {
+            name: expected_precision_of_all(maps) for name, maps in zip(("moving", "fixed"), organs, strict=True)
+        },
         "large_organs": {
             name: _found(maps, spacing_mm) for name, maps in zip(("moving", "fixed"), organs, strict=True)
         },
@@ -144,10 +146,10 @@ def _deformation(there: Tensor, determinants: Tensor, tissue: Tensor, spacing_mm
     }
 
 
-def certainty_of_all(maps: Tensor) -> float | None:
+def expected_precision_of_all(maps: Tensor) -> float | None:
     """:func:`certainty` of all organs together, by volume: 1 where every voxel is surely of an organ or surely not."""
     mass = maps.sum((2, 3, 4))
-    return round(float((certainty(maps) * mass).sum() / mass.sum()), 3) if float(mass.sum()) > 1 else None
+    return round(float((expected_precision(maps) * mass).sum() / mass.sum()), 3) if float(mass.sum()) > 1 else None
 
 
 def _found(maps: Tensor, spacing_mm: float) -> int:

@@ -6,12 +6,12 @@ from typing import Any
 from mics.image.points import Points
 from mics.registration.lesions import lesion_table
 from mics.registration.plan import refine_settings
-from mics.registration.quality import label_doubts, landmark_doubts, landmark_scores, measure
+from mics.registration.quality import label_warnings, landmark_scores, landmark_warnings, measure
 from mics.registration.result import Registration
 from mics.registration.settings import Settings
 from mics.registration.stage import State
 from mics.registration.steering import Steering, others_alone
-from mics.registration.summary import describe_geometry, doubts
+from mics.registration.summary import describe_geometry, quality_warnings
 from mics.registration.verdict import Verdict, judge
 
 
@@ -30,14 +30,14 @@ def findings(
     """
     geometry = describe_geometry(state)
     measured = measure(result, state.field, meaning)
-    numbering = label_doubts(result)
+    numbering = label_warnings(result)
     scores = landmark_scores(result, landmarks)
     questions = [
-        *doubts(state.affine, geometry, measured["folds"]),
+        *quality_warnings(state.affine, geometry, measured["folds"]),
         *numbering,
         *disagreements,
-        *landmark_doubts(result, landmarks),
-        *_missed(scores, settings.steering),
+        *landmark_warnings(result, landmarks),
+        *_unmet_landmarks(scores, settings.steering),
     ]
     unled = None if numbering else others_alone(measured["labels"], settings.steering)
     judged = {**measured, "evidence": state.evidence, "labels": unled}
@@ -51,7 +51,7 @@ def findings(
     return found, judge(judged, questions)
 
 
-def _missed(scores: Mapping[str, Any] | None, steering: Steering | None) -> list[str]:
+def _unmet_landmarks(scores: Mapping[str, Any] | None, steering: Steering | None) -> list[str]:
     """A sentence where landmarks that were to be met are not."""
     if scores is None or steering is None or steering.tolerance_mm is None:
         return []

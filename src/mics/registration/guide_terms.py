@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from mics.deformation.field import averaged, exponentiate, identity, sample, voxel_ratio
+from mics.deformation.field import downsample, exponentiate, identity, sample, voxel_ratio
 from mics.losses.segmentation import bray_curtis_loss
 from mics.registration.guides import Guides
 from mics.registration.refine_settings import RefineSettings, Stage
@@ -46,7 +46,7 @@ class GuideTerms:
         self.maps: Tensor | None = None
         near = None
         if guides.labels is not None and settings.labels:
-            distances = averaged(guides.labels, organ_grid)
+            distances = downsample(guides.labels, organ_grid)
             maps = (0.5 - distances / (2 * _RAMP * stage.organs_mm)).clamp(0, 1)
             near = maps.amax((0, 1)) > 0
         if near is not None and near.any():  # labels beyond the grid lead nothing
@@ -60,7 +60,7 @@ class GuideTerms:
             self.width = 2 * round((_SPREAD_MM / stage.velocity_mm - 1) / 2) + 1
         self.stiff: Stiff | None = None
         if guides.rigid is not None and settings.rigidity:
-            rigid = averaged(guides.rigid, velocity_grid)
+            rigid = downsample(guides.rigid, velocity_grid)
             self.stiff, self.pieces = Stiff(rigid, self.edges_mm), RigidPieces(rigid, self.edges_mm)
 
     def loss(self, velocity: Tensor, both: Tensor, on_organs: Tensor) -> Tensor:
@@ -73,7 +73,7 @@ class GuideTerms:
                 moved[:, :-1] * counted, self.wanted[:, :-1] * counted
             )
         if self.points is not None:
-            loss = loss + self.settings.landmarks * self._missed(velocity)
+            loss = loss + self.settings.landmarks * self._landmark_error(velocity)
         if self.stiff is not None:
             loss = loss + self.settings.rigidity * self.stiff.loss(both)
         return loss
@@ -83,7 +83,7 @@ class GuideTerms:
         if self.stiff is not None:
             self.pieces.project(velocity)
 
-    def _missed(self, velocity: Tensor) -> Tensor:
+    def _landmark_error(self, velocity: Tensor) -> Tensor:
         """Sum over the landmarks of the mm that they miss their counterparts by, mean of both directions (Charbonnier's).
 
         The velocity's gradient is spread: a landmark speaks for its surroundings, and a single voxel that ran ahead of its

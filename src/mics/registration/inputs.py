@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any, TypedDict, TypeGuard, Unpack
 
 import numpy as np
 
@@ -28,6 +28,36 @@ from mics.registration.same_scan import warn_of_same_scan
 Source = Any
 """A file or the folder of a DICOM series (str or Path), an :class:`Image`, or a volume of another library
 (:func:`mics.image.libraries.as_image`)."""
+
+
+class PairArguments(TypedDict, total=False):
+    """What can be given with two scans, each by its name; all of it may be left out."""
+
+    fixed_labels: Source | None
+    """Label map on the grid of the fixed scan: warped along, and scored if both scans have one."""
+    moving_labels: Source | None
+    """Label map on the grid of the moving scan."""
+    label_names: LabelNames | None
+    """What the labels mean, a mapping or a file (:func:`mics.data.label_names.read_label_names`); by default what the label
+    maps' files or their data set say."""
+    fixed_landmarks: str | Path | None
+    """A file of points on the fixed scan (:func:`mics.image.points.read_points`): their distances to those of the moving scan
+    are measured, before and after."""
+    moving_landmarks: str | Path | None
+    """The same points on the moving scan, in the same order."""
+    fixed_exclude: Source | None
+    """Label map on the grid of the fixed scan, above 0 where it shows what the other scan has no counterpart of: not compared."""
+    moving_exclude: Source | None
+    """The same of the moving scan."""
+    fixed_lesions: Source | None
+    """Lesions on the grid of the fixed scan, one id a lesion, where both scans are of one patient."""
+    moving_lesions: Source | None
+    """The same lesions on the moving scan, with the same ids."""
+    fixed_series: str | None
+    """UID of the series to take, where the folder of the fixed scan holds several."""
+    moving_series: str | None
+    """The same of the moving scan."""
+
 
 # Headers of label maps often differ from their scan's in the last digits; a tenth of a voxel changes no label.
 _GRID_TOLERANCE_VOXELS = 0.1
@@ -122,21 +152,19 @@ def load_pair(
     *,
     fixed: Source,
     moving: Source,
-    fixed_labels: Source | None = None,
-    moving_labels: Source | None = None,
-    fixed_exclude: Source | None = None,
-    moving_exclude: Source | None = None,
-    fixed_lesions: Source | None = None,
-    moving_lesions: Source | None = None,
-    fixed_series: str | None = None,
-    moving_series: str | None = None,
-    label_names: LabelNames | None = None,
+    **given: Unpack[PairArguments],
 ) -> tuple[Pair[Scan], list[str]]:
     """Both scans, and the sentences of what was warned about on the way (which are warned about all the same).
 
     Structures of DICOM are numbered as ``label_names`` says, else as the other scan's labels with the same names are.
+
+    Raises InputError as :func:`load_scan` does, and TypeError for an argument that :class:`PairArguments` does not have.
     """
-    names = _names_of_maps(label_names, fixed_labels, moving_labels)
+    if unknown := sorted(given.keys() - PairArguments.__annotations__.keys()):
+        raise TypeError(f"A pair has no argument {unknown[0]!r}; it takes {', '.join(PairArguments.__annotations__)}.")
+    fixed_labels, moving_labels = given.get("fixed_labels"), given.get("moving_labels")
+    fixed_series, moving_series = given.get("fixed_series"), given.get("moving_series")
+    names = _names_of_maps(given.get("label_names"), fixed_labels, moving_labels)
     if not names:
         _refuse_nameless(fixed_labels, moving_labels)
     # All threads share the state of `warnings`: one at a time may listen, and only to itself.
@@ -151,8 +179,8 @@ def load_pair(
                 fixed,
                 fixed_labels,
                 "fixed",
-                exclude=fixed_exclude,
-                lesions=fixed_lesions,
+                exclude=given.get("fixed_exclude"),
+                lesions=given.get("fixed_lesions"),
                 series=fixed_series,
                 names=names,
             )
@@ -160,8 +188,8 @@ def load_pair(
                 moving,
                 moving_labels,
                 "moving",
-                exclude=moving_exclude,
-                lesions=moving_lesions,
+                exclude=given.get("moving_exclude"),
+                lesions=given.get("moving_lesions"),
                 series=moving_series,
                 names=target.label_names | names,
             )

@@ -6,7 +6,6 @@ whole deformation would is halved, and then left out.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -29,19 +28,6 @@ _SAFELY = 0.5
 """Of the tolerance: so near they are brought on this grid, as the scans' own grids interpolate it once more."""
 
 
-@dataclass(frozen=True)
-class Fit:
-    """Both displacements (1, 3, X, Y, Z) in voxels, and by how much each landmark is missed, mm (N,), before and after.
-
-    Of both ways the worse.
-    """
-
-    moving_to_fixed: Tensor
-    fixed_to_moving: Tensor
-    before_mm: NDArray[np.float64]
-    after_mm: NDArray[np.float64]
-
-
 @torch.no_grad()
 def fit_landmarks(
     moving_to_fixed: Tensor,
@@ -51,7 +37,7 @@ def fit_landmarks(
     moving: NDArray[np.float64],
     spacing_mm: NDArray[np.float64],
     tolerance_mm: float,
-) -> Fit:
+) -> tuple[Tensor, Tensor]:
     """Both displacements changed until they take landmarks to their counterparts, as far as nothing folds.
 
     Args:
@@ -61,15 +47,18 @@ def fit_landmarks(
         moving: Their counterparts.
         spacing_mm: Edges of a voxel (3,).
         tolerance_mm: How near the landmarks are to come.
+
+    Returns:
+        Both displacements (1, 3, X, Y, Z) in voxels, first that which takes places of the fixed scan to those of the moving one.
     """
     there, back = moving_to_fixed.float(), fixed_to_moving.float()
-    before = errors = _apart(there, back, fixed, moving, spacing_mm)
+    errors = _apart(there, back, fixed, moving, spacing_mm)
     limits = [(min(_LEAST_J, _least(way)), nondiffeomorphic_volume(way)) for way in (there, back)]
     for width, ridge in _ROUNDS:
         if errors.max() <= _SAFELY * tolerance_mm:
             break
         # Half of it is made up for at the moving scan's end, half at the fixed one's, so that swapping the scans swaps all.
-        left, right = _missed(there, fixed, moving), _missed(back, moving, fixed)
+        left, right = _residual(there, fixed, moving), _residual(back, moving, fixed)
         at_moving = _flow(moving - left, left / 2, width, ridge, spacing_mm, there)
         at_fixed = _flow(fixed - right, right / 2, width, ridge, spacing_mm, there)
         better = _step(there, back, at_moving, at_fixed, limits)
@@ -78,7 +67,7 @@ def fit_landmarks(
         now = _apart(*better, fixed, moving, spacing_mm)
         if now.mean() < errors.mean():
             (there, back), errors = better, now
-    return Fit(there, back, before, errors)
+    return there, back
 
 
 def _step(
@@ -102,7 +91,7 @@ def _step(
     return None
 
 
-def _missed(way: Tensor, starts: NDArray[np.float64], ends: NDArray[np.float64]) -> NDArray[np.float64]:
+def _residual(way: Tensor, starts: NDArray[np.float64], ends: NDArray[np.float64]) -> NDArray[np.float64]:
     """What is missing, (N, 3) voxels, from where ``way`` takes the starts to the ends."""
     places = torch.from_numpy(starts.astype(np.float32).T[None, ..., None, None]).to(way.device)
     moved = sample(way, places)[0, :, :, 0, 0].T.cpu().numpy()
@@ -144,5 +133,5 @@ def _apart(
 ) -> NDArray[np.float64]:
     """By how many mm each landmark is missed, (N,), by the worse of both ways."""
     ways = ((there, fixed, moving), (back, moving, fixed))
-    lengths = [np.linalg.norm(_missed(*way) * spacing_mm, axis=1) for way in ways]
+    lengths = [np.linalg.norm(_residual(*way) * spacing_mm, axis=1) for way in ways]
     return np.asarray(np.maximum(*lengths))

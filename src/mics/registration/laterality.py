@@ -4,7 +4,7 @@ from torch import Tensor
 
 from mics.errors import GeometryError
 from mics.organs import LIVER, SPLEEN
-from mics.registration.evidence import certainty_of_all
+from mics.registration.evidence import expected_precision_of_all
 
 _LEAST_ML = 40.0
 _SURE = 0.85
@@ -19,7 +19,7 @@ def check_laterality(organs_moving: Tensor, organs_fixed: Tensor, spacing_mm: fl
     alike are registered as they are. Raises :class:`InputError` if only one of them is mirrored: no deformation may
     mirror a patient.
     """
-    sure = [(certainty_of_all(organs) or 0) >= _SURE for organs in (organs_moving, organs_fixed)]
+    sure = [(expected_precision_of_all(organs) or 0) >= _SURE for organs in (organs_moving, organs_fixed)]
     if not all(sure):
         return []
     mirrored = [liver_is_left(organs, spacing_mm) for organs in (organs_moving, organs_fixed)]

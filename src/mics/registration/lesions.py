@@ -9,7 +9,7 @@ import torch
 from scipy import ndimage
 
 from mics.deformation.jacobian import jacobian_determinant
-from mics.deformation.slabs import turned
+from mics.deformation.slabs import apply_linear
 from mics.deformation.transform import Transform
 from mics.image.io import Image
 from mics.registration.inputs import Scan
@@ -84,6 +84,6 @@ def _mean_jacobian(lesions: Image, label: int, transform: Transform) -> float:
     wide = tuple(slice(max(part.start - 1, 0), part.stop + 1) for part in box)
     own = lesions.array[wide] == label
     displacement = np.moveaxis(transform.displacement_mm[wide], -1, 0)
-    voxels = torch.from_numpy(turned(transform.grid.inverse_matrix, np.ascontiguousarray(displacement)))[None]
+    voxels = torch.from_numpy(apply_linear(transform.grid.inverse_matrix, np.ascontiguousarray(displacement)))[None]
     determinants = jacobian_determinant(voxels)[0].numpy()
     return float(determinants[own].mean(dtype=np.float64))

@@ -79,7 +79,7 @@ class Samples:
         sampled = resample(image, divided(grid, count), matrix, outside=AIR_HU)
         return cls(torch.from_numpy(np.ascontiguousarray(sampled.array)), grid, count)
 
-    def averaged(self, grid: Grid, hu_range: tuple[float, float] | None) -> Tensor | None:
+    def downsampled(self, grid: Grid, hu_range: tuple[float, float] | None) -> Tensor | None:
         """HU, (1, 1, X, Y, Z), clipped to ``hu_range`` before the mean, on a ``grid`` with the outermost centres of the own one.
 
         None where the samples do not fill its voxels, several to an edge or one.

@@ -18,7 +18,7 @@ from torch.nn import functional
 from mics.image.grid import Grid
 from mics.image.intensity import hu_windows
 from mics.image.io import Image
-from mics.losses.segmentation import certainty
+from mics.losses.segmentation import expected_precision
 from mics.network.precision import half_precision
 from mics.network.segmentation import Segmentation
 from mics.network.weights import LoadedModel, load_model_for
@@ -109,7 +109,7 @@ def _cropped(scan: Coarse) -> Coarse:
     hu, grid = scan.image.array[part], scan.image.grid
     i, j, k = grid.voxel_to_world(first).tolist()
     cropped = dataclasses.replace(grid, size=(hu.shape[0], hu.shape[1], hu.shape[2]), origin=(i, j, k))
-    return Coarse(Image(hu, cropped), scan.seen[part], scan.body[part])
+    return Coarse(Image(hu, cropped), scan.in_view[part], scan.body[part])
 
 
 @torch.no_grad()
@@ -121,7 +121,7 @@ def _seen(scan: Coarse, model: LoadedModel, device: torch.device) -> _Scan:
     windows = hu_windows(hu, model.hu_range).flip(3)
     with half_precision(device):
         maps = network.organ_maps(windows, model.crop)
-    data = torch.from_numpy(np.stack([scan.seen, scan.body]).astype(np.float32))[None].to(device)
+    data = torch.from_numpy(np.stack([scan.in_view, scan.body]).astype(np.float32))[None].to(device)
     window = windows[:, :1].flip(3) * data[:, :1]
     volume = torch.cat([maps.float().flip(3) * data[:, :1], window, data], dim=1).cpu().double()
     return _scan(*_halved(volume, scan.image.grid))
@@ -158,7 +158,7 @@ class _Problem:
         self.scans = scans
         self.volumes_ml = [self._volumes_ml(scan) for scan in (scans.fixed, scans.moving)]
         common = (self.volumes_ml[0] >= _LEAST_ML) & (self.volumes_ml[1] >= _LEAST_ML)
-        sure = (certainty(scans.fixed.maps) * certainty(scans.moving.maps)).square()[0]
+        sure = (expected_precision(scans.fixed.maps) * expected_precision(scans.moving.maps)).square()[0]
         self.weights = torch.where(common, sure, 0)
 
     def centres_upon_each_other(self) -> list[NDArray[np.float64]]:

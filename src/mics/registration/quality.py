@@ -14,7 +14,7 @@ from mics.deformation.transform import Transform
 from mics.evaluation.consistency import inverse_consistency_mm
 from mics.evaluation.landmarks import outside, registration_errors
 from mics.evaluation.metrics import dice, surface_agreement
-from mics.evaluation.numbering import numbering_doubt
+from mics.evaluation.numbering import numbering_warning
 from mics.image.grid import apply_matrix
 from mics.image.io import Image
 from mics.image.points import Points
@@ -40,7 +40,7 @@ def measure(
     """
     forward, backward = result.moving_to_fixed, result.fixed_to_moving
     names, ways = ("moving_to_fixed", "fixed_to_moving"), ((forward, backward), (backward, forward))
-    volumes = [_thinned(there, _FOLDS_MM).volume_change() for there, _ in ways]
+    volumes = [_subsampled(there, _FOLDS_MM).volume_change() for there, _ in ways]
     ranges = [{"min": _finite(volume.least), "max": _finite(volume.largest)} for volume in volumes]
     shares = [volume.fold_share for volume in volumes]
     errors = [inverse_consistency(forward=there, backward=back) for there, back in ways]
@@ -59,12 +59,12 @@ def inverse_consistency(*, forward: Transform, backward: Transform) -> dict[str,
 
     None where no point comes to lie in the other scan's field of view.
     """
-    mean, largest = inverse_consistency_mm(_thinned(forward, _CONSISTENCY_MM), backward)
+    mean, largest = inverse_consistency_mm(_subsampled(forward, _CONSISTENCY_MM), backward)
     return {"mean": _finite(mean), "max": _finite(largest)}
 
 
 def label_scores(*, target: Image, warped: Image, affine_only: Image, source: Image) -> dict[str, Any]:
-    """Dice, Hd95 and mean distance to agreement (MDA), in mm, of every label in both ``target`` and ``source``, before and after.
+    """Dice, HD95 and mean distance to agreement (MDA), in mm, of every label in both ``target`` and ``source``, before and after.
 
     Before is with the affine alone; ``worst_label`` has the smallest Dice after registration. ``warped`` and ``affine_only``
     are ``source`` on the target's grid; all are integer label maps. A label that was
@@ -84,7 +84,7 @@ def label_scores(*, target: Image, warped: Image, affine_only: Image, source: Im
 def _agreement(
     fixed: NDArray[np.integer], warped: NDArray[np.integer], labels: Sequence[int], spacing: Sequence[float]
 ) -> dict[str, Any]:
-    """Dice, Hd95 and MDA by label, and the mean Dice."""
+    """Dice, HD95 and MDA by label, and the mean Dice."""
     present = np.array(labels, dtype=np.uint64)  # which holds every label above 0
     scores = dice(fixed, warped, labels, moving_labels=present)
     surfaces = surface_agreement(fixed, warped, labels, spacing, moving_labels=present)
@@ -109,7 +109,7 @@ def landmark_scores(result: Registration, landmarks: tuple[Points, Points] | Non
     return {"count": len(after), "tre_mm": _mean_and_max(after), "tre_mm_affine_only": _mean_and_max(before)}
 
 
-def landmark_doubts(result: Registration, landmarks: tuple[Points, Points] | None) -> list[str]:
+def landmark_warnings(result: Registration, landmarks: tuple[Points, Points] | None) -> list[str]:
     """A sentence for each scan beyond which some of its landmarks lie."""
     sentences = []
     scans = (("fixed", result.fixed.grid), ("moving", result.moving.grid))
@@ -123,11 +123,11 @@ def landmark_doubts(result: Registration, landmarks: tuple[Points, Points] | Non
     return sentences
 
 
-def label_doubts(result: Registration) -> list[str]:
+def label_warnings(result: Registration) -> list[str]:
     """What looks wrong with the label maps once they lie upon each other, a sentence each."""
     if result.fixed_labels is None or result.moving_labels_warped is None:
         return []
-    return numbering_doubt(result.fixed_labels.array, result.moving_labels_warped.array)
+    return numbering_warning(result.fixed_labels.array, result.moving_labels_warped.array)
 
 
 def _both_label_scores(result: Registration) -> dict[str, Any] | None:
@@ -150,9 +150,9 @@ def _shown_names(result: Registration, names: Mapping[int, str]) -> dict[str, st
     return {str(label): names[label] for label in sorted(shown & names.keys())}
 
 
-def _thinned(transform: Transform, apart_mm: float) -> Transform:
+def _subsampled(transform: Transform, apart_mm: float) -> Transform:
     """The transform at every n-th voxel, at most ``apart_mm`` apart or all: no value changes."""
-    return transform.thinned([max(1, int(apart_mm / spacing)) for spacing in transform.grid.spacing])
+    return transform.subsampled([max(1, int(apart_mm / spacing)) for spacing in transform.grid.spacing])
 
 
 def _labels(image: Image) -> set[int]:

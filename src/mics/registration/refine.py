@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from mics.deformation.field import averaged, exponentiate, logarithm, resize_displacement, sample
+from mics.deformation.field import downsample, exponentiate, logarithm, resize_displacement, sample
 from mics.deformation.inverse import correct_inverse_consistency
 from mics.losses.mind import mind_ssc
-from mics.losses.segmentation import bray_curtis_loss, certainty
+from mics.losses.segmentation import bray_curtis_loss, expected_precision
 from mics.losses.similarities import SIMILARITIES
 from mics.registration.descent import Descent
 from mics.registration.guide_terms import GuideTerms
@@ -61,23 +61,23 @@ class PairData:
         similarity: str,
     ) -> None:
         # Merely sampled, what is finer than the grid would be compared as noise, in which a hair decides where things go.
-        image = averaged(volumes, image_grid)
+        image = downsample(volumes, image_grid)
         self.image_box = _shown(image)
         self.similarity = SIMILARITIES.find(similarity)(self.image_box.of(image).flip(0))
         # Only cubes count that lie within what both volumes show: half of a cube out of view would pass for an edge.
         margin = self.similarity.margin
         within = -functional.max_pool3d(-_whole(masks, image_grid), 2 * margin + 1, 1, margin)
         self.image = torch.cat([image, within], dim=1)
-        maps = averaged(organs, organ_grid)
+        maps = downsample(organs, organ_grid)
         # A small organ is lost on a coarse grid, and on a fine one the whole box would cost more than all the rest.
         found = maps.amax((0, 1)) > _LEAST_OF_ORGANS
         self.compared = Some.where(found) if organs_alone and found.any() else _shown(maps)
         self.organ_count = maps.shape[1]
         # An organ that the segmentation network guesses at in either volume would be pulled to the wrong place.
-        self.organ_weights = certainty(maps).prod(dim=0, keepdim=True).square()
+        self.organ_weights = expected_precision(maps).prod(dim=0, keepdim=True).square()
         features = [maps]
         if descriptors is not None:
-            features.append(averaged(descriptors, organ_grid))
+            features.append(downsample(descriptors, organ_grid))
         self.features = torch.cat([*features, _whole(masks, organ_grid)], dim=1)
         self.wanted = self.compared.of(self.features[:, :-1]).flip(0)
 
@@ -204,7 +204,7 @@ def _shown(maps: Tensor) -> Box:
 
 def _whole(masks: Tensor, shape: list[int]) -> Tensor:
     """Masks on a coarser grid: what is averaged there lies within them altogether."""
-    coarse = averaged(masks, shape)
+    coarse = downsample(masks, shape)
     return coarse if coarse is masks else (coarse > 0.999).float()
 
 

@@ -4,12 +4,12 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Unpack
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mics.data.label_names import LabelNames
 from mics.errors import SettingError
 from mics.evaluation.landmarks import read_landmarks
 from mics.image.points import Points
@@ -17,7 +17,7 @@ from mics.network.weights import DEFAULT_REGISTRATION, LoadedModel
 from mics.registration.choices import Lesions, Refine, Topology
 from mics.registration.findings import findings
 from mics.registration.fork import refuse_forked
-from mics.registration.inputs import Scan, Source, load_pair, meaning_of_labels
+from mics.registration.inputs import PairArguments, Scan, Source, load_pair, meaning_of_labels
 from mics.registration.memory import require_memory
 from mics.registration.network_grid import refuse_thin
 from mics.registration.pair import Pair
@@ -121,6 +121,11 @@ class Registrar:
         return self._settings.device
 
     @property
+    def settings(self) -> Settings:
+        """What was chosen, looked up: models, affine, device and the rest."""
+        return self._settings
+
+    @property
     def model(self) -> LoadedModel:
         """The registration network."""
         return self._settings.model
@@ -130,36 +135,16 @@ class Registrar:
         fixed: Source,
         moving: Source,
         *,
-        fixed_labels: Source | None = None,
-        moving_labels: Source | None = None,
-        label_names: LabelNames | None = None,
-        fixed_landmarks: str | Path | None = None,
-        moving_landmarks: str | Path | None = None,
-        fixed_exclude: Source | None = None,
-        moving_exclude: Source | None = None,
-        fixed_lesions: Source | None = None,
-        moving_lesions: Source | None = None,
-        fixed_series: str | None = None,
-        moving_series: str | None = None,
         progress: Progress | None = None,
+        **given: Unpack[PairArguments],
     ) -> Registration:
         """Register two scans to each other, both ways.
 
         Args:
-            fixed: As of :func:`mics.register`, and so are all others.
+            fixed: A scan, as of :func:`mics.register`.
             moving: The other scan.
-            fixed_labels: Label map of the fixed scan.
-            moving_labels: Label map of the moving scan.
-            label_names: What the labels mean.
-            fixed_landmarks: Points on the fixed scan.
-            moving_landmarks: The same points on the moving scan.
-            fixed_exclude: Mask of what is not compared.
-            moving_exclude: The same of the moving scan.
-            fixed_lesions: Lesions of one patient, by ids.
-            moving_lesions: The same lesions on the moving scan.
-            fixed_series: UID of the series to take.
-            moving_series: The same of the moving scan.
             progress: Called with a few words as each stage begins.
+            given: What comes with the scans, by the names of :class:`mics.registration.inputs.PairArguments`.
 
         Returns:
             The registration.
@@ -167,22 +152,7 @@ class Registrar:
         Raises:
             InputError: As of :func:`mics.register`.
         """
-        inputs = self.read(
-            fixed,
-            moving,
-            fixed_labels=fixed_labels,
-            moving_labels=moving_labels,
-            label_names=label_names,
-            fixed_landmarks=fixed_landmarks,
-            moving_landmarks=moving_landmarks,
-            fixed_exclude=fixed_exclude,
-            moving_exclude=moving_exclude,
-            fixed_lesions=fixed_lesions,
-            moving_lesions=moving_lesions,
-            fixed_series=fixed_series,
-            moving_series=moving_series,
-            progress=progress,
-        )
+        inputs = self.read(fixed, moving, progress=progress, **given)
         return self.register(inputs, progress=progress)
 
     def read(
@@ -190,36 +160,16 @@ class Registrar:
         fixed: Source,
         moving: Source,
         *,
-        fixed_labels: Source | None = None,
-        moving_labels: Source | None = None,
-        label_names: LabelNames | None = None,
-        fixed_landmarks: str | Path | None = None,
-        moving_landmarks: str | Path | None = None,
-        fixed_exclude: Source | None = None,
-        moving_exclude: Source | None = None,
-        fixed_lesions: Source | None = None,
-        moving_lesions: Source | None = None,
-        fixed_series: str | None = None,
-        moving_series: str | None = None,
         progress: Progress | None = None,
+        **given: Unpack[PairArguments],
     ) -> PairInputs:
         """The first half of a call: read and check a pair, while another thread registers the one before.
 
         Args:
-            fixed: As of :func:`mics.register`, and so are all others.
+            fixed: A scan, as of :func:`mics.register`.
             moving: The other scan.
-            fixed_labels: Label map of the fixed scan.
-            moving_labels: Label map of the moving scan.
-            label_names: What the labels mean.
-            fixed_landmarks: Points on the fixed scan.
-            moving_landmarks: The same points on the moving scan.
-            fixed_exclude: Mask of what is not compared.
-            moving_exclude: The same of the moving scan.
-            fixed_lesions: Lesions of one patient, by ids.
-            moving_lesions: The same lesions on the moving scan.
-            fixed_series: UID of the series to take.
-            moving_series: The same of the moving scan.
             progress: Called with a few words as it begins.
+            given: What comes with the scans, by the names of :class:`mics.registration.inputs.PairArguments`.
 
         Returns:
             The pair, for :meth:`register`.
@@ -229,21 +179,9 @@ class Registrar:
         """
         timing = Timing(progress)
         with timing("read", "Reading"):
-            scans, sentences = load_pair(
-                fixed=fixed,
-                moving=moving,
-                fixed_labels=fixed_labels,
-                moving_labels=moving_labels,
-                fixed_exclude=fixed_exclude,
-                moving_exclude=moving_exclude,
-                fixed_lesions=fixed_lesions,
-                moving_lesions=moving_lesions,
-                fixed_series=fixed_series,
-                moving_series=moving_series,
-                label_names=label_names,
-            )
-            meaning, disagreements = meaning_of_labels(label_names, scans)
-            landmarks = read_landmarks(fixed_landmarks, moving_landmarks)
+            scans, sentences = load_pair(fixed=fixed, moving=moving, **given)
+            meaning, disagreements = meaning_of_labels(given.get("label_names"), scans)
+            landmarks = read_landmarks(given.get("fixed_landmarks"), given.get("moving_landmarks"))
             steering = what_steers(
                 self._steer, self._landmark_tolerance_mm, scans=scans, meaning=meaning, landmarks=landmarks
             )
@@ -300,7 +238,8 @@ class Registrar:
                     turned_headers({"fixed": result.fixed, "moving": result.moving}, settings.device)
                 )
         _logger.info("Verdict: %s", verdict.word)
-        return completed(result, summarise(state, settings, found=found, verdict=verdict, timing=timing))
+        summary = summarise(state, settings, landmarks=inputs.landmarks, found=found, verdict=verdict, timing=timing)
+        return completed(result, summary)
 
 
 def _refuse_unusable(scans: Pair[Scan], settings: Settings) -> None:

@@ -94,7 +94,7 @@ class Registration:
             for done in written.values():
                 done.wait()
             if tolerance_mm is not None:
-                summary["stored_transforms"] = {name: _told(stored[name], sizes.get(name)) for name in stored}
+                summary["stored_transforms"] = {name: _stored_within(stored[name], sizes.get(name)) for name in stored}
             write_text(_json(summary), path)
 
         summary = dict(self.summary)
@@ -126,7 +126,7 @@ class Registration:
         }
 
 
-def _told(compact: Compact, size: int | None) -> dict[str, Any]:
+def _stored_within(compact: Compact, size: int | None) -> dict[str, Any]:
     grid = compact.transform.grid
     return {
         "size": list(grid.size),

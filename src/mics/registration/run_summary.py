@@ -51,6 +51,14 @@ class InputSummary(Part):
     lesions: str | None = None
     """Label map with one id a lesion."""
     grid: GridSummary
+    voxels_sha256: str | None = None
+    """SHA-256 of the scan's HU as float32, little-endian, the first axis running fastest: the same for every file of them."""
+    labels_sha256: str | None = None
+    """The same of the label map; None where none was given."""
+    exclude_sha256: str | None = None
+    lesions_sha256: str | None = None
+    landmarks_sha256: str | None = None
+    """SHA-256 of the landmarks' LPS mm as float64, little-endian, point by point."""
 
 
 class Inputs(Part):
@@ -239,6 +247,20 @@ class PeakMemory(Part):
     gpu: float | None
 
 
+class Environment(Part):
+    """What the last digits depend on."""
+
+    torch: str
+    numpy: str
+    simpleitk: str
+    threads: int
+    """With which torch computed."""
+    cpu_capability: str
+    """The instructions that torch uses, such as AVX2."""
+    gpu: str | None
+    """Its name, where one computed."""
+
+
 class RunSummary(Part):
     """``summary.json`` and :attr:`mics.Registration.summary`: shares are 0 to 1, lengths mm, places LPS.
 
@@ -274,6 +296,7 @@ class RunSummary(Part):
     seconds: dict[str, float]
     """By stage, and in ``total``."""
     peak_memory_gb: PeakMemory | None = None
+    environment: Environment | None = None
     warnings: list[str]
 
 

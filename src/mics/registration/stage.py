@@ -65,7 +65,7 @@ class State:
     """HU windows (1, 3, X, Y, Z) on the network's grid, until the transforms are made."""
     organ_windows: Pair[Tensor] | None = None
     """The same at the segmentation network's spacing."""
-    seen: Views | None = None
+    organ_views: Views | None = None
     deformation: BidirectionalField | None = None
     native: Transforms | None = None
     evidence: Mapping[str, Any] | None = None
@@ -91,7 +91,7 @@ class State:
     @property
     def views(self) -> Views:
         """Windows and organ maps of both scans, for a stage that needs ``organ_maps`` and before the transforms are made."""
-        return _at_hand(self.seen, "organ maps", "name 'organ_maps' in its needs")
+        return _at_hand(self.organ_views, "organ maps", "name 'organ_maps' in its needs")
 
     @property
     def field(self) -> BidirectionalField:

@@ -53,8 +53,8 @@ def difference(scans: Pair[Coarse], matrix: NDArray[np.float64]) -> float:
     grid = fixed.image.grid
     # In ITK's hands a volume this small takes five times as long, and the search asks for hundreds.
     voxels = moving.image.grid.inverse_matrix @ matrix @ grid.matrix
-    masks = _nearest(moving.seen.astype(np.uint8) + moving.body, voxels, grid.size)
-    counted = (fixed.body | (masks == 2)) & fixed.seen & (masks > 0)
+    masks = _nearest(moving.in_view.astype(np.uint8) + moving.body, voxels, grid.size)
+    counted = (fixed.body | (masks == 2)) & fixed.in_view & (masks > 0)
     if not counted.any():
         return float("inf")
     moved = resampled(torch.from_numpy(np.ascontiguousarray(moving.image.array))[None, None], voxels, grid.size)[0]

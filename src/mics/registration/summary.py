@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 from mics.deformation.provenance import Provenance
 from mics.deformation.provenance import Scan as KnownScan
+from mics.image.points import Points
+from mics.registration.checksums import environment, pair_checksums
 from mics.registration.inputs import Scan
 from mics.registration.pair import Pair
 from mics.registration.plan import plan
@@ -29,11 +31,20 @@ _LEAST_SHARED = 0.25
 
 
 def summarise(
-    state: State, settings: Settings, *, found: Mapping[str, Any], verdict: Verdict, timing: Timing
+    state: State,
+    settings: Settings,
+    *,
+    landmarks: tuple[Points, Points] | None,
+    found: Mapping[str, Any],
+    verdict: Verdict,
+    timing: Timing,
 ) -> dict[str, Any]:
-    """A finished registration in plain data (:class:`RunSummary`); ``found`` is what comes of measuring, by key."""
+    """A finished registration in plain data (:class:`RunSummary`).
+
+    ``landmarks`` fixed, then moving; ``found`` is what comes of measuring, by key.
+    """
     summary = {
-        **_described(state.scans, settings),
+        **_described(state.scans, settings, landmarks),
         "verdict": {
             "word": verdict.word,
             "reasons": [_without_folders(one, state, settings) for one in verdict.reasons],
@@ -43,6 +54,7 @@ def summarise(
         "evidence": state.evidence,
         "seconds": timing.times(),
         "peak_memory_gb": peak_memory_gb(settings.device),
+        "environment": environment(settings.device),
         "warnings": [_without_folders(one, state, settings) for one in state.warnings],
     }
     RunSummary.model_validate(summary)
@@ -60,7 +72,7 @@ def describe_geometry(state: State) -> dict[str, Any]:
     }
 
 
-def doubts(affine: NDArray[np.float64], geometry: dict[str, Any], folds: dict[str, float]) -> list[str]:
+def quality_warnings(affine: NDArray[np.float64], geometry: dict[str, Any], folds: dict[str, float]) -> list[str]:
     """What should make the reader look twice, a sentence each."""
     shared = geometry["field_of_view"]["shared_by_both"]
     scales = np.linalg.svd(affine[:3, :3], compute_uv=False)
@@ -93,7 +105,10 @@ def completed(result: Registration, summary: dict[str, Any]) -> Registration:
         "settings": {**settings, "affine": affine if affine in ("organs", "ants", "none", "array") else "file"},
         "affine_fixed_to_moving_lps_mm": summary["geometry"]["affine_fixed_to_moving_lps_mm"],
     }
-    known = {"fixed": KnownScan.of(result.fixed), "moving": KnownScan.of(result.moving)}
+    known = {
+        role: KnownScan(scan.grid, summary["inputs"][role]["voxels_sha256"])
+        for role, scan in (("fixed", result.fixed), ("moving", result.moving))
+    }
     to_fixed, to_moving = Provenance("moving", "fixed", known, made), Provenance("fixed", "moving", known, made)
     return replace(
         result,
@@ -103,8 +118,9 @@ def completed(result: Registration, summary: dict[str, Any]) -> Registration:
     )
 
 
-def _described(scans: Pair[Scan], settings: Settings) -> dict[str, Any]:
-    """What went in: version and time, files' names (None for arrays) and geometry, settings, models with their checksums."""
+def _described(scans: Pair[Scan], settings: Settings, landmarks: tuple[Points, Points] | None) -> dict[str, Any]:
+    """What went in: version and time, files' names (None for arrays), geometry and checksums, settings, models likewise."""
+    known = pair_checksums(scans, landmarks)
     return {
         "schema_version": SCHEMA_VERSION,
         "mics_version": version("mics-registration"),
@@ -116,6 +132,7 @@ def _described(scans: Pair[Scan], settings: Settings) -> dict[str, Any]:
                 "exclude": _own_name(scan.exclude_path),
                 "lesions": _own_name(scan.lesions_path),
                 "grid": scan.image.grid.to_dict(),
+                **known[role],
             }
             for role, scan in (("fixed", scans.fixed), ("moving", scans.moving))
         },

@@ -40,13 +40,13 @@ def turned_headers(scans: Mapping[str, Image], device: torch.device) -> list[str
 def _turned(scan: Image, role: str, model: LoadedModel, device: torch.device) -> str | None:
     lower, upper = scan.grid.corners().min(axis=0), scan.grid.corners().max(axis=0)
     grid = Grid.axis_aligned(lower, upper, model.spacing_mm, ORIENTATION)
-    hu = Samples.of(scan, grid, np.eye(4)).averaged(grid, model.hu_range)
+    hu = Samples.of(scan, grid, np.eye(4)).downsampled(grid, model.hu_range)
     assert hu is not None
     volume = hu_windows(hu.to(device), model.hu_range)
-    seen, _ = _seen(volume, model)
-    turns = {name: _seen(volume.flip([axis + 2 for axis in axes]), model) for name, axes in _TURNS.items()}
+    as_it_lies, _ = _organ_evidence(volume, model)
+    turns = {name: _organ_evidence(volume.flip([axis + 2 for axis in axes]), model) for name, axes in _TURNS.items()}
     most = max(found for found, _ in turns.values())
-    if most < _CLEARLY * seen:
+    if most < _CLEARLY * as_it_lies:
         return None
     # A patient turned and mirrored shows as much as one who is only turned, but the liver on the left.
     best = min((name for name, (found, _) in turns.items() if found > _NEARLY * most), key=lambda name: turns[name][1])
@@ -57,7 +57,7 @@ def _turned(scan: Image, role: str, model: LoadedModel, device: torch.device) ->
 
 
 @torch.no_grad()
-def _seen(volume: Tensor, model: LoadedModel) -> tuple[float, bool]:
+def _organ_evidence(volume: Tensor, model: LoadedModel) -> tuple[float, bool]:
     """How much of organs is found, each voxel weighed by how sure the network is; and whether the liver lies left."""
     network = model.network
     assert isinstance(network, Segmentation)

@@ -41,20 +41,20 @@ class Verdict:
         return Verdict(self.word, (*causes, *self.reasons))
 
 
-def judge(summary: Summary, doubts: Sequence[str] = ()) -> Verdict:
+def judge(summary: Summary, warnings: Sequence[str] = ()) -> Verdict:
     """The verdict on a registration.
 
     Args:
         summary: What is known of it: ``evidence`` (of :func:`mics.registration.evidence.gather`, or None),
             ``inverse_consistency_mm`` and ``labels``.
-        doubts: Sentences that ask for a look in any case.
+        warnings: Sentences that ask for a look in any case.
 
     Returns:
         The word, and a sentence for each reason, those of a failure first. ``good`` has none.
     """
     evidence = summary["evidence"]
     failures, questions = _given_labels(summary["labels"])
-    questions += [*doubts, *_inverse(summary["inverse_consistency_mm"])]
+    questions += [*warnings, *_inverse(summary["inverse_consistency_mm"])]
     if evidence is None:
         questions.append(
             "No organs were looked for with these settings, so nothing shows whether they match: see the picture."

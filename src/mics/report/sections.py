@@ -22,7 +22,7 @@ Summary = Mapping[str, Any]
 Cells = Sequence[str]
 
 MARKS = {"good": "✓", "look": "!", "failed": "✕"}
-_MEASURES = (("dice", "Dice", 2), ("hd95_mm", "Hd95, mm", 1), ("mda_mm", "MDA, mm", 1))
+_MEASURES = (("dice", "Dice", 2), ("hd95_mm", "HD95, mm", 1), ("mda_mm", "MDA, mm", 1))
 
 
 def verdict(summary: Summary) -> str:

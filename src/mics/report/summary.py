@@ -24,7 +24,7 @@ TG132 = (
 )
 _DIRECTIONS = ("moving_to_fixed", "fixed_to_moving")
 # Measure, title, characters and decimals of a number.
-_COLUMNS = (("dice", "Dice", 4, 2), ("hd95_mm", "Hd95, mm", 5, 1), ("mda_mm", "MDA, mm", 5, 1))
+_COLUMNS = (("dice", "Dice", 4, 2), ("hd95_mm", "HD95, mm", 5, 1), ("mda_mm", "MDA, mm", 5, 1))
 _MOST_ROWS = 20
 
 
@@ -87,7 +87,7 @@ def _steered(summary: Summary) -> list[str]:
 
 
 def _organs(summary: Summary) -> list[str]:
-    """Dice, Hd95 and MDA of the labels, with the affine alone and after registration, and which is the worst."""
+    """Dice, HD95 and MDA of the labels, with the affine alone and after registration, and which is the worst."""
     if summary["labels"] is None or not summary["labels"]["moving_to_fixed"]["dice"]:
         return []
     scores = summary["labels"]["moving_to_fixed"]

@@ -82,7 +82,7 @@ class Anatomical:
             matrix[axis, 3] = 0 if rises else self.grid.size[axis] - 1
         return matrix
 
-    def thinned(self, steps: Steps, offset: Sequence[float]) -> Grid:
+    def subsampled(self, steps: Steps, offset: Sequence[float]) -> Grid:
         """The grid (X, Y, Z) of every n-th voxel in this order, the first one at ``offset`` voxels."""
         matrix = self.grid.matrix @ self.to_file
         x, y, z = (n // step for n, step in zip(self.size, steps, strict=True))
@@ -190,7 +190,7 @@ def _apart(order: Anatomical) -> Steps:
 
 def _scans(registration: Registration, order: Anatomical, steps: Steps) -> dict[str, Callable[[], bytes]]:
     fixed, moving, affine = registration.fixed, registration.moving, registration.affine
-    grid = order.thinned(steps, [(step - 1) / 2 for step in steps])
+    grid = order.subsampled(steps, [(step - 1) / 2 for step in steps])
 
     def before() -> bytes:
         values = resample(moving, grid, affine, nearest=False, outside=AIR_HU).array
@@ -226,10 +226,10 @@ def _fields(registration: Registration, order: Anatomical, apart: Steps) -> dict
         return _packed(np.diff(whole.ravel(), prepend=np.int16(0)))
 
     def jacobian() -> bytes:
-        grid = order.thinned((1, 1, 1), (0, 0, 0))
-        field = Transform(order.turn(registration.moving_to_fixed.displacement_mm).transpose(2, 1, 0, 3), grid).thinned(
-            apart
-        )
+        grid = order.subsampled((1, 1, 1), (0, 0, 0))
+        field = Transform(
+            order.turn(registration.moving_to_fixed.displacement_mm).transpose(2, 1, 0, 3), grid
+        ).subsampled(apart)
         determinant = jacobian_determinant(field.displacement_voxels())[0].numpy()
         return _packed(log_jacobian_codes(determinant.T, registration.affine))
 
@@ -247,7 +247,7 @@ def _label_maps(registration: Registration, order: Anatomical, steps: Steps) -> 
     }
     maps = {name: _middles(order.turn(image.array), steps) for name, image in given.items() if image is not None}
     if registration.moving_labels is not None:
-        grid = order.thinned(steps, [step // 2 for step in steps])
+        grid = order.subsampled(steps, [step // 2 for step in steps])
         maps["beforeLabels"] = resample(
             registration.moving_labels, grid, registration.affine, nearest=True, outside=0
         ).array.T

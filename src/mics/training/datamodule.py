@@ -11,25 +11,29 @@ from torch.utils.data.distributed import DistributedSampler
 from mics.errors import GeometryError, InputError
 from mics.training.cache import CachedCase, split
 from mics.training.recipe import Recipe
-from mics.training.samples import AllSamples, Member, RandomSamples, Sample, crop_size, finish
+from mics.training.samples import AllSamples, Member, RandomSamples, Sample, collate, crop_size
 
 
 class EpochSampler(DistributedSampler[Any]):
     """Indices that go on counting from epoch to epoch, so that no two epochs see the same samples.
 
     ``length`` indices an epoch over all ``devices``, of which the one with number ``rank`` takes every ``devices``-th.
-    Lightning calls ``set_epoch`` at the start of every epoch, after resuming too. ``seen`` tells how many of its indices of
-    this epoch the device saw before the run was interrupted.
+    Lightning calls ``set_epoch`` at the start of every epoch, after resuming too. ``samples_done`` tells how many of its
+    indices of this epoch the device saw before the run was interrupted.
     """
 
-    def __init__(self, length: int, *, devices: int = 1, rank: int = 0, seen: Callable[[], int] = lambda: 0) -> None:
+    def __init__(
+        self, length: int, *, devices: int = 1, rank: int = 0, samples_done: Callable[[], int] = lambda: 0
+    ) -> None:
         super().__init__(range(length), num_replicas=devices, rank=rank, shuffle=False)  # type: ignore[arg-type]
         self.length = length
-        self.seen = seen
+        self.samples_done = samples_done
 
     def __iter__(self) -> Iterator[int]:
         first = self.epoch * self.length
-        yield from range(first + self.rank + self.seen() * self.num_replicas, first + self.length, self.num_replicas)
+        yield from range(
+            first + self.rank + self.samples_done() * self.num_replicas, first + self.length, self.num_replicas
+        )
 
 
 class Cases(lightning.LightningDataModule):
@@ -64,7 +68,7 @@ class Cases(lightning.LightningDataModule):
         """``iterations_per_epoch`` batches of random samples for each device."""
         devices, rank = self._devices()
         length = self.recipe.iterations_per_epoch * self.recipe.batch_size * devices
-        sampler = EpochSampler(length, devices=devices, rank=rank, seen=self._seen)
+        sampler = EpochSampler(length, devices=devices, rank=rank, samples_done=self._samples_done)
         if self.trainer is not None:
             # Lightning tells the epoch only after worker processes have begun to read.
             sampler.set_epoch(self.trainer.current_epoch)
@@ -78,7 +82,7 @@ class Cases(lightning.LightningDataModule):
             pin_memory=torch.cuda.is_available(),
         )
 
-    def _seen(self) -> int:
+    def _samples_done(self) -> int:
         """Samples of the current epoch that each device had before the checkpoint that the run goes on from."""
         if self.trainer is None:
             return 0
@@ -97,7 +101,7 @@ class Cases(lightning.LightningDataModule):
 
     def on_after_batch_transfer(self, batch: list[list[Member]], dataloader_idx: int) -> Sample:
         """The batch on its device: augmented there, as float32 HU and labels."""
-        return finish(batch)
+        return collate(batch)
 
 
 def _check_sizes(cases: Sequence[CachedCase], crop: tuple[int, int, int] | None) -> None:

@@ -52,7 +52,7 @@ class Journal(lightning.Callback):
 
     def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Keep what was measured, before the checkpoints are written."""
-        self.measures = {name: float(value) for name, value in trainer.callback_metrics.items() if _told(name)}
+        self.measures = {name: float(value) for name, value in trainer.callback_metrics.items() if _is_reported(name)}
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """The epoch's line: its number, losses and time, whether it is the best, and how long the rest will take."""
@@ -94,7 +94,7 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
-def _told(name: str) -> bool:
+def _is_reported(name: str) -> bool:
     """Whether a measure is one of the validation's, and not of a single organ."""
     return name.startswith("val/") and not name[-2:].isdigit()
 

@@ -71,7 +71,9 @@ class RegistrationTraining(NetworkTraining):
     def loss(self, batch: Sample) -> tuple[Tensor, dict[str, Tensor], Prediction]:
         """The weighted sum, its terms, each ``(steps, 2)`` with A→B and B→A, and the prediction."""
         a, b = (self.volumes(batch, member) for member in (0, 1))
-        prediction = self.network(self._seen(batch, 0, a), self._seen(batch, 1, b), steps=self.recipe.steps)
+        prediction = self.network(
+            self._network_input(batch, 0, a), self._network_input(batch, 1, b), steps=self.recipe.steps
+        )
         shape = tuple(prediction.steps[0].gradients.shape[3:])
         x, y, z = (
             self.recipe.spacing_mm * (n - 1) / max(m - 1, 1) for n, m in zip(a.windows.shape[2:], shape, strict=True)
@@ -93,10 +95,10 @@ class RegistrationTraining(NetworkTraining):
         organs = pad_to_multiple(one_hot(batch["labels"][:, member], ids), divisor) if ids else None
         return Volumes(pad_to_multiple(windows, divisor), organs)
 
-    def _seen(self, batch: Sample, member: int, volumes: Volumes) -> Tensor:
+    def _network_input(self, batch: Sample, member: int, volumes: Volumes) -> Tensor:
         maps = batch.get("maps")
         padded = None if maps is None else pad_to_multiple(maps[:, member], self.network.config.divisor)
-        return self.network.seen(volumes.windows, padded)
+        return self.network.network_input(volumes.windows, padded)
 
 
 def by_step_and_direction(terms: dict[str, Tensor]) -> dict[str, Tensor]:

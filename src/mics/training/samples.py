@@ -75,7 +75,7 @@ class Member(NamedTuple):
     swapped: bool = False
     changes: Changes | None = None
 
-    def finish(self) -> Sample:
+    def apply(self) -> Sample:
         """The member as the network's module takes it, computed on the device on which its tensors lie."""
         hu, labels = self.hu.float()[None, None], self.labels[None, None]
         maps = None if self.maps is None else self.maps[None].float() / 255
@@ -91,9 +91,9 @@ class Member(NamedTuple):
         return sample
 
 
-def finish(batch: Sequence[Sequence[Member]]) -> Sample:
+def collate(batch: Sequence[Sequence[Member]]) -> Sample:
     """A batch of samples, on the device on which they lie."""
-    finished: Sample = default_collate([default_collate([member.finish() for member in members]) for members in batch])
+    finished: Sample = default_collate([default_collate([member.apply() for member in members]) for members in batch])
     return finished
 
 

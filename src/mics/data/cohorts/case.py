@@ -50,7 +50,7 @@ class Case:
 
         Raises :class:`InputError` if there is none, and as :func:`mics.image.hounsfield.read_scan` does.
         """
-        return self.settled(read_scan(present(self.image_path, self.name, "an image")))
+        return self.fix_orientation(read_scan(present(self.image_path, self.name, "an image")))
 
     def labels(self, image: Image | None = None) -> Image:
         """Organ ids, uint8, (X, Y, Z), on the grid of the CT; ``image`` is the CT if it has been read already.
@@ -60,7 +60,7 @@ class Case:
         """
         image = self.image() if image is None else image
         path = present(self.labels_path, self.name, "labels")
-        labels = self.placed(read_labels(path), image)
+        labels = self.align_to_image(read_labels(path), image)
         refuse_values_of_scans(labels.array, str(path))
         self._warn_of_unnamed(labels)
         table = np.zeros(256, np.uint8)
@@ -87,13 +87,13 @@ class Case:
                 stacklevel=3,
             )
 
-    def settled(self, volume: Image) -> Image:
+    def fix_orientation(self, volume: Image) -> Image:
         """A volume as it was read, put right where this cohort's headers are wrong."""
         return volume
 
-    def placed(self, labels: Image, image: Image) -> Image:
+    def align_to_image(self, labels: Image, image: Image) -> Image:
         """The label map as it was read, on the grid of the CT. Raises :class:`InputError` if it lies elsewhere."""
-        labels = self.settled(labels)
+        labels = self.fix_orientation(labels)
         if not labels.grid.is_close(image.grid, _GRID_TOLERANCE_VOXELS * min(image.grid.spacing)):
             raise GeometryError(
                 f"{self.labels_path} is on another grid than {self.image_path} ({labels.grid.size} against "

@@ -45,9 +45,9 @@ class Case(common.Case):
         path = common.present(self.labels_path, self.name, "labels")
         labels = read_labels(path)
         refuse_values_of_scans(labels.array, str(path))
-        return self.settled(labels) if image is None else self.placed(labels, image)
+        return self.fix_orientation(labels) if image is None else self.align_to_image(labels, image)
 
-    def settled(self, volume: Image) -> Image:
+    def fix_orientation(self, volume: Image) -> Image:
         """The volume with the orientation that its array has, LAS; raises :class:`InputError` for a third one."""
         grid = volume.grid
         if grid.orientation == "LAS":

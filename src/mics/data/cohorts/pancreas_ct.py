@@ -32,7 +32,7 @@ _INCOMPLETE = "Its organs may not be annotated all the way beyond the rib cage."
 class PancreasCase(Case):
     """A case whose label map is laid over the series voxel by voxel."""
 
-    def placed(self, labels: Image, image: Image) -> Image:
+    def align_to_image(self, labels: Image, image: Image) -> Image:
         """The labels on the series' grid, with rows and slices in the order that puts them onto one tissue.
 
         The publishers' files follow the series' own order; copies that passed a converter have rows or slices reversed.

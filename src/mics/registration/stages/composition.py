@@ -21,4 +21,4 @@ class Composition(Stage):
         transforms = field.to_transforms(
             fixed=state.scans.fixed.image.grid, moving=state.scans.moving.image.grid, affine=state.affine
         )
-        return replace(state, windows=None, seen=None, deformation=field, native=transforms)
+        return replace(state, windows=None, organ_views=None, deformation=field, native=transforms)

@@ -34,7 +34,7 @@ class LandmarkFit(Stage):
         assert led.landmarks is not None
         assert led.tolerance_mm is not None
         moving, fixed = landmark_places(led.landmarks, field.grid, state.affine)
-        fit = fit_landmarks(
+        moving_to_fixed, fixed_to_moving = fit_landmarks(
             field.moving_to_fixed,
             field.fixed_to_moving,
             fixed=fixed,
@@ -42,4 +42,4 @@ class LandmarkFit(Stage):
             spacing_mm=np.array(field.grid.spacing),
             tolerance_mm=led.tolerance_mm,
         )
-        return state.with_displacements(moving_to_fixed=fit.moving_to_fixed, fixed_to_moving=fit.fixed_to_moving)
+        return state.with_displacements(moving_to_fixed=moving_to_fixed, fixed_to_moving=fixed_to_moving)

@@ -6,7 +6,7 @@ from typing import cast
 
 import torch
 
-from mics.deformation.field import averaged
+from mics.deformation.field import downsample
 from mics.errors import RunError
 from mics.image.grid import Grid
 from mics.network.displacements import displacements
@@ -43,9 +43,9 @@ class NetworkPrediction(Stage):
         assert state.windows is not None
         network = cast(RegistrationNetwork, self.model.network).to(state.device)
         shape = state.windows.moving.shape[2:]
-        maps = state.seen.organs if state.seen is not None else None
-        moving = network.seen(state.windows.moving, None if maps is None else averaged(maps.moving, shape))
-        fixed = network.seen(state.windows.fixed, None if maps is None else averaged(maps.fixed, shape))
+        maps = state.organ_views.organs if state.organ_views is not None else None
+        moving = network.network_input(state.windows.moving, None if maps is None else downsample(maps.moving, shape))
+        fixed = network.network_input(state.windows.fixed, None if maps is None else downsample(maps.fixed, shape))
         moving_to_fixed, fixed_to_moving = displacements(self.model, a=moving, b=fixed, steps=self.steps)
         if not bool(moving_to_fixed.isfinite().all() and fixed_to_moving.isfinite().all()):
             raise RunError(

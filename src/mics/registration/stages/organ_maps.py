@@ -42,13 +42,13 @@ class OrganMaps(Stage):
         assert windows is not None
         organs = organ_maps(self.model, windows)
         sentences = _sides(organs, self.model.spacing_mm, state)
-        seen = Views(
+        views = Views(
             windows=windows,
             organs=organs,
             compared=compared(state, self.model.spacing_mm),
             spacing_mm=self.model.spacing_mm,
         )
-        return replace(state, organ_windows=None, seen=seen, warnings=[*state.warnings, *sentences])
+        return replace(state, organ_windows=None, organ_views=views, warnings=[*state.warnings, *sentences])
 
 
 @torch.no_grad()

@@ -48,9 +48,9 @@ def windows(
     found = []
     for model in models:
         own = of_spacing(grid, model.spacing_mm)
-        hu = samples.averaged(own, model.hu_range)
+        hu = samples.downsampled(own, model.hu_range)
         if hu is None:
-            hu = Samples.of(scan.image, own, matrix).averaged(own, model.hu_range)
+            hu = Samples.of(scan.image, own, matrix).downsampled(own, model.hu_range)
         assert hu is not None
         found.append(hu_windows(hu.to(device), model.hu_range))
     return found

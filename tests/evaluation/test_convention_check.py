@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from mics.evaluation.readings import doubt, overlaps
+from mics.evaluation.convention_check import convention_warning, overlaps
 from mics.image.grid import Grid
 from mics.image.io import Image
 
@@ -36,11 +36,11 @@ def constant(vector):
     ids=["millimetres", "sign", "order", "places", "normalised"],
 )
 def test_another_reading_is_named(labels, submitted, told):
-    sentence = doubt([overlaps(submitted, *labels)])
+    sentence = convention_warning([overlaps(submitted, *labels)])
     assert sentence is not None
     assert told in sentence
 
 
 @pytest.mark.parametrize("submitted", [constant(SHIFT), constant((0, 0, 0)), constant((0, 20, 20))])
 def test_what_is_right_or_merely_bad_is_not_suspected(labels, submitted):
-    assert doubt([overlaps(submitted, *labels)]) is None
+    assert convention_warning([overlaps(submitted, *labels)]) is None

@@ -32,14 +32,14 @@ READINGS: dict[str, Read] = {
 
 def overlaps(displacement: NDArray[np.float32], fixed: Image, moving: Image) -> dict[str, float]:
     """Mean Dice on every fourth voxel for each way to read the numbers of a displacement ``(3, X, Y, Z)``."""
-    thinned = tuple(slice(None, None, _STEP) for _ in range(3))
-    target = fixed.array[thinned].ravel()
-    x = np.indices(fixed.grid.size, dtype=np.float32)[:, *thinned].reshape(3, -1)
-    d = displacement[:, *thinned].reshape(3, -1)
+    subsampled = tuple(slice(None, None, _STEP) for _ in range(3))
+    target = fixed.array[subsampled].ravel()
+    x = np.indices(fixed.grid.size, dtype=np.float32)[:, *subsampled].reshape(3, -1)
+    d = displacement[:, *subsampled].reshape(3, -1)
     return {name: _dice(target, _nearest(moving, x + read(d, x, moving))) for name, read in READINGS.items()}
 
 
-def doubt(found: Sequence[dict[str, float]]) -> str | None:
+def convention_warning(found: Sequence[dict[str, float]]) -> str | None:
     """A sentence if, over all pairs, another way to read the numbers fits clearly better."""
     means = {name: float(np.mean([pair[name] for pair in found])) for name in READINGS}
     usual, *_ = READINGS

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from mics.registration.summary import doubts
+from mics.registration.summary import quality_warnings
 
 
 def told(*, scales=(1.0, 1.0, 1.0), shared=0.5, folds=(0.0, 0.0)):
@@ -12,7 +12,7 @@ def told(*, scales=(1.0, 1.0, 1.0), shared=0.5, folds=(0.0, 0.0)):
     turns = [Rotation.from_euler("xyz", angles, degrees=True).as_matrix() for angles in ((10, 20, 30), (-40, 5, 12))]
     affine = np.eye(4)
     affine[:3, :3] = turns[0] @ np.diag(scales) @ turns[1]
-    return doubts(
+    return quality_warnings(
         affine,
         {"field_of_view": {"shared_by_both": shared}},
         {"moving_to_fixed": folds[0], "fixed_to_moving": folds[1], "network_grid_moving_to_fixed": 1.0},

@@ -1,0 +1,187 @@
+"""The rounds of a template: everyone registered to the last average, their mean displacement taken out, averaged again."""
+
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from mics.atlas.folder import Clock, read_json, told, write_json
+from mics.atlas.group import GroupMean, pairwise_dice
+from mics.atlas.mean_shape import inverse, mean_displacement, root_mean_square
+from mics.atlas.members import read_member
+from mics.atlas.registering import Settings, in_view, register_scans
+from mics.atlas.template_frame import FEWEST, Frame
+from mics.data.pairs import Member
+from mics.deformation.chain import chained
+from mics.deformation.transform import Transform
+from mics.errors import InputError, InsufficientMemoryError, RunError
+from mics.files.folder import write_together
+from mics.image.io import read_image, write_image
+
+TO_TEMPLATE, FROM_TEMPLATE = "transform_member_to_template.nii.gz", "transform_template_to_member.nii.gz"
+MEAN, TEMPLATE = "mean_displacement.nii.gz", "template.nii.gz"
+DRIFT_MM = 0.5
+_LESS_SPREAD = 0.02
+"""Converged: the mean shape moves by less than ``DRIFT_MM`` (root mean square), and the spread of HU falls by a smaller share."""
+_ROUNDS, _RECORD, _LINE = "rounds", "record.json", "round.json"
+
+
+@dataclass(frozen=True)
+class Round:
+    """One line of the table of convergence; round 0 is the average after the affine alone.
+
+    ``drift_mm``: root mean square of the mean displacement that was taken out; ``bias_mm``: of what is left of it, over what most
+    members see. ``spread_hu``: standard deviation over the
+    members, root mean square over what most of them see; ``sharpness_hu_per_mm``: mean length of the template's gradient there.
+    ``dice``: of the warped labels, mean over organs and pairs of members; None without labels. ``members`` took part.
+    """
+
+    round: int
+    members: int
+    drift_mm: float | None
+    bias_mm: float
+    spread_hu: float
+    sharpness_hu_per_mm: float
+    dice: float | None
+
+
+class Rounds:
+    """The work in a template's folder, one folder a round; what is done is not done again.
+
+    Args:
+        folder: The template's.
+        frame: The group's members, affines and grid.
+        settings: Of the registrations.
+        progress: Called with a few words as each step begins.
+    """
+
+    def __init__(self, folder: Path, frame: Frame, settings: Settings, progress: Callable[[str], None]) -> None:
+        self.folder, self.frame, self.settings, self.progress = folder, frame, settings, progress
+
+    def run(self, rounds: int) -> list[Round]:
+        """Until it has converged, or so many rounds; the table of convergence."""
+        table = [self._begin()]
+        # Of rounds that are done only the last has kept its transforms.
+        while self._is_done(len(table)) or (len(table) <= rounds and not converged(table)):
+            table.append(self._round(len(table), rounds))
+        return table
+
+    def place(self, number: int) -> Path:
+        """The folder of a round."""
+        return self.folder / _ROUNDS / f"{number:02d}"
+
+    def _is_done(self, number: int) -> bool:
+        return (self.place(number) / _LINE).exists()
+
+    def _begin(self) -> Round:
+        """Round 0: the average after the affines."""
+        place = self.place(0)
+        earlier = read_json(place / _LINE)
+        if earlier is not None:
+            return Round(**earlier)
+        self.progress("Averaging after the affines")
+        still = {
+            member.name: chained([self.frame.affines[member.name]], self.frame.grid) for member in self.frame.members
+        }
+        return self._averaged(0, None, still.__getitem__)
+
+    def _round(self, number: int, of: int) -> Round:
+        """Register everyone to the last average, take the mean displacement out, and average again."""
+        place = self.place(number)
+        earlier = read_json(place / _LINE)
+        if earlier is not None:
+            return Round(**earlier)
+        average = read_image(self.place(number - 1) / TEMPLATE)
+        settings = replace(self.settings, refine="none") if number == 1 else self.settings
+        waiting = [member for member in self.frame.members if read_json(place / member.name / _RECORD) is None]
+        clock = Clock(len(waiting))
+        for member in waiting:
+            done = len(self.frame.members) - clock.left + 1
+            self.progress(f"Round {number} of at most {of}: {member.name}, {done} of {len(self.frame.members)}{clock}")
+            try:
+                image, _ = read_member(member)
+                result = register_scans(average, image, settings, affine=self.frame.affines[member.name])
+            except InsufficientMemoryError:
+                raise
+            except InputError as error:
+                (place / member.name).mkdir(parents=True, exist_ok=True)
+                write_json({"word": "failed", "reasons": [told(member, error)]}, place / member.name / _RECORD)
+                clock.tick()
+                continue
+            (place / member.name).mkdir(parents=True, exist_ok=True)
+            write_together(
+                place / member.name,
+                {
+                    TO_TEMPLATE: result.moving_to_fixed.save,
+                    FROM_TEMPLATE: result.fixed_to_moving.save,
+                    _RECORD: partial(write_json, result.summary["verdict"]),
+                },
+            )
+            clock.tick()
+        self.progress(f"Round {number} of at most {of}: averaging")
+        taking_part = self.taking_part(number)
+        if len(taking_part) < FEWEST:
+            raise RunError(
+                f"Of round {number} only {len(taking_part)} registrations have worked: see the verdicts in {place}."
+            )
+        mean = mean_displacement([Transform.load(place / member.name / TO_TEMPLATE) for member in taking_part])
+        mean.save(place / MEAN)
+        back = inverse(mean)
+        line = self._averaged(
+            number, mean, lambda name: back.compose(Transform.load(place / name / TO_TEMPLATE)), taking_part
+        )
+        if number > 1:  # only the last round's transforms are needed any more
+            for member in self.frame.members:
+                shutil.rmtree(self.place(number - 1) / member.name, ignore_errors=True)
+        return line
+
+    def taking_part(self, number: int) -> Sequence[Member]:
+        """Those whose registration in this round has not failed."""
+        if number == 0:
+            return self.frame.members
+        words = {member.name: read_json(self.place(number) / member.name / _RECORD) for member in self.frame.members}
+        return [member for member in self.frame.members if (words[member.name] or {}).get("word") != "failed"]
+
+    def _averaged(
+        self,
+        number: int,
+        drift: Transform | None,
+        transform_of: Callable[[str], Transform],
+        members: Sequence[Member] | None = None,
+    ) -> Round:
+        place = self.place(number)
+        place.mkdir(parents=True, exist_ok=True)
+        group, maps = GroupMean(self.frame.grid), []
+        total = np.zeros((*self.frame.grid.size, 3), np.float32)
+        for member in members or self.frame.members:
+            image, labels = read_member(member)
+            transform = transform_of(member.name)
+            total += transform.displacement_mm
+            group.add(transform.transform_image(image).array, in_view(transform, image.grid).array > 0)
+            if labels is not None:
+                maps.append(transform.transform_labels(labels).array)
+        line = Round(
+            round=number,
+            members=group.count,
+            drift_mm=None if drift is None else root_mean_square(drift.displacement_mm),
+            bias_mm=root_mean_square(total[group.in_view] / group.count),
+            spread_hu=group.spread(),
+            sharpness_hu_per_mm=group.sharpness(),
+            dice=pairwise_dice(maps) if len(maps) > 1 else None,
+        )
+        write_together(
+            place,
+            {TEMPLATE: partial(write_image, group.image()), _LINE: partial(write_json, asdict(line))},
+        )
+        return line
+
+
+def converged(table: Sequence[Round]) -> bool:
+    """Whether the last round of a table has changed the template too little for another one."""
+    if len(table) < 3 or table[-1].drift_mm is None:
+        return False
+    fell = table[-2].spread_hu - table[-1].spread_hu
+    return table[-1].drift_mm <= DRIFT_MM and fell <= _LESS_SPREAD * table[-2].spread_hu
