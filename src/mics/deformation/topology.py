@@ -14,7 +14,8 @@ from scipy import ndimage
 from mics.deformation.folds import Box, Field, FoldReport, FoldSurvey, Keys, boxes_around, find_folds
 from mics.deformation.jacobian import jacobian_determinant, nondiffeomorphic_volume
 from mics.deformation.slabs import positions
-from mics.deformation.transform import Transform, as_stored
+from mics.deformation.stored import as_stored
+from mics.deformation.transform import Transform
 from mics.deformation.unfold import unfold, voxels_of
 from mics.errors import GeometryError
 from mics.image.grid import Grid
