@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mics.deformation.field import compose, resize_displacement
-from mics.deformation.slabs import apply_linear, each_slab, positions, resampled
+from mics.deformation.on_demand import OnDemand
+from mics.deformation.slabs import apply_linear
 from mics.deformation.transform import Transform
 from mics.errors import InputError, require_type
 from mics.image.grid import Grid
@@ -109,7 +110,7 @@ class BidirectionalField:
         """Both directions on the scans' own grids, with the affine within them.
 
         ``affine`` (4, 4) maps fixed to moving LPS points. x of ``fixed`` takes its value from A(x + u(x)), y of ``moving`` from
-        A⁻¹(y) + v(A⁻¹(y)). Beyond this field's grid, u and v keep their border values.
+        A⁻¹(y) + v(A⁻¹(y)). Beyond this field's grid, u and v keep their border values. Evaluated where they are asked for.
         """
         back, still = np.linalg.inv(affine), np.eye(4)
         return Transforms(
@@ -137,13 +138,6 @@ def _on_native(
 ) -> Transform:
     """x takes its value from ``from_grid(to_grid(x) + u(to_grid(x)))``."""
     source = torch.from_numpy(apply_linear(from_grid @ grid.matrix, displacement[0].cpu().numpy()))[None]
-    affine_part = from_grid @ to_grid - np.eye(4)
-    result = np.empty((*native.size, 3), dtype=np.float32)
-
-    def work(part: slice, slab: Grid) -> None:
-        values = resampled(source, grid.inverse_matrix @ to_grid @ slab.matrix, slab.size)
-        values += positions(affine_part @ slab.matrix, slab.size)
-        result[part] = np.moveaxis(values, 0, -1)
-
-    each_slab(native, work)
-    return Transform(result, native)
+    to_source = grid.inverse_matrix @ to_grid @ native.matrix
+    straight = (from_grid @ to_grid - np.eye(4)) @ native.matrix
+    return Transform.on_demand(OnDemand(source, to_source, straight, native.size), native)

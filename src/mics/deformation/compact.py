@@ -90,10 +90,9 @@ def _largest_error(transform: Transform, coarse: Transform) -> float:
     errors: list[float] = []
 
     def work(part: slice, slab: Grid) -> None:
-        found = (
-            coarse.displacement_mm[part] if coarse.grid == transform.grid else coarse.resampled(slab).displacement_mm
-        )
-        error = found - transform.displacement_mm[part]
+        box = (part, slice(None), slice(None))
+        found = coarse.part(box) if coarse.grid == transform.grid else coarse.resampled(slab).displacement_mm
+        error = found - transform.part(box)
         errors.append(float(np.sqrt(np.einsum("...c,...c", error, error).max())))
 
     each_slab(transform.grid, work)

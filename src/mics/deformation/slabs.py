@@ -9,8 +9,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mics.deformation.field import along_axes, sample
+from mics.deformation.field import sample
 from mics.image.grid import Grid
+
+Box = tuple[slice, ...]
+"""A slice along each axis of a grid."""
 
 _SLAB_VOXELS = 1_000_000
 
@@ -33,13 +36,18 @@ def each_slab(grid: Grid, work: Callable[[slice, Grid], None], *, voxels: int = 
         list(pool.map(call, range(0, x, depth)))
 
 
-def positions(matrix: NDArray[np.floating], size: tuple[int, int, int]) -> NDArray[np.float32]:
-    """Where ``matrix`` (4, 4) takes each voxel of a grid of ``size``, (3, X, Y, Z)."""
-    i, j, k = np.ogrid[: size[0], : size[1], : size[2]]
-    places = np.empty((3, *size), dtype=np.float32)
-    for row, (a, b, c, d) in enumerate(matrix[:3]):
+def positions(matrix: NDArray[np.floating], size: tuple[int, int, int], box: Box | None = None) -> NDArray[np.float32]:
+    """Where ``matrix`` (n + 1, 4) takes each voxel of a grid of ``size``, or of its ``box``, (n, x, y, z)."""
+    i, j, k = np.ix_(*_indices(size, box))
+    places = np.empty((len(matrix) - 1, *np.broadcast_shapes(i.shape, j.shape, k.shape)), dtype=np.float32)
+    for row, (a, b, c, d) in enumerate(matrix[:-1]):
         np.add((a * i + b * j).astype(np.float32), (c * k + d).astype(np.float32), out=places[row])
     return places
+
+
+def _indices(size: tuple[int, int, int], box: Box | None) -> list[NDArray[np.int64]]:
+    """Along each axis, of the voxels of a grid of ``size`` or of its ``box``."""
+    return [np.arange(length)[part] for length, part in zip(size, box or (slice(None),) * 3, strict=True)]
 
 
 def apply_linear(matrix: NDArray[np.float64], channels: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -53,25 +61,39 @@ def apply_linear(matrix: NDArray[np.float64], channels: NDArray[np.float32]) -> 
     return mixed
 
 
-def resampled(volume: Tensor, matrix: NDArray[np.floating], size: tuple[int, int, int]) -> NDArray[np.float32]:
+def resampled(
+    volume: Tensor, matrix: NDArray[np.floating], size: tuple[int, int, int], box: Box | None = None
+) -> NDArray[np.float32]:
     """Values of ``volume`` (1, C, X, Y, Z) where ``matrix`` (4, 4) takes each voxel of a grid of ``size``; (C, x, y, z).
 
-    Linear, clamped to the volume. Where the axes of both grids are parallel, one axis after the other, as matrix products.
+    Of its ``box`` alone where one is given, with the values that the whole has there. Linear, clamped to the volume. Where the
+    axes of both grids are parallel, one axis after the other.
     """
     if np.any(matrix[:3, :3] != np.diag(np.diag(matrix[:3, :3]))):
-        return sampled(volume, positions(matrix, size))
-    weights = (
-        _interpolation_matrix(n, matrix[axis, axis] * np.arange(size[axis]) + matrix[axis, 3])
-        for axis, n in enumerate(volume.shape[2:])
-    )
-    values: NDArray[np.float32] = along_axes(volume[0], *weights).numpy()
-    return values
+        return sampled(volume, positions(matrix, size, box))
+    places = [
+        (matrix[axis, axis] * index + matrix[axis, 3]).clip(0, volume.shape[axis + 2] - 1)
+        for axis, index in enumerate(_indices(size, box))
+    ]
+    near = [slice(int(own.min()), int(np.ceil(own.max())) + 1) for own in places]
+    values = volume[0, :, near[0], near[1], near[2]]
+    for axis in (2, 1, 0):  # the last one, of most values, takes whole planes, which are contiguous
+        values = _between(values, axis, near[axis].start, places[axis])
+    return np.asarray(values.numpy())
 
 
-def _interpolation_matrix(count: int, places: NDArray[np.float64]) -> Tensor:
-    """What each of ``count`` voxels in a row weighs at each of the ``places``, (places, count) float32."""
-    distance = np.abs(places.clip(0, count - 1)[:, None] - np.arange(count))
-    return torch.from_numpy(np.maximum(0, 1 - distance)).float()
+def _between(volume: Tensor, axis: int, first: int, places: NDArray[np.float64]) -> Tensor:
+    """``volume`` (C, X, Y, Z), which begins with voxel ``first`` of an axis, at ``places`` along it.
+
+    A product and a sum a value, as matrix products are rounded otherwise for other shapes.
+    """
+    shape = [-1 if n == axis + 1 else 1 for n in range(4)]
+    lower, upper = np.floor(places), np.ceil(places)
+    parts = []
+    for index, weight in ((lower, 1 - (places - lower)), (upper, places - lower)):
+        own = volume.index_select(axis + 1, torch.from_numpy((index - first).astype(np.int64)))
+        parts.append(own.mul_(torch.from_numpy(weight.astype(np.float32)).reshape(shape)))
+    return parts[0].add_(parts[1])
 
 
 def sampled(volume: Tensor, voxels: NDArray[np.float32]) -> NDArray[np.float32]:

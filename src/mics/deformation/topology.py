@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from mics.deformation.folds import Box, Field, FoldReport, FoldSurvey, Keys, boxes_around, find_folds
-from mics.deformation.itk_field import as_stored
 from mics.deformation.jacobian import jacobian_determinant, nondiffeomorphic_volume
 from mics.deformation.slabs import positions
+from mics.deformation.stored import as_stored
 from mics.deformation.transform import Transform
 from mics.deformation.unfold import unfold, voxels_of
 from mics.errors import GeometryError

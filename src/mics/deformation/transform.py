@@ -2,27 +2,29 @@
 
 import math
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import SimpleITK as sitk
 import torch
 from numpy.typing import ArrayLike, NDArray
-from scipy.ndimage import map_coordinates
 from torch import Tensor
 
+from mics.deformation import libraries
 from mics.deformation.foreign import refuse_foreign_field, refuse_places
-from mics.deformation.itk_field import itk_field
 from mics.deformation.jacobian import CACHED_VOXELS, VolumeChange, volume_change_between
+from mics.deformation.on_demand import OnDemand, between_voxels
 from mics.deformation.provenance import Provenance
-from mics.deformation.slabs import apply_linear, each_slab, positions, resampled, sampled
+from mics.deformation.slabs import Box, apply_linear, each_slab, positions, resampled, sampled
+from mics.deformation.stored import write_displacement
 from mics.errors import GeometryError, InputError, SettingError, require_type, shown
 from mics.files.paths import as_path, output_path
 from mics.image.grid import Grid
 from mics.image.hu import AIR_HU
-from mics.image.io import Image, from_itk, grid_of, read_itk, to_itk, write_itk
+from mics.image.io import Image, from_itk, grid_of, read_itk, to_itk
 
 _IMAGE = "What a transform is applied to is an Image"
 
@@ -35,6 +37,9 @@ class Transform:
 
     It pulls. So an image comes over from where the displacement points to, and a POINT goes the other way: a landmark
     of the filled (fixed) volume lands at its place in the volume sampled from (moving).
+
+    Those of a registration are kept as what they are made of and evaluated where they are needed, as two of them take gigabytes
+    on the grids of large scans; ``displacement_mm`` is the whole, made when it is first asked for and kept from then on.
 
     Two are equal if their grids, all displacements and what is known of them are. Arrays can be changed, so there is no hash.
 
@@ -72,6 +77,64 @@ class Transform:
             raise InputError("A displacement is finite numbers in millimetres: this one holds NaN or infinite values.")
         object.__setattr__(self, "displacement_mm", np.asarray(self.displacement_mm, dtype=np.float32))
 
+    @classmethod
+    def on_demand(cls, values: OnDemand, grid: Grid) -> Self:
+        """One that is evaluated where it is asked for.
+
+        Args:
+            values: On the voxels of ``grid``.
+            grid: The grid that it fills.
+
+        Returns:
+            The transform.
+        """
+        made = object.__new__(cls)
+        made.__dict__.update(grid=grid, provenance=None, _on_demand=values)
+        return made
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            """Of what an instance lacks: the whole displacement of one that is evaluated on demand."""
+            if name != "displacement_mm" or "_on_demand" not in self.__dict__:
+                raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+            whole = np.empty((*self.grid.size, 3), dtype=np.float32)
+
+            def work(part: slice, _: Grid) -> None:
+                whole[part] = self.part(_slab(part))
+
+            each_slab(self.grid, work)
+            self.__dict__[name] = whole
+            return whole
+
+    def part(self, box: Box, channels: slice = slice(None)) -> NDArray[np.float32]:
+        """The displacement in a part of the grid, without the whole being made.
+
+        Args:
+            box: A slice along each array axis, of steps above 0.
+            channels: Of the world axes L, P, S; by default all.
+
+        Returns:
+            (x, y, z, C) float32, LPS millimetres; not to be written to.
+        """
+        if "displacement_mm" in self.__dict__:
+            return self.displacement_mm[(*box, channels)]
+        values: OnDemand = self.__dict__["_on_demand"]
+        return np.moveaxis(values.part(box, channels), 0, -1)
+
+    def known_as(self, provenance: Provenance | None) -> Self:
+        """The same transform with another provenance.
+
+        Args:
+            provenance: Which scans it is for.
+
+        Returns:
+            The transform; it shares its displacements with this one.
+        """
+        known = copy(self)
+        known.__dict__["provenance"] = provenance
+        return known
+
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Transform):
             return NotImplemented
@@ -79,7 +142,8 @@ class Transform:
         return alike and np.array_equal(self.displacement_mm, other.displacement_mm)
 
     def __repr__(self) -> str:
-        longest = max(float(np.linalg.norm(plane, axis=-1).max()) for plane in self.displacement_mm)
+        planes = (self.part(_slab(slice(i, i + 1))) for i in range(self.grid.size[0]))
+        longest = max(float(np.linalg.norm(plane, axis=-1).max()) for plane in planes)
         return f"Transform({self.grid}, up to {longest:.3g} mm)"
 
     @classmethod
@@ -138,7 +202,7 @@ class Transform:
             InputError: If it cannot be written.
         """
         path = output_path(path)
-        write_itk(itk_field(self.displacement_mm, self.grid, rounded=True), path)
+        write_displacement(self.part, self.grid, path)
         if self.provenance is not None:
             self.provenance.save(path)
 
@@ -225,9 +289,19 @@ class Transform:
             raise InputError(
                 f"{np.count_nonzero(~np.isfinite(points).all(axis=1))} points are not finite: leave them out."
             )
-        voxels = self.grid.world_to_voxel(points).T
-        moved = [map_coordinates(self.displacement_mm[..., c], voxels, order=1, mode="nearest") for c in range(3)]
-        return points + np.stack(moved, axis=-1).astype(np.float64)
+        moved = self.between_voxels(self.grid.world_to_voxel(points).T)
+        return points + moved.T.astype(np.float64)
+
+    def between_voxels(self, voxels: NDArray[np.floating]) -> NDArray[np.float32]:
+        """Displacements at any places, interpolated linearly; beyond the grid those of its border.
+
+        Args:
+            voxels: (3, N), in voxels of the grid.
+
+        Returns:
+            (3, N), LPS millimetres.
+        """
+        return between_voxels(self.part, self.grid.size, voxels)
 
     def compose(self, other: "Transform") -> "Transform":
         """One transform for another first and this one after it, on images.
@@ -246,7 +320,7 @@ class Transform:
         source = other.channels()
 
         def work(part: slice, slab: Grid) -> None:
-            second = Transform(self.displacement_mm[part], slab)
+            second = Transform(self.part(_slab(part)), slab)
             composed[part] = second.displacement_mm + np.moveaxis(sampled(source, second.sources(other.grid)), 0, -1)
 
         each_slab(self.grid, work)
@@ -296,7 +370,7 @@ class Transform:
         require_type(place, Grid, "The place of an inverse is a Grid")
         assert place is not None
         result = inverted(self, place)
-        return result if known is None or grid is not None else replace(result, provenance=known.opposite())
+        return result if known is None or grid is not None else result.known_as(known.opposite())
 
     def to_sitk(self) -> sitk.DisplacementFieldTransform:
         """For SimpleITK: ``sitk.Resample(moving, fixed, t.to_sitk())``; it takes points as ITK does.
@@ -305,7 +379,7 @@ class Transform:
             The displacement field's transform, a copy.
         """
         return sitk.DisplacementFieldTransform(
-            sitk.Cast(itk_field(self.displacement_mm, self.grid), sitk.sitkVectorFloat64)
+            sitk.Cast(libraries.to_itk(self.displacement_mm, self.grid), sitk.sitkVectorFloat64)
         )
 
     def to_nibabel(self) -> Any:
@@ -314,15 +388,7 @@ class Transform:
         Returns:
             A ``nibabel.Nifti1Image``, five-dimensional, of intent 1007, its vectors in LPS mm.
         """
-        import nibabel
-
-        ras = np.diag([-1.0, -1.0, 1.0, 1.0]) @ self.grid.matrix
-        field = nibabel.Nifti1Image(self.displacement_mm[:, :, :, None, :].copy(), ras)
-        field.header.set_intent("vector")
-        field.header.set_xyzt_units("mm")
-        field.set_sform(ras, 1)
-        field.set_qform(ras, 1)
-        return field
+        return libraries.to_nibabel(self.displacement_mm, self.grid)
 
     def to_ants(self) -> Any:
         """For ANTsPy: ``t.to_ants().apply_to_image(moving, fixed)``.
@@ -330,17 +396,7 @@ class Transform:
         Returns:
             An ``ants`` transform.
         """
-        import ants
-
-        grid = self.grid
-        field = ants.from_numpy(
-            np.array(self.displacement_mm),
-            origin=list(grid.origin),
-            spacing=list(grid.spacing),
-            direction=np.array(grid.direction).reshape(3, 3),
-            has_components=True,
-        )
-        return ants.transform_from_displacement_field(field)
+        return libraries.to_ants(self.displacement_mm, self.grid)
 
     def subsampled(self, steps: Sequence[int]) -> "Transform":
         """The transform at every n-th voxel along each axis: no value changes.
@@ -351,7 +407,7 @@ class Transform:
         Returns:
             The transform on the coarser grid.
         """
-        displacement = self.displacement_mm[:: steps[0], :: steps[1], :: steps[2]]
+        displacement = self.part(tuple(slice(None, None, step) for step in steps))
         x, y, z = displacement.shape[:3]
         i, j, k = (spacing * step for spacing, step in zip(self.grid.spacing, steps, strict=True))
         return Transform(displacement, Grid((x, y, z), (i, j, k), self.grid.origin, self.grid.direction))
@@ -368,7 +424,7 @@ class Transform:
         def work(part: slice, slab: Grid) -> None:
             first, stop = max(part.start - 1, 0), min(part.stop + 1, length)
             around = replace(slab, size=(stop - first, *slab.size[1:]))
-            voxels = Transform(self.displacement_mm[first:stop], around).displacement_voxels()
+            voxels = Transform(self.part(_slab(slice(first, stop))), around).displacement_voxels()
             parts.append(volume_change_between(voxels, part.start - first, part.stop - first))
 
         each_slab(self.grid, work, voxels=CACHED_VOXELS)
@@ -383,7 +439,7 @@ class Transform:
         filled = np.empty(self.grid.size, dtype=image.array.dtype)
 
         def work(part: slice, slab: Grid) -> None:
-            field = itk_field(self.displacement_mm[part], slab)
+            field = libraries.to_itk(self.part(_slab(part)), slab)
             warped = sitk.Warp(
                 source, field, interpolator, slab.size, slab.origin, slab.spacing, slab.direction, outside
             )
@@ -391,3 +447,8 @@ class Transform:
 
         each_slab(self.grid, work)
         return Image(filled, self.grid)
+
+
+def _slab(part: slice) -> Box:
+    """The whole planes ``part`` along the first axis."""
+    return (part, slice(None), slice(None))

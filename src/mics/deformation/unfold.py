@@ -8,7 +8,7 @@ from scipy import sparse
 from scipy.optimize import minimize
 
 from mics.deformation.folds import CENTRAL, TETRAHEDRA, VOLUMES, Field, Keys, boxes_around, find_folds
-from mics.deformation.itk_field import as_stored
+from mics.deformation.stored import as_stored
 
 Array = NDArray[np.float64]
 Indices = NDArray[np.int64]

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from mics.deformation.slabs import each_slab, sampled
+from mics.deformation.slabs import each_slab
 from mics.deformation.transform import Transform
 from mics.image.grid import Grid
 
@@ -17,15 +17,15 @@ def inverse_consistency_mm(forward: Transform, backward: Transform) -> tuple[flo
     The voxel x goes to ``y = x + forward(x)`` and back to ``y + backward(y)``, ``backward`` interpolated linearly.
     Counted are the voxels whose y lies within ``backward.grid``; NaN if there is none.
     """
-    source, middle = backward.channels(), (np.reshape(backward.grid.size, (3, 1, 1, 1)) - 1) / 2
+    middle = (np.reshape(backward.grid.size, (3, 1, 1, 1)) - 1) / 2
     errors: list[NDArray[np.float32]] = []
 
     def work(part: slice, slab: Grid) -> None:
-        there = Transform(forward.displacement_mm[part], slab)
+        there = Transform(forward.part((part, slice(None), slice(None))), slab)
         voxels = there.sources(backward.grid)
         within = (np.abs(voxels - middle.astype(np.float32)) <= middle + _ROUNDING).all(axis=0)
-        missed = there.displacement_mm + np.moveaxis(sampled(source, voxels), 0, -1)
-        errors.append(np.linalg.norm(missed[within], axis=-1))
+        missed = there.displacement_mm[within] + backward.between_voxels(voxels[:, within]).T
+        errors.append(np.linalg.norm(missed, axis=-1))
 
     each_slab(forward.grid, work)
     counted = np.concatenate(errors)

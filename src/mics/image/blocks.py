@@ -1,4 +1,7 @@
-"""Volumes at a multiple of their voxel edge, by blocks of voxels."""
+"""Volumes at a multiple of their voxel edge, by blocks of voxels; and by their planes, so that no second volume is made."""
+
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,3 +20,9 @@ def block_majority(labels: NDArray[np.uint8], factor: int, count: int) -> NDArra
     shares = [block_mean((labels == label).astype(np.float32), factor) for label in range(count)]
     largest: NDArray[np.uint8] = np.argmax(shares, axis=0).astype(np.uint8)
     return largest
+
+
+def by_planes(*arrays: NDArray[Any]) -> Iterator[tuple[NDArray[Any], ...]]:
+    """Views of the same planes of arrays of one shape, one after the other, along the slowest axis of the first one's memory."""
+    axis = int(np.argmax(np.abs(arrays[0].strides)))
+    yield from zip(*(np.moveaxis(array, axis, 0) for array in arrays), strict=True)

@@ -5,6 +5,7 @@ import math
 import re
 import struct
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import SimpleITK as sitk
@@ -12,13 +13,18 @@ import SimpleITK as sitk
 _HEADER = 1 << 12  # bytes that surely hold what is looked for in a header
 
 
-def is_whole(path: Path, suffix: str, itk: sitk.Image) -> bool:
-    """Whether ``path``, of the format ``suffix``, is as long as ``itk`` makes it; nothing but its ends is read.
+def bytes_of(itk: sitk.Image, size: Sequence[int] | None = None) -> int:
+    """Bytes of the voxels of ``itk``, or of so many."""
+    voxels: int = math.prod(size or itk.GetSize()) * itk.GetNumberOfComponentsPerPixel() * itk.GetSizeOfPixelComponent()
+    return voxels
+
+
+def is_whole(path: Path, suffix: str, voxels: int) -> bool:
+    """Whether ``path``, of the format ``suffix``, is as long as so many bytes of ``voxels`` make it; only its ends are read.
 
     A gzip stream closes with the number of bytes that it unpacks to (RFC 1952), and MetaImage's header gives the number of
     packed bytes, so that what breaks off shows without unpacking it all.
     """
-    voxels: int = math.prod(itk.GetSize()) * itk.GetNumberOfComponentsPerPixel() * itk.GetSizeOfPixelComponent()
     length = path.stat().st_size
     if suffix == ".nii":
         with path.open("rb") as file:

@@ -367,7 +367,7 @@ def write_itk(itk: sitk.Image, path: str | Path) -> None:
         with _decimal_point():
             sitk.WriteImage(itk, str(temporary), useCompression=True)
         # ITK says nothing when a NIfTI file runs into a full disk, a quota or a limit.
-        if not completeness.is_whole(temporary, suffix, itk):
+        if not completeness.is_whole(temporary, suffix, completeness.bytes_of(itk)):
             raise OSError(errno.ENOSPC, "it came out cut short, as where the disk is full or a quota is reached")
 
     write_whole(path, write, suffix=suffix)

@@ -83,7 +83,7 @@ def _mean_jacobian(lesions: Image, label: int, transform: Transform) -> float:
     (box,) = ndimage.find_objects((lesions.array == label).view(np.uint8))
     wide = tuple(slice(max(part.start - 1, 0), part.stop + 1) for part in box)
     own = lesions.array[wide] == label
-    displacement = np.moveaxis(transform.displacement_mm[wide], -1, 0)
+    displacement = np.moveaxis(transform.part(wide), -1, 0)
     voxels = torch.from_numpy(apply_linear(transform.grid.inverse_matrix, np.ascontiguousarray(displacement)))[None]
     determinants = jacobian_determinant(voxels)[0].numpy()
     return float(determinants[own].mean(dtype=np.float64))

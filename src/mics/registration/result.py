@@ -17,6 +17,7 @@ from mics.deformation.compact import Compact, compacted, on_own_lattice, refuse_
 from mics.deformation.transform import Transform
 from mics.files.folder import usable_folder, write_together
 from mics.files.whole import write_text
+from mics.image.blocks import by_planes
 from mics.image.io import Image, write_image, write_labels
 from mics.registration.lesions import lesions_csv
 
@@ -139,9 +140,15 @@ def _stored_within(compact: Compact, size: int | None) -> dict[str, Any]:
 def _stored_like(warped: Image, original: Image) -> Image:
     """Whole numbers where the scan itself has whole numbers, as CT does: a quarter of the size, at most 0.5 HU away."""
     bounds = np.iinfo(np.int16)
-    values = original.array
-    whole = values.min() >= bounds.min and values.max() <= bounds.max and np.array_equal(values, np.rint(values))
-    return Image(np.rint(warped.array).astype(np.int16), warped.grid) if whole else warped
+    low, high = original.array.min(), original.array.max()
+    if low < bounds.min or high > bounds.max:
+        return warped
+    if not all(np.array_equal(plane, np.rint(plane)) for (plane,) in by_planes(original.array)):
+        return warped
+    whole = np.empty_like(warped.array, dtype=np.int16)
+    for plane, rounded in by_planes(warped.array, whole):
+        rounded[...] = np.rint(plane)
+    return Image(whole, warped.grid)
 
 
 def _json(summary: dict[str, Any]) -> str:

@@ -112,8 +112,8 @@ def completed(result: Registration, summary: dict[str, Any]) -> Registration:
     to_fixed, to_moving = Provenance("moving", "fixed", known, made), Provenance("fixed", "moving", known, made)
     return replace(
         result,
-        moving_to_fixed=replace(result.moving_to_fixed, provenance=to_fixed),
-        fixed_to_moving=replace(result.fixed_to_moving, provenance=to_moving),
+        moving_to_fixed=result.moving_to_fixed.known_as(to_fixed),
+        fixed_to_moving=result.fixed_to_moving.known_as(to_moving),
         summary=summary,
     )
 

@@ -52,7 +52,7 @@ def cut(registration: Registration, plane: Plane) -> Sheets:
 
     index = [slice(None)] * 3
     index[plane.axis] = span
-    transform = Transform(registration.moving_to_fixed.displacement_mm[tuple(index)], slab)
+    transform = Transform(registration.moving_to_fixed.part(tuple(index)), slab)
     jacobian = jacobian_determinant(transform.displacement_voxels())[0].numpy()
     position = sheet.points() + transform.displacement_mm.take([middle], axis=plane.axis)
 
@@ -113,7 +113,7 @@ def _seen(registration: Registration) -> NDArray[Any]:
     if registration.fixed_labels is not None:
         chosen = registration.fixed_labels.array[::step, ::step, ::step] > 0
     else:
-        coarse = registration.moving_to_fixed.displacement_mm[::step, ::step, ::step]
+        coarse = registration.moving_to_fixed.part((slice(None, None, step),) * 3)
         grid = registration.fixed.grid
         voxels = np.stack(np.meshgrid(*[np.arange(0, n, step) for n in grid.size], indexing="ij"), axis=-1)
         chosen = registration.fixed.array[::step, ::step, ::step] > _TISSUE_HU

@@ -9,7 +9,7 @@ from __future__ import annotations
 from base64 import b64encode
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 from zlib import compress
@@ -81,6 +81,19 @@ class Anatomical:
             matrix[axis, column] = 1 if rises else -1
             matrix[axis, 3] = 0 if rises else self.grid.size[axis] - 1
         return matrix
+
+    def some(self, transform: Transform, steps: Steps, offsets: Steps, counts: Steps) -> NDArray[np.float32]:
+        """Displacements (Z, Y, X, 3) at so many voxels in this order, the first at ``offsets``, every n-th from there.
+
+        ``transform`` lies on this grid; of its other voxels nothing is computed.
+        """
+        box = [slice(None)] * 3
+        for axis, rises, step, offset, count in zip(self.axes, self.rising, steps, offsets, counts, strict=True):
+            first, last = offset, offset + step * (count - 1)
+            if not rises:
+                first, last = self.grid.size[axis] - 1 - last, self.grid.size[axis] - 1 - first
+            box[axis] = slice(first, last + 1, step)
+        return self.turn(transform.part(tuple(box)))
 
     def subsampled(self, steps: Steps, offset: Sequence[float]) -> Grid:
         """The grid (X, Y, Z) of every n-th voxel in this order, the first one at ``offset`` voxels."""
@@ -206,7 +219,8 @@ def _scans(registration: Registration, order: Anatomical, steps: Steps) -> dict[
         middles = np.stack(
             [step * place + step // 2 for step, place in zip(steps, reversed(air), strict=True)], axis=-1
         )
-        shift = _middles(order.turn(registration.moving_to_fixed.displacement_mm), steps)[air]
+        offsets, counts = [step // 2 for step in steps], list(reversed(means.shape))
+        shift = order.some(registration.moving_to_fixed, steps, _three(offsets), _three(counts))[air]
         known[air] = has_data(moving.grid, apply_matrix(order.grid.matrix @ order.to_file, middles) + shift)
         return _packed(hu_codes(means, known))
 
@@ -218,7 +232,8 @@ def _scans(registration: Registration, order: Anatomical, steps: Steps) -> dict[
 
 
 def _fields(registration: Registration, order: Anatomical, apart: Steps) -> dict[str, Callable[[], bytes]]:
-    nodes = order.turn(registration.moving_to_fixed.displacement_mm)[:: apart[2], :: apart[1], :: apart[0]]
+    counts = _three([-(-n // step) for n, step in zip(order.size, apart, strict=True)])
+    nodes = order.some(registration.moving_to_fixed, apart, (0, 0, 0), counts)
 
     def component(axis: int) -> bytes:
         whole = np.clip(np.rint(nodes[..., axis] * STEPS_PER_MM), -32768, 32767).astype(np.int16)
@@ -226,17 +241,21 @@ def _fields(registration: Registration, order: Anatomical, apart: Steps) -> dict
         return _packed(np.diff(whole.ravel(), prepend=np.int16(0)))
 
     def jacobian() -> bytes:
-        grid = order.subsampled((1, 1, 1), (0, 0, 0))
-        field = Transform(
-            order.turn(registration.moving_to_fixed.displacement_mm).transpose(2, 1, 0, 3), grid
-        ).subsampled(apart)
-        determinant = jacobian_determinant(field.displacement_voxels())[0].numpy()
+        grid = replace(order.subsampled(apart, (0, 0, 0)), size=counts)
+        determinant = jacobian_determinant(Transform(nodes.transpose(2, 1, 0, 3), grid).displacement_voxels())[
+            0
+        ].numpy()
         return _packed(log_jacobian_codes(determinant.T, registration.affine))
 
     return {
         **{f"displacement{axis}": partial(component, axis) for axis in range(3)},
         "jacobian": jacobian,
     }
+
+
+def _three(numbers: Sequence[int]) -> Steps:
+    x, y, z = numbers
+    return x, y, z
 
 
 def _label_maps(registration: Registration, order: Anatomical, steps: Steps) -> dict[str, NDArray[Any]]:

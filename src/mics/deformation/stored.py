@@ -1,0 +1,54 @@
+"""A displacement in its file: in which numbers, and written by slabs, as the whole takes gigabytes on a scan's own grid."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mics.deformation.libraries import to_itk
+from mics.deformation.slabs import Box
+from mics.image.grid import Grid
+from mics.image.io import write_itk, written_suffix
+from mics.image.slabwise import LONGEST, SUFFIXES, write_by_slabs
+
+# Files hold multiples of 1/256 mm: half as large, written in 60 % of the time, and at most 0.002 mm away.
+_STEPS_PER_MM = 256
+_SLAB_VOXELS = 2_000_000
+
+
+def as_stored(displacement_mm: NDArray[np.floating]) -> NDArray[np.float32]:
+    """Displacements in mm, of any shape, as files hold them: multiples of 1/256 mm, a new array."""
+    stored = np.array(displacement_mm, dtype=np.float32, order="C")
+    stored *= _STEPS_PER_MM
+    np.rint(stored, out=stored)
+    stored /= _STEPS_PER_MM
+    return stored
+
+
+def write_displacement(values: Callable[[Box, slice], NDArray[np.float32]], grid: Grid, path: Path) -> None:
+    """Write an ITK displacement field; the file appears complete or not at all.
+
+    Args:
+        values: The displacement in mm (x, y, z, C) in a box of voxels of ``grid``, along world axes.
+        grid: Its grid.
+        path: The file; its ending chooses the format. NIfTI is written by slabs.
+
+    Raises:
+        InputError: If it cannot be written, or its ending is that of no format.
+    """
+    suffix = written_suffix(path)
+    if suffix not in SUFFIXES or max(grid.size) > LONGEST:
+        write_itk(to_itk(as_stored(values((slice(None),) * 3, slice(None))), grid), path)
+        return
+    x, y, z = grid.size
+    depth = max(1, _SLAB_VOXELS // (x * y))
+
+    def slabs() -> Iterator[NDArray[np.float32]]:
+        for axis in range(3):
+            for first in range(0, z, depth):
+                box = (slice(None), slice(None), slice(first, first + depth))
+                yield as_stored(values(box, slice(axis, axis + 1))[..., 0].T)
+
+    like = to_itk(np.zeros((2, 2, 2, 3), np.float32), grid)
+    write_by_slabs(path, suffix, like, grid.size, slabs())
