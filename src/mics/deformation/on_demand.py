@@ -9,7 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mics.deformation.slabs import Box, positions, resampled, sampled
+from mics.deformation.slabs import Box, each_slab, positions, resampled, sampled
+from mics.image.grid import Grid
 
 Matrix = NDArray[np.float64]
 
@@ -37,6 +38,16 @@ class OnDemand:
         values = resampled(self.source[:, channels], self.to_source, self.size, box)
         rows = [*range(3)[channels], 3]
         values += positions(self.straight[rows], self.size, box)
+        return values
+
+    def whole(self, grid: Grid) -> NDArray[np.float32]:
+        """The displacement of all voxels, (X, Y, Z, 3) in mm; ``grid`` is theirs."""
+        values = np.empty((*self.size, 3), dtype=np.float32)
+
+        def work(planes: slice, _: Grid) -> None:
+            values[planes] = np.moveaxis(self.part((planes, slice(None), slice(None))), 0, -1)
+
+        each_slab(grid, work)
         return values
 
 

@@ -14,17 +14,17 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from mics.deformation import libraries
-from mics.deformation.foreign import refuse_foreign_field, refuse_places
+from mics.deformation.fill import fill
 from mics.deformation.jacobian import CACHED_VOXELS, VolumeChange, volume_change_between
 from mics.deformation.on_demand import OnDemand, between_voxels
 from mics.deformation.provenance import Provenance
 from mics.deformation.slabs import Box, apply_linear, each_slab, positions, resampled, sampled
-from mics.deformation.stored import write_displacement
+from mics.deformation.stored import read_displacement, write_displacement
 from mics.errors import GeometryError, InputError, SettingError, require_type, shown
 from mics.files.paths import as_path, output_path
 from mics.image.grid import Grid
 from mics.image.hu import AIR_HU
-from mics.image.io import Image, from_itk, grid_of, read_itk, to_itk
+from mics.image.io import Image
 
 _IMAGE = "What a transform is applied to is an Image"
 
@@ -98,12 +98,7 @@ class Transform:
             """Of what an instance lacks: the whole displacement of one that is evaluated on demand."""
             if name != "displacement_mm" or "_on_demand" not in self.__dict__:
                 raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-            whole = np.empty((*self.grid.size, 3), dtype=np.float32)
-
-            def work(part: slice, _: Grid) -> None:
-                whole[part] = self.part(_slab(part))
-
-            each_slab(self.grid, work)
+            whole = self.__dict__["_on_demand"].whole(self.grid)
             self.__dict__[name] = whole
             return whole
 
@@ -223,14 +218,9 @@ class Transform:
             InputError: For a file that cannot be read, is no 3D field of three values, or holds NaN, infinities or what another
                 program means by its vectors.
         """
-        refuse_foreign_field(as_path(path))
-        field = read_itk(path, pixel=sitk.sitkVectorFloat32, components=3)
-        displacement = sitk.GetArrayFromImage(field).transpose(2, 1, 0, 3)
-        if not np.isfinite(displacement).all():
-            raise InputError(f"{path} is not a usable displacement field: it holds NaN or infinite values.")
-        refuse_places(displacement, grid_of(field), Path(path))
+        displacement, grid = read_displacement(as_path(path))
         known = Provenance.load(Path(path))
-        stored = cls(displacement, grid_of(field), known)
+        stored = cls(displacement, grid, known)
         if known is None or stored.grid.is_close(known.scans[known.target].grid):
             return stored
         own = known.scans[known.target].grid
@@ -252,7 +242,8 @@ class Transform:
         if not isinstance(outside, int | float | np.number) or not math.isfinite(outside):
             raise SettingError(f"The value outside an image is a finite number, not {shown(outside)}.")
         values = Image(image.array.astype(np.float32, copy=False), image.grid)
-        return self._on(grid)._fill(values, sitk.sitkLinear, outside)
+        own = self._on(grid)
+        return fill(own.grid, own.part, values, sitk.sitkLinear, outside)
 
     def transform_labels(self, image: Image, grid: Grid | None = None) -> Image:
         """A label map, brought over by nearest neighbour; beyond it is background, 0.
@@ -265,7 +256,8 @@ class Transform:
             The label map on that grid.
         """
         require_type(image, Image, _IMAGE)
-        return self._on(grid)._fill(image, sitk.sitkNearestNeighbor, 0)
+        own = self._on(grid)
+        return fill(own.grid, own.part, image, sitk.sitkNearestNeighbor, 0)
 
     def transform_points(self, points_lps: ArrayLike) -> NDArray[np.float64]:
         """Where points of the filled (fixed) volume lie in the volume sampled from (moving).
@@ -432,21 +424,6 @@ class Transform:
 
     def _on(self, grid: Grid | None) -> "Transform":
         return self if grid is None or grid == self.grid else self.resampled(grid)
-
-    def _fill(self, image: Image, interpolator: int, outside: float) -> Image:
-        """``image`` warped onto this transform's own grid, slab by slab; ITK interpolates."""
-        source = to_itk(image)
-        filled = np.empty(self.grid.size, dtype=image.array.dtype)
-
-        def work(part: slice, slab: Grid) -> None:
-            field = libraries.to_itk(self.part(_slab(part)), slab)
-            warped = sitk.Warp(
-                source, field, interpolator, slab.size, slab.origin, slab.spacing, slab.direction, outside
-            )
-            filled[part] = from_itk(warped).array
-
-        each_slab(self.grid, work)
-        return Image(filled, self.grid)
 
 
 def _slab(part: slice) -> Box:

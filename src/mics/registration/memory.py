@@ -16,8 +16,10 @@ _GB = 1e9
 
 # Bytes, measured on two cores and rounded up; what a stage needs, its own file says.
 _LIBRARIES = 0.3 * _GB  # what is loaded later than this check
-_PER_NATIVE_VOXEL = 24  # of both scans: HU, warped HU, labels, and a displacement of three float32
-_PER_VOXEL_AT_WORK = 80  # of the larger one: copies while it is measured and both transforms are written
+_PER_NATIVE_VOXEL = (
+    12  # of both scans: HU, warped HU, the same as whole numbers, labels; displacements are made by slabs
+)
+_PER_VOXEL_AT_WORK = 8  # of the larger one: copies while it is measured and written
 _KEPT = 1.2  # of freed blocks that stay with a command's process and do not fit what comes next
 _MARGIN_MM = 80.0
 

@@ -15,8 +15,8 @@ from mics.deformation.transform import Transform
 from mics.image.grid import Grid
 from mics.registration.stage import Stage, State
 
-_PER_VOXEL = 45
-"""Bytes: the transform before and after."""
+_PER_VOXEL = 140
+"""Bytes: both displacements as wholes, before and after, and copies of one while it is worked on."""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,123 @@
+"""How much memory `mics register` takes, against what is predicted before it starts, for scans of given sizes.
+
+    python benchmarks/memory.py 32 128 256 512x512x200 512x512x700
+    python benchmarks/memory.py 32 --repeats 200      # in one process: how much it grows
+
+The scans are two phantoms of 384 x 384 x 560 mm, whole numbers as CT has them, in as many voxels as asked for. Every size is
+registered by the command in a process of its own; its peak is what the system has counted (ru_maxrss).
+"""
+
+import argparse
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+
+from mics.data.phantom import phantom
+from mics.image.grid import Grid
+from mics.image.hu import AIR_HU
+from mics.image.io import Image, write_image
+from mics.image.resample import resample
+from mics.registration.memory import estimate
+from mics.registration.registrar import Registrar
+from mics.registration.settings import resolve
+
+Size = tuple[int, int, int]
+EXTENT_MM = (384.0, 384.0, 560.0)
+DRAWN = (96, 96, 140)
+WARM = 5  # registrations after which the libraries have all they keep
+
+
+def grid(size: Size) -> Grid:
+    """The field of view in so many voxels."""
+    x, y, z = (extent / count for extent, count in zip(EXTENT_MM, size, strict=True))
+    return Grid(size, (x, y, z), (x / 2, y / 2, z / 2))
+
+
+def drawn() -> list[Image]:
+    """Two people, on coarse voxels."""
+    return [phantom(seed, grid(DRAWN)).image for seed in (0, 1)]
+
+
+def on(image: Image, size: Size) -> Image:
+    """A scan in so many voxels, as CT is stored."""
+    finer = resample(image, grid(size), outside=AIR_HU)
+    return Image(np.rint(finer.array).astype(np.int16), finer.grid)
+
+
+def measured(people: list[Image], size: Size, options: list[str]) -> float:
+    """Peak memory of the command in bytes."""
+    with TemporaryDirectory() as folder:
+        files = [Path(folder) / f"{name}.nii" for name in ("fixed", "moving")]
+        for person, file in zip(people, files, strict=True):
+            write_image(on(person, size), file)
+        command = [sys.executable, "-m", "mics", "register", *map(str, files), "-o", f"{folder}/out", "-q", *options]
+        with subprocess.Popen(command) as process:
+            _, status, used = os.wait4(process.pid, 0)
+            process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise SystemExit(process.returncode)
+    return used.ru_maxrss * 1024.0
+
+
+def resident_bytes() -> float:
+    """What this process holds in memory now, as Linux tells."""
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    return float(pages * os.sysconf("SC_PAGE_SIZE"))
+
+
+def grown(people: list[Image], size: Size, repeats: int, refine: str) -> None:
+    """Print what one process holds while it registers the same pair again and again."""
+    registrar = Registrar(refine=refine)
+    scans = [on(person, size) for person in people]
+    held = []
+    for turn in range(1, repeats + 1):
+        registrar(*scans)
+        held.append(resident_bytes() / 1e9)
+        if turn in (1, WARM) or turn % 10 == 0:
+            print(f"after {turn} registrations: {held[-1]:.3f} GB", flush=True)
+    if repeats > WARM:
+        print(f"growth from {WARM} to {repeats}: {100 * (held[-1] / held[WARM - 1] - 1):.1f} %")
+
+
+def main() -> None:
+    """A line a size."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("sizes", nargs="+", help="512x512x200, or 128 for a cube")
+    parser.add_argument("--refine", default="fast", help="as of the command (default: %(default)s)")
+    parser.add_argument("--topology", default="free", help="as of the command (default: %(default)s)")
+    parser.add_argument("--repeats", type=int, help="registrations in one process, in place of commands")
+    given = parser.parse_args()
+    people = drawn()
+    sizes = []
+    for text in given.sizes:
+        if not re.fullmatch(r"\d+(x\d+x\d+)?", text):
+            parser.error(f"{text} is no size: give 512x512x200, or 128 for a cube")
+        x, y, z = (int(n) for n in (text if "x" in text else "x".join([text] * 3)).split("x"))
+        sizes.append((x, y, z))
+    if given.repeats is not None:
+        for size in sizes:
+            grown(people, size, given.repeats, given.refine)
+        return
+    settings = resolve(
+        affine="organs",
+        steps=None,
+        model="mics-velocity",
+        refine=given.refine,
+        topology=given.topology,
+        device="cpu",
+    )
+    options = ["--refine", given.refine, "--topology", given.topology, "--device", "cpu"]
+    print("| voxels | predicted, GB | measured, GB | predicted / measured |\n|---|---|---|---|", flush=True)
+    for size in sizes:
+        told = estimate(settings, fixed=grid(size), moving=grid(size)).host
+        peak = measured(people, size, options)
+        print(f"| {'×'.join(map(str, size))} | {told / 1e9:.2f} | {peak / 1e9:.2f} | {told / peak:.2f} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
