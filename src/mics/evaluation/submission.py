@@ -151,8 +151,8 @@ class Submission:
                 with self._text(summary) as file:
                     return float(json.load(file)["seconds"]["total"])
             if "seconds.csv" in self._files:
-                with self._text("seconds.csv") as file:
-                    for row in CsvRows(io.TextIOWrapper(file, encoding="utf-8-sig")):
+                with self._text("seconds.csv") as file, io.TextIOWrapper(file, encoding="utf-8-sig") as text:
+                    for row in CsvRows(text):
                         if (row["fixed"], row["moving"]) == (pair.fixed.name, pair.moving.name):
                             return _positive(row["seconds"])
         except InputError:

@@ -58,13 +58,13 @@ def test_masks_that_together_leave_nothing_to_compare(scan):
         masks[0, first_left_over:10], masks[1, 10:] = 1, 1
         moving_mask, fixed_mask = (Image(mask, grid) for mask in masks)
         state = state_of(scan(grid), scan(grid), grid, np.eye(4), fixed_exclude=fixed_mask, moving_exclude=moving_mask)
-        seen = Views(
+        views = Views(
             windows=Pair(fixed=tissue, moving=tissue),
             organs=Pair(fixed=organs, moving=organs),
             compared=compared(state, 8.0),
             spacing_mm=8.0,
         )
-        stage, state = InstanceOptimisation(BUDGETS["fast"]), dataclasses.replace(state, seen=seen)
+        stage, state = InstanceOptimisation(BUDGETS["fast"]), dataclasses.replace(state, organ_views=views)
         if refused:
             with pytest.raises(InputError, match="nothing is left to compare"):
                 stage.run(state)
