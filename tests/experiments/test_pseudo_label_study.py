@@ -48,6 +48,7 @@ def run(*arguments):
     return done.stdout
 
 
+@pytest.mark.nightly
 def test_organs_are_hidden_as_cohorts_do_and_predictions_are_compared_with_them(prepared, tmp_path):
     study = tmp_path / "study"
     run("hide", prepared, study)

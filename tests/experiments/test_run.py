@@ -122,6 +122,7 @@ def test_an_interrupted_training_goes_on(run, folder):
     assert (network / "model.safetensors").read_bytes() == before
 
 
+@pytest.mark.nightly
 def test_figure_2_has_the_ends_of_three_sweeps(run, folder):
     text, _ = run("figure2")
     assert [row[:2] for row in rows(text)] == [
@@ -135,6 +136,7 @@ def test_figure_2_has_the_ends_of_three_sweeps(run, folder):
     assert size_of_png(folder / "figure2.png") == (840, 600)
 
 
+@pytest.mark.nightly
 def test_figure_1_has_five_strategies_and_every_organ(run, folder):
     text, _ = run("figure1")
     found = rows(text)

@@ -108,6 +108,7 @@ def test_training_lowers_the_loss_and_exports_the_best_epoch(recipe: Recipes, ca
     assert (model.spacing_mm, model.steps) == (settings.spacing_mm, settings.steps)
 
 
+@pytest.mark.nightly
 def test_the_papers_segmentation_network_trains_by_the_same_means(recipe: Recipes, cases: Path, tmp_path: Path) -> None:
     shipped = load_recipe("segmentation", ["crop=[16,16,16]", "batch_size=2", "workers=0", "learning_rate=1.0e-3"])
     assert load_recipe("segmentation").crop == (144, 144, 144)
