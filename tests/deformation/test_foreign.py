@@ -7,9 +7,12 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
+from mics.deformation.provenance import Provenance
+from mics.deformation.provenance import Scan as KnownScan
 from mics.deformation.read_formats import read_transform
 from mics.deformation.transform import Transform
 from mics.errors import InputError
+from mics.image.grid import Grid
 
 RAS = np.array([[-1.5, 0, 0, 40], [0, -1.5, 0, 60], [0, 0, 2.0, -300], [0, 0, 0, 1]])
 SIZE = (12, 11, 10)
@@ -52,8 +55,8 @@ def test_a_warp_of_fsl(tmp_path, load):
 @pytest.mark.parametrize("suffix", [".nii.gz", ".nrrd", ".mha"])
 @pytest.mark.parametrize(("places", "frame"), [(PLACES_RAS, "RAS"), (PLACES_LPS, "LPS")])
 def test_places_in_place_of_displacements(tmp_path, suffix, places, frame):
-    """Moved or not, far from the origin or not."""
-    for number, vectors in enumerate((places, places + BUMP, places - places.mean((0, 1, 2)))):
+    """Moved or not."""
+    for number, vectors in enumerate((places, places + BUMP)):
         path = tmp_path / f"{number}{suffix}"
         (nifti if suffix == ".nii.gz" else itk)(path, vectors)
         with pytest.raises(InputError, match=f"holds places .{frame} mm., not displacements"):
@@ -108,3 +111,23 @@ def test_a_pipe_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "field.nii.gz")
     with pytest.raises(InputError, match="is a pipe"):
         Transform.load(tmp_path / "field.nii.gz")
+
+
+def test_a_patient_made_twice_as_large_about_his_middle_is_a_displacement(tmp_path):
+    vectors = PLACES_LPS - PLACES_LPS.mean((0, 1, 2))
+    found = Transform.load(itk(tmp_path / "growth.nrrd", vectors))
+    np.testing.assert_allclose(found.displacement_mm, vectors, atol=1e-4)
+
+
+def test_what_is_known_to_be_ours_is_a_displacement_whatever_it_looks_like(tmp_path):
+    grid = Grid(SIZE, (1.5, 1.5, 2.0), (-9.0, -8.0, -10.0), (1, 0, 0, 0, 1, 0, 0, 0, 1))
+    scan = KnownScan(grid, "0" * 64)
+    made = Provenance("moving", "fixed", {"moving": scan, "fixed": scan}, {})
+    twice = Transform(grid.points().astype(np.float32), grid)
+    twice.save(tmp_path / "plain.nii.gz")
+    with pytest.raises(InputError, match="holds places"):
+        Transform.load(tmp_path / "plain.nii.gz")
+    twice.known_as(made).save(tmp_path / "ours.nii.gz")
+    np.testing.assert_allclose(
+        Transform.load(tmp_path / "ours.nii.gz").displacement_mm, twice.displacement_mm, atol=0.002
+    )

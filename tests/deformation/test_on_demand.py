@@ -1,6 +1,8 @@
 """A transform that is evaluated where it is asked for, against the whole of it and against SimpleITK."""
 
 import dataclasses
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from mics.deformation.on_demand import OnDemand
 from mics.deformation.provenance import Provenance
 from mics.deformation.stored import as_stored
 from mics.deformation.transform import Transform
+from mics.errors import InputError
 from mics.evaluation.consistency import inverse_consistency_mm
 from mics.image.grid import Grid
 from mics.image.io import to_itk
@@ -131,6 +134,27 @@ def test_what_it_is_for_is_added_without_making_the_whole(transforms):
     assert there.provenance is None
     assert "displacement_mm" not in vars(known)
     assert dataclasses.replace(known, provenance=None) == there
+
+
+def test_what_are_no_numbers_is_refused_before_anything_is_evaluated():
+    grid = Grid((5, 6, 7), (2.0, 2.0, 2.0), (0.0, 0.0, 0.0))
+    nothing = torch.full((1, 3, *grid.size), torch.nan)
+    field = BidirectionalField(moving_to_fixed=nothing, fixed_to_moving=nothing, grid=grid)
+    with pytest.raises(InputError, match="NaN"):
+        field.to_transforms(fixed=grid, moving=grid, affine=np.eye(4))
+
+
+def test_threads_that_ask_at_once_get_one_array(transforms):
+    there, _ = transforms
+    barrier = threading.Barrier(4)
+
+    def ask(_):
+        barrier.wait()
+        return there.displacement_mm
+
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(ask, range(4)))
+    assert all(one is found[0] for one in found)
 
 
 def test_there_is_no_other_attribute(transforms):

@@ -6,6 +6,7 @@ import pytest
 from pydicom.dataset import Dataset
 
 from mics.errors import InputError
+from mics.image.dicom_pixels import refuse_other_pixels
 from mics.image.io import read_image
 
 RAW = np.random.default_rng(0).integers(1, 2000, (5, 4, 3)).astype("<u2")  # slices, rows, columns
@@ -124,7 +125,13 @@ def test_a_place_that_is_no_number(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "change", [with_icon, lambda one: setattr(one, "PixelData", one.PixelData + bytes(6)), setting(RescaleType="HU")]
+    "change",
+    [
+        with_icon,
+        lambda one: setattr(one, "PixelData", one.PixelData + bytes(6)),
+        lambda one: setattr(one["PixelData"], "VR", "UN"),
+        setting(RescaleType="HU"),
+    ],
 )
 def test_icons_and_zeros_after_the_pixels_change_nothing(tmp_path, change):
     image = read_image(series(tmp_path / "ct", change))
@@ -160,3 +167,19 @@ def test_frames_of_several_scales_are_refused(tmp_path, scales, said):
 def test_frames_whose_pixels_do_not_fit(tmp_path, change, said):
     with pytest.raises(InputError, match=said):
         read_image(frames(tmp_path / "all.dcm", [(1, -1024)] * 5, change))
+
+
+def test_compressed_pixels_beside_an_icon_are_left_to_the_decoder(tmp_path):
+    one = image_of(RAW[0], 0, CT)
+    one.compress(pydicom.uid.RLELossless)
+    with_icon(one)
+    one.save_as(tmp_path / "rle.dcm", enforce_file_format=True)
+    sizes = {
+        "0028|0010": "4",
+        "0028|0011": "3",
+        "0028|0100": "16",
+        "0028|0101": "16",
+        "0028|0102": "15",
+        "0028|1053": "1",
+    }
+    refuse_other_pixels(tmp_path / "rle.dcm", sizes)

@@ -73,3 +73,13 @@ def test_only_the_result_is_kept() -> None:
     with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t.numel()) or t, lambda t: t):
         normalise_and_activate(volume, SLOPE)
     assert sum(kept) < 1.1 * volume.numel()
+
+
+def test_it_can_be_exported() -> None:
+    class Module(torch.nn.Module):
+        def forward(self, volume: Tensor) -> Tensor:
+            return normalise_and_activate(volume, SLOPE)
+
+    volume = features(torch.float32).detach().contiguous(memory_format=torch.channels_last_3d)
+    exported = torch.export.export(Module(), (volume,)).module()
+    torch.testing.assert_close(exported(volume), two_layers(volume), rtol=1e-4, atol=1e-4)

@@ -35,6 +35,7 @@ from mics.registration.choices import Lesions, Refine, Topology
 from mics.report.review import PAGE, Reviewed, write_review
 
 MARK, PAIRS, RESULTS = "batch.json", "pairs.csv", "results.csv"
+_FILES = ("affine", "label_names")  # settings that may be files
 
 _WORK_AND_WRITE = 2
 """Threads where the networks run on the CPU: one registers while the other reads and writes."""
@@ -160,6 +161,9 @@ def _claim(output: Path, settings: BatchSettings, pairs: Sequence[ListedPair]) -
         raise RunError(f"{output / MARK} cannot be read ({error}): give a new folder.") from error
     if not isinstance(known, dict):
         raise RunError(f"{output / MARK} is not that of a batch: give a new folder.")
+    for key in _FILES:  # earlier versions kept their folders too
+        if isinstance(known.get(key), str):
+            known[key] = Path(known[key]).name
     if other := [key for key in own if known.get(key) != own[key]]:
         raise RunError(
             f"{output} holds results with {other[0]} {known.get(other[0])} and not {own[other[0]]}: give a new folder, or the "
@@ -179,7 +183,7 @@ def _noted(settings: BatchSettings) -> dict[str, Any]:
     """The settings that all results of a folder have in common, files by their own names: each pair knows their states."""
     model = load_model_for("registration", settings.model)
     plain = {**dataclasses.asdict(settings), "steer": list(settings.steer)}
-    own = {key: Path(value).name for key in ("affine", "label_names") if (value := plain[key]) is not None}
+    own = {key: Path(value).name for key in _FILES if (value := plain[key]) is not None}
     noted = {**plain, **own, "model": model.name, "model_sha256": model.sha256}
     del noted["device"]
     return noted

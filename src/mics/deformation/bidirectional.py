@@ -138,6 +138,8 @@ def _on_native(
 ) -> Transform:
     """x takes its value from ``from_grid(to_grid(x) + u(to_grid(x)))``."""
     source = torch.from_numpy(apply_linear(from_grid @ grid.matrix, displacement[0].cpu().numpy()))[None]
+    if not bool(source.isfinite().all()):
+        raise InputError("A displacement is finite numbers in voxels: this one holds NaN or infinite values.")
     to_source = grid.inverse_matrix @ to_grid @ native.matrix
     straight = (from_grid @ to_grid - np.eye(4)) @ native.matrix
     return Transform.on_demand(OnDemand(source, to_source, straight, native.size), native)

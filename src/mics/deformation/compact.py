@@ -81,7 +81,12 @@ _POINT = Grid((1, 1, 1), (1, 1, 1), (0, 0, 0))
 
 
 def _rounded(transform: Transform, unit: float, original: Transform) -> Transform:
-    values = np.rint(transform.displacement_mm / np.float32(unit)) * np.float32(unit)
+    values, step = np.empty((*transform.grid.size, 3), np.float32), np.float32(unit)
+
+    def work(part: slice, _: Grid) -> None:
+        values[part] = np.rint(transform.part((part, slice(None), slice(None))) / step) * step
+
+    each_slab(transform.grid, work)
     return Transform(values, transform.grid, original.provenance)
 
 

@@ -35,6 +35,7 @@ _LPS = {"left-posterior-superior", "lps"}
 _IDENTITY = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
 # By how much the linear part of a field of places may differ from that of the places themselves.
 _ALIKE = 0.25
+_NEAR_MM = 100.0  # by how much a field of places may move the middle
 _LOOKED_AT = 24  # voxels along each axis
 
 
@@ -55,16 +56,16 @@ def refuse_places(displacement_mm: NDArray[Any], grid: Grid, path: Path) -> None
     """Raise InputError where the vectors of a field (X, Y, Z, 3) are places and not displacements, as SPM's and NiftyReg's are.
 
     Places change by one millimetre for every millimetre that one goes. A displacement that does so makes the patient twice as
-    large or, where places are RAS, flat; so the field's linear part, by least squares, tells them apart.
+    large or, where places are RAS, flat; so the field's linear part, by least squares, and its mean tell them apart.
     """
     steps = tuple(slice(0, length, max(1, length // _LOOKED_AT)) for length in grid.size)
     points = grid.voxel_to_world(np.mgrid[steps].reshape(3, -1).T)
     vectors = np.asarray(displacement_mm[steps], dtype=np.float64).reshape(-1, 3)
-    # The linear part alone: where both are nought is no matter.
     centred = points - points.mean(axis=0)
     linear = np.linalg.lstsq(centred, vectors - vectors.mean(axis=0), rcond=None)[0].T
     for frame, places in (("LPS", np.eye(3)), ("RAS", np.diag([-1.0, -1.0, 1.0]))):
-        if np.abs(linear - places).max() < _ALIKE:
+        apart = vectors.mean(axis=0) - places @ points.mean(axis=0)
+        if np.abs(linear - places).max() < _ALIKE and np.abs(apart).max() < _NEAR_MM:
             raise GeometryError(
                 f"{path} holds places ({frame} mm), not displacements, as SPM and NiftyReg write them: take each voxel's own "
                 "place away from its vector, in LPS mm, and save that as a displacement field."

@@ -7,7 +7,7 @@ import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
-from mics.deformation.foreign import refuse_foreign_field, refuse_places
+from mics.deformation.foreign import refuse_foreign_field
 from mics.deformation.libraries import to_itk
 from mics.deformation.slabs import Box
 from mics.errors import InputError
@@ -32,17 +32,15 @@ def as_stored(displacement_mm: NDArray[np.floating]) -> NDArray[np.float32]:
 def read_displacement(path: Path) -> tuple[NDArray[np.float32], Grid]:
     """The displacement (X, Y, Z, 3), LPS mm, of an ITK displacement field, and its grid.
 
-    Raises InputError for a file that cannot be read, is no 3D field of three values, or holds NaN, infinities or what another
-    program means by its vectors.
+    Raises InputError for a file that cannot be read, is no 3D field of three values, holds NaN or infinities, or says that it is
+    another program's.
     """
     refuse_foreign_field(path)
     field = read_itk(path, pixel=sitk.sitkVectorFloat32, components=3)
     displacement = sitk.GetArrayFromImage(field).transpose(2, 1, 0, 3)
     if not np.isfinite(displacement).all():
         raise InputError(f"{path} is not a usable displacement field: it holds NaN or infinite values.")
-    grid = grid_of(field)
-    refuse_places(displacement, grid, path)
-    return displacement, grid
+    return displacement, grid_of(field)
 
 
 def write_displacement(values: Callable[[Box, slice], NDArray[np.float32]], grid: Grid, path: Path) -> None:

@@ -1,6 +1,7 @@
 """A displacement on its grid, in the patient's millimetres: saved, loaded, applied to images, labels and points."""
 
 import math
+import threading
 from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass, replace
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from mics.deformation import libraries
 from mics.deformation.fill import fill
+from mics.deformation.foreign import refuse_places
 from mics.deformation.jacobian import CACHED_VOXELS, VolumeChange, volume_change_between
 from mics.deformation.on_demand import OnDemand, between_voxels
 from mics.deformation.provenance import Provenance
@@ -27,6 +29,8 @@ from mics.image.hu import AIR_HU
 from mics.image.io import Image
 
 _IMAGE = "What a transform is applied to is an Image"
+_MAKING = threading.Lock()
+"""So that two threads that ask for a whole displacement get the same array."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,9 +102,10 @@ class Transform:
             """Of what an instance lacks: the whole displacement of one that is evaluated on demand."""
             if name != "displacement_mm" or "_on_demand" not in self.__dict__:
                 raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-            whole = self.__dict__["_on_demand"].whole(self.grid)
-            self.__dict__[name] = whole
-            return whole
+            with _MAKING:
+                if name not in self.__dict__:
+                    self.__dict__[name] = self.__dict__["_on_demand"].whole(self.grid)
+            return self.__dict__[name]
 
     def part(self, box: Box, channels: slice = slice(None)) -> NDArray[np.float32]:
         """The displacement in a part of the grid, without the whole being made.
@@ -124,7 +129,7 @@ class Transform:
             provenance: Which scans it is for.
 
         Returns:
-            The transform; it shares its displacements with this one.
+            The transform; what it is made of is the same, and so is the whole displacement where that has been made.
         """
         known = copy(self)
         known.__dict__["provenance"] = provenance
@@ -220,6 +225,8 @@ class Transform:
         """
         displacement, grid = read_displacement(as_path(path))
         known = Provenance.load(Path(path))
+        if known is None:  # what we have written is a displacement, whatever it looks like
+            refuse_places(displacement, grid, Path(path))
         stored = cls(displacement, grid, known)
         if known is None or stored.grid.is_close(known.scans[known.target].grid):
             return stored

@@ -14,7 +14,9 @@ _SLOPE, _PALETTE = "0028|1053", "PALETTE COLOR"
 _PHOTOMETRIC = "0028|0004"
 # A table of values for pixels, in place of slope and intercept (PS3.3, C.11.1), with its type written out.
 _TABLE = b"\x28\x00\x00\x30SQ"
+_EXPLICIT = (b"OW", b"OB", b"UN")
 # Compressed pixel data have no length of their own and begin with an item (PS3.5, A.4).
+_UNDEFINED = 2**32 - 1
 _COMPRESSED = b"\xff\xff\xff\xff\xfe\xff\x00\xe0"
 
 
@@ -63,14 +65,16 @@ def _refuse_other_length(path: Path, elements: Mapping[str, str], content: bytes
 
 
 def _pixels(content: bytes) -> bytes | None:
-    """The longest pixel data of a little-endian file, as icons have some too; None where none is whole or they are compressed."""
+    """The longest pixel data of a little-endian file, as icons have some too; None where none is whole or some are compressed."""
     found: bytes | None = None
     start = content.find(PIXELS)
     while start >= 0:
         head = content[start + 4 : start + 12]
-        explicit = head[:2] in (b"OW", b"OB")
+        explicit = head[:2] in _EXPLICIT
         begin = start + (12 if explicit else 8)
         length = int.from_bytes(head[4:] if explicit else head[:4], "little")
+        if explicit and length == _UNDEFINED:
+            return None
         if begin + length <= len(content) and (found is None or length > len(found)):
             found = content[begin : begin + length]
         start = content.find(PIXELS, start + 4)

@@ -81,7 +81,7 @@ def _mean_and_variance(features: Tensor) -> tuple[Tensor, Tensor]:
     rows = features.permute(0, 2, 3, 4, 1).flatten(1, 3)
     count, channels = rows.shape[1:]
     guess = rows[:, :: max(count // _GLIMPSES, 1)].float().mean(1, keepdim=True)
-    first, second = rows.new_zeros(2, rows.shape[0], channels, dtype=torch.float64)
+    first, second = (rows.new_zeros(rows.shape[0], channels, dtype=torch.float64) for _ in range(2))
     for part in rows.split(max(_AT_ONCE // channels, 1), dim=1):
         difference = part - guess
         first += difference.sum(1)

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mics.errors import InputError, SettingError
+from mics.image.grid import Grid
 from mics.network.weights import LoadedModel, available_models
 from mics.registration.checksums import KINDS, environment, pair_checksums
 from mics.registration.inputs import PairArguments, Source
@@ -74,8 +75,13 @@ def repeat(
 
 
 def compared_files(earlier: Path, folder: Path) -> tuple[list[str], list[str]]:
-    """Volumes and transforms that lie in both folders: names of those with the same bytes, and of those with others."""
+    """Volumes and transforms that lie in both folders: names of those with the same bytes, and of those with others.
+
+    Transforms that were stored to a tolerance, as a batch stores them, are left out: a repetition stores all of them.
+    """
     names = sorted(one.name for one in folder.glob("*.nii.gz") if (earlier / one.name).is_file())
+    if read_summary(earlier / "summary.json").stored_transforms:
+        names = [name for name in names if not name.startswith("transform_")]
     same, other, unreadable = filecmp.cmpfiles(earlier, folder, names, shallow=False)
     return same, [*other, *unreadable]
 
@@ -155,11 +161,15 @@ def _refuse_other_inputs(known: RunSummary, path: Path, inputs: PairInputs) -> N
         scan = getattr(inputs.scans, role)
         for kind in KINDS:
             _refuse_other_input(then[role], found[role][f"{kind}_sha256"], role, kind, path)
-        if then[role].grid != GridSummary.model_validate(scan.image.grid.to_dict()):
+        if not scan.image.grid.is_close(_grid(then[role].grid)):
             raise InputError(
                 f"The {role} scan has the voxels that {path} knows, but its header places them elsewhere (size, spacing, origin "
                 "or direction): give the file as it was."
             )
+
+
+def _grid(told: GridSummary) -> Grid:
+    return Grid(told.size, told.spacing_mm, told.origin_lps_mm, tuple(told.direction_lps))
 
 
 def _refuse_other_input(then: InputSummary, now: str | None, role: str, kind: str, path: Path) -> None:
