@@ -39,7 +39,7 @@ def test_arrays_of_any_order_come_into_the_anatomical_one(orientation):
     np.testing.assert_allclose(grid.voxel_to_world((order.to_file @ [x, y, z, 1])[:3]), points[z, y, x], atol=1e-4)
 
 
-def test_a_thinned_grid_lies_where_its_voxels_do(grid):
+def test_a_subsampled_grid_lies_where_its_voxels_do(grid):
     order = Anatomical.of(grid)
     subsampled = order.subsampled((2, 3, 1), (1, 2, 0))
     points = order.turn(grid.points())[:, 2::3, 1::2]
