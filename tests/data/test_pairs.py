@@ -48,12 +48,30 @@ def test_files_are_relative_to_the_list_and_only_read_when_asked_for(csv):
         (["a,b,a.nii.gz,c.nii.gz"], HEADER, r"line 2: .*c\.nii\.gz is not there; correct moving_labels"),
         (["a,b,a.nii.gz,b.nii.gz"] * 2, HEADER, "lists the pair a_b twice"),
         ([",b,a.nii.gz,b.nii.gz"], HEADER, "line 2: the fixed scan needs a name"),
-        (["../a,b,a.nii.gz,b.nii.gz"], HEADER, "not '../a'"),
+        (["../a,b,a.nii.gz,b.nii.gz"], HEADER, "'../a' is neither"),
     ],
 )
 def test_a_bad_list_is_refused(csv, lines, header, told):
     with pytest.raises(InputError, match=told):
         read_pairs(csv(*lines, header=header))
+
+
+@pytest.mark.parametrize("line", ["a.nii.gz,b.nii.gz", "./a.nii.gz,{folder}/b.nii.gz"])
+def test_the_scans_may_be_files_which_give_the_names(csv, tmp_path, line):
+    (pair,) = read_pairs(csv(line.format(folder=tmp_path), header="fixed,moving"), needs=("image",))
+    assert pair.name == "a_b"
+    assert [member.files["image"].resolve() for member in (pair.fixed, pair.moving)] == [
+        tmp_path / name for name in ("a.nii.gz", "b.nii.gz")
+    ]
+    assert read_pairs(csv("a.nii.gz,b,b.nii.gz", header="fixed,moving,moving_image"), needs=("image",))[0].name == "a_b"
+
+
+def test_a_folder_is_a_scan_only_where_one_is_needed(csv, tmp_path):
+    for name in ("c", "d"):
+        (tmp_path / name).mkdir()
+    assert "image" not in read_pairs(csv("c,d", header="fixed,moving"))[0].fixed.files
+    (pair,) = read_pairs(csv("c,d", header="fixed,moving"), needs=("image",))
+    assert pair.fixed.files["image"] == tmp_path / "c"
 
 
 def test_a_missing_list_and_one_that_is_no_text(tmp_path):

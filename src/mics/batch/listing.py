@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mics.data.names import is_file_name
-from mics.data.pairs import COLUMNS, LONGEST_NAME, ROLES, read_pairs
+from mics.data.names import name_of_scan
+from mics.data.pairs import COLUMNS, ROLES, read_pairs
 from mics.errors import InputError, MissingFileError
 from mics.files.folder import SYSTEM_FILES
 from mics.files.paths import as_path
@@ -102,7 +102,7 @@ def pairs_of_folder(
         own["fixed_labels"] = as_path(fixed_labels).absolute()
         if not own["fixed_labels"].exists():
             raise MissingFileError(f"{fixed_labels} does not exist.")
-    target = _name(fixed)
+    target = name_of_scan(fixed)
     return [
         ListedPair(
             target,
@@ -138,7 +138,7 @@ def _volumes(folder: Path) -> dict[str, Path]:
     for path in sorted(folder.iterdir()):
         if path.name in SYSTEM_FILES or path.name.startswith(".") or not (_is_series(path) or _is_volume(path)):
             continue
-        name = _name(path)
+        name = name_of_scan(path)
         if name in found:
             raise InputError(f"{found[name]} and {path} have one name without their endings: rename one of them.")
         found[name] = path
@@ -168,17 +168,3 @@ def _is_volume(path: Path) -> bool:
     except InputError:
         return False
     return True
-
-
-def _name(path: Path) -> str:
-    """The file's name without what says its format; raises InputError where that cannot be a part of another name."""
-    own = path.resolve().name if path.is_dir() else path.name
-    endings = [".dcm", *READERS] if not path.is_dir() else []
-    name = next((own[: -len(ending)] for ending in endings if own.lower().endswith(ending)), own)
-    if name == own and not path.is_dir():
-        name = own.removesuffix(known_suffix(path))
-    if not is_file_name(name, LONGEST_NAME):
-        raise InputError(
-            f"{path} has a name that cannot be a part of its results' names: rename it, with 1 to 100 characters."
-        )
-    return name

@@ -1,5 +1,13 @@
-"""A name that a table gives and that becomes part of a file's name."""
+"""Names of scans, which become part of their results' names: what a table may give, and what a file gives."""
 
+from pathlib import Path
+
+from mics.errors import InputError
+from mics.image.checks import known_suffix
+from mics.image.io import READERS
+
+LONGEST_NAME = 100
+"""In bytes: two of them make a file's name."""
 _REFUSED = frozenset('/\\:*?"<>|')
 
 
@@ -14,3 +22,27 @@ def is_file_name(name: str, longest: int = 200) -> bool:
         and not name.startswith(".")  # hidden, or the folder above
         and not _REFUSED & set(name)
     )
+
+
+def name_of_scan(path: Path) -> str:
+    """The name of a scan's file, or of its folder of DICOM slices, without what says the format.
+
+    Args:
+        path: the file or the folder, which is there.
+
+    Returns:
+        A name of at most :data:`LONGEST_NAME` bytes that names no other folder.
+
+    Raises:
+        InputError: where the file's name cannot be a part of another name.
+    """
+    own = path.resolve().name if path.is_dir() else path.name
+    endings = [".dcm", *READERS] if not path.is_dir() else []
+    name = next((own[: -len(ending)] for ending in endings if own.lower().endswith(ending)), own)
+    if name == own and not path.is_dir():
+        name = own.removesuffix(known_suffix(path))
+    if not is_file_name(name, LONGEST_NAME):
+        raise InputError(
+            f"{path} has a name that cannot be a part of its results' names: rename it, with 1 to 100 characters."
+        )
+    return name

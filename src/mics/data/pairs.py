@@ -10,7 +10,7 @@ from typing import Literal, NoReturn
 from mics.data.cohorts.learn2reg import Case, Learn2Reg, open_learn2reg
 from mics.data.cohorts.splits import release_of
 from mics.data.label_names import known_names
-from mics.data.names import is_file_name
+from mics.data.names import LONGEST_NAME, is_file_name, name_of_scan
 from mics.errors import InputError, MissingFileError
 from mics.files.csv_rows import CsvRows
 from mics.files.paths import as_path
@@ -21,8 +21,6 @@ from mics.image.points import Points, read_points
 from mics.organs import ORGAN_NAMES
 
 ROLES = ("fixed", "moving")
-LONGEST_NAME = 100
-"""In bytes: two of them make a file's name."""
 _FILES = ("image", "labels", "landmarks", "exclude", "lesions")
 COLUMNS = (*ROLES, *(f"{role}_{file}" for role in ROLES for file in _FILES))
 
@@ -66,7 +64,8 @@ def read_pairs(
 
     The CSV's first line names its columns: ``fixed`` and ``moving`` (names of the scans) and, as far as needed,
     ``fixed_image``, ``fixed_labels``, ``fixed_landmarks``, ``fixed_exclude`` (what a registration leaves out),
-    ``fixed_lesions`` and the same for ``moving``: files, relative to the CSV's folder.
+    ``fixed_lesions`` and the same for ``moving``: files, relative to the CSV's folder. Where a line gives no ``fixed_image``,
+    ``fixed`` may itself be the scan's file, which then gives the name; likewise ``moving``.
     ``both_ways`` takes each validation pair of a Learn2Reg folder in both directions; a CSV file is taken as it is. ``needs``,
     of ``image`` and ``labels``, are files that every scan must have. ``which`` takes other pairs of a Learn2Reg folder, as
     far as both people are there: the challenge's ``test`` pairs, or those of the public ``resplit``'s test.
@@ -153,12 +152,13 @@ def _pair(path: Path, row: dict[str, str], line: int, needs: Sequence[str]) -> P
 
 
 def _member(folder: Path, row: dict[str, str], role: str, where: str, needs: Sequence[str]) -> Member:
-    name = row[role] or ""
+    name, files = row[role] or "", dict(_files(folder, row, role, where))
+    if name and "image" not in files and (scan := _scan_at(folder / name, needs)):
+        name, files = name_of_scan(scan), {"image": scan, **files}
     if not is_file_name(name, LONGEST_NAME):
         raise InputError(
-            f"{where}: the {role} scan needs a name that can be part of a file's name, not {name[:200]!r}."
+            f"{where}: the {role} scan needs a name that can be part of a file's name, or its file; {name[:200]!r} is neither."
         )
-    files = dict(_files(folder, row, role, where))
     for kind in needs:
         if kind not in files:
             _missing(where, f"{role}_{kind}")
@@ -170,6 +170,14 @@ def _member(folder: Path, row: dict[str, str], role: str, where: str, needs: Seq
         files=files,
         label_names=partial(known_names, files["labels"]) if "labels" in files else dict,
     )
+
+
+def _scan_at(path: Path, needs: Sequence[str]) -> Path | None:
+    """The file there, or the folder if an image is needed: a folder of the scan's name need not be its slices."""
+    try:
+        return path if path.is_file() or ("image" in needs and path.is_dir()) else None
+    except OSError:  # longer than a file's name can be
+        return None
 
 
 def _of(case: Case) -> dict[str, Path]:
