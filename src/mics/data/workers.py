@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import Any, TypeVar
 
+from mics.allocator import FOR_CHILDREN
 from mics.errors import RunError, SettingError
 
 _LARGE_SCAN_BYTES = 4e9
@@ -125,14 +126,18 @@ def _connected(scheduler: str) -> Any:
 
 @contextmanager
 def _client(workers: int, threads: int, scheduler: str | None) -> Iterator[Any]:
+    import dask
     from distributed import Client, LocalCluster
 
     if scheduler is not None:
         with _connected(scheduler) as client:
             yield client
         return
+    name = "distributed.nanny.pre-spawn-environ"
     with (
         unchanged_environment(),
+        # Dask's own variables among them make workers give freed memory back at once.
+        dask.config.set({name: {**dask.config.get(name), **FOR_CHILDREN}}),
         LocalCluster(
             n_workers=workers, threads_per_worker=threads, dashboard_address=None, silence_logs=logging.CRITICAL
         ) as cluster,
