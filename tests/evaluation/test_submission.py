@@ -1,6 +1,7 @@
 """Deformations in folders, zips and under every name are found; what is wrong with them is said in a sentence."""
 
 import gzip
+import hashlib
 import json
 import shutil
 import zipfile
@@ -262,6 +263,26 @@ def test_two_forms_of_one_pair_are_refused(listed, registered, submit):
     shutil.copytree(registered / "p1_p2", folder / "p1_p2")
     with pytest.raises(InputError, match=r"holds both disp_p1_0000_p2_0000\.nii\.gz and p1_p2/transform_moving_to"):
         Submission(folder).require(listed)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_folder_that_was_renamed_to_another_pair(listed, grid, registered, packed):
+    """Of three people's scans on one grid, p2 was registered to p1, and the folder is taken for p3 to p1."""
+    voxels = {name: np.random.default_rng(seed).normal(size=grid.size) for seed, name in enumerate(("p1", "p2", "p3"))}
+    sha256 = {  # as docs/summary.md has it: float32, the first axis running fastest
+        name: hashlib.sha256(values.astype("<f4").tobytes(order="F")).hexdigest() for name, values in voxels.items()
+    }
+    right, wrong = listed
+    forward = registered / right.name / "transform_moving_to_fixed.nii.gz"
+    scans = {"fixed": Scan(grid, sha256["p1"]), "moving": Scan(grid, sha256["p2"])}
+    Provenance("moving", "fixed", scans).save(forward)
+    shutil.copytree(registered / right.name, registered / wrong.name)
+    found = Submission(zipped(registered) if packed else registered)
+    assert found.made_for_others(right, grid, sha256.get) == []
+    (told,) = found.made_for_others(wrong, grid, sha256.get)
+    assert "p1_p3" in told
+    assert "another moving scan than p3" in told
+    assert found.made_for_others(wrong, grid, lambda name: None) == []
 
 
 @pytest.mark.parametrize("packed", [False, True])

@@ -12,6 +12,7 @@ import torch
 
 from mics.data.label_names import LabelNames, disagreement, read_label_names
 from mics.data.pairs import Member, Pair, read_pairs
+from mics.deformation.provenance import voxels_sha256
 from mics.errors import InputError
 from mics.evaluation import tables
 from mics.evaluation.choices import Names
@@ -104,6 +105,7 @@ def evaluate(
     people = {member.name: member for pair in listed for member in (pair.fixed, pair.moving)}
     people = with_structures(people, given)
     labels = cache(lambda name: people[name].labels())
+    checksum = cache(lambda name: _checksum(people[name]))
     half = resplit and export is None  # what is exported is of full size
     own, other = Submission(submission, halved=half), None if against is None else Submission(against, halved=half)
     for one in (own, other):
@@ -115,13 +117,13 @@ def evaluate(
     if given is not None:
         meaning, disagreements = meaning | given, []
     with exported(export, names) as copy:
-        scores, sentences = _scored(own, listed, labels, progress, copy, resplit=resplit)
+        scores, sentences = _scored(own, listed, labels, checksum, progress, copy, resplit=resplit)
     sentences = [*disagreements, *sentences]
     if resplit and len(listed) < PAIRS:
         sentences.append(f"{len(listed)} of the {PAIRS} pairs of the re-split's test: its figures are of all of them.")
     against_scores: list[PairScore] = []
     if other is not None:
-        against_scores, more = _scored(other, listed, labels, progress, Export(), resplit=resplit)
+        against_scores, more = _scored(other, listed, labels, checksum, progress, Export(), resplit=resplit)
         sentences += more
     for sentence in sentences:
         warnings.warn(sentence, UserWarning, stacklevel=2)
@@ -154,6 +156,7 @@ def _scored(
     submission: Submission,
     pairs: list[Pair],
     labels: Labels,
+    checksum: Callable[[str], str | None],
     progress: Callable[[str], None] | None,
     export: Export,
     *,
@@ -161,12 +164,13 @@ def _scored(
 ) -> tuple[list[PairScore], list[str]]:
     """The scores of all pairs, a few at a time, and what looks wrong."""
 
-    def work(numbered: tuple[int, Pair]) -> tuple[PairScore, dict[str, float], list[str]]:
+    def work(numbered: tuple[int, Pair]) -> tuple[PairScore, dict[str, float], list[str], list[str]]:
         number, pair = numbered
         if progress is not None:
             progress(f"{submission.path.name}: pair {number} of {len(pairs)}, {pair.name}")
         fixed, moving = labels(pair.fixed.name), labels(pair.moving.name)
-        forward = submission.forward(pair, fixed.grid, moving.grid)
+        grid = fixed.grid
+        forward = submission.forward(pair, grid, moving.grid)
         export.add(pair, forward)
         backward = submission.backward(pair, fixed.grid, moving.grid)
         seconds = submission.seconds(pair)
@@ -178,7 +182,8 @@ def _scored(
         if resplit:
             score = absent_as_zero(score)
         numbering = numbering_warning(fixed.array, warp_labels(moving.array, forward))
-        return score, overlaps(forward, fixed, moving), [f"{pair.name}: {sentence}" for sentence in numbering]
+        numbering = [f"{pair.name}: {sentence}" for sentence in numbering]
+        return score, overlaps(forward, fixed, moving), numbering, submission.made_for_others(pair, grid, checksum)
 
     with ThreadPoolExecutor(min(_AT_A_TIME, torch.get_num_threads())) as pool:
         try:
@@ -186,11 +191,17 @@ def _scored(
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
-    scores, readings, numberings = zip(*results, strict=True)
+    scores, readings, numberings, others = zip(*results, strict=True)
     sentence = convention_warning(list(readings))
     sentences = [] if sentence is None else [f"{submission.path.name}: {sentence}"]
     # Of all pairs, most often: the first says it.
-    return list(scores), [*sentences, *list(itertools.chain.from_iterable(numberings))[:1]]
+    sentences += list(itertools.chain.from_iterable(numberings))[:1]
+    return list(scores), [*sentences, *itertools.chain.from_iterable(others)]
+
+
+def _checksum(member: Member) -> str | None:
+    """Of the scan's voxels, None where the list names no file of it."""
+    return voxels_sha256(member.image()) if "image" in member.files else None
 
 
 def landmarks_of(pair: Pair) -> tuple[Points, Points] | None:

@@ -21,7 +21,7 @@ import shutil
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import IO
@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 
 from mics.data.cohorts.learn2reg import mirror
 from mics.data.pairs import Pair
-from mics.deformation.provenance import provenance_path
+from mics.deformation.provenance import Provenance, provenance_path
 from mics.deformation.transform import Transform
 from mics.errors import GeometryError, InputError, MissingFileError
 from mics.evaluation.learn2reg import (
@@ -141,6 +141,26 @@ class Submission:
         else:
             opposite = self._find(Pair(pair.moving, pair.fixed))
         return None if opposite is None else self._read(opposite, moving, fixed, mirrored=pair.fixed.mirrored_header)
+
+    def made_for_others(self, pair: Pair, fixed: Grid, checksum: Callable[[str], str | None]) -> list[str]:
+        """A sentence for each scan of a pair that its transform was not made for, as far as the file beside it says.
+
+        ``fixed`` is the grid of the fixed scan; ``checksum`` gives :func:`mics.deformation.provenance.voxels_sha256` of the
+        scan of a name, None where the list has no file of it.
+        """
+        name = self._find(pair)
+        if name is None or provenance_path(Path(name)).as_posix() not in self._files:
+            return []
+        with self._on_disk(name, math.prod(fixed.size)) as path:
+            known = Provenance.load(path)
+        if known is None:
+            return []
+        return [
+            f"{self.path / name} was made for another {role} scan than {scan}: its voxels are not those that the file beside the "
+            "transform remembers. Has a folder been renamed, or the scan been changed since?"
+            for role, scan in (("fixed", pair.fixed.name), ("moving", pair.moving.name))
+            if role in known.scans and checksum(scan) not in (None, known.scans[role].voxels_sha256)
+        ]
 
     def seconds(self, pair: Pair) -> float | None:
         """How long the registration took, where the submission says it."""
