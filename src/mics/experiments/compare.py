@@ -56,10 +56,11 @@ def compare(
       installed is skipped with a sentence.
     - ``output``: a folder; cells that it already holds are not computed again, a deleted one is.
 
-    One ANTs affine a pair is computed first and given to every method. Each cell runs in a process of its own. A cell that
-    fails is told and leaves the others alone. A cell whose scans, labels, landmarks or model have changed since is computed
-    again. Raises InputError for a list that cannot be used, an unknown method, a model that is not there, and an output folder
-    that holds something else, the cells of another list, or into which another run writes; all before anything is computed.
+    One affine a pair, by the organs of both scans, is computed first and given to every method. Each cell runs in a process of
+    its own. A cell that fails is told and leaves the others alone. A cell whose scans, labels, landmarks or model have changed
+    since is computed again. Raises InputError for a list that cannot be used, an unknown method, a model that is not there, and
+    an output folder that holds something else, the cells of another list, or into which another run writes; all before anything
+    is computed.
     """
     listed = read_pairs(pairs, both_ways=both_ways, needs=("image", "labels"))
     choices, skipped = choose(methods or METHODS)
