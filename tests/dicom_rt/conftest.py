@@ -32,14 +32,15 @@ def axes_of(orientation) -> np.ndarray:
     return np.column_stack([row, column, np.cross(row, column)])
 
 
-def write_series(folder: Path, orientation, position="HFS", *, centre=CENTRE, elements=None, hu=None) -> Path:
+def write_series(folder: Path, orientation, position="HFS", *, centre=CENTRE, elements=None, hu=None, aside=(0, 0)) -> Path:
     """A series of CT slices, one file each, named in another order than they lie, with private elements.
 
-    `hu` gives the values at LPS points; by default they are random, other in each slice.
+    `aside`: mm along rows and columns that each slice lies further than the one before, as with a tilted gantry. `hu` gives the values at LPS points; by default they are random, other in each slice.
     """
     folder.mkdir(parents=True, exist_ok=True)
     axes, random = axes_of(orientation), np.random.default_rng(0)
-    first = centre - axes @ ((np.array(SIZE) - 1) / 2 * SPACING)
+    step = axes @ (*aside, SPACING[2])
+    first = centre - axes[:, :2] @ ((np.array(SIZE[:2]) - 1) / 2 * SPACING[:2]) - step * (SIZE[2] - 1) / 2
     study, series, frame = generate_uid(), generate_uid(), generate_uid()
     for k in range(SIZE[2]):
         made = Dataset()
@@ -67,7 +68,7 @@ def write_series(folder: Path, orientation, position="HFS", *, centre=CENTRE, el
             "KVP": "120",
             "AcquisitionNumber": 1,
             "SliceThickness": SPACING[2],
-            "ImagePositionPatient": [f"{x:.6f}" for x in first + axes[:, 2] * SPACING[2] * k],
+            "ImagePositionPatient": [f"{x:.6f}" for x in first + step * k],
             "ImageOrientationPatient": [f"{x:.10f}" for x in orientation],
             "PixelSpacing": [SPACING[1], SPACING[0]],
             "RescaleIntercept": -1024,
@@ -89,7 +90,7 @@ def write_series(folder: Path, orientation, position="HFS", *, centre=CENTRE, el
         stored = random.integers(0, 2000, SIZE[:2])
         if hu is not None:
             plane = np.moveaxis(np.indices(SIZE[:2]), 0, -1) * SPACING[:2] @ axes[:, :2].T
-            stored = np.rint(hu(plane + first + axes[:, 2] * SPACING[2] * k) + 1024)
+            stored = np.rint(hu(plane + first + step * k) + 1024)
         made.add_new("PixelData", "OW", np.ascontiguousarray(stored.T).astype("<u2").tobytes())
         made.file_meta = FileMetaDataset()
         made.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian

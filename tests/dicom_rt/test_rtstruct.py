@@ -89,6 +89,22 @@ def test_drawn_contours_become_the_voxels_within(helpers, series_folder, tmp_pat
         assert not within_a_voxel(np.flip(mask, axis), expected, volume.GetSpacing())
 
 
+@pytest.mark.filterwarnings("ignore:.* has slices that lie aside of each other:UserWarning")
+@pytest.mark.parametrize("position", ["head_first_supine", "head_first_prone", "oblique"])
+def test_contours_on_the_slices_of_a_tilted_gantry(helpers, tmp_path, position):
+    """The planes stay where they are: what is drawn on the tilted slices lies in the voxels of the straight grid."""
+    name, orientation = helpers.POSITIONS[position]
+    folder = helpers.write_series(tmp_path / "ct", orientation, name, aside=(0, 1.4))
+    structures = read_rtstruct(drawn(helpers, folder, tmp_path / "rs.dcm"))
+    mask, expected = structures.structures[0].mask, helpers.inside(structures.grid.points())
+    assert np.count_nonzero(mask != expected) < 0.01 * np.count_nonzero(expected)
+    assert within_a_voxel(mask, expected, structures.grid.spacing)
+    series = read_series(folder)
+    assert series.grid == structures.grid
+    heights = [series.grid.world_to_voxel([float(x) for x in one.ImagePositionPatient])[2] for one in series.headers]
+    np.testing.assert_allclose(heights, range(helpers.SIZE[2]), atol=1e-3)
+
+
 def test_written_contours_enclose_the_same_voxels_elsewhere(helpers, series_folder, tmp_path):
     series = read_series(series_folder)
     mask = helpers.inside(helpers.places(helpers.by_itk(series_folder)))

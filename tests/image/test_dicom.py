@@ -113,10 +113,41 @@ def test_a_single_slice(tmp_path):
         read_image(tmp_path / "ct")
 
 
-def test_a_tilted_gantry(tmp_path):
-    write_series(tmp_path / "ct", slice_shift=(0, 1.0, 0))
-    with pytest.raises(InputError, match="tilted gantry"):
+@pytest.mark.parametrize("axes", [AXIAL, CORONAL], ids=["axial", "oblique_coronal"])
+@pytest.mark.parametrize("aside", [(0, 1.0), (-0.7, 0.45), (0, -3.0)])
+def test_slices_of_a_tilted_gantry_are_put_straight(tmp_path, axes, aside):
+    """Of values that are linear in the world, linear interpolation within the slices gives them everywhere."""
+    slope, origin = np.array([20.0, -30.0, 16.0]), np.array([10.0, -20, 30])
+    shift = axes[:, :2] @ aside
+    voxels = np.moveaxis(np.indices(HU.shape), 0, -1) * [0.8, 0.9, 2.5]
+    places = voxels @ axes.T + np.arange(HU.shape[2])[:, None] * shift
+    write_series(tmp_path / "ct", axes=axes, array=np.rint(places @ slope).astype(np.int16), slice_shift=shift)
+    angle = np.degrees(np.arctan2(np.linalg.norm(aside), 2.5))
+    with pytest.warns(UserWarning, match=rf"by up to .* over 10 mm, as with a gantry tilted by {angle:.1f} degrees"):
+        image = read_image(tmp_path / "ct")
+    np.testing.assert_allclose(image.grid.direction, axes.ravel(), atol=1e-6)
+    np.testing.assert_allclose(image.grid.spacing, (0.8, 0.9, 2.5), atol=1e-6)
+    found = np.moveaxis(np.indices(image.grid.size), 0, -1)
+    world = image.grid.voxel_to_world(found.reshape(-1, 3)).reshape(*image.grid.size, 3)
+    within = (world - origin - np.arange(HU.shape[2])[:, None] * shift) @ axes / [0.8, 0.9, 2.5]
+    seen = ((within >= -1e-5) & (within <= np.array(HU.shape) - 1 + 1e-5)).all(axis=-1)
+    assert seen.sum() >= 0.6 * HU.size
+    np.testing.assert_allclose(image.array[seen], ((world - origin) @ slope)[seen], atol=1)
+    assert (image.array[~seen] == -1000).all()
+
+
+def test_slices_that_lie_aside_unevenly_are_refused(tmp_path):
+    write_series(tmp_path / "ct", slices=range(4))
+    write_series(tmp_path / "ct", slices=[4], slice_shift=(0, 2.0, 0))
+    with pytest.raises(InputError, match=r"by up to 8\.0 mm and not evenly"):
         read_image(tmp_path / "ct")
+
+
+def test_compression_with_loss_is_told(tmp_path):
+    write_series(tmp_path / "ct", elements={"0028|2110": "01", "0028|2112": "12.5"})
+    with pytest.warns(UserWarning, match=r"compressed with loss to 1/12\.5"):
+        image = read_image(tmp_path / "ct")
+    assert np.array_equal(image.array, HU)
 
 
 def test_another_modality_is_warned_of(tmp_path):

@@ -125,16 +125,25 @@ def _header(path: Path) -> Dataset | None:
 def _slices(folder: Path, grid: Grid, headers: Sequence[Dataset]) -> tuple[Dataset, ...]:
     """The headers of the slices of ``grid``, in its order; localisers, which are none of them, are left out."""
     slices: dict[int, Dataset] = {}
-    for header in headers:
-        if "ImagePositionPatient" not in header:
-            continue
-        column, row, number = grid.world_to_voxel([float(x) for x in header.ImagePositionPatient])
-        nearest = int(np.rint(number))
-        if max(abs(column), abs(row)) < _TOLERANCE and abs(number - nearest) < 0.5:
-            slices[nearest] = header
-    if sorted(slices) != list(range(grid.size[2])):
-        raise InputError(
-            f"{folder} holds no series of single slices, one a plane, to which structures and doses could refer: export it "
-            "again, not as a multi-frame file."
-        )
-    return tuple(slices[number] for number in range(grid.size[2]))
+    # Slices of a tilted gantry lie aside of the straight grid's corner, but in its planes.
+    for aside in (_TOLERANCE, np.inf):
+        for header in headers:
+            if "ImagePositionPatient" not in header or not _is_parallel(header, grid):
+                continue
+            column, row, number = grid.world_to_voxel([float(x) for x in header.ImagePositionPatient])
+            nearest = int(np.rint(number))
+            if max(abs(column), abs(row)) < aside and abs(number - nearest) < 0.5:
+                slices.setdefault(nearest, header)
+        if sorted(slices) == list(range(grid.size[2])):
+            return tuple(slices[number] for number in range(grid.size[2]))
+    raise InputError(
+        f"{folder} holds no series of single slices, one a plane, to which structures and doses could refer: export it "
+        "again, not as a multi-frame file."
+    )
+
+
+def _is_parallel(header: Dataset, grid: Grid) -> bool:
+    """Whether the slice's rows and columns run as the grid's do."""
+    directions = np.array([float(x) for x in header.get("ImageOrientationPatient", [])]).reshape(-1, 3)
+    axes = np.array(grid.direction).reshape(3, 3)[:, :2].T
+    return len(directions) == 2 and bool(np.abs(directions - axes).max() < _TOLERANCE)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from mics.errors import GeometryError, InputError, MissingFileError
 from mics.image.checks import refuse_unreadable_name, unreadable
 from mics.image.dicom_pixels import PIXELS, refuse_other_pixels
+from mics.image.slice_stack import SliceStack, stacked, straightened
 from mics.image.zipped import unpacked
 
 _MODALITY, _POSITION, _ORIENTATION = "0008|0060", "0020|0032", "0020|0037"
@@ -25,6 +26,7 @@ _SERIES, _OPTIONS = (
     "`series`, in a registration `fixed_series` or `moving_series`",
 )
 _SPACING, _BETWEEN, _INTERCEPT, _SLOPE = "0028|0030", "0018|0088", "0028|1052", "0028|1053"
+_LOSSY, _LOSSY_RATIO = "0028|2110", "0028|2112"
 _PHOTOMETRIC, _ROWS, _COLUMNS = "0028|0004", "0028|0010", "0028|0011"
 # Headers round the six numbers of an orientation to two digits, not more coarsely.
 _LEAST_RIGHT = 0.02
@@ -60,17 +62,18 @@ def read_series(study: Path, pixel: int | None, series: str | None) -> sitk.Imag
     ``image.io.read_itk``.
 
     ``series`` is the UID of one of several (Series Instance UID); None takes the only one, beside which doses, structures and
-    the like do not count. Slices marked as localisers are left out with a warning; another modality than CT is warned of too.
+    the like do not count. Slices marked as localisers are left out with a warning; another modality than CT is warned of too,
+    and slices of a tilted gantry are put straight with one.
 
     Raises InputError for a folder with no series, or several of which none is chosen, for slices of different patients,
-    frames of reference, orientations or pixel sizes, for missing or doubled slices and for a tilted gantry, and for a zip as
-    :func:`mics.image.zipped.unpacked` does.
+    frames of reference, orientations or pixel sizes, for missing or doubled slices and for those that lie aside of each other
+    unevenly, and for a zip as :func:`mics.image.zipped.unpacked` does.
     """
     with unpacked(study) as folder:
         slices = [_header(name) for name in _chosen(folder, _series(folder), series)]
         if len(slices) == 1:
             return _read_frames(study, folder, slices[0], pixel)
-        slices = _stack(folder, _without_localisers(study, slices))
+        slices, stack = _stack(folder, _without_localisers(study, slices))
         reader = sitk.ImageSeriesReader()
         if pixel is not None:
             reader.SetOutputPixelType(pixel)
@@ -83,7 +86,7 @@ def read_series(study: Path, pixel: int | None, series: str | None) -> sitk.Imag
         except OSError as error:
             raise MissingFileError(f"Cannot read {folder}: {error.strerror}.") from error
         _check_kind(study, itk, slices[0])
-        return itk
+        return straightened(study, itk, stack, labels=pixel is None)
 
 
 def series_uid(study: Path, series: str | None) -> str | None:
@@ -182,12 +185,20 @@ def _describe(uid: str, names: list[str]) -> str:
 
 
 def _check_kind(source: Path, itk: sitk.Image, first: _Slice) -> None:
-    """Raise InputError for colour; warn of another modality than CT."""
+    """Raise InputError for colour; warn of another modality than CT, and of compression with loss."""
     if itk.GetNumberOfComponentsPerPixel() != 1:
         raise InputError(f"{source} holds colour pictures, not a CT series.")
     modality = first.elements.get(_MODALITY, "")
     if modality not in ("CT", ""):
         warnings.warn(f"{source} is a series of modality {modality}, not CT.", UserWarning, stacklevel=5)
+    if first.elements.get(_LOSSY) == "01":
+        ratio = first.elements.get(_LOSSY_RATIO, "").split("\\")[-1]
+        told = f" to 1/{ratio}" if ratio else ""
+        warnings.warn(
+            f"{source} was compressed with loss{told}, as its headers say: its HU are near what was scanned, not it.",
+            UserWarning,
+            stacklevel=5,
+        )
 
 
 def _without_localisers(study: Path, slices: list[_Slice]) -> list[_Slice]:
@@ -203,8 +214,8 @@ def _without_localisers(study: Path, slices: list[_Slice]) -> list[_Slice]:
     return [one for one in slices if one not in marked]
 
 
-def _stack(folder: Path, slices: list[_Slice]) -> list[_Slice]:
-    """The slices in the order of their places; raises InputError unless they are one volume, evenly stacked."""
+def _stack(folder: Path, slices: list[_Slice]) -> tuple[list[_Slice], SliceStack]:
+    """The slices in the order of their places, and how they lie; raises InputError unless they are one volume, evenly stacked."""
     if not all(key in one.elements for one in slices for key in (_POSITION, _ORIENTATION)):
         raise GeometryError(f"{folder} has slices without position or orientation, so it is not a volume.")
     for what, (key, tolerance) in _COMMON.items():
@@ -212,8 +223,9 @@ def _stack(folder: Path, slices: list[_Slice]) -> list[_Slice]:
     for one in slices:
         _refuse_unusable(one)
     _refuse_doubled(folder, slices)
-    order, _ = _places(folder, np.array([one.numbers(_POSITION) for one in slices]), slices[0].numbers(_ORIENTATION))
-    return [slices[n] for n in order]
+    positions = np.array([one.numbers(_POSITION) for one in slices])
+    stack = stacked(folder, positions, slices[0].numbers(_ORIENTATION), slices[0].numbers(_SPACING))
+    return [slices[n] for n in stack.order], stack
 
 
 def _refuse_unusable(one: _Slice) -> None:
@@ -292,30 +304,6 @@ def _close(value: str, other: str, tolerance: float) -> bool:
     return len(numbers) == len(others) > 0 and np.allclose(numbers, others, rtol=0, atol=tolerance)
 
 
-def _places(
-    source: Path, positions: NDArray[np.float64], orientation: NDArray[np.float64]
-) -> tuple[NDArray[np.intp], float]:
-    """The order of slices along their normal and the step in mm.
-
-    Raises InputError unless they are evenly stacked, as ITK takes for granted.
-    """
-    normal = np.cross(*orientation.reshape(2, 3))
-    order = np.argsort(positions @ normal, kind="stable")
-    offsets = positions[order] - positions[order[0]]
-    height = offsets @ normal
-    step = float(height[-1]) / (len(order) - 1)
-    if step == 0 or np.abs(height - step * np.arange(len(order))).max() > 0.1 * step:
-        raise GeometryError(
-            f"{source} has missing, doubled or unevenly spaced slices: export the series again, complete."
-        )
-    aside = offsets - np.outer(height, normal)
-    if np.linalg.norm(aside, axis=1).max() > step / 2:
-        raise GeometryError(
-            f"{source} was scanned with a tilted gantry, so its slices are sheared: straighten it first."
-        )
-    return order, step
-
-
 def _read_frames(told: Path, source: Path, file: _Slice, pixel: int | None) -> sitk.Image:
     """A multi-frame file, its frames put where their own positions say; ``told`` is what a warning calls it."""
     count = int(file.elements.get(_FRAMES, "1") or 1)
@@ -353,14 +341,14 @@ def _read_frames(told: Path, source: Path, file: _Slice, pixel: int | None) -> s
                 raise InputError(f"{source} holds frames that differ in {what} ({values[0]} and {value}): part them.")
     orientation = _numbers(orientations[0])
     places = np.array([_numbers(position) for position in positions])
-    order, step = _places(source, places, orientation)
+    stack = stacked(source, places, orientation, _numbers(spacings[0]))
     row, column = orientation.reshape(2, 3)
-    volume = sitk.GetImageFromArray(sitk.GetArrayViewFromImage(itk)[order])
+    volume = sitk.GetImageFromArray(sitk.GetArrayViewFromImage(itk)[stack.order])
     # DICOM names the distance between rows first (PS3.3, 10.7.1.3).
-    volume.SetSpacing([*_numbers(spacings[0])[::-1].tolist(), step])
-    volume.SetOrigin(places[order[0]].tolist())
+    volume.SetSpacing([*_numbers(spacings[0])[::-1].tolist(), stack.step_mm])
+    volume.SetOrigin(places[stack.order[0]].tolist())
     volume.SetDirection(np.column_stack([row, column, np.cross(row, column)]).ravel().tolist())
-    return volume
+    return straightened(told, volume, stack, labels=pixel is None)
 
 
 def _elements(content: bytes, key: str) -> list[tuple[str, int]]:
