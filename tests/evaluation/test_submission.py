@@ -99,13 +99,13 @@ def test_seconds_are_read_from_a_table(listed, submit):
 
 
 @pytest.fixture
-def registered(tmp_path, listed, grid):
+def registered(tmp_path, listed, grid, full_summary):
     """What `mics register` leaves for the first pair: two transforms in mm, and a summary."""
     folder = tmp_path / "registered" / listed[0].name
     folder.mkdir(parents=True)
     for name, shift in (("moving_to_fixed", 4.0), ("fixed_to_moving", -3.0)):
         Transform(np.full((*grid.size, 3), [shift, 0, 0], np.float32), grid).save(folder / f"transform_{name}.nii.gz")
-    (folder / "summary.json").write_text(json.dumps({"seconds": {"total": 15.25}}))
+    (folder / "summary.json").write_text(json.dumps({**full_summary, "seconds": {"total": 15.25}}))
     return folder.parent
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from mics.errors import InputError
 from mics.registration.pipeline import register
-from mics.registration.run_summary import SCHEMA, SCHEMA_VERSION, RunSummary, read_summary
+from mics.run_summary import SCHEMA, SCHEMA_VERSION, RunSummary, read_summary
 
 
 @pytest.fixture(scope="module")

@@ -65,12 +65,14 @@ def _plain(outcome: "Outcome") -> dict[str, Any]:
 
 
 def _line(outcome: "Outcome") -> str:
+    from mics.report.summary import moving_label_scores
+
     if outcome.summary is None:
         return f"{outcome.pair.name} could not be registered: {outcome.error}"
-    labels = outcome.summary["labels"]
-    mean = None if labels is None else labels["moving_to_fixed"]["mean_dice"]
+    scores = moving_label_scores(outcome.summary)
+    mean = None if scores is None else scores.mean_dice
     dice = "" if mean is None else f", mean Dice {mean:.2f}"
-    return f"{outcome.pair.name}: {outcome.verdict}{dice}, {outcome.summary['seconds']['total']:.0f} s"
+    return f"{outcome.pair.name}: {outcome.verdict}{dice}, {outcome.summary.total_seconds:.0f} s"
 
 
 def _duration(seconds: float) -> str:

@@ -17,8 +17,8 @@ from mics.registration.checksums import KINDS, environment, pair_checksums
 from mics.registration.inputs import PairArguments, Source
 from mics.registration.registrar import PairInputs, Registrar
 from mics.registration.result import Registration
-from mics.registration.run_summary import GridSummary, InputSummary, ModelSummary, RunSummary, read_summary
 from mics.registration.steering import LANDMARKS
+from mics.run_summary import GridSummary, InputSummary, ModelSummary, RunSummary, read_summary
 
 _COMPUTED = ("organs", "ants", "none")
 """Affines that the summary alone says everything of."""
