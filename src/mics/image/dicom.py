@@ -72,6 +72,7 @@ def read_series(study: Path, pixel: int | None, series: str | None) -> sitk.Imag
             return _read_frames(study, folder, slices[0], pixel)
         slices = _stack(folder, _without_localisers(study, slices))
         reader = sitk.ImageSeriesReader()
+        reader.SetSpacingWarningRelThreshold(1.0)  # a step: far less even slices have been refused, in a sentence
         if pixel is not None:
             reader.SetOutputPixelType(pixel)
         try:
