@@ -4,7 +4,7 @@ import math
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import numpy as np
 import torch
@@ -44,25 +44,23 @@ class OnDemand:
         values += positions(self.straight[rows], self.size, box)
         return values
 
-    def whole(self, grid: Grid) -> NDArray[np.float32]:
-        """The displacement of all voxels, (X, Y, Z, 3) in mm; ``grid`` is theirs."""
-        values = np.empty((*self.size, 3), dtype=np.float32)
 
-        def work(planes: slice, _: Grid) -> None:
-            values[planes] = np.moveaxis(self.part((planes, slice(None), slice(None))), 0, -1)
+class InParts(Protocol):
+    """A displacement of which parts can be asked for."""
 
-        each_slab(grid, work)
-        return values
+    def part(self, box: Box, channels: slice = slice(None)) -> NDArray[np.float32]:
+        """That of the voxels in ``box``, along the world axes ``channels``, (C, x, y, z) in mm."""
+        ...
 
 
 class MadeOnDemand:
-    """A displacement on ``grid``, given as an array or as an :class:`OnDemand`, whose whole is made when first asked for."""
+    """A displacement on ``grid``, given as an array or :class:`InParts`, of which the whole is made when first asked for."""
 
     displacement_mm: NDArray[np.float32]
     grid: Grid
 
     @classmethod
-    def on_demand(cls, values: OnDemand, grid: Grid) -> Self:
+    def on_demand(cls, values: InParts, grid: Grid) -> Self:
         """One that is evaluated where it is asked for.
 
         Args:
@@ -84,7 +82,7 @@ class MadeOnDemand:
                 raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
             with _MAKING:
                 if name not in self.__dict__:
-                    self.__dict__[name] = self.__dict__["_on_demand"].whole(self.grid)
+                    self.__dict__[name] = self._whole()
             return self.__dict__[name]
 
     def part(self, box: Box, channels: slice = slice(None)) -> NDArray[np.float32]:
@@ -99,8 +97,17 @@ class MadeOnDemand:
         """
         if "displacement_mm" in self.__dict__:
             return self.displacement_mm[(*box, channels)]
-        values: OnDemand = self.__dict__["_on_demand"]
+        values: InParts = self.__dict__["_on_demand"]
         return np.moveaxis(values.part(box, channels), 0, -1)
+
+    def _whole(self) -> NDArray[np.float32]:
+        values = np.empty((*self.grid.size, 3), dtype=np.float32)
+
+        def work(planes: slice, _: Grid) -> None:
+            values[planes] = self.part((planes, slice(None), slice(None)))
+
+        each_slab(self.grid, work)
+        return values
 
 
 def between_voxels(
