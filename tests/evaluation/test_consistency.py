@@ -72,12 +72,15 @@ class EndsInThisOrder:
 
 
 def test_the_mean_does_not_depend_on_which_thread_ends_first(monkeypatch):
-    grid = Grid((8, 40, 40), (1.0, 1.0, 1.0), (0.0, 0.0, 0.0))
+    grid, around = (
+        Grid(size, (1.0, 1.0, 1.0), (start,) * 3) for size, start in (((7, 40, 40), 0.0), ((17, 50, 50), -5.0))
+    )
     monkeypatch.setattr(consistency, "each_slab", partial(each_slab, voxels=4 * 40 * 40))
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
     random = np.random.default_rng(0)
-    values = (10.0 ** random.uniform(-6, 0, (*grid.size, 3))).astype(np.float32)
-    back = constant((0, 0, 0), grid)
+    lengths = np.where(random.random((*grid.size, 1)) < 0.5, 1, 1e-9) * random.uniform(1, 2, (*grid.size, 1))
+    values = (lengths * np.ones(3)).astype(np.float32)
+    back = constant((0, 0, 0), around)
     means = {
         inverse_consistency_mm(Transform.on_demand(EndsInThisOrder(values, 4, first), grid), back) for first in (0, 1)
     }
