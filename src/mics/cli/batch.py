@@ -27,14 +27,14 @@ def register_many(pairs: "Sequence[ListedPair]", output: Path, *, strict: bool, 
 
     with console.status(f"{len(pairs)} pairs") as status:
 
-        def told(outcome: "Outcome", done: int, of: int) -> None:
+        def report(outcome: "Outcome", done: int, of: int) -> None:
             nonlocal here
             here += 1
             left = (of - done) * (time.monotonic() - began) / here
             line(f"{done}/{of} {_line(outcome)}" + (f"; about {_duration(left)} left" if done < of else ""))
             status.update(f"{done} of {of} pairs, about {_duration(left)} left")
 
-        outcomes = register_pairs(pairs, output, progress=told, **settings)
+        outcomes = register_pairs(pairs, output, progress=report, **settings)
     if already := len(outcomes) - here:
         line(f"{already} pairs were there already.")
     counts = {word: sum(outcome.verdict == word for outcome in outcomes) for word in ("good", "look", "failed")}

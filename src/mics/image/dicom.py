@@ -317,8 +317,8 @@ def _places(
     return order, step
 
 
-def _read_frames(told: Path, source: Path, file: _Slice, pixel: int | None) -> sitk.Image:
-    """A multi-frame file, its frames put where their own positions say; ``told`` is what a warning calls it."""
+def _read_frames(shown_path: Path, source: Path, file: _Slice, pixel: int | None) -> sitk.Image:
+    """A multi-frame file, its frames put where their own positions say; ``shown_path`` is what a warning calls it."""
     count = int(file.elements.get(_FRAMES, "1") or 1)
     if count < 2:
         raise GeometryError(f"{source} holds a single DICOM slice: give the folder of a whole series.")
@@ -330,7 +330,7 @@ def _read_frames(told: Path, source: Path, file: _Slice, pixel: int | None) -> s
             itk = reader.Execute()
     except RuntimeError as error:
         raise unreadable(source, error) from error
-    _check_kind(told, itk, file)
+    _check_kind(shown_path, itk, file)
     refuse_other_pixels(source, file.elements, content := Path(file.name).read_bytes())
     content = content[: content.rfind(PIXELS)]
     positions, orientations, spacings, intercepts, slopes = (

@@ -168,8 +168,8 @@ def _refuse_other_inputs(known: RunSummary, path: Path, inputs: PairInputs) -> N
             )
 
 
-def _grid(told: GridSummary) -> Grid:
-    return Grid(told.size, told.spacing_mm, told.origin_lps_mm, tuple(told.direction_lps))
+def _grid(summary: GridSummary) -> Grid:
+    return Grid(summary.size, summary.spacing_mm, summary.origin_lps_mm, tuple(summary.direction_lps))
 
 
 def _refuse_other_input(then: InputSummary, now: str | None, role: str, kind: str, path: Path) -> None:
