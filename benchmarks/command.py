@@ -45,9 +45,9 @@ def run(given: argparse.Namespace) -> None:
 
     register.progress = noted
     options = {name: getattr(given, name.replace("-", "_")) for name in PASSED}
-    told = [str(part) for name, value in options.items() if value is not None for part in (f"--{name}", value)]
+    reported = [str(part) for name, value in options.items() if value is not None for part in (f"--{name}", value)]
     with TemporaryDirectory() as folder:
-        sys.argv = ["mics", "register", str(given.fixed), str(given.moving), "-o", f"{folder}/out", *told]
+        sys.argv = ["mics", "register", str(given.fixed), str(given.moving), "-o", f"{folder}/out", *reported]
         try:
             command()
         finally:
@@ -60,13 +60,13 @@ def measured(source: Path, own: list[str]) -> tuple[Costs, float]:
     began = time.time()
     with subprocess.Popen([sys.executable, "-c", code, *own, "--once"], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        told = process.stdout.read()
+        reported = process.stdout.read()
         _, status, used = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise SystemExit(process.returncode)
     ended, processor = time.time(), used.ru_utime + used.ru_stime
-    moments = [("start", began, 0.0), *json.loads(told.splitlines()[-1]), ("", ended, processor)]
+    moments = [("start", began, 0.0), *json.loads(reported.splitlines()[-1]), ("", ended, processor)]
     costs = {stage: (then - at, more - spent) for (stage, at, spent), (_, then, more) in pairwise(moments)}
     return {**costs, "total": (ended - began, processor)}, used.ru_maxrss / 1e6
 

@@ -1,6 +1,6 @@
 """Digital people in folders laid out as the publishers of the cohorts lay out theirs, to measure and test preparation with.
 
-    python benchmarks/generated_cohorts.py FOLDER --people 4 --spacing 4
+    python benchmarks/generated_cohorts.py FOLDER --subjects 4 --spacing 4
 
 writes FOLDER/learn2reg, learn2reg-2020, pancreas-ct, kits19, msd-liver, msd-pancreas, msd-spleen and nnunet/cohort.yaml.
 """
@@ -36,12 +36,12 @@ def person(cohort: str, number: int, spacing: float, orientation: str, shift_mm:
     return Phantom(type(made.image)(made.image.array, moved), type(made.labels)(made.labels.array, moved))
 
 
-def learn2reg(folder: Path, people: int, spacing: float) -> Path:
+def learn2reg(folder: Path, subjects: int, spacing: float) -> Path:
     """Today's release: all but the last two are the training, those are the validation pair, one more is the test."""
     listed, tests = [], []
-    for number in range(1, people + 2):
+    for number in range(1, subjects + 2):
         made = person("l2r", number, spacing, "LAS")
-        name, part = f"AbdomenCTCT_{number:04d}_0000.nii.gz", "Tr" if number <= people else "Ts"
+        name, part = f"AbdomenCTCT_{number:04d}_0000.nii.gz", "Tr" if number <= subjects else "Ts"
         _save(made.image.array.astype(np.int16), _claimed(spacing), folder / f"images{part}" / name)
         if part == "Tr":
             _save(made.labels.array, _claimed(spacing), folder / "labelsTr" / name)
@@ -54,9 +54,9 @@ def learn2reg(folder: Path, people: int, spacing: float) -> Path:
     return folder
 
 
-def learn2reg_2020(folder: Path, people: int, spacing: float) -> Path:
+def learn2reg_2020(folder: Path, subjects: int, spacing: float) -> Path:
     """The release of 2020, its first people; 0001 and 0004 are of its validation."""
-    for number in range(1, people + 1):
+    for number in range(1, subjects + 1):
         made = person("l2r", number, spacing, "LAS")
         _save(
             made.image.array.astype(np.int16),
@@ -69,9 +69,9 @@ def learn2reg_2020(folder: Path, people: int, spacing: float) -> Path:
     return folder
 
 
-def pancreas_ct(folder: Path, people: int, spacing: float) -> Path:
+def pancreas_ct(folder: Path, subjects: int, spacing: float) -> Path:
     """DICOM; the first person with the labels of seven organs and the duodenum, the others with the pancreas alone."""
-    for number in range(1, people + 1):
+    for number in range(1, subjects + 1):
         made = person("tcia", number, spacing, "LPS", shift_mm=-300)
         name = f"PANCREAS_{number:04d}"
         _save_series(made, folder / "Pancreas-CT" / name / "11-24-2015-PANC" / "Pancreas-63502", number)
@@ -87,13 +87,13 @@ def pancreas_ct(folder: Path, people: int, spacing: float) -> Path:
     return folder
 
 
-def kits19(folder: Path, people: int, spacing: float) -> Path:
+def kits19(folder: Path, subjects: int, spacing: float) -> Path:
     """Slices first, from head to foot; kidneys 1, a tumour 2 in the left one; the last person is of the test."""
-    for number in range(people + 1):
+    for number in range(subjects + 1):
         made = person("kits", number, spacing, "IPL", shift_mm=500)
-        case = folder / (f"case_{number:05d}" if number < people else "case_00210")
+        case = folder / (f"case_{number:05d}" if number < subjects else "case_00210")
         _save(made.image.array.astype(np.float32), affine_of(made.image.grid), case / "imaging.nii.gz")
-        if number < people:
+        if number < subjects:
             labels = np.isin(made.labels.array, (2, 3)).astype(np.uint8)
             left = np.argwhere(made.labels.array == 3)
             i, j, k = left.mean(axis=0).astype(int)
@@ -107,11 +107,11 @@ def msd(task: str, organ: int, orientation: str, dtype: type) -> Callable[[Path,
     """A task of the decathlon: liver, pancreas or spleen; its last person is of the test."""
     names = {0: "background", 1: task, **({} if task == "spleen" else {2: "cancer"})}
 
-    def write(folder: Path, people: int, spacing: float) -> Path:
+    def write(folder: Path, subjects: int, spacing: float) -> Path:
         training, test = [], []
-        for number in range(people + 1):
+        for number in range(subjects + 1):
             made = person(f"msd-{task}", number, spacing, orientation, shift_mm=150)
-            name, part = f"{task}_{number}.nii.gz", "Tr" if number < people else "Ts"
+            name, part = f"{task}_{number}.nii.gz", "Tr" if number < subjects else "Ts"
             _save(made.image.array.astype(np.int16), affine_of(made.image.grid), folder / f"images{part}" / name)
             (folder / f"images{part}" / f"._{name}").write_bytes(b"\0\5\26\7")  # its archives were made on macOS
             if part == "Ts":
@@ -138,10 +138,10 @@ def msd(task: str, organ: int, orientation: str, dtype: type) -> Callable[[Path,
     return write
 
 
-def nnunet(folder: Path, people: int, spacing: float) -> Path:
+def nnunet(folder: Path, subjects: int, spacing: float) -> Path:
     """A hospital's own: label 5 both kidneys, 2 and 3 the liver and its tumour; returns the YAML file."""
     data = folder / "Dataset501_Abdomen"
-    for number in range(people):
+    for number in range(subjects):
         made = person("own", number, spacing, "RPI", shift_mm=-80)
         labels = np.zeros(made.labels.array.shape, np.int16)
         labels[made.labels.array == 6] = 2
@@ -216,11 +216,11 @@ def main() -> None:
     """Write all of them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--people", type=int, default=4, help="of each cohort")
+    parser.add_argument("--subjects", type=int, default=4, help="of each cohort")
     parser.add_argument("--spacing", type=float, default=4.0, help="mm")
     options = parser.parse_args()
     for name, write in WRITERS.items():
-        print(name, write(options.folder / name, options.people, options.spacing), flush=True)
+        print(name, write(options.folder / name, options.subjects, options.spacing), flush=True)
 
 
 if __name__ == "__main__":

@@ -49,11 +49,11 @@ def on(image: Image, size: Size) -> Image:
     return Image(np.rint(finer.array).astype(np.int16), finer.grid)
 
 
-def measured(people: list[Image], size: Size, options: list[str]) -> float:
+def measured(subjects: list[Image], size: Size, options: list[str]) -> float:
     """Peak memory of the command in bytes."""
     with TemporaryDirectory() as folder:
         files = [Path(folder) / f"{name}.nii" for name in ("fixed", "moving")]
-        for person, file in zip(people, files, strict=True):
+        for person, file in zip(subjects, files, strict=True):
             write_image(on(person, size), file)
         command = [sys.executable, "-m", "mics", "register", *map(str, files), "-o", f"{folder}/out", "-q", *options]
         with subprocess.Popen(command) as process:
@@ -70,10 +70,10 @@ def resident_bytes() -> float:
     return float(pages * os.sysconf("SC_PAGE_SIZE"))
 
 
-def grown(people: list[Image], size: Size, repeats: int, refine: str) -> None:
+def grown(subjects: list[Image], size: Size, repeats: int, refine: str) -> None:
     """Print what one process holds while it registers the same pair again and again."""
     registrar = Registrar(refine=refine)
-    scans = [on(person, size) for person in people]
+    scans = [on(person, size) for person in subjects]
     held = []
     for turn in range(1, repeats + 1):
         registrar(*scans)
@@ -92,7 +92,7 @@ def main() -> None:
     parser.add_argument("--topology", default="free", help="as of the command (default: %(default)s)")
     parser.add_argument("--repeats", type=int, help="registrations in one process, in place of commands")
     given = parser.parse_args()
-    people = drawn()
+    subjects = drawn()
     sizes = []
     for text in given.sizes:
         if not re.fullmatch(r"\d+(x\d+x\d+)?", text):
@@ -101,7 +101,7 @@ def main() -> None:
         sizes.append((x, y, z))
     if given.repeats is not None:
         for size in sizes:
-            grown(people, size, given.repeats, given.refine)
+            grown(subjects, size, given.repeats, given.refine)
         return
     settings = resolve(
         affine="organs",
@@ -114,9 +114,12 @@ def main() -> None:
     options = ["--refine", given.refine, "--topology", given.topology, "--device", "cpu"]
     print("| voxels | predicted, GB | measured, GB | predicted / measured |\n|---|---|---|---|", flush=True)
     for size in sizes:
-        told = estimate(settings, fixed=grid(size), moving=grid(size)).host
-        peak = measured(people, size, options)
-        print(f"| {'×'.join(map(str, size))} | {told / 1e9:.2f} | {peak / 1e9:.2f} | {told / peak:.2f} |", flush=True)
+        predicted = estimate(settings, fixed=grid(size), moving=grid(size)).host
+        peak = measured(subjects, size, options)
+        print(
+            f"| {'×'.join(map(str, size))} | {predicted / 1e9:.2f} | {peak / 1e9:.2f} | {predicted / peak:.2f} |",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

@@ -48,10 +48,10 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", default=["organs-small", "organs-coarse"])
     options = parser.parse_args()
     models = [load_model(name) for name in options.models]
-    people = [Scan(case.image(), case.labels()) for case in open_learn2reg(options.data).validation]
+    subjects = [Scan(case.image(), case.labels()) for case in open_learn2reg(options.data).validation]
     lines = []
     for model in models:
-        scores = [np.mean([mean_dice(model, HARD_VERSIONS[name](scan)) for scan in people]) for name in CONDITIONS]
+        scores = [np.mean([mean_dice(model, HARD_VERSIONS[name](scan)) for scan in subjects]) for name in CONDITIONS]
         lines.append([model.name, *(number(float(score), 3) for score in (*scores, np.mean(scores)))])
     print("\n".join(table(["model", *CONDITIONS, "mean"], lines)))
 

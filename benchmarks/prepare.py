@@ -1,6 +1,6 @@
 """How fast preparation is, how much memory a worker takes, and how both grow with the workers.
 
-    python benchmarks/generated_cohorts.py generated --people 4 --spacing 2
+    python benchmarks/generated_cohorts.py generated --subjects 4 --spacing 2
     python benchmarks/prepare.py learn2reg=generated/learn2reg kits19=generated/kits19 --workers 1 2
 
 Every number of workers prepares all cases anew, in a process of its own, for its peak memory.

@@ -94,16 +94,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, help="folder in the Learn2Reg layout")
     parser.add_argument("-o", "--output", type=Path, required=True, help="folder that keeps the registrations")
-    parser.add_argument("--people", nargs="+", help="numbers of validation people; by default all")
+    parser.add_argument("--subjects", nargs="+", help="numbers of validation people; by default all")
     parser.add_argument("--model", default=DEFAULT_REGISTRATION)
     parser.add_argument("--refine", default="fast")
     parser.add_argument("--ants", action="store_true", help="ANTs' joint label fusion as well")
     options = parser.parse_args()
-    people = open_learn2reg(options.data).validation
+    subjects = open_learn2reg(options.data).validation
     scores = {
         case.number: measured(case, options)
-        for case in people
-        if options.people is None or case.number in options.people
+        for case in subjects
+        if options.subjects is None or case.number in options.subjects
     }
     names = list(next(iter(scores.values())))
     rows = [

@@ -36,12 +36,12 @@ EVERY = 3
 
 def hide(prepared: Path, study: Path) -> None:
     """Write the two sets and print who keeps what."""
-    people = [entry for entry in read_manifest(prepared) if entry.status == "prepared" and entry.split != "test"]
+    subjects = [entry for entry in read_manifest(prepared) if entry.status == "prepared" and entry.split != "test"]
     hidden, annotated = study / "hidden", study / "annotated"
     (hidden / "labels").mkdir(parents=True)
     annotated.mkdir()
     rows, full, partial = [], [], 0
-    for place, entry in enumerate([entry for entry in people if entry.split == "train"]):
+    for place, entry in enumerate([entry for entry in subjects if entry.split == "train"]):
         if place % EVERY == 0:
             kept = ALL
         else:
@@ -54,7 +54,7 @@ def hide(prepared: Path, study: Path) -> None:
         if kept == ALL:
             full.append(moved(entry, prepared, annotated))
         print(entry.name, ", ".join(ORGAN_NAMES[organ] for organ in kept))
-    validation = [entry for entry in people if entry.split == "val"]
+    validation = [entry for entry in subjects if entry.split == "val"]
     write_manifest([*rows, *(moved(entry, prepared, hidden) for entry in validation)], hidden)
     write_manifest([*full, *(moved(entry, prepared, annotated) for entry in validation)], annotated)
 
@@ -63,8 +63,8 @@ def score(prepared: Path, study: Path) -> str:
     """The table of ``study/completed``."""
     truth = {entry.name: entry for entry in read_manifest(prepared)}
     found: dict[int, list[tuple[str, float, float]]] = {organ: [] for organ in PSEUDO_ORGANS}
-    people = [entry for entry in read_manifest(study / "completed") if entry.split == "train"]
-    for entry in people:
+    subjects = [entry for entry in read_manifest(study / "completed") if entry.split == "train"]
+    for entry in subjects:
         if not (study / "completed" / "predicted" / f"{entry.name}.nii.gz").is_file():
             continue
         real = read_labels(prepared / truth[entry.name].labels).array
@@ -74,7 +74,7 @@ def score(prepared: Path, study: Path) -> str:
         befores, afters = (dice(real, labels, missing, moving_labels=real) for labels in (raw, after))
         for organ in befores:
             found[organ].append((entry.name, befores[organ], afters[organ]))
-    scores = _scores(study / "completed", people)
+    scores = _scores(study / "completed", subjects)
     lines = ["| organ | cases | Dice before | Dice after |", "|---|---|---|---|"]
     for organ, values in found.items():
         if values:
@@ -91,10 +91,10 @@ def score(prepared: Path, study: Path) -> str:
     return "\n".join(lines)
 
 
-def _scores(completed: Path, people: Iterable[Entry]) -> dict[tuple[str, int], Plausibility]:
+def _scores(completed: Path, subjects: Iterable[Entry]) -> dict[tuple[str, int], Plausibility]:
     organs: dict[str, dict[int, Seen]] = {}
     agreement = {}
-    for entry in people:
+    for entry in subjects:
         record = read_record(completed, entry.name)
         if record is not None:
             organs[entry.name] = record.organs

@@ -157,10 +157,10 @@ def cases(folder: Path, native: list[Path]) -> Iterator[Case]:
     for one, other in itertools.combinations(native, 2):
         names = "_".join(path.name.removesuffix(".gz").removesuffix(".nii") for path in (one, other))
         yield Case("native", names, True, partial(read_image, one), partial(read_image, other))
-    people = [[partial(_phantom, seed, which) for which in range(2)] for seed in range(PHANTOMS)]
-    for seed, (fixed, moving) in enumerate(people):
+    subjects = [[partial(_phantom, seed, which) for which in range(2)] for seed in range(PHANTOMS)]
+    for seed, (fixed, moving) in enumerate(subjects):
         yield Case("phantom", str(seed), True, fixed, moving)
-    for seed, (fixed, moving) in enumerate(people):
+    for seed, (fixed, moving) in enumerate(subjects):
         yield Case("phantom upside down", str(seed), False, fixed, _made(turned((1, -1, -1)), moving))
     two = itertools.cycle(itertools.combinations(range(len(pairs)), 2) if len(pairs) > 2 else [range(len(pairs))])
     for kind, make in MOVING.items():

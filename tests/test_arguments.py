@@ -80,7 +80,7 @@ def test_seeds(seed):
 
 
 @pytest.mark.parametrize(
-    ("argument", "value", "told"),
+    ("argument", "value", "message"),
     [
         *(("steps", steps, "step") for steps in ("3", 1.5, np.nan, 0, -1, 10**21)),
         *(("device", device, "device") for device in (None, 5, b"cpu")),
@@ -93,8 +93,8 @@ def test_seeds(seed):
         ("model", None, "name"),
     ],
 )
-def test_settings_of_register(argument, value, told):
-    assert told in refused(lambda: mics.register(IMAGE, IMAGE, **{argument: value}))
+def test_settings_of_register(argument, value, message):
+    assert message in refused(lambda: mics.register(IMAGE, IMAGE, **{argument: value}))
 
 
 @pytest.mark.parametrize("scan", [None, 5, HU, b"scan.nii"])
@@ -103,7 +103,7 @@ def test_scans_of_register(scan):
 
 
 @pytest.mark.parametrize(
-    ("argument", "value", "told"),
+    ("argument", "value", "message"),
     [
         ("atlases", 5, "The atlases are a folder"),
         ("atlases", [5], "The atlases are a folder"),
@@ -113,14 +113,14 @@ def test_scans_of_register(scan):
         ("label_names", {1: 5}, "no label"),
     ],
 )
-def test_settings_of_propagate(tmp_path, argument, value, told):
+def test_settings_of_propagate(tmp_path, argument, value, message):
     settings = {"atlases": [Member("one", lambda: IMAGE, lambda: IMAGE)], argument: value}
-    assert told in refused(lambda: mics.propagate(IMAGE, output=tmp_path / "out", **settings))
+    assert message in refused(lambda: mics.propagate(IMAGE, output=tmp_path / "out", **settings))
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(
-    ("argument", "value", "told"),
+    ("argument", "value", "message"),
     [
         ("scans", None, "The scans of a group are a folder"),
         ("rounds", 1.5, "rounds"),
@@ -130,9 +130,9 @@ def test_settings_of_propagate(tmp_path, argument, value, told):
         ("device", 5, "device"),
     ],
 )
-def test_settings_of_template(tmp_path, argument, value, told):
+def test_settings_of_template(tmp_path, argument, value, message):
     settings = {"scans": [Member(name, lambda: IMAGE, lambda: IMAGE) for name in "ab"], argument: value}
-    assert told in refused(lambda: mics.template(output=tmp_path / "out", **settings))
+    assert message in refused(lambda: mics.template(output=tmp_path / "out", **settings))
     assert not list(tmp_path.iterdir())
 
 

@@ -51,8 +51,8 @@ def test_sections_name_every_argument_and_what_comes_back(name):
     signature = inspect.signature(one)
     sections = _sections(inspect.getdoc(one) or "")
     assert list(sections) == [section for section in SECTIONS if section in sections]
-    told = re.findall(r"^    (\w+):", sections.get("Args", ""), flags=re.MULTILINE)
-    assert told == [argument for argument in signature.parameters if argument not in ("self", "cls")]
+    message = re.findall(r"^    (\w+):", sections.get("Args", ""), flags=re.MULTILINE)
+    assert message == [argument for argument in signature.parameters if argument not in ("self", "cls")]
     returns = not inspect.isclass(one) and signature.return_annotation not in (None, "None")
     assert ("Returns" in sections) == returns
 

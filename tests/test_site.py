@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 import mics
-from mics.registration.run_summary import RunSummary
+from mics.run_summary import RunSummary
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"

@@ -45,7 +45,7 @@ LIMITS = (4_000, 40_000, 400_000)
 """Bytes that a file may have at most, in place of a full disk."""
 TINY = ["spacing_mm=16", "epochs=2", "iterations_per_epoch=3", "workers=0"]
 TRIALS = "trials.csv"
-COLUMNS = ("command", "fault", "number", "after_s", "exit_code", "told", "half_written", "starts", "same", "remark")
+COLUMNS = ("command", "fault", "number", "after_s", "exit_code", "reported", "half_written", "starts", "same", "remark")
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ def main() -> None:
     parser.add_argument("--full", action="store_true", help="a disk that is full, instead of signals")
     given = parser.parse_args()
     folder = given.folder.resolve()
-    data = people(folder / "data")
+    data = subjects(folder / "data")
     for name in given.commands:
         command, whole = COMMANDS[name], folder / "undisturbed" / name
         seconds = undisturbed(command, data, whole)
@@ -113,7 +113,7 @@ def main() -> None:
     print(table(folder))
 
 
-def people(data: Path) -> Path:
+def subjects(data: Path) -> Path:
     """Four people of 16 mm in the Learn2Reg layout, a pair of 8 mm, a plan of the pipeline."""
     if not (data / "plan.yaml").is_file():
         data.mkdir(parents=True, exist_ok=True)
@@ -158,7 +158,7 @@ def trial(folder: Path, name: str, fault: str, number: int, data: Path, whole: P
             process.send_signal(SIGNALS[fault])
             code = process.wait()
     text = log(out).read_text(errors="replace")
-    told = "Traceback" not in text
+    reported = "Traceback" not in text
     broken = half_written(out)
     starts, again = 1, 1
     while again and starts < 4:
@@ -169,7 +169,7 @@ def trial(folder: Path, name: str, fault: str, number: int, data: Path, whole: P
         starts += 1
     differences = compare(whole, out) if not again else [f"the restart ended with {again}"]
     remark = "; ".join([*broken, *differences])[:300]
-    line = (name, fault, number, f"{after:.1f}", code, told, len(broken), starts, not differences, remark)
+    line = (name, fault, number, f"{after:.1f}", code, reported, len(broken), starts, not differences, remark)
     path = folder / TRIALS
     with path.open("a", newline="") as file:
         writer = csv.writer(file)
@@ -177,7 +177,7 @@ def trial(folder: Path, name: str, fault: str, number: int, data: Path, whole: P
             writer.writerow(COLUMNS)
         writer.writerow(line)
     print(*line, sep="  ", flush=True)
-    if told and not broken and not differences:
+    if reported and not broken and not differences:
         shutil.rmtree(out)
 
 
@@ -287,7 +287,7 @@ def table(folder: Path) -> str:
         "|---|---|---|---|---|---|",
     ]
     for (name, fault), trials in groups.items():
-        traceback = sum(row["told"] != "True" for row in trials)
+        traceback = sum(row["reported"] != "True" for row in trials)
         broken = sum(int(row["half_written"]) > 0 for row in trials)
         same = sum(row["same"] == "True" for row in trials)
         lines.append(f"| `{name}` | {fault} | {len(trials)} | {traceback} | {broken} | {same} |")

@@ -18,7 +18,7 @@ from mics.network.card import ModelCard
 from mics.network.weights import SHIPPED
 from mics.pipeline.plan import load_plan
 from mics.registration.affine_file import read_affine
-from mics.registration.run_summary import read_summary
+from mics.run_summary import read_summary
 from mics.training.recipe import load_recipe
 
 RECIPES = SHIPPED.parents[1] / "training" / "recipes"

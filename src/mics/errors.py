@@ -10,6 +10,11 @@ InputError (ValueError)        whatever a user can mend: all below, and files wh
 Terminated (KeyboardInterrupt) the system asks the process to end
 """
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
+
 
 class InputError(ValueError):
     """Bad input or an unusable setting; the message is one sentence that says what, where, and what to do.
@@ -60,3 +65,10 @@ def shown(value: object) -> str:
     """A value as a sentence can show it: short ones as they are, of others the type."""
     text = repr(value)
     return text if len(text) <= 40 and "\n" not in text else f"a {type(value).__name__}"
+
+
+def first_problem(error: "ValidationError") -> str:
+    """The first thing that is wrong with a model's values, and where."""
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    return f"{where}: {first['msg']}" if where else first["msg"]

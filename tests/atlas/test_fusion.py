@@ -22,7 +22,7 @@ def line(labels, images=None, in_view=None):
 
 
 @pytest.fixture(scope="module")
-def people():
+def subjects():
     """A scan, five atlases that are it displaced by a voxel and distorted, and its true labels."""
     rng = np.random.default_rng(0)
     size = (22, 20, 18)
@@ -57,8 +57,8 @@ def test_an_atlas_does_not_vote_where_it_sees_nothing():
     assert fuse(np.zeros((3, 1, 1)), atlases, "majority").labels[0, 0, 0] == 0
 
 
-def test_the_majority_is_itks(people):
-    scan, atlases, _ = people
+def test_the_majority_is_itks(subjects):
+    scan, atlases, _ = subjects
     itk = sitk.LabelVoting([sitk.GetImageFromArray(labels) for labels in atlases.labels], 99)
     expected = sitk.GetArrayFromImage(itk)
     decided = expected != 99
@@ -104,8 +104,8 @@ def test_who_does_not_see_a_voxel_weighs_nothing_and_changes_nothing():
     np.testing.assert_allclose(weights[:, [0, 1, 3]], others, rtol=1e-9)
 
 
-def test_joint_fusion_is_ants(people):
-    scan, atlases, truth = people
+def test_joint_fusion_is_ants(subjects):
+    scan, atlases, truth = subjects
     _, disputed = undisputed(atlases)
     mine = joint(scan, atlases, patch=(2, 2, 2), search=(1, 1, 1))
 
@@ -136,8 +136,8 @@ def test_joint_fusion_is_ants(people):
     assert accuracy[0] > (fuse(scan, atlases, "majority").labels == truth)[compared].mean() + 0.1
 
 
-def test_slabs_and_chunks_change_nothing(people, monkeypatch):
-    scan, atlases, _ = people
+def test_slabs_and_chunks_change_nothing(subjects, monkeypatch):
+    scan, atlases, _ = subjects
     part = (slice(None), slice(8), slice(8))
     few = Atlases(*(of[:3, *part] for of in (atlases.images, atlases.labels, atlases.in_view)), SPACING)
     whole = joint(scan[part], few, patch=(1, 1, 1))

@@ -17,10 +17,10 @@ def person(seed):
     return Transform((bumps / np.abs(bumps).max() * 6).astype(np.float32), GRID)
 
 
-def to_everyone(people, first):
+def to_everyone(subjects, first):
     """Perfect registrations of one person to everyone: out of the first, into the other."""
-    out = inverse(people[first])
-    return [out.compose(one) for one in people]
+    out = inverse(subjects[first])
+    return [out.compose(one) for one in subjects]
 
 
 def unbiased(transforms):
@@ -39,12 +39,12 @@ def test_what_is_taken_out_leaves_a_mean_displacement_of_zero():
 
 def test_whoever_one_begins_with_the_template_is_the_same():
     """Seen by what it shows: the average of everyone's picture, each through its transform."""
-    people = [person(seed) for seed in range(4)]
+    subjects = [person(seed) for seed in range(4)]
     picture = Image(gaussian_filter(np.random.default_rng(9).normal(size=GRID.size), 3).astype(np.float32) * 3000, GRID)
-    pictures = [inverse(one).transform_image(picture, outside=0) for one in people]
+    pictures = [inverse(one).transform_image(picture, outside=0) for one in subjects]
 
     def average(start):
-        transforms = unbiased(to_everyone(people, start))
+        transforms = unbiased(to_everyone(subjects, start))
         return np.mean(
             [t.transform_image(p, outside=0).array for t, p in zip(transforms, pictures, strict=True)], axis=0
         )
@@ -53,7 +53,7 @@ def test_whoever_one_begins_with_the_template_is_the_same():
     contrast = begun_with_first.std()
     assert np.abs(begun_with_first - begun_with_other).mean() < 0.03 * contrast
     biased = np.mean(
-        [t.transform_image(p, outside=0).array for t, p in zip(to_everyone(people, 3), pictures, strict=True)],
+        [t.transform_image(p, outside=0).array for t, p in zip(to_everyone(subjects, 3), pictures, strict=True)],
         axis=0,
     )
     assert np.abs(begun_with_first - biased[INNER]).mean() > 0.1 * contrast

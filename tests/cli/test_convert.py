@@ -55,7 +55,7 @@ def test_an_affine_becomes_a_field_on_the_grid_of_an_image(run, refused, make, t
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "message"),
     [
         ((), "Name what is to be written"),
         (("-o", "t.mat"), "no format of transforms"),
@@ -66,12 +66,14 @@ def test_an_affine_becomes_a_field_on_the_grid_of_an_image(run, refused, make, t
         (("-o", "new.h5", "--scan", "."), "--scan is for structures"),
     ],
 )
-def test_what_cannot_be_meant_is_refused_and_nothing_written(refused, transform, tmp_path, monkeypatch, options, told):
+def test_what_cannot_be_meant_is_refused_and_nothing_written(
+    refused, transform, tmp_path, monkeypatch, options, message
+):
     monkeypatch.chdir(tmp_path)
     for name in ("there.h5", "there_field.mha"):
         (tmp_path / name).write_bytes(b"")
     before = sorted(tmp_path.iterdir())
-    assert told in refused("convert", transform, *options)
+    assert message in refused("convert", transform, *options)
     assert sorted(tmp_path.iterdir()) == before
 
 

@@ -6,16 +6,16 @@ import pytest
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (["table7"], "table3"),
         (["table2", "--budget", "huge"], "smoke"),
     ],
 )
-def test_of_unknown_names_the_known_ones_are_told(run, tmp_path, arguments, told):
+def test_of_unknown_names_the_known_ones_are_told(run, tmp_path, arguments, message):
     result = run("experiment", *arguments, "-o", tmp_path / "out")
     assert result.exit_code == 2
-    assert told in result.stderr
+    assert message in result.stderr
     assert not (tmp_path / "out").exists()
 
 

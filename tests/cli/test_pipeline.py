@@ -19,7 +19,7 @@ def test_a_bad_plan_folder_or_recipe_is_refused_before_anything_is_written(refus
     assert "expected AbdomenCTCT_dataset.json" in refused("pipeline", plan, "-o", tmp_path / "out")
     plan.write_text(plan.read_text() + "finetune: {recipe: no-such-recipe}\n")
     assert "There is no recipe no-such-recipe" in refused("pipeline", plan, "-o", tmp_path / "out")
-    for stage, told in (
+    for stage, message in (
         ("segmentation: {model: none-such}", "There is no model none-such"),
         ("segmentation: {model: mics-small}", "is for registration, not for segmentation"),
         ("pretrain: {recipe: organs-small}", "needs a recipe for registration"),
@@ -27,7 +27,7 @@ def test_a_bad_plan_folder_or_recipe_is_refused_before_anything_is_written(refus
         ("pretrain: {recipe: mics-small}", "another shape"),
     ):
         plan.write_text(f"cohorts: {{learn2reg: data}}\n{stage}\n")
-        assert told in refused("pipeline", plan, "-o", tmp_path / "out")
+        assert message in refused("pipeline", plan, "-o", tmp_path / "out")
     plan.write_bytes(b"\xff\xfe")
     assert "plan.yaml is not valid YAML" in refused("pipeline", plan, "-o", tmp_path / "out")
     assert "cannot be read" in refused("pipeline", tmp_path / "nowhere.yaml", "-o", tmp_path / "out")

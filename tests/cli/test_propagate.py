@@ -54,10 +54,10 @@ def test_labels_are_carried_over_told_and_not_registered_twice(tmp_path, atlases
     np.testing.assert_allclose(float(row["sd_ml"]), np.std(own, ddof=1), atol=1e-3)
 
     summary = json.loads((out / "summary.json").read_text())
-    told = {one["name"]: one for one in summary["atlases"]}
-    assert [name for name, one in told.items() if one["used"]] == ["a", "b"]
-    assert "the scan itself" in told["same"]["reasons"][0]
-    assert told["broken"]["reasons"][0].startswith("broken.nii.gz ")
+    message = {one["name"]: one for one in summary["atlases"]}
+    assert [name for name, one in message.items() if one["used"]] == ["a", "b"]
+    assert "the scan itself" in message["same"]["reasons"][0]
+    assert message["broken"]["reasons"][0].startswith("broken.nii.gz ")
     for path in out.rglob("*"):
         assert path.is_dir() or str(tmp_path).encode() not in path.read_bytes()
     assert summary["verdict"]["word"] == "look"

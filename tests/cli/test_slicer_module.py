@@ -126,14 +126,14 @@ def test_volumes_segments_and_points_are_carried_the_right_way(library, nodes, q
 def test_what_cannot_be_meant_is_said_before_anything_runs(library, nodes, tmp_path):
     job = library("job")
     fixed, moving = nodes["fixed"], nodes["moving"]
-    for number, (inputs, told) in enumerate(
+    for number, (inputs, message) in enumerate(
         [
             (job.Inputs(None, moving), "two different volumes"),
             (job.Inputs(fixed, fixed), "two different volumes"),
             (job.Inputs(fixed, {**moving, "moved": True}), "day 2 is under a transform: harden it"),
         ]
     ):
-        with pytest.raises(job.JobError, match=told):
+        with pytest.raises(job.JobError, match=message):
             job.Job(FileScene(job.Segment), None, inputs, tmp_path / str(number)).start()
 
 

@@ -17,7 +17,7 @@ def labels(publishers, tmp_path):
 def test_a_person_is_synthesised_and_a_bad_label_map_told(run, publishers, labels, tmp_path):
     data = publishers.learn2reg(tmp_path / "learn2reg", 3, 16.0)
     (labels / "other.nii.gz").write_bytes(b"no label map")
-    result = run("synthesise", data, labels, "-o", tmp_path / "out", "--donors", 1)
+    result = run("synthesise", data, labels, "-o", tmp_path / "out", "--source-cases", 1)
     assert result.exit_code == 2
     assert "prepared learn2reg_0001_as_0050: mean Dice 0." in result.stdout
     assert "1 people synthesised in" in result.stdout

@@ -119,20 +119,22 @@ def test_a_label_map_without_labels_is_told(run, make, field, tmp_path, dtype):
 
 @pytest.mark.parametrize("labels", [False, True])
 @pytest.mark.parametrize(
-    ("name", "told"),
+    ("name", "message"),
     [
         ("transform_moving_to_fixed.nii.gz", "transform_fixed_to_moving"),
         ("transform_fixed_to_moving.nii.gz", "transform_moving_to_fixed"),
         ("mine.nii.gz", "opposite direction"),
     ],
 )
-def test_where_nothing_comes_into_view_the_other_direction_is_named(refused, make, field, tmp_path, name, told, labels):
+def test_where_nothing_comes_into_view_the_other_direction_is_named(
+    refused, make, field, tmp_path, name, message, labels
+):
     field.rename(tmp_path / name)
     values = np.rint(make.body()).astype(np.int16)
     scan = make(tmp_path / "far.nii.gz", (values > 0).astype(np.uint8) if labels else values, centre=2000.0)
     options = ["--labels"] if labels else []
     sentence = refused("warp", scan, tmp_path / name, "-o", tmp_path / "out.nii.gz", *options)
-    assert told in sentence
+    assert message in sentence
     assert not (tmp_path / "out.nii.gz").exists()
 
 
@@ -176,9 +178,9 @@ def test_points_outside_are_counted(run, field, tmp_path):
 
 def test_fields_of_vectors_and_series_of_other_formats_are_refused(refused, make, field, tmp_path):
     series = [make(tmp_path / f"four{suffix}", np.zeros((6, 5, 4, 3), np.float32)) for suffix in (".nrrd", ".mha")]
-    for source, told in ((field, "3 values per voxel"), *((one, "one 3D volume") for one in series)):
-        assert told in refused("warp", source, field, "-o", tmp_path / "out.nii.gz")
-        assert told in refused("warp", source, field, "-o", tmp_path / "out.nii.gz", "--labels")
+    for source, message in ((field, "3 values per voxel"), *((one, "one 3D volume") for one in series)):
+        assert message in refused("warp", source, field, "-o", tmp_path / "out.nii.gz")
+        assert message in refused("warp", source, field, "-o", tmp_path / "out.nii.gz", "--labels")
     assert not (tmp_path / "out.nii.gz").exists()
 
 
@@ -243,15 +245,15 @@ def test_a_scan_as_label_map_is_refused(refused, make, field, tmp_path, number):
     assert not (tmp_path / "out.nii.gz").exists()
 
 
-@pytest.mark.parametrize(("low", "told"), [(-1000.0, False), (-60.0, True), (-20.0, False)])
-def test_an_image_that_may_be_ct_or_not_is_told_what_it_was_filled_with(run, make, field, tmp_path, low, told):
+@pytest.mark.parametrize(("low", "message"), [(-1000.0, False), (-60.0, True), (-20.0, False)])
+def test_an_image_that_may_be_ct_or_not_is_told_what_it_was_filled_with(run, make, field, tmp_path, low, message):
     source = make(tmp_path / "in.nii.gz", np.where(make.body() > 0, make.body(), low).astype(np.float32))
     result = run("warp", source, field, "-o", tmp_path / "out.nii.gz")
     warped = sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "out.nii.gz")))
     outside = 0 if low == -20 else -1000
     np.testing.assert_allclose(warped.T, by_itk(source, field, sitk.sitkLinear, outside).T, atol=1e-3)
-    assert ("was taken for CT by its lowest value, -60, and is -1000" in result.stderr) == told
-    assert ("--outside" in result.stderr) == told
+    assert ("was taken for CT by its lowest value, -60, and is -1000" in result.stderr) == message
+    assert ("--outside" in result.stderr) == message
     quiet = run("warp", source, field, "-o", tmp_path / "said.nii.gz", "--outside", "0")
     assert "taken for CT" not in quiet.stderr
 

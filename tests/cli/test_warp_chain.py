@@ -98,13 +98,13 @@ def test_what_is_no_part_of_a_chain_is_refused(refused, pair, affine):
         sitk.BSplineTransformInitializer(sitk.Image(9, 9, 9, sitk.sitkInt16), [3] * 3), str(pair / "b.h5")
     )
     out = ["-o", pair / "out.nii.gz"]
-    for link, told in (
+    for link, message in (
         (f"[{pair / TO_FIXED},1]", "other direction"),
         (pair / "b.h5", "does not say on which grid"),
         (pair / "absent.mat", "does not exist"),
         (pair / "fixed.nii.gz", "not a displacement field"),
     ):
-        assert told in refused("warp", pair / "moving.nii.gz", pair / TO_FIXED, "--then", link, *out)
+        assert message in refused("warp", pair / "moving.nii.gz", pair / TO_FIXED, "--then", link, *out)
     (pair / "points.csv").write_text("x,y,z\n1,2,3\n")
     sentence = refused("warp", pair / "points.csv", affine, "--reference", pair / "fixed.nii.gz", "-o", pair / "o.csv")
     assert "--reference" in sentence
@@ -182,10 +182,10 @@ def test_other_images_are_warped_with_a_word_where_their_grid_is_not_the_scans(r
         "on_neither": (make(pair / "b.nii.gz", array, spacing=8.0), "neither"),
         "on_moving": (make(pair / "c.nii.gz", array.transpose(2, 0, 1), spacing=9.0, centre=4.0), None),
     }
-    for kind, (source, told) in kinds.items():
+    for kind, (source, message) in kinds.items():
         result = run("warp", source, pair / TO_FIXED, "-o", pair / f"{kind}.nii.gz", *options)
         assert result.exit_code == 0, result.output
-        assert told in result.stderr if told else result.stderr == ""
+        assert message in result.stderr if message else result.stderr == ""
 
 
 def test_landmarks_of_the_other_scan_are_told_the_file_to_take(run, pair):

@@ -52,9 +52,9 @@ def test_the_headers_space_is_taken_and_kept(run, transform, tmp_path, header, s
     (tmp_path / "in.vtk").write_text(vtk_text(CORNERS * signs, header, more))
     result = run("warp", tmp_path / "in.vtk", transform, "-o", tmp_path / "out.vtk")
     assert (result.exit_code, result.stderr) == (0, "")
-    points, told, data = read_ascii_points(tmp_path / "out.vtk")
+    points, message, data = read_ascii_points(tmp_path / "out.vtk")
     np.testing.assert_allclose(points * signs, by_itk(transform, CORNERS), atol=1e-3)
-    assert told.endswith(f"SPACE={space}")
+    assert message.endswith(f"SPACE={space}")
     assert data.GetNumberOfPolys() == 4
     assert [data.GetPointData().GetArray("thickness").GetValue(i) for i in range(4)] == [1, 2, 3, 4]
 
@@ -137,8 +137,8 @@ def test_damaged_meshes_and_what_a_form_cannot_hold_are_refused(refused, transfo
     }
     for name, content in contents.items():
         (tmp_path / name).write_bytes(content)
-        told = refused("warp", tmp_path / name, transform, "-o", tmp_path / f"out{name[-4:]}")
-        assert "cannot be read as a mesh" in told or "not finite" in told
+        message = refused("warp", tmp_path / name, transform, "-o", tmp_path / f"out{name[-4:]}")
+        assert "cannot be read as a mesh" in message or "not finite" in message
     (tmp_path / "line.vtk").write_text(whole.split("POLYGONS")[0] + "LINES 1 3\n2 0 1\n")
     assert "lines or single points" in refused("warp", tmp_path / "line.vtk", transform, "-o", tmp_path / "out.stl")
     (tmp_path / "in.vtk").write_text(whole)

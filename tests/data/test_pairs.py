@@ -40,7 +40,7 @@ def test_files_are_relative_to_the_list_and_only_read_when_asked_for(csv):
 
 
 @pytest.mark.parametrize(
-    ("lines", "header", "told"),
+    ("lines", "header", "message"),
     [
         ([], HEADER, "lists no pair"),
         (["a,b"], "fixed,source", "unknown column 'source'"),
@@ -51,8 +51,8 @@ def test_files_are_relative_to_the_list_and_only_read_when_asked_for(csv):
         (["../a,b,a.nii.gz,b.nii.gz"], HEADER, "'../a' is neither"),
     ],
 )
-def test_a_bad_list_is_refused(csv, lines, header, told):
-    with pytest.raises(InputError, match=told):
+def test_a_bad_list_is_refused(csv, lines, header, message):
+    with pytest.raises(InputError, match=message):
         read_pairs(csv(*lines, header=header))
 
 

@@ -208,13 +208,13 @@ def mirror(fixed, moving):
 
 
 def test_organs_beyond_the_frame_and_far_from_the_references_are_told(cohorts, tmp_path):
-    for affine, told in (
+    for affine, message in (
         (too_low, "of the right kidney lies in the frame"),
         (askew, r"The organs are 1\d\d mm \(median\) from the reference's"),
     ):
         entries = prepare(cohorts, tmp_path / affine.__name__, affine=affine, **SETTINGS)
         warnings = next(entry.warnings for entry in entries if entry.name == "kits19_case_00000")
-        assert any(re.search(told, sentence) for sentence in warnings), warnings
+        assert any(re.search(message, sentence) for sentence in warnings), warnings
 
 
 def askew(fixed, moving):

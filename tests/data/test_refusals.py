@@ -75,7 +75,7 @@ def no_multiple(own, prepared, output):
     complete(prepared, output, model="organs-small")
 
 
-def no_donor(own, prepared, output):
+def no_source_case(own, prepared, output):
     write_manifest([Entry(name="a", cohort="own", split="val", status="prepared", image="a.nii.gz")], prepared)
     synthesise(prepared, None, output, between=1)
 
@@ -85,19 +85,19 @@ def too_many(own, prepared, output):
 
 
 @pytest.mark.parametrize(
-    ("work", "told"),
+    ("work", "message"),
     [
         (absurd_size, "up to 2048 voxels"),
         (absurd_spacing, "up to 2048 voxels"),
         (twice, "two cases nnunet_a"),
         (of_registration, "is for registration, not for segmentation"),
         (no_multiple, "no multiple of the prepared 8 mm"),
-        (no_donor, "nobody can be a donor"),
+        (no_source_case, "there is no source case"),
         (too_many, "up to 1000 people between"),
     ],
 )
-def test_refused_before_anything_is_written(own, prepared, tmp_path, work, told):
-    with pytest.raises(InputError, match=told):
+def test_refused_before_anything_is_written(own, prepared, tmp_path, work, message):
+    with pytest.raises(InputError, match=message):
         work(own, prepared, tmp_path / "new" / "out")
     assert not (tmp_path / "new").exists()
 
@@ -167,18 +167,20 @@ def test_verdicts_that_are_no_csv_are_told(tmp_path: Path, content: bytes) -> No
 
 
 @pytest.mark.parametrize(
-    ("listed", "told"),
+    ("listed", "message"),
     [
         (["a_.nii.gz"], "not laid out as Learn2Reg"),
         (["a_1\n.nii.gz"], "not laid out as Learn2Reg"),
         (["x/a_0001.nii.gz", "y/a_0001.nii.gz"], "lists case 0001 twice"),
     ],
 )
-def test_case_numbers_that_are_none_or_are_there_twice_are_told(tmp_path: Path, listed: list[str], told: str) -> None:
+def test_case_numbers_that_are_none_or_are_there_twice_are_told(
+    tmp_path: Path, listed: list[str], message: str
+) -> None:
     for name in listed:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     cases = [{"image": name} for name in listed]
     (tmp_path / "AbdomenCTCT_dataset.json").write_text(json.dumps({"training": cases}))
-    with pytest.raises(InputError, match=told):
+    with pytest.raises(InputError, match=message):
         ADAPTERS["learn2reg"].open(tmp_path)

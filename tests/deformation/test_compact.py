@@ -49,6 +49,19 @@ def test_within_the_tolerance_and_smaller_as_itk_reads_it(field, tmp_path):
     assert found.largest_error_mm <= 0.05
 
 
+def test_no_whole_is_made_on_the_scans_grid(field, tmp_path):
+    fine = Grid.axis_aligned((-20, -20, 0), (20, 20, 30), (1, 1, 1.5), "LPS")
+    exact = field.to_transforms(fixed=fine, moving=LATTICE, affine=AFFINE).moving_to_fixed
+    found = compacted(exact, 0.05).transform
+    found.save(tmp_path / "compact.nii.gz")
+    assert "displacement_mm" not in vars(found) | vars(exact)
+    expected = (
+        np.rint(exact.displacement_mm * 32) / 32
+    )  # the largest power of two whose half diagonal is .6 of the tolerance
+    np.testing.assert_array_equal(found.displacement_mm, expected)
+    np.testing.assert_array_equal(Transform.load(tmp_path / "compact.nii.gz").displacement_mm, expected)
+
+
 def test_a_lattice_that_does_not_fit_is_not_taken(field):
     """As after folds were opened on the scan's own grid."""
     fine = Grid.axis_aligned((-20, -20, 0), (20, 20, 30), (1, 1, 1.5), "LPS")

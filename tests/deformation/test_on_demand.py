@@ -58,6 +58,14 @@ def test_a_part_is_exactly_what_the_whole_has_there(transform, box):
     np.testing.assert_array_equal(np.concatenate(parts[1:], axis=-1), whole)
 
 
+@pytest.mark.parametrize("axis", range(3))
+def test_an_empty_part_is_an_empty_array_as_numpys(transform, axis):
+    box = tuple(slice(4, 4) if n == axis else slice(0, 6, 2) for n in range(3))
+    part = transform.part(box, slice(1, 3))
+    assert part.shape == transform.displacement_mm[box][..., 1:3].shape
+    assert part.dtype == np.float32
+
+
 def test_nothing_that_a_registration_does_makes_the_whole(transforms, smooth_image, tmp_path):
     there, back = transforms
     image = smooth_image(TURNED)

@@ -319,7 +319,7 @@ def test_folds_are_counted_slab_by_slab_as_in_the_whole(name, grids, monkeypatch
     voxels = np.zeros((3, *grid.size), np.float32)
     voxels[0] = np.where(place[1] > grid.size[1] // 2, 1, -1) * 3 * np.sin(place[0])
     transform = Transform.from_voxels(torch.from_numpy(voxels), grid)
-    monkeypatch.setattr("mics.deformation.transform.CACHED_VOXELS", 1000)
+    monkeypatch.setattr("mics.deformation.jacobian_slabs.CACHED_VOXELS", 1000)
     expected = fold_share(transform.displacement_voxels())
     assert transform.volume_change().fold_share == expected
     assert 0.1 < expected < 0.9

@@ -32,10 +32,13 @@ def axes_of(orientation) -> np.ndarray:
     return np.column_stack([row, column, np.cross(row, column)])
 
 
-def write_series(folder: Path, orientation, position="HFS", *, centre=CENTRE, elements=None, hu=None, aside=(0, 0)) -> Path:
+def write_series(
+    folder: Path, orientation, position="HFS", *, centre=CENTRE, elements=None, hu=None, aside=(0, 0)
+) -> Path:
     """A series of CT slices, one file each, named in another order than they lie, with private elements.
 
-    `aside`: mm along rows and columns that each slice lies further than the one before, as with a tilted gantry. `hu` gives the values at LPS points; by default they are random, other in each slice.
+    `aside`: mm along rows and columns that each slice lies further than the one before, as with a tilted gantry. `hu`
+    gives the values at LPS points; by default they are random, other in each slice.
     """
     folder.mkdir(parents=True, exist_ok=True)
     axes, random = axes_of(orientation), np.random.default_rng(0)

@@ -216,7 +216,7 @@ def test_nothing_of_a_patient_is_in_files_that_are_not_dicom(study, helpers, tmp
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (("moving", "fixed"), "is not the folder of a finished registration, it lacks summary.json"),
         (("results", "moving"), "was not made with the series .* as the fixed scan"),
@@ -231,10 +231,10 @@ def test_nothing_of_a_patient_is_in_files_that_are_not_dicom(study, helpers, tmp
         (("results", "fixed", "--dose", "none.dcm"), "does not exist"),
     ],
 )
-def test_what_does_not_belong_together_is_refused_and_nothing_written(study, tmp_path, arguments, told, monkeypatch):
+def test_what_does_not_belong_together_is_refused_and_nothing_written(study, tmp_path, arguments, message, monkeypatch):
     monkeypatch.chdir(study)
     sentence = refused("dicom", *arguments, "-o", tmp_path / "out")
-    assert re.search(told, sentence), sentence
+    assert re.search(message, sentence), sentence
     assert not (tmp_path / "out").exists()
 
 

@@ -277,7 +277,7 @@ def _difference(made):
 
 
 @pytest.mark.parametrize(
-    ("name", "change", "told"),
+    ("name", "change", "message"),
     [
         ("rtdose", _remove("DoseGridScaling"), "is damaged"),
         ("rtdose", _remove("GridFrameOffsetVector"), "is damaged"),
@@ -289,12 +289,12 @@ def _difference(made):
         ("seg", _remove("SharedFunctionalGroupsSequence"), "is damaged"),
     ],
 )
-def test_damaged_objects_are_told_in_a_sentence(helpers, tmp_path, name, change, told):
+def test_damaged_objects_are_told_in_a_sentence(helpers, tmp_path, name, change, message):
     folder = helpers.write_series(tmp_path / "ct", helpers.POSITIONS["oblique"][1])
     written(helpers, folder, tmp_path / "out")
     path = tmp_path / "out" / f"{name}.dcm"
     made = pydicom.dcmread(path)
     change(made)
     made.save_as(path)
-    with pytest.raises(InputError, match=told):
+    with pytest.raises(InputError, match=message):
         (read_dose if name == "rtdose" else read_seg)(path)

@@ -1,11 +1,17 @@
 """Inverse consistency on cases worked out by hand."""
 
 import math
+import time
+from functools import partial
+from threading import Event
 
 import numpy as np
 import pytest
+import torch
 
+from mics.deformation.slabs import each_slab
 from mics.deformation.transform import Transform
+from mics.evaluation import consistency
 from mics.evaluation.consistency import inverse_consistency_mm
 from mics.image.grid import Grid
 
@@ -48,3 +54,34 @@ def test_points_that_leave_the_other_grid_are_not_counted():
     mean, largest = inverse_consistency_mm(constant((100, 0, 0), grid), constant((0, 0, 0), grid))
     assert math.isnan(mean)
     assert math.isnan(largest)
+
+
+class EndsInThisOrder:
+    """Displacements of two slabs, of which the second is not given before the first is, or the other way round."""
+
+    def __init__(self, values, slab_depth, first):
+        self.values, self.slab_depth, self.first, self.given = values, slab_depth, first, Event()
+
+    def part(self, box, channels=slice(None)):
+        if box[0].start // self.slab_depth == self.first:
+            self.given.set()
+        else:
+            assert self.given.wait(10)
+            time.sleep(0.2)  # until the other has been measured
+        return np.moveaxis(self.values[(*box, channels)], -1, 0)
+
+
+def test_the_mean_does_not_depend_on_which_thread_ends_first(monkeypatch):
+    grid, around = (
+        Grid(size, (1.0, 1.0, 1.0), (start,) * 3) for size, start in (((7, 40, 40), 0.0), ((17, 50, 50), -5.0))
+    )
+    monkeypatch.setattr(consistency, "each_slab", partial(each_slab, voxels=4 * 40 * 40))
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    random = np.random.default_rng(0)
+    lengths = np.where(random.random((*grid.size, 1)) < 0.5, 1, 1e-9) * random.uniform(1, 2, (*grid.size, 1))
+    values = (lengths * np.ones(3)).astype(np.float32)
+    back = constant((0, 0, 0), around)
+    means = {
+        inverse_consistency_mm(Transform.on_demand(EndsInThisOrder(values, 4, first), grid), back) for first in (0, 1)
+    }
+    assert len(means) == 1

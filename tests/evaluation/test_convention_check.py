@@ -25,7 +25,7 @@ def constant(vector):
 
 
 @pytest.mark.parametrize(
-    ("submitted", "told"),
+    ("submitted", "message"),
     [
         (constant(4 * SHIFT), "as millimetres"),
         (constant(-SHIFT), "opposite sign"),
@@ -35,10 +35,10 @@ def constant(vector):
     ],
     ids=["millimetres", "sign", "order", "places", "normalised"],
 )
-def test_another_reading_is_named(labels, submitted, told):
+def test_another_reading_is_named(labels, submitted, message):
     sentence = convention_warning([overlaps(submitted, *labels)])
     assert sentence is not None
-    assert told in sentence
+    assert message in sentence
 
 
 @pytest.mark.parametrize("submitted", [constant(SHIFT), constant((0, 0, 0)), constant((0, 20, 20))])

@@ -49,14 +49,14 @@ def as_windows_packs(path, *, method=None, flag=0):
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"), [({"method": 9}, "Deflate64"), ({"flag": 1}, "password"), ({"method": 99}, "compression")]
+    ("changes", "message"), [({"method": 9}, "Deflate64"), ({"flag": 1}, "password"), ({"method": 99}, "compression")]
 )
-def test_zips_that_cannot_be_unpacked_are_told_in_a_sentence(listed, grid, submit, changes, told):
+def test_zips_that_cannot_be_unpacked_are_told_in_a_sentence(listed, grid, submit, changes, message):
     path = zipped(submit("mine", {("p1", "p2"): 2}))
     as_windows_packs(path, **changes)
     found = Submission(path)
     for read in (lambda: found.require_size(listed[0], grid), lambda: found.forward(listed[0], grid, grid)):
-        with pytest.raises(InputError, match=told):
+        with pytest.raises(InputError, match=message):
             read()
 
 
@@ -100,13 +100,13 @@ def test_seconds_are_read_from_a_table(listed, submit):
 
 
 @pytest.fixture
-def registered(tmp_path, listed, grid):
+def registered(tmp_path, listed, grid, full_summary):
     """What `mics register` leaves for the first pair: two transforms in mm, and a summary."""
     folder = tmp_path / "registered" / listed[0].name
     folder.mkdir(parents=True)
     for name, shift in (("moving_to_fixed", 4.0), ("fixed_to_moving", -3.0)):
         Transform(np.full((*grid.size, 3), [shift, 0, 0], np.float32), grid).save(folder / f"transform_{name}.nii.gz")
-    (folder / "summary.json").write_text(json.dumps({"seconds": {"total": 15.25}}))
+    (folder / "summary.json").write_text(json.dumps({**full_summary, "seconds": {"total": 15.25}}))
     return folder.parent
 
 
@@ -130,14 +130,14 @@ def test_a_transform_on_another_grid_than_the_labels_is_refused(listed, grid, re
 
 
 @pytest.mark.parametrize(
-    ("shifts", "told"),
+    ("shifts", "message"),
     [
         ({("p1", "p2"): 2}, r"lacks 1 of 2 pairs.*disp_p1_0000_p3_0000\.nii\.gz .*add them"),
         ({("p2", "p1"): 2, ("p3", "p1"): 1}, "lacks 2 of 2 pairs.*may be exchanged"),
     ],
 )
-def test_missing_pairs_are_counted_and_the_first_is_named(listed, submit, shifts, told):
-    with pytest.raises(InputError, match=told):
+def test_missing_pairs_are_counted_and_the_first_is_named(listed, submit, shifts, message):
+    with pytest.raises(InputError, match=message):
         Submission(submit("mine", shifts)).require(listed)
 
 
@@ -169,7 +169,7 @@ def test_two_files_of_one_pair_are_refused(listed, submit):
 
 
 @pytest.mark.parametrize(
-    ("stored", "told"),
+    ("stored", "message"),
     [
         ({"arr_0": np.zeros((3, 8, 7, 6), np.float16)}, "double its values .*2020"),
         ({"arr_0": np.zeros((8, 7, 6, 3), np.float16)}, "half the resolution"),
@@ -178,7 +178,7 @@ def test_two_files_of_one_pair_are_refused(listed, submit):
         (b"", "cannot be read as an .npz file"),
     ],
 )
-def test_other_npz_files_are_told_apart(listed, grid, submit, stored, told):
+def test_other_npz_files_are_told_apart(listed, grid, submit, stored, message):
     folder = submit("mine", {})
     path = folder / "disp_p1_p2.npz"
     if isinstance(stored, bytes):
@@ -186,7 +186,7 @@ def test_other_npz_files_are_told_apart(listed, grid, submit, stored, told):
     else:
         np.savez(path, **stored)
     for read in (Submission(folder).require_size, lambda pair, fixed: Submission(folder).forward(pair, fixed, fixed)):
-        with pytest.raises(InputError, match=told):
+        with pytest.raises(InputError, match=message):
             read(listed[0], grid)
 
 
@@ -253,8 +253,8 @@ def test_a_displacement_file_is_refused_by_its_header_before_it_is_unpacked(tmp_
     path = tmp_path / "disp_p1_p2.nii.gz"
     with gzip.open(path, "wb") as file:
         file.write(header.binaryblock + bytes(4))
-    for size, told in (((16, 14, 12), "covers 2000x2000x2000 voxels"), (None, r"192\.0 GB of voxels")):
-        with pytest.raises(InputError, match=told):
+    for size, message in (((16, 14, 12), "covers 2000x2000x2000 voxels"), (None, r"192\.0 GB of voxels")):
+        with pytest.raises(InputError, match=message):
             read_displacement(path, size)
 
 

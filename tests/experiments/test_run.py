@@ -165,9 +165,9 @@ def test_several_devices_give_the_same_network(run, folder, tmp_path):
     run("table2")
     phantoms = folder / "phantoms"
     spread, network = Study(tmp_path, "smoke", phantoms, str(phantoms)), Network(steps=1)
-    told, environment = [], dict(os.environ)
-    run_cells(cells_for([network]), spread, ["cpu", "cpu"], told.append)
-    assert len(told) == 4
+    message, environment = [], dict(os.environ)
+    run_cells(cells_for([network]), spread, ["cpu", "cpu"], message.append)
+    assert len(message) == 4
     assert dict(os.environ) == environment
     alone = Study(folder, "smoke", phantoms, str(phantoms))
     # Workers have a thread each, which rounds otherwise, and Adam's first steps are 0.001 long whatever the gradient.
@@ -177,7 +177,7 @@ def test_several_devices_give_the_same_network(run, folder, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "more", "told"),
+    ("name", "more", "message"),
     [
         ("table9", {}, "no experiment 'table9'; choose one of figure1"),
         ("table2", {"budget": "huge"}, "no budget 'huge'"),
@@ -189,8 +189,8 @@ def test_several_devices_give_the_same_network(run, folder, tmp_path):
         ("table2", {"devices": ["cuda:70", "cuda:71"]}, "cuda:70"),
     ],
 )
-def test_what_cannot_be_run_is_refused(tmp_path, name, more, told):
-    with pytest.raises(InputError, match=told):
+def test_what_cannot_be_run_is_refused(tmp_path, name, more, message):
+    with pytest.raises(InputError, match=message):
         experiment(name, tmp_path / "out", **more)
     assert not (tmp_path / "out").exists()
 

@@ -27,7 +27,7 @@ USES = {
 
 @pytest.mark.parametrize("use", USES.values(), ids=USES)
 @pytest.mark.parametrize(
-    ("name", "told"),
+    ("name", "message"),
     [
         (None, "not None"),
         (5, "not 5"),
@@ -38,9 +38,9 @@ USES = {
         (LATIN_1, r"J\\xfcrgen.* is not UTF-8: rename it"),
     ],
 )
-def test_what_is_no_name(tmp_path, monkeypatch, use, name, told):
+def test_what_is_no_name(tmp_path, monkeypatch, use, name, message):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(mics.InputError, match=told) as caught:
+    with pytest.raises(mics.InputError, match=message) as caught:
         use(name)
     assert str(caught.value).endswith((".", ")."))
     assert not list(tmp_path.iterdir())
@@ -51,7 +51,7 @@ def test_a_command_refuses_such_names_before_it_loads_anything(tmp_path):
     strange = tmp_path / os.fsdecode(b"\xfc")
     strange.mkdir()
     command = [sys.executable, "-c", "from mics.cli.main import main; main()"]
-    for place, arguments, environment, told in (
+    for place, arguments, environment, message in (
         (tmp_path, ["register", "a.nii", "b.nii", "-o", os.fsdecode(b"out\xfc")], {}, "The name out\\xfc is"),
         (tmp_path, ["warp", "a.nii", "t.nii.gz", "-o", os.fsdecode(b"\xfc/b.nii")], {}, "The name \\xfc/b.nii is"),
         (strange, ["register", "a.nii", "b.nii", "-o", "out"], {}, "The working folder "),
@@ -60,7 +60,7 @@ def test_a_command_refuses_such_names_before_it_loads_anything(tmp_path):
         done = subprocess.run(command + arguments, cwd=place, env=os.environ | environment, capture_output=True)
         said = done.stderr.decode()
         assert done.returncode == 2
-        assert said.startswith(f"Error: {told}")
+        assert said.startswith(f"Error: {message}")
         assert "is not UTF-8" in said
         assert said.count("\n") == 1
     assert [entry.name for entry in tmp_path.iterdir()] == [strange.name]

@@ -107,6 +107,17 @@ def test_a_missing_slice(tmp_path):
         read_image(tmp_path / "ct")
 
 
+def test_a_slice_somewhat_beside_its_place_is_read_without_a_word_from_itk(tmp_path, capfd):
+    write_series(tmp_path / "ct", slices=[0, 1, 3, 4])
+    write_series(tmp_path / "ct", slices=[2], slice_shift=(0, 0, 0.05))
+    assert np.array_equal(read_image(tmp_path / "ct").array, HU)
+    assert capfd.readouterr().err == ""
+    plain = sitk.ImageSeriesReader()
+    plain.SetFileNames(plain.GetGDCMSeriesFileNames(str(tmp_path / "ct")))
+    plain.Execute()
+    assert "uniform sampling" in capfd.readouterr().err
+
+
 def test_a_single_slice(tmp_path):
     write_series(tmp_path / "ct", slices=[2])
     with pytest.raises(InputError, match="single DICOM slice"):

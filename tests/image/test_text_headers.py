@@ -188,7 +188,7 @@ def test_voxels_in_several_files_or_nowhere(tmp_path, suffix, other, said):
 
 
 @pytest.mark.parametrize(
-    ("before", "after", "told"),
+    ("before", "after", "message"),
     [
         ("space: left-posterior-superior", "space: scanner-xyz", "no orientation"),
         ("space: left-posterior-superior", "space: 3D-left-handed", "no orientation"),
@@ -201,13 +201,13 @@ def test_voxels_in_several_files_or_nowhere(tmp_path, suffix, other, said):
         ("type: short", "type: short\ntype: short", "two lines type"),
     ],
 )
-def test_nrrd_headers_that_itk_takes_for_something_else(tmp_path, before, after, told):
+def test_nrrd_headers_that_itk_takes_for_something_else(tmp_path, before, after, message):
     path = nrrd(tmp_path / "scan.nrrd", "(1,0,0) (0,1,0) (0,0,5)")
-    refused_when_changed(path, before, after, told)
+    refused_when_changed(path, before, after, message)
 
 
 @pytest.mark.parametrize(
-    ("before", "after", "told"),
+    ("before", "after", "message"),
     [
         ("NDims = 3", "NDims = 3\nDistanceUnits = um", "lengths in um"),
         ("NDims = 3", "NDims = 3\nCenterOfRotation = 1 0 0", "about another point"),
@@ -224,16 +224,16 @@ def test_nrrd_headers_that_itk_takes_for_something_else(tmp_path, before, after,
         ("BinaryData = True", "BinaryData = False", "voxels as text"),
     ],
 )
-def test_metaimage_headers_that_itk_takes_for_something_else(tmp_path, before, after, told):
-    refused_when_changed(mha(tmp_path / "scan.mha", "1 0 0 0 1 0 0 0 1"), before, after, told)
+def test_metaimage_headers_that_itk_takes_for_something_else(tmp_path, before, after, message):
+    refused_when_changed(mha(tmp_path / "scan.mha", "1 0 0 0 1 0 0 0 1"), before, after, message)
 
 
-def refused_when_changed(path, before, after, told):
+def refused_when_changed(path, before, after, message):
     assert np.array_equal(read_image(path).array, HU)
     content = path.read_bytes()
     assert before.encode() in content
     path.write_bytes(content.replace(before.encode(), after.encode(), 1))
-    with pytest.raises(InputError, match=told) as caught:
+    with pytest.raises(InputError, match=message) as caught:
         read_image(path)
     assert str(path) in str(caught.value)
 
@@ -246,7 +246,7 @@ def with_line(path, line, after):
 
 
 @pytest.mark.parametrize(
-    ("make", "columns", "told", "instead"),
+    ("make", "columns", "stated", "instead"),
     [
         (nrrd, "(0.8,0,0) (0,0.8,0) (0,0,5)", b"7 6 5", b"7 6 3"),
         (nrrd, "(0.8,0,0) (0,0.8,0) (0,0,5)", b"short", b"uchar"),
@@ -254,11 +254,11 @@ def with_line(path, line, after):
         (mha, "1 0 0 0 1 0 0 0 1", b"SHORT", b"UCHAR"),
     ],
 )
-def test_more_voxels_than_the_header_tells_of(tmp_path, make, columns, told, instead):
+def test_more_voxels_than_the_header_tells_of(tmp_path, make, columns, stated, instead):
     path = make(tmp_path / f"scan.{make.__name__}", columns)
     raw = path.read_bytes()
-    assert told in raw
-    path.write_bytes(raw.replace(told, instead, 1))
+    assert stated in raw
+    path.write_bytes(raw.replace(stated, instead, 1))
     with pytest.raises(InputError, match=r"goes on after the \d+ bytes of voxels"):
         read_image(path)
 

@@ -172,8 +172,11 @@ def test_zips_that_cannot_be_read_are_told_in_a_sentence(tmp_path, how):
             archive.write(tmp_path / "ct" / "0.dcm", "ct/0.dcm")
     else:
         path.write_bytes(b"no zip at all")
-    told = {"cut": "is damaged", "encrypted": "is protected by a password", "twice": "twice", "no zip": "is damaged"}[
-        how
-    ]
-    with pytest.raises(InputError, match=told):
+    message = {
+        "cut": "is damaged",
+        "encrypted": "is protected by a password",
+        "twice": "twice",
+        "no zip": "is damaged",
+    }[how]
+    with pytest.raises(InputError, match=message):
         read_image(path)

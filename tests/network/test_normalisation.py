@@ -75,6 +75,13 @@ def test_only_the_result_is_kept() -> None:
     assert sum(kept) < 1.1 * volume.numel()
 
 
+def test_of_a_batch_of_none_there_is_nothing() -> None:
+    volume = features().detach()[:0].requires_grad_()
+    result = normalise_and_activate(volume, SLOPE)
+    result.sum().backward()
+    assert result.shape == volume.grad.shape == (0, 3, 5, 6, 7)
+
+
 def test_it_can_be_exported() -> None:
     class Module(torch.nn.Module):
         def forward(self, volume: Tensor) -> Tensor:

@@ -80,9 +80,9 @@ def test_a_card_of_another_network_is_refused(saved: Path) -> None:
 def test_a_card_with_other_values_than_a_card_has_is_refused(saved: Path, change: dict[str, object]) -> None:
     path = saved.with_suffix(".json")
     path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
-    with pytest.raises(InputError, match="not the card of a model") as told:
+    with pytest.raises(InputError, match="not the card of a model") as message:
         load_model(saved)
-    assert str(path) in str(told.value)
+    assert str(path) in str(message.value)
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"3", b"null", b"\xff\xfe", b"[" * 100_000])

@@ -60,8 +60,8 @@ def plan(publishers, tmp_path_factory):
 
 @pytest.mark.nightly
 def test_raw_folders_become_an_evaluated_model_once(plan, tmp_path):
-    out, told = tmp_path / "out", []
-    places = run(load_plan(plan), out, device="cpu", told=told.append)
+    out, message = tmp_path / "out", []
+    places = run(load_plan(plan), out, device="cpu", message=message.append)
 
     prepared = {row.name: row for row in read_manifest(places["prepared"])}
     assert len(prepared) == 4 + 1 + 1 + 2 + 2
@@ -95,16 +95,16 @@ def test_raw_folders_become_an_evaluated_model_once(plan, tmp_path):
     assert load_model(places["segmentation"]).card.recipe.epochs == 2
 
     files = {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file()}
-    told.clear()
-    assert run(load_plan(plan), out, device="cpu", told=told.append) == places
-    assert [sentence.split(":")[0] for sentence in told if "current" in sentence] == [
+    message.clear()
+    assert run(load_plan(plan), out, device="cpu", message=message.append) == places
+    assert [sentence.split(":")[0] for sentence in message if "current" in sentence] == [
         "segmentation",
         "segmentation-scores",
         "pretrain",
         "finetune",
         "evaluate",
     ]
-    assert not [sentence for sentence in told if sentence.startswith("  ")]
+    assert not [sentence for sentence in message if sentence.startswith("  ")]
     changed = {path.name for path, when in files.items() if path.stat().st_mtime_ns != when}
     assert changed == {"manifest.csv", "ranking.csv", "review.html"}
 

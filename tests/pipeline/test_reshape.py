@@ -19,7 +19,7 @@ GRID = Grid.axis_aligned((-184, -152, -248), (184, 152, 248), 16, "LAS")
 
 
 @pytest.fixture(scope="module")
-def donor():
+def source_case():
     return phantom(1, GRID)
 
 
@@ -29,8 +29,8 @@ def wanted():
 
 
 @pytest.fixture(scope="module")
-def displacement(donor, wanted):
-    return fit(donor.labels, wanted, tuple(ORGAN_NAMES))
+def displacement(source_case, wanted):
+    return fit(source_case.labels, wanted, tuple(ORGAN_NAMES))
 
 
 def inner(labels: np.ndarray, organ: int) -> np.ndarray:
@@ -38,21 +38,21 @@ def inner(labels: np.ndarray, organ: int) -> np.ndarray:
     return ndimage.binary_erosion(labels == organ, np.ones((3, 3, 3)), iterations=1)
 
 
-def test_the_organs_overlap_much_better_than_before(donor, wanted, displacement):
-    _, labels = reshaped(donor.image, donor.labels, displacement)
-    before = dice(wanted.array, donor.labels.array, ORGAN_NAMES)
-    after = dice(wanted.array, labels.array, ORGAN_NAMES, moving_labels=donor.labels.array)
+def test_the_organs_overlap_much_better_than_before(source_case, wanted, displacement):
+    _, labels = reshaped(source_case.image, source_case.labels, displacement)
+    before = dice(wanted.array, source_case.labels.array, ORGAN_NAMES)
+    after = dice(wanted.array, labels.array, ORGAN_NAMES, moving_labels=source_case.labels.array)
     assert np.mean(list(after.values())) > np.mean(list(before.values())) + 0.2
     assert after[LIVER] > 0.85
     assert fold_share(displacement) < 1e-3
 
 
-def test_the_labels_belong_to_the_scan(donor, displacement):
+def test_the_labels_belong_to_the_scan(source_case, displacement):
     """Where a scan that shows one organ alone is at its brightest, all that was interpolated is that organ; at zero, none."""
     whole = 0
     for organ in ORGAN_NAMES:
-        bright = Image(np.where(donor.labels.array == organ, 1000, 0), GRID)
-        hu, labels = reshaped(bright, donor.labels, displacement)
+        bright = Image(np.where(source_case.labels.array == organ, 1000, 0), GRID)
+        hu, labels = reshaped(bright, source_case.labels, displacement)
         whole += np.count_nonzero(hu.array == 1000)
         assert (labels.array[hu.array == 1000] == organ).all(), organ
         assert (labels.array[hu.array == 0] != organ).all(), organ
@@ -61,9 +61,9 @@ def test_the_labels_belong_to_the_scan(donor, displacement):
     assert (hu.array.dtype, labels.array.dtype) == (np.int16, np.uint8)
 
 
-def test_the_liver_keeps_its_intensities(donor, displacement):
-    hu, labels = reshaped(donor.image, donor.labels, displacement)
-    before = donor.image.array[inner(donor.labels.array, LIVER)]
+def test_the_liver_keeps_its_intensities(source_case, displacement):
+    hu, labels = reshaped(source_case.image, source_case.labels, displacement)
+    before = source_case.image.array[inner(source_case.labels.array, LIVER)]
     after = hu.array[inner(labels.array, LIVER)]
     assert abs(np.median(after) - np.median(before)) < 3
     # Interpolation takes away part of the noise.
@@ -97,9 +97,9 @@ def test_voxels_that_are_no_cubes_are_refused():
         fit(flat, flat, (1,))
 
 
-def test_half_of_the_way_twice_is_all_of_it_and_back_again_is_none(donor, wanted, displacement):
+def test_half_of_the_way_twice_is_all_of_it_and_back_again_is_none(source_case, wanted, displacement):
     organs = tuple(ORGAN_NAMES)
-    half, back = (fit(donor.labels, wanted, organs, share) for share in (0.5, -0.5))
+    half, back = (fit(source_case.labels, wanted, organs, share) for share in (0.5, -0.5))
     far = displacement.norm(dim=1).mean()
     assert (compose(half, half) - displacement).norm(dim=1).mean() < 0.1 * far
     # Up to interpolation, which does not become smaller with the way.

@@ -10,7 +10,7 @@ from mics.pipeline.stages import once, state
 
 
 def test_a_stage_is_done_once_for_its_inputs(tmp_path):
-    done, told = [], []
+    done, message = [], []
 
     def work(folder):
         folder.mkdir(exist_ok=True)
@@ -21,12 +21,12 @@ def test_a_stage_is_done_once_for_its_inputs(tmp_path):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        once("train", tmp_path, {"epochs": 1}, stopped, told.append)
-    first = once("train", tmp_path, {"epochs": 1}, work, told.append)
+        once("train", tmp_path, {"epochs": 1}, stopped, message.append)
+    first = once("train", tmp_path, {"epochs": 1}, work, message.append)
     assert done == [first, first]
-    assert once("train", tmp_path, {"epochs": 1}, stopped, told.append) == first
-    assert told[-1].startswith("train: current")
-    assert once("train", tmp_path, {"epochs": 2}, work, told.append) != first
+    assert once("train", tmp_path, {"epochs": 1}, stopped, message.append) == first
+    assert message[-1].startswith("train: current")
+    assert once("train", tmp_path, {"epochs": 2}, work, message.append) != first
     assert len(done) == 3
 
 

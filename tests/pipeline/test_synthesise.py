@@ -51,16 +51,16 @@ def still(monkeypatch):
 @pytest.fixture(scope="module")
 def made(data, labels, tmp_path_factory):
     """The synthesised set; read only."""
-    out, told = tmp_path_factory.mktemp("synthesised") / "out", []
-    rows = synthesise(data, labels, out, donors=3, progress=told.append)
-    return out, {row.name: row for row in rows}, told
+    out, message = tmp_path_factory.mktemp("synthesised") / "out", []
+    rows = synthesise(data, labels, out, source_cases=3, progress=message.append)
+    return out, {row.name: row for row in rows}, message
 
 
 def contents(folder):
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_everybody_is_there_and_nobody_of_validation_or_test_is_a_donor(made):
+def test_everybody_is_there_and_nobody_of_validation_or_test_is_a_source_case(made):
     out, rows, _ = made
     assert {name: (row.split, row.status) for name, row in rows.items()} == {
         "learn2reg_0001": ("train", "prepared"),
@@ -80,20 +80,20 @@ def test_everybody_is_there_and_nobody_of_validation_or_test_is_a_donor(made):
 
 
 def test_a_bad_label_map_is_told_and_does_not_stop_the_rest(made):
-    _, rows, told = made
+    _, rows, message = made
     assert (
         "label0051.nii.gz is on another grid than the training people ((22, 20, 32)" in rows["synthesised_0051"].reason
     )
     assert "label0052.nii.gz" in rows["synthesised_0052"].reason
-    assert sorted(row.name for row in told) == sorted(rows)
+    assert sorted(row.name for row in message) == sorted(rows)
 
 
 def test_the_new_person_has_the_shape_of_the_label_map(made, publishers):
     out, rows, _ = made
     wanted = publishers.person("l2r", 50, 16.0, "LAS").labels.array
-    for donor in ("learn2reg_0001", "learn2reg_0002"):
-        row = rows[f"{donor}_as_0050"]
-        before = dice(wanted, read_labels(out / rows[donor].labels).array, ORGAN_NAMES)
+    for source_case in ("learn2reg_0001", "learn2reg_0002"):
+        row = rows[f"{source_case}_as_0050"]
+        before = dice(wanted, read_labels(out / rows[source_case].labels).array, ORGAN_NAMES)
         after = dice(wanted, read_labels(out / row.labels).array, ORGAN_NAMES)
         assert np.mean(list(after.values())) > np.mean(list(before.values())) + 0.2
         assert row.checks["dice_before"] == pytest.approx(np.mean(list(before.values())), abs=0.02)
@@ -116,20 +116,20 @@ def test_a_training_and_pseudo_labels_take_it(made, tmp_path):
 
 
 def test_nothing_is_done_twice_and_what_was_stopped_or_lost_goes_on(made, data, labels, tmp_path, monkeypatch):
-    out, told = tmp_path / "out", []
+    out, message = tmp_path / "out", []
     shutil.copytree(made[0], out)
     before = contents(out)
     monkeypatch.setattr(module, "fit", None)
-    rows = synthesise(data, labels, out, progress=told.append)
-    assert [row.name for row in told] == ["synthesised_0051", "synthesised_0052"]
+    rows = synthesise(data, labels, out, progress=message.append)
+    assert [row.name for row in message] == ["synthesised_0051", "synthesised_0052"]
     assert contents(out) == before
     assert rows == read_manifest(out)
-    told.clear()
+    message.clear()
     monkeypatch.setattr(module, "fit", nothing_moves)
     monkeypatch.setattr(module, "LEAST_DICE", 0)
     (out / "labels" / "learn2reg_0002_as_0050.nii.gz").unlink()
-    synthesise(data, labels, out, progress=told.append)
-    assert [row.name for row in told] == ["learn2reg_0002_as_0050", "synthesised_0051", "synthesised_0052"]
+    synthesise(data, labels, out, progress=message.append)
+    assert [row.name for row in message] == ["learn2reg_0002_as_0050", "synthesised_0051", "synthesised_0052"]
     after = contents(out)
     changed = {name for name in before if before[name] != after[name]} - {"manifest.csv"}
     assert {name.split("/")[-1].split(".")[0] for name in changed} == {"learn2reg_0002_as_0050"}
@@ -137,19 +137,19 @@ def test_nothing_is_done_twice_and_what_was_stopped_or_lost_goes_on(made, data, 
 
 
 @pytest.mark.usefixtures("still")
-def test_a_prepared_set_is_used_where_it_is_and_only_the_best_donors(made, labels, tmp_path, monkeypatch):
+def test_a_prepared_set_is_used_where_it_is_and_only_the_best_source_cases(made, labels, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "LEAST_DICE", 0)
     originals, out = made[0] / "originals", tmp_path / "out"
-    rows = {row.name: row for row in synthesise(originals, labels, out, donors=1)}
+    rows = {row.name: row for row in synthesise(originals, labels, out, source_cases=1)}
     assert not (out / "originals").exists()
     assert (out / rows["learn2reg_0001"].image).resolve() == (originals / "images" / "learn2reg_0001.nii.gz").resolve()
     assert sum(name.endswith("_as_0050") for name in rows) == 1
 
 
 @pytest.mark.usefixtures("still")
-def test_a_donor_that_does_not_take_on_the_shape_is_left_out_in_a_sentence(made, labels, tmp_path):
+def test_a_source_case_that_does_not_take_on_the_shape_is_left_out_in_a_sentence(made, labels, tmp_path):
     out = tmp_path / "out"
-    rows = {row.name: row for row in synthesise(made[0] / "originals", labels, out, donors=1)}
+    rows = {row.name: row for row in synthesise(made[0] / "originals", labels, out, source_cases=1)}
     (left,) = (row for name, row in rows.items() if name.endswith("_as_0050"))
     assert left.status == "excluded"
     assert left.reason.startswith("Left out: its organs overlap those of label0050.nii.gz by 0.")
@@ -182,7 +182,7 @@ def test_what_cannot_be_used_is_refused_and_nothing_is_written(made, data, label
     write_manifest([row for row in read_manifest(originals) if row.split != "train"], nobody)
     for folder in ("images", "labels"):
         shutil.copytree(originals / folder, nobody / folder)
-    with pytest.raises(InputError, match="nobody can be a donor"):
+    with pytest.raises(InputError, match="there is no source case"):
         synthesise(nobody, labels, out)
     assert not out.exists()
 

@@ -28,5 +28,5 @@ def test_fat_lies_where_it_should_in_good_scans_and_elsewhere_in_others(real_dat
     assert len(files) >= 18
     assert all(-127 <= peaks[0] <= -67 for peaks in good if peaks is not None)
     for name, found in wrong.items():
-        told = [peaks for peaks in found if peaks is not None and not -127 <= peaks[0] <= -67]
-        assert len(told) >= 0.8 * len(files), name
+        message = [peaks for peaks in found if peaks is not None and not -127 <= peaks[0] <= -67]
+        assert len(message) >= 0.8 * len(files), name

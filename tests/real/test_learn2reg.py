@@ -13,9 +13,9 @@ def centre(labels, label):
 
 
 def test_every_liver_is_on_the_right_and_every_spleen_on_the_left(real_data):
-    people = [*open_learn2reg(real_data / "AbdomenCTCT").cases.values(), *label_maps(real_data / "label-maps-only")]
-    assert len(people) == 20
-    for person in people:
+    subjects = [*open_learn2reg(real_data / "AbdomenCTCT").cases.values(), *label_maps(real_data / "label-maps-only")]
+    assert len(subjects) == 20
+    for person in subjects:
         labels = person.labels()
         liver, spleen, kidney = (centre(labels, organ) for organ in (LIVER, SPLEEN, RIGHT_KIDNEY))
         assert liver[0] < spleen[0] - 50, person.number

@@ -89,8 +89,8 @@ def _in_a_child(arguments, queue):
 
 
 @pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="this system does not fork")
-@pytest.mark.parametrize(("threads", "told"), [(2, "spawn"), (1, "went through")])
-def test_a_fork_of_a_process_that_has_registered_is_told(pair, alone, threads, told):
+@pytest.mark.parametrize(("threads", "message"), [(2, "spawn"), (1, "went through")])
+def test_a_fork_of_a_process_that_has_registered_is_told(pair, alone, threads, message):
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
@@ -99,7 +99,7 @@ def test_a_fork_of_a_process_that_has_registered_is_told(pair, alone, threads, t
         child.start()
         child.join(60)
         assert child.exitcode == 0
-        assert told in queue.get()
+        assert message in queue.get()
     finally:
         torch.set_num_threads(before)
 

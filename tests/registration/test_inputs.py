@@ -92,15 +92,15 @@ def test_scans_of_any_real_type_become_float32(dtype):
 
 
 @pytest.mark.parametrize(
-    ("dtype", "told"),
+    ("dtype", "message"),
     [
         (complex, "not values of the type complex128"),
         (object, "not values of the type object"),
         (bool, "The moving scan is"),
     ],
 )
-def test_scans_of_other_types_are_refused(dtype, told):
-    with pytest.raises(InputError, match=told):
+def test_scans_of_other_types_are_refused(dtype, message):
+    with pytest.raises(InputError, match=message):
         load_scan(volume(dtype=dtype), None, "moving")
 
 

@@ -213,11 +213,11 @@ def test_an_array_is_the_same_affine_as_the_file_that_itk_writes_of_it(patients,
 
 
 def test_stages_are_told_as_they_begin(patients, options):
-    told = []
-    register(**patients, **options, progress=told.append)
-    assert told[0] == "Reading"
-    assert told[-1] == "Measuring"
-    assert "Network, steps: 2" in told
+    message = []
+    register(**patients, **options, progress=message.append)
+    assert message[0] == "Reading"
+    assert message[-1] == "Measuring"
+    assert "Network, steps: 2" in message
 
 
 def test_refinement_gets_the_prediction_organ_maps_and_where_there_is_data(

@@ -13,6 +13,7 @@ from mics.network.weights import load_model
 from mics.registration import settings
 from mics.registration.pipeline import register
 from mics.report.summary import describe
+from mics.run_summary import RunSummary
 
 GRID = Grid((40, 32, 20), (5, 5, 7), (-97.5, -77.5, -66.5))
 POINTS = GRID.points().astype(float)
@@ -62,7 +63,7 @@ def test_a_label_that_steers_is_followed_and_does_not_judge(run):
     led = run(**LABELS, steer=["mass"]).summary
     assert led["labels"]["moving_to_fixed"]["dice"]["3"] > 0.92
     assert led["steering"] == {"labels": {"ids": [3], "weight": 1.0}, "landmarks": None}
-    lines = describe(led)
+    lines = describe(RunSummary.model_validate(led))
     assert any("labels that did not steer: 1)" in line for line in lines)
     assert [
         line.endswith("steered") for line in lines if line.startswith("  3 mass") or line.startswith("  8 cyst")
@@ -74,7 +75,9 @@ def test_landmarks_are_met_to_the_tolerance_by_what_is_delivered(run, landmarks)
     assert led.summary["landmarks"]["tre_mm"]["max"] <= 1.0
     assert led.summary["folds"]["moving_to_fixed"] == led.summary["folds"]["fixed_to_moving"] == 0
     assert led.summary["steering"]["landmarks"] == {"count": 4, "weight_per_mm": 0.002, "tolerance_mm": 1.0}
-    assert any("They steered, so it judges nothing." in line for line in describe(led.summary))
+    assert any(
+        "They steered, so it judges nothing." in line for line in describe(RunSummary.model_validate(led.summary))
+    )
     assert not any("Not all of the" in reason for reason in led.summary["verdict"]["reasons"])
 
 
@@ -101,7 +104,7 @@ def test_one_patients_scans_lie_rigidly_and_their_lesions_are_followed(run, tmp_
     assert row["growth"] == pytest.approx(grown.array.sum() / lesion.array.sum(), abs=1e-3)
     assert any(
         line.startswith(f"  1: {row['moving_ml']:.2f} ml → {row['fixed_ml']:.2f} ml")
-        for line in describe(result.summary)
+        for line in describe(RunSummary.model_validate(result.summary))
     )
     result.save(tmp_path / "out")
     (written,) = csv.DictReader((tmp_path / "out" / "lesions.csv").read_text().splitlines())

@@ -59,10 +59,10 @@ def test_volumes_of_other_libraries_are_registered_alike_and_come_back_in_kind(p
 def test_what_it_does_is_logged(patients, options, caplog):
     with caplog.at_level(logging.INFO, logger="mics"):
         Registrar(**options)(patients["fixed"], patients["moving"])
-    told = [record.getMessage() for record in caplog.records if record.name == "mics.registration"]
-    assert told[0].startswith("Reading: ")
-    assert any(line.startswith("Network, steps: 2: ") for line in told)
-    assert told[-1].startswith("Verdict: ")
+    message = [record.getMessage() for record in caplog.records if record.name == "mics.registration"]
+    assert message[0].startswith("Reading: ")
+    assert any(line.startswith("Network, steps: 2: ") for line in message)
+    assert message[-1].startswith("Verdict: ")
 
 
 def test_seconds_of_reading_count_though_time_has_passed_since(patients, options):

@@ -36,7 +36,7 @@ def person(seed: int) -> Person:
 
 
 @pytest.fixture(scope="module")
-def people() -> tuple[Person, Person]:
+def subjects() -> tuple[Person, Person]:
     return person(0), person(1)
 
 
@@ -62,12 +62,12 @@ def apart(one: Tensor, other: Tensor, b: Person) -> tuple[float, float]:
 
 
 def test_one_and_two_threads_end_at_the_same_place(
-    people: tuple[Person, Person], threads: Callable[[int], None]
+    subjects: tuple[Person, Person], threads: Callable[[int], None]
 ) -> None:
     threads(1)
-    alone = refined(*people)
+    alone = refined(*subjects)
     threads(2)
-    mean, most = apart(refined(*people), alone, people[1])
+    mean, most = apart(refined(*subjects), alone, subjects[1])
     assert alone.norm(dim=1).mean() > 5
     assert mean < 0.05
     assert most < 0.5

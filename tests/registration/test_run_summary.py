@@ -7,7 +7,7 @@ import pytest
 
 from mics.errors import InputError
 from mics.registration.pipeline import register
-from mics.registration.run_summary import SCHEMA, SCHEMA_VERSION, RunSummary, read_summary
+from mics.run_summary import SCHEMA, SCHEMA_VERSION, RunSummary, read_summary
 
 
 @pytest.fixture(scope="module")
@@ -45,16 +45,16 @@ def test_summaries_of_before_the_schema_are_read(written, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         ({"schema_version": SCHEMA_VERSION + 1}, "later version"),
         ({"warnings": "none"}, "not the summary of a registration: warnings"),
         ({"verdict": {"word": "fine", "reasons": []}}, r"verdict\.word"),
     ],
 )
-def test_what_is_no_summary_of_this_version_is_refused(written, tmp_path, change, told):
+def test_what_is_no_summary_of_this_version_is_refused(written, tmp_path, change, message):
     (tmp_path / "summary.json").write_text(json.dumps({**json.loads(written.read_text()), **change}))
-    with pytest.raises(InputError, match=told):
+    with pytest.raises(InputError, match=message):
         read_summary(tmp_path / "summary.json")
 
 

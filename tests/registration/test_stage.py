@@ -109,9 +109,9 @@ def test_nothing_after_the_network_is_its_prediction(patients, given, predicted)
 
 
 def test_half_of_the_way_along_the_velocity_twice_is_all_of_it(patients, given, known_map):
-    told = []
-    half = register(**patients, **given, stages=(Known(known_map), PartOfTheWay(0.5)), progress=told.append)
-    assert told.index("known") + 1 == told.index("Going a part of the way")
+    message = []
+    half = register(**patients, **given, stages=(Known(known_map), PartOfTheWay(0.5)), progress=message.append)
+    assert message.index("known") + 1 == message.index("Going a part of the way")
     points = np.random.default_rng(0).uniform((-140, -40, -120), (90, 150, 50), (200, 3))
     inverse = np.linalg.inv(known_map.affine)
     for _ in range(2):
@@ -269,10 +269,10 @@ def needing(*needs, name="made"):
     ],
 )
 def test_stages_that_do_not_fit_are_refused_before_the_work(patients, given, change, said):
-    told = []
+    message = []
     with pytest.raises(InputError, match=said):
-        register(**patients, **given, **change, progress=told.append)
-    assert told == []
+        register(**patients, **given, **change, progress=message.append)
+    assert message == []
 
 
 def test_masks_without_a_stage_that_looks_at_organs_are_refused(patients, given, label_map, known_map):

@@ -25,7 +25,7 @@ def hu(points):
 
 
 @pytest.fixture
-def registration():
+def registration(full_summary):
     """What the picture needs of a registration, with an affine and a whole transform that are known by formula."""
     fixed_grid = Grid.axis_aligned((-40, -30, -30), (40, 34, 30), (2, 2, 3), "RAS")
     moving_grid = Grid.axis_aligned((-60, -45, -18), (70, 45, 40), (2, 3, 2), "LPS")
@@ -45,56 +45,8 @@ def registration():
         fixed_labels=labels,
         moving_labels=moving_labels,
         moving_labels_warped=transform.transform_labels(moving_labels),
-        summary={},
+        summary=full_summary,
     )
-
-
-@pytest.fixture
-def full_summary():
-    """A summary with everything that the page shows, of a pair with the labels 1 and 2."""
-    scan = {"labels": None, "exclude": None, "grid": Grid((4, 5, 6), (1, 1, 2), (0, 0, 0)).to_dict()}
-    scores = {"dice": {"1": 0.9, "2": 0.7}, "hd95_mm": {"1": 4.0, "2": None}, "mda_mm": {"1": 1.0, "2": None}}
-    before = {f"{name}_affine_only": {"1": 0.25, "2": 0.5} for name in scores}
-    mean = {"mean_dice": 0.8, "mean_dice_affine_only": 0.375, "worst_label": "2"}
-    both = {"moving_to_fixed": 0.0, "fixed_to_moving": 0.0005}
-    model = {"name": "mics-velocity", "sha256": "0123abcd", "spacing_mm": 8.0}
-    organ = {"fixed_ml": 160.0, "moving_ml": 180.0, "dice_affine": 0.4, "dice_result": None}
-    return {
-        "mics_version": "0.1.0",
-        "finished": "2031-05-17T08:09:10+00:00",
-        "inputs": {
-            "fixed": {"path": "/ward/secret-folder/fixed.nii.gz", **scan},
-            "moving": {"path": "/ward/secret-folder/moving.nii.gz", **scan},
-        },
-        "settings": {
-            "affine": "/ward/secret-folder/start.tfm",
-            "steps": 1,
-            "refine": "fast",
-            "topology": "free",
-            "device": "cpu",
-            "model": model,
-            "segmentation_model": None,
-        },
-        "verdict": {"word": "look", "reasons": ["There and back misses by up to 12.0 mm."]},
-        "geometry": {"affine_fixed_to_moving_lps_mm": np.eye(4).tolist()},
-        "folds": both,
-        "jacobian": {way: {"min": 0.1, "max": 4.0} for way in both},
-        "inverse_consistency_mm": {way: {"mean": 0.5, "max": 12.0} for way in both},
-        "labels": {"moving_to_fixed": {**scores, **before, **mean}},
-        "label_names": {"1": "liver"},
-        "landmarks": {
-            "count": 3,
-            "tre_mm": {"mean": 2.0, "max": 4.0},
-            "tre_mm_affine_only": {"mean": 8.0, "max": 9.0},
-        },
-        "evidence": {
-            "organs": {"spleen": organ},
-            "organ_overlap": {"affine": 0.4, "result": 0.9},
-            "similarity": {"affine": None, "result": 0.85},
-        },
-        "seconds": {"read": 1.0, "total": 33.3},
-        "warnings": ["/ward/secret-folder/fixed.nii.gz is mirrored."],
-    }
 
 
 class Browser:

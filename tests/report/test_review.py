@@ -11,6 +11,7 @@ from mics.batch.listing import ListedPair
 from mics.batch.table import Outcome, results_csv
 from mics.report.review import Reviewed, review, write_review
 from mics.report.thumbnail import write_thumbnail
+from mics.run_summary import RunSummary
 
 MARKUP = '<img src=x onerror="document.title=1">'
 
@@ -32,7 +33,7 @@ def pairs(full_summary):
         summary["verdict"]["word"] = word
         summary["labels"]["moving_to_fixed"]["mean_dice"] = dice
         name = MARKUP if number == 3 else f"m{number}"
-        found.append(Reviewed("atlas", name, f"atlas_{name}", summary, None, jpeg()))
+        found.append(Reviewed("atlas", name, f"atlas_{name}", RunSummary.model_validate(summary), None, jpeg()))
     return [*found, Reviewed("atlas", "lost", "atlas_lost", None, f"{MARKUP} was cut short: copy it again.")]
 
 

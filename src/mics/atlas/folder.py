@@ -47,7 +47,7 @@ def state_of_files(member: Member) -> dict[str, list[int]]:
     return {place_of(path.resolve()): state_of(path) for path in member.files.values()}
 
 
-def told(member: Member, error: Exception) -> str:
+def failure_message(member: Member, error: Exception) -> str:
     """What an error says, for results that are handed on: the scan's files by their own names."""
     sentence = str(error)
     for path in sorted(map(str, member.files.values()), key=len, reverse=True):

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mics.atlas.choices import FusionName
-from mics.atlas.folder import Clock, read_json, require_progress, settle, state_of_files, told, write_json
+from mics.atlas.folder import Clock, failure_message, read_json, require_progress, settle, state_of_files, write_json
 from mics.atlas.fusion import Atlases, Fused, fuse, require_fusion
 from mics.atlas.members import given_members, meaning
 from mics.atlas.registering import Settings, in_view, register_scans
@@ -190,7 +190,7 @@ def _registered(
             try:
                 outcome = _register_atlas(target, member, folder / member.name, settings)
             except InputError as error:
-                outcome = Outcome(member.name, used=False, verdict=None, reasons=(told(member, error),))
+                outcome = Outcome(member.name, used=False, verdict=None, reasons=(failure_message(member, error),))
             clock.tick(worked=outcome.verdict is not None)
         outcomes.append(outcome)
     return outcomes

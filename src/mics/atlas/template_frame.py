@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mics.atlas.folder import Clock, read_json, state_of_files, told, write_json
+from mics.atlas.folder import Clock, failure_message, read_json, state_of_files, write_json
 from mics.atlas.mean_shape import Affine, in_mean_frame
 from mics.atlas.members import read_member
 from mics.data.pairs import Member
@@ -86,7 +86,7 @@ def _affines(
                 fixed=reference, moving=image, device=choose_device(device)
             )
         except InputError as error:
-            left_out[member.name] = told(member, error)
+            left_out[member.name] = failure_message(member, error)
         clock.tick()
     ordered = {member.name: affines[member.name] for member in members if member.name in affines}
     plain = {name: matrix.tolist() for name, matrix in ordered.items()}
@@ -103,7 +103,7 @@ def _reference(members: Sequence[Member], start: str | None, left_out: dict[str,
             except InputError as error:
                 if start is not None:
                     raise
-                left_out[member.name] = told(member, error)
+                left_out[member.name] = failure_message(member, error)
     raise RunError(f"None of the scans can be read. {' '.join(left_out.values())}")
 
 

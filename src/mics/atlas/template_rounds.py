@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mics.atlas.folder import Clock, read_json, told, write_json
+from mics.atlas.folder import Clock, failure_message, read_json, write_json
 from mics.atlas.group import GroupMean, pairwise_dice
 from mics.atlas.mean_shape import inverse, mean_displacement, root_mean_square
 from mics.atlas.members import read_member
@@ -108,7 +108,9 @@ class Rounds:
                 raise
             except InputError as error:
                 (place / member.name).mkdir(parents=True, exist_ok=True)
-                write_json({"word": "failed", "reasons": [told(member, error)]}, place / member.name / _RECORD)
+                write_json(
+                    {"word": "failed", "reasons": [failure_message(member, error)]}, place / member.name / _RECORD
+                )
                 clock.tick()
                 continue
             (place / member.name).mkdir(parents=True, exist_ok=True)

@@ -32,7 +32,7 @@ class ListedPair:
         """``FIXED_MOVING``, which its folder is called."""
         return f"{self.fixed}_{self.moving}"
 
-    def told(self, sentence: str) -> str:
+    def with_listed_names(self, sentence: str) -> str:
         """A sentence with the pair's files, and what lies beside them, as the list names them, and no other folder of theirs."""
         names: dict[str, str] = {}
         for kind, path in self.files.items():

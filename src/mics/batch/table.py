@@ -2,15 +2,15 @@
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from mics.batch.listing import ListedPair
-from mics.report.summary import fold_percentage, inverse_error, jacobian_range
+from mics.report.summary import fold_percentage, inverse_error, jacobian_range, moving_label_scores
+from mics.run_summary import RunSummary
 
 _FIRST = ("fixed", "moving", "verdict", "error", "reasons", "warnings")
-_BY_LABEL = ("dice", "hd95_mm", "mda_mm")
 
 
 @dataclass(frozen=True)
@@ -18,13 +18,13 @@ class Outcome:
     """What became of a pair: the ``summary`` of a registration, or in a sentence why there is none."""
 
     pair: ListedPair
-    summary: Mapping[str, Any] | None = None
+    summary: RunSummary | None = None
     error: str | None = None
 
     @property
     def verdict(self) -> str | None:
         """good, look or failed; None for a pair that could not be registered."""
-        return None if self.summary is None else str(self.summary["verdict"]["word"])
+        return None if self.summary is None or self.summary.verdict is None else self.summary.verdict.word
 
 
 def results_csv(outcomes: Sequence[Outcome]) -> str:
@@ -43,61 +43,67 @@ def _row(outcome: Outcome) -> dict[str, Any]:
     summary = outcome.summary
     if summary is None:
         return {**row, "error": outcome.error}
-    least, largest = jacobian_range(summary)
-    inverse = inverse_error(summary)
+    least, largest = jacobian_range(summary) or (None, None)
+    mean, most = inverse_error(summary) or (None, None)
+    stored = summary.stored_transforms or {}
     return {
         **row,
         "verdict": outcome.verdict,
-        "reasons": " ".join(summary["verdict"]["reasons"]),
-        "warnings": " ".join(summary["warnings"]),
+        "reasons": "" if summary.verdict is None else " ".join(summary.verdict.reasons),
+        "warnings": " ".join(summary.warnings),
         **_labels(summary),
         **_landmarks(summary),
         **_evidence(summary),
         "folds_percent": fold_percentage(summary),
         "jacobian_min": least,
         "jacobian_max": largest,
-        "inverse_error_mean_mm": None if inverse is None else inverse[0],
-        "inverse_error_max_mm": None if inverse is None else inverse[1],
-        "seconds": summary["seconds"]["total"],
+        "inverse_error_mean_mm": mean,
+        "inverse_error_max_mm": most,
+        "seconds": summary.total_seconds,
         **{
-            f"{measure}_{way}": stored[measure]
-            for way, stored in (summary.get("stored_transforms") or {}).items()
-            for measure in ("bytes", "largest_error_mm")
+            column: value
+            for direction, file in stored.items()
+            for column, value in (
+                (f"bytes_{direction}", file.bytes),
+                (f"largest_error_mm_{direction}", file.largest_error_mm),
+            )
         },
     }
 
 
-def _labels(summary: Mapping[str, Any]) -> dict[str, Any]:
+def _labels(summary: RunSummary) -> dict[str, Any]:
     """Of the moving labels on the fixed grid."""
-    if summary["labels"] is None:
+    scores = moving_label_scores(summary)
+    if scores is None:
         return {}
-    scores = summary["labels"]["moving_to_fixed"]
+    by_label = (("dice", scores.dice), ("hd95_mm", scores.hd95_mm), ("mda_mm", scores.mda_mm))
     return {
-        "mean_dice": scores["mean_dice"],
-        "mean_dice_affine_only": scores["mean_dice_affine_only"],
-        "worst_label": scores["worst_label"],
-        **{f"{measure}_{label}": value for measure in _BY_LABEL for label, value in scores[measure].items()},
+        "mean_dice": scores.mean_dice,
+        "mean_dice_affine_only": scores.mean_dice_affine_only,
+        "worst_label": scores.worst_label,
+        **{f"{measure}_{label}": value for measure, values in by_label for label, value in values.items()},
     }
 
 
-def _landmarks(summary: Mapping[str, Any]) -> dict[str, Any]:
-    if summary["landmarks"] is None:
+def _landmarks(summary: RunSummary) -> dict[str, Any]:
+    scores = summary.landmarks
+    if scores is None:
         return {}
-    scores = summary["landmarks"]
     return {
-        "tre_mean_mm": scores["tre_mm"]["mean"],
-        "tre_max_mm": scores["tre_mm"]["max"],
-        "tre_mean_mm_affine_only": scores["tre_mm_affine_only"]["mean"],
+        "tre_mean_mm": scores.tre_mm.mean,
+        "tre_max_mm": scores.tre_mm.max,
+        "tre_mean_mm_affine_only": scores.tre_mm_affine_only.mean,
     }
 
 
-def _evidence(summary: Mapping[str, Any]) -> dict[str, Any]:
+def _evidence(summary: RunSummary) -> dict[str, Any]:
     """How well the organs that the network finds overlap, and the tissue fits; before and after."""
-    evidence = summary["evidence"]
+    evidence = summary.evidence
     if evidence is None:
         return {}
     return {
-        f"{key}{ending}": evidence[key][when]
-        for key in ("organ_overlap", "similarity")
-        for when, ending in (("result", ""), ("affine", "_affine_only"))
+        "organ_overlap": evidence.organ_overlap.result,
+        "organ_overlap_affine_only": evidence.organ_overlap.affine,
+        "similarity": evidence.similarity.result,
+        "similarity_affine_only": evidence.similarity.affine,
     }

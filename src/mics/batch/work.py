@@ -23,9 +23,9 @@ from mics.files.whole import folder_beside, give_name, write_text
 from mics.registration.choices import Lesions, Refine, Topology
 from mics.registration.inputs import PairArguments
 from mics.registration.registrar import Registrar
-from mics.registration.run_summary import read_summary
 from mics.report.files import pictures
 from mics.report.thumbnail import write_thumbnail
+from mics.run_summary import RunSummary, read_summary
 
 SUMMARY, SOURCE, THUMBNAIL = "summary.json", "source.json", "thumbnail.jpg"
 
@@ -104,15 +104,14 @@ def register_pair(task: Task) -> Outcome:
         elif task.place.exists():
             raise RunError(f"{task.place} is in the way and none of this batch's results: move it away.")
         give_name(unfinished, task.place)
-    return Outcome(task.pair, summary)
+    return Outcome(task.pair, RunSummary.model_validate(summary))
 
 
-def finished(task: Task) -> dict[str, Any] | None:
+def finished(task: Task) -> RunSummary | None:
     """The summary of a pair that is there already, from the same files; else None."""
     try:
         known = json.loads((task.place / SOURCE).read_text(encoding="utf-8"))
-        summary: dict[str, Any] = json.loads((task.place / SUMMARY).read_text(encoding="utf-8"))
-        read_summary(task.place / SUMMARY)
+        summary = read_summary(task.place / SUMMARY)
     except (OSError, ValueError):
         return None
     return summary if known == source_of(task) else None
@@ -140,7 +139,7 @@ def source_of(task: Task) -> dict[str, Any]:
 
 def not_registered(task: Task, error: Exception) -> Outcome:
     """What is told of a pair whose registration ended with an error."""
-    sentence = task.pair.told(reason(error))
+    sentence = task.pair.with_listed_names(reason(error))
     settings = task.settings
     for path in (settings.affine, settings.label_names, settings.model, str(task.folder)):
         if path is not None and "/" in path:

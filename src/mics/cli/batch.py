@@ -27,14 +27,14 @@ def register_many(pairs: "Sequence[ListedPair]", output: Path, *, strict: bool, 
 
     with console.status(f"{len(pairs)} pairs") as status:
 
-        def told(outcome: "Outcome", done: int, of: int) -> None:
+        def report(outcome: "Outcome", done: int, of: int) -> None:
             nonlocal here
             here += 1
             left = (of - done) * (time.monotonic() - began) / here
             line(f"{done}/{of} {_line(outcome)}" + (f"; about {_duration(left)} left" if done < of else ""))
             status.update(f"{done} of {of} pairs, about {_duration(left)} left")
 
-        outcomes = register_pairs(pairs, output, progress=told, **settings)
+        outcomes = register_pairs(pairs, output, progress=report, **settings)
     if already := len(outcomes) - here:
         line(f"{already} pairs were there already.")
     counts = {word: sum(outcome.verdict == word for outcome in outcomes) for word in ("good", "look", "failed")}
@@ -65,12 +65,14 @@ def _plain(outcome: "Outcome") -> dict[str, Any]:
 
 
 def _line(outcome: "Outcome") -> str:
+    from mics.report.summary import moving_label_scores
+
     if outcome.summary is None:
         return f"{outcome.pair.name} could not be registered: {outcome.error}"
-    labels = outcome.summary["labels"]
-    mean = None if labels is None else labels["moving_to_fixed"]["mean_dice"]
+    scores = moving_label_scores(outcome.summary)
+    mean = None if scores is None else scores.mean_dice
     dice = "" if mean is None else f", mean Dice {mean:.2f}"
-    return f"{outcome.pair.name}: {outcome.verdict}{dice}, {outcome.summary['seconds']['total']:.0f} s"
+    return f"{outcome.pair.name}: {outcome.verdict}{dice}, {outcome.summary.total_seconds:.0f} s"
 
 
 def _duration(seconds: float) -> str:

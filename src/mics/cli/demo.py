@@ -29,6 +29,7 @@ def demo(
     from mics.files.whole import write_text
     from mics.organs import ORGAN_NAMES
     from mics.report.summary import describe
+    from mics.run_summary import RunSummary
 
     with output_folder(output, _OURS), progress() as step:
         step("Drawing two phantom patients")
@@ -43,7 +44,7 @@ def demo(
             device=device,
             progress=step,
         )
-        lines = describe(summary)
+        lines = describe(RunSummary.model_validate(summary))
         write_text("\n".join(lines) + "\n", place / "report.txt")
     text = "\n".join([*lines, f"Look at {place / 'report.html'}; the transforms are beside it."])
     results(text, {"folder": place, **summary})

@@ -23,5 +23,5 @@ def pipeline(
     with needs_training():
         from mics.pipeline.run import run
     with lines_of("mics.training"):
-        places = run(checked, output, device=device, told=line)
+        places = run(checked, output, device=device, progress=line)
     results("\n".join(f"{stage:14} {place}" for stage, place in places.items()), places)

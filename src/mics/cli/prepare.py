@@ -61,7 +61,7 @@ def prepare(
         size=size,
         workers=workers or default_workers(),
         scheduler=scheduler,
-        progress=told,
+        progress=report,
     )
     prepared = sum(entry.status == "prepared" for entry in entries)
     results(
@@ -71,7 +71,7 @@ def prepare(
     refuse_failed(entries)
 
 
-def told(entry: "Entry", more: str = "") -> None:
+def report(entry: "Entry", more: str = "") -> None:
     """Print what became of a case, with what else is to be said of it, and its warnings."""
     line(": ".join(filter(None, (f"{entry.status} {entry.name}", entry.reason, more))))
     for warning in entry.warnings:
@@ -113,14 +113,18 @@ def _show() -> None:
     from mics.data.cohorts.catalogue import ADAPTERS
 
     if asked().as_json:
-        known = ("name", "title", "people", "annotated", "layout", "quirks")
+        known = ("name", "title", "subjects", "annotated", "layout", "known_issues")
         results("", {"cohorts": [{name: getattr(one, name) for name in known} for one in ADAPTERS.values()]})
         return
     titles = ("cohort", "people", "annotated", "expected in the folder", "known of it")
     table = Table(*(Column(title, overflow="fold") for title in titles), box=None, pad_edge=False)
     for adapter in ADAPTERS.values():
         table.add_row(
-            f"{adapter.name}\n  {adapter.title}", adapter.people, adapter.annotated, adapter.layout, adapter.quirks
+            f"{adapter.name}\n  {adapter.title}",
+            adapter.subjects,
+            adapter.annotated,
+            adapter.layout,
+            adapter.known_issues,
         )
         table.add_row()
     Console(highlight=False).print(table)

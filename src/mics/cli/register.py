@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 def _is_registration(folder: Path) -> bool:
     from mics.errors import InputError
-    from mics.registration.run_summary import read_summary
+    from mics.run_summary import read_summary
 
     try:
         read_summary(folder / "summary.json")
@@ -212,6 +212,7 @@ def register(
     assert fixed is not None
     assert moving is not None
     from mics.report.summary import describe
+    from mics.run_summary import RunSummary
 
     given: PairArguments = {
         "fixed_labels": fixed_labels,
@@ -226,7 +227,7 @@ def register(
             raise SettingError(f"{output} holds the summary that is repeated: give another folder.", option="output")
     with output_folder(output, OURS), progress() as step:
         summary, place = register_into(output, fixed=fixed, moving=moving, progress=step, **given, **settings)
-    lines, data = [*describe(summary), f"Written to {place}"], {"folder": place, **summary}
+    lines, data = [*describe(RunSummary.model_validate(summary)), f"Written to {place}"], {"folder": place, **summary}
     if repeat is not None:
         sentence, data["repeated"] = _compared(repeat.parent, place)
         lines.append(sentence)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mics.cli.manners import results
-from mics.cli.prepare import in_json, refuse_failed, told
+from mics.cli.prepare import in_json, refuse_failed, report
 
 if TYPE_CHECKING:
     from mics.data.manifest import Entry
@@ -20,7 +20,9 @@ def synthesise(
     labels: Annotated[
         Path | None, typer.Argument(help="Folder of label maps (*.nii.gz) of other people, on the same grid.")
     ] = None,
-    donors: Annotated[int, typer.Option(min=1, max=1000, help="People whose scans are used for each label map.")] = 3,
+    source_cases: Annotated[
+        int, typer.Option(min=1, max=1000, help="People whose scans are used for each label map.")
+    ] = 3,
     between: Annotated[
         int,
         typer.Option(
@@ -33,12 +35,12 @@ def synthesise(
 
     def shown(entry: "Entry") -> None:
         before, after = (entry.checks.get(key) for key in ("dice_before", "dice_after"))
-        told(entry, "" if after is None else f"mean Dice {before:.2f} -> {after:.2f}")
+        report(entry, "" if after is None else f"mean Dice {before:.2f} -> {after:.2f}")
 
-    rows = synthesise(data, labels, output, donors=donors, between=between, progress=shown)
+    rows = synthesise(data, labels, output, source_cases=source_cases, between=between, progress=shown)
     made = sum(row.cohort == COHORT and row.status == "prepared" for row in rows)
     results(
         f"{made} people synthesised in {output}; look at previews there, and at manifest.csv",
-        {"folder": output, "people": made, "cases": in_json(rows)},
+        {"folder": output, "subjects": made, "cases": in_json(rows)},
     )
     refuse_failed(rows)

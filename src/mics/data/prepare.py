@@ -116,7 +116,7 @@ def prepare_case(task: Task) -> Entry:
         write_image(prepared, task.output / LABELS / f"{task.name}.nii.gz")
     write_image(volume, task.output / IMAGES / f"{task.name}.nii.gz")
     write_preview(volume, None if prepared is None else prepared.array, task.output / PREVIEWS / f"{task.name}.png")
-    told = [str(warning.message) for warning in caught if issubclass(warning.category, UserWarning)]
+    messages = [str(warning.message) for warning in caught if issubclass(warning.category, UserWarning)]
     entry = Entry(
         name=task.name,
         cohort=task.cohort,
@@ -130,7 +130,7 @@ def prepare_case(task: Task) -> Entry:
         native=image.grid.to_dict(),
         affine=matrix.tolist(),
         checks=figures,
-        warnings=(*case.quirks, *told, *sentences),
+        warnings=(*case.known_issues, *messages, *sentences),
     )
     record = {"entry": entry.model_dump(mode="json"), "source": _source(case)}
     write_text(json.dumps(record, indent=1) + "\n", _record(task))

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mics.deformation.bidirectional import BidirectionalField
-from mics.deformation.slabs import each_slab
+from mics.deformation.slabs import Box, each_slab
 from mics.deformation.transform import Transform
 from mics.errors import SettingError, shown
 from mics.image.grid import Grid
@@ -80,14 +80,21 @@ _POINT = Grid((1, 1, 1), (1, 1, 1), (0, 0, 0))
 """Where nothing of the other direction is wanted."""
 
 
+@dataclass(frozen=True, eq=False)
+class _Rounded:
+    """A transform's displacement in multiples of ``unit`` mm, without the whole of it being made."""
+
+    transform: Transform
+    unit: float
+
+    def part(self, box: Box, channels: slice = slice(None)) -> NDArray[np.float32]:
+        unit = np.float32(self.unit)
+        values: NDArray[np.float32] = np.rint(self.transform.part(box, channels) / unit) * unit
+        return np.moveaxis(values, -1, 0)
+
+
 def _rounded(transform: Transform, unit: float, original: Transform) -> Transform:
-    values, step = np.empty((*transform.grid.size, 3), np.float32), np.float32(unit)
-
-    def work(part: slice, _: Grid) -> None:
-        values[part] = np.rint(transform.part((part, slice(None), slice(None))) / step) * step
-
-    each_slab(transform.grid, work)
-    return Transform(values, transform.grid, original.provenance)
+    return Transform.on_demand(_Rounded(transform, unit), transform.grid).known_as(original.provenance)
 
 
 def _largest_error(transform: Transform, coarse: Transform) -> float:

@@ -11,7 +11,7 @@ from mics.deformation.transform import Transform
 from mics.image.grid import Grid, apply_matrix
 
 _ACCURATE_MM = 0.005
-_TOLD_MM = 0.1
+_WARNED_MM = 0.1
 _COMMON_STEPS, _OWN_STEPS = 30, 30
 _FITTED_POINTS = 20_000
 _SMALLEST_SHARE = 1 / 64
@@ -36,7 +36,7 @@ def inverted(transform: Transform, grid: Grid) -> Transform:
         wanted = slab.points().reshape(-1, 3).astype(np.float64)
         found, left = _solved(channels, transform.grid, affine, wanted)
         displacement[part] = (found - wanted).reshape(*slab.size, 3)
-        missed.append((int(np.count_nonzero(left > _TOLD_MM)), float(left.max())))
+        missed.append((int(np.count_nonzero(left > _WARNED_MM)), float(left.max())))
 
     each_slab(grid, work)
     if count := sum(points for points, _ in missed):

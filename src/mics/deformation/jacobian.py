@@ -40,6 +40,12 @@ class VolumeChange:
         return self.folds / self.voxels
 
     @classmethod
+    def of(cls, determinant: Tensor) -> "VolumeChange":
+        """That of Jacobian determinants, of any shape."""
+        least, largest = torch.aminmax(determinant)
+        return cls(determinant.numel(), int((determinant <= 0).sum()), float(least), float(largest))
+
+    @classmethod
     def together(cls, parts: Iterable["VolumeChange"]) -> "VolumeChange":
         """That of several parts of a volume."""
         voxels, folds, least, largest = zip(*map(astuple, parts), strict=True)
@@ -48,20 +54,20 @@ class VolumeChange:
 
 def volume_change(displacement: Tensor) -> VolumeChange:
     """Folds and range of the Jacobian determinant by central differences."""
-    return VolumeChange.together(volume_change_between(displacement, *part) for part in slabs(displacement))
+    return VolumeChange.together(
+        VolumeChange.of(determinant_between(displacement, start, stop)) for start, stop in slabs(displacement)
+    )
+
+
+def determinant_between(displacement: Tensor, start: int, stop: int) -> Tensor:
+    """The Jacobian determinants of the slices ``start`` to ``stop`` along X, their neighbours looked at, ``(B, x, Y, Z)``."""
+    first = max(start - 1, 0)
+    return jacobian_determinant(displacement[:, :, first : stop + 1])[:, start - first : stop - first]
 
 
 def fold_share(displacement: Tensor) -> float:
     """Share of voxels, 0 to 1, whose Jacobian determinant by central differences is zero or negative."""
     return volume_change(displacement).fold_share
-
-
-def volume_change_between(displacement: Tensor, start: int, stop: int) -> VolumeChange:
-    """The same of the slices ``start`` to ``stop`` along X, their neighbours looked at."""
-    first = max(start - 1, 0)
-    determinant = jacobian_determinant(displacement[:, :, first : stop + 1])[:, start - first : stop - first]
-    least, largest = torch.aminmax(determinant)
-    return VolumeChange(determinant.numel(), int((determinant <= 0).sum()), float(least), float(largest))
 
 
 def nondiffeomorphic_volume(displacement: Tensor) -> float:

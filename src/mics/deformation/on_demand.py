@@ -1,8 +1,10 @@
 """A deformation with its affine, evaluated where it is asked for: on a scan's own grid the whole of it takes gigabytes."""
 
 import math
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import numpy as np
 import torch
@@ -15,6 +17,8 @@ from mics.image.grid import Grid
 Matrix = NDArray[np.float64]
 
 _BLOCK_VOXELS = 4_000_000
+_MAKING = threading.Lock()
+"""So that two threads that ask for a whole displacement get the same array."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,14 +44,69 @@ class OnDemand:
         values += positions(self.straight[rows], self.size, box)
         return values
 
-    def whole(self, grid: Grid) -> NDArray[np.float32]:
-        """The displacement of all voxels, (X, Y, Z, 3) in mm; ``grid`` is theirs."""
-        values = np.empty((*self.size, 3), dtype=np.float32)
+
+class InParts(Protocol):
+    """A displacement of which parts can be asked for."""
+
+    def part(self, box: Box, channels: slice = slice(None)) -> NDArray[np.float32]:
+        """That of the voxels in ``box``, along the world axes ``channels``, (C, x, y, z) in mm."""
+        ...
+
+
+class MadeOnDemand:
+    """A displacement on ``grid``, given as an array or :class:`InParts`, of which the whole is made when first asked for."""
+
+    displacement_mm: NDArray[np.float32]
+    grid: Grid
+
+    @classmethod
+    def on_demand(cls, values: InParts, grid: Grid) -> Self:
+        """One that is evaluated where it is asked for.
+
+        Args:
+            values: On the voxels of ``grid``.
+            grid: The grid that it fills.
+
+        Returns:
+            The transform.
+        """
+        made = object.__new__(cls)
+        made.__dict__.update(grid=grid, provenance=None, _on_demand=values)
+        return made
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            """Of what an instance lacks: the whole displacement of one that is evaluated on demand."""
+            if name != "displacement_mm" or "_on_demand" not in self.__dict__:
+                raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+            with _MAKING:
+                if name not in self.__dict__:
+                    self.__dict__[name] = self._whole()
+            return self.__dict__[name]
+
+    def part(self, box: Box, channels: slice = slice(None)) -> NDArray[np.float32]:
+        """The displacement in a part of the grid, without the whole being made.
+
+        Args:
+            box: A slice along each array axis, of steps above 0.
+            channels: Of the world axes L, P, S; by default all.
+
+        Returns:
+            (x, y, z, C) float32, LPS millimetres; not to be written to.
+        """
+        if "displacement_mm" in self.__dict__:
+            return self.displacement_mm[(*box, channels)]
+        values: InParts = self.__dict__["_on_demand"]
+        return np.moveaxis(values.part(box, channels), 0, -1)
+
+    def _whole(self) -> NDArray[np.float32]:
+        values = np.empty((*self.grid.size, 3), dtype=np.float32)
 
         def work(planes: slice, _: Grid) -> None:
-            values[planes] = np.moveaxis(self.part((planes, slice(None), slice(None))), 0, -1)
+            values[planes] = self.part((planes, slice(None), slice(None)))
 
-        each_slab(grid, work)
+        each_slab(self.grid, work)
         return values
 
 

@@ -69,11 +69,14 @@ def resampled(
     Of its ``box`` alone where one is given, with the values that the whole has there. Linear, clamped to the volume. Where the
     axes of both grids are parallel, one axis after the other.
     """
+    indices = _indices(size, box)
+    if min(map(len, indices)) == 0:
+        return np.empty((volume.shape[1], *map(len, indices)), dtype=np.float32)
     if np.any(matrix[:3, :3] != np.diag(np.diag(matrix[:3, :3]))):
         return sampled(volume, positions(matrix, size, box))
     places = [
         (matrix[axis, axis] * index + matrix[axis, 3]).clip(0, volume.shape[axis + 2] - 1)
-        for axis, index in enumerate(_indices(size, box))
+        for axis, index in enumerate(indices)
     ]
     near = [slice(int(own.min()), int(np.ceil(own.max())) + 1) for own in places]
     values = volume[0, :, near[0], near[1], near[2]]

@@ -37,16 +37,16 @@ def check_scan(image: Image, known: Provenance, source: Path, name: str) -> None
     if own.grid.is_close(image.grid):
         return
     if other.grid.is_close(image.grid):
-        told = (
+        place = (
             f"on the grid of the {known.target} scan, and {name} takes images of the {known.source} one: if it is of the "
             f"{known.target} patient or day, take {known.opposite_name}."
         )
     else:
-        told = (
+        place = (
             f"on the grid of neither scan that {name} was made from: it is right only if it was taken together with the "
             f"{known.source} scan."
         )
-    warnings.warn(f"{source} lies {told}", stacklevel=2)
+    warnings.warn(f"{source} lies {place}", stacklevel=2)
 
 
 def require_in_view(grid: Grid, transform: Transform, source: Path, name: str) -> None:

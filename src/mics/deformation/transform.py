@@ -1,12 +1,11 @@
 """A displacement on its grid, in the patient's millimetres: saved, loaded, applied to images, labels and points."""
 
 import math
-import threading
 from collections.abc import Sequence
 from copy import copy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import numpy as np
 import SimpleITK as sitk
@@ -17,8 +16,9 @@ from torch import Tensor
 from mics.deformation import libraries
 from mics.deformation.fill import fill
 from mics.deformation.foreign import refuse_places
-from mics.deformation.jacobian import CACHED_VOXELS, VolumeChange, volume_change_between
-from mics.deformation.on_demand import OnDemand, between_voxels
+from mics.deformation.jacobian import VolumeChange
+from mics.deformation.jacobian_slabs import volume_change_by_slabs
+from mics.deformation.on_demand import MadeOnDemand, between_voxels
 from mics.deformation.provenance import Provenance
 from mics.deformation.slabs import Box, apply_linear, each_slab, positions, resampled, sampled
 from mics.deformation.stored import read_displacement, write_displacement
@@ -29,12 +29,10 @@ from mics.image.hu import AIR_HU
 from mics.image.io import Image
 
 _IMAGE = "What a transform is applied to is an Image"
-_MAKING = threading.Lock()
-"""So that two threads that ask for a whole displacement get the same array."""
 
 
 @dataclass(frozen=True, eq=False)
-class Transform:
+class Transform(MadeOnDemand):
     """A dense transform that fills ``grid``: the point x of ``grid`` takes its value from ``x + displacement_mm(x)``.
 
     Beyond the grid, the displacement is that of the nearest point on its border.
@@ -80,47 +78,6 @@ class Transform:
         if not (math.isfinite(self.displacement_mm.min()) and math.isfinite(self.displacement_mm.max())):
             raise InputError("A displacement is finite numbers in millimetres: this one holds NaN or infinite values.")
         object.__setattr__(self, "displacement_mm", np.asarray(self.displacement_mm, dtype=np.float32))
-
-    @classmethod
-    def on_demand(cls, values: OnDemand, grid: Grid) -> Self:
-        """One that is evaluated where it is asked for.
-
-        Args:
-            values: On the voxels of ``grid``.
-            grid: The grid that it fills.
-
-        Returns:
-            The transform.
-        """
-        made = object.__new__(cls)
-        made.__dict__.update(grid=grid, provenance=None, _on_demand=values)
-        return made
-
-    if not TYPE_CHECKING:
-
-        def __getattr__(self, name: str) -> Any:
-            """Of what an instance lacks: the whole displacement of one that is evaluated on demand."""
-            if name != "displacement_mm" or "_on_demand" not in self.__dict__:
-                raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-            with _MAKING:
-                if name not in self.__dict__:
-                    self.__dict__[name] = self.__dict__["_on_demand"].whole(self.grid)
-            return self.__dict__[name]
-
-    def part(self, box: Box, channels: slice = slice(None)) -> NDArray[np.float32]:
-        """The displacement in a part of the grid, without the whole being made.
-
-        Args:
-            box: A slice along each array axis, of steps above 0.
-            channels: Of the world axes L, P, S; by default all.
-
-        Returns:
-            (x, y, z, C) float32, LPS millimetres; not to be written to.
-        """
-        if "displacement_mm" in self.__dict__:
-            return self.displacement_mm[(*box, channels)]
-        values: OnDemand = self.__dict__["_on_demand"]
-        return np.moveaxis(values.part(box, channels), 0, -1)
 
     def known_as(self, provenance: Provenance | None) -> Self:
         """The same transform with another provenance.
@@ -415,19 +372,9 @@ class Transform:
         """How volumes change.
 
         Returns:
-            :func:`mics.deformation.jacobian.volume_change` of the displacement on its grid, without a second copy of it.
+            Folds and range of the Jacobian determinants on its grid, by central differences, without a second copy of it.
         """
-        length = self.grid.size[0]
-        parts: list[VolumeChange] = []
-
-        def work(part: slice, slab: Grid) -> None:
-            first, stop = max(part.start - 1, 0), min(part.stop + 1, length)
-            around = replace(slab, size=(stop - first, *slab.size[1:]))
-            voxels = Transform(self.part(_slab(slice(first, stop))), around).displacement_voxels()
-            parts.append(volume_change_between(voxels, part.start - first, part.stop - first))
-
-        each_slab(self.grid, work, voxels=CACHED_VOXELS)
-        return VolumeChange.together(parts)
+        return volume_change_by_slabs(self.part, self.grid)
 
     def _on(self, grid: Grid | None) -> "Transform":
         return self if grid is None or grid == self.grid else self.resampled(grid)

@@ -1,6 +1,5 @@
 """A finished registration as DICOM objects of the fixed study."""
 
-import json
 import warnings
 from collections.abc import Callable
 from functools import partial
@@ -24,6 +23,7 @@ from mics.files.folder import write_together
 from mics.image.grid import Grid
 from mics.image.io import Image, read_image, read_labels
 from mics.image.resample import resample
+from mics.run_summary import read_summary
 
 _TRANSFORM, _SCAN, _LABELS = "transform_moving_to_fixed.nii.gz", "moving_warped.nii.gz", "moving_labels_warped.nii.gz"
 _SUMMARY = "summary.json"
@@ -138,8 +138,7 @@ def _structures(
         return given.warped(transform)
     if not (results / _LABELS).is_file():
         return None
-    summary = json.loads((results / _SUMMARY).read_text(encoding="utf-8"))
-    names = {int(label): name for label, name in (summary.get("label_names") or {}).items()}
+    names = {int(label): name for label, name in read_summary(results / _SUMMARY).label_names.items()}
     labels = _like(read_labels(results / _LABELS), transform.grid)
     return StructureSet.of_labels(labels, names) if labels.array.any() else None
 

@@ -14,8 +14,8 @@ def write_label_map(structures: StructureSet, path: Path) -> None:
     """
     labels, names = structures.label_map()
     if written_suffix(path) != ".nrrd":
-        told = ", ".join(f"{number} {name}" for number, name in names.items())
-        warnings.warn(f"{path} has no room for names ({told}): call it .seg.nrrd to keep them.", stacklevel=2)
+        listing = ", ".join(f"{number} {name}" for number, name in names.items())
+        warnings.warn(f"{path} has no room for names ({listing}): call it .seg.nrrd to keep them.", stacklevel=2)
         write_labels(labels, path)
         return
     itk = to_itk(labels)

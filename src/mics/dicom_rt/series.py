@@ -83,8 +83,10 @@ def refused_if_damaged(path: Path) -> Iterator[None]:
             raise
         raise type(error)(f"{path} is damaged: {error}") from error
     except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
-        told = " ".join(str(error).split()).rstrip(".")
-        raise InputError(f"{path} is damaged or stored in a way that is not read ({told}): export it again.") from error
+        message = " ".join(str(error).split()).rstrip(".")
+        raise InputError(
+            f"{path} is damaged or stored in a way that is not read ({message}): export it again."
+        ) from error
 
 
 def ct_series(paths: Iterable[Path]) -> dict[str, list[Path]]:

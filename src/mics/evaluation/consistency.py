@@ -18,15 +18,16 @@ def inverse_consistency_mm(forward: Transform, backward: Transform) -> tuple[flo
     Counted are the voxels whose y lies within ``backward.grid``; NaN if there is none.
     """
     middle = (np.reshape(backward.grid.size, (3, 1, 1, 1)) - 1) / 2
-    errors: list[NDArray[np.float32]] = []
+    errors: dict[int, NDArray[np.float32]] = {}
 
     def work(part: slice, slab: Grid) -> None:
         there = Transform(forward.part((part, slice(None), slice(None))), slab)
         voxels = there.sources(backward.grid)
         within = (np.abs(voxels - middle.astype(np.float32)) <= middle + _ROUNDING).all(axis=0)
         missed = there.displacement_mm[within] + backward.between_voxels(voxels[:, within]).T
-        errors.append(np.linalg.norm(missed, axis=-1))
+        errors[part.start] = np.linalg.norm(missed, axis=-1)
 
     each_slab(forward.grid, work)
-    counted = np.concatenate(errors)
+    # In the order of the grid, whichever thread ends first, as the last bits of a mean depend on it.
+    counted = np.concatenate([errors[start] for start in sorted(errors)])
     return (float(counted.mean(dtype=np.float64)), float(counted.max())) if counted.size else (np.nan, np.nan)

@@ -102,10 +102,10 @@ def evaluate(
     """
     listed = read_pairs(pairs, needs=("labels",), which="resplit" if resplit else "validation")
     given = None if label_names is None else read_label_names(label_names)
-    people = {member.name: member for pair in listed for member in (pair.fixed, pair.moving)}
-    people = with_structures(people, given)
-    labels = cache(lambda name: people[name].labels())
-    checksum = cache(lambda name: _checksum(people[name]))
+    subjects = {member.name: member for pair in listed for member in (pair.fixed, pair.moving)}
+    subjects = with_structures(subjects, given)
+    labels = cache(lambda name: subjects[name].labels())
+    checksum = cache(lambda name: _checksum(subjects[name]))
     half = resplit and export is None  # what is exported is of full size
     own, other = Submission(submission, halved=half), None if against is None else Submission(against, halved=half)
     for one in (own, other):
@@ -113,7 +113,7 @@ def evaluate(
             one.require(listed)
             for pair in listed:
                 one.require_size(pair, labels(pair.fixed.name).grid)
-    meaning, disagreements = _label_names(people)
+    meaning, disagreements = _label_names(subjects)
     if given is not None:
         meaning, disagreements = meaning | given, []
     with exported(export, names) as copy:
@@ -141,11 +141,11 @@ def evaluate(
     )
 
 
-def _label_names(people: Mapping[str, Member]) -> tuple[dict[int, str], list[str]]:
+def _label_names(subjects: Mapping[str, Member]) -> tuple[dict[int, str], list[str]]:
     """What all label maps say that their labels mean, and a sentence where they contradict each other."""
     names: dict[int, str] = {}
     sentences: list[str] = []
-    for person in people.values():
+    for person in subjects.values():
         own = person.label_names()
         sentences = sentences or disagreement(names, own)
         names = own | names

@@ -51,32 +51,34 @@ def structure_labels(
     return Image(numbers[labels.array], labels.grid), {int(numbers[index]): name for index, name in own.items()}
 
 
-def with_structures(people: Mapping[str, Member], given: Names | None) -> dict[str, Member]:
+def with_structures(subjects: Mapping[str, Member], given: Names | None) -> dict[str, Member]:
     """The members of a list, those whose labels are DICOM structures with label maps of one numbering.
 
     ``given``: names by number as the user says; by default the label maps' own count.
     """
-    drawn = {name: path for name, member in people.items() if is_structures(path := member.files.get("labels", Path()))}
+    drawn = {
+        name: path for name, member in subjects.items() if is_structures(path := member.files.get("labels", Path()))
+    }
     names: dict[int, str] = dict(given or {})
     if given is None:
-        for name, member in people.items():
+        for name, member in subjects.items():
             names = names if name in drawn else member.label_names() | names
-    nameless = [name for name, member in people.items() if name not in drawn and "labels" in member.files]
+    nameless = [name for name, member in subjects.items() if name not in drawn and "labels" in member.files]
     if drawn and nameless and not names:
         raise SettingError(
             f"{next(iter(drawn))} has structures of DICOM, which have names, and {nameless[0]} a label map that has none: say "
             "what its numbers mean by a file of label names.",
             option="label_names",
         )
-    found = dict(people)
+    found = dict(subjects)
     for name, path in drawn.items():
-        scan = people[name].files.get("image")
+        scan = subjects[name].files.get("image")
         on_file = scan is not None and not scan.is_dir() and not is_zip(scan)
         grid = grid_of(read_itk(scan, pixel=None)) if scan is not None and on_file else None
         labels, own = structure_labels(path, names, grid=grid, scan=scan)
         names = own | names
         found[name] = dataclasses.replace(
-            people[name], labels=partial(_given, labels), label_names=partial(_given, own)
+            subjects[name], labels=partial(_given, labels), label_names=partial(_given, own)
         )
     return found
 

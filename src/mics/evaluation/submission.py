@@ -14,7 +14,6 @@ Seconds come from that ``summary.json`` or from a ``seconds.csv`` (columns fixed
 import csv
 import gzip
 import io
-import json
 import lzma
 import math
 import shutil
@@ -47,6 +46,7 @@ from mics.files.csv_rows import CsvRows
 from mics.files.folder import temporary_folder
 from mics.files.paths import as_path
 from mics.image.grid import Grid
+from mics.run_summary import parse_summary
 
 Displacement = NDArray[np.float32]
 
@@ -169,7 +169,7 @@ class Submission:
         try:
             if name is not None and name.endswith(_FORWARD) and summary in self._files:
                 with self._text(summary) as file:
-                    return float(json.load(file)["seconds"]["total"])
+                    return parse_summary(file.read(), self.path / summary).total_seconds
             if "seconds.csv" in self._files:
                 with self._text("seconds.csv") as file, io.TextIOWrapper(file, encoding="utf-8-sig") as text:
                     for row in CsvRows(text):

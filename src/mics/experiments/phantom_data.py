@@ -8,7 +8,7 @@ from mics.data.phantom import network_scanner, phantom
 from mics.files.whole import write_text
 from mics.image.io import write_image
 
-PEOPLE, VALIDATION = 4, 2
+SUBJECTS, VALIDATION = 4, 2
 
 
 def write_phantoms(folder: Path, spacing_mm: float = 16.0) -> Path:
@@ -16,7 +16,7 @@ def write_phantoms(folder: Path, spacing_mm: float = 16.0) -> Path:
     if (folder / DATASET_FILE).is_file():
         return folder
     listed = []
-    for seed in range(PEOPLE):
+    for seed in range(SUBJECTS):
         person, name = (
             phantom(seed, network_scanner(seed, spacing_mm=spacing_mm)),
             f"AbdomenCTCT_{seed + 1:04d}_0000.nii.gz",

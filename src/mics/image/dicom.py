@@ -75,6 +75,7 @@ def read_series(study: Path, pixel: int | None, series: str | None) -> sitk.Imag
             return _read_frames(study, folder, slices[0], pixel)
         slices, stack = _stack(folder, _without_localisers(study, slices))
         reader = sitk.ImageSeriesReader()
+        reader.SetSpacingWarningRelThreshold(1.0)  # a step: far less even slices have been refused, in a sentence
         if pixel is not None:
             reader.SetOutputPixelType(pixel)
         try:
@@ -193,9 +194,9 @@ def _check_kind(source: Path, itk: sitk.Image, first: _Slice) -> None:
         warnings.warn(f"{source} is a series of modality {modality}, not CT.", UserWarning, stacklevel=5)
     if first.elements.get(_LOSSY) == "01":
         ratio = first.elements.get(_LOSSY_RATIO, "").split("\\")[-1]
-        told = f" to 1/{ratio}" if ratio else ""
+        extent = f" to 1/{ratio}" if ratio else ""
         warnings.warn(
-            f"{source} was compressed with loss{told}, as its headers say: its HU are near what was scanned, not it.",
+            f"{source} was compressed with loss{extent}, as its headers say: its HU are near what was scanned, not it.",
             UserWarning,
             stacklevel=5,
         )
@@ -304,8 +305,8 @@ def _close(value: str, other: str, tolerance: float) -> bool:
     return len(numbers) == len(others) > 0 and np.allclose(numbers, others, rtol=0, atol=tolerance)
 
 
-def _read_frames(told: Path, source: Path, file: _Slice, pixel: int | None) -> sitk.Image:
-    """A multi-frame file, its frames put where their own positions say; ``told`` is what a warning calls it."""
+def _read_frames(shown_path: Path, source: Path, file: _Slice, pixel: int | None) -> sitk.Image:
+    """A multi-frame file, its frames put where their own positions say; ``shown_path`` is what a warning calls it."""
     count = int(file.elements.get(_FRAMES, "1") or 1)
     if count < 2:
         raise GeometryError(f"{source} holds a single DICOM slice: give the folder of a whole series.")
@@ -317,7 +318,7 @@ def _read_frames(told: Path, source: Path, file: _Slice, pixel: int | None) -> s
             itk = reader.Execute()
     except RuntimeError as error:
         raise unreadable(source, error) from error
-    _check_kind(told, itk, file)
+    _check_kind(shown_path, itk, file)
     refuse_other_pixels(source, file.elements, content := Path(file.name).read_bytes())
     content = content[: content.rfind(PIXELS)]
     positions, orientations, spacings, intercepts, slopes = (
@@ -348,7 +349,7 @@ def _read_frames(told: Path, source: Path, file: _Slice, pixel: int | None) -> s
     volume.SetSpacing([*_numbers(spacings[0])[::-1].tolist(), stack.step_mm])
     volume.SetOrigin(places[stack.order[0]].tolist())
     volume.SetDirection(np.column_stack([row, column, np.cross(row, column)]).ravel().tolist())
-    return straightened(told, volume, stack, labels=pixel is None)
+    return straightened(shown_path, volume, stack, labels=pixel is None)
 
 
 def _elements(content: bytes, key: str) -> list[tuple[str, int]]:

@@ -142,8 +142,8 @@ def _refuse_shifted(seen: Values, name: str) -> None:
     usual, shifted = fit_as_it_is(tissue), fit_shifted(tissue)
     gain = shifted.log_likelihood - usual.log_likelihood
     if abs(shifted.offset) < _CONTRAST_HU:
-        told = gain > _GAIN_WITH_AIR and abs(shifted.offset) >= _LEAST_OFFSET_HU
-        if told and np.mean(seen < _AIR_BELOW_HU) >= _LEAST_AIR:
+        evident = gain > _GAIN_WITH_AIR and abs(shifted.offset) >= _LEAST_OFFSET_HU
+        if evident and np.mean(seen < _AIR_BELOW_HU) >= _LEAST_AIR:
             _warn(f"{name} may not hold Hounsfield units: {_looks_like(shifted)}.")
         gain = 0.0
     if gain > _GAIN_REFUSED or usual.log_likelihood < _LEAST_LIKELIHOOD:

@@ -247,9 +247,9 @@ def place(path: Path | str, header: Any, size: tuple[int, ...]) -> Grid:
         grid = checks.straightened(path, sform, size)
         lengths = np.array(grid.spacing)
         # Without a qform, 1 1 1 is what nibabel leaves where nobody set a voxel size.
-        told = np.isfinite(zooms) & (zooms > 0) & (by_qform or not np.all(zooms == 1))
+        set_zooms = np.isfinite(zooms) & (zooms > 0) & (by_qform or not np.all(zooms == 1))
         tolerance = lengths.min() / 2
-        if by_qform and told.all() and qform is not None:
+        if by_qform and set_zooms.all() and qform is not None:
             other = checks.straightened(path, qform, size)
             apart = float(np.linalg.norm(grid.corners() - other.corners(), axis=1).max())
             if apart > tolerance:
@@ -257,7 +257,7 @@ def place(path: Path | str, header: Any, size: tuple[int, ...]) -> Grid:
                     f"{path} places its voxels in two ways that are up to {apart:.1f} mm apart, by its sform "
                     f"({_in_words(grid)}) and by its qform ({_in_words(other)}): set the wrong one's code to 0."
                 )
-        elif (np.abs(lengths - zooms) * (np.array(size) - 1))[told].max(initial=0) > tolerance:
+        elif (np.abs(lengths - zooms) * (np.array(size) - 1))[set_zooms].max(initial=0) > tolerance:
             raise GeometryError(
                 f"{path} contradicts itself: its voxels measure {_numbers(lengths)} mm by its sform and "
                 f"{_numbers(zooms)} mm by its pixdim: write the right ones into both."

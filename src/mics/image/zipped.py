@@ -65,8 +65,8 @@ def _unpack(path: Path, folder: Path) -> None:
         raise InputError(f"{path} is damaged ({error}): zip the study again, or copy it again.") from error
     except (NotImplementedError, RuntimeError) as error:
         locked = "password" in str(error)
-        told = "is protected by a password" if locked else f"is compressed in a way that is not read ({error})"
-        raise InputError(f"{path} {told}: unpack it and give the folder.") from error
+        reason = "is protected by a password" if locked else f"is compressed in a way that is not read ({error})"
+        raise InputError(f"{path} {reason}: unpack it and give the folder.") from error
     except OSError as error:
         raise MissingFileError(f"{path} cannot be unpacked ({error.strerror or error}).") from error
 

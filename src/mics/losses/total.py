@@ -78,8 +78,8 @@ def _complete(weights: dict[str, float]) -> dict[str, float]:
     for name in weights:
         if name not in LOSSES:
             nearest = difflib.get_close_matches(name, list(LOSSES), n=1, cutoff=0.0)[0]
-            told = {"name": name, "nearest": nearest}
-            raise PydanticCustomError("unknown_loss", "unknown setting losses.{name}; did you mean {nearest}?", told)
+            context = {"name": name, "nearest": nearest}
+            raise PydanticCustomError("unknown_loss", "unknown setting losses.{name}; did you mean {nearest}?", context)
     return {**PAPER_WEIGHTS, **weights}
 
 
@@ -87,11 +87,11 @@ def _known_forms(forms: dict[str, str]) -> dict[str, str]:
     """The forms as they are. Raises for a loss that has none, or not this one."""
     for name, form in forms.items():
         if name not in FORMS:
-            told = {"problem": f"loss_forms.{name} is no loss with forms; there are {', '.join(FORMS)}."}
-            raise PydanticCustomError("unknown_form", "{problem}", told)
+            context = {"problem": f"loss_forms.{name} is no loss with forms; there are {', '.join(FORMS)}."}
+            raise PydanticCustomError("unknown_form", "{problem}", context)
         if form not in FORMS[name]:
-            told = {"problem": f"loss_forms.{name} is {form!r}; it can be {', '.join(FORMS[name])}."}
-            raise PydanticCustomError("unknown_form", "{problem}", told)
+            context = {"problem": f"loss_forms.{name} is {form!r}; it can be {', '.join(FORMS[name])}."}
+            raise PydanticCustomError("unknown_form", "{problem}", context)
     return forms
 
 

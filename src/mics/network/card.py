@@ -15,6 +15,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from mics.errors import first_problem
 from mics.network.config import NetworkConfig, RegistrationConfig
 from mics.network.kinds import NETWORKS, unknown_kind
 
@@ -134,10 +135,3 @@ class ModelCard(BaseModel):
         """Whether a prediction is averaged over the pair and its mirror image: it can be, and the network knows such images."""
         flips = isinstance(self.network, RegistrationConfig) and self.network.flip_averaging
         return flips and self.trained_with_flips
-
-
-def first_problem(error: ValidationError) -> str:
-    """The first thing that is wrong, and where."""
-    first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"])
-    return f"{where}: {first['msg']}" if where else first["msg"]

@@ -24,11 +24,13 @@ def normalise_and_activate(features: Tensor, slope: float) -> Tensor:
         slope: Of negative values; positive.
 
     Returns:
-        ``(B, C, X, Y, Z)``, in the memory format and precision of the features.
+        ``(B, C, X, Y, Z)``, in the memory format and precision of the features; nothing for a batch of none.
 
     References:
         Rota Bulò et al. 2018, "In-place activated BatchNorm for memory-optimized training of DNNs".
     """
+    if features.shape[0] == 0:
+        return features.clone()
     result: Tensor = _NormaliseAndActivate.apply(features, slope)  # type: ignore[no-untyped-call]
     return result
 

@@ -14,10 +14,10 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
-from mics.errors import InputError, MissingFileError, SettingError
+from mics.errors import InputError, MissingFileError, SettingError, first_problem
 from mics.files.paths import as_path
 from mics.files.whole import write_text, write_whole
-from mics.network.card import ModelCard, first_problem
+from mics.network.card import ModelCard
 from mics.network.kinds import Network, build
 
 DEFAULT_REGISTRATION = "mics-velocity"

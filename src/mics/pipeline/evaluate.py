@@ -26,11 +26,11 @@ def evaluate(
     Scored as ``mics evaluate`` does. Returns what is written: the means of all measures, Dice30, and the figures of each pair.
     Raises :class:`InputError` where there is no pair.
     """
-    people = [entry for entry in read_manifest(prepared) if entry.status == "prepared" and entry.split == "val"]
-    if len(people) < 2:
+    subjects = [entry for entry in read_manifest(prepared) if entry.status == "prepared" and entry.split == "val"]
+    if len(subjects) < 2:
         raise InputError(f"{prepared} has fewer than two people in the validation split: nothing can be evaluated.")
     scores = []
-    for fixed, moving in combinations(people, 2):
+    for fixed, moving in combinations(subjects, 2):
         progress(f"{fixed.name}, {moving.name}")
         scores.append((fixed.name, moving.name, _score(prepared, fixed, moving, model, device)))
     summary = summarise([score for _, _, score in scores])

@@ -38,15 +38,15 @@ def require_multiples(spacings: Mapping[str, float], prepared_mm: float) -> None
 
 def require_held_out(plan: Plan, cohorts: Mapping[str, Cohort]) -> None:
     """Raise InputError for people to validate the segmentation on who are not there, or are held out of everything."""
-    for name, people in plan.segmentation_validation.items():
+    for name, subjects in plan.segmentation_validation.items():
         splits = {case.name: case.split for case in cohorts[name].cases}
-        if missing := [person for person in people if splits.get(person) != "train"]:
+        if missing := [person for person in subjects if splits.get(person) != "train"]:
             raise InputError(
                 f"segmentation_validation names {missing[0]}, who is not among the training people of {name}: leave them out."
             )
 
 
-def require_people(splits: Sequence[str], cohort: str) -> None:
+def require_subjects(splits: Sequence[str], cohort: str) -> None:
     """Raise InputError where the people of the last cohort, by their ``splits``, are too few to be registered to each other."""
     for split in ("train", "val"):
         if splits.count(split) < 2:

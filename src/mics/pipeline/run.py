@@ -16,7 +16,7 @@ from mics.files.folder import own_folder
 from mics.network.weights import load_model
 from mics.pipeline.evaluate import RESULT, evaluate
 from mics.pipeline.plan import Given, Plan, Training
-from mics.pipeline.possible import require_held_out, require_models, require_multiples, require_people
+from mics.pipeline.possible import require_held_out, require_models, require_multiples, require_subjects
 from mics.pipeline.segmentation_scores import TABLE, score_segmentation
 from mics.pipeline.stages import digest, once, state
 from mics.pseudo_labels.complete import complete
@@ -26,17 +26,17 @@ from mics.training.recipe import load_recipe
 from mics.training.run import MODEL
 from mics.training.start import RUN, resume, start
 
-Told = Callable[[str], None]
+Progress = Callable[[str], None]
 
 PREPARED = "prepared"
 
 
-def run(plan: Plan, output: Path, *, device: str = "auto", told: Told = lambda _: None) -> dict[str, Path]:
+def run(plan: Plan, output: Path, *, device: str = "auto", progress: Progress = lambda _: None) -> dict[str, Path]:
     """Do what ``plan`` says in the folder ``output``; returns where each stage's output is.
 
     Every stage calls what the command of that name calls. What is current is not done again: cases and predictions one by
     one, trainings and the evaluation as a whole, each in a folder named after its inputs; a training that was stopped goes
-    on. ``told`` hears what begins. Raises :class:`InputError` as the stages do, and for
+    on. ``progress`` is called with what begins. Raises :class:`InputError` as the stages do, and for
     what no stage could use before the first of them begins.
     """
     chosen = choose_device(device)
@@ -45,15 +45,17 @@ def run(plan: Plan, output: Path, *, device: str = "auto", told: Told = lambda _
     if not plan.unannotated:
         cohorts = {name: _annotated(cohort) for name, cohort in cohorts.items()}
     require_held_out(plan, cohorts)
-    require_people([case.split for case in cohorts[plan.finetune_cohort].cases], plan.finetune_cohort)
+    require_subjects([case.split for case in cohorts[plan.finetune_cohort].cases], plan.finetune_cohort)
     require_multiples(spacings, plan.spacing_mm)
     with own_folder(output, PREPARED, "a pipeline"):
-        return _run(plan, cohorts, output, chosen, told)
+        return _run(plan, cohorts, output, chosen, progress)
 
 
-def _run(plan: Plan, cohorts: dict[str, Cohort], output: Path, device: torch.device, told: Told) -> dict[str, Path]:
+def _run(
+    plan: Plan, cohorts: dict[str, Cohort], output: Path, device: torch.device, progress: Progress
+) -> dict[str, Path]:
     prepared, completed = output / PREPARED, output / "pseudo-labels"
-    told(f"prepare: in {prepared}")
+    progress(f"prepare: in {prepared}")
     rows = prepare(
         cohorts,
         prepared,
@@ -63,32 +65,32 @@ def _run(plan: Plan, cohorts: dict[str, Cohort], output: Path, device: torch.dev
         size=plan.size,
         workers=plan.workers or default_workers(),
         scheduler=plan.scheduler,
-        progress=lambda entry: _told_of(entry, told),
+        progress=lambda entry: _report(entry, progress),
     )
     places: dict[str, Path] = {}
     usable = [row for row in rows if row.status == "prepared" and row.cohort == plan.finetune_cohort]
-    require_people([row.split for row in usable], plan.finetune_cohort)
+    require_subjects([row.split for row in usable], plan.finetune_cohort)
     if isinstance(plan.segmentation, Given):
         organs = plan.segmentation.model
     else:
-        organs, shown = _segmentation(plan, plan.segmentation, rows, prepared, output, device, told)
+        organs, shown = _segmentation(plan, plan.segmentation, rows, prepared, output, device, progress)
         places["segmentation scores"] = shown
-    told(f"pseudo-labels: in {completed}")
-    complete(prepared, completed, model=organs, device=device, progress=lambda name: told(f"  predicted {name}"))
-    pretrained = _train("pretrain", plan.pretrain, completed, output, told)
+    progress(f"pseudo-labels: in {completed}")
+    complete(prepared, completed, model=organs, device=device, progress=lambda name: progress(f"  predicted {name}"))
+    pretrained = _train("pretrain", plan.pretrain, completed, output, progress)
     annotated = output / "finetune-data"
     annotated.mkdir(exist_ok=True)
     write_manifest([moved(row, prepared, annotated) for row in rows if row.cohort == plan.finetune_cohort], annotated)
     tuning = plan.finetune.model_copy(update={"initial": plan.finetune.initial or str(pretrained)})
-    tuned = _train("finetune", tuning, annotated, output, told)
+    tuned = _train("finetune", tuning, annotated, output, progress)
     scores = once(
         "evaluate",
         output,
         {"model": digest(tuned / MODEL), "data": state(annotated)},
         lambda folder: evaluate(
-            annotated, folder, model=tuned / MODEL, device=str(device), progress=lambda pair: told(f"  {pair}")
+            annotated, folder, model=tuned / MODEL, device=str(device), progress=lambda pair: progress(f"  {pair}")
         ),
-        told,
+        progress,
     )
     return {
         **places,
@@ -114,7 +116,7 @@ def _segmentation(
     prepared: Path,
     output: Path,
     device: torch.device,
-    told: Told,
+    progress: Progress,
 ) -> tuple[str, Path]:
     """The folder of the trained segmentation network, and the file of its scores on the people held out of its training."""
     held_out = {f"{cohort}_{name}" for cohort, names in plan.segmentation_validation.items() for name in names}
@@ -122,26 +124,26 @@ def _segmentation(
     data.mkdir(exist_ok=True)
     changed = [row.model_copy(update={"split": "val"}) if row.name in held_out else row for row in rows]
     write_manifest([moved(row, prepared, data) for row in changed], data)
-    organs = _train("segmentation", training, data, output, told)
+    organs = _train("segmentation", training, data, output, progress)
     scores = once(
         "segmentation-scores",
         output,
         {"model": digest(organs / MODEL), "data": state(data)},
-        lambda folder: score_segmentation(data, folder, model=organs / MODEL, device=device, told=told),
-        told,
+        lambda folder: score_segmentation(data, folder, model=organs / MODEL, device=device, progress=progress),
+        progress,
     )
-    told((scores / TABLE).read_text(encoding="utf-8"))
+    progress((scores / TABLE).read_text(encoding="utf-8"))
     return str(organs), scores / TABLE
 
 
-def _told_of(entry: Entry, told: Told) -> None:
+def _report(entry: Entry, progress: Progress) -> None:
     """What became of a case, and what is odd about it."""
-    told(f"  {entry.status} {entry.name} {entry.reason}".rstrip())
+    progress(f"  {entry.status} {entry.name} {entry.reason}".rstrip())
     for warning in entry.warnings:
-        told(f"    {warning}")
+        progress(f"    {warning}")
 
 
-def _train(name: str, training: Training, data: Path, output: Path, told: Told) -> Path:
+def _train(name: str, training: Training, data: Path, output: Path, progress: Progress) -> Path:
     """The folder of a run with these settings on the cases of ``data``."""
     inputs: dict[str, Any] = {
         "recipe": load_recipe(training.recipe, training.set).model_dump(mode="json"),
@@ -155,4 +157,4 @@ def _train(name: str, training: Training, data: Path, output: Path, told: Told) 
         else:
             start(training.recipe, str(data), folder, overrides=training.set, initial=training.initial, progress=False)
 
-    return once(name, output, inputs, work, told)
+    return once(name, output, inputs, work, progress)

@@ -22,7 +22,7 @@ PAPER = {1: 0.92, 2: 0.90, 3: 0.91, 4: 0.72, 5: 0.61, 6: 0.94, 7: 0.83, 8: 0.89,
 
 
 def score_segmentation(
-    data: Path, output: Path, *, model: Path, device: torch.device, told: Callable[[str], None]
+    data: Path, output: Path, *, model: Path, device: torch.device, progress: Callable[[str], None]
 ) -> dict[int, list[float]]:
     """Segment everybody of the validation split of ``data`` and write ``output/segmentation.md``; returns Dice by organ.
 
@@ -30,9 +30,9 @@ def score_segmentation(
     """
     network = load_model_for("segmentation", model)
     found: dict[int, list[float]] = {organ: [] for organ in ORGAN_NAMES}
-    people = [row for row in read_manifest(data) if row.status == "prepared" and row.split == "val" and row.labels]
-    for row in people:
-        told(f"  {row.name}")
+    subjects = [row for row in read_manifest(data) if row.status == "prepared" and row.split == "val" and row.labels]
+    for row in subjects:
+        progress(f"  {row.name}")
         predicted = predict(network, read_image(data / row.image), device).labels
         truth = read_labels(data / row.labels).array
         overlaps = dice(truth, predicted, row.organs, moving_labels=truth)
@@ -43,7 +43,7 @@ def score_segmentation(
         [name, str(len(found[organ])), number(_mean(found[organ]), 3), number(PAPER.get(organ), 2)]
         for organ, name in ORGAN_NAMES.items()
     ]
-    text = f"{len(people)} people; the paper's figures are of 21 people of Learn2Reg and Pancreas-CT.\n\n"
+    text = f"{len(subjects)} people; the paper's figures are of 21 people of Learn2Reg and Pancreas-CT.\n\n"
     output.mkdir(parents=True, exist_ok=True)
     write_text(text + "\n".join(table(["organ", "people", "Dice", "paper"], rows)) + "\n", output / TABLE)
     return found

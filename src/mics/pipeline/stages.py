@@ -13,7 +13,7 @@ DONE = "stage.json"
 
 
 def once(
-    name: str, output: Path, inputs: dict[str, Any], work: Callable[[Path], Any], told: Callable[[str], None]
+    name: str, output: Path, inputs: dict[str, Any], work: Callable[[Path], Any], progress: Callable[[str], None]
 ) -> Path:
     """Do ``work`` in a folder of ``output`` named after the stage and its ``inputs``, unless that has been done; returns it.
 
@@ -23,9 +23,9 @@ def once(
     text = json.dumps(inputs, sort_keys=True, indent=1)
     folder = output / f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
     if (folder / DONE).is_file():
-        told(f"{name}: current, in {folder}")
+        progress(f"{name}: current, in {folder}")
         return folder
-    told(f"{name}: in {folder}")
+    progress(f"{name}: in {folder}")
     work(folder)
     write_text(text + "\n", folder / DONE)
     return folder

@@ -34,8 +34,8 @@ from mics.files.whole import write_text
 from mics.image.grid import Grid
 from mics.image.io import Image, read_image, read_labels, write_image
 from mics.organs import ORGAN_NAMES
-from mics.pipeline.donors import Person, best_donors, coarse_shares, read_person
 from mics.pipeline.reshape import SETTINGS, fit, reshaped
+from mics.pipeline.source_cases import Person, best_source_cases, coarse_shares, read_person
 from mics.pipeline.stages import digest
 from mics.registration.affine import register_affine
 
@@ -43,25 +43,26 @@ COHORT = "synthesised"
 ORIGINALS, RECORDS = "originals", "synthesised"
 _MOST = 1000
 LEAST_DICE = 0.5
-"""Of the warped organs and those of the label map, on average: below, the donor has not taken on the shape."""
+"""Of the warped organs and those of the label map, on average: below, the source case has not taken on the shape."""
 
 _GRID_TOLERANCE_VOXELS = 0.1
 _TOWARDS, _AWAY = (0.3, 0.8), (-0.4, -0.15)
 """Shares of the way from one training person's shape to another's."""
 _AWAY_PROBABILITY = 0.3
 
-Told = Callable[[Entry], None]
+Progress = Callable[[Entry], None]
 
 
 @dataclass(frozen=True)
 class Task:
-    """One person to make: the scan of ``donor``, a row of the manifest in ``root``, in the shape of ``wanted`` (``path``).
+    """One person to make: the scan of ``source_case``, a row of the manifest in ``root``, in the shape of ``wanted``
+    (``path``).
 
-    ``share`` of the way from the donor's own shape is gone (:func:`mics.pipeline.reshape.fit`).
+    ``share`` of the way from the source case's own shape is gone (:func:`mics.pipeline.reshape.fit`).
     """
 
     name: str
-    donor: Entry
+    source_case: Entry
     root: Path
     path: Path
     wanted: Image
@@ -74,53 +75,53 @@ def synthesise(
     labels: str | Path | None,
     output: str | Path,
     *,
-    donors: int = 3,
+    source_cases: int = 3,
     between: int = 0,
-    progress: Told = lambda _: None,
+    progress: Progress = lambda _: None,
 ) -> list[Entry]:
-    """Write all people of ``data``, and one for each label map and each of its best donors, as a prepared set into ``output``.
+    """Write all people of ``data``, and one for each label map and each of its best source cases, as a prepared set.
 
     ``data`` is a folder of :func:`mics.data.prepare.prepare`, whose volumes are used where they are, or a Learn2Reg folder,
     which is prepared into ``output/originals``. ``labels`` is a folder of label maps (``*.nii.gz``) on the same grid. For each
-    the ``donors`` training people whose organs lie most like its own are registered to it by their organs alone, and their
-    scan and labels warped by that one field: the shape is that of the label map, the labels are the donor's and belong to
-    the new scan exactly. People of validation and test are never donors. Who does not reach :data:`LEAST_DICE`, and a label
+    the ``source_cases`` training people whose organs lie most like its own are registered to it by their organs alone, and their
+    scan and labels warped by that one field: the shape is that of the label map, the labels are the source case's and belong to
+    the new scan exactly. People of validation and test are never source cases. Who does not reach :data:`LEAST_DICE`, and a label
     map that cannot be used, has a row that says so. Without ``labels`` there are none of these.
 
     With ``between``, each training person is also brought so many times part of the way into the shape of another, or a little
     away from it: whom, and how far, follows from the names. What is there already, from the same files, stays. ``progress`` is
     told each row that is new. Returns the manifest's rows.
 
-    Raises :class:`InputError` if ``data`` or ``labels`` is something else, nobody can be a donor, or ``output`` holds
+    Raises :class:`InputError` if ``data`` or ``labels`` is something else, there is no source case, or ``output`` holds
     something else or is written into by another run.
     """
     data, output = Path(data).resolve(), Path(output).resolve()
     cases = [] if labels is None else label_maps(labels)
-    if not 1 <= donors <= _MOST or not 0 <= between <= _MOST:
-        raise SettingError(f"Give up to {_MOST} donors for a label map, and up to {_MOST} people between.")
+    if not 1 <= source_cases <= _MOST or not 0 <= between <= _MOST:
+        raise SettingError(f"Give up to {_MOST} source cases for a label map, and up to {_MOST} people between.")
     if output == data:
         raise RunError(f"{output} holds the data themselves: give a new folder.")
     if (data / MANIFEST).is_file():
-        _donors(data)
+        _source_cases(data)
     with own_folder(output, RECORDS, "synthesised people"):
-        return _synthesise(data, cases, output, donors, between, progress)
+        return _synthesise(data, cases, output, source_cases, between, progress)
 
 
 def _synthesise(
-    data: Path, cases: Sequence[Case], output: Path, donors: int, between: int, progress: Told
+    data: Path, cases: Sequence[Case], output: Path, source_cases: int, between: int, progress: Progress
 ) -> list[Entry]:
     root = _prepared(data, output, progress)
     originals = read_manifest(root)
-    people = [read_person(root, entry) for entry in originals if entry.status == "prepared" and entry.labels]
-    donating = _donors(root)
-    trained = [person for person in people if person.entry in donating]
+    subjects = [read_person(root, entry) for entry in originals if entry.status == "prepared" and entry.labels]
+    usable = _source_cases(root)
+    trained = [person for person in subjects if person.entry in usable]
     for folder in (RECORDS, IMAGES, LABELS, PREVIEWS):
         make_folder(output / folder)
     grid = read_labels(root / trained[0].entry.labels).grid
     rows = [moved(entry, root, output) for entry in originals]
     for case in cases:
         try:
-            wanted, chosen = _matched(case, grid, people, trained, donors)
+            wanted, chosen = _matched(case, grid, subjects, trained, source_cases)
         except InputError as error:
             rows.append(_failed(full_name(COHORT, case), case.labels_path, error))
             progress(rows[-1])
@@ -137,19 +138,19 @@ def _synthesise(
     return sorted(rows, key=lambda row: row.name)
 
 
-def _donors(root: Path) -> list[Entry]:
+def _source_cases(root: Path) -> list[Entry]:
     """The training people whose scans can be brought into other shapes; raises InputError for nobody."""
-    donors = [
+    source_cases = [
         entry
         for entry in read_manifest(root)
         if entry.status == "prepared" and entry.labels and entry.split == "train" and entry.cohort != COHORT
     ]
-    if not donors:
-        raise InputError(f"{root / MANIFEST} lists nobody for training with labels, so nobody can be a donor.")
-    return donors
+    if not source_cases:
+        raise InputError(f"{root / MANIFEST} lists nobody for training with labels, so there is no source case.")
+    return source_cases
 
 
-def _made(tasks: Sequence[Task], progress: Told) -> Iterator[Entry]:
+def _made(tasks: Sequence[Task], progress: Progress) -> Iterator[Entry]:
     """The rows of the tasks: those that were done before, then the others as they are done."""
     current = {task.name: entry for task in tasks if (entry := _current(task)) is not None}
     yield from current.values()
@@ -159,9 +160,9 @@ def _made(tasks: Sequence[Task], progress: Told) -> Iterator[Entry]:
         progress(row)
 
 
-def _between(person: Person, people: Sequence[Person], root: Path, output: Path, count: int) -> list[Task]:
+def _between(person: Person, subjects: Sequence[Person], root: Path, output: Path, count: int) -> list[Task]:
     """``person`` part of the way towards others, or away from them."""
-    others = [other.entry for other in people if other is not person]
+    others = [other.entry for other in subjects if other is not person]
     tasks = []
     if count:
         generator = torch.Generator().manual_seed(zlib.crc32(person.entry.name.encode()))
@@ -176,7 +177,7 @@ def _between(person: Person, people: Sequence[Person], root: Path, output: Path,
     return tasks
 
 
-def _prepared(data: Path, output: Path, progress: Told) -> Path:
+def _prepared(data: Path, output: Path, progress: Progress) -> Path:
     """The folder of the manifest of ``data``; a Learn2Reg folder, whose headers are wrong, is prepared first, on its own grid."""
     if (data / MANIFEST).is_file():
         return data
@@ -196,9 +197,9 @@ def _prepared(data: Path, output: Path, progress: Told) -> Path:
 
 
 def _matched(
-    case: Case, grid: Grid, people: Sequence[Person], trained: Sequence[Person], count: int
+    case: Case, grid: Grid, subjects: Sequence[Person], trained: Sequence[Person], count: int
 ) -> tuple[Image, list[Person]]:
-    """A label map and its donors. Raises InputError where it cannot be read, lies elsewhere, or nobody fits."""
+    """A label map and its source cases. Raises InputError where it cannot be read, lies elsewhere, or nobody fits."""
     wanted = case.labels()
     if not wanted.grid.is_close(grid, _GRID_TOLERANCE_VOXELS * min(grid.spacing)):
         raise GeometryError(
@@ -208,10 +209,10 @@ def _matched(
     shares = coarse_shares(case.name, wanted)
     if not shares.any():
         raise InputError(f"{case.labels_path} shows none of the {len(ORGAN_NAMES)} organs.")
-    same = [person.entry for person in people if np.array_equal(person.shares, shares)]
+    same = [person.entry for person in subjects if np.array_equal(person.shares, shares)]
     if same:
         raise InputError(f"{case.labels_path} is of {same[0].name} ({same[0].split}), whose scan is there: remove it.")
-    chosen = best_donors(shares, trained, count)
+    chosen = best_source_cases(shares, trained, count)
     if not chosen:
         raise InputError(f"No training person is annotated with an organ that {case.labels_path} shows.")
     return wanted, chosen
@@ -219,8 +220,8 @@ def _matched(
 
 def _synthesised(task: Task) -> Entry:
     """Make one person and write the files, the record last."""
-    image, labels = read_image(task.root / task.donor.image), read_labels(task.root / task.donor.labels)
-    organs = tuple(o for o in task.donor.organs if (labels.array == o).any() and (task.wanted.array == o).any())
+    image, labels = read_image(task.root / task.source_case.image), read_labels(task.root / task.source_case.labels)
+    organs = tuple(o for o in task.source_case.organs if (labels.array == o).any() and (task.wanted.array == o).any())
     hu, warped = reshaped(image, labels, fit(labels, task.wanted, organs, task.share))
     before = _mean_dice(task.wanted.array, labels.array, labels.array, organs)
     after = _mean_dice(task.wanted.array, warped.array, labels.array, organs)
@@ -229,7 +230,7 @@ def _synthesised(task: Task) -> Entry:
         "name": task.name,
         "cohort": COHORT,
         "split": "train",
-        "source_image": str(task.root / task.donor.image),
+        "source_image": str(task.root / task.source_case.image),
         "source_labels": str(task.path),
         "checks": {
             "organs": list(organs),
@@ -248,8 +249,8 @@ def _synthesised(task: Task) -> Entry:
         entry = Entry(
             **row,
             status="prepared",
-            organs=task.donor.organs,
-            pseudo_organs=task.donor.pseudo_organs,
+            organs=task.source_case.organs,
+            pseudo_organs=task.source_case.pseudo_organs,
             image=files[IMAGES],
             labels=files[LABELS],
             native=hu.grid.to_dict(),
@@ -273,11 +274,11 @@ def _current(task: Task) -> Entry | None:
 
 def _source(task: Task) -> dict[str, Any]:
     """What the result depends on."""
-    files = (task.root / task.donor.image, task.root / task.donor.labels, task.path)
+    files = (task.root / task.source_case.image, task.root / task.source_case.labels, task.path)
     return {
         "files": [digest(file) for file in files],
-        "organs": list(task.donor.organs),
-        "pseudo_organs": list(task.donor.pseudo_organs),
+        "organs": list(task.source_case.organs),
+        "pseudo_organs": list(task.source_case.pseudo_organs),
         "settings": repr(SETTINGS),
         "share": task.share,
     }

@@ -17,8 +17,8 @@ from mics.registration.checksums import KINDS, environment, pair_checksums
 from mics.registration.inputs import PairArguments, Source
 from mics.registration.registrar import PairInputs, Registrar
 from mics.registration.result import Registration
-from mics.registration.run_summary import GridSummary, InputSummary, ModelSummary, RunSummary, read_summary
 from mics.registration.steering import LANDMARKS
+from mics.run_summary import GridSummary, InputSummary, ModelSummary, RunSummary, read_summary
 
 _COMPUTED = ("organs", "ants", "none")
 """Affines that the summary alone says everything of."""
@@ -168,8 +168,8 @@ def _refuse_other_inputs(known: RunSummary, path: Path, inputs: PairInputs) -> N
             )
 
 
-def _grid(told: GridSummary) -> Grid:
-    return Grid(told.size, told.spacing_mm, told.origin_lps_mm, tuple(told.direction_lps))
+def _grid(summary: GridSummary) -> Grid:
+    return Grid(summary.size, summary.spacing_mm, summary.origin_lps_mm, tuple(summary.direction_lps))
 
 
 def _refuse_other_input(then: InputSummary, now: str | None, role: str, kind: str, path: Path) -> None:

@@ -35,5 +35,5 @@ def _one_series(sources: Sequence[Path | None], series: Sequence[str | None]) ->
     return uids[0] is not None and uids[0] == uids[1]
 
 
-def _warn(told: str) -> None:
-    warnings.warn(f"{told}: was one of them given twice?", UserWarning, stacklevel=3)
+def _warn(message: str) -> None:
+    warnings.warn(f"{message}: was one of them given twice?", UserWarning, stacklevel=3)

@@ -18,12 +18,12 @@ from mics.registration.inputs import Scan
 from mics.registration.pair import Pair
 from mics.registration.plan import plan
 from mics.registration.result import Registration
-from mics.registration.run_summary import SCHEMA_VERSION, RunSummary
 from mics.registration.settings import Settings
 from mics.registration.stage import State
 from mics.registration.stages.fold_removal import FoldRemoval
 from mics.registration.timing import Timing, peak_memory_gb
 from mics.registration.verdict import Verdict
+from mics.run_summary import SCHEMA_VERSION, RunSummary
 
 _MOST_FOLDS = 1e-3
 _USUAL_SCALE = (0.6, 1.6)

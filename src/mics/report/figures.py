@@ -25,7 +25,8 @@ from mics.files.whole import write_whole
 from mics.report.colours import label_colour
 from mics.report.planes import Plane
 from mics.report.sheets import Sheets, cut, shown_planes
-from mics.report.summary import caption
+from mics.report.summary import caption, label_names
+from mics.run_summary import RunSummary
 
 if TYPE_CHECKING:
     from mics.registration.pipeline import Registration
@@ -65,8 +66,8 @@ def overview(registration: Registration, path: str | Path) -> None:
     labels, or the body where both scans have data; only these slices are computed.
     """
     rows = [(plane, cut(registration, plane)) for plane in shown_planes(registration)]
-    names = {int(label): name for label, name in registration.summary["label_names"].items()}
-    figure = draw(rows, caption(registration.summary), names)
+    summary = RunSummary.model_validate(registration.summary)
+    figure = draw(rows, caption(summary), label_names(summary))
     # Compression at level 3 takes half the time of 6 and makes the file a twentieth larger.
     write_whole(path, lambda temporary: figure.savefig(temporary, dpi=DPI, pil_kwargs={"compress_level": 3}))
 

@@ -12,7 +12,9 @@ from mics.data.label_names import label_name
 from mics.files.whole import write_text
 from mics.report import sections
 from mics.report.colours import label_colour
+from mics.report.summary import label_names
 from mics.report.volumes import MOST_VOXELS, shown_volumes
+from mics.run_summary import RunSummary
 
 if TYPE_CHECKING:
     from mics.registration.pipeline import Registration
@@ -41,8 +43,8 @@ def report(registration: Registration) -> str:
 
 
 def _page(registration: Registration, meta: dict[str, Any], volumes: dict[str, str]) -> str:
-    summary = registration.summary
-    names = {int(label): name for label, name in summary["label_names"].items()}
+    summary = RunSummary.model_validate(registration.summary)
+    names = label_names(summary)
     meta["organs"] = [
         {"label": label, "name": label_name(label, names), "colour": label_colour(label)} for label in meta["labels"]
     ]

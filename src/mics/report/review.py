@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 from string import Template
-from typing import Any
 from urllib.parse import quote
 
 from mics.files.whole import write_text
 from mics.report.page import viewer_part
 from mics.report.sections import MARKS, without_folders
-from mics.report.summary import fold_percentage, inverse_error, label_of
+from mics.report.summary import fold_percentage, inverse_error, label_of, moving_label_scores
+from mics.run_summary import BeforeAndAfter, EvidenceSummary, RunSummary
 
 PAGE = "review.html"
 
@@ -30,44 +30,41 @@ class Reviewed:
     fixed: str
     moving: str
     folder: str
-    summary: Mapping[str, Any] | None
+    summary: RunSummary | None
     error: str | None = None
     picture: bytes | None = None
 
     @property
     def word(self) -> str:
         """Of the verdict, or ``none``."""
-        return _NONE if self.summary is None else str(self.summary["verdict"]["word"])
+        return _NONE if self.summary is None or self.summary.verdict is None else self.summary.verdict.word
 
 
 @dataclass(frozen=True)
 class _Measure:
     title: str
-    value: Callable[[Mapping[str, Any]], float | None]
+    value: Callable[[RunSummary], float | None]
     decimals: int
     best: int
     """1: more is better; -1: less is; 0: neither."""
 
 
-def _mean_dice(summary: Mapping[str, Any]) -> float | None:
-    labels = summary["labels"]
-    return None if labels is None else labels["moving_to_fixed"]["mean_dice"]
+def _mean_dice(summary: RunSummary) -> float | None:
+    scores = moving_label_scores(summary)
+    return None if scores is None else scores.mean_dice
 
 
-def _worst_dice(summary: Mapping[str, Any]) -> float | None:
-    labels = summary["labels"]
-    if labels is None or labels["moving_to_fixed"]["worst_label"] is None:
-        return None
-    scores = labels["moving_to_fixed"]
-    return float(scores["dice"][str(scores["worst_label"])])
+def _worst_dice(summary: RunSummary) -> float | None:
+    scores = moving_label_scores(summary)
+    return None if scores is None or scores.worst_label is None else scores.dice[str(scores.worst_label)]
 
 
-def _evidence(key: str) -> Callable[[Mapping[str, Any]], float | None]:
-    return lambda summary: None if summary["evidence"] is None else summary["evidence"][key]["result"]
+def _evidence(measure: Callable[[EvidenceSummary], BeforeAndAfter]) -> Callable[[RunSummary], float | None]:
+    return lambda summary: None if summary.evidence is None else measure(summary.evidence).result
 
 
-def _error(index: int) -> Callable[[Mapping[str, Any]], float | None]:
-    def value(summary: Mapping[str, Any]) -> float | None:
+def _error(index: int) -> Callable[[RunSummary], float | None]:
+    def value(summary: RunSummary) -> float | None:
         error = inverse_error(summary)
         return None if error is None else error[index]
 
@@ -77,13 +74,13 @@ def _error(index: int) -> Callable[[Mapping[str, Any]], float | None]:
 _MEASURES = (
     _Measure("Mean Dice", _mean_dice, 3, 1),
     _Measure("Worst label’s Dice", _worst_dice, 3, 1),
-    _Measure("TRE, mm", lambda summary: summary["landmarks"] and summary["landmarks"]["tre_mm"]["mean"], 1, -1),
-    _Measure("Overlap of found organs", _evidence("organ_overlap"), 3, 1),
-    _Measure("Similarity of tissue", _evidence("similarity"), 3, 1),
+    _Measure("TRE, mm", lambda summary: None if summary.landmarks is None else summary.landmarks.tre_mm.mean, 1, -1),
+    _Measure("Overlap of found organs", _evidence(lambda found: found.organ_overlap), 3, 1),
+    _Measure("Similarity of tissue", _evidence(lambda found: found.similarity), 3, 1),
     _Measure("Folds, %", fold_percentage, 3, -1),
     _Measure("Inverse error, mean mm", _error(0), 2, -1),
     _Measure("Inverse error, largest mm", _error(1), 1, -1),
-    _Measure("Seconds", lambda summary: summary["seconds"]["total"], 0, 0),
+    _Measure("Seconds", lambda summary: summary.total_seconds, 0, 0),
 )
 
 
@@ -158,12 +155,12 @@ def _sentences(pair: Reviewed) -> str:
     if pair.summary is None:
         return f"<p>{escape(pair.error or '')}</p>"
     summary = pair.summary
-    told = [without_folders(sentence, summary) for sentence in (*summary["verdict"]["reasons"], *summary["warnings"])]
-    worst = _worst_dice(summary)
-    if worst is not None:
-        label = str(summary["labels"]["moving_to_fixed"]["worst_label"])
-        told.append(f"Worst label: {label_of(summary, label)}, Dice {worst:.2f}.")
-    return "".join(f"<p>{escape(sentence)}</p>" for sentence in told)
+    reasons = [] if summary.verdict is None else summary.verdict.reasons
+    sentences = [without_folders(sentence, summary) for sentence in (*reasons, *summary.warnings)]
+    scores, worst = moving_label_scores(summary), _worst_dice(summary)
+    if scores is not None and worst is not None:
+        sentences.append(f"Worst label: {label_of(summary, str(scores.worst_label))}, Dice {worst:.2f}.")
+    return "".join(f"<p>{escape(sentence)}</p>" for sentence in sentences)
 
 
 def _cell(measure: _Measure, pair: Reviewed) -> str:

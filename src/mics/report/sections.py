@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from html import escape
 from pathlib import Path
-from typing import Any
 
 from mics.report.colours import label_colour
 from mics.report.summary import (
@@ -14,30 +13,35 @@ from mics.report.summary import (
     fold_percentage,
     inverse_error,
     jacobian_range,
+    known_measures,
     label_of,
+    landmarks_steered,
+    moving_label_scores,
+    number,
     scan_name,
 )
+from mics.run_summary import InputSummary, ModelSummary, RunSummary
 
-Summary = Mapping[str, Any]
 Cells = Sequence[str]
 
 MARKS = {"good": "✓", "look": "!", "failed": "✕"}
-_MEASURES = (("dice", "Dice", 2), ("hd95_mm", "HD95, mm", 1), ("mda_mm", "MDA, mm", 1))
 
 
-def verdict(summary: Summary) -> str:
-    """The verdict, its reasons and the warnings."""
-    word = summary["verdict"]["word"]
+def verdict(summary: RunSummary) -> str:
+    """The verdict, its reasons and the warnings; nothing of a version that had no verdict."""
+    if summary.verdict is None:
+        return ""
+    word = summary.verdict.word
     heading, _, sentence = VERDICTS[word].removesuffix(".").partition(". ")
-    reasons = _list("Why", [without_folders(reason, summary) for reason in summary["verdict"]["reasons"]])
-    warnings = _list("Look twice", [without_folders(warning, summary) for warning in summary["warnings"]])
+    reasons = _list("Why", [without_folders(reason, summary) for reason in summary.verdict.reasons])
+    warnings = _list("Look twice", [without_folders(warning, summary) for warning in summary.warnings])
     return (
         f'<section class="verdict {word}" aria-label="Verdict"><span class="mark" aria-hidden="true">{MARKS[word]}</span>'
         f"<div><h2>{escape(heading)}</h2>{_paragraph(sentence and sentence + '.')}{reasons}{warnings}</div></section>"
     )
 
 
-def figures(summary: Summary) -> str:
+def figures(summary: RunSummary) -> str:
     """The key figures, before (the affine alone) and after."""
     cards = "".join(
         f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd><dd class=note>{escape(note)}</dd></div>"
@@ -46,25 +50,25 @@ def figures(summary: Summary) -> str:
     return f'<dl class="figures">{cards}</dl>'
 
 
-def organs(summary: Summary, shown: Sequence[int]) -> str:
+def organs(summary: RunSummary, shown: Sequence[int]) -> str:
     """Tables of the given labels, of which those ``shown`` can be gone to, and of the organs that the network finds."""
     return _given(summary, shown) + _found(summary)
 
 
-def settings(summary: Summary) -> str:
+def settings(summary: RunSummary) -> str:
     """What went in and how it was made: no folder, no date, nothing of a scan's header but its geometry."""
-    used = summary["settings"]
-    affine = used["affine"]
-    models = (("Registration model", used["model"]), ("Organ model", used["segmentation_model"]))
+    used, affine = summary.settings, summary.settings.affine
+    models = (("Registration model", used.model), ("Organ model", used.segmentation_model))
     rows = [
-        *((role.capitalize(), _scan(summary["inputs"][role])) for role in ("fixed", "moving")),
+        ("Fixed", _scan(summary.inputs.fixed)),
+        ("Moving", _scan(summary.inputs.moving)),
         *((what, _model(model)) for what, model in models if model),
-        ("Steps, refinement, topology", f"{used['steps']}, {used['refine']}, {used['topology']}"),
+        ("Steps, refinement, topology", f"{used.steps}, {used.refine}, {used.topology}"),
         ("Affine", affine if affine in ("organs", "ants", "none", "array") else Path(affine).name),
-        ("Device", used["device"]),
-        ("MICS", summary["mics_version"]),
+        ("Device", used.device),
+        ("MICS", summary.mics_version),
     ]
-    matrix = summary["geometry"]["affine_fixed_to_moving_lps_mm"]
+    matrix = summary.geometry.affine_fixed_to_moving_lps_mm
     return (
         _table("Settings", ("", ""), [tuple(map(escape, row)) for row in rows], "plain")
         + _table(
@@ -76,81 +80,79 @@ def settings(summary: Summary) -> str:
         + _table(
             "Seconds",
             (),
-            [(escape(stage), f"{seconds:.1f}") for stage, seconds in summary["seconds"].items()],
+            [(escape(stage), f"{seconds:.1f}") for stage, seconds in summary.seconds.items()],
             "numbers",
         )
     )
 
 
-def title(summary: Summary) -> str:
+def title(summary: RunSummary) -> str:
     """Which scan was brought onto which."""
-    fixed, moving = (scan_name(summary["inputs"][role]["path"]) for role in ("fixed", "moving"))
-    return escape(f"{moving} onto {fixed}")
+    return escape(f"{scan_name(summary.inputs.moving.path)} onto {scan_name(summary.inputs.fixed.path)}")
 
 
-def without_folders(sentence: str, summary: Summary) -> str:
+def without_folders(sentence: str, summary: RunSummary) -> str:
     """A sentence with the given files by their names alone."""
-    given = ("path", "labels", "exclude", "lesions")
-    paths = [scan[key] for scan in summary["inputs"].values() for key in given if scan.get(key)]
-    for path in sorted({*paths, summary["settings"]["affine"]}, key=len, reverse=True):
+    scans = summary.inputs.fixed, summary.inputs.moving
+    given = [path for scan in scans for path in (scan.path, scan.labels, scan.exclude, scan.lesions) if path]
+    for path in sorted({*given, summary.settings.affine}, key=len, reverse=True):
         sentence = sentence.replace(path, Path(path).name)
     return sentence
 
 
-def _figures(summary: Summary) -> Iterator[tuple[str, str, str]]:
-    labels, evidence, landmarks = summary["labels"], summary["evidence"], summary["landmarks"]
-    scores = labels["moving_to_fixed"] if labels else None
-    if scores and scores["mean_dice"] is not None:
-        led = (summary.get("steering") or {}).get("labels")
-        note = f"{_BEFORE}; {len(led['ids'])} of them steered" if led else _BEFORE
-        yield "Mean Dice, given labels", _change(scores["mean_dice_affine_only"], scores["mean_dice"], 2), note
+def _figures(summary: RunSummary) -> Iterator[tuple[str, str, str]]:
+    scores, evidence, landmarks = moving_label_scores(summary), summary.evidence, summary.landmarks
+    if scores and scores.mean_dice is not None:
+        led = summary.steering.labels if summary.steering else None
+        note = f"{_BEFORE}; {len(led.ids)} of them steered" if led else _BEFORE
+        yield "Mean Dice, given labels", _change(scores.mean_dice_affine_only, scores.mean_dice, 2), note
     if evidence:
-        overlap, likeness = evidence["organ_overlap"], evidence["similarity"]
-        yield "Overlap of organs found", _change(overlap["affine"], overlap["result"], 2), "usual is .8 and more"
-        yield "Correlation of tissue", _change(likeness["affine"], likeness["result"], 2), "usual is .75 and more"
+        overlap, likeness = evidence.organ_overlap, evidence.similarity
+        yield "Overlap of organs found", _change(overlap.affine, overlap.result, 2), "usual is .8 and more"
+        yield "Correlation of tissue", _change(likeness.affine, likeness.result, 2), "usual is .75 and more"
     if landmarks:
-        before, after = landmarks["tre_mm_affine_only"]["mean"], landmarks["tre_mm"]["mean"]
-        steered = "; they steered" if (summary.get("steering") or {}).get("landmarks") else ""
-        yield "Mean TRE, mm", _change(before, after, 1), f"largest {landmarks['tre_mm']['max']:.1f} mm{steered}"
-    error = inverse_error(summary)
-    if error:
+        steered = "; they steered" if landmarks_steered(summary) else ""
+        change = _change(landmarks.tre_mm_affine_only.mean, landmarks.tre_mm.mean, 1)
+        yield "Mean TRE, mm", change, f"largest {number(landmarks.tre_mm.max, 1)} mm{steered}"
+    if error := inverse_error(summary):
         yield "There and back, mm", f"{error[0]:.2f}", f"mean; at most {error[1]:.1f} mm"
-    least, largest = jacobian_range(summary)
-    yield "Folds", f"{fold_percentage(summary):.3f} %", f"Jacobian {least:.2f} to {largest:.2f}"
+    determinants = jacobian_range(summary)
+    note = f"Jacobian {determinants[0]:.2f} to {determinants[1]:.2f}" if determinants else ""
+    yield "Folds", f"{fold_percentage(summary):.3f} %", note
 
 
 _BEFORE = "affine alone → registered"
 
 
-def _given(summary: Summary, shown: Sequence[int]) -> str:
-    scores = summary["labels"]["moving_to_fixed"] if summary["labels"] else {}
-    if not scores.get("dice"):
+def _given(summary: RunSummary, shown: Sequence[int]) -> str:
+    scores = moving_label_scores(summary)
+    if scores is None or not scores.dice:
         return ""
+    measures = known_measures(scores)
     rows = [
         [
             _organ_button(label_of(summary, label), int(label), shown),
-            *(_change(scores[f"{key}_affine_only"][label], scores[key][label], digits) for key, _, digits in _MEASURES),
+            *(_change(one.before(scores)[label], one.after(scores)[label], one.decimals) for one in measures),
         ]
-        for label in sorted(scores["dice"], key=int)
+        for label in sorted(scores.dice, key=int)
     ]
-    heads = ("Organ", *(name for _, name, _ in _MEASURES))
+    heads = ("Organ", *(measure.title for measure in measures))
     return _table(f"Given labels, {_BEFORE}", heads, rows, "numbers") + (
         f"<p class=note>Choose an organ to go to its middle in the fixed scan. {escape(TG132)}</p>"
     )
 
 
-def _found(summary: Summary) -> str:
-    evidence = summary["evidence"]
-    if not evidence or not evidence["organs"]:
+def _found(summary: RunSummary) -> str:
+    if summary.evidence is None or not summary.evidence.organs:
         return ""
     rows = [
         [
             escape(name),
-            f"{organ['fixed_ml']:.0f}",
-            f"{organ['moving_ml']:.0f}",
-            _change(organ["dice_affine"], organ["dice_result"], 2),
+            f"{organ.fixed_ml:.0f}",
+            f"{organ.moving_ml:.0f}",
+            _change(organ.dice_affine, organ.dice_result, 2),
         ]
-        for name, organ in evidence["organs"].items()
+        for name, organ in summary.evidence.organs.items()
     ]
     heads = ("Organ", "Fixed, ml", "Moving, ml", "Dice")
     return _table(f"Organs as the network finds them, {_BEFORE}", heads, rows, "numbers")
@@ -164,19 +166,17 @@ def _organ_button(name: str, label: int, shown: Sequence[int]) -> str:
 
 
 def _change(before: float | None, after: float | None, digits: int) -> str:
-    first, second = ("–" if value is None else f"{value:.{digits}f}" for value in (before, after))
-    return f"{first} → {second}"
+    return f"{number(before, digits)} → {number(after, digits)}"
 
 
-def _scan(scan: Mapping[str, Any]) -> str:
-    grid = scan["grid"]
-    size = " × ".join(str(n) for n in grid["size"])
-    spacing = " × ".join(f"{mm:.2f}" for mm in grid["spacing_mm"])
-    return f"{scan_name(scan['path'])}: {size} voxels of {spacing} mm, {grid['orientation']}"
+def _scan(scan: InputSummary) -> str:
+    size = " × ".join(str(n) for n in scan.grid.size)
+    spacing = " × ".join(f"{mm:.2f}" for mm in scan.grid.spacing_mm)
+    return f"{scan_name(scan.path)}: {size} voxels of {spacing} mm, {scan.grid.orientation}"
 
 
-def _model(model: Mapping[str, Any]) -> str:
-    return f"{Path(model['name']).name}, {model['spacing_mm']:g} mm, SHA-256 {model['sha256']}"
+def _model(model: ModelSummary) -> str:
+    return f"{Path(model.name).name}, {model.spacing_mm:g} mm, SHA-256 {model.sha256}"
 
 
 def _table(caption: str, heads: Cells, rows: Sequence[Cells], kind: str) -> str:

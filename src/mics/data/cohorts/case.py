@@ -32,7 +32,7 @@ class Case:
     ``image_path`` is a file or the folder of a DICOM series. ``mapping`` takes the publisher's labels to organ ids
     (:mod:`mics.organs`) or :data:`KIDNEYS`; labels that it does not list are dropped. ``organs`` are the ids that
     were looked for when the case was labelled. ``others`` are labels that mean something else than our organs, None where it is
-    not told which there are. ``quirks`` are sentences about this case.
+    not told which there are. ``known_issues`` are sentences about this case.
     """
 
     name: str
@@ -42,7 +42,7 @@ class Case:
     organs: tuple[int, ...] = tuple(ORGAN_NAMES)
     split: Split = "train"
     """``val`` and ``test`` people must not be trained on."""
-    quirks: tuple[str, ...] = ()
+    known_issues: tuple[str, ...] = ()
     others: frozenset[int] | None = None
 
     def image(self) -> Image:
@@ -118,10 +118,10 @@ class Adapter:
 
     name: str
     title: str
-    people: str
+    subjects: str
     annotated: str
     layout: str
-    quirks: str
+    known_issues: str
     open: Callable[[Path], Cohort]
     """Raises :class:`InputError` for a folder that is not laid out so."""
 

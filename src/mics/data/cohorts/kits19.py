@@ -44,9 +44,9 @@ def _case(folder: Path) -> Case:
 KITS19 = Adapter(
     name="kits19",
     title="KiTS19",
-    people="300 (210 annotated)",
+    subjects="300 (210 annotated)",
     annotated="kidneys (tumours joined)",
     layout=LAYOUT,
-    quirks=f"slices are the first axis; left and right by the spine; {len(KNOWN_BAD)} known bad cases left out",
+    known_issues=f"slices are the first axis; left and right by the spine; {len(KNOWN_BAD)} known bad cases left out",
     open=open_kits19,
 )

@@ -180,13 +180,13 @@ def _open_2020(folder: Path) -> Learn2Reg:
     cases = {number: Case(number, path, labels[number]) for number, path in images.items()}
     pairs = [pair for pair in LEARN2REG_2020.validation_pairs if cases.keys() >= set(pair)]
     tests = visible(folder / "Testing" / "img", "img[0-9]*.nii*")
-    people = [_unlabelled(path.name[3:7], path) for path in tests]
-    return Learn2Reg(cases, pairs, people, _there(LEARN2REG_2020.test_pairs, people))
+    subjects = [_unlabelled(path.name[3:7], path) for path in tests]
+    return Learn2Reg(cases, pairs, subjects, _there(LEARN2REG_2020.test_pairs, subjects))
 
 
-def _there(pairs: Pairs, people: Sequence[Case]) -> list[tuple[str, str]]:
+def _there(pairs: Pairs, subjects: Sequence[Case]) -> list[tuple[str, str]]:
     """Those of the pairs whose people are among these."""
-    numbers = {case.number for case in people}
+    numbers = {case.number for case in subjects}
     return [pair for pair in pairs if numbers.issuperset(pair)]
 
 
@@ -213,9 +213,9 @@ def _number(name: str) -> str:
 LEARN2REG = Adapter(
     name="learn2reg",
     title="Learn2Reg AbdomenCTCT (2020 and today)",
-    people="50 (30 annotated)",
+    subjects="50 (30 annotated)",
     annotated="all 13 organs",
     layout=LAYOUT,
-    quirks="mirrored headers put right; its own splits and 45 validation pairs; already registered to one frame",
+    known_issues="mirrored headers put right; its own splits and 45 validation pairs; already registered to one frame",
     open=open_cohort,
 )

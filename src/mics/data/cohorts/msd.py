@@ -43,18 +43,18 @@ def open_task(folder: Path, *, task: str, title: str, organ: int) -> Cohort:
 
 def _case(image: Path, **known: Any) -> Case:
     name = image.name.removesuffix(".nii.gz")
-    return Case(name, image, **known, quirks=(_IRCADB_SENTENCE,) if name in _IRCADB else ())
+    return Case(name, image, **known, known_issues=(_IRCADB_SENTENCE,) if name in _IRCADB else ())
 
 
-def _adapter(task: str, folder: str, organ: int, people: str, annotated: str, quirks: str) -> Adapter:
+def _adapter(task: str, folder: str, organ: int, subjects: str, annotated: str, known_issues: str) -> Adapter:
     title = f"the decathlon's {folder}"
     return Adapter(
         name=f"msd-{task}",
         title=f"Medical Segmentation Decathlon, {folder}",
-        people=people,
+        subjects=subjects,
         annotated=annotated,
         layout=LAYOUT,
-        quirks=quirks,
+        known_issues=known_issues,
         open=lambda path: open_task(path, task=task, title=title, organ=organ),
     )
 

@@ -185,9 +185,9 @@ def _case(image: Path, layout: _Layout, validation: set[str]) -> Case:
 NNUNET = Adapter(
     name="nnunet",
     title="an nnU-Net folder of your own",
-    people="any",
+    subjects="any",
     annotated="as its dataset.json or YAML file says",
     layout=f"dataset.json, or a YAML file with labels, and {LAYOUT}",
-    quirks="",
+    known_issues="",
     open=open_nnunet,
 )

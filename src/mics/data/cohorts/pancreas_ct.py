@@ -50,10 +50,10 @@ class PancreasCase(Case):
 
 def open_pancreas_ct(folder: Path) -> Cohort:
     """The people of whom there is a series. Raises :class:`InputError` if there is none."""
-    people = [
+    subjects = [
         path for place in ("", "Pancreas-CT/", "*/Pancreas-CT/") for path in visible(folder, f"{place}PANCREAS_*")
     ]
-    series = {path.name: places[0] for path in people if (places := _series(path))}
+    series = {path.name: places[0] for path in subjects if (places := _series(path))}
     if not series:
         raise not_laid_out(folder, "TCIA Pancreas-CT", LAYOUT)
     several, pancreas = (_labels(folder, pattern) for pattern in ("label_tcia_multiorgan", "TCIA_pancreas_labels*"))
@@ -77,7 +77,7 @@ def _labels(folder: Path, pattern: str) -> dict[str, Path]:
 def _case(name: str, series: Path, several: dict[str, Path], pancreas: dict[str, Path]) -> Case:
     if name in several:
         mapping = {organ: organ for organ in SEVEN}
-        return PancreasCase(name, series, several[name], mapping=mapping, organs=SEVEN, quirks=(_INCOMPLETE,))
+        return PancreasCase(name, series, several[name], mapping=mapping, organs=SEVEN, known_issues=(_INCOMPLETE,))
     if name in pancreas:
         return PancreasCase(name, series, pancreas[name], mapping={1: PANCREAS}, organs=(PANCREAS,))
     return PancreasCase(name, series, None, mapping={}, organs=())
@@ -93,9 +93,9 @@ def _spread(hu: np.ndarray, labels: np.ndarray) -> float:
 PANCREAS_CT = Adapter(
     name="pancreas-ct",
     title="TCIA Pancreas-CT",
-    people="80 (42 with several organs)",
+    subjects="80 (42 with several organs)",
     annotated="pancreas; of 42 also spleen, left kidney, gallbladder, oesophagus, liver, stomach",
     layout=LAYOUT,
-    quirks="label files without geometry are laid over the series; the two withdrawn cases left out",
+    known_issues="label files without geometry are laid over the series; the two withdrawn cases left out",
     open=open_pancreas_ct,
 )

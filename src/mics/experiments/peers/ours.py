@@ -9,7 +9,7 @@ from mics.image.io import Image
 from mics.network.weights import DEFAULT_REGISTRATION
 from mics.registration.choices import Refine
 from mics.registration.pipeline import register
-from mics.registration.run_summary import RunSummary
+from mics.run_summary import RunSummary
 
 
 def fast(fixed: Image, moving: Image, affine: Matrix, model: str | None = None) -> Outcome:

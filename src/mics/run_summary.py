@@ -1,13 +1,15 @@
-"""The summary of a registration as a contract: what ``summary.json`` holds, and its JSON schema (summary.schema.json)."""
+"""The summary of a registration as a contract: what ``summary.json`` holds, and its JSON schema (summary.schema.json).
+
+A registration writes it; reports, batches, evaluations and exports read it.
+"""
 
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from mics.errors import InputError, MissingFileError
+from mics.errors import InputError, MissingFileError, first_problem
 from mics.files.paths import as_path
-from mics.network.card import first_problem
 
 SCHEMA_VERSION = 1
 """Raised whenever a key changes its meaning or goes; a new key does not raise it."""
@@ -160,12 +162,12 @@ class DistancePair(Part):
 class LabelScores(Part):
     """Agreement of the labels that both maps hold, by label, after registration and with the affine alone."""
 
-    dice: ByLabel
+    dice: dict[str, float]
     hd95_mm: ByLabel
     mda_mm: ByLabel = {}
     """Mean distance to agreement."""
     mean_dice: float | None
-    dice_affine_only: ByLabel
+    dice_affine_only: dict[str, float]
     hd95_mm_affine_only: ByLabel = {}
     mda_mm_affine_only: ByLabel = {}
     mean_dice_affine_only: float | None
@@ -240,6 +242,69 @@ class LesionRow(Part):
     """Fixed volume over that of the moving lesion once it is brought there."""
 
 
+class BeforeAndAfter(Part):
+    """With the affine alone and after registration; None where there is nothing to compare."""
+
+    affine: float | None = None
+    result: float | None = None
+
+
+class OrganEvidence(Part):
+    """An organ as the network finds it; a Dice is None where only one scan shows it."""
+
+    moving_ml: float
+    fixed_ml: float
+    dice_affine: float | None
+    dice_result: float | None
+    volume_ratio: float | None = None
+    """How many times its volume the moving organ has once it is warped, beyond the affine, as far as both scans show it."""
+
+
+class EvidenceSummary(Part):
+    """What the verdict stands on (:func:`mics.registration.evidence.gather`)."""
+
+    organs: dict[str, OrganEvidence] = {}
+    """By name."""
+    organ_overlap: BeforeAndAfter = BeforeAndAfter()
+    """Of all organs together, twice the shared volume over the sum of volumes."""
+    certainty: dict[str, float | None] = {}
+    """Of the network, of organs, by scan."""
+    large_organs: dict[str, int] = {}
+    """How many of six are found, by scan."""
+    tissue_shares: dict[str, dict[str, float | None]] = {}
+    """Of the body, by scan: ``fat`` below -30 HU, ``dense`` above 140 HU."""
+    tissue_peaks_hu: dict[str, dict[str, float] | None] = {}
+    """By scan, where the histogram has those of ``fat`` and ``soft`` tissue."""
+    similarity: BeforeAndAfter = BeforeAndAfter()
+    """Correlation of the abdominal windows over tissue."""
+    body_without_data: dict[str, float | None] = {}
+    """Share, by direction."""
+    disorder: dict[str, list[str]] = {}
+    """By scan, pairs of organs that lie the wrong way round."""
+    deformation: dict[str, float | None] = {}
+    """Within tissue: 99th percentile of its length in mm, and SdLogJ."""
+
+
+class CertificateSummary(Part):
+    """What a transform without folds took, and what holds now (:class:`mics.deformation.topology.Certificate`)."""
+
+    voxels_changed: int
+    largest_change_mm: float
+    mean_change_mm: float
+    """Over the voxels that changed."""
+    least_central: float
+    """The smallest Jacobian determinant now, by central differences at every voxel."""
+    least_tetrahedron: float
+    """The smallest now, over the ten tetrahedra of every cell."""
+    folds_before: float | None = None
+    """Share of voxels, 0 to 1, by central differences."""
+    folds_after: float | None = None
+    ndv_percent_before: float | None = None
+    """The non-diffeomorphic volume."""
+    ndv_percent_after: float | None = None
+    seconds: float | None = None
+
+
 class PeakMemory(Part):
     """Largest memory in GB since the process began; None where it is not told."""
 
@@ -285,19 +350,24 @@ class RunSummary(Part):
     steering: SteeringSummary | None = None
     lesions: dict[str, LesionRow] | None = None
     """By id of the lesion maps."""
-    topology: dict[str, dict[str, float]] | None = None
-    """By direction, what a transform without folds took (:class:`mics.deformation.topology.Certificate`)."""
+    topology: dict[str, CertificateSummary] | None = None
+    """By direction, where transforms without folds were asked for."""
     stages: dict[str, dict[str, Any]] | None = None
     """What the stages report that were given in place of ours, by their names."""
     stored_transforms: dict[str, StoredTransform] | None = None
     """By direction; None for files that keep everything to 1/256 mm."""
-    evidence: dict[str, Any] | None = None
-    """What the verdict stands on (:func:`mics.registration.evidence.gather`)."""
+    evidence: EvidenceSummary | None = None
+    """What the verdict stands on; None where no organs were looked for."""
     seconds: dict[str, float]
     """By stage, and in ``total``."""
     peak_memory_gb: PeakMemory | None = None
     environment: Environment | None = None
     warnings: list[str]
+
+    @property
+    def total_seconds(self) -> float:
+        """Of the whole registration."""
+        return self.seconds["total"]
 
 
 def read_summary(path: str | Path) -> RunSummary:
@@ -307,9 +377,16 @@ def read_summary(path: str | Path) -> RunSummary:
     """
     path = as_path(path)
     try:
-        summary = RunSummary.model_validate_json(path.read_bytes())
+        text = path.read_bytes()
     except OSError as error:
         raise MissingFileError(f"{path} cannot be read ({error.strerror}).") from error
+    return parse_summary(text, path)
+
+
+def parse_summary(text: bytes, path: Path) -> RunSummary:
+    """The summary that is the content of ``path``. Raises :class:`InputError` for what is none, or of a later schema."""
+    try:
+        summary = RunSummary.model_validate_json(text)
     except ValidationError as error:
         raise InputError(f"{path} is not the summary of a registration: {first_problem(error)}.") from error
     if summary.schema_version > SCHEMA_VERSION:

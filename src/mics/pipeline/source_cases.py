@@ -36,16 +36,16 @@ def coarse_shares(name: str, labels: Image) -> NDArray[np.uint8]:
     return label_maps(name, labels, 2 * fitted_voxels(labels.grid) * labels.grid.spacing[0])
 
 
-def best_donors(wanted: NDArray[np.uint8], people: Sequence[Person], count: int) -> list[Person]:
+def best_source_cases(wanted: NDArray[np.uint8], subjects: Sequence[Person], count: int) -> list[Person]:
     """The ``count`` people whose organs overlap those of ``wanted`` (:func:`coarse_shares`) most as they lie, best first.
 
-    The mean is over the organs of ``wanted``: who has none of one has no overlap there. Who has none at all is no donor.
+    The mean is over the organs of ``wanted``: who has none of one has no overlap there. Who has none at all is no source case.
     """
     organs = [organ - 1 for organ in ORGAN_NAMES if wanted[organ - 1].any()]
     target = _tensor(wanted[organs])
     losses = [
         (float(bray_curtis_loss(_tensor(person.shares[organs]), target)), person.entry.name, person)
-        for person in people
+        for person in subjects
         if person.shares[organs].any()
     ]
     return [person for _, _, person in sorted(losses, key=lambda item: item[:2])[:count]]

@@ -1,11 +1,11 @@
-"""Donors: those whose organs lie most like the wanted ones, of as many organs as possible."""
+"""Source cases: those whose organs lie most like the wanted ones, of as many organs as possible."""
 
 import numpy as np
 
 from mics.data.manifest import Entry
 from mics.image.grid import Grid
 from mics.image.io import Image, write_image
-from mics.pipeline.donors import best_donors, coarse_shares, read_person
+from mics.pipeline.source_cases import best_source_cases, coarse_shares, read_person
 
 GRID = Grid.axis_aligned((0, 0, 0), (62, 62, 62), 2, "LAS")
 
@@ -24,14 +24,14 @@ def person(root, name, start, organs):
 
 def test_the_nearest_with_the_most_organs_come_first(tmp_path):
     places = {"far": (24, (1, 6)), "near": (12, (1, 6)), "here": (8, (1, 6)), "half": (8, (6,)), "other": (8, (4,))}
-    people = [person(tmp_path, name, *place) for name, place in places.items()]
+    subjects = [person(tmp_path, name, *place) for name, place in places.items()]
     labels = np.zeros(GRID.size, np.uint8)
     labels[8:16, :16, :16] = 6
     labels[8:16, 16:, :16] = 1
     wanted = coarse_shares("wanted", Image(labels, GRID))
     assert wanted.shape == (13, 8, 8, 8)
-    found = [chosen.entry.name for chosen in best_donors(wanted, people, 5)]
+    found = [chosen.entry.name for chosen in best_source_cases(wanted, subjects, 5)]
     assert found[0] == "here"
     assert set(found[1:3]) == {"near", "half"}
     assert found[3:] == ["far"]
-    assert [chosen.entry.name for chosen in best_donors(wanted, people, 1)] == ["here"]
+    assert [chosen.entry.name for chosen in best_source_cases(wanted, subjects, 1)] == ["here"]
