@@ -162,9 +162,9 @@ def test_compression_with_loss_is_told(tmp_path):
 
 
 def test_another_modality_is_warned_of(tmp_path):
-    write_series(tmp_path / "mr", modality="MR")
-    with pytest.warns(UserWarning, match="modality MR"):
-        read_image(tmp_path / "mr")
+    write_series(tmp_path / "pt", modality="PT")
+    with pytest.warns(UserWarning, match="modality PT"):
+        read_image(tmp_path / "pt")
 
 
 def test_a_localiser_is_left_out_with_a_word(tmp_path):
