@@ -87,6 +87,7 @@ def test_table_2_measures_seven_settings_of_two_networks_once(run, folder):
     assert done == [f"measure-{files[0].stem}", "writing table2"]
 
 
+@pytest.mark.nightly
 def test_a_measurement_is_what_the_pipeline_gives(run, folder):
     run("table2")
     path = next((folder / "measurements").glob("steps2-*-inference4.json"))
