@@ -78,12 +78,13 @@ def test_sentences_name_files_as_the_list_does(folder):
     (patient / "pairs.csv").write_text("\n".join(rows) + "\n")
     (pair,) = listed_pairs(patient / "pairs.csv")
     sentence = f"{patient / 'ct' / '1.dcm'} differs from {patient / 'moving.nii.gz'} and {patient / 'moving.raw'}."
-    assert pair.message(sentence) == "ct/1.dcm differs from moving.nii.gz and moving.raw."
+    assert pair.with_listed_names(sentence) == "ct/1.dcm differs from moving.nii.gz and moving.raw."
     given = str(folder / "labels" / "a.nii.gz")  # as the list names it
-    assert pair.message(f"{given} is no label map.") == f"{given} is no label map."
+    assert pair.with_listed_names(f"{given} is no label map.") == f"{given} is no label map."
     (other, *_) = pairs_of_folder(folder / "template.nii.gz", folder / "scans")
     assert (
-        other.message(f"{folder / 'scans' / 'a.nrrd'} and {folder / 'template.nii.gz'}") == "a.nrrd and template.nii.gz"
+        other.with_listed_names(f"{folder / 'scans' / 'a.nrrd'} and {folder / 'template.nii.gz'}")
+        == "a.nrrd and template.nii.gz"
     )
 
 
