@@ -83,7 +83,7 @@ bundle: .venv/all.stamp
 
 .venv/all.stamp: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install -q -c constraints.txt -e '.[dev,docs,train,cluster,peers,dicom,x5,mesh]'
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[dev,docs,train,cluster,baselines,dicom,x5,mesh]'
 	touch $@
 
 .venv/fuzz.stamp .venv/release.stamp: .venv/all.stamp

@@ -30,7 +30,7 @@ from mics.allocator import keep_freed_memory
 from mics.data.pairs import Member, read_pairs
 from mics.deformation.jacobian import fold_share
 from mics.deformation.transform import Transform
-from mics.experiments.peers import greedy
+from mics.experiments.baselines import greedy
 from mics.image.grid import Grid
 from mics.image.io import Image
 from mics.registration.affine import register_affine

@@ -2,7 +2,7 @@
 
     python benchmarks/panel.py AbdomenCTCT -o panel
     python benchmarks/panel.py AbdomenCTCT -o panel --methods network --conditions plain "5 mm slices" --model my-model
-    python benchmarks/panel.py AbdomenCTCT -o panel --peers \
+    python benchmarks/panel.py AbdomenCTCT -o panel --baselines \
         --native img0039.nii.gz label0039.nii.gz totalsegmentator_example_ct.nii.gz totalsegmentator_example_seg.nii.gz
 
 Each pair is registered once by a method, through the adapters that `mics compare` uses (ours through `mics.register`), and counts
@@ -35,7 +35,7 @@ from mics.evaluation.pair import PairScore, score_pair
 from mics.evaluation.statistics import quantile30
 from mics.evaluation.summary import MEASURES
 from mics.evaluation.tables import number, table
-from mics.experiments.peers.methods import METHODS, Choice, choose, run
+from mics.experiments.baselines.methods import METHODS, Choice, choose, run
 from mics.files.folder import writable_folder
 from mics.files.whole import write_text
 from mics.image.io import Image, read_image, read_labels
@@ -46,9 +46,9 @@ from mics.registration.settings import resolve
 NATIVE = "native pair"
 OURS = {"network": ("network", "none"), "fast": ("mics", "fast"), "accurate": ("mics-accurate", "accurate")}
 """Of our methods the adapter and the refinement."""
-PEERS = ("convexadam", "greedy")
+BASELINES = ("convexadam", "greedy")
 _AFFINE = "affine"
-_PACKAGES = ("image", "deformation", "evaluation", "experiments/peers")
+_PACKAGES = ("image", "deformation", "evaluation", "experiments/baselines")
 _OUR_PACKAGES = (*_PACKAGES, "data", "losses", "network", "registration")
 _COLUMNS = ("sd_log_jacobian", "fold_percent")
 
@@ -307,17 +307,17 @@ def main() -> None:
     parser.add_argument("--conditions", nargs="+", choices=[*HARD_VERSIONS, NATIVE], help="all by default")
     parser.add_argument("--methods", nargs="+", choices=OURS, default=list(OURS))
     parser.add_argument("--model", default=DEFAULT_REGISTRATION, help="registration model of our methods")
-    parser.add_argument("--peers", action="store_true", help=f"{' and '.join(PEERS)} too, on the plain pairs")
+    parser.add_argument("--baselines", action="store_true", help=f"{' and '.join(BASELINES)} too, on the plain pairs")
     options = parser.parse_args()
     conditions = options.conditions or [*HARD_VERSIONS, *([NATIVE] if options.native else [])]
     if NATIVE in conditions and options.native is None:
         parser.error(f"the {NATIVE} needs --native with its four files")
     output = writable_folder(options.output)
-    peers, sentences = choose(PEERS if options.peers else [])
+    baselines, sentences = choose(BASELINES if options.baselines else [])
     print("".join(f"{sentence}\n" for sentence in sentences), end="")
     rows: list[Row] = []
     for case in cases(options.data, options.native, conditions):
-        others = [peer.method for peer in peers] if case.condition == "plain" else []
+        others = [baseline.method for baseline in baselines] if case.condition == "plain" else []
         rows += measured(case, [*options.methods, *others], options.model, output)
         # After every case: what is finished can be read while the rest goes on.
         write_text(markdown(rows), output / "panel.md")

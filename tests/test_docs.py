@@ -8,7 +8,7 @@ import pytest
 
 from mics import Grid, Image, Transform, write_image
 from mics.data.cohorts.catalogue import ADAPTERS
-from mics.experiments.peers.methods import METHODS
+from mics.experiments.baselines.methods import METHODS
 from mics.image.io import READERS
 from mics.losses.similarities import SIMILARITIES
 from mics.losses.total import LOSSES

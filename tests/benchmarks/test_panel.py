@@ -13,8 +13,8 @@ import pytest
 
 from mics.errors import InputError
 from mics.evaluation.pair import PairScore
-from mics.experiments.peers.methods import Choice
-from mics.experiments.peers.outcome import Outcome
+from mics.experiments.baselines.methods import Choice
+from mics.experiments.baselines.outcome import Outcome
 from mics.image.grid import Grid
 from mics.image.io import Image, read_labels, write_image
 

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from mics.errors import InputError
+from mics.experiments.baselines.methods import METHODS, Method
 from mics.experiments.compare import compare
-from mics.experiments.peers.methods import METHODS, Method
 from mics.files.folder import held_folder
 
 SHAPE = (12, 10, 10)
@@ -84,7 +84,7 @@ def test_cells_are_computed_once_and_tabulated(folder, output):
 def test_a_registered_method_runs_in_a_process_that_does_not_know_its_name(folder, output, tmp_path, monkeypatch):
     (tmp_path / "two_voxels.py").write_text(
         "import numpy as np\n"
-        "from mics.experiments.peers.outcome import Outcome\n"
+        "from mics.experiments.baselines.outcome import Outcome\n"
         "def register(fixed, moving, affine):\n"
         "    forward = np.zeros((3, *fixed.grid.size), np.float32)\n"
         "    forward[0] = 2\n"
@@ -222,7 +222,7 @@ def test_several_models_of_a_method_stand_side_by_side(folder, output, monkeypat
     """An adapter that moves by as many voxels as its model's name says: each model has a row, a folder and a line."""
     (tmp_path / "moves.py").write_text(
         "import numpy as np\n"
-        "from mics.experiments.peers.outcome import Outcome\n"
+        "from mics.experiments.baselines.outcome import Outcome\n"
         "def register(fixed, moving, affine, model='0'):\n"
         "    forward = np.zeros((3, *fixed.grid.size), np.float32)\n"
         "    forward[0] = int(model)\n"

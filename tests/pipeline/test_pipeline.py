@@ -61,7 +61,7 @@ def plan(publishers, tmp_path_factory):
 @pytest.mark.nightly
 def test_raw_folders_become_an_evaluated_model_once(plan, tmp_path):
     out, message = tmp_path / "out", []
-    places = run(load_plan(plan), out, device="cpu", message=message.append)
+    places = run(load_plan(plan), out, device="cpu", progress=message.append)
 
     prepared = {row.name: row for row in read_manifest(places["prepared"])}
     assert len(prepared) == 4 + 1 + 1 + 2 + 2
@@ -96,7 +96,7 @@ def test_raw_folders_become_an_evaluated_model_once(plan, tmp_path):
 
     files = {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file()}
     message.clear()
-    assert run(load_plan(plan), out, device="cpu", message=message.append) == places
+    assert run(load_plan(plan), out, device="cpu", progress=message.append) == places
     assert [sentence.split(":")[0] for sentence in message if "current" in sentence] == [
         "segmentation",
         "segmentation-scores",

@@ -10,7 +10,7 @@ class Budget:
     """``pretrain`` and ``finetune``: a recipe and what is changed of it. ``pretraining``: data where none are given.
 
     ``thin``: of every sweep only the first and the last value. ``both_ways``: evaluate every validation pair in both
-    directions; the paper takes each once. ``peers``: the other tools of Table 4. ``one_step``: ending of the names of the
+    directions; the paper takes each once. ``baselines``: the other tools of Table 4. ``one_step``: ending of the names of the
     recipes for networks of one step, where they have their own.
     """
 
@@ -19,12 +19,12 @@ class Budget:
     pretraining: str | None
     thin: bool = False
     both_ways: bool = True
-    peers: tuple[str, ...] = ()
+    baselines: tuple[str, ...] = ()
     one_step: str = ""
 
 
 _TINY = ("preset=small", "spacing_mm=16", "epochs=1", "iterations_per_epoch=2")
-_PEERS = ("ants-syn", "greedy", "elastix", "convexadam", "fireants", "deeds")
+_BASELINES = ("ants-syn", "greedy", "elastix", "convexadam", "fireants", "deeds")
 
 BUDGETS: dict[str, Budget] = {
     # A minute or two, on a phantom: whether it runs, no more.
@@ -35,10 +35,12 @@ BUDGETS: dict[str, Budget] = {
         ("phantom-small", ("epochs=1", "iterations_per_epoch=60")),
         ("mics-small", ("epochs=2", "iterations_per_epoch=70")),
         "phantom:48",
-        peers=_PEERS,
+        baselines=_BASELINES,
     ),
     # The paper's settings.
-    "paper": Budget(("pretrain", ()), ("finetune", ()), None, both_ways=False, peers=_PEERS, one_step="-one-step"),
+    "paper": Budget(
+        ("pretrain", ()), ("finetune", ()), None, both_ways=False, baselines=_BASELINES, one_step="-one-step"
+    ),
 }
 
 

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from mics.data.pairs import Pair, read_pairs
+from mics.experiments.baselines.methods import Choice, run
 from mics.experiments.own_process import end_with
-from mics.experiments.peers.methods import Choice, run
 from mics.files.whole import write_text
 from mics.image.available import resident_peak_gb
 

@@ -13,9 +13,9 @@ from mics.data.pairs import Pair, read_pairs
 from mics.data.state import state_of
 from mics.errors import InputError, RunError
 from mics.experiments import comparison_table
+from mics.experiments.baselines.methods import METHODS, Choice, choose
 from mics.experiments.cell import Task, to_argument
 from mics.experiments.own_process import run_alone
-from mics.experiments.peers.methods import METHODS, Choice, choose
 from mics.experiments.record import read_record
 from mics.files.folder import own_folder
 from mics.files.whole import write_text
@@ -51,7 +51,7 @@ def compare(
     The cells of a method with a model are in a folder of their own, ``cells/METHOD-MODEL-KEY``.
 
     - ``pairs``: a CSV file, or a Learn2Reg folder, whose validation pairs are taken in both directions (``both_ways``).
-    - ``methods``: names of :data:`mics.experiments.peers.methods.METHODS`, ours with a model of your own as
+    - ``methods``: names of :data:`mics.experiments.baselines.methods.METHODS`, ours with a model of your own as
       ``network=MODEL``, which may be there several times; all by default, those that others have registered too. What is not
       installed is skipped with a sentence.
     - ``output``: a folder; cells that it already holds are not computed again, a deleted one is.

@@ -11,7 +11,7 @@ import numpy as np
 from mics.evaluation.pair import PairScore
 from mics.evaluation.summary import MEASURES, compare, summarise
 from mics.evaluation.tables import number, table
-from mics.experiments.peers.methods import METHODS, Choice
+from mics.experiments.baselines.methods import METHODS, Choice
 from mics.network.weights import DEFAULT_REGISTRATION
 
 PAPER = {

@@ -18,7 +18,7 @@ def cells(*, thin: bool) -> list[Network | Measurement]:
 def write(study: Study) -> str:
     """The comparison's table, and a sentence for each method that was skipped or failed."""
     methods = [f"network={study.model(OURS)}", f"predecessor={study.model(PREDECESSOR)}"]
-    if study.budget.peers:
-        methods += ["unregistered", f"mics={study.model(OURS)}", *study.budget.peers]
+    if study.budget.baselines:
+        methods += ["unregistered", f"mics={study.model(OURS)}", *study.budget.baselines]
     result = compare(study.data, study.folder / "table4", methods=methods, both_ways=study.budget.both_ways)
     return "\n".join([result.table, *result.skipped, *result.failed]) + "\n"

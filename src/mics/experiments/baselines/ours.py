@@ -4,7 +4,7 @@ import time
 
 from mics.allocator import keep_freed_memory
 from mics.evaluation.learn2reg import from_transform
-from mics.experiments.peers.outcome import Matrix, Outcome
+from mics.experiments.baselines.outcome import Matrix, Outcome
 from mics.image.io import Image
 from mics.network.weights import DEFAULT_REGISTRATION
 from mics.registration.choices import Refine

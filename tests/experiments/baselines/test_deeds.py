@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from mics.experiments.peers.deeds import read_displacements
+from mics.experiments.baselines.deeds import read_displacements
 
 
 def test_control_points_become_a_dense_displacement(tmp_path):

@@ -6,8 +6,8 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import SimpleITK as sitk
 
-from mics.experiments.peers.frames import unoriented, voxels_of
-from mics.experiments.peers.outcome import SEED, Matrix, Outcome
+from mics.experiments.baselines.frames import unoriented, voxels_of
+from mics.experiments.baselines.outcome import SEED, Matrix, Outcome
 from mics.image.io import Image
 
 

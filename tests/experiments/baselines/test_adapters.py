@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mics.experiments.peers.methods import Choice, lacking, run
+from mics.experiments.baselines.methods import Choice, lacking, run
 from mics.image.grid import Grid, apply_matrix
 from mics.image.io import Image
 

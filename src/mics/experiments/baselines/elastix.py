@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from mics.experiments.peers.frames import after_prealignment, prealigned
-from mics.experiments.peers.outcome import SEED, Matrix, Outcome
+from mics.experiments.baselines.frames import after_prealignment, prealigned
+from mics.experiments.baselines.outcome import SEED, Matrix, Outcome
 from mics.image.io import Image
 
 _RESOLUTIONS, _GRID_MM = 4, 10.0

@@ -3,7 +3,7 @@
 import pytest
 
 from mics.errors import InputError
-from mics.experiments.peers.methods import METHODS, Choice, choose
+from mics.experiments.baselines.methods import METHODS, Choice, choose
 
 
 def test_names_and_models_are_told_apart():

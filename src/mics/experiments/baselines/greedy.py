@@ -6,8 +6,8 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from mics.experiments.peers.frames import after, to_itk, unoriented, voxels_of
-from mics.experiments.peers.outcome import SEED, Matrix, Outcome
+from mics.experiments.baselines.frames import after, to_itk, unoriented, voxels_of
+from mics.experiments.baselines.outcome import SEED, Matrix, Outcome
 from mics.image.io import Image
 
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])

@@ -9,8 +9,8 @@ import nibabel
 import numpy as np
 from scipy import ndimage
 
-from mics.experiments.peers.frames import after_prealignment, prealigned
-from mics.experiments.peers.outcome import Displacement, Matrix, Outcome
+from mics.experiments.baselines.frames import after_prealignment, prealigned
+from mics.experiments.baselines.outcome import Displacement, Matrix, Outcome
 from mics.image.io import Image
 
 PROGRAM = "deedsBCV"

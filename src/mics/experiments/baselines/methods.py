@@ -10,11 +10,11 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from mics.errors import SettingError
-from mics.experiments.peers.outcome import Matrix, Outcome
+from mics.experiments.baselines.outcome import Matrix, Outcome
 from mics.image.io import Image
 from mics.registry import Registry
 
-_EXTRA = "install mics-registration[peers]"
+_EXTRA = "install mics-registration[baselines]"
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Method:
     own_model: bool = False
 
 
-_OWN = "mics.experiments.peers"
+_OWN = "mics.experiments.baselines"
 
 METHODS: Registry[Method] = Registry(
     "method",

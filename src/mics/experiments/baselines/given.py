@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from mics.experiments.peers.frames import affine_displacement
-from mics.experiments.peers.outcome import Matrix, Outcome
+from mics.experiments.baselines.frames import affine_displacement
+from mics.experiments.baselines.outcome import Matrix, Outcome
 from mics.image.io import Image
 
 

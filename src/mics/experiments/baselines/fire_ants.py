@@ -5,8 +5,8 @@ import time
 import numpy as np
 import torch
 
-from mics.experiments.peers.frames import after_prealignment, prealigned, to_itk
-from mics.experiments.peers.outcome import Matrix, Outcome
+from mics.experiments.baselines.frames import after_prealignment, prealigned, to_itk
+from mics.experiments.baselines.outcome import Matrix, Outcome
 from mics.image.io import Image
 
 
