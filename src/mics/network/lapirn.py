@@ -149,7 +149,8 @@ class PyramidLevel(nn.Module):
         self.blocks = nn.Sequential(*(ResidualBlock(channels) for _ in range(blocks)), nn.LeakyReLU(_SLOPE))
         self.up = nn.ConvTranspose3d(channels, channels, 2, stride=2, bias=False)
         self.head = _two_convolutions(2 * channels, channels, 3)
-        nn.init.normal_(self.head[-1].weight, std=1e-3)
+        *_, last = self.head.parameters()
+        nn.init.normal_(last, std=1e-3)
 
     def forward(self, volumes: Tensor, embedding: Tensor | None) -> tuple[Tensor, Tensor]:
         """The velocity that it adds, and what it hands to the next finer level.

@@ -136,10 +136,10 @@ def _require_true(before: Recipe, after: Recipe, epochs: int) -> None:
             option="overrides",
         )
     if "epochs" in changed and (after.decay or after.staged):
-        what = "learning rate of this run decays" if after.decay else "parts of this run's network are trained"
+        what = "learning rate of this run decays" if after.decay else "parts of this run's network take their turns"
         raise SettingError(
-            f"The {what} over its {before.epochs} epochs, so that with {after.epochs} it would have been another from the "
-            "start. Start a new run from its model by `initial`.",
+            f"The {what} over its {before.epochs} epochs, so that with {after.epochs} the first would have been others. Start a "
+            "new run from its model by `initial`.",
             option="overrides",
         )
     asked = min(after.epochs, after.stop_after_epochs or after.epochs)

@@ -45,11 +45,13 @@ METHODS: Registry[Method] = Registry(
         "affine": Method("affine alone", f"{_OWN}.given:affine_alone"),
         "network": Method("MICS, network alone", f"{_OWN}.ours:network", model=True),
         "predecessor": Method("predecessor's form of the network", f"{_OWN}.ours:network", model=True, own_model=True),
+        "lapirn": Method("LapIRN", f"{_OWN}.ours:network", model=True, own_model=True),
         "mics": Method("MICS, as the command runs it", f"{_OWN}.ours:fast", model=True),
         "mics-accurate": Method("MICS, --refine accurate", f"{_OWN}.ours:accurate", model=True),
         "ants-syn": Method("ANTs SyN", f"{_OWN}.ants_syn:register", package="antspyx"),
         "greedy": Method("greedy", f"{_OWN}.greedy:register", package="picsl-greedy"),
         "elastix": Method("elastix", f"{_OWN}.elastix:register", package="itk-elastix"),
+        "dense-displacement": Method("probabilistic dense displacement (MIND)", f"{_OWN}.dense_displacement:register"),
         "convexadam": Method("convexAdam (MIND)", f"{_OWN}.convex_adam:register", package="convexadam"),
         "fireants": Method(
             "FireANTs", f"{_OWN}.fire_ants:register", package="fireants", install="pip install --no-deps fireants"
