@@ -64,8 +64,8 @@ def test_the_schedule_of_a_run_is_kept_and_it_has_one_device(settings: Recipe, t
     path = tmp_path / "tiny.yaml"
     path.write_text(settings.model_dump_json())  # JSON is YAML
     with pytest.raises(InputError, match="lapirn-tiny are trained one after the other, on one device"):
-        start(path, "phantom:4", tmp_path / "run", devices=2, progress=False)
+        start(path, "phantom:5", tmp_path / "run", devices=2, progress=False)
     assert not (tmp_path / "run").exists()
-    start(path, "phantom:4", tmp_path / "run", overrides=["spacing_mm=16", "epochs=1"], progress=False)
+    start(path, "phantom:5", tmp_path / "run", overrides=["spacing_mm=16", "epochs=1"], progress=False)
     with pytest.raises(InputError, match="parts of this run's network take their turns over its 1 epochs"):
         resume(tmp_path / "run", overrides=["epochs=2"], progress=False)

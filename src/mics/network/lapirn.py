@@ -169,7 +169,7 @@ class PyramidLevel(nn.Module):
         return _REACH * nn.functional.softsign(logits), deeper
 
 
-class ResidualBlock(nn.Sequential):
+class ResidualBlock(nn.Module):
     """Activation before each of two convolutions, and what comes in added (He et al. 2016).
 
     Args:
@@ -177,11 +177,12 @@ class ResidualBlock(nn.Sequential):
     """
 
     def __init__(self, channels: int) -> None:
-        super().__init__(nn.LeakyReLU(_SLOPE), *_two_convolutions(channels, channels, channels))
+        super().__init__()
+        self.layers = nn.Sequential(nn.LeakyReLU(_SLOPE), *_two_convolutions(channels, channels, channels))
 
     def forward(self, features: Tensor) -> Tensor:
         """``(N, channels, X, Y, Z)`` to the same."""
-        changed: Tensor = super().forward(features)
+        changed: Tensor = self.layers(features)
         return features + changed
 
 

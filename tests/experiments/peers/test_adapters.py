@@ -36,7 +36,7 @@ def displacement(source, target, affine):
         ("convexadam", 0.5),
         ("fireants", 0.2),
         ("deeds", 0.5),
-        ("dense-displacement", 0.5),
+        ("dense-displacement", 0.6),
     ],
 )
 def test_displacements_come_back_in_voxels_with_the_affine_in_them(name, tolerance, tmp_path, monkeypatch):
