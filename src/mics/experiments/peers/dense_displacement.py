@@ -47,7 +47,7 @@ def register(fixed: Image, moving: Image, affine: Matrix) -> Outcome:
     """
     start = time.perf_counter()
     forward = _one_way(fixed, moving, affine)
-    backward = _one_way(moving, fixed, np.linalg.inv(affine))
+    backward = _one_way(moving, fixed, np.linalg.inv(affine).astype(np.float64))
     return Outcome(forward, backward, time.perf_counter() - start)
 
 
