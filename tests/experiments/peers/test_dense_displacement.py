@@ -19,7 +19,7 @@ def features(shift):
     return torch.from_numpy(channels[:, x, y, z] / channels.std()).float()[None]
 
 
-@pytest.mark.parametrize("shift", [(0, 0, 0), (4, -2, 6), (-2, 4, 0)])
+@pytest.mark.parametrize("shift", [(0, 0, 0), (4, -2, 6)])
 def test_a_shift_is_found(shift):
     found = expected_displacement(features((0, 0, 0)), features(shift), control=(14, 14, 14))[0].numpy()
     inner = found[:, 5:-5, 5:-5, 5:-5] * 39 / 13  # in voxels of the features, three of which lie between control points
