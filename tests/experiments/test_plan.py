@@ -35,12 +35,25 @@ def test_at_the_papers_budget_recipes_are_the_papers():
 
 def test_table_4_and_figure_4_are_of_a_network_pretrained_for_48_hours():
     assert figure4.cells(thin=False)[0] == table4.cells(thin=False)[0]
-    for network in table4.cells(thin=False):
+    for network in (table4.OURS, table4.PREDECESSOR):
         stages = [recipe_of(study("paper"), Train(network, stage)) for stage in ("pretrain", "finetune")]
         assert [recipe.epochs for recipe in stages] == [200, 300]  # about 100 epochs are 24 hours
         usual = Network(network.steps, network.gamma, network.delta, network.epsilon)
         assert recipe_of(study("paper"), Train(usual, "pretrain")).epochs == 100
         assert usual.name != network.name
+
+
+@pytest.mark.parametrize(("budget", "iterations"), [("small", 60 + 2 * 70), ("paper", 120_000)])
+def test_lapirn_is_trained_in_one_stage_by_its_own_recipe_with_labels(budget, iterations):
+    training = Train(table4.LAPIRN, "lapirn")
+    assert cells_for([table4.LAPIRN]) == [Prepare("lapirn"), training]
+    assert needs(training) == [Prepare("lapirn")]
+    recipe = recipe_of(study(budget), training)
+    assert recipe.preset == "lapirn"
+    assert recipe.epochs * recipe.iterations_per_epoch * recipe.batch_size == iterations
+    assert recipe.losses["ncc_pyramid"] == recipe.losses["segmentation"] == 1
+    assert recipe.losses["similarity"] == recipe.losses["inverse"] == 0
+    assert study(budget).model(table4.LAPIRN) == Path("out/runs/lapirn-lapirn/model.safetensors")
 
 
 def test_elsewhere_weights_differ_from_the_recipes_by_the_papers_factors():
@@ -88,7 +101,7 @@ def test_every_training_has_a_recipe_at_every_budget(name, budget):
         recipe = recipe_of(study(budget), cell)
         assert (recipe.task, recipe.steps) == ("registration", cell.network.steps)
         # From the pretrained weights to the fine-tuning the network keeps its shape.
-        assert recipe.preset == recipe_of(study(budget), Train(cell.network, "finetune")).preset
+        assert recipe.preset == recipe_of(study(budget), Train(cell.network, cell.network.stages[-1])).preset
 
 
 def test_figure_2_sweeps_what_the_paper_sweeps():

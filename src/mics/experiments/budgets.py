@@ -7,7 +7,7 @@ from mics.errors import SettingError
 
 @dataclass(frozen=True)
 class Budget:
-    """``pretrain`` and ``finetune``: a recipe and what is changed of it. ``pretraining``: data where none are given.
+    """``pretrain``, ``finetune`` and ``lapirn``: a recipe and what is changed of it. ``pretraining``: data where none are given.
 
     ``thin``: of every sweep only the first and the last value. ``both_ways``: evaluate every validation pair in both
     directions; the paper takes each once. ``baselines``: the other tools of Table 4. ``one_step``: ending of the names of the
@@ -16,6 +16,7 @@ class Budget:
 
     pretrain: tuple[str, tuple[str, ...]]
     finetune: tuple[str, tuple[str, ...]]
+    lapirn: tuple[str, tuple[str, ...]]
     pretraining: str | None
     thin: bool = False
     both_ways: bool = True
@@ -23,23 +24,33 @@ class Budget:
     one_step: str = ""
 
 
-_TINY = ("preset=small", "spacing_mm=16", "epochs=1", "iterations_per_epoch=2")
+_SHORT = ("spacing_mm=16", "epochs=1", "iterations_per_epoch=2")
+_TINY = ("preset=small", *_SHORT)
 _BASELINES = ("ants-syn", "greedy", "elastix", "convexadam", "fireants", "deeds")
 
 BUDGETS: dict[str, Budget] = {
     # A minute or two, on a phantom: whether it runs, no more.
-    "smoke": Budget(("phantom-small", _TINY), ("mics-small", _TINY), pretraining=None, thin=True),
+    "smoke": Budget(
+        ("phantom-small", _TINY), ("mics-small", _TINY), ("lapirn-small", _SHORT), pretraining=None, thin=True
+    ),
     # An hour or two on one core: 60 iterations on the phantom, 140 on real scans, at 8 mm. The paper's network sees no organ
     # maps; without them so few iterations register nothing, and every setting looks alike.
     "small": Budget(
         ("phantom-small", ("epochs=1", "iterations_per_epoch=60")),
         ("mics-small", ("epochs=2", "iterations_per_epoch=70")),
+        ("lapirn-small", ("epochs=2", "iterations_per_epoch=100")),
         "phantom:48",
         baselines=_BASELINES,
     ),
     # The paper's settings.
     "paper": Budget(
-        ("pretrain", ()), ("finetune", ()), None, both_ways=False, baselines=_BASELINES, one_step="-one-step"
+        ("pretrain", ()),
+        ("finetune", ()),
+        ("lapirn", ("losses.segmentation=1",)),
+        None,
+        both_ways=False,
+        baselines=_BASELINES,
+        one_step="-one-step",
     ),
 }
 

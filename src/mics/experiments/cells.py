@@ -67,8 +67,8 @@ class Train:
         """Train, from the pretrained weights if there are any."""
         output = study.run(self.network, self.stage)
         initial = None
-        if self.stage == "finetune" and self.network.organs is not None:
-            initial = study.run(self.network, "pretrain") / "model.safetensors"
+        if (before := _before(self)) is not None:
+            initial = study.run(self.network, before.stage) / "model.safetensors"
         cases = _cases(study, self.stage) / "cases"
         train(recipe_of(study, self), cases, output, initial=initial, resume=output.is_dir(), progress=False)
 
@@ -114,7 +114,7 @@ def cells_for(wanted: list[Network | Measurement]) -> list[Cell]:
     cells: dict[Cell, None] = {}
     for item in wanted:
         network = item if isinstance(item, Network) else item.network
-        for stage in ("finetune",) if network.organs is None else ("pretrain", "finetune"):
+        for stage in network.stages:
             cells[Prepare(stage)] = cells[Train(network, stage)] = None
         if isinstance(item, Measurement):
             cells[Measure(item)] = None
@@ -126,15 +126,16 @@ def needs(cell: Cell) -> list[Cell]:
     if isinstance(cell, Prepare):
         return []
     if isinstance(cell, Measure):
-        return [Train(cell.measurement.network, "finetune")]
-    before: list[Cell] = [Prepare(cell.stage)]
-    if cell.stage == "finetune" and cell.network.organs is not None:
-        before.append(Train(cell.network, "pretrain"))
-    return before
+        network = cell.measurement.network
+        return [Train(network, network.stages[-1])]
+    before = _before(cell)
+    return [Prepare(cell.stage)] if before is None else [Prepare(cell.stage), before]
 
 
 def recipe_of(study: Study, cell: Train) -> Recipe:
     """The budget's recipe with the network's steps, weights and, when pretraining, organs."""
+    if cell.network.kind != "mics":
+        return _base(study, cell.stage)
     base = _base(study, cell.stage, study.budget.one_step if cell.network.steps == 1 else "")
     changes: dict[str, Any] = {"steps": cell.network.steps, "losses": cell.network.weights(base.losses)}
     if cell.stage == "pretrain":
@@ -144,8 +145,15 @@ def recipe_of(study: Study, cell: Train) -> Recipe:
     return base.model_copy(update=changes)
 
 
+def _before(cell: Train) -> Train | None:
+    """The stage of the same network from whose weights this one starts."""
+    place = cell.network.stages.index(cell.stage)
+    return Train(cell.network, cell.network.stages[place - 1]) if place else None
+
+
 def _base(study: Study, stage: str, ending: str = "") -> Recipe:
-    name, overrides = study.budget.pretrain if stage == "pretrain" else study.budget.finetune
+    budget = study.budget
+    name, overrides = {"pretrain": budget.pretrain, "finetune": budget.finetune, "lapirn": budget.lapirn}[stage]
     return load_recipe(name + ending, list(overrides))
 
 

@@ -17,6 +17,9 @@ class Network:
     ``organs``: ids of the organs whose labels supervise the pretraining, ``()`` for none of them, None for no pretraining
     at all. The fine-tuning has the same weights and all organs. ``long_pretraining``: twice the recipe's epochs of pretraining,
     the paper's 48 instead of 24 hours.
+
+    ``kind``: ``mics``, or ``lapirn`` for the network of Mok and Chung 2020, which has a recipe of its own at every budget, with
+    its own losses, and one stage, on the fine-tuning's data.
     """
 
     steps: int
@@ -25,10 +28,20 @@ class Network:
     epsilon: float = EPSILON
     organs: tuple[int, ...] | None = ELEVEN_ORGANS
     long_pretraining: bool = False
+    kind: str = "mics"
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """Of its training, in their order; each is a recipe of the budget."""
+        if self.kind != "mics":
+            return (self.kind,)
+        return ("finetune",) if self.organs is None else ("pretrain", "finetune")
 
     @property
     def name(self) -> str:
         """Of its cell and folder: ``steps2-gamma0.1-delta0.01-epsilon10-organs11``."""
+        if self.kind != "mics":
+            return self.kind
         organs = "none" if self.organs is None else str(len(self.organs))
         weights = f"gamma{self.gamma:g}-delta{self.delta:g}-epsilon{self.epsilon:g}"
         return f"steps{self.steps}-{weights}-organs{organs}" + ("-long" if self.long_pretraining else "")

@@ -80,6 +80,8 @@ def _study(folder: Path, budget: str, data: str | Path | None, pretraining: str 
 
 def _heading(name: str, study: Study) -> str:
     stages = {"pretraining": study.budget.pretrain, "fine-tuning": study.budget.finetune}
+    if name == "table4":
+        stages["LapIRN"] = study.budget.lapirn
     recipes = [f"{stage} {' '.join((recipe, *changes))}" for stage, (recipe, changes) in stages.items()]
     pairs = f"{len(study.pairs())} validation pairs, unregistered Dice {study.unregistered_dice():.3f}"
     return f"# {name}\n\nBudget {study.budget_name}: {', '.join(recipes)}; {pairs}."

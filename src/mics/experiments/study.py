@@ -48,12 +48,12 @@ class Study:
         return float(np.mean([np.mean(list(overlap.values())) for overlap in overlaps]))
 
     def run(self, network: Network, stage: str) -> Path:
-        """Folder of a training run; ``stage`` is ``pretrain`` or ``finetune``."""
+        """Folder of a training run; ``stage`` is one of the network's."""
         return self.folder / "runs" / f"{stage}-{network.name}"
 
     def model(self, network: Network) -> Path:
         """The finished network."""
-        return self.run(network, "finetune") / "model.safetensors"
+        return self.run(network, network.stages[-1]) / "model.safetensors"
 
     def scores_path(self, measurement: Measurement) -> Path:
         """Where the scores of a measurement are kept."""

@@ -9,15 +9,19 @@ OURS = Network(steps=2, long_pretraining=True)
 PREDECESSOR = Network(steps=1, delta=0.0, epsilon=0.0, long_pretraining=True)
 """Similarity, Dice and gradient losses alone, at the same budget."""
 
+LAPIRN = Network(steps=1, kind="lapirn")
+"""On the fine-tuning's people alone and with their labels, as its authors took part in the challenge."""
+
 
 def cells(*, thin: bool) -> list[Network | Measurement]:
-    """The two networks; the methods are run by :func:`mics.experiments.compare.compare`."""
-    return [OURS, PREDECESSOR]
+    """The three networks; the methods are run by :func:`mics.experiments.compare.compare`."""
+    return [OURS, PREDECESSOR, LAPIRN]
 
 
 def write(study: Study) -> str:
     """The comparison's table, and a sentence for each method that was skipped or failed."""
-    methods = [f"network={study.model(OURS)}", f"predecessor={study.model(PREDECESSOR)}"]
+    networks = {"network": OURS, "predecessor": PREDECESSOR, "lapirn": LAPIRN}
+    methods = [f"{method}={study.model(network)}" for method, network in networks.items()]
     if study.budget.baselines:
         methods += ["unregistered", f"mics={study.model(OURS)}", *study.budget.baselines]
     result = compare(study.data, study.folder / "table4", methods=methods, both_ways=study.budget.both_ways)

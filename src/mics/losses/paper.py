@@ -36,6 +36,8 @@ class Direction:
     """Organs that both volumes contain, ``(B, organs)``."""
     voxel_mm: tuple[float, float, float] = (1.0, 1.0, 1.0)
     """Voxel edges of the grid."""
+    halvings: int = 0
+    """How often the resolution of the network's input has been halved to that of the grid."""
 
 
 def similarity_loss(direction: Direction) -> Tensor:

@@ -2,7 +2,7 @@
 
 import difflib
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Annotated
 
@@ -25,6 +25,7 @@ from mics.losses.paper import (
     squared_inverse_loss_unit,
     squared_segmentation_loss,
 )
+from mics.losses.pyramid import ncc_pyramid_loss
 from mics.losses.segmentation import annotated_in_both
 from mics.registry import Registry
 
@@ -39,6 +40,7 @@ LOSSES: Registry[Loss] = Registry(
         "gradient": gradient_loss,
         "jacobian": jacobian_loss,
         "inverse": inverse_loss,
+        "ncc_pyramid": ncc_pyramid_loss,
     },
 )
 
@@ -68,7 +70,7 @@ def register_loss(name: str, loss: Loss) -> None:
         loss: Takes one :class:`mics.losses.paper.Direction` and returns a scalar, or None where it does not apply.
 
     Raises:
-        InputError: For a name that one of the five losses of the paper has.
+        InputError: For a name that one of the package's own losses has.
     """
     LOSSES.register(name, loss)
 
@@ -123,6 +125,7 @@ def step_losses(
     *,
     forms: Mapping[str, str] = MappingProxyType({}),
     voxel_mm: tuple[float, float, float] = (1.0, 1.0, 1.0),
+    halvings: int = 0,
 ) -> dict[str, Tensor]:
     """The unweighted losses of one step.
 
@@ -134,11 +137,15 @@ def step_losses(
         names: Of :data:`LOSSES`.
         forms: Of losses that have several, see :data:`LossForms`.
         voxel_mm: Voxel edges of the grid.
+        halvings: How often the resolution of the network's input has been halved to that of the grid.
 
     Returns:
         By name ``(2,)``: A→B and B→A. Losses that need organs are left out where a volume has none.
     """
-    directions = _directions(a, b, gradients, displacement, voxel_mm)
+    directions = [
+        replace(direction, voxel_mm=voxel_mm, halvings=halvings)
+        for direction in _directions(a, b, gradients, displacement)
+    ]
     losses = {}
     for name in names:
         loss = FORMS[name][forms[name]] if name in forms else LOSSES[name]
@@ -148,9 +155,7 @@ def step_losses(
     return losses
 
 
-def _directions(
-    a: Volumes, b: Volumes, gradients: Tensor, displacement: Tensor, voxel_mm: tuple[float, float, float]
-) -> list[Direction]:
+def _directions(a: Volumes, b: Volumes, gradients: Tensor, displacement: Tensor) -> list[Direction]:
     """A→B and B→A, the volumes of both warped in one call."""
     field = displacement.flatten(0, 1)
     warped = warp(torch.cat([a.windows, b.windows]), field).unflatten(0, (2, -1))
@@ -169,7 +174,6 @@ def _directions(
             warped_organs=moved[way],
             target_organs=target.organs,
             annotated=annotated,
-            voxel_mm=voxel_mm,
         )
         for way, target in enumerate((b, a))
     ]

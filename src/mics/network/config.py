@@ -14,6 +14,8 @@ class NetworkConfig(BaseModel, ABC):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     task: ClassVar[Literal["registration", "segmentation"]]
+    limits: ClassVar[str | None] = None
+    """What the card of every model of this kind warns of."""
 
     kind: str
     organs: Channels = 13
@@ -39,6 +41,8 @@ class RegistrationConfig(NetworkConfig):
     """Whether the two directions are inverse to each other up to interpolation."""
     flip_averaging: ClassVar[bool] = False
     """Whether it can average its prediction over the pair and its mirror image."""
+    staged: ClassVar[bool] = False
+    """Whether its parts are trained one after the other, each in its share of the run."""
 
     organ_maps: bool = False
     """Whether it sees the soft maps of the organs beside the windows."""

@@ -6,6 +6,7 @@ from typing import Any
 
 from mics.errors import InputError
 from mics.network.config import NetworkConfig
+from mics.network.lapirn import LapIRN, LapIRNConfig
 from mics.network.mics import MICS, MICSConfig
 from mics.network.pair import RegistrationNetwork
 from mics.network.segmentation import (
@@ -34,6 +35,7 @@ NETWORKS: Registry[Kind] = Registry(
     {
         "mics": Kind(MICSConfig, MICS),
         "velocity": Kind(VelocityConfig, VelocityMICS),
+        "lapirn": Kind(LapIRNConfig, LapIRN),
         "organs": Kind(OrganSegmentationConfig, OrganSegmentation),
         "monai": Kind(MonaiSegmentationConfig, MonaiSegmentation),
     },

@@ -90,6 +90,13 @@ class RegistrationNetwork(nn.Module, ABC):
             Both deformations after every step.
         """
 
+    def progress(self, share: float) -> None:
+        """Told before every iteration of a training how far it is; for a network whose ``config.staged`` says that it listens.
+
+        Args:
+            share: Of the training that is done, in [0, 1).
+        """
+
     def flip_averaged(self, a: Tensor, b: Tensor, *, steps: int = 2) -> Prediction:
         """:meth:`forward`, averaged over the pair and its mirror image, where ``config.flip_averaging`` says that it can.
 

@@ -2,6 +2,7 @@
 
 from mics.errors import SettingError
 from mics.network.config import NetworkConfig
+from mics.network.lapirn import LapIRNConfig
 from mics.network.mics import MICSConfig
 from mics.network.segmentation import MonaiSegmentationConfig, OrganSegmentationConfig
 from mics.network.velocity import VelocityConfig
@@ -29,6 +30,8 @@ PRESETS: Registry[NetworkConfig] = Registry(
         "velocity-small": VelocityConfig(
             channels=(32, 64, 128), stride=2, decoder_normalisation=False, organ_maps=True, velocity_levels=3
         ),
+        # Mok and Chung 2020, to compare with: 28 channels, five residual blocks a level, as in the authors' code.
+        "lapirn": LapIRNConfig(),
         # Section 3.4: Çiçek et al.'s U-Net with leaky ReLU and instance normalisation; all organs but the adrenal glands.
         "organs-paper": MonaiSegmentationConfig(channels=(64, 128, 256, 512), organs=11),
         "organs-coarse": OrganSegmentationConfig(channels=(32, 64, 128, 192), stride=2),

@@ -125,7 +125,7 @@ class VelocityMICS(RegistrationUNet):
             flow.append(within)
             velocities += added
             total = torch.stack([resize_displacement(velocity, flow.shape) for velocity in added]).sum(dim=0)
-            results.append(Step(1 + _both(_derivatives(total)), flow.displacement()))
+            results.append(Step(1 + _both(derivatives(total)), flow.displacement()))
         return FlowPrediction(tuple(results), tuple(originals.shape[2:]), tuple(a.shape[2:]), velocities)
 
     def flip_averaged(self, a: Tensor, b: Tensor, *, steps: int = 2) -> FlowPrediction:
@@ -175,8 +175,15 @@ def _both(stacked: Tensor) -> Tensor:
     return stacked.reshape(2, -1, *stacked.shape[1:])
 
 
-def _derivatives(velocity: Tensor) -> Tensor:
-    """All nine forward differences, ``(B, 9, X, Y, Z)``, zero at the last voxel of each axis."""
+def derivatives(velocity: Tensor) -> Tensor:
+    """All nine forward differences, zero at the last voxel of each axis.
+
+    Args:
+        velocity: ``(B, 3, X, Y, Z)`` in voxels.
+
+    Returns:
+        ``(B, 9, X, Y, Z)``, those of all three components along the first axis first.
+    """
     parts = []
     for axis in (2, 3, 4):
         last = torch.zeros_like(velocity.narrow(axis, 0, 1))

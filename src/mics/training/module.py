@@ -49,6 +49,12 @@ class NetworkTraining(lightning.LightningModule):
         recompute_activations(self.network, recipe.recompute_activations)
         self.averages = Averages(measured)
 
+    @property
+    def optimiser_steps(self) -> int:
+        """Of the whole run."""
+        # Lightning takes a step at the end of every epoch, full or not.
+        return self.recipe.epochs * math.ceil(self.recipe.iterations_per_epoch / self.recipe.accumulate)
+
     def on_train_epoch_start(self) -> None:
         """Whether the epoch that begins is validated at its end: every n-th is, and the last."""
         last = self.current_epoch + 1 == self.trainer.max_epochs
@@ -73,9 +79,9 @@ class NetworkTraining(lightning.LightningModule):
         optimiser = torch.optim.Adam(self.network.parameters(), lr=recipe.learning_rate)
         if not recipe.decay:
             return {"optimizer": optimiser}
-        # Lightning takes a step at the end of every epoch, full or not.
-        steps = recipe.epochs * math.ceil(recipe.iterations_per_epoch / recipe.accumulate)
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps, eta_min=recipe.learning_rate / 100)
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(
+            optimiser, self.optimiser_steps, eta_min=recipe.learning_rate / 100
+        )
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def case_names(self, batch: Sample, split: str = "train") -> list[str]:

@@ -109,6 +109,12 @@ class Recipe(BaseModel):
         network = preset(self.preset)
         return self.organs_model if isinstance(network, RegistrationConfig) and network.organ_maps else None
 
+    @property
+    def staged(self) -> bool:
+        """Whether the network's parts are trained one after the other, each in its share of the run."""
+        network = preset(self.preset)
+        return isinstance(network, RegistrationConfig) and network.staged
+
 
 def load_recipe(name_or_path: str | Path, overrides: list[str] | None = None) -> Recipe:
     """A shipped recipe by name, or a YAML file; ``overrides`` are ``key=value`` with dots into sections.

@@ -1,5 +1,7 @@
 """Training of the registration network."""
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -27,6 +29,10 @@ class RegistrationTraining(NetworkTraining):
 
     def __init__(self, recipe: Recipe) -> None:
         super().__init__(recipe, [*MEASURED, *(f"val/dice_{organ:02d}" for organ in ORGAN_NAMES)])
+
+    def on_train_batch_start(self, batch: Sample, batch_idx: int) -> None:
+        """A network that is trained in stages is told how far the training is."""
+        self.network.progress(self.global_step / self.optimiser_steps)
 
     def training_step(self, batch: Sample, _: int) -> Tensor:
         """One batch of random pairs."""
@@ -78,10 +84,20 @@ class RegistrationTraining(NetworkTraining):
         x, y, z = (
             self.recipe.spacing_mm * (n - 1) / max(m - 1, 1) for n, m in zip(a.windows.shape[2:], shape, strict=True)
         )
+        halvings = round(math.log2(a.windows.shape[2] / shape[0]))
         a, b = a.resized(shape), b.resized(shape)
         weights, forms = self.recipe.losses, self.recipe.loss_forms
         per_step = [
-            step_losses(a, b, step.gradients, step.displacement, weights, forms=forms, voxel_mm=(x, y, z))
+            step_losses(
+                a,
+                b,
+                step.gradients,
+                step.displacement,
+                weights,
+                forms=forms,
+                voxel_mm=(x, y, z),
+                halvings=halvings,
+            )
             for step in prediction.steps
         ]
         terms = {name: torch.stack([losses[name] for losses in per_step]) for name in per_step[0]}

@@ -184,6 +184,7 @@ def export(run: Path) -> Path:
         "steps": recipe.steps,
         "trained_with_flips": recipe.augmentation.mirror_probability > 0,
         "organs_model": recipe.organs_model,
+        "limits": module.network.config.limits,
         "recipe": recipe.model_dump(mode="json"),
         "best_epoch": int(checkpoint["epoch"]),
         "best_validation_loss": float(scores[0]),

@@ -65,7 +65,7 @@ def start(
             f"{output} already holds a run; go on with it by `resume {output}`, or give another folder.",
             option="output",
         )
-    _check(checked, data, initial, devices)
+    _check(checked, data, initial, devices, nodes)
     with own_folder(output, f"{CASES}/{SOURCE}", "the cases of a training"):
         prepare(
             data,
@@ -135,10 +135,11 @@ def _require_true(before: Recipe, after: Recipe, epochs: int) -> None:
             f"{', '.join(CHANGEABLE)} can. Start a new run from its model by `initial`.",
             option="overrides",
         )
-    if "epochs" in changed and after.decay:
+    if "epochs" in changed and (after.decay or after.staged):
+        what = "learning rate of this run decays" if after.decay else "parts of this run's network take their turns"
         raise SettingError(
-            f"The learning rate of this run decays over its {before.epochs} epochs, so that with {after.epochs} it would have "
-            "been another from the start. Start a new run from its model by `initial`.",
+            f"The {what} over its {before.epochs} epochs, so that with {after.epochs} the first would have been others. Start a "
+            "new run from its model by `initial`.",
             option="overrides",
         )
     asked = min(after.epochs, after.stop_after_epochs or after.epochs)
@@ -184,8 +185,10 @@ def _first() -> bool:
     return getattr(rank_zero_only, "rank", 0) == 0
 
 
-def _check(recipe: Recipe, data: str, initial: str | Path | None, devices: int) -> None:
+def _check(recipe: Recipe, data: str, initial: str | Path | None, devices: int, nodes: int) -> None:
     """Raise InputError for what a run cannot begin with, before anything is written."""
+    if devices * nodes > 1 and recipe.staged:
+        raise RunError(f"The parts of {recipe.preset} are trained one after the other, on one device alone.")
     if initial is not None:
         load_initial_weights(build(preset(recipe.preset)), initial)
     require_devices(devices)

@@ -27,9 +27,10 @@ def test_what_is_not_a_choice_is_refused(word, told):
 
 def test_what_cannot_run_here_is_skipped_with_a_sentence(monkeypatch):
     monkeypatch.setenv("PATH", "")
-    choices, (no_model, no_program) = choose(["predecessor", "deeds"])
+    choices, (no_model, no_other, no_program) = choose(["predecessor", "lapirn", "deeds"])
     assert choices == []
     assert "needs a model, predecessor=RUN" in no_model
+    assert "needs a model, lapirn=RUN, trained by mics train lapirn-small" in no_other
     assert "deedsBCV is not on the PATH" in no_program
 
 

@@ -45,6 +45,7 @@ METHODS: Registry[Method] = Registry(
         "affine": Method("affine alone", f"{_OWN}.given:affine_alone"),
         "network": Method("MICS, network alone", f"{_OWN}.ours:network", model=True),
         "predecessor": Method("predecessor's form of the network", f"{_OWN}.ours:network", model=True, own_model=True),
+        "lapirn": Method("LapIRN", f"{_OWN}.ours:network", model=True, own_model=True),
         "mics": Method("MICS, as the command runs it", f"{_OWN}.ours:fast", model=True),
         "mics-accurate": Method("MICS, --refine accurate", f"{_OWN}.ours:accurate", model=True),
         "ants-syn": Method("ANTs SyN", f"{_OWN}.ants_syn:register", package="antspyx"),

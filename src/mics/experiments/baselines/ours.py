@@ -1,4 +1,4 @@
-"""Ours: as the command runs it, the network alone, and the predecessor's form of it."""
+"""What our pipeline runs: as the command does, and a network alone, ours, the predecessor's form of it or LapIRN."""
 
 import time
 
