@@ -18,7 +18,7 @@ PERFECT, OFF = {("p1", "p2"): 2, ("p1", "p3"): -1}, {("p1", "p2"): 1, ("p1", "p3
 
 
 def rows(path):
-    return list(csv.DictReader(path.open(encoding="utf-8")))
+    return list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
 
 
 def test_a_perfect_submission_scores_one_in_every_file(pairs, perfect, tmp_path):
