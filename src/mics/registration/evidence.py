@@ -64,8 +64,8 @@ def gather(*, volumes: Both, organs: Both, counted: Tensor, displacements: Both,
             name: _found(maps, spacing_mm) for name, maps in zip(("moving", "fixed"), organs, strict=True)
         },
         "tissue_shares": {
-            name: _tissue_shares(volume[:, :1][own])
-            for name, volume, own in zip(("moving", "fixed"), volumes, tissue, strict=True)
+            name: tissue_shares(volume[:, :1], own)
+            for name, volume, own in zip(("moving", "fixed"), volumes, (valid[:1], valid[1:]), strict=True)
         },
         "similarity": {
             "affine": _correlation(volumes[0][:, :1], volumes[1][:, :1], (tissue[0] | tissue[1]) & both_before),
@@ -127,11 +127,21 @@ def _volume_ratio(warped: Tensor, determinants: Tensor, voxel_ml: float) -> floa
     return round(float(warped.sum() / before), 3)
 
 
-def _tissue_shares(window: Tensor) -> dict[str, float | None]:
-    """Shares of fat, and of bone and what is enhanced, of values within the body."""
-    if window.numel() == 0:
+def tissue_shares(window: Tensor, counted: Tensor | None = None) -> dict[str, float | None]:
+    """What the body consists of, by its values.
+
+    Args:
+        window: the abdominal window in [0, 1], of any shape.
+        counted: where there are data, of the same shape, bool; None for everywhere.
+
+    Returns:
+        The shares of the body that are ``fat``, and ``dense``, bone or enhanced; None where there is no body.
+    """
+    tissue = window > _TISSUE
+    body = window[tissue if counted is None else tissue & counted]
+    if body.numel() == 0:
         return {"fat": None, "dense": None}
-    shares = {"fat": window < _FAT, "dense": window > _DENSE}
+    shares = {"fat": body < _FAT, "dense": body > _DENSE}
     return {name: round(float(share.double().mean()), 3) for name, share in shares.items()}
 
 

@@ -1,7 +1,7 @@
 """Whether a scan's header has two directions exchanged, found by turning the scan and looking for its organs.
 
 The segmentation network knows patients the right way up, mirrored or not. Turned about any axis, a patient shows it about
-half as much of organs, and it is less sure of them.
+half as much of organs, and it is less sure of them. Of what is no CT it knows nothing, so that its header is not judged.
 """
 
 from collections.abc import Mapping
@@ -15,8 +15,10 @@ from mics.image.intensity import hu_windows
 from mics.image.io import Image
 from mics.network.segmentation import Segmentation
 from mics.network.weights import LoadedModel, load_model
+from mics.registration.evidence import tissue_shares
 from mics.registration.laterality import liver_is_left
 from mics.registration.network_grid import ORIENTATION, Samples
+from mics.registration.verdict import is_like_ct
 
 _TURNS = {
     "turned about its left-right axis (head and feet, front and back exchanged)": (1, 2),
@@ -43,6 +45,8 @@ def _turned(scan: Image, role: str, model: LoadedModel, device: torch.device) ->
     hu = Samples.of(scan, grid, np.eye(4)).downsampled(grid, model.hu_range)
     assert hu is not None
     volume = hu_windows(hu.to(device), model.hu_range)
+    if not is_like_ct(tissue_shares(volume[:, :1])):
+        return None
     as_it_lies, _ = _organ_evidence(volume, model)
     turns = {name: _organ_evidence(volume.flip([axis + 2 for axis in axes]), model) for name, axes in _TURNS.items()}
     most = max(found for found, _ in turns.values())

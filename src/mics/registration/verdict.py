@@ -124,6 +124,11 @@ def _volumes(organs: Summary) -> Iterator[str]:
             yield f"The {organ} has {change} its volume once it is warped: more than two people differ."
 
 
+def is_like_ct(shares: Mapping[str, float | None]) -> bool:
+    """Whether nothing speaks against CT in a body of these :func:`mics.registration.evidence.tissue_shares`."""
+    return not any(_tissues("", shares))
+
+
 def _tissues(role: str, shares: Summary) -> Iterator[str]:
     if shares["fat"] is not None and shares["fat"] < _LEAST_FAT:
         yield (
