@@ -202,7 +202,9 @@ def test_an_unknown_kind_of_network_names_the_known_ones(saved: Path) -> None:
     path = saved.with_suffix(".json")
     card = json.loads(path.read_text())
     path.write_text(json.dumps({**card, "network": {**card["network"], "kind": "transformer"}}))
-    with pytest.raises(InputError, match="of the kind 'transformer', only mics, velocity, lapirn, organs, monai; import"):
+    with pytest.raises(
+        InputError, match="of the kind 'transformer', only mics, velocity, lapirn, organs, monai; import"
+    ):
         load_model(saved)
 
 
