@@ -26,7 +26,7 @@ class Budget:
 
 _SHORT = ("spacing_mm=16", "epochs=1", "iterations_per_epoch=2")
 _TINY = ("preset=small", *_SHORT)
-_BASELINES = ("ants-syn", "greedy", "elastix", "convexadam", "fireants", "deeds")
+_BASELINES = ("ants-syn", "greedy", "elastix", "convexadam", "dense-displacement", "fireants", "deeds")
 
 BUDGETS: dict[str, Budget] = {
     # A minute or two, on a phantom: whether it runs, no more.

@@ -34,6 +34,7 @@ def displacement(source, target, affine):
         ("ants-syn", 0.5),
         pytest.param("elastix", 0.5, marks=pytest.mark.nightly),
         ("convexadam", 0.5),
+        ("dense-displacement", 0.5),
         ("fireants", 0.2),
         ("deeds", 0.5),
     ],

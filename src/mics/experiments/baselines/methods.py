@@ -52,6 +52,7 @@ METHODS: Registry[Method] = Registry(
         "greedy": Method("greedy", f"{_OWN}.greedy:register", package="picsl-greedy"),
         "elastix": Method("elastix", f"{_OWN}.elastix:register", package="itk-elastix"),
         "convexadam": Method("convexAdam (MIND)", f"{_OWN}.convex_adam:register", package="convexadam"),
+        "dense-displacement": Method("dense displacements (MIND)", f"{_OWN}.dense_displacement:register"),
         "fireants": Method(
             "FireANTs", f"{_OWN}.fire_ants:register", package="fireants", install="pip install --no-deps fireants"
         ),
