@@ -7,17 +7,21 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mics.atlas.folder import write_json
-from mics.atlas.fusion import Atlases, fuse
+from mics.atlas.fusion import Atlases, Fused, fuse
 from mics.atlas.mean_shape import inverse, log_jacobian
 from mics.atlas.members import read_member
 from mics.atlas.registering import in_view
 from mics.atlas.tables import to_csv
+from mics.atlas.template_frame import Frame
 from mics.atlas.template_rounds import DRIFT_MM, FROM_TEMPLATE, MEAN, TEMPLATE, TO_TEMPLATE, Round, Rounds, converged
+from mics.data.pairs import Member
 from mics.deformation.transform import Transform
 from mics.files.folder import write_together
 from mics.files.whole import write_text
+from mics.image.grid import Grid
 from mics.image.io import Image, read_image, write_image, write_labels
 
 MEMBERS = "members"
@@ -41,47 +45,77 @@ class Template:
     reasons: Sequence[str]
 
 
+@dataclass(frozen=True, eq=False)
+class _Delivered:
+    """A member on the template: the logarithm of its Jacobian determinant, its labels (None without), where it is in view."""
+
+    log_jacobian: NDArray[np.float32]
+    labels: NDArray[np.integer] | None
+    in_view: NDArray[np.bool_]
+
+
 def deliver(rounds: Rounds, table: Sequence[Round], label_names: Mapping[int, str]) -> Template:
     """The last round's template, and everyone's transforms to and from it, its mean displacement taken out, written.
 
     ``table`` is that of the ``rounds``; ``label_names`` what the labels mean, where that is known.
     """
-    frame, folder, progress = rounds.frame, rounds.folder, rounds.progress
-    last = rounds.place(len(table) - 1)
+    taking_part = rounds.taking_part(len(table) - 1)
+    delivered = _members_delivered(rounds, rounds.place(len(table) - 1), taking_part)
+    image = read_image(rounds.place(len(table) - 1) / TEMPLATE)
+    fused = _fused([one for one in delivered if one.labels is not None], image.grid)
+    reasons = _reasons(rounds.frame, taking_part, table)
+    logs = [one.log_jacobian for one in delivered]
+    result = Template(
+        image=image,
+        mean_log_jacobian=Image(np.asarray(np.mean(logs, axis=0, dtype=np.float32)), image.grid),
+        sd_log_jacobian=Image(np.asarray(np.std(logs, axis=0, ddof=1, dtype=np.float32)), image.grid),
+        labels=None if fused is None else Image(fused.labels, image.grid),
+        rounds=table,
+        left_out=rounds.frame.left_out,
+        verdict="look" if reasons else "good",
+        reasons=reasons,
+    )
+    rounds.progress("Writing")
+    write_together(rounds.folder, {**_label_files(fused, image.grid, label_names), **_files(result, rounds)})
+    return result
+
+
+def _members_delivered(rounds: Rounds, last: Path, taking_part: Sequence[Member]) -> list[_Delivered]:
+    """Everyone's transforms written, and what the template needs of each."""
     mean = Transform.load(last / MEAN)
     back = inverse(mean)
-    logs, maps, views = [], [], []
-    taking_part = rounds.taking_part(len(table) - 1)
+    delivered = []
     for member in taking_part:
-        progress(f"Transforms of {member.name}")
+        rounds.progress(f"Transforms of {member.name}")
         image, labels = read_member(member)
         to_template = back.compose(Transform.load(last / member.name / TO_TEMPLATE))
         from_template = Transform.load(last / member.name / FROM_TEMPLATE).compose(mean)
-        place = folder / MEMBERS / member.name
+        place = rounds.folder / MEMBERS / member.name
         place.mkdir(parents=True, exist_ok=True)
         write_together(place, {TO_TEMPLATE: to_template.save, FROM_TEMPLATE: from_template.save})
-        logs.append(log_jacobian(to_template))
-        if labels is not None:
-            maps.append(to_template.transform_labels(labels).array)
-            views.append(in_view(to_template, image.grid).array > 0)
-    image = read_image(last / TEMPLATE)
-    files: dict[str, Callable[[Path], object]] = {}
-    labels = None
-    if maps:
-        kind = np.result_type(*maps)
-        voting = Atlases(
-            images=np.zeros((len(maps), *image.grid.size), np.int8),
-            labels=np.stack([labels.astype(kind) for labels in maps]),
-            in_view=np.stack(views),
-            spacing=image.grid.spacing,
-        )
-        fused = fuse(image.array, voting, "majority")
-        labels = Image(fused.labels, image.grid)
-        files["labels.nii.gz"] = partial(write_labels, labels)
-        if label_names:
-            plain = {str(label): name for label, name in label_names.items()}
-            files["label_names.json"] = partial(write_json, plain)
-        files["agreement.nii.gz"] = partial(write_image, Image(fused.agreement, image.grid))
+        carried = None if labels is None else to_template.transform_labels(labels).array
+        delivered.append(_Delivered(log_jacobian(to_template), carried, in_view(to_template, image.grid).array > 0))
+    return delivered
+
+
+def _fused(labelled: Sequence[_Delivered], grid: Grid) -> Fused | None:
+    """The majority's labels on the template; None where no member has any."""
+    maps = [one.labels for one in labelled if one.labels is not None]
+    if not maps:
+        return None
+    kind = np.result_type(*maps)
+    images = np.zeros((len(maps), *grid.size), np.int8)  # The majority looks at none.
+    voting = Atlases(
+        images=images,
+        labels=np.stack([labels.astype(kind) for labels in maps]),
+        in_view=np.stack([one.in_view for one in labelled]),
+        spacing=grid.spacing,
+    )
+    return fuse(images[0], voting, "majority")
+
+
+def _reasons(frame: Frame, taking_part: Sequence[Member], table: Sequence[Round]) -> list[str]:
+    """Why to look at the template before it is used."""
     reasons = [f"{name} is left out: {reason}" for name, reason in frame.left_out.items()]
     reasons += [
         f"{member.name} is left out: its registration to the template has failed by its verdict."
@@ -97,32 +131,38 @@ def deliver(rounds: Rounds, table: Sequence[Round], label_names: Mapping[int, st
             f"The mean displacement of the members is {table[-1].bias_mm:.1f} mm, not zero: its own map has no good "
             "inverse, so that the template is biased."
         )
-    result = Template(
-        image=image,
-        mean_log_jacobian=Image(np.asarray(np.mean(logs, axis=0, dtype=np.float32)), image.grid),
-        sd_log_jacobian=Image(np.asarray(np.std(logs, axis=0, ddof=1, dtype=np.float32)), image.grid),
-        labels=labels,
-        rounds=table,
-        left_out=frame.left_out,
-        verdict="look" if reasons else "good",
-        reasons=reasons,
-    )
-    progress("Writing")
-    summary = {
-        "verdict": {"word": result.verdict, "reasons": reasons},
-        "settings": rounds.settings.to_dict(),
-        "rounds": [asdict(line) for line in table],
-        "affines_template_to_member_lps_mm": {name: matrix.tolist() for name, matrix in frame.affines.items()},
+    return reasons
+
+
+def _label_files(
+    fused: Fused | None, grid: Grid, label_names: Mapping[int, str]
+) -> dict[str, Callable[[Path], object]]:
+    """What writes the labels, by file name."""
+    if fused is None:
+        return {}
+    files: dict[str, Callable[[Path], object]] = {
+        "labels.nii.gz": partial(write_labels, Image(fused.labels, grid)),
+        "agreement.nii.gz": partial(write_image, Image(fused.agreement, grid)),
     }
-    write_together(
-        folder,
-        {
-            **files,
-            TEMPLATE: partial(write_image, image),
-            "mean_log_jacobian.nii.gz": partial(write_image, result.mean_log_jacobian),
-            "sd_log_jacobian.nii.gz": partial(write_image, result.sd_log_jacobian),
-            "convergence.csv": partial(write_text, to_csv([asdict(line) for line in table])),
-            "summary.json": partial(write_json, summary),
-        },
-    )
-    return result
+    if label_names:
+        plain = {str(label): name for label, name in label_names.items()}
+        files["label_names.json"] = partial(write_json, plain)
+    return files
+
+
+def _files(result: Template, rounds: Rounds) -> dict[str, Callable[[Path], object]]:
+    """What writes the template, by file name, the summary last."""
+    table = [asdict(line) for line in result.rounds]
+    summary = {
+        "verdict": {"word": result.verdict, "reasons": result.reasons},
+        "settings": rounds.settings.to_dict(),
+        "rounds": table,
+        "affines_template_to_member_lps_mm": {name: matrix.tolist() for name, matrix in rounds.frame.affines.items()},
+    }
+    return {
+        TEMPLATE: partial(write_image, result.image),
+        "mean_log_jacobian.nii.gz": partial(write_image, result.mean_log_jacobian),
+        "sd_log_jacobian.nii.gz": partial(write_image, result.sd_log_jacobian),
+        "convergence.csv": partial(write_text, to_csv(table)),
+        "summary.json": partial(write_json, summary),
+    }
