@@ -9,8 +9,8 @@ from torch.nn import functional
 from mics.deformation.field import compose, identity, resize, resize_displacement, sample
 from mics.deformation.jacobian import slabs
 
-_BEFORE, _AFTER = 3, 3
-"""Iterations before and after what they do not mend is smoothed."""
+_BEFORE, _AFTER, _FINE = 3, 3, 3
+"""Iterations before and after what they do not mend is smoothed, and on a finer grid."""
 _ROUNDS = 5
 """Of smoothing, at most."""
 _MISSED, _SMOOTHED = 0.2, 0.16
@@ -58,7 +58,7 @@ def regularise_sharp_bends(ab: Tensor, ba: Tensor) -> tuple[Tensor, Tensor]:
 
 def upsample_and_correct(ab: Tensor, ba: Tensor, shape: Sequence[int]) -> tuple[Tensor, Tensor]:
     """Both on a finer grid of ``shape`` over the same box, in its voxels, and what was missed between the voxels mended there."""
-    there, back = _corrected(torch.cat([resize_displacement(way, shape) for way in (ab, ba)]), 1).chunk(2)
+    there, back = _corrected(torch.cat([resize_displacement(way, shape) for way in (ab, ba)]), _FINE).chunk(2)
     return there, back
 
 
