@@ -183,8 +183,8 @@ def _scan(member: Member) -> Scan:
 
 
 def _phantom(seed: int, which: int) -> Scan:
-    person = mics.phantom_pair(seed)[which]
-    return Scan(person.image, person.labels)
+    subject = mics.phantom_pair(seed)[which]
+    return Scan(subject.image, subject.labels)
 
 
 def _made(change: Callable[[Scan], Scan], scan: Callable[[], Scan]) -> Callable[[], Scan]:
