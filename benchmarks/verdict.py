@@ -32,7 +32,7 @@ from mics.files.folder import writable_folder
 from mics.files.whole import write_text
 from mics.image.grid import Grid
 from mics.image.io import Image, read_image
-from mics.registration.verdict import judge
+from mics.registration.verdict import VerdictInputs, judge
 
 _WELL = 0.5
 VERDICTS = ("good", "look", "failed", "refused")
@@ -222,7 +222,7 @@ def came_out_well(found: dict[str, Any]) -> bool:
 
 def verdict_of(found: dict[str, Any]) -> str:
     """One of :data:`VERDICTS`."""
-    return "refused" if "refused" in found else judge(found).word
+    return "refused" if "refused" in found else judge(VerdictInputs.model_validate(found)).word
 
 
 def main() -> None:
