@@ -121,7 +121,7 @@ class Rounds:
         return line
 
     def _register(self, member: Member, average: Image, settings: Settings, folder: Path) -> None:
-        """Write the member's transforms to and from the last average and its verdict; that alone where it cannot be registered."""
+        """Write the member's transforms to and from the last average and its verdict; that alone of one that fails."""
         try:
             image, _ = read_member(member)
             result = register_scans(average, image, settings, affine=self.frame.affines[member.name])

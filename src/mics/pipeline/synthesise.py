@@ -31,7 +31,7 @@ from mics.errors import GeometryError, InputError, RunError, SettingError
 from mics.evaluation.metrics import dice
 from mics.files.folder import own_folder
 from mics.files.whole import write_text
-from mics.image.grid import Grid
+from mics.image.grid import GRID_TOLERANCE_VOXELS, Grid
 from mics.image.io import Image, read_image, read_labels, write_image
 from mics.organs import ORGAN_NAMES
 from mics.pipeline.reshape import SETTINGS, fit, reshaped
@@ -45,7 +45,6 @@ _MOST = 1000
 LEAST_DICE = 0.5
 """Of the warped organs and those of the label map, on average: below, the source case has not taken on the shape."""
 
-_GRID_TOLERANCE_VOXELS = 0.1
 _TOWARDS, _AWAY = (0.3, 0.8), (-0.4, -0.15)
 """Shares of the way from one training person's shape to another's."""
 _AWAY_PROBABILITY = 0.3
@@ -203,7 +202,7 @@ def _matched(
 ) -> tuple[Image, list[LabelledCase]]:
     """A label map and its source cases. Raises InputError where it cannot be read, lies elsewhere, or nobody fits."""
     wanted = case.labels()
-    if not wanted.grid.is_close(grid, _GRID_TOLERANCE_VOXELS * min(grid.spacing)):
+    if not wanted.grid.is_close(grid, GRID_TOLERANCE_VOXELS * min(grid.spacing)):
         raise GeometryError(
             f"{case.labels_path} is on another grid than the training people ({wanted.grid.size} against {grid.size} "
             "voxels, or another spacing, place or orientation): bring it to theirs."
