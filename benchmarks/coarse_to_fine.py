@@ -59,7 +59,7 @@ VARIANTS = {
 
 
 @dataclass(frozen=True)
-class Person:
+class Subject:
     """A validation case as the network takes it: ``windows`` (1, 3, X, Y, Z), ``maps`` and ``labels`` likewise."""
 
     windows: Tensor
@@ -67,17 +67,17 @@ class Person:
     labels: Tensor
 
     @classmethod
-    def of(cls, case: CachedCase, hu_range: tuple[float, float] | None) -> "Person":
+    def of(cls, case: CachedCase, hu_range: tuple[float, float] | None) -> "Subject":
         """Read from the cache."""
         assert case.maps is not None
         hu, labels, maps = (torch.from_numpy(array.copy()).float() for array in (case.hu, case.labels, case.maps))
         return cls(hu_windows(hu[None, None], hu_range), maps[None] / 255, labels[None, None])
 
-    def shifted(self, axis: int, voxels: float) -> "Person":
+    def shifted(self, axis: int, voxels: float) -> "Subject":
         """By so many voxels along an axis; what comes in from outside repeats the border, without organs."""
         displacement = torch.zeros_like(self.windows)
         displacement[:, axis] = -voxels
-        return Person(
+        return Subject(
             warp(self.windows, displacement),
             warp(self.maps, displacement, padding="zeros"),
             warp(self.labels, displacement, mode="nearest", padding="zeros"),
@@ -118,11 +118,11 @@ def scores(model: LoadedModel, cases: list[CachedCase], shift_mm: float) -> Iter
     """Dice, SdLogJ and folds of every ordered pair, means over the six directions in which the moving scan is shifted."""
     network = cast(RegistrationNetwork, model.network)
     ways = [(axis, sign * shift_mm / model.spacing_mm) for axis in range(3) for sign in (1, -1)]
-    for moving, fixed in permutations([Person.of(case, model.hu_range) for case in cases], 2):
+    for moving, fixed in permutations([Subject.of(case, model.hu_range) for case in cases], 2):
         found = []
         for axis, voxels in ways if shift_mm else ways[:1]:
             source = moving.shifted(axis, voxels)
-            pair = (network.network_input(person.windows, person.maps) for person in (source, fixed))
+            pair = (network.network_input(subject.windows, subject.maps) for subject in (source, fixed))
             displacement = network(*pair, steps=1).displacement_ab
             warped = warp(source.labels, displacement, mode="nearest", padding="zeros")
             target, moved = (labels[0, 0].int().numpy() for labels in (fixed.labels, warped))

@@ -26,7 +26,7 @@ _SEEDS = {
 _BTCV_TO_TCIA = {1: 1, 3: 3, 4: 4, 5: 5, 6: 6, 7: 7, 11: 11}
 
 
-def person(cohort: str, number: int, spacing: float, orientation: str, shift_mm: float = 0.0) -> Phantom:
+def subject(cohort: str, number: int, spacing: float, orientation: str, shift_mm: float = 0.0) -> Phantom:
     """A generated person on a grid that runs along the letters of ``orientation``, its world shifted along the body."""
     half = np.array([192.0, 160.0, 256.0]) - spacing / 2
     seed = _SEEDS[cohort] + number
@@ -40,7 +40,7 @@ def learn2reg(folder: Path, subjects: int, spacing: float) -> Path:
     """Today's release: all but the last two are the training, those are the validation pair, one more is the test."""
     listed, tests = [], []
     for number in range(1, subjects + 2):
-        made = person("l2r", number, spacing, "LAS")
+        made = subject("l2r", number, spacing, "LAS")
         name, part = f"AbdomenCTCT_{number:04d}_0000.nii.gz", "Tr" if number <= subjects else "Ts"
         _save(made.image.array.astype(np.int16), _claimed(spacing), folder / f"images{part}" / name)
         if part == "Tr":
@@ -57,14 +57,14 @@ def learn2reg(folder: Path, subjects: int, spacing: float) -> Path:
 def learn2reg_2020(folder: Path, subjects: int, spacing: float) -> Path:
     """The release of 2020, its first people; 0001 and 0004 are of its validation."""
     for number in range(1, subjects + 1):
-        made = person("l2r", number, spacing, "LAS")
+        made = subject("l2r", number, spacing, "LAS")
         _save(
             made.image.array.astype(np.int16),
             _claimed(spacing),
             folder / "Training" / "img" / f"img{number:04d}.nii.gz",
         )
         _save(made.labels.array, _claimed(spacing), folder / "Training" / "label" / f"label{number:04d}.nii.gz")
-    made = person("l2r", 61, spacing, "LAS")
+    made = subject("l2r", 61, spacing, "LAS")
     _save(made.image.array.astype(np.int16), _claimed(spacing), folder / "Testing" / "img" / "img0061.nii.gz")
     return folder
 
@@ -72,7 +72,7 @@ def learn2reg_2020(folder: Path, subjects: int, spacing: float) -> Path:
 def pancreas_ct(folder: Path, subjects: int, spacing: float) -> Path:
     """DICOM; the first person with the labels of seven organs and the duodenum, the others with the pancreas alone."""
     for number in range(1, subjects + 1):
-        made = person("tcia", number, spacing, "LPS", shift_mm=-300)
+        made = subject("tcia", number, spacing, "LPS", shift_mm=-300)
         name = f"PANCREAS_{number:04d}"
         _save_series(made, folder / "Pancreas-CT" / name / "11-24-2015-PANC" / "Pancreas-63502", number)
         labels = made.labels.array
@@ -90,7 +90,7 @@ def pancreas_ct(folder: Path, subjects: int, spacing: float) -> Path:
 def kits19(folder: Path, subjects: int, spacing: float) -> Path:
     """Slices first, from head to foot; kidneys 1, a tumour 2 in the left one; the last person is of the test."""
     for number in range(subjects + 1):
-        made = person("kits", number, spacing, "IPL", shift_mm=500)
+        made = subject("kits", number, spacing, "IPL", shift_mm=500)
         case = folder / (f"case_{number:05d}" if number < subjects else "case_00210")
         _save(made.image.array.astype(np.float32), affine_of(made.image.grid), case / "imaging.nii.gz")
         if number < subjects:
@@ -110,7 +110,7 @@ def msd(task: str, organ: int, orientation: str, dtype: type) -> Callable[[Path,
     def write(folder: Path, subjects: int, spacing: float) -> Path:
         training, test = [], []
         for number in range(subjects + 1):
-            made = person(f"msd-{task}", number, spacing, orientation, shift_mm=150)
+            made = subject(f"msd-{task}", number, spacing, orientation, shift_mm=150)
             name, part = f"{task}_{number}.nii.gz", "Tr" if number < subjects else "Ts"
             _save(made.image.array.astype(np.int16), affine_of(made.image.grid), folder / f"images{part}" / name)
             (folder / f"images{part}" / f"._{name}").write_bytes(b"\0\5\26\7")  # its archives were made on macOS
@@ -142,7 +142,7 @@ def nnunet(folder: Path, subjects: int, spacing: float) -> Path:
     """A hospital's own: label 5 both kidneys, 2 and 3 the liver and its tumour; returns the YAML file."""
     data = folder / "Dataset501_Abdomen"
     for number in range(subjects):
-        made = person("own", number, spacing, "RPI", shift_mm=-80)
+        made = subject("own", number, spacing, "RPI", shift_mm=-80)
         labels = np.zeros(made.labels.array.shape, np.int16)
         labels[made.labels.array == 6] = 2
         labels[tuple(np.argwhere(labels)[0])] = 3

@@ -149,8 +149,8 @@ def answer(values: Values) -> tuple[str, float | None]:
         except InputError as error:
             return "refused", _named(str(error))
     # Unsigned padding is mended and told.
-    doubts = [str(warning.message) for warning in caught if "may not" in str(warning.message)]
-    return ("warned", _named(doubts[0])) if doubts else ("taken", None)
+    messages = [str(warning.message) for warning in caught if "may not" in str(warning.message)]
+    return ("warned", _named(messages[0])) if messages else ("taken", None)
 
 
 def _named(sentence: str) -> float | None:

@@ -53,8 +53,8 @@ def measured(subjects: list[Image], size: Size, options: list[str]) -> float:
     """Peak memory of the command in bytes."""
     with TemporaryDirectory() as folder:
         files = [Path(folder) / f"{name}.nii" for name in ("fixed", "moving")]
-        for person, file in zip(subjects, files, strict=True):
-            write_image(on(person, size), file)
+        for subject, file in zip(subjects, files, strict=True):
+            write_image(on(subject, size), file)
         command = [sys.executable, "-m", "mics", "register", *map(str, files), "-o", f"{folder}/out", "-q", *options]
         with subprocess.Popen(command) as process:
             _, status, used = os.wait4(process.pid, 0)
@@ -73,7 +73,7 @@ def resident_bytes() -> float:
 def grown(subjects: list[Image], size: Size, repeats: int, refine: str) -> None:
     """Print what one process holds while it registers the same pair again and again."""
     registrar = Registrar(refine=refine)
-    scans = [on(person, size) for person in subjects]
+    scans = [on(subject, size) for subject in subjects]
     held = []
     for turn in range(1, repeats + 1):
         registrar(*scans)

@@ -32,7 +32,7 @@ from mics.files.folder import writable_folder
 from mics.files.whole import write_text
 from mics.image.grid import Grid
 from mics.image.io import Image, read_image
-from mics.registration.verdict import judge
+from mics.registration.verdict import VerdictInputs, judge
 
 _WELL = 0.5
 VERDICTS = ("good", "look", "failed", "refused")
@@ -183,8 +183,8 @@ def _scan(member: Member) -> Scan:
 
 
 def _phantom(seed: int, which: int) -> Scan:
-    person = mics.phantom_pair(seed)[which]
-    return Scan(person.image, person.labels)
+    subject = mics.phantom_pair(seed)[which]
+    return Scan(subject.image, subject.labels)
 
 
 def _made(change: Callable[[Scan], Scan], scan: Callable[[], Scan]) -> Callable[[], Scan]:
@@ -222,7 +222,7 @@ def came_out_well(found: dict[str, Any]) -> bool:
 
 def verdict_of(found: dict[str, Any]) -> str:
     """One of :data:`VERDICTS`."""
-    return "refused" if "refused" in found else judge(found).word
+    return "refused" if "refused" in found else judge(VerdictInputs.model_validate(found)).word
 
 
 def main() -> None:

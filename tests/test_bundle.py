@@ -92,8 +92,8 @@ def test_monai_verifies_the_metadata(bundle, tmp_path):
 @pytest.mark.nightly
 def test_monai_runs_what_mics_register_runs(bundle, tmp_path):
     grid = mics.Grid.axis_aligned((-180, -130, -210), (180, 130, 210), (6, 6, 6), orientation="LPS")
-    for name, person in zip(("fixed", "moving"), mics.phantom_pair(3, grid, grid), strict=True):
-        mics.write_image(person.image, tmp_path / f"{name}.nii.gz")
+    for name, subject in zip(("fixed", "moving"), mics.phantom_pair(3, grid, grid), strict=True):
+        mics.write_image(subject.image, tmp_path / f"{name}.nii.gz")
     scans = [tmp_path / "fixed.nii.gz", tmp_path / "moving.nii.gz"]
     options = {"affine": "none", "refine": "none", "device": "cpu"}
     flags = [text for name, value in options.items() for text in (f"--{name}", value)]

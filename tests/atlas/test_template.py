@@ -10,7 +10,7 @@ GRID = Grid((26, 24, 22), (4.0, 4.0, 4.0), (-50.0, -46.0, -42.0))
 INNER = (slice(6, -6),) * 3
 
 
-def person(seed):
+def subject(seed):
     """Where each point of a common body lies in one person, as a displacement of up to 6 mm or so."""
     rng = np.random.default_rng(seed)
     bumps = np.stack([gaussian_filter(rng.normal(size=GRID.size), 5, mode="constant") for _ in range(3)], axis=-1)
@@ -30,7 +30,7 @@ def unbiased(transforms):
 
 
 def test_what_is_taken_out_leaves_a_mean_displacement_of_zero():
-    transforms = to_everyone([person(seed) for seed in range(4)], first=0)
+    transforms = to_everyone([subject(seed) for seed in range(4)], first=0)
     assert root_mean_square(mean_displacement(transforms).displacement_mm[INNER]) > 1
     left = mean_displacement(unbiased(transforms))
     assert root_mean_square(left.displacement_mm[INNER]) < 0.05
@@ -39,7 +39,7 @@ def test_what_is_taken_out_leaves_a_mean_displacement_of_zero():
 
 def test_whoever_one_begins_with_the_template_is_the_same():
     """Seen by what it shows: the average of everyone's picture, each through its transform."""
-    subjects = [person(seed) for seed in range(4)]
+    subjects = [subject(seed) for seed in range(4)]
     picture = Image(gaussian_filter(np.random.default_rng(9).normal(size=GRID.size), 3).astype(np.float32) * 3000, GRID)
     pictures = [inverse(one).transform_image(picture, outside=0) for one in subjects]
 

@@ -23,8 +23,8 @@ def hard(benchmark_script: Callable[[str], ModuleType]) -> ModuleType:
 @pytest.fixture(scope="module")
 def scan(hard: ModuleType) -> object:
     """A generated person, whose array runs as Learn2Reg's do."""
-    person = phantom(3, network_grid())
-    return hard.Scan(person.image, person.labels)
+    subject = phantom(3, network_grid())
+    return hard.Scan(subject.image, subject.labels)
 
 
 def ramp(hard: ModuleType, grid: Grid, axis: int) -> object:

@@ -9,7 +9,7 @@ import pytest
 def labels(publishers, tmp_path):
     folder = tmp_path / "labels"
     folder.mkdir()
-    array = publishers.person("l2r", 50, 16.0, "LAS").labels.array
+    array = publishers.subject("l2r", 50, 16.0, "LAS").labels.array
     nibabel.save(nibabel.Nifti1Image(array, np.diag([16.0, 16, 16, 1])), folder / "label0050.nii.gz")
     return folder
 

@@ -36,7 +36,7 @@ GRID = network_grid(4.0)
 
 
 @pytest.fixture(scope="module", params=[3, 11])
-def person(request: pytest.FixtureRequest) -> Phantom:
+def subject(request: pytest.FixtureRequest) -> Phantom:
     return phantom(request.param, GRID, phase="portal")
 
 
@@ -65,17 +65,17 @@ def test_the_seed_decides_everything() -> None:
     assert (one.labels.array != other.labels.array).mean() > 0.02
 
 
-def test_all_organs_of_an_adult_in_one_piece(person: Phantom) -> None:
-    assert set(np.unique(person.labels.array)) == {0, *organs.ORGAN_NAMES}
+def test_all_organs_of_an_adult_in_one_piece(subject: Phantom) -> None:
+    assert set(np.unique(subject.labels.array)) == {0, *organs.ORGAN_NAMES}
     voxel_ml = float(np.prod(GRID.spacing)) / 1000
     for label, (low, high) in ADULT_ML.items():
-        mask = person.labels.array == label
+        mask = subject.labels.array == label
         assert low < mask.sum() * voxel_ml < high, organs.ORGAN_NAMES[label]
         assert ndimage.label(mask, np.ones((3, 3, 3)))[1] == 1, organs.ORGAN_NAMES[label]
 
 
-def test_organs_lie_where_anatomy_puts_them(person: Phantom) -> None:
-    at = {label: centroid_lps(person, label) for label in organs.ORGAN_NAMES}
+def test_organs_lie_where_anatomy_puts_them(subject: Phantom) -> None:
+    at = {label: centroid_lps(subject, label) for label in organs.ORGAN_NAMES}
     left, back, up = range(3)
     for right_sided in (organs.LIVER, organs.GALLBLADDER, organs.RIGHT_KIDNEY, organs.RIGHT_ADRENAL):
         assert at[right_sided][left] < at[organs.AORTA][left]
@@ -87,8 +87,8 @@ def test_organs_lie_where_anatomy_puts_them(person: Phantom) -> None:
     assert at[organs.OESOPHAGUS][up] > at[organs.LIVER][up] > at[organs.RIGHT_KIDNEY][up]
 
 
-def test_hounsfield_units_by_organ(person: Phantom) -> None:
-    hu = {label: median_hu(person, label) for label in organs.ORGAN_NAMES}
+def test_hounsfield_units_by_organ(subject: Phantom) -> None:
+    hu = {label: median_hu(subject, label) for label in organs.ORGAN_NAMES}
     assert 60 < hu[organs.LIVER] < 150
     assert 80 < hu[organs.SPLEEN] < 180
     assert 90 < hu[organs.AORTA] < 230
@@ -97,9 +97,9 @@ def test_hounsfield_units_by_organ(person: Phantom) -> None:
     assert hu[organs.AORTA] > hu[organs.LIVER] > hu[organs.GALLBLADDER]
 
 
-def test_the_rest_of_the_body_is_there(person: Phantom) -> None:
+def test_the_rest_of_the_body_is_there(subject: Phantom) -> None:
     litres = float(np.prod(GRID.spacing)) / 1e6
-    hu = person.image.array
+    hu = subject.image.array
     assert hu.min() >= -1024
     assert hu.max() > 300  # bone
     inside = ndimage.binary_fill_holes(ndimage.binary_opening(hu > -150, iterations=2))

@@ -72,7 +72,7 @@ def test_everybody_lies_in_the_frame_of_the_reference(cohorts, publishers, tmp_p
         ("msd-spleen_spleen_0", "msd-spleen", 0, (1,)),
         ("learn2reg_0002", "l2r", 2, range(1, 14)),
     ):
-        truth = publishers.person(cohort, number, 8.0, "LAS").labels.array
+        truth = publishers.subject(cohort, number, 8.0, "LAS").labels.array
         found = read_labels(tmp_path / entries[name].labels).array
         np.testing.assert_array_equal(found, np.where(np.isin(truth, kept), truth, 0))
     assert entries["msd-spleen_spleen_2"].labels == ""

@@ -23,8 +23,8 @@ def test_reconciled_displacements_that_invert_each_other_stay():
     shape, matrix = (15, 15, 15), torch.tensor([[0.10, -0.05, 0.0], [0.05, -0.08, 0.02], [0.0, 0.03, 0.06]])
     centred = identity(shape) - 7
     inverse = torch.linalg.inv(torch.eye(3) + matrix) - torch.eye(3)
-    there, back = (torch.einsum("ij,bjxyz->bixyz", linear, centred) for linear in (matrix, inverse))
-    for found, given in zip(correct_inverse_consistency(there, back), (there, back), strict=True):
+    forward, backward = (torch.einsum("ij,bjxyz->bixyz", linear, centred) for linear in (matrix, inverse))
+    for found, given in zip(correct_inverse_consistency(forward, backward), (forward, backward), strict=True):
         torch.testing.assert_close(inner(found, 3), inner(given, 3), atol=1e-5, rtol=0)
 
 
@@ -33,12 +33,12 @@ def test_reconciled_stretching_and_shrinking_meet_in_the_middle():
     shape = (61, 9, 9)
     along = identity(shape)[:, :1] - 30
     still = torch.zeros(1, 2, *shape)
-    there, back = (torch.cat([part, still], dim=1) for part in (2 * along, 0.1 - 2 / 3 * along))
-    mended_there, mended_back = correct_inverse_consistency(there, back)
+    forward, backward = (torch.cat([part, still], dim=1) for part in (2 * along, 0.1 - 2 / 3 * along))
+    corrected_forward, corrected_backward = correct_inverse_consistency(forward, backward)
     middle = (0, 0, slice(29, 32), 4, 4)
-    torch.testing.assert_close(mended_there[middle], there[middle] - 3 * 0.1 / 2, atol=1e-5, rtol=0)
-    torch.testing.assert_close(mended_back[middle], back[middle] - 0.1 / 2, atol=1e-5, rtol=0)
-    assert compose(mended_back, mended_there)[middle].abs().max() < 1e-5
+    torch.testing.assert_close(corrected_forward[middle], forward[middle] - 3 * 0.1 / 2, atol=1e-5, rtol=0)
+    torch.testing.assert_close(corrected_backward[middle], backward[middle] - 0.1 / 2, atol=1e-5, rtol=0)
+    assert compose(corrected_backward, corrected_forward)[middle].abs().max() < 1e-5
 
 
 def test_what_bends_too_sharply_is_smoothed_there_and_nowhere_else():
@@ -48,31 +48,31 @@ def test_what_bends_too_sharply_is_smoothed_there_and_nowhere_else():
     hill = 5 * torch.exp(
         -((place - torch.tensor([12.0, 20.0, 20.0]).view(1, 3, 1, 1, 1)) / 1.3).square().sum(dim=1) / 2
     )
-    there = bumps(3, shape, 2)
-    there[:, 0] += hill
-    back = invert(there)
-    ab, ba = regularise_sharp_bends(*correct_inverse_consistency(there, back))
-    missed, left = (compose(*pair).norm(dim=1) for pair in ((back, there), (ba, ab)))
-    assert missed.max() > 4
-    assert left.max() < 0.5
+    forward = bumps(3, shape, 2)
+    forward[:, 0] += hill
+    backward = invert(forward)
+    ab, ba = regularise_sharp_bends(*correct_inverse_consistency(forward, backward))
+    before, after = (compose(*pair).norm(dim=1) for pair in ((backward, forward), (ba, ab)))
+    assert before.max() > 4
+    assert after.max() < 0.5
     far = (slice(None), slice(None), slice(26, 38), slice(2, 38), slice(2, 38))
-    assert (ab - there)[far].abs().max() < 0.05
+    assert (ab - forward)[far].abs().max() < 0.05
 
 
 def test_what_is_far_off_moves_by_half_a_voxel_each_in_every_step():
     """Along one axis, x → x + 10 and x → x: Newton's method would move each by five at once, where its step is uncertain."""
-    there, back = torch.zeros(1, 3, 31, 9, 9), torch.zeros(1, 3, 31, 9, 9)
-    there[:, 0] = 10
-    ab, ba = correct_inverse_consistency(there, back)
+    forward, backward = torch.zeros(1, 3, 31, 9, 9), torch.zeros(1, 3, 31, 9, 9)
+    forward[:, 0] = 10
+    ab, ba = correct_inverse_consistency(forward, backward)
     middle = (0, slice(None), 15, 4, 4)
     torch.testing.assert_close(ab[middle], torch.tensor([10 - 3 * 0.5, 0, 0]))
     torch.testing.assert_close(ba[middle], torch.tensor([-3 * 0.5, 0, 0]))
 
 
 def test_what_is_little_off_is_met_at_once():
-    there, back = torch.zeros(1, 3, 31, 9, 9), torch.zeros(1, 3, 31, 9, 9)
-    there[:, 0] = 0.5
-    ab, ba = correct_inverse_consistency(there, back)
+    forward, backward = torch.zeros(1, 3, 31, 9, 9), torch.zeros(1, 3, 31, 9, 9)
+    forward[:, 0] = 0.5
+    ab, ba = correct_inverse_consistency(forward, backward)
     middle = (0, slice(None), 15, 4, 4)
     torch.testing.assert_close(ab[middle], torch.tensor([0.25, 0, 0]))
     torch.testing.assert_close(ba[middle], torch.tensor([-0.25, 0, 0]))
@@ -83,22 +83,22 @@ def test_all_that_smoothing_changes_is_mended_again():
     shape = (24, 23, 22)
     both = torch.cat([bumps(seed, shape, 3) + torch.rand(1, 3, *shape) for seed in (1, 2)])
     for place in [(12, 11, 10), (11, 12, 11), (13, 10, 12), (0, 0, 0), (23, 22, 21), (1, 21, 9)]:
-        bent = torch.zeros(2, 1, *shape, dtype=torch.bool)
-        bent[(1, 0, *place)] = True
-        changed = (inverse._smoothed(both, bent) != both).any(dim=1).any(dim=0)
+        sharp = torch.zeros(2, 1, *shape, dtype=torch.bool)
+        sharp[(1, 0, *place)] = True
+        changed = (inverse._smoothed(both, sharp) != both).any(dim=1).any(dim=0)
         assert changed[place]
-        assert not (changed & ~inverse._near(bent)).any()
+        assert not (changed & ~inverse._near(sharp)).any()
 
 
 def test_reconciling_mends_a_spoiled_inverse_alike_for_both_directions():
     velocity = bumps(16, (24, 24, 24), 4)
-    there, back = exponentiate(velocity), exponentiate(-velocity) + bumps(17, (24, 24, 24), 0.5)
-    ab, ba = correct_inverse_consistency(there, back)
-    for mended, spoiled in (((ab, ba), (there, back)), ((ba, ab), (back, there))):
-        left, missed = (inner(compose(*pair), 7).norm(dim=1) for pair in (mended, spoiled))
-        assert left.mean() < missed.mean() / 5
-        assert left.max() < missed.max() / 2
-    exchanged = correct_inverse_consistency(back, there)
+    forward, backward = exponentiate(velocity), exponentiate(-velocity) + bumps(17, (24, 24, 24), 0.5)
+    ab, ba = correct_inverse_consistency(forward, backward)
+    for corrected, spoiled in (((ab, ba), (forward, backward)), ((ba, ab), (backward, forward))):
+        after, before = (inner(compose(*pair), 7).norm(dim=1) for pair in (corrected, spoiled))
+        assert after.mean() < before.mean() / 5
+        assert after.max() < before.max() / 2
+    exchanged = correct_inverse_consistency(backward, forward)
     torch.testing.assert_close(exchanged, (ba, ab))
 
 
@@ -106,18 +106,20 @@ def test_what_is_missed_between_the_voxels_is_mended_on_a_finer_grid():
     velocity = bumps(16, (24, 24, 24), 6)
     ab, ba = correct_inverse_consistency(exponentiate(velocity), exponentiate(-velocity))
     finer = (47, 47, 47)
-    interpolated = [resize_displacement(way, finer) for way in (ab, ba)]
-    mended = upsample_and_correct(ab, ba, finer)
-    missed, left = (inner(compose(there, back), 14).norm(dim=1) for there, back in (interpolated, mended))
-    assert left.mean() < missed.mean() / 2
-    assert left.max() < 0.7 * missed.max()
-    for new, old in zip(mended, interpolated, strict=True):
-        assert inner(new - old, 14).norm(dim=1).max() <= missed.max()
+    interpolated = [resize_displacement(displacement, finer) for displacement in (ab, ba)]
+    corrected = upsample_and_correct(ab, ba, finer)
+    before, after = (
+        inner(compose(forward, backward), 14).norm(dim=1) for forward, backward in (interpolated, corrected)
+    )
+    assert after.mean() < before.mean() / 2
+    assert after.max() < 0.7 * before.max()
+    for new, old in zip(corrected, interpolated, strict=True):
+        assert inner(new - old, 14).norm(dim=1).max() <= before.max()
 
 
 def test_slabs_leave_no_seam(monkeypatch):
-    there, back = exponentiate(bumps(16, (23, 9, 8), 2)), exponentiate(bumps(17, (23, 9, 8), 2))
-    whole = correct_inverse_consistency(there, back)
+    forward, backward = exponentiate(bumps(16, (23, 9, 8), 2)), exponentiate(bumps(17, (23, 9, 8), 2))
+    whole = correct_inverse_consistency(forward, backward)
     monkeypatch.setattr(jacobian, "CACHED_VOXELS", 200)
-    assert len(list(jacobian.slabs(there))) > 5
-    torch.testing.assert_close(correct_inverse_consistency(there, back), whole, atol=1e-5, rtol=0)
+    assert len(list(jacobian.slabs(forward))) > 5
+    torch.testing.assert_close(correct_inverse_consistency(forward, backward), whole, atol=1e-5, rtol=0)

@@ -17,9 +17,9 @@ SHIFT = {"p1": 0, "p2": 2, "p3": -1}
 """How many voxels further along i the person's organs lie."""
 
 
-def labels_of(person: str) -> Image:
+def labels_of(subject: str) -> Image:
     """A liver (6) of 4x5x4 voxels and a spleen (1) of 3x4x3, moved along i."""
-    labels, start = np.zeros(SIZE, np.uint8), 4 + SHIFT[person]
+    labels, start = np.zeros(SIZE, np.uint8), 4 + SHIFT[subject]
     labels[start : start + 4, 2:7, 2:6] = 6
     labels[start + 1 : start + 4, 9:13, 6:9] = 1
     return Image(labels, GRID)
@@ -28,8 +28,8 @@ def labels_of(person: str) -> Image:
 @pytest.fixture
 def pairs(tmp_path: Path) -> Path:
     """The list, as a CSV file beside its label maps."""
-    for person in SHIFT:
-        write_image(labels_of(person), tmp_path / f"{person}.nii.gz")
+    for subject in SHIFT:
+        write_image(labels_of(subject), tmp_path / f"{subject}.nii.gz")
     lines = [f"{fixed},{moving},{fixed}.nii.gz,{moving}.nii.gz" for fixed, moving in PAIRS]
     path = tmp_path / "pairs.csv"
     path.write_text("\n".join(["fixed,moving,fixed_labels,moving_labels", *lines]) + "\n")

@@ -87,8 +87,8 @@ def test_a_lost_organ_is_told_and_keeps_the_files_readable(pairs, submit, tmp_pa
 
 def test_landmarks_of_the_list_are_measured(pairs, perfect, tmp_path):
     points = np.array([[20.0, -5.0, 40.0], [22.0, -8.0, 42.0]])
-    for person, shift in (("p1", 0), ("p2", 4), ("p3", -2 + 3)):  # mm; the last one is 3 mm off
-        write_points(Points(points + [shift, 0, 0], ("a", "b")), tmp_path / f"{person}.csv")
+    for subject, shift in (("p1", 0), ("p2", 4), ("p3", -2 + 3)):  # mm; the last one is 3 mm off
+        write_points(Points(points + [shift, 0, 0], ("a", "b")), tmp_path / f"{subject}.csv")
     lines = pairs.read_text(encoding="utf-8").splitlines()
     lines[0] += ",fixed_landmarks,moving_landmarks"
     lines[1:] = [f"{line},p1.csv,{line.split(',')[1]}.csv" for line in lines[1:]]
@@ -155,11 +155,11 @@ def test_labels_are_called_what_the_user_says(pairs, perfect, tmp_path):
 
 
 def test_segments_of_slicer_are_called_as_there_and_contradictions_told(pairs, perfect, tmp_path):
-    for person, name in (("p1", "Liver"), ("p2", "liver"), ("p3", "Spleen")):
-        labels = sitk.ReadImage(str(tmp_path / f"{person}.nii.gz"))
+    for subject, name in (("p1", "Liver"), ("p2", "liver"), ("p3", "Spleen")):
+        labels = sitk.ReadImage(str(tmp_path / f"{subject}.nii.gz"))
         labels.SetMetaData("Segment0_LabelValue", "6")
         labels.SetMetaData("Segment0_Name", name)
-        sitk.WriteImage(labels, str(tmp_path / f"{person}.seg.nrrd"))
+        sitk.WriteImage(labels, str(tmp_path / f"{subject}.seg.nrrd"))
     pairs.write_text(pairs.read_text().replace(".nii.gz", ".seg.nrrd"))
     with pytest.warns(UserWarning, match="6 is Liver in one, Spleen in another"):
         result = mics.evaluate(perfect, pairs)
@@ -167,10 +167,10 @@ def test_segments_of_slicer_are_called_as_there_and_contradictions_told(pairs, p
 
 
 def test_maps_of_another_numbering_are_told(pairs, perfect, tmp_path):
-    for person in ("p2", "p3"):
-        labels = read_labels(tmp_path / f"{person}.nii.gz")
+    for subject in ("p2", "p3"):
+        labels = read_labels(tmp_path / f"{subject}.nii.gz")
         exchanged = np.select([labels.array == 1, labels.array == 6], [6, 1], 0).astype(np.uint8)
-        write_image(Image(exchanged, labels.grid), tmp_path / f"{person}.nii.gz")
+        write_image(Image(exchanged, labels.grid), tmp_path / f"{subject}.nii.gz")
     with pytest.warns(UserWarning, match=r"p1_p2: .*\(6 on 1, 1 on 6\)"):
         assert len(mics.evaluate(perfect, pairs).warnings) == 1
 

@@ -279,9 +279,9 @@ def test_a_folder_that_was_renamed_to_another_pair(listed, grid, registered, pac
     shutil.copytree(registered / right.name, registered / wrong.name)
     found = Submission(zipped(registered) if packed else registered)
     assert found.made_for_others(right, grid, sha256.get) == []
-    (told,) = found.made_for_others(wrong, grid, sha256.get)
-    assert "p1_p3" in told
-    assert "another moving scan than p3" in told
+    (message,) = found.made_for_others(wrong, grid, sha256.get)
+    assert "p1_p3" in message
+    assert "another moving scan than p3" in message
     assert found.made_for_others(wrong, grid, lambda name: None) == []
 
 

@@ -23,9 +23,9 @@ def release(tmp_path_factory):
     folder = write_phantoms(tmp_path_factory.mktemp("release"), spacing_mm=8.0)
     content = json.loads((folder / DATASET_FILE).read_text())
     (folder / "imagesTs").mkdir()
-    for number, person in (("0031", "0001"), ("0032", "0002"), ("0036", "0003")):
+    for number, subject in (("0031", "0001"), ("0032", "0002"), ("0036", "0003")):
         name = f"imagesTs/AbdomenCTCT_{number}_0000.nii.gz"
-        shutil.copy(folder / "imagesTr" / f"AbdomenCTCT_{person}_0000.nii.gz", folder / name)
+        shutil.copy(folder / "imagesTr" / f"AbdomenCTCT_{subject}_0000.nii.gz", folder / name)
         content.setdefault("test", []).append(name)
     (folder / DATASET_FILE).write_text(json.dumps(content))
     return folder

@@ -72,19 +72,19 @@ def test_the_two_directions_are_inverse_to_each_other(form: str, steps: int) -> 
     """Up to interpolation, hence nearer on a finer grid; beyond the volume fields keep their border value: not counted."""
     prediction = network(FORMS[form])(smooth(1), smooth(2), steps=steps)
     size = float(prediction.displacement_ab.norm(dim=1).mean())
-    missed = []
+    residuals = []
     for finer in (1, 4):
         ab, ba = prediction.displacements(finer)
         assert ab.shape == ba.shape == (1, 3, *((n - 1) * finer + 1 for n in SHAPE))
         inner = (slice(4 * finer, -4 * finer),) * 3
-        missed.append(gone_astray(ab, ba)[inner].mean() / finer)
+        residuals.append(gone_astray(ab, ba)[inner].mean() / finer)
     assert size > 0.1
-    assert missed[1] < 0.1 * size
-    assert missed[1] < 0.3 * missed[0]
+    assert residuals[1] < 0.1 * size
+    assert residuals[1] < 0.3 * residuals[0]
 
 
 @torch.no_grad()
-def test_averaged_over_both_sides_the_mirrored_pair_gets_the_mirrored_deformation() -> None:
+def test_averaged_over_flips_the_mirrored_pair_gets_the_mirrored_deformation() -> None:
     net, a, b = network(), smooth(1), smooth(2)
     straight, turned = net.flip_averaged(a, b, steps=1), net.flip_averaged(a.flip(2), b.flip(2), steps=1)
     expected = straight.displacement_ab.flip(2) * torch.tensor([-1.0, 1.0, 1.0]).view(1, 3, 1, 1, 1)
@@ -92,12 +92,12 @@ def test_averaged_over_both_sides_the_mirrored_pair_gets_the_mirrored_deformatio
     alone = net(a, b, steps=1)
     assert (alone.displacement_ab - straight.displacement_ab).abs().max() > 0.1
     there, back = straight.displacements(4)
-    missed = gone_astray(there, back)[16:-16, 16:-16, 16:-16] / 4
-    assert missed.mean() < 0.1 * float(straight.displacement_ab.norm(dim=1).mean())
+    residuals = gone_astray(there, back)[16:-16, 16:-16, 16:-16] / 4
+    assert residuals.mean() < 0.1 * float(straight.displacement_ab.norm(dim=1).mean())
 
 
 @torch.no_grad()
-def test_averaging_over_both_sides_is_symmetric_and_leaves_equal_volumes_alone_whatever_the_extents() -> None:
+def test_averaging_over_flips_is_symmetric_and_leaves_equal_volumes_alone_whatever_the_extents() -> None:
     net, a, b = network(), smooth(1)[:, :, :29, :23], smooth(2)[:, :, :29, :23]
     forth, back = net.flip_averaged(a, b, steps=2), net.flip_averaged(b, a, steps=2)
     torch.testing.assert_close(forth.displacement_ab, back.displacement_ba, rtol=0, atol=0)

@@ -5,18 +5,18 @@ import numpy as np
 from mics.data.manifest import Entry
 from mics.image.grid import Grid
 from mics.image.io import Image, write_image
-from mics.pipeline.source_cases import best_source_cases, coarse_shares, read_person
+from mics.pipeline.source_cases import best_source_cases, coarse_shares, read_labelled_case
 
 GRID = Grid.axis_aligned((0, 0, 0), (62, 62, 62), 2, "LAS")
 
 
-def person(root, name, start, organs):
+def subject(root, name, start, organs):
     """Boxes of the liver and the spleen from voxel `start` on, of which `organs` are annotated."""
     labels = np.zeros(GRID.size, np.uint8)
     labels[start : start + 8, :16, :16] = 6
     labels[start : start + 8, 16:, :16] = 1
     write_image(Image(labels, GRID), root / f"{name}.nii.gz")
-    return read_person(
+    return read_labelled_case(
         root,
         Entry(name=name, cohort="own", split="train", status="prepared", organs=organs, labels=f"{name}.nii.gz"),
     )
@@ -24,7 +24,7 @@ def person(root, name, start, organs):
 
 def test_the_nearest_with_the_most_organs_come_first(tmp_path):
     places = {"far": (24, (1, 6)), "near": (12, (1, 6)), "here": (8, (1, 6)), "half": (8, (6,)), "other": (8, (4,))}
-    subjects = [person(tmp_path, name, *place) for name, place in places.items()]
+    subjects = [subject(tmp_path, name, *place) for name, place in places.items()]
     labels = np.zeros(GRID.size, np.uint8)
     labels[8:16, :16, :16] = 6
     labels[8:16, 16:, :16] = 1

@@ -31,7 +31,7 @@ def data(publishers, tmp_path_factory):
 def labels(publishers, tmp_path_factory):
     """The label maps of two more people, one of them with a header of another size, and one that is no file of this kind."""
     folder = tmp_path_factory.mktemp("labels")
-    whole = publishers.person("l2r", 50, 16.0, "LAS").labels.array
+    whole = publishers.subject("l2r", 50, 16.0, "LAS").labels.array
     for name, array in (("label0050", whole), ("label0051", whole[:-2])):
         nibabel.save(nibabel.Nifti1Image(array, CLAIMED), folder / f"{name}.nii.gz")
     (folder / "label0052.nii.gz").write_bytes(b"not a label map")
@@ -90,7 +90,7 @@ def test_a_bad_label_map_is_told_and_does_not_stop_the_rest(made):
 
 def test_the_new_person_has_the_shape_of_the_label_map(made, publishers):
     out, rows, _ = made
-    wanted = publishers.person("l2r", 50, 16.0, "LAS").labels.array
+    wanted = publishers.subject("l2r", 50, 16.0, "LAS").labels.array
     for source_case in ("learn2reg_0001", "learn2reg_0002"):
         row = rows[f"{source_case}_as_0050"]
         before = dice(wanted, read_labels(out / rows[source_case].labels).array, ORGAN_NAMES)
@@ -177,13 +177,13 @@ def test_what_cannot_be_used_is_refused_and_nothing_is_written(made, data, label
         synthesise(originals, labels, originals)
     with pytest.raises(InputError, match="holds the data themselves"):
         synthesise(made[0], labels, made[0])
-    nobody = tmp_path / "nobody"
-    nobody.mkdir()
-    write_manifest([row for row in read_manifest(originals) if row.split != "train"], nobody)
+    without_training = tmp_path / "without_training"
+    without_training.mkdir()
+    write_manifest([row for row in read_manifest(originals) if row.split != "train"], without_training)
     for folder in ("images", "labels"):
-        shutil.copytree(originals / folder, nobody / folder)
+        shutil.copytree(originals / folder, without_training / folder)
     with pytest.raises(InputError, match="there is no source case"):
-        synthesise(nobody, labels, out)
+        synthesise(without_training, labels, out)
     assert not out.exists()
 
 

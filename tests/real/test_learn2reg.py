@@ -15,14 +15,14 @@ def centre(labels, label):
 def test_every_liver_is_on_the_right_and_every_spleen_on_the_left(real_data):
     subjects = [*open_learn2reg(real_data / "AbdomenCTCT").cases.values(), *label_maps(real_data / "label-maps-only")]
     assert len(subjects) == 20
-    for person in subjects:
-        labels = person.labels()
+    for subject in subjects:
+        labels = subject.labels()
         liver, spleen, kidney = (centre(labels, organ) for organ in (LIVER, SPLEEN, RIGHT_KIDNEY))
-        assert liver[0] < spleen[0] - 50, person.number
-        assert kidney[0] < spleen[0] - 50, person.number
+        assert liver[0] < spleen[0] - 50, subject.number
+        assert kidney[0] < spleen[0] - 50, subject.number
         # The spleen lies behind the liver's centre, the kidneys below it.
-        assert spleen[1] > liver[1], person.number
-        assert kidney[2] < liver[2], person.number
+        assert spleen[1] > liver[1], subject.number
+        assert kidney[2] < liver[2], subject.number
 
 
 def test_the_adapter_reads_everybody_with_all_organs_and_their_split(real_data):

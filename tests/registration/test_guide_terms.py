@@ -65,11 +65,11 @@ def test_small_turns_and_shifts_stay_as_they_are_and_waves_along_a_bone_go():
     torch.testing.assert_close(kept, rigid, atol=5e-3, rtol=0)  # an edge's voxels have an inertia of their own
     wave = torch.zeros_like(rigid)
     wave[:, 0] = 0.5 * torch.sin(2 * torch.pi / 5 * identity(SHAPE)[:, 1])
-    bent = rigid + wave
-    pieces.project(bent)
+    warped = rigid + wave
+    pieces.project(warped)
     inside = (..., slice(5, 8), slice(6, 14), slice(8, 17))
-    assert (bent - rigid)[inside].abs().mean() < 0.2 * wave[inside].abs().mean()
-    assert torch.equal(bent[:, :, 12:], (rigid + wave)[:, :, 12:])
+    assert (warped - rigid)[inside].abs().mean() < 0.2 * wave[inside].abs().mean()
+    assert torch.equal(warped[:, :, 12:], (rigid + wave)[:, :, 12:])
 
 
 def test_the_fixed_scans_bones_are_stiff_in_the_direction_that_fills_it():
@@ -97,13 +97,13 @@ def test_landmarks_come_together_in_both_directions_without_folds():
     points = torch.stack([moving, fixed]).transpose(1, 2)[..., None, None]
     there, back = led(Guides(points=points), replace(SETTINGS, landmarks=0.02))
 
-    def missed(way: torch.Tensor, starts: torch.Tensor, ends: torch.Tensor) -> torch.Tensor:
+    def residual(way: torch.Tensor, starts: torch.Tensor, ends: torch.Tensor) -> torch.Tensor:
         moved = starts.T[None, ..., None, None] + sample(way, starts.T[None, ..., None, None])
         return (moved[0, :, :, 0, 0].T - ends).norm(dim=1)
 
     assert (moving - fixed).norm(dim=1).mean() > 1
     for way, starts, ends in ((there, fixed, moving), (back, moving, fixed)):
-        assert missed(way, starts, ends).mean() < 0.35
+        assert residual(way, starts, ends).mean() < 0.35
         assert fold_share(way) == 0
     assert compose(there, back).norm(dim=1).mean() < 0.1
 

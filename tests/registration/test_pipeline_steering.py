@@ -75,9 +75,7 @@ def test_landmarks_are_met_to_the_tolerance_by_what_is_delivered(run, landmarks)
     assert led.summary["landmarks"]["tre_mm"]["max"] <= 1.0
     assert led.summary["folds"]["moving_to_fixed"] == led.summary["folds"]["fixed_to_moving"] == 0
     assert led.summary["steering"]["landmarks"] == {"count": 4, "weight_per_mm": 0.002, "tolerance_mm": 1.0}
-    assert any(
-        "They steered, so it judges nothing." in line for line in describe(RunSummary.model_validate(led.summary))
-    )
+    assert any("They steered, so it judges nothing." in line for line in describe(led.run_summary))
     assert not any("Not all of the" in reason for reason in led.summary["verdict"]["reasons"])
 
 
@@ -104,7 +102,7 @@ def test_one_patients_scans_lie_rigidly_and_their_lesions_are_followed(run, tmp_
     assert row["growth"] == pytest.approx(grown.array.sum() / lesion.array.sum(), abs=1e-3)
     assert any(
         line.startswith(f"  1: {row['moving_ml']:.2f} ml → {row['fixed_ml']:.2f} ml")
-        for line in describe(RunSummary.model_validate(result.summary))
+        for line in describe(result.run_summary)
     )
     result.save(tmp_path / "out")
     (written,) = csv.DictReader((tmp_path / "out" / "lesions.csv").read_text().splitlines())

@@ -22,22 +22,22 @@ SETTINGS = RefineSettings((Stage(16, 16, 16, 12), Stage(16, 8, 8, 18)), integrat
 
 
 @dataclass(frozen=True)
-class Person:
+class Subject:
     window: Tensor
     organs: Tensor
 
 
-def person(seed: int) -> Person:
+def subject(seed: int) -> Subject:
     scan = phantom(seed, network_grid(SPACING))
     hu, labels = (
         torch.from_numpy(np.ascontiguousarray(image.array))[None, None] for image in (scan.image, scan.labels)
     )
-    return Person(hu_windows(hu.float(), (-125.0, 275.0))[:, :1], one_hot(labels, list(ORGAN_NAMES)))
+    return Subject(hu_windows(hu.float(), (-125.0, 275.0))[:, :1], one_hot(labels, list(ORGAN_NAMES)))
 
 
 @pytest.fixture(scope="module")
-def subjects() -> tuple[Person, Person]:
-    return person(0), person(1)
+def subjects() -> tuple[Subject, Subject]:
+    return subject(0), subject(1)
 
 
 @pytest.fixture
@@ -47,14 +47,14 @@ def threads() -> Iterator[Callable[[int], None]]:
     torch.set_num_threads(before)
 
 
-def refined(a: Person, b: Person) -> Tensor:
+def refined(a: Subject, b: Subject) -> Tensor:
     """Displacement of a to b in mm."""
     still = torch.zeros(1, 3, *a.window.shape[2:])
     there, _ = refine(a.window, b.window, a.organs, b.organs, still, still, spacing_mm=SPACING, settings=SETTINGS)
     return there * SPACING
 
 
-def apart(one: Tensor, other: Tensor, b: Person) -> tuple[float, float]:
+def apart(one: Tensor, other: Tensor, b: Subject) -> tuple[float, float]:
     """Mean and 99th percentile of the distance within the body, in mm."""
     body = functional.avg_pool3d((b.window > 0.15).float(), 5, 1, 2)[0, 0] > 0.5
     distance = (one - other).norm(dim=1)[0][body].numpy()
@@ -62,7 +62,7 @@ def apart(one: Tensor, other: Tensor, b: Person) -> tuple[float, float]:
 
 
 def test_one_and_two_threads_end_at_the_same_place(
-    subjects: tuple[Person, Person], threads: Callable[[int], None]
+    subjects: tuple[Subject, Subject], threads: Callable[[int], None]
 ) -> None:
     threads(1)
     alone = refined(*subjects)

@@ -11,10 +11,20 @@ from mics.run_summary import SCHEMA, SCHEMA_VERSION, RunSummary, read_summary
 
 
 @pytest.fixture(scope="module")
-def written(tmp_path_factory, patients, options):
+def registration(patients, options):
+    return register(**patients, **{**options, "affine": "none", "topology": "preserve"})
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory, registration):
     folder = tmp_path_factory.mktemp("run") / "out"
-    register(**patients, **{**options, "affine": "none", "topology": "preserve"}).save(folder)
+    registration.save(folder)
     return folder / "summary.json"
+
+
+def test_the_typed_summary_is_that_of_the_file(registration, written):
+    assert registration.run_summary == read_summary(written)
+    assert registration.verdict.word == registration.summary["verdict"]["word"]
 
 
 def test_the_model_holds_all_that_is_written_and_names_every_key(written):

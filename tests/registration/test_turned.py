@@ -10,14 +10,14 @@ from mics.registration.turned import turned_headers
 
 
 def test_a_turned_patient_is_named_but_not_where_the_values_are_no_ct():
-    person = mics.phantom_pair(0)[1].image
-    grid = person.grid
+    subject = mics.phantom_pair(0)[1].image
+    grid = subject.grid
     direction = np.diag([1.0, -1, -1]) @ np.reshape(grid.direction, (3, 3))
     turned = Grid(grid.size, grid.spacing, grid.origin, tuple(direction.ravel()))
     device = torch.device("cpu")
-    assert turned_headers({"fixed": person}, device) == []
-    (told,) = turned_headers({"moving": Image(person.array, turned)}, device)
-    assert "turned about its left-right axis" in told
+    assert turned_headers({"fixed": subject}, device) == []
+    (message,) = turned_headers({"moving": Image(subject.array, turned)}, device)
+    assert "turned about its left-right axis" in message
     # As in some magnetic resonance images: fat is bright, and what is dense is dark.
-    inverted = np.where(person.array > -115, 120 - person.array, person.array)
+    inverted = np.where(subject.array > -115, 120 - subject.array, subject.array)
     assert turned_headers({"fixed": Image(inverted, grid), "moving": Image(inverted, turned)}, device) == []

@@ -3,7 +3,7 @@ import re
 
 import pytest
 
-from mics.registration.verdict import judge
+from mics.registration.verdict import VerdictInputs, judge
 
 GOOD = {
     "evidence": {
@@ -35,7 +35,14 @@ GOOD = {
 
 
 def scores(before, after):
-    return {"moving_to_fixed": {"mean_dice_affine_only": before, "mean_dice": after}}
+    one = {
+        "dice": {"1": after},
+        "hd95_mm": {},
+        "mean_dice": after,
+        "dice_affine_only": {"1": before},
+        "mean_dice_affine_only": before,
+    }
+    return {"moving_to_fixed": one, "fixed_to_moving": one}
 
 
 def changed(path, value):
@@ -49,10 +56,14 @@ def changed(path, value):
     return summary
 
 
+def judged(known, warnings=()):
+    return judge(VerdictInputs.model_validate(known), warnings)
+
+
 def test_where_nothing_speaks_against_it_it_is_good_without_reasons():
-    assert judge(GOOD) == judge(changed("labels", scores(0.4, 0.7)))
-    assert judge(GOOD).word == "good"
-    assert judge(GOOD).reasons == ()
+    assert judged(GOOD) == judged(changed("labels", scores(0.4, 0.7)))
+    assert judged(GOOD).word == "good"
+    assert judged(GOOD).reasons == ()
 
 
 @pytest.mark.parametrize(
@@ -101,20 +112,20 @@ def test_where_nothing_speaks_against_it_it_is_good_without_reasons():
     ],
 )
 def test_each_thing_that_speaks_against_it_is_said(path, value, word, said):
-    verdict = judge(changed(path, value))
+    verdict = judged(changed(path, value))
     assert verdict.word == word
     assert len(verdict.reasons) == 1
     assert re.search(said, verdict.reasons[0])
 
 
 def test_a_warning_asks_for_a_look_and_comes_after_what_failed():
-    assert judge(GOOD, ["The affine mirrors the patient."]).word == "look"
-    verdict = judge(changed("evidence/similarity/result", 0.1), ["The affine mirrors the patient."])
+    assert judged(GOOD, ["The affine mirrors the patient."]).word == "look"
+    verdict = judged(changed("evidence/similarity/result", 0.1), ["The affine mirrors the patient."])
     assert verdict.word == "failed"
     assert verdict.reasons[-1] == "The affine mirrors the patient."
 
 
 def test_causes_are_said_first():
-    verdict = judge(changed("evidence/similarity/result", 0.1)).because(["The header is turned."])
+    verdict = judged(changed("evidence/similarity/result", 0.1)).because(["The header is turned."])
     assert verdict.word == "failed"
     assert verdict.reasons[0] == "The header is turned."

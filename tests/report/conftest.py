@@ -12,6 +12,7 @@ import pytest
 from mics.deformation.transform import Transform
 from mics.image.grid import Grid
 from mics.image.io import Image
+from mics.run_summary import RunSummary
 
 SCALE, SHIFT = (
     np.array([1.25, 1.0, 0.8]),
@@ -45,7 +46,7 @@ def registration(full_summary):
         fixed_labels=labels,
         moving_labels=moving_labels,
         moving_labels_warped=transform.transform_labels(moving_labels),
-        summary=full_summary,
+        run_summary=RunSummary.model_validate(full_summary),
     )
 
 

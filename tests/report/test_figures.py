@@ -82,7 +82,7 @@ def test_a_scan_with_nothing_in_common_and_no_labels_is_still_drawn(registration
     registration.fixed_labels = registration.moving_labels = registration.moving_labels_warped = None
     registration.moving_to_fixed.displacement_mm[:] = 1e4
     registration.affine[0, 3] = 1e4
-    registration.summary |= {"label_names": {}, "labels": None}
+    registration.run_summary = registration.run_summary.model_copy(update={"label_names": {}, "labels": None})
     monkeypatch.setattr(figures, "caption", lambda summary: "nothing in common")
     figures.overview(registration, tmp_path / "overview.png")
     picture = imread(tmp_path / "overview.png")

@@ -11,6 +11,7 @@ from mics.deformation.transform import Transform
 from mics.image.grid import Grid
 from mics.image.io import Image
 from mics.report import page, volumes
+from mics.run_summary import RunSummary
 
 MARKUP = "<img src=x onerror=alert(1)>&amp;'\".nii.gz"
 NAMES = {"1": "liver", "2": "</script><b>x"}
@@ -44,7 +45,7 @@ def pair(grid, summary, seed=0):
         fixed_labels=labels,
         moving_labels=moving_labels,
         moving_labels_warped=transform.transform_labels(moving_labels),
-        summary={**summary, "label_names": NAMES},
+        run_summary=RunSummary.model_validate({**summary, "label_names": NAMES}),
     )
 
 

@@ -1,4 +1,4 @@
-"""Small people and recipes that the training tests share."""
+"""Small cases and recipes that the training tests share."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +13,7 @@ SHAPE = (16, 16, 16)
 
 
 @pytest.fixture
-def person() -> Callable[..., CachedCase]:
+def make_case() -> Callable[..., CachedCase]:
     """A bright ball somewhere in the volume, organ 6, with a right kidney (2) at low and a left one (3) at high i."""
 
     def make(name: str, seed: int, split: str = "train", **more: object) -> CachedCase:
@@ -42,10 +42,10 @@ def recipe() -> Callable[..., Recipe]:
 
 
 @pytest.fixture
-def cases(tmp_path: Path, person: Callable[..., CachedCase]) -> Path:
+def cases(tmp_path: Path, make_case: Callable[..., CachedCase]) -> Path:
     """A cache of two people for validation and two for training."""
     folder = tmp_path / "cases"
     folder.mkdir()
     for i in range(4):
-        write_case(person(f"person{i}", i, "val" if i < 2 else "train"), folder)
+        write_case(make_case(f"person{i}", i, "val" if i < 2 else "train"), folder)
     return folder

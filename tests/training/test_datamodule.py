@@ -15,7 +15,7 @@ pytest.importorskip("lightning", reason="training needs the train extra")
 
 from mics.training.datamodule import Cases, EpochSampler
 
-People = Callable[..., CachedCase]
+MakeCase = Callable[..., CachedCase]
 Recipes = Callable[..., Recipe]
 
 
@@ -49,8 +49,8 @@ def test_batches_are_the_same_for_any_number_of_workers(cases: Path, recipe: Rec
             assert torch.equal(alone[key], helped[key])
 
 
-def test_who_annotates_no_organ_is_registered_but_not_segmented(person: People, recipe: Recipes) -> None:
-    cases = [person("a", 0), person("b", 1, organs=()), person("c", 2, "val"), person("d", 3, "val")]
+def test_who_annotates_no_organ_is_registered_but_not_segmented(make_case: MakeCase, recipe: Recipes) -> None:
+    cases = [make_case("a", 0), make_case("b", 1, organs=()), make_case("c", 2, "val"), make_case("d", 3, "val")]
     assert [case.name for case in Cases(cases, recipe()).training] == ["a", "b"]
     segmentation = recipe(task="segmentation", preset="organs-small")
     assert [case.name for case in Cases(cases, segmentation).training] == ["a"]
@@ -66,13 +66,13 @@ def test_validation_takes_whole_volumes_with_all_organs(cases: Path, recipe: Rec
         np.testing.assert_array_equal(batch["labels"][0, place, 0], read[place].labels)
 
 
-def test_a_pair_needs_two_people(person: People, recipe: Recipes) -> None:
+def test_a_pair_needs_two_people(make_case: MakeCase, recipe: Recipes) -> None:
     with pytest.raises(InputError, match=r"two people.*'val'"):
-        Cases([person("a", 0), person("b", 1), person("c", 2, "val")], recipe())
-    Cases([person("a", 0), person("c", 2, "val")], recipe(task="segmentation", preset="organs-small"))
+        Cases([make_case("a", 0), make_case("b", 1), make_case("c", 2, "val")], recipe())
+    Cases([make_case("a", 0), make_case("c", 2, "val")], recipe(task="segmentation", preset="organs-small"))
 
 
-def test_volumes_of_different_size_need_a_crop_that_fits_all(person: People, recipe: Recipes) -> None:
+def test_volumes_of_different_size_need_a_crop_that_fits_all(make_case: MakeCase, recipe: Recipes) -> None:
     def sized(name: str, length: int, split: str) -> CachedCase:
         blank = np.zeros((length, 8, 8), np.int16)
         return CachedCase(name, split, blank, blank.astype(np.uint8))

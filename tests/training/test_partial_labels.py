@@ -21,7 +21,7 @@ from mics.training.registration import RegistrationTraining
 from mics.training.segmentation import SegmentationTraining
 
 pytestmark = pytest.mark.filterwarnings("ignore:You are trying to `self.log")
-People = Callable[..., CachedCase]
+MakeCase = Callable[..., CachedCase]
 Recipes = Callable[..., Recipe]
 EVERY = tuple(range(1, 14))
 
@@ -40,14 +40,14 @@ def loss(settings: Recipe, *cases: CachedCase) -> float:
 
 @pytest.mark.parametrize("task", ["registration", "segmentation"])
 def test_labels_of_an_organ_that_is_not_annotated_or_not_supervised_change_nothing(
-    task: str, person: People, recipe: Recipes
+    task: str, make_case: MakeCase, recipe: Recipes
 ) -> None:
     preset = "small" if task == "registration" else "organs-small"
 
     def both(organs: tuple[int, ...], supervised: tuple[int, ...] | None) -> tuple[float, float]:
         """The loss with and without the first person's right kidney in the labels."""
         settings = recipe(task=task, preset=preset, supervised_organs=supervised)
-        first, *others = [person(str(i), i) for i in range(2 if task == "registration" else 1)]
+        first, *others = [make_case(str(i), i) for i in range(2 if task == "registration" else 1)]
         first = replace(first, organs=organs)
         return loss(settings, first, *others), loss(settings, without_kidney(first), *others)
 
@@ -71,13 +71,13 @@ class Says(torch.nn.Module):
 
 
 def test_calling_the_whole_background_spleen_costs_something_where_the_spleen_is_annotated(
-    person: People, recipe: Recipes
+    make_case: MakeCase, recipe: Recipes
 ) -> None:
     """The liver and kidneys are perfect and no spleen is shown: what is annotated counts, not what the patch shows."""
     settings = recipe(task="segmentation", preset="organs-small", cross_entropy=0)
     losses = {}
     for organs in (EVERY, (2, 3, 6)):
-        sample = collate([RandomSamples([replace(person("0", 0), organs=organs)], 1, settings)[0]])
+        sample = collate([RandomSamples([replace(make_case("0", 0), organs=organs)], 1, settings)[0]])
         labels = sample["labels"][:, 0, 0]
         for found, said in (("spleen", labels.where(labels > 0, torch.ones_like(labels))), ("right", labels)):
             module = SegmentationTraining(settings)
@@ -89,14 +89,14 @@ def test_calling_the_whole_background_spleen_costs_something_where_the_spleen_is
     assert losses[(2, 3, 6), "spleen"] == pytest.approx(0, abs=1e-6)  # nothing is known of the spleen there
 
 
-def test_registration_without_supervised_organs_has_no_segmentation_loss(person: People, recipe: Recipes) -> None:
-    people = [person(str(i), i) for i in range(2)]
+def test_registration_without_supervised_organs_has_no_segmentation_loss(make_case: MakeCase, recipe: Recipes) -> None:
+    cases = [make_case(str(i), i) for i in range(2)]
     weighed = {"similarity": 0, "gradient": 0, "jacobian": 0, "inverse": 0, "segmentation": 1}
-    assert loss(recipe(losses=weighed, supervised_organs=()), *people) == 0
-    assert loss(recipe(losses=weighed, supervised_organs=(6,)), *people) > 0
+    assert loss(recipe(losses=weighed, supervised_organs=()), *cases) == 0
+    assert loss(recipe(losses=weighed, supervised_organs=(6,)), *cases) > 0
 
 
-def test_segmentation_is_not_told_that_a_missing_organ_is_background(person: People, recipe: Recipes) -> None:
+def test_segmentation_is_not_told_that_a_missing_organ_is_background(make_case: MakeCase, recipe: Recipes) -> None:
     """Where the labels say background, the network's wish for the missing organ is as good as one for the background."""
     settings = recipe(task="segmentation", preset="organs-small")
 
@@ -110,7 +110,7 @@ def test_segmentation_is_not_told_that_a_missing_organ_is_background(person: Peo
             module.network.head.weight.zero_()
             bias.zero_()
             bias[[0, 2]] = 20
-        blank = replace(person("a", 0), organs=organs)
+        blank = replace(make_case("a", 0), organs=organs)
         blank.labels[:] = 0
         module.training_step(collate([RandomSamples([blank], 1, settings)[0]]), 0).backward()
         assert bias.grad is not None

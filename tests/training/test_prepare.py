@@ -13,6 +13,7 @@ from mics.image.grid import Grid
 from mics.image.io import Image, write_image
 from mics.training.cache import read_cases
 from mics.training.prepare import prepare
+from mics.training.source import SOURCE, note, refuse_other, source_of
 
 
 @pytest.fixture
@@ -56,6 +57,24 @@ def test_a_spacing_that_is_no_multiple_and_too_few_phantoms_are_input_errors(coh
         prepare(str(cohort), tmp_path / "cases", 3.0)
     with pytest.raises(InputError, match="phantom:N"):
         prepare("phantom:3", tmp_path / "cases", 8.0)
+
+
+def test_what_cases_are_made_of_is_noted_as_in_earlier_versions(tmp_path: Path) -> None:
+    earlier = {
+        "data": "phantom:4",
+        "people": [[f"phantom{seed:04d}", "val" if seed < 3 else "train", []] for seed in range(4)],
+        "files": {},
+        "spacing_mm": 8.0,
+        "organ_maps": None,
+        "phase_variants": 0,
+    }
+    source = source_of("phantom:4", 8.0, None, 0)
+    note(source, tmp_path)
+    assert json.loads((tmp_path / SOURCE).read_text()) == earlier
+    (tmp_path / SOURCE).write_text(json.dumps(earlier))
+    refuse_other(source, tmp_path)
+    with pytest.raises(InputError, match="with other settings"):
+        refuse_other(source_of("phantom:5", 8.0, None, 0), tmp_path)
 
 
 def test_organ_maps_of_generated_people_are_shares_of_their_labels(tmp_path: Path) -> None:

@@ -53,7 +53,7 @@ def prepared(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         ({"initial": "no-such-model"}, "There is no model no-such-model"),
         ({"initial": "organs-small"}, "another network shape"),
@@ -68,8 +68,8 @@ def prepared(tmp_path: Path) -> Path:
         ({"overrides": [*SMALL, "preset=small-organs", "organs_model=nothing"]}, "There is no model nothing"),
     ],
 )
-def test_refused_before_anything_is_written(tmp_path: Path, options: dict[str, Any], said: str) -> None:
-    with pytest.raises(InputError, match=said):
+def test_refused_before_anything_is_written(tmp_path: Path, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
         begin(tmp_path / "a" / "run", **options)
     assert list(tmp_path.iterdir()) == []
 

@@ -69,18 +69,18 @@ def test_every_nth_epoch_and_the_last_are_validated_and_any_epoch_is_gone_on_fro
 
 
 def test_a_validation_pair_is_measured_both_ways_by_one_prediction(
-    recipe: Recipes, person: Callable[..., CachedCase]
+    recipe: Recipes, make_case: Callable[..., CachedCase]
 ) -> None:
     """The means are those of both orders of the pair, each asked about by itself."""
     module = RegistrationTraining(recipe())
-    people = [person(str(i), i, "val") for i in range(2)]
+    cases = [make_case(str(i), i, "val") for i in range(2)]
     together, apart = (dict.fromkeys(MEASURED, 0.0) for _ in range(2))
     with torch.no_grad():
         for parameter in module.network.parameters():
             parameter.normal_(std=0.1, generator=torch.Generator().manual_seed(0))
-        module.validation_step(collate([AllSamples(people, 2)[0]]), 0)
+        module.validation_step(collate([AllSamples(cases, 2)[0]]), 0)
         together |= module.averages.means(module.averages.sums)
-        for order in (people, people[::-1]):
+        for order in (cases, cases[::-1]):
             batch = collate([AllSamples(order, 2)[0]])
             loss, _, prediction = module.loss(batch)
             field = prediction.displacement_ab[..., :16, :16, :16]
@@ -194,9 +194,9 @@ def test_an_existing_run_is_not_overwritten(recipe: Recipes, cases: Path, tmp_pa
 
 
 def test_no_validation_case_is_an_input_error(
-    recipe: Recipes, person: Callable[..., CachedCase], tmp_path: Path
+    recipe: Recipes, make_case: Callable[..., CachedCase], tmp_path: Path
 ) -> None:
-    write_case(person("a", 0), tmp_path)
+    write_case(make_case("a", 0), tmp_path)
     with pytest.raises(InputError, match="val"):
         train(recipe(), tmp_path, tmp_path / "run", progress=False)
 

@@ -18,7 +18,7 @@ from mics.training.cache import CachedCase, read_cases
 from mics.training.recipe import Recipe
 from mics.training.samples import AllSamples, RandomSamples, collate
 
-People = Callable[..., CachedCase]
+MakeCase = Callable[..., CachedCase]
 Recipes = Callable[..., Recipe]
 STRONG = {"probability": 1, "rotation_degrees": 20, "scale": 0.15, "shift": 3, "elastic": 1, "mirror_probability": 0.5}
 
@@ -30,35 +30,35 @@ def smooth(name: str, seed: int, shape: tuple[int, int, int] = (26, 20, 22)) -> 
     return CachedCase(name, "train", hu, np.select([hu > 200, hu > 0], [6, 2]).astype(np.uint8))
 
 
-def test_samples_depend_on_seed_and_index_alone(person: People, recipe: Recipes) -> None:
+def test_samples_depend_on_seed_and_index_alone(make_case: MakeCase, recipe: Recipes) -> None:
     changes = {"crop": (8, 12, 10), "augmentation": {**STRONG, "noise": 5, "mirror_one_probability": 0.5}}
-    people = [person(str(i), i) for i in range(5)]
-    first, second = (RandomSamples(people, 2, recipe(**changes)) for _ in range(2))
+    cases = [make_case(str(i), i) for i in range(5)]
+    first, second = (RandomSamples(cases, 2, recipe(**changes)) for _ in range(2))
     first[3], first[4]  # what was read before does not matter
     expected = collate([first[7]])["hu"]
     torch.testing.assert_close(collate([second[7]])["hu"], expected, rtol=0, atol=0)
     assert not torch.equal(collate([first[8]])["hu"], expected)
-    assert not torch.equal(collate([RandomSamples(people, 2, recipe(**changes, seed=1))[7]])["hu"], expected)
+    assert not torch.equal(collate([RandomSamples(cases, 2, recipe(**changes, seed=1))[7]])["hu"], expected)
 
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(seed=st.integers(0, 1000), index=st.integers(0, 10**9), people=st.integers(2, 9))
-def test_the_members_of_a_pair_are_different_people(recipe: Recipes, seed: int, index: int, people: int) -> None:
+@given(seed=st.integers(0, 1000), index=st.integers(0, 10**9), subjects=st.integers(2, 9))
+def test_the_members_of_a_pair_are_different_people(recipe: Recipes, seed: int, index: int, subjects: int) -> None:
     blank = np.zeros((2, 2, 2), np.uint8)
-    cases = [CachedCase(str(i), "train", np.full((2, 2, 2), i, np.int16), blank) for i in range(people)]
+    cases = [CachedCase(str(i), "train", np.full((2, 2, 2), i, np.int16), blank) for i in range(subjects)]
     a, b = RandomSamples(cases, 2, recipe(seed=seed))[index]
     assert int(a.hu.max()) != int(b.hu.max())
 
 
-def test_every_pair_of_different_people_is_validated_once(person: People) -> None:
-    people = [person(str(i), i) for i in range(10)]
-    pairs = [frozenset(int(member.case) for member in pair) for pair in AllSamples(people, 2)]
+def test_every_pair_of_different_people_is_validated_once(make_case: MakeCase) -> None:
+    cases = [make_case(str(i), i) for i in range(10)]
+    pairs = [frozenset(int(member.case) for member in pair) for pair in AllSamples(cases, 2)]
     assert len(pairs) == len(set(pairs)) == 45
     assert all(len(pair) == 2 for pair in pairs)
 
 
-def test_a_batch_is_float_hu_and_small_integer_labels(person: People, recipe: Recipes) -> None:
-    samples = RandomSamples([person(str(i), i) for i in range(3)], 2, recipe())
+def test_a_batch_is_float_hu_and_small_integer_labels(make_case: MakeCase, recipe: Recipes) -> None:
+    samples = RandomSamples([make_case(str(i), i) for i in range(3)], 2, recipe())
     assert (samples[0][0].hu.dtype, samples[0][0].labels.dtype) == (torch.int16, torch.uint8)
     batch = collate([samples[0], samples[1]])
     assert batch["hu"].shape == batch["labels"].shape == (2, 2, 1, 16, 16, 16)
@@ -66,24 +66,24 @@ def test_a_batch_is_float_hu_and_small_integer_labels(person: People, recipe: Re
     assert batch["annotated"].shape == (2, 2, 13)
 
 
-def test_crop_cuts_both_members_at_the_same_place(recipe: Recipes, person: People) -> None:
-    person = person("a", 0)
-    a, b = RandomSamples([person, person], 2, recipe(crop=(8, 16, 12)))[0]
+def test_crop_cuts_both_members_at_the_same_place(recipe: Recipes, make_case: MakeCase) -> None:
+    case = make_case("a", 0)
+    a, b = RandomSamples([case, case], 2, recipe(crop=(8, 16, 12)))[0]
     assert a.hu.shape == (8, 16, 12)
     torch.testing.assert_close(a.hu, b.hu)
 
 
-def test_a_volume_smaller_than_the_crop_comes_whole(recipe: Recipes, person: People) -> None:
-    (whole,) = RandomSamples([person("a", 0)], 1, recipe(crop=(99, 8, 99)))[0]
+def test_a_volume_smaller_than_the_crop_comes_whole(recipe: Recipes, make_case: MakeCase) -> None:
+    (whole,) = RandomSamples([make_case("a", 0)], 1, recipe(crop=(99, 8, 99)))[0]
     assert whole.hu.shape == (16, 8, 16)
 
 
 @pytest.mark.parametrize("index", range(6))
 def test_a_crop_is_that_of_the_whole_volume_changed(index: int, recipe: Recipes) -> None:
-    people = [smooth("a", 0), smooth("b", 1)]
+    cases = [smooth("a", 0), smooth("b", 1)]
     crop = (10, 9, 11)
-    part = RandomSamples(people, 2, recipe(crop=crop, augmentation=STRONG))[index]
-    whole = collate([RandomSamples(people, 2, recipe(augmentation=STRONG))[index]])
+    part = RandomSamples(cases, 2, recipe(crop=crop, augmentation=STRONG))[index]
+    whole = collate([RandomSamples(cases, 2, recipe(augmentation=STRONG))[index]])
     got = collate([part])
     for place, member in enumerate(part):
         assert member.changes is not None
@@ -125,20 +125,22 @@ def test_a_crop_does_not_bring_the_volume_into_memory(recipe: Recipes, tmp_path:
     assert peak < 500_000 < np.prod(shape)
 
 
-def test_mirroring_mirrors_both_members_and_keeps_their_labels(person: People, recipe: Recipes) -> None:
-    people = [person(str(i), i) for i in range(2)]
-    plain = collate([RandomSamples(people, 2, recipe())[3]])
-    mirrored = collate([RandomSamples(people, 2, recipe(augmentation={"mirror_probability": 1}))[3]])
+def test_mirroring_mirrors_both_members_and_keeps_their_labels(make_case: MakeCase, recipe: Recipes) -> None:
+    cases = [make_case(str(i), i) for i in range(2)]
+    plain = collate([RandomSamples(cases, 2, recipe())[3]])
+    mirrored = collate([RandomSamples(cases, 2, recipe(augmentation={"mirror_probability": 1}))[3]])
     for key in ("hu", "labels"):
         torch.testing.assert_close(mirrored[key], plain[key].flip(3))
 
 
 @pytest.mark.parametrize("together", [0, 1])
-def test_mirroring_one_mirrors_one_and_swaps_its_left_and_right(together: int, person: People, recipe: Recipes) -> None:
-    people = [person(str(i), i) for i in range(2)]
+def test_mirroring_one_mirrors_one_and_swaps_its_left_and_right(
+    together: int, make_case: MakeCase, recipe: Recipes
+) -> None:
+    cases = [make_case(str(i), i) for i in range(2)]
     augmentation = {"mirror_probability": together, "mirror_one_probability": 1}
-    plain = RandomSamples(people, 2, recipe())
-    alone = RandomSamples(people, 2, recipe(augmentation=augmentation))
+    plain = RandomSamples(cases, 2, recipe())
+    alone = RandomSamples(cases, 2, recipe(augmentation=augmentation))
     which = set()
     for index in range(12):
         before, after = collate([plain[index]]), collate([alone[index]])
@@ -158,9 +160,9 @@ def test_mirroring_one_mirrors_one_and_swaps_its_left_and_right(together: int, p
 
 
 def test_organs_that_a_case_does_not_annotate_are_background_and_said_to_be_missing(
-    person: People, recipe: Recipes
+    make_case: MakeCase, recipe: Recipes
 ) -> None:
-    case = person("a", 0, organs=(6, 11))
+    case = make_case("a", 0, organs=(6, 11))
     for sample in (RandomSamples([case], 1, recipe())[0], AllSamples([case], 1)[0]):
         batch = collate([sample])
         assert batch["labels"].unique().tolist() == [0, 6]
@@ -172,14 +174,14 @@ def test_organs_that_a_case_does_not_annotate_are_background_and_said_to_be_miss
 
 @pytest.mark.parametrize("index", range(4))
 def test_organ_maps_move_with_the_labels_and_change_sides_with_their_names(
-    index: int, person: People, recipe: Recipes
+    index: int, make_case: MakeCase, recipe: Recipes
 ) -> None:
     """Maps made of the labels still agree with them, whatever was done to the case, except between voxels."""
-    people = [person(str(i), i) for i in range(3)]
-    people = [replace(case, maps=255 * np.stack([case.labels == organ for organ in ORGAN_NAMES])) for case in people]
-    people = [replace(case, maps=case.maps.astype(np.uint8)) for case in people]
+    cases = [make_case(str(i), i) for i in range(3)]
+    cases = [replace(case, maps=255 * np.stack([case.labels == organ for organ in ORGAN_NAMES])) for case in cases]
+    cases = [replace(case, maps=case.maps.astype(np.uint8)) for case in cases]
     changes = {"crop": (14, 12, 16), "augmentation": {**STRONG, "mirror_one_probability": 0.5}}
-    sample = collate([RandomSamples(people, 2, recipe(**changes))[index]])
+    sample = collate([RandomSamples(cases, 2, recipe(**changes))[index]])
     assert sample["maps"].shape == (1, 2, len(ORGAN_NAMES), 14, 12, 16)
     for member in (0, 1):
         truth = one_hot(sample["labels"][:, member], len(ORGAN_NAMES))
@@ -192,36 +194,36 @@ BEFORE = -265449.58
 WHOLE = {"phases": 1, "thick_slices": 0.5, "kernel": 0.5, "dose_noise": 20, "field_of_view": 1}
 
 
-def test_phases_and_acquisition_follow_from_seed_and_index_too(person: People, recipe: Recipes) -> None:
+def test_phases_and_acquisition_follow_from_seed_and_index_too(make_case: MakeCase, recipe: Recipes) -> None:
     changes = {"crop": (8, 12, 10), "augmentation": {**STRONG, **WHOLE}}
-    first, second = (RandomSamples([person("a", 0)], 1, recipe(**changes)) for _ in range(2))
+    first, second = (RandomSamples([make_case("a", 0)], 1, recipe(**changes)) for _ in range(2))
     first[3]
     for index in range(5):
         for key, value in collate([first[index]]).items():
             torch.testing.assert_close(collate([second[index]])[key], value, rtol=0, atol=0)
 
 
-def test_samples_without_them_are_as_they_were_before_there_were_any(person: People, recipe: Recipes) -> None:
+def test_samples_without_them_are_as_they_were_before_there_were_any(make_case: MakeCase, recipe: Recipes) -> None:
     """An interrupted run of an older version goes on with the samples that it would have had."""
-    sample = collate([RandomSamples([person("a", 0)], 1, recipe(augmentation={**STRONG, "noise": 5}))[7]])
+    sample = collate([RandomSamples([make_case("a", 0)], 1, recipe(augmentation={**STRONG, "noise": 5}))[7]])
     assert float(sample["hu"].double().sum()) == pytest.approx(BEFORE, rel=1e-6)
 
 
 def test_what_is_beyond_the_field_of_view_is_not_to_be_segmented_but_can_be_registered(
-    person: People, recipe: Recipes
+    make_case: MakeCase, recipe: Recipes
 ) -> None:
     unmoved = {"augmentation": {"probability": 1, "field_of_view": 1}}
-    people = [smooth("a", 0), smooth("b", 1)]
+    cases = [smooth("a", 0), smooth("b", 1)]
     for index in range(4):
-        alone = collate([RandomSamples(people[:1], 1, recipe(**unmoved))[index]])
+        alone = collate([RandomSamples(cases[:1], 1, recipe(**unmoved))[index]])
         unseen = alone["hu"] == -1000
         assert unseen.any()
         assert (alone["labels"][unseen] == 0).all()
-        pair = collate([RandomSamples(people, 2, recipe(**unmoved))[index]])
+        pair = collate([RandomSamples(cases, 2, recipe(**unmoved))[index]])
         assert (pair["labels"][pair["hu"] == -1000] > 0).any()
 
 
-def test_a_phase_is_drawn_only_for_a_case_without_organ_maps(person: People, recipe: Recipes) -> None:
+def test_a_phase_is_drawn_only_for_a_case_without_organ_maps(make_case: MakeCase, recipe: Recipes) -> None:
     changes = {"augmentation": {"probability": 1, "phases": 1}}
     case = smooth("a", 0)
     with_maps = replace(case, maps=np.zeros((len(ORGAN_NAMES), *case.shape), np.uint8))

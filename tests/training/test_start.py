@@ -52,7 +52,7 @@ def test_a_run_is_recorded_and_resumed_by_its_folder_alone(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("override", "told"),
+    ("override", "message"),
     [
         ("learning_rate=1", "learning_rate cannot change"),
         ("losses.gradient=3", "losses cannot change"),
@@ -62,14 +62,14 @@ def test_a_run_is_recorded_and_resumed_by_its_folder_alone(tmp_path: Path) -> No
     ],
 )
 def test_what_would_make_the_record_untrue_is_refused_and_changes_nothing(
-    recipe: Callable[..., Recipe], tmp_path: Path, override: str, told: str
+    recipe: Callable[..., Recipe], tmp_path: Path, override: str, message: str
 ) -> None:
     settings = recipe(epochs=4, decay=True)
     record = {"recipe": settings.model_dump(mode="json"), "initial": None, "devices": 1, "nodes": 1}
     (tmp_path / "run.json").write_text(json.dumps(record))
     sound = {"state_dict": {}, "hyper_parameters": {}, "callbacks": {}, "loops": {}, "optimizer_states": []}
     torch.save({**sound, "epoch": 1}, tmp_path / "last.ckpt")
-    with pytest.raises(InputError, match=told):
+    with pytest.raises(InputError, match=message):
         resume(tmp_path, overrides=[override])
     assert json.loads((tmp_path / "run.json").read_text()) == record
 

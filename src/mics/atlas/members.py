@@ -8,15 +8,15 @@ from pathlib import Path
 
 from mics.data.cohorts.case import visible
 from mics.data.cohorts.learn2reg import DATASET_FILE, open_learn2reg
+from mics.data.cohorts.nnunet import DATASET, ENDINGS
 from mics.data.label_names import disagreement, known_names, read_label_names
 from mics.data.names import is_file_name
-from mics.data.pairs import Member
+from mics.data.pairs import Member, read_label_map
 from mics.errors import InputError, MissingFileError, require_type
 from mics.files.csv_rows import CsvRows
 from mics.files.paths import as_path
-from mics.image.checks import refuse_values_of_scans
 from mics.image.hounsfield import read_scan
-from mics.image.io import Image, read_labels
+from mics.image.io import Image
 from mics.organs import ORGAN_NAMES
 
 LAYOUTS = (
@@ -24,10 +24,8 @@ LAYOUTS = (
     "(NAME.nii.gz with NAME_labels.nii.gz, or imgNAME.nii.gz with labelNAME.nii.gz), or a CSV file with the columns "
     "image and labels"
 )
-_ENDINGS = (".nii.gz", ".nii", ".nrrd", ".mha")
 _CHANNEL = "_0000"
 _LABELS_OF = ("_labels", "_label", "_seg", ".seg")
-_DATASET = "dataset.json"
 _COLUMNS = ("name", "image", "labels")
 
 
@@ -112,7 +110,7 @@ def _learn2reg(folder: Path) -> Iterator[Member]:
 
 def _nnunet(folder: Path) -> Iterator[Member]:
     """Also the Medical Segmentation Decathlon's, whose images have no number of a channel."""
-    ending, names = _described(folder / _DATASET)
+    ending, names = _described(folder / DATASET)
     images = visible(folder / "imagesTr", f"*{ending}")
     channels = [image for image in images if image.name.endswith(f"{_CHANNEL}{ending}")]
     for image in channels or images:
@@ -130,8 +128,8 @@ def _described(dataset: Path) -> tuple[str, dict[int, str] | None]:
     except (OSError, ValueError) as error:
         raise InputError(f"{dataset} is not valid JSON ({error}): mend it, or take it away.") from error
     ending = content.get("file_ending", ".nii.gz") if isinstance(content, dict) else None
-    if ending not in _ENDINGS:
-        raise InputError(f"{dataset}: file_ending is one of {', '.join(_ENDINGS)}, not {ending!r}.")
+    if ending not in ENDINGS:
+        raise InputError(f"{dataset}: file_ending is one of {', '.join(ENDINGS)}, not {ending!r}.")
     return ending, read_label_names(dataset)
 
 
@@ -192,7 +190,7 @@ def _of_files(name: str, image: Path, labels: Path | None, names: dict[int, str]
     return Member(
         name,
         partial(read_scan, image),
-        no_labels if labels is None else partial(_read_labels, labels),
+        no_labels if labels is None else partial(read_label_map, labels),
         files=_named(image, labels),
         label_names=dict if labels is None else partial(_meaning, labels, names),
     )
@@ -202,11 +200,5 @@ def _meaning(labels: Path, names: dict[int, str] | None) -> dict[int, str]:
     return known_names(labels) if names is None else names
 
 
-def _read_labels(path: Path) -> Image:
-    labels = read_labels(path)
-    refuse_values_of_scans(labels.array, str(path))
-    return labels
-
-
 def _ending(path: Path) -> str | None:
-    return next((ending for ending in _ENDINGS if path.name.lower().endswith(ending)), None)
+    return next((ending for ending in ENDINGS if path.name.lower().endswith(ending)), None)

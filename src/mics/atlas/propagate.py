@@ -216,10 +216,10 @@ def _register_atlas(target: Image, member: Member, folder: Path, settings: Setti
         raise InputError(f"The label map of {member.name} is empty: give one with labels, or take the atlas away.")
     result = register_scans(target, image, settings, moving_labels=labels)
     assert result.moving_labels_warped is not None
-    verdict = result.summary["verdict"]
+    verdict = result.verdict
     folder.mkdir(parents=True, exist_ok=True)
     (folder / _RECORD).unlink(missing_ok=True)
-    record = {"files": state_of_files(member), "verdict": verdict["word"], "reasons": verdict["reasons"]}
+    record = {"files": state_of_files(member), "verdict": verdict.word, "reasons": verdict.reasons}
     write_together(
         folder,
         {
@@ -230,7 +230,7 @@ def _register_atlas(target: Image, member: Member, folder: Path, settings: Setti
             _RECORD: partial(write_json, record),  # the last: where it is, everything is
         },
     )
-    return _outcome(member.name, verdict["word"], verdict["reasons"])
+    return _outcome(member.name, verdict.word, verdict.reasons)
 
 
 def _whole(image: Image) -> Image:

@@ -19,7 +19,7 @@ from mics.deformation.chain import chained
 from mics.deformation.transform import Transform
 from mics.errors import InputError, InsufficientMemoryError, RunError
 from mics.files.folder import write_together
-from mics.image.io import read_image, write_image
+from mics.image.io import Image, read_image, write_image
 
 TO_TEMPLATE, FROM_TEMPLATE = "transform_member_to_template.nii.gz", "transform_template_to_member.nii.gz"
 MEAN, TEMPLATE = "mean_displacement.nii.gz", "template.nii.gz"
@@ -101,27 +101,7 @@ class Rounds:
         for member in waiting:
             done = len(self.frame.members) - clock.left + 1
             self.progress(f"Round {number} of at most {of}: {member.name}, {done} of {len(self.frame.members)}{clock}")
-            try:
-                image, _ = read_member(member)
-                result = register_scans(average, image, settings, affine=self.frame.affines[member.name])
-            except InsufficientMemoryError:
-                raise
-            except InputError as error:
-                (place / member.name).mkdir(parents=True, exist_ok=True)
-                write_json(
-                    {"word": "failed", "reasons": [failure_message(member, error)]}, place / member.name / _RECORD
-                )
-                clock.tick()
-                continue
-            (place / member.name).mkdir(parents=True, exist_ok=True)
-            write_together(
-                place / member.name,
-                {
-                    TO_TEMPLATE: result.moving_to_fixed.save,
-                    FROM_TEMPLATE: result.fixed_to_moving.save,
-                    _RECORD: partial(write_json, result.summary["verdict"]),
-                },
-            )
+            self._register(member, average, settings, place / member.name)
             clock.tick()
         self.progress(f"Round {number} of at most {of}: averaging")
         taking_part = self.taking_part(number)
@@ -139,6 +119,27 @@ class Rounds:
             for member in self.frame.members:
                 shutil.rmtree(self.place(number - 1) / member.name, ignore_errors=True)
         return line
+
+    def _register(self, member: Member, average: Image, settings: Settings, folder: Path) -> None:
+        """Write the member's transforms to and from the last average and its verdict; that alone of one that fails."""
+        try:
+            image, _ = read_member(member)
+            result = register_scans(average, image, settings, affine=self.frame.affines[member.name])
+        except InsufficientMemoryError:
+            raise
+        except InputError as error:
+            folder.mkdir(parents=True, exist_ok=True)
+            write_json({"word": "failed", "reasons": [failure_message(member, error)]}, folder / _RECORD)
+            return
+        folder.mkdir(parents=True, exist_ok=True)
+        write_together(
+            folder,
+            {
+                TO_TEMPLATE: result.moving_to_fixed.save,
+                FROM_TEMPLATE: result.fixed_to_moving.save,
+                _RECORD: partial(write_json, result.verdict.model_dump()),
+            },
+        )
 
     def taking_part(self, number: int) -> Sequence[Member]:
         """Those whose registration in this round has not failed."""

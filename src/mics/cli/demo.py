@@ -29,12 +29,11 @@ def demo(
     from mics.files.whole import write_text
     from mics.organs import ORGAN_NAMES
     from mics.report.summary import describe
-    from mics.run_summary import RunSummary
 
     with output_folder(output, _OURS), progress() as step:
         step("Drawing two phantom patients")
         fixed, moving, fixed_labels, moving_labels = _scans(output / "input")
-        summary, place = register_into(
+        result, place = register_into(
             output / "result",
             fixed=fixed,
             moving=moving,
@@ -44,10 +43,10 @@ def demo(
             device=device,
             progress=step,
         )
-        lines = describe(RunSummary.model_validate(summary))
+        lines = describe(result.run_summary)
         write_text("\n".join(lines) + "\n", place / "report.txt")
     text = "\n".join([*lines, f"Look at {place / 'report.html'}; the transforms are beside it."])
-    results(text, {"folder": place, **summary})
+    results(text, {"folder": place, **result.summary})
 
 
 def _scans(folder: Path) -> list[Path]:

@@ -17,6 +17,7 @@ from mics.registration.choices import Lesions, Refine, Topology
 if TYPE_CHECKING:
     from mics.batch.listing import ListedPair
     from mics.registration.inputs import PairArguments
+    from mics.registration.result import Registration
 
 
 def _is_registration(folder: Path) -> bool:
@@ -212,7 +213,6 @@ def register(
     assert fixed is not None
     assert moving is not None
     from mics.report.summary import describe
-    from mics.run_summary import RunSummary
 
     given: PairArguments = {
         "fixed_labels": fixed_labels,
@@ -226,8 +226,8 @@ def register(
         if output.resolve() == repeat.resolve().parent:
             raise SettingError(f"{output} holds the summary that is repeated: give another folder.", option="output")
     with output_folder(output, OURS), progress() as step:
-        summary, place = register_into(output, fixed=fixed, moving=moving, progress=step, **given, **settings)
-    lines, data = [*describe(RunSummary.model_validate(summary)), f"Written to {place}"], {"folder": place, **summary}
+        result, place = register_into(output, fixed=fixed, moving=moving, progress=step, **given, **settings)
+    lines, data = [*describe(result.run_summary), f"Written to {place}"], {"folder": place, **result.summary}
     if repeat is not None:
         sentence, data["repeated"] = _compared(repeat.parent, place)
         lines.append(sentence)
@@ -235,7 +235,7 @@ def register(
     if repeat is not None and data["repeated"]["other_bytes"]:
         say(f"Warning: {sentence}")
     if strict:
-        raise typer.Exit({"good": 0, "look": LOOK, "failed": FAILED}[summary["verdict"]["word"]])
+        raise typer.Exit({"good": 0, "look": LOOK, "failed": FAILED}[result.verdict.word])
 
 
 _OF_REPEAT = ("affine", "model")
@@ -301,8 +301,8 @@ def _many(
 
 def register_into(
     folder: Path, *, fixed: Path, moving: Path, progress: Callable[[str], None], **settings: Any
-) -> tuple[dict[str, Any], Path]:
-    """Register two files, write everything into ``folder``, and return the summary and where it is.
+) -> "tuple[Registration, Path]":
+    """Register two files, write everything into ``folder``, and return the registration and where it is.
 
     ``settings``: as of :func:`mics.register`; with a ``summary`` among them, as of :func:`mics.registration.repeat.repeat`.
     """
@@ -319,4 +319,4 @@ def register_into(
     place = free_folder(folder)
     # Loading matplotlib and drawing take one core, about as long as a transform takes to be compressed by another.
     result.save(place, beside=pictures(result))
-    return result.summary, place
+    return result, place

@@ -165,7 +165,7 @@ def _member(folder: Path, row: dict[str, str], role: str, where: str, needs: Seq
     return Member(
         name,
         partial(read_scan, files["image"]) if "image" in files else partial(_missing, where, f"{role}_image"),
-        partial(_read_labels, files["labels"]) if "labels" in files else partial(_missing, where, f"{role}_labels"),
+        partial(read_label_map, files["labels"]) if "labels" in files else partial(_missing, where, f"{role}_labels"),
         partial(read_points, files["landmarks"]) if "landmarks" in files else None,
         files=files,
         label_names=partial(known_names, files["labels"]) if "labels" in files else dict,
@@ -185,7 +185,8 @@ def _of(case: Case) -> dict[str, Path]:
     return {kind: path for kind, path in paths.items() if path is not None}
 
 
-def _read_labels(path: Path) -> Image:
+def read_label_map(path: Path) -> Image:
+    """The label map in a file. Raises InputError for one that holds the values of a scan."""
     labels = read_labels(path)
     refuse_values_of_scans(labels.array, str(path))
     return labels

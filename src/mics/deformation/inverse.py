@@ -10,10 +10,10 @@ from mics.deformation.field import compose, identity, resize, resize_displacemen
 from mics.deformation.jacobian import slabs
 
 _BEFORE, _AFTER, _FINE = 3, 3, 3
-"""Iterations before and after what they do not mend is smoothed, and on a finer grid."""
+"""Iterations before and after what they do not correct is smoothed, and on a finer grid."""
 _ROUNDS = 5
 """Of smoothing, at most."""
-_MISSED, _SMOOTHED = 0.2, 0.16
+_MAX_RESIDUAL, _SMOOTHED_RESIDUAL = 0.2, 0.16
 """Voxels between a place and where there and back ends: from where on a round follows, and what it smooths."""
 _AROUND = 5
 """Voxels around what is smoothed that are mended again: farther than smoothing reaches."""
@@ -29,8 +29,8 @@ def correct_inverse_consistency(ab: Tensor, ba: Tensor) -> tuple[Tensor, Tensor]
     after there and back, a change of the way there moves it by as much times the inverse of the derivative J of that way:
     J·e/2 is taken off, a voxel at most.
     """
-    there, back = _corrected(torch.cat([ab, ba]), _BEFORE).chunk(2)
-    return there, back
+    ab, ba = _corrected(torch.cat([ab, ba]), _BEFORE).chunk(2)
+    return ab, ba
 
 
 def regularise_sharp_bends(ab: Tensor, ba: Tensor) -> tuple[Tensor, Tensor]:
@@ -41,25 +41,26 @@ def regularise_sharp_bends(ab: Tensor, ba: Tensor) -> tuple[Tensor, Tensor]:
     Where there and back ends more than 0.16 voxels away, both ways are averaged with what lies around, and mended again there.
     """
     both = torch.cat([ab, ba])
-    missed = _length(compose(swap_directions(both), both))
+    residual = _length(compose(swap_directions(both), both))
     for _ in range(_ROUNDS):
-        if missed.max() < _MISSED:
+        if residual.max() < _MAX_RESIDUAL:
             break
-        bent = missed > _SMOOTHED
-        x, y, z = places = _near(bent).nonzero(as_tuple=True)
-        both = _smoothed(both, bent)
+        sharp = residual > _SMOOTHED_RESIDUAL
+        x, y, z = places = _near(sharp).nonzero(as_tuple=True)
+        both = _smoothed(both, sharp)
         for _ in range(_AFTER):
             both[:, :, x, y, z] -= _half_steps(both, places)
-        missed = torch.zeros_like(missed)
-        missed[:, :, x, y, z] = _length(_residual(both, places))
-    there, back = both.chunk(2)
-    return there, back
+        residual = torch.zeros_like(residual)
+        residual[:, :, x, y, z] = _length(_residual(both, places))
+    ab, ba = both.chunk(2)
+    return ab, ba
 
 
 def upsample_and_correct(ab: Tensor, ba: Tensor, shape: Sequence[int]) -> tuple[Tensor, Tensor]:
     """Both on a finer grid of ``shape`` over the same box, in its voxels, and what was missed between the voxels mended there."""
-    there, back = _corrected(torch.cat([resize_displacement(way, shape) for way in (ab, ba)]), _FINE).chunk(2)
-    return there, back
+    both = torch.cat([resize_displacement(displacement, shape) for displacement in (ab, ba)])
+    ab, ba = _corrected(both, _FINE).chunk(2)
+    return ab, ba
 
 
 def _corrected(both: Tensor, iterations: int) -> Tensor:
@@ -75,15 +76,15 @@ def swap_directions(both: Tensor) -> Tensor:
 
 def _half_corrected(both: Tensor) -> Tensor:
     """Both ways, ``(2 * B, 3, X, Y, Z)``, less half a step of Newton's method; slab by slab, which stay in the cache."""
-    mended, back = torch.empty_like(both), swap_directions(both)
+    corrected, swapped = torch.empty_like(both), swap_directions(both)
     places = identity(both.shape[2:], device=both.device)
     for start, stop in slabs(both):
         own, first = both[:, :, start:stop], max(start - 1, 0)
         around = both[:, :, first : stop + 1]
-        missed = own + sample(back, places[:, :, start:stop] + own)
+        residual = own + sample(swapped, places[:, :, start:stop] + own)
         derivatives = (torch.gradient(around, dim=axis)[0][:, :, start - first : stop - first] for axis in (2, 3, 4))
-        mended[:, :, start:stop] = own - _half_step(missed, derivatives)
-    return mended
+        corrected[:, :, start:stop] = own - _half_step(residual, derivatives)
+    return corrected
 
 
 def _half_steps(both: Tensor, places: Places) -> Tensor:
@@ -108,22 +109,22 @@ def _at(both: Tensor, places: Sequence[Tensor]) -> Tensor:
     return both[:, :, x, y, z]
 
 
-def _half_step(missed: Tensor, derivatives: Iterable[Tensor]) -> Tensor:
-    """(missed + J·missed) / 2, a voxel at most, of ``(2 * B, 3, …)`` and the displacement's derivative along each axis."""
-    step = missed.clone()
+def _half_step(residual: Tensor, derivatives: Iterable[Tensor]) -> Tensor:
+    """(r + J·r) / 2, a voxel at most, of the residual r ``(2 * B, 3, …)`` and the displacement's derivative along each axis."""
+    step = residual.clone()
     for axis, derivative in enumerate(derivatives):
-        step.addcmul_(derivative, missed[:, axis : axis + 1])
+        step.addcmul_(derivative, residual[:, axis : axis + 1])
     return step.div_(2 * _length(step).clamp_min_(1))
 
 
-def _near(bent: Tensor) -> Tensor:
+def _near(sharp: Tensor) -> Tensor:
     """Voxels, ``(X, Y, Z)``, that are or have a neighbour within a few voxels along each axis that is true in any volume."""
-    near = bent.flatten(0, 1).any(dim=0)
+    near = sharp.flatten(0, 1).any(dim=0)
     for axis, extent in enumerate(near.shape):
         spread = near.clone()
         for shift in range(1, min(_AROUND, extent - 1) + 1):
-            for there, here in ((shift, 0), (0, shift)):
-                spread.narrow(axis, there, extent - shift).logical_or_(near.narrow(axis, here, extent - shift))
+            for target, source in ((shift, 0), (0, shift)):
+                spread.narrow(axis, target, extent - shift).logical_or_(near.narrow(axis, source, extent - shift))
         near = spread
     return near
 

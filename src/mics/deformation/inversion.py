@@ -30,19 +30,19 @@ def inverted(transform: Transform, grid: Grid) -> Transform:
     affine = _best_affine(transform)
     channels = transform.channels()
     displacement = np.empty((*grid.size, 3), dtype=np.float32)
-    missed: list[tuple[int, float]] = []
+    residuals: list[tuple[int, float]] = []
 
     def work(part: slice, slab: Grid) -> None:
         wanted = slab.points().reshape(-1, 3).astype(np.float64)
         found, left = _solved(channels, transform.grid, affine, wanted)
         displacement[part] = (found - wanted).reshape(*slab.size, 3)
-        missed.append((int(np.count_nonzero(left > _WARNED_MM)), float(left.max())))
+        residuals.append((int(np.count_nonzero(left > _WARNED_MM)), float(left.max())))
 
     each_slab(grid, work)
-    if count := sum(points for points, _ in missed):
+    if count := sum(points for points, _ in residuals):
         warnings.warn(
             f"The transform has no inverse at {count / np.prod(grid.size):.3%} of the points, where it folds: they miss by up to "
-            f"{max(largest for _, largest in missed):.1f} mm there and back.",
+            f"{max(largest for _, largest in residuals):.1f} mm there and back.",
             stacklevel=3,
         )
     return Transform(displacement, grid)

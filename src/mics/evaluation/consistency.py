@@ -21,11 +21,11 @@ def inverse_consistency_mm(forward: Transform, backward: Transform) -> tuple[flo
     errors: dict[int, NDArray[np.float32]] = {}
 
     def work(part: slice, slab: Grid) -> None:
-        there = Transform(forward.part((part, slice(None), slice(None))), slab)
-        voxels = there.sources(backward.grid)
+        slab_forward = Transform(forward.part((part, slice(None), slice(None))), slab)
+        voxels = slab_forward.sources(backward.grid)
         within = (np.abs(voxels - middle.astype(np.float32)) <= middle + _ROUNDING).all(axis=0)
-        missed = there.displacement_mm[within] + backward.between_voxels(voxels[:, within]).T
-        errors[part.start] = np.linalg.norm(missed, axis=-1)
+        residuals = slab_forward.displacement_mm[within] + backward.between_voxels(voxels[:, within]).T
+        errors[part.start] = np.linalg.norm(residuals, axis=-1)
 
     each_slab(forward.grid, work)
     # In the order of the grid, whichever thread ends first, as the last bits of a mean depend on it.

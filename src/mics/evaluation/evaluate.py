@@ -145,8 +145,8 @@ def _label_names(subjects: Mapping[str, Member]) -> tuple[dict[int, str], list[s
     """What all label maps say that their labels mean, and a sentence where they contradict each other."""
     names: dict[int, str] = {}
     sentences: list[str] = []
-    for person in subjects.values():
-        own = person.label_names()
+    for subject in subjects.values():
+        own = subject.label_names()
         sentences = sentences or disagreement(names, own)
         names = own | names
     return names, sentences

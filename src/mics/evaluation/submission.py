@@ -45,7 +45,7 @@ from mics.evaluation.learn2reg import (
 from mics.files.csv_rows import CsvRows
 from mics.files.folder import temporary_folder
 from mics.files.paths import as_path
-from mics.image.grid import Grid
+from mics.image.grid import GRID_TOLERANCE_VOXELS, Grid
 from mics.run_summary import parse_summary
 
 Displacement = NDArray[np.float32]
@@ -214,7 +214,7 @@ class Submission:
         if mirrored and transform.grid.orientation == mirror(filled).orientation:
             # Registered as the files' headers lie. In voxels it is the same map, whatever the headers say.
             filled, sampled = mirror(filled), mirror(sampled)
-        if not transform.grid.is_close(filled, 0.1 * min(filled.spacing)):
+        if not transform.grid.is_close(filled, GRID_TOLERANCE_VOXELS * min(filled.spacing)):
             raise GeometryError(
                 f"{self.path / name} fills another grid than that of the labels ({text(transform.grid.size)} against "
                 f"{text(filled.size)} voxels, or another place): give the labels on the grid of their scan."

@@ -97,7 +97,7 @@ class Measure:
             result = register(fixed, moving, affine="none", model=model, steps=steps, refine="none")
             forward = from_transform(result.moving_to_fixed, moving.grid)
             labels = pair.fixed.labels(), pair.moving.labels()
-            seconds = result.summary["seconds"]["total"]
+            seconds = result.run_summary.total_seconds
             # No table or figure of the paper shows the inverse error, which would take a fifth of the time.
             score = score_pair(*labels, forward, landmarks=landmarks_of(pair), seconds=seconds)
             scores.append({"pair": pair.name, "score": score.to_dict()})

@@ -17,11 +17,11 @@ def write_phantoms(folder: Path, spacing_mm: float = 16.0) -> Path:
         return folder
     listed = []
     for seed in range(SUBJECTS):
-        person, name = (
+        subject, name = (
             phantom(seed, network_scanner(seed, spacing_mm=spacing_mm)),
             f"AbdomenCTCT_{seed + 1:04d}_0000.nii.gz",
         )
-        for kind, volume in (("images", person.image), ("labels", person.labels)):
+        for kind, volume in (("images", subject.image), ("labels", subject.labels)):
             (folder / f"{kind}Tr").mkdir(parents=True, exist_ok=True)
             write_image(volume, folder / f"{kind}Tr" / name)
         listed.append({"image": f"./imagesTr/{name}", "label": f"./labelsTr/{name}"})

@@ -40,7 +40,7 @@ def require_held_out(plan: Plan, cohorts: Mapping[str, Cohort]) -> None:
     """Raise InputError for people to validate the segmentation on who are not there, or are held out of everything."""
     for name, subjects in plan.segmentation_validation.items():
         splits = {case.name: case.split for case in cohorts[name].cases}
-        if missing := [person for person in subjects if splits.get(person) != "train"]:
+        if missing := [subject for subject in subjects if splits.get(subject) != "train"]:
             raise InputError(
                 f"segmentation_validation names {missing[0]}, who is not among the training people of {name}: leave them out."
             )

@@ -17,18 +17,18 @@ from mics.training.organ_maps import label_maps
 
 
 @dataclass(frozen=True)
-class Person:
+class LabelledCase:
     """A case of a prepared set, and where its annotated organs are: ``shares`` of coarse voxels, (organs, X, Y, Z) uint8."""
 
     entry: Entry
     shares: NDArray[np.uint8]
 
 
-def read_person(root: Path, entry: Entry) -> Person:
+def read_labelled_case(root: Path, entry: Entry) -> LabelledCase:
     """A case of the manifest in ``root``; its predicted organs do not count."""
     labels = read_labels(root / entry.labels)
     drawn = np.where(np.isin(labels.array, entry.organs), labels.array, 0)
-    return Person(entry, coarse_shares(entry.name, Image(drawn, labels.grid)))
+    return LabelledCase(entry, coarse_shares(entry.name, Image(drawn, labels.grid)))
 
 
 def coarse_shares(name: str, labels: Image) -> NDArray[np.uint8]:
@@ -36,7 +36,7 @@ def coarse_shares(name: str, labels: Image) -> NDArray[np.uint8]:
     return label_maps(name, labels, 2 * fitted_voxels(labels.grid) * labels.grid.spacing[0])
 
 
-def best_source_cases(wanted: NDArray[np.uint8], subjects: Sequence[Person], count: int) -> list[Person]:
+def best_source_cases(wanted: NDArray[np.uint8], subjects: Sequence[LabelledCase], count: int) -> list[LabelledCase]:
     """The ``count`` people whose organs overlap those of ``wanted`` (:func:`coarse_shares`) most as they lie, best first.
 
     The mean is over the organs of ``wanted``: who has none of one has no overlap there. Who has none at all is no source case.
@@ -44,11 +44,11 @@ def best_source_cases(wanted: NDArray[np.uint8], subjects: Sequence[Person], cou
     organs = [organ - 1 for organ in ORGAN_NAMES if wanted[organ - 1].any()]
     target = _tensor(wanted[organs])
     losses = [
-        (float(bray_curtis_loss(_tensor(person.shares[organs]), target)), person.entry.name, person)
-        for person in subjects
-        if person.shares[organs].any()
+        (float(bray_curtis_loss(_tensor(subject.shares[organs]), target)), subject.entry.name, subject)
+        for subject in subjects
+        if subject.shares[organs].any()
     ]
-    return [person for _, _, person in sorted(losses, key=lambda item: item[:2])[:count]]
+    return [subject for _, _, subject in sorted(losses, key=lambda item: item[:2])[:count]]
 
 
 def _tensor(shares: NDArray[np.uint8]) -> torch.Tensor:

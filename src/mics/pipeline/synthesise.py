@@ -31,11 +31,11 @@ from mics.errors import GeometryError, InputError, RunError, SettingError
 from mics.evaluation.metrics import dice
 from mics.files.folder import own_folder
 from mics.files.whole import write_text
-from mics.image.grid import Grid
+from mics.image.grid import GRID_TOLERANCE_VOXELS, Grid
 from mics.image.io import Image, read_image, read_labels, write_image
 from mics.organs import ORGAN_NAMES
 from mics.pipeline.reshape import SETTINGS, fit, reshaped
-from mics.pipeline.source_cases import Person, best_source_cases, coarse_shares, read_person
+from mics.pipeline.source_cases import LabelledCase, best_source_cases, coarse_shares, read_labelled_case
 from mics.pipeline.stages import digest
 from mics.registration.affine import register_affine
 
@@ -45,7 +45,6 @@ _MOST = 1000
 LEAST_DICE = 0.5
 """Of the warped organs and those of the label map, on average: below, the source case has not taken on the shape."""
 
-_GRID_TOLERANCE_VOXELS = 0.1
 _TOWARDS, _AWAY = (0.3, 0.8), (-0.4, -0.15)
 """Shares of the way from one training person's shape to another's."""
 _AWAY_PROBABILITY = 0.3
@@ -112,9 +111,9 @@ def _synthesise(
 ) -> list[Entry]:
     root = _prepared(data, output, progress)
     originals = read_manifest(root)
-    subjects = [read_person(root, entry) for entry in originals if entry.status == "prepared" and entry.labels]
+    subjects = [read_labelled_case(root, entry) for entry in originals if entry.status == "prepared" and entry.labels]
     usable = _source_cases(root)
-    trained = [person for person in subjects if person.entry in usable]
+    trained = [subject for subject in subjects if subject.entry in usable]
     for folder in (RECORDS, IMAGES, LABELS, PREVIEWS):
         make_folder(output / folder)
     grid = read_labels(root / trained[0].entry.labels).grid
@@ -128,12 +127,12 @@ def _synthesise(
             continue
         assert case.labels_path is not None
         tasks = [
-            Task(f"{person.entry.name}_as_{case.name}", person.entry, root, case.labels_path, wanted, output)
-            for person in chosen
+            Task(f"{subject.entry.name}_as_{case.name}", subject.entry, root, case.labels_path, wanted, output)
+            for subject in chosen
         ]
         rows += _made(tasks, progress)
-    for person in trained:
-        rows += _made(_between(person, trained, root, output, between), progress)
+    for subject in trained:
+        rows += _made(_between(subject, trained, root, output, between), progress)
     write_manifest(rows, output)
     return sorted(rows, key=lambda row: row.name)
 
@@ -160,20 +159,22 @@ def _made(tasks: Sequence[Task], progress: Progress) -> Iterator[Entry]:
         progress(row)
 
 
-def _between(person: Person, subjects: Sequence[Person], root: Path, output: Path, count: int) -> list[Task]:
-    """``person`` part of the way towards others, or away from them."""
-    others = [other.entry for other in subjects if other is not person]
+def _between(
+    subject: LabelledCase, subjects: Sequence[LabelledCase], root: Path, output: Path, count: int
+) -> list[Task]:
+    """``subject`` part of the way towards others, or away from them."""
+    others = [other.entry for other in subjects if other is not subject]
     tasks = []
     if count:
-        generator = torch.Generator().manual_seed(zlib.crc32(person.entry.name.encode()))
+        generator = torch.Generator().manual_seed(zlib.crc32(subject.entry.name.encode()))
         for place in torch.randperm(len(others), generator=generator)[:count].tolist():
             other = others[place]
             away, how_far = torch.rand(2, generator=generator).tolist()
             low, high = _AWAY if away < _AWAY_PROBABILITY else _TOWARDS
             path = root / other.labels
-            name = f"{person.entry.name}_towards_{other.name}"
+            name = f"{subject.entry.name}_towards_{other.name}"
             share = low + how_far * (high - low)
-            tasks.append(Task(name, person.entry, root, path, read_labels(path), output, share))
+            tasks.append(Task(name, subject.entry, root, path, read_labels(path), output, share))
     return tasks
 
 
@@ -197,11 +198,11 @@ def _prepared(data: Path, output: Path, progress: Progress) -> Path:
 
 
 def _matched(
-    case: Case, grid: Grid, subjects: Sequence[Person], trained: Sequence[Person], count: int
-) -> tuple[Image, list[Person]]:
+    case: Case, grid: Grid, subjects: Sequence[LabelledCase], trained: Sequence[LabelledCase], count: int
+) -> tuple[Image, list[LabelledCase]]:
     """A label map and its source cases. Raises InputError where it cannot be read, lies elsewhere, or nobody fits."""
     wanted = case.labels()
-    if not wanted.grid.is_close(grid, _GRID_TOLERANCE_VOXELS * min(grid.spacing)):
+    if not wanted.grid.is_close(grid, GRID_TOLERANCE_VOXELS * min(grid.spacing)):
         raise GeometryError(
             f"{case.labels_path} is on another grid than the training people ({wanted.grid.size} against {grid.size} "
             "voxels, or another spacing, place or orientation): bring it to theirs."
@@ -209,7 +210,7 @@ def _matched(
     shares = coarse_shares(case.name, wanted)
     if not shares.any():
         raise InputError(f"{case.labels_path} shows none of the {len(ORGAN_NAMES)} organs.")
-    same = [person.entry for person in subjects if np.array_equal(person.shares, shares)]
+    same = [subject.entry for subject in subjects if np.array_equal(subject.shares, shares)]
     if same:
         raise InputError(f"{case.labels_path} is of {same[0].name} ({same[0].split}), whose scan is there: remove it.")
     chosen = best_source_cases(shares, trained, count)

@@ -12,7 +12,7 @@ from mics.registration.settings import Settings
 from mics.registration.stage import State
 from mics.registration.steering import Steering, others_alone
 from mics.registration.summary import describe_geometry, quality_warnings
-from mics.registration.verdict import Verdict, judge
+from mics.registration.verdict import Verdict, VerdictInputs, judge
 
 
 def findings(
@@ -40,7 +40,13 @@ def findings(
         *_unmet_landmarks(scores, settings.steering),
     ]
     unled = None if numbering else others_alone(measured["labels"], settings.steering)
-    judged = {**measured, "evidence": state.evidence, "labels": unled}
+    inputs = VerdictInputs.model_validate(
+        {
+            "evidence": state.evidence,
+            "inverse_consistency_mm": measured["inverse_consistency_mm"],
+            "labels": unled,
+        }
+    )
     found = {
         "geometry": geometry,
         **measured,
@@ -48,7 +54,7 @@ def findings(
         "steering": _steering(settings),
         "lesions": lesion_table(state.scans, result.fixed_to_moving),
     }
-    return found, judge(judged, questions)
+    return found, judge(inputs, questions)
 
 
 def _unmet_landmarks(scores: Mapping[str, Any] | None, steering: Steering | None) -> list[str]:

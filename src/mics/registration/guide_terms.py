@@ -20,7 +20,7 @@ _RIGID = 0.25
 """Of a voxel, how much of it keeps its shape where the penalty looks."""
 _PIECE_MM = 20.0
 """Edge of the cube over which a bone moves as one."""
-_BENT_MM = 10.0
+_BENDING_MM = 10.0
 """Length over which a change of the derivatives counts as much as a stretch of the same size."""
 
 
@@ -97,8 +97,8 @@ class GuideTerms:
         both = exponentiate(torch.cat([led, -led]), squarings=self.settings.squarings)
         # The first displacement takes places of the fixed scan to the moving one, where its landmarks are.
         targets, starts = self.points, self.points.flip(0)
-        missed = (starts + sample(both, starts) - targets) * self.edges_mm
-        squares = missed.square().sum(dim=1)
+        residuals = (starts + sample(both, starts) - targets) * self.edges_mm
+        squares = residuals.square().sum(dim=1)
         return ((squares + _MET_MM**2).sqrt() - _MET_MM).sum() / 2
 
 
@@ -125,15 +125,15 @@ class Stiff:
         """Of both displacements ``(2, 3, X, Y, Z)`` in voxels; scalar."""
         flat = both.flatten(2) * self.edges_mm.view(1, 3, 1)
         here = flat.index_select(2, self.places)
-        columns, bent = [], torch.zeros_like(self.weights)
+        columns, bending = [], torch.zeros_like(self.weights)
         for step, edge in zip(self.steps, self.edges_mm, strict=True):
             ahead, behind = (flat.index_select(2, self.places + sign * step) for sign in (1, -1))
             columns.append((ahead - behind) / (2 * edge))
-            bent = bent + (_BENT_MM * (ahead + behind - 2 * here) / edge**2).square().sum(dim=1)
+            bending = bending + (_BENDING_MM * (ahead + behind - 2 * here) / edge**2).square().sum(dim=1)
         derivative = torch.stack(columns, dim=2)  # (2, component, axis, N)
         # (I + D)^T (I + D) - I without the loss of digits.
         strain = derivative + derivative.transpose(1, 2) + torch.einsum("bkin,bkjn->bijn", derivative, derivative)
-        return (self.weights * (strain.square().sum(dim=(1, 2)) + bent)).sum()
+        return (self.weights * (strain.square().sum(dim=(1, 2)) + bending)).sum()
 
 
 class RigidPieces:

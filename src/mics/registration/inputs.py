@@ -18,7 +18,7 @@ from mics.errors import GeometryError, InputError, SettingError, shown
 from mics.evaluation.structure_labels import structure_labels
 from mics.files.paths import as_path
 from mics.image.checks import refuse_values_of_scans
-from mics.image.grid import Grid
+from mics.image.grid import GRID_TOLERANCE_VOXELS, Grid
 from mics.image.hounsfield import hounsfield_units
 from mics.image.io import Image, read_image, read_labels, whole_numbers
 from mics.image.libraries import as_image
@@ -59,8 +59,6 @@ class PairArguments(TypedDict, total=False):
     """The same of the moving scan."""
 
 
-# Headers of label maps often differ from their scan's in the last digits; a tenth of a voxel changes no label.
-_GRID_TOLERANCE_VOXELS = 0.1
 _LISTENING = threading.Lock()
 # Air and lung lie below.
 _TISSUE_HU = -300
@@ -286,7 +284,7 @@ def _labels(source: Source, name: str, image: Image, image_name: str) -> Image:
     refuse_values_of_scans(labels.array, name)
     if name.lower().endswith(_CROPPED_SUFFIX):
         labels = _uncropped(labels, image.grid)
-    if not labels.grid.is_close(image.grid, _GRID_TOLERANCE_VOXELS * min(image.grid.spacing)):
+    if not labels.grid.is_close(image.grid, GRID_TOLERANCE_VOXELS * min(image.grid.spacing)):
         raise GeometryError(
             f"{name} is on another grid than {image_name} ({labels.grid.size} against {image.grid.size} voxels, or "
             "another spacing, place or orientation): resample it onto the scan with nearest neighbour."
@@ -309,7 +307,7 @@ def _uncropped(labels: Image, grid: Grid) -> Image:
     shifts = grid.world_to_voxel(labels.grid.voxel_to_world(corners)) - corners
     first = np.rint(shifts[0]).astype(int)
     lower, upper = np.maximum(first, 0), np.minimum(first + own + 1, grid.size)
-    if np.abs(shifts - first).max() > _GRID_TOLERANCE_VOXELS or (lower >= upper).any():
+    if np.abs(shifts - first).max() > GRID_TOLERANCE_VOXELS or (lower >= upper).any():
         return labels
     array = np.zeros(grid.size, labels.array.dtype)
     into = tuple(slice(a, b) for a, b in zip(lower, upper, strict=True))

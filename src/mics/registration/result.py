@@ -4,7 +4,7 @@ import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -20,6 +20,7 @@ from mics.files.whole import write_text
 from mics.image.blocks import by_planes
 from mics.image.io import Image, write_image, write_labels
 from mics.registration.lesions import lesions_csv
+from mics.run_summary import RunSummary, VerdictSummary
 
 _ROUNDING_MM = math.sqrt(3) / 512
 """Half of 1/256 mm along each axis, by which every file of a transform may be off."""
@@ -32,7 +33,8 @@ class Registration:
     ``moving_to_fixed`` lies on the fixed scan's grid and brings the moving image there (``moving_warped``);
     ``fixed_to_moving`` lies on the moving scan's grid and brings the fixed image there (``fixed_warped``). Both include
     ``affine`` (4, 4), which maps fixed to moving LPS points. Label maps are None where none was given. ``summary`` is
-    plain data, fit for JSON. ``deformation`` is what the transforms were composed of, on its own grid and without the affine.
+    plain data, fit for JSON; ``run_summary`` is the same, typed. ``deformation`` is what the transforms were composed of, on
+    its own grid and without the affine.
     It is equal to itself alone: even a repetition has taken other times.
     """
 
@@ -52,6 +54,18 @@ class Registration:
 
     def __repr__(self) -> str:
         return f"Registration(fixed {self.fixed.grid}; moving {self.moving.grid})"
+
+    @cached_property
+    def run_summary(self) -> RunSummary:
+        """``summary``, typed, as it is when this is asked for first."""
+        return RunSummary.model_validate(self.summary)
+
+    @property
+    def verdict(self) -> VerdictSummary:
+        """Whether it worked, as far as it shows."""
+        verdict = self.run_summary.verdict
+        assert verdict is not None  # which only summaries of earlier versions lack
+        return verdict
 
     def save(
         self,

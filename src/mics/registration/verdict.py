@@ -6,10 +6,11 @@ The bounds are chosen on good pairs and on failures that were made on purpose, w
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
+
+from mics.run_summary import BeforeAndAfter, DistancePair, EvidenceSummary, LabelPair, OrganEvidence, Part
 
 Word = Literal["good", "look", "failed"]
-Summary = Mapping[str, Any]
 
 _FAILED_OVERLAP, _LOOK_OVERLAP = 0.65, 0.8
 _LOOK_ORGANS = 3
@@ -41,20 +42,27 @@ class Verdict:
         return Verdict(self.word, (*causes, *self.reasons))
 
 
-def judge(summary: Summary, warnings: Sequence[str] = ()) -> Verdict:
+class VerdictInputs(Part):
+    """What the verdict stands on: parts of a run's summary, or those in its place."""
+
+    evidence: EvidenceSummary | None
+    inverse_consistency_mm: DistancePair
+    labels: LabelPair | None
+
+
+def judge(inputs: VerdictInputs, warnings: Sequence[str] = ()) -> Verdict:
     """The verdict on a registration.
 
     Args:
-        summary: What is known of it: ``evidence`` (of :func:`mics.registration.evidence.gather`, or None),
-            ``inverse_consistency_mm`` and ``labels``.
+        inputs: What is known of it.
         warnings: Sentences that ask for a look in any case.
 
     Returns:
         The word, and a sentence for each reason, those of a failure first. ``good`` has none.
     """
-    evidence = summary["evidence"]
-    failures, questions = _given_labels(summary["labels"])
-    questions += [*warnings, *_inverse(summary["inverse_consistency_mm"])]
+    evidence = inputs.evidence
+    failures, questions = _given_labels(inputs.labels)
+    questions += [*warnings, *_inverse(inputs.inverse_consistency_mm)]
     if evidence is None:
         questions.append(
             "No organs were looked for with these settings, so nothing shows whether they match: see the picture."
@@ -67,58 +75,58 @@ def judge(summary: Summary, warnings: Sequence[str] = ()) -> Verdict:
     return Verdict("look" if questions else "good", tuple(questions))
 
 
-def _failures(evidence: Summary) -> Iterator[str]:
-    overlap, similarity = evidence["organ_overlap"], evidence["similarity"]
-    if overlap["result"] is not None and overlap["result"] < _FAILED_OVERLAP:
+def _failures(evidence: EvidenceSummary) -> Iterator[str]:
+    overlap, similarity = evidence.organ_overlap, evidence.similarity
+    if overlap.result is not None and overlap.result < _FAILED_OVERLAP:
         yield _apart(overlap)
-    if similarity["result"] is not None and similarity["result"] < _FAILED_SIMILARITY:
+    if similarity.result is not None and similarity.result < _FAILED_SIMILARITY:
         yield _unlike(similarity)
-    for way, share in evidence["body_without_data"].items():
+    for way, share in evidence.body_without_data.items():
         if share is not None and share > _FAILED_LOST:
             yield _lost(way, share)
 
 
-def _questions(evidence: Summary) -> Iterator[str]:
-    for role, count in evidence["large_organs"].items():
+def _questions(evidence: EvidenceSummary) -> Iterator[str]:
+    for role, count in evidence.large_organs.items():
         if count < _LOOK_ORGANS:
             yield (
                 f"In the {role} scan only {count} of six large organs are found: is it a CT of the abdomen in HU, and its header "
                 "the right way round?"
             )
-    overlap, similarity = evidence["organ_overlap"], evidence["similarity"]
-    if overlap["result"] is None:
+    overlap, similarity = evidence.organ_overlap, evidence.similarity
+    if overlap.result is None:
         yield "No organ of the network's is seen in both scans, so nothing shows whether they match."
-    elif _FAILED_OVERLAP <= overlap["result"] < _LOOK_OVERLAP:
+    elif _FAILED_OVERLAP <= overlap.result < _LOOK_OVERLAP:
         yield _apart(overlap)
-    if similarity["result"] is None or _FAILED_SIMILARITY <= similarity["result"] < _LOOK_SIMILARITY:
+    if similarity.result is None or _FAILED_SIMILARITY <= similarity.result < _LOOK_SIMILARITY:
         yield _unlike(similarity)
-    for way, share in evidence["body_without_data"].items():
+    for way, share in evidence.body_without_data.items():
         if share is not None and _LOOK_LOST < share <= _FAILED_LOST:
             yield _lost(way, share)
     for organ in _LARGE:
-        found = evidence["organs"].get(organ)
-        if found and found["dice_result"] is not None and found["dice_result"] < _LOOK_LARGE_ORGAN:
-            yield f"The {organ} of one scan does not come to lie on that of the other (Dice {found['dice_result']:.2f})."
-    yield from _volumes(evidence["organs"])
-    for role, shares in evidence["tissue_shares"].items():
+        found = evidence.organs.get(organ)
+        if found and found.dice_result is not None and found.dice_result < _LOOK_LARGE_ORGAN:
+            yield f"The {organ} of one scan does not come to lie on that of the other (Dice {found.dice_result:.2f})."
+    yield from _volumes(evidence.organs)
+    for role, shares in evidence.tissue_shares.items():
         yield from _tissues(role, shares)
-    for role, peaks in evidence["tissue_peaks_hu"].items():
-        if peaks is not None and evidence["large_organs"][role] >= _LOOK_ORGANS:
+    for role, peaks in evidence.tissue_peaks_hu.items():
+        if peaks is not None and evidence.large_organs[role] >= _LOOK_ORGANS:
             yield from _peaks(role, peaks)
-    for role, certainty in evidence["certainty"].items():
+    for role, certainty in evidence.certainty.items():
         if certainty is not None and certainty < _LOOK_CERTAINTY:
             yield (
                 f"The network is unsure of the organs in the {role} scan ({certainty:.2f} of 1, usual is .87 and more): "
                 "it may differ from the scans that it was trained on."
             )
-    spread = evidence["deformation"]["sd_log_jacobian"]
+    spread = evidence.deformation.get("sd_log_jacobian")
     if spread is not None and spread > _LOOK_SD_LOG_JACOBIAN:
         yield f"Volumes change more than between two people: SdLogJ {spread:.2f} within the body."
 
 
-def _volumes(organs: Summary) -> Iterator[str]:
+def _volumes(organs: Mapping[str, OrganEvidence]) -> Iterator[str]:
     for organ in _SOLID:
-        ratio = organs[organ]["volume_ratio"] if organ in organs else None
+        ratio = organs[organ].volume_ratio if organ in organs else None
         if ratio is not None and not 1 / _LOOK_VOLUME <= ratio <= _LOOK_VOLUME:
             change = f"{ratio:.1f} times" if ratio > 1 else f"1/{1 / ratio:.1f} of" if ratio > 0 else "none of"
             yield f"The {organ} has {change} its volume once it is warped: more than two people differ."
@@ -129,7 +137,7 @@ def is_like_ct(shares: Mapping[str, float | None]) -> bool:
     return not any(_tissues("", shares))
 
 
-def _tissues(role: str, shares: Summary) -> Iterator[str]:
+def _tissues(role: str, shares: Mapping[str, float | None]) -> Iterator[str]:
     if shares["fat"] is not None and shares["fat"] < _LEAST_FAT:
         yield (
             f"Of the body in the {role} scan {shares['fat']:.0%} has the values of fat (-116 to -30), usual is a quarter to a "
@@ -142,7 +150,7 @@ def _tissues(role: str, shares: Summary) -> Iterator[str]:
         )
 
 
-def _peaks(role: str, peaks: Summary) -> Iterator[str]:
+def _peaks(role: str, peaks: Mapping[str, float]) -> Iterator[str]:
     if not _FAT_HU[0] <= peaks["fat"] <= _FAT_HU[1]:
         yield (
             f"In the {role} scan fat has values near {peaks['fat']:.0f} and soft tissue near {peaks['soft']:.0f}, usual are "
@@ -150,8 +158,8 @@ def _peaks(role: str, peaks: Summary) -> Iterator[str]:
         )
 
 
-def _order(evidence: Summary) -> Iterator[str]:
-    for role, phrases in evidence["disorder"].items():
+def _order(evidence: EvidenceSummary) -> Iterator[str]:
+    for role, phrases in evidence.disorder.items():
         if phrases:
             yield (
                 f"In the {role} scan the organs seem to lie the wrong way round after the affine ({'; '.join(phrases)}): the "
@@ -159,34 +167,35 @@ def _order(evidence: Summary) -> Iterator[str]:
             )
 
 
-def _given_labels(labels: Summary | None) -> tuple[list[str], list[str]]:
+def _given_labels(labels: LabelPair | None) -> tuple[list[str], list[str]]:
     """What the overlap of the given labels says against it, as a failure and as a question."""
-    scores = labels["moving_to_fixed"] if labels else None
-    if not scores or scores["mean_dice"] is None:
+    if labels is None:
         return [], []
-    before, after = scores["mean_dice_affine_only"], scores["mean_dice"]
-    if after >= max(before, _LOOK_GIVEN):
+    before, after = labels.moving_to_fixed.mean_dice_affine_only, labels.moving_to_fixed.mean_dice
+    if before is None or after is None or after >= max(before, _LOOK_GIVEN):
         return [], []
     sentence = f"The given labels overlap by {after:.2f} after registration, by {before:.2f} with the affine alone."
     # Small things, as lesions, overlap little in good registrations too.
     return ([sentence], []) if after < min(before, _LOOK_GIVEN) else ([], [sentence])
 
 
-def _inverse(errors: Summary) -> Iterator[str]:
-    largest = max((error["max"] for error in errors.values() if error["max"] is not None), default=0.0)
+def _inverse(errors: DistancePair) -> Iterator[str]:
+    largest = max(errors.moving_to_fixed.max or 0.0, errors.fixed_to_moving.max or 0.0)
     if largest > _LOOK_INVERSE_MM:
         yield f"There and back misses by up to {largest:.1f} mm."
 
 
-def _apart(overlap: Summary) -> str:
-    before = "" if overlap["affine"] is None else f", by {overlap['affine']:.2f} with the affine alone"
-    return f"The organs found in both scans overlap by {overlap['result']:.2f} after registration{before} (usual is .8 and more)."
+def _apart(overlap: BeforeAndAfter) -> str:
+    before = "" if overlap.affine is None else f", by {overlap.affine:.2f} with the affine alone"
+    return f"The organs found in both scans overlap by {overlap.result:.2f} after registration{before} (usual is .8 and more)."
 
 
-def _unlike(similarity: Summary) -> str:
-    if similarity["result"] is None:
+def _unlike(similarity: BeforeAndAfter) -> str:
+    if similarity.result is None:
         return "There is no tissue that both scans show, so they cannot be compared."
-    return f"The warped scan hardly looks like the other one: correlation {similarity['result']:.2f} (usual is .75 and more)."
+    return (
+        f"The warped scan hardly looks like the other one: correlation {similarity.result:.2f} (usual is .75 and more)."
+    )
 
 
 def _lost(way: str, share: float) -> str:

@@ -26,7 +26,6 @@ from mics.report.colours import label_colour
 from mics.report.planes import Plane
 from mics.report.sheets import Sheets, cut, shown_planes
 from mics.report.summary import caption, label_names
-from mics.run_summary import RunSummary
 
 if TYPE_CHECKING:
     from mics.registration.pipeline import Registration
@@ -66,7 +65,7 @@ def overview(registration: Registration, path: str | Path) -> None:
     labels, or the body where both scans have data; only these slices are computed.
     """
     rows = [(plane, cut(registration, plane)) for plane in shown_planes(registration)]
-    summary = RunSummary.model_validate(registration.summary)
+    summary = registration.run_summary
     figure = draw(rows, caption(summary), label_names(summary))
     # Compression at level 3 takes half the time of 6 and makes the file a twentieth larger.
     write_whole(path, lambda temporary: figure.savefig(temporary, dpi=DPI, pil_kwargs={"compress_level": 3}))

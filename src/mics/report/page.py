@@ -14,7 +14,6 @@ from mics.report import sections
 from mics.report.colours import label_colour
 from mics.report.summary import label_names
 from mics.report.volumes import MOST_VOXELS, shown_volumes
-from mics.run_summary import RunSummary
 
 if TYPE_CHECKING:
     from mics.registration.pipeline import Registration
@@ -43,7 +42,7 @@ def report(registration: Registration) -> str:
 
 
 def _page(registration: Registration, meta: dict[str, Any], volumes: dict[str, str]) -> str:
-    summary = RunSummary.model_validate(registration.summary)
+    summary = registration.run_summary
     names = label_names(summary)
     meta["organs"] = [
         {"label": label, "name": label_name(label, names), "colour": label_colour(label)} for label in meta["labels"]

@@ -133,9 +133,9 @@ def _phantoms(count: int, folder: Path, spacing_mm: float, organ_maps: bool) -> 
     for seed in range(count):
         name = f"phantom{seed:04d}"
         if not is_cached(name, folder, maps=organ_maps):
-            person = phantom(seed, network_scanner(seed, spacing_mm=fine))
-            case = _cached(name, seed < PHANTOM_VALIDATION, person.image, person.labels, spacing_mm, None)
-            yield replace(case, maps=label_maps(name, person.labels, spacing_mm) if organ_maps else None)
+            subject = phantom(seed, network_scanner(seed, spacing_mm=fine))
+            case = _cached(name, seed < PHANTOM_VALIDATION, subject.image, subject.labels, spacing_mm, None)
+            yield replace(case, maps=label_maps(name, subject.labels, spacing_mm) if organ_maps else None)
 
 
 def _cached(

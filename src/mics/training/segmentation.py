@@ -39,8 +39,8 @@ class SegmentationTraining(NetworkTraining):
         overlap = dice_loss(logits.softmax(1)[:, 1:], truth, annotated, squared=squared, smooth=_SMOOTH_VOXELS)
         terms = {"dice_loss": overlap}
         if self.recipe.cross_entropy:
-            told = marginal_logits(logits, annotated)
-            entropies = [class_weighted_entropy(*case) for case in zip(told, labels, strict=True)]
+            marginal = marginal_logits(logits, annotated)
+            entropies = [class_weighted_entropy(*case) for case in zip(marginal, labels, strict=True)]
             terms["cross_entropy"] = torch.stack(entropies).mean()
         require_finite(terms, self.global_step, lambda: self.case_names(batch))
         self.log_dict({f"train/{k}": v for k, v in terms.items()}, on_step=False, on_epoch=True, sync_dist=True)

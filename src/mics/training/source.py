@@ -1,9 +1,10 @@
-"""What training cases are made of: the people of a data set, and the note by which a change of it is noticed."""
+"""What training cases are made of: the subjects of a data set, and the note by which a change of it is noticed."""
 
 from collections import Counter
 from pathlib import Path
+from typing import NamedTuple
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mics.data.cohorts.learn2reg import open_learn2reg
 from mics.data.manifest import MANIFEST, Entry, read_manifest
@@ -13,33 +14,39 @@ from mics.files.whole import write_text
 
 PHANTOMS = "phantom:"
 PHANTOM_VALIDATION = 3
-"""So many of the generated people are for validation."""
+"""So many of the generated subjects are for validation."""
 _MOST_PHANTOMS = 100_000
 
 SOURCE = "source.txt"
 """In the folder of cases, JSON; whatever ends in .json there is a case."""
 
 
-Someone = tuple[str, str, tuple[int, ...]]
+class Subject(NamedTuple):
+    """Who cases are made of."""
+
+    name: str
+    split: str
+    organs: tuple[int, ...]
+    """Those that are labelled."""
 
 
 class Source(BaseModel):
-    """``data``, the state of its ``files``, its ``people``, and how they are prepared (:func:`mics.training.prepare.prepare`)."""
+    """``data``, the state of its ``files``, its ``subjects``, how they are prepared (:func:`mics.training.prepare.prepare`)."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
     data: str
-    people: list[Someone]
-    """Name, split, and organs that are labelled."""
+    subjects: list[Subject] = Field(alias="people")
+    """``people`` in the file."""
     files: dict[str, list[int]]
     spacing_mm: float
     organ_maps: str | None = None
     """SHA-256 of the segmentation model."""
     phase_variants: int = 0
 
-    def require_people(self, least: int) -> None:
-        """Raise InputError if a split has fewer people."""
-        counts = Counter(split for _, split, _ in self.people)
+    def require_subjects(self, least: int) -> None:
+        """Raise InputError if a split has fewer subjects."""
+        counts = Counter(subject.split for subject in self.subjects)
         for split in ("train", "val"):
             if counts[split] < least:
                 raise InputError(
@@ -62,22 +69,22 @@ def source_of(data: str, spacing_mm: float, organ_maps: str | None, phase_varian
     made = {"spacing_mm": spacing_mm, "organ_maps": organ_maps, "phase_variants": phase_variants}
     if data.startswith(PHANTOMS):
         count = phantom_count(data)
-        people: list[Someone] = [
-            (f"phantom{seed:04d}", "val" if seed < PHANTOM_VALIDATION else "train", ()) for seed in range(count)
+        subjects = [
+            Subject(f"phantom{seed:04d}", "val" if seed < PHANTOM_VALIDATION else "train", ()) for seed in range(count)
         ]
-        return Source(data=data, people=people, files={}, **made)
+        return Source(data=data, subjects=subjects, files={}, **made)
     root = Path(data).resolve()
     if (root / MANIFEST).is_file():
         entries = usable(root)
-        people = [(entry.name, entry.split, (*entry.organs, *entry.pseudo_organs)) for entry in entries]
+        subjects = [Subject(entry.name, entry.split, (*entry.organs, *entry.pseudo_organs)) for entry in entries]
         paths = [root / name for entry in entries for name in (entry.image, entry.labels) if name]
     else:
         cohort = open_learn2reg(root)
         validation = {case.number for case in cohort.validation}
         cases = sorted(cohort.cases.items())
-        people = [(number, "val" if number in validation else "train", case.organs) for number, case in cases]
+        subjects = [Subject(number, "val" if number in validation else "train", case.organs) for number, case in cases]
         paths = [path for _, case in cases for path in (case.image_path, case.labels_path) if path is not None]
-    return Source(data=str(root), people=people, files={str(path): state_of(path) for path in paths}, **made)
+    return Source(data=str(root), subjects=subjects, files={str(path): state_of(path) for path in paths}, **made)
 
 
 def usable(root: Path) -> list[Entry]:
@@ -101,7 +108,7 @@ def phantom_count(data: str) -> int:
 
 def note(source: Source, folder: Path) -> None:
     """Write what the cases in ``folder`` are made of."""
-    write_text(source.model_dump_json(indent=1) + "\n", folder / SOURCE)
+    write_text(source.model_dump_json(indent=1, by_alias=True) + "\n", folder / SOURCE)
 
 
 def refuse_other(source: Source, folder: Path) -> None:

@@ -193,7 +193,7 @@ def _check(recipe: Recipe, data: str, initial: str | Path | None, devices: int, 
         load_initial_weights(build(preset(recipe.preset)), initial)
     require_devices(devices)
     source = source_of(data, recipe.spacing_mm, None, recipe.phase_variants)
-    source.require_people(2 if recipe.task == "registration" else 1)
+    source.require_subjects(2 if recipe.task == "registration" else 1)
 
 
 def _write(output: Path, settings: dict[str, Any]) -> None:

@@ -34,7 +34,7 @@ def opened(published, cohort):
 @pytest.mark.parametrize("cohort", EXPECTED)
 def test_scan_labels_and_organs_are_those_of_the_person(published, publishers, cohort):
     name, number, orientation, shift, organs = EXPECTED[cohort]
-    person = publishers.person(name, number, 8.0, orientation, shift)
+    subject = publishers.subject(name, number, 8.0, orientation, shift)
     case = next(case for case in opened(published, cohort).cases if case.labels_path is not None)
     image, labels = case.image(), case.labels()
     assert case.organs == tuple(organs)
@@ -42,10 +42,12 @@ def test_scan_labels_and_organs_are_those_of_the_person(published, publishers, c
     assert labels.grid == image.grid
     assert (image.array.dtype, labels.array.dtype) == (np.float32, np.uint8)
     # What stands where in the world is what counts; Learn2Reg's files do not keep the world's origin.
-    np.testing.assert_array_equal(image.array, person.image.array)
-    np.testing.assert_array_equal(labels.array, np.where(np.isin(person.labels.array, organs), person.labels.array, 0))
+    np.testing.assert_array_equal(image.array, subject.image.array)
+    np.testing.assert_array_equal(
+        labels.array, np.where(np.isin(subject.labels.array, organs), subject.labels.array, 0)
+    )
     if name != "l2r":
-        np.testing.assert_allclose(image.grid.corners(), person.image.grid.corners(), atol=1e-3)
+        np.testing.assert_allclose(image.grid.corners(), subject.image.grid.corners(), atol=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -70,9 +72,9 @@ def test_everybody_is_found_and_those_without_labels_annotate_nothing(published,
 
 def test_of_one_pancreas_case_only_the_pancreas_is_annotated(published, publishers):
     case = opened(published, "pancreas-ct").cases[1]
-    person = publishers.person("tcia", 2, 8.0, "LPS")
+    subject = publishers.subject("tcia", 2, 8.0, "LPS")
     assert case.organs == (11,)
-    np.testing.assert_array_equal(case.labels().array == 11, person.labels.array == 11)
+    np.testing.assert_array_equal(case.labels().array == 11, subject.labels.array == 11)
 
 
 @pytest.mark.parametrize("rows", [1, -1])
@@ -88,7 +90,7 @@ def test_pancreas_labels_with_rows_or_slices_reversed_are_laid_over_the_series_a
         nibabel.save(nibabel.Nifti1Image(array, file.affine), path)
     several, pancreas = open_cohorts({"pancreas-ct": folder})["pancreas-ct"].cases
     for case, number in ((several, 1), (pancreas, 2)):
-        truth = publishers.person("tcia", number, 8.0, "LPS").labels.array
+        truth = publishers.subject("tcia", number, 8.0, "LPS").labels.array
         np.testing.assert_array_equal(case.labels().array, np.where(np.isin(truth, case.organs), truth, 0))
 
 

@@ -18,10 +18,11 @@ def test_names_and_models_are_told_apart():
 
 
 @pytest.mark.parametrize(
-    ("word", "told"), [("magic", "There is no method 'magic'; choose of unregistered"), ("affine=x", "takes no model")]
+    ("word", "message"),
+    [("magic", "There is no method 'magic'; choose of unregistered"), ("affine=x", "takes no model")],
 )
-def test_what_is_not_a_choice_is_refused(word, told):
-    with pytest.raises(InputError, match=told):
+def test_what_is_not_a_choice_is_refused(word, message):
+    with pytest.raises(InputError, match=message):
         choose([word])
 
 

@@ -22,9 +22,9 @@ def test_the_result_lies_on_a_grid_of_three_millimetres_and_is_nearer_to_its_own
     found = InverseConsistency().run(state.with_field(coarse))
     assert found.field.grid.size == (65, 60, 54)
     interpolated = coarse.resize(found.field.grid.size)
-    missed, left = (field.swap().inverse_residual().mean() for field in (interpolated, found.field))
-    assert left < missed / 3
+    before, after = (field.swap().inverse_residual().mean() for field in (interpolated, found.field))
+    assert after < before / 3
     for name in ("moving_to_fixed", "fixed_to_moving"):
         changed = getattr(found.field, name) - getattr(interpolated, name)
-        assert 3 * changed.norm(dim=1).mean() < 2 * missed
+        assert 3 * changed.norm(dim=1).mean() < 2 * before
     assert InverseConsistency().run(found).field.grid.size == found.field.grid.size

@@ -11,6 +11,7 @@ import numpy as np
 from mics.data.cohorts.kidneys import split_kidneys
 from mics.errors import GeometryError, InputError, MissingFileError
 from mics.image.checks import refuse_values_of_scans
+from mics.image.grid import GRID_TOLERANCE_VOXELS
 from mics.image.hounsfield import read_scan
 from mics.image.io import Image, read_labels
 from mics.organs import LEFT_KIDNEY, ORGAN_NAMES, RIGHT_KIDNEY
@@ -20,8 +21,6 @@ Split = Literal["train", "val", "test"]
 KIDNEYS = 255
 """In a mapping: this label is both kidneys, which are told apart by the side of the spine that they lie on."""
 
-# Headers of label maps often differ from their scan's in the last digits; a tenth of a voxel changes no label.
-_GRID_TOLERANCE_VOXELS = 0.1
 _SHOWN = 5
 
 
@@ -94,7 +93,7 @@ class Case:
     def align_to_image(self, labels: Image, image: Image) -> Image:
         """The label map as it was read, on the grid of the CT. Raises :class:`InputError` if it lies elsewhere."""
         labels = self.fix_orientation(labels)
-        if not labels.grid.is_close(image.grid, _GRID_TOLERANCE_VOXELS * min(image.grid.spacing)):
+        if not labels.grid.is_close(image.grid, GRID_TOLERANCE_VOXELS * min(image.grid.spacing)):
             raise GeometryError(
                 f"{self.labels_path} is on another grid than {self.image_path} ({labels.grid.size} against "
                 f"{image.grid.size} voxels, or another spacing, place or orientation): get both again from the publisher."

@@ -28,10 +28,12 @@ from mics.organs import LEFT_KIDNEY, ORGAN_NAMES, RIGHT_KIDNEY
 
 LAYOUT = "imagesTr/NAME_0000.nii.gz and labelsTr/NAME.nii.gz"
 
+DATASET = "dataset.json"
+ENDINGS = (".nii.gz", ".nii", ".nrrd", ".mha")
+"""Of files that say where they lie in the patient."""
+
 _IDS = {**{name: organ for organ, name in ORGAN_NAMES.items()}, "kidneys": KIDNEYS}
 _KEYS = {"folder", "labels", "validation"}
-_DATASET = "dataset.json"
-_ENDINGS = (".nii.gz", ".nii", ".nrrd", ".mha")
 # What other data sets call the words of our names.
 _WORDS = {
     "esophagus": "oesophagus",
@@ -63,8 +65,8 @@ def open_nnunet(description: Path) -> Cohort:
 
     Raises :class:`InputError` if it is not as expected.
     """
-    if (description / _DATASET).is_file():
-        description = description / _DATASET
+    if (description / DATASET).is_file():
+        description = description / DATASET
     if description.suffix == ".json" and description.is_file():
         return _cohort(description, description.parent, _layout_of_dataset(description), set())
     if description.suffix not in (".yaml", ".yml") or not description.is_file():
@@ -108,8 +110,8 @@ def _layout_of_dataset(path: Path) -> _Layout:
         raise InputError(f"{path} is not nnU-Net's dataset.json: it must hold labels and channel_names.") from error
     if "dataset" in content:
         raise InputError(f"{path} lists its files one by one (dataset); lay them out as {LAYOUT}.")
-    if ending not in _ENDINGS:
-        raise InputError(f"{path}: files that end in {ending} say no place in the patient; give {', '.join(_ENDINGS)}.")
+    if ending not in ENDINGS:
+        raise InputError(f"{path}: files that end in {ending} say no place in the patient; give {', '.join(ENDINGS)}.")
     ct = [key for key, name in channels.items() if name.casefold() == "ct"]
     if len(ct) != 1 or not ct[0].isdecimal():
         shown = ", ".join(channels.values()) or "nothing"

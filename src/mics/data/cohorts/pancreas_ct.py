@@ -63,8 +63,8 @@ def open_pancreas_ct(folder: Path) -> Cohort:
     )
 
 
-def _series(person: Path) -> list[Path]:
-    return sorted({path.parent for path in person.rglob("*.dcm")})
+def _series(subject: Path) -> list[Path]:
+    return sorted({path.parent for path in subject.rglob("*.dcm")})
 
 
 def _labels(folder: Path, pattern: str) -> dict[str, Path]:

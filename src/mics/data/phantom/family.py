@@ -11,12 +11,12 @@ from scipy import ndimage
 
 from mics.data.phantom import glands, tract, vessels
 from mics.data.phantom.intensities import Tissues
-from mics.data.phantom.person import EXTENT, Person, Phase, draw_person
 from mics.data.phantom.scanner import Scanner, network_scanner, plain_scanner
 from mics.data.phantom.shapes import Canvas
 from mics.data.phantom.site import Site
 from mics.data.phantom.skeleton import Skeleton
 from mics.data.phantom.smooth_field import SmoothField, random_field
+from mics.data.phantom.subject import EXTENT, Phase, Subject, draw_subject
 from mics.data.phantom.torso import Torso
 from mics.deformation.transform import Transform
 from mics.errors import require_type
@@ -84,7 +84,7 @@ def phantom(seed: int, grid: Grid | Scanner | None = None, *, phase: Phase | Non
         InputError: For a seed that is no whole number.
     """
     require_type(seed, (int, np.integer), _SEED)
-    return _scan(draw_person(seed, phase), _scanner(grid, seed), None)
+    return _scan(draw_subject(seed, phase), _scanner(grid, seed), None)
 
 
 def phantom_pair(
@@ -112,7 +112,7 @@ def deformed_pair(seed: int, fixed: Grid | Scanner | None = None, moving: Grid |
 
     Each scan has its own noise and field of view; `fixed` and `moving` as `grid` of `phantom`.
     """
-    person = draw_person(seed)
+    subject = draw_subject(seed)
     fixed_scanner, moving_scanner = _scanner(fixed, 2 * seed), _scanner(moving, 2 * seed + 1)
     motion = random_field(np.random.default_rng([seed, 7]), _LOWER, _UPPER, _MOTION)
     # A point of the fixed world, in the person, moved there, in the moving world.
@@ -120,8 +120,8 @@ def deformed_pair(seed: int, fixed: Grid | Scanner | None = None, moving: Grid |
     moved = np.stack(_moved(_apply(fixed_scanner.to_reference, points), motion), axis=-1)
     truth = np.stack(_apply(np.linalg.inv(moving_scanner.to_reference), moved), axis=-1) - points
     return DeformedPair(
-        _scan(person, fixed_scanner, motion),
-        _scan(person, moving_scanner, None),
+        _scan(subject, fixed_scanner, motion),
+        _scan(subject, moving_scanner, None),
         Transform(np.asarray(truth, np.float32), fixed_scanner.grid),
     )
 
@@ -148,18 +148,18 @@ def _moved(points: Points, field: SmoothField) -> Points:
     return points[0] + u[0], points[1] + u[1], points[2] + u[2]
 
 
-def _scan(person: Person, scanner: Scanner, motion: SmoothField | None) -> Phantom:
+def _scan(subject: Subject, scanner: Scanner, motion: SmoothField | None) -> Phantom:
     here = _apply(scanner.to_reference, scanner.grid.points())
     there = here if motion is None else _moved(here, motion)
-    habitus = random_field(person.rng("habitus"), _LOWER, _UPPER, _HABITUS)
+    habitus = random_field(subject.rng("habitus"), _LOWER, _UPPER, _HABITUS)
     inner = _moved(there, habitus)
-    x, y, z = (p - np.float32(s) for p, s in zip(inner, person.trunk_shift, strict=True))
+    x, y, z = (p - np.float32(s) for p, s in zip(inner, subject.trunk_shift, strict=True))
     canvas = Canvas((x, y, z), max(scanner.grid.spacing))
-    tissues = Tissues(person)
-    torso = Torso(canvas, person, tissues)
+    tissues = Tissues(subject)
+    torso = Torso(canvas, subject, tissues)
     torso.paint()
     Skeleton(torso).paint()
-    site = Site(canvas, person, tissues, torso)
+    site = Site(canvas, subject, tissues, torso)
     for paint in _ORDER:
         paint(site)
     canvas.labels[~scanner.in_view(*here)] = 0

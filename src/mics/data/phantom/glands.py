@@ -1,6 +1,6 @@
 """Solid organs: liver, spleen, kidneys, pancreas, adrenal glands.
 
-Places and sizes are population means and spreads in the frame of `person`.
+Places and sizes are population means and spreads in the frame of `subject`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from mics.data.phantom.torso import MIDLINE, vertebra_front
 
 def liver(site: Site) -> None:
     """The right lobe fills the right dome; a wedge crosses to the left; kidney, gland and spine leave their marks."""
-    rng, s = site.person.rng("liver"), site.shift
+    rng, s = site.subject.rng("liver"), site.shift
     size = np.exp(rng.normal(0, 0.06, 3))
     bottom, slope, reach = rng.normal(246, 19), float(rng.normal(0.68, 0.09)), float(rng.normal(66, 16))
     turn = (float(rng.normal(0, 8)), float(rng.normal(-8, 5)), float(rng.normal(0, 8)))
@@ -64,7 +64,7 @@ def _liver_vessels(site: Site, rng: np.random.Generator) -> None:
 
 def spleen(site: Site) -> None:
     """A crescent against the left wall and diaphragm, hollow towards the stomach."""
-    rng, c = site.person.rng("spleen"), site.canvas
+    rng, c = site.subject.rng("spleen"), site.canvas
     centre = np.array([303, 131, 347]) + site.shift * (1, 1, 0.8) + rng.normal(0, (4, 7, 12))
     size = float(np.exp(rng.normal(0.05, 0.15))) * (1.5 if rng.random() < 0.07 else 1.0)
     turn = (float(rng.normal(-28, 10)), float(rng.normal(8, 8)), float(rng.normal(-14, 10)))
@@ -76,7 +76,7 @@ def spleen(site: Site) -> None:
     hilum = ellipsoid(u, v, w, centre + (-44 * size, 20 * size, 0), (42 * size, 44 * size, 60 * size))
     d = site.confined(box, smooth_intersection(d, -hilum, 10), 0.5)
     hu: Array | float = site.tissues["spleen"]
-    if site.person.phase == "arterial":  # the moiré of early enhancement
+    if site.subject.phase == "arterial":  # the moiré of early enhancement
         hu = hu + 22 * site.texture("moire", box, 9)
     site.place(box, d, hu, organs.SPLEEN, site.gap)
 
@@ -84,9 +84,9 @@ def spleen(site: Site) -> None:
 def kidneys(site: Site) -> None:
     """Each with cortex, medulla, a sinus of fat and a renal vein, in a capsule of fat."""
     c, t = site.canvas, site.tissues
-    shared = site.person.rng("kidneys").normal(0, 0.09)
+    shared = site.subject.rng("kidneys").normal(0, 0.09)
     for label, side in ((organs.RIGHT_KIDNEY, -1), (organs.LEFT_KIDNEY, 1)):
-        rng, centre = site.person.rng(f"kidney {label}"), site.kidneys[label]
+        rng, centre = site.subject.rng(f"kidney {label}"), site.kidneys[label]
         size = float(np.exp(shared + rng.normal(0, 0.05)))
         # Upper poles lean to the spine and back, the hilum looks inwards and a little forwards.
         turn = (float(rng.normal(14, 6)), side * float(rng.normal(12, 5)), side * float(rng.normal(-32, 10)))
@@ -117,7 +117,7 @@ def kidneys(site: Site) -> None:
 
 def pancreas(site: Site) -> None:
     """A lobulated tube from the duodenum to the splenic hilum, more furrowed with more fat."""
-    c, axis, fat = site.canvas, site.pancreas, site.person.visceral_fat
+    c, axis, fat = site.canvas, site.pancreas, site.subject.visceral_fat
     box = c.box(axis[:, :3].min(0) - 20, axis[:, :3].max(0) + 20)
     if box is None:
         return
@@ -133,7 +133,7 @@ def adrenals(site: Site) -> None:
     """An inverted Y in each slice; the inner limb ends before the top."""
     c = site.canvas
     for label, mean, side in ((organs.RIGHT_ADRENAL, (169, 146, 341), -1), (organs.LEFT_ADRENAL, (233, 156, 331), 1)):
-        rng = site.person.rng(f"adrenal {label}")
+        rng = site.subject.rng(f"adrenal {label}")
         centre = np.array(mean) + site.retro * (0.5, 0.6, 0.9) + rng.normal(0, (4, 5, 6))
         centre[1] = max(centre[1], vertebra_front(centre[2]) + 1)
         thick = 3.0 * float(np.exp(rng.normal(0, 0.15)))

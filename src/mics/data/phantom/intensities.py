@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from mics.data.phantom.person import Person
+from mics.data.phantom.subject import Subject
 
 AIR, FAT, LUNG, WATER = -1000.0, -103.0, -850.0, 8.0
 
@@ -34,9 +34,9 @@ _INDEX = {"native": 0, "arterial": 1, "portal": 2}
 class Tissues:
     """HU by tissue for one person: phase means, a common factor for the dose of contrast, a little of its own each."""
 
-    def __init__(self, person: Person) -> None:
-        rng = person.rng("tissues")
-        k = _INDEX[person.phase]
+    def __init__(self, subject: Subject) -> None:
+        rng = subject.rng("tissues")
+        k = _INDEX[subject.phase]
         dose = float(np.clip(rng.normal(1.15, 0.22), 0.65, 1.8))
         self._hu = {}
         for name, means in _PHASES.items():

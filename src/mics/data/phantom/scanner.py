@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from mics.data.phantom.intensities import AIR, correlated_noise
-from mics.data.phantom.person import CENTRE, EXTENT
+from mics.data.phantom.subject import CENTRE, EXTENT
 from mics.image.grid import Grid
 
 # LPS world (left, back, head) to the reference anatomy's axes (left, front, head).
@@ -96,10 +96,10 @@ def hospital_scanner(seed: int, pixels: int = 160) -> Scanner:
     turn = Rotation.from_euler("xyz", rng.normal(0, 2.5, 3), degrees=True).as_matrix()
     # p = pose(x): the person's frame from the world's, about the scan's own centre.
     centre_world = np.array([rng.normal(0, 15), rng.uniform(-200, 50), rng.uniform(-900, 600)])
-    centre_person = np.array([rng.normal(0, 6), rng.normal(0, 8), (low + high) / 2 - CENTRE[2]])
+    centre_subject = np.array([rng.normal(0, 6), rng.normal(0, 8), (low + high) / 2 - CENTRE[2]])
     pose = np.eye(4)
     pose[:3, :3] = turn / scale
-    pose[:3, 3] = centre_person - pose[:3, :3] @ centre_world
+    pose[:3, 3] = centre_subject - pose[:3, :3] @ centre_world
     slices = round((high - low) * scale / slice_mm)
     letters = str(rng.choice(["LPS", "LPS", "RAS", "LPI", "LAS"]))
     signs = np.array([1 if a in "LPS" else -1 for a in letters])
@@ -109,6 +109,6 @@ def hospital_scanner(seed: int, pixels: int = 160) -> Scanner:
     spacing, size = (pixel, pixel, slice_mm), (pixels, pixels, slices)
     origin = centre_world - axes @ ((np.array(size) - 1) / 2 * np.array(spacing))
     grid = Grid(size, spacing, tuple(float(v) for v in origin), tuple(float(v) for v in axes.ravel()))  # type: ignore[arg-type]
-    circle = (CENTRE[0] + float(centre_person[0]), CENTRE[1] - float(centre_person[1]), 0.5 * width / scale)
+    circle = (CENTRE[0] + float(centre_subject[0]), CENTRE[1] - float(centre_subject[1]), 0.5 * width / scale)
     noise = float(rng.uniform(5, 14))
     return Scanner(grid, pose, noise, seed, circle=circle, table=float(rng.normal(10, 6)))

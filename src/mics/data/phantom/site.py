@@ -9,8 +9,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from mics import organs
 from mics.data.phantom.intensities import Tissues, texture
-from mics.data.phantom.person import Person
 from mics.data.phantom.shapes import Array, Box, Canvas, smooth_intersection, spline
+from mics.data.phantom.subject import Subject
 from mics.data.phantom.torso import Torso
 
 Points = NDArray[np.float64]
@@ -28,22 +28,22 @@ class Site:
     around an organ.  `kidneys`: centres by label.  `junction`: oesophagus to stomach.  `pancreas`: its axis, (N, 4).
     """
 
-    def __init__(self, canvas: Canvas, person: Person, tissues: Tissues, torso: Torso) -> None:
-        self.canvas, self.person, self.tissues, self.torso = canvas, person, tissues, torso
-        self.shift = np.array(person.upper_shift)
-        self.gap = 1.0 + 4.0 * person.visceral_fat
+    def __init__(self, canvas: Canvas, subject: Subject, tissues: Tissues, torso: Torso) -> None:
+        self.canvas, self.subject, self.tissues, self.torso = canvas, subject, tissues, torso
+        self.shift = np.array(subject.upper_shift)
+        self.gap = 1.0 + 4.0 * subject.visceral_fat
         # Kidneys, pancreas and splenic vessels keep company: their heights correlate at .7 to .95.
-        rng = person.rng("retroperitoneum")
+        rng = subject.rng("retroperitoneum")
         self.retro = self.shift + np.array([0, rng.normal(0, 4), rng.normal(-3, 17)])
         self.kidneys = {
-            label: np.array(mean) + self.retro + person.rng(f"kidney place {label}").normal(0, (5, 9, 13))
+            label: np.array(mean) + self.retro + subject.rng(f"kidney place {label}").normal(0, (5, 9, 13))
             for label, mean in ((organs.RIGHT_KIDNEY, (130, 138, 279)), (organs.LEFT_KIDNEY, (269, 136, 286)))
         }
-        self.junction = np.array([218, 172, 378]) + self.shift + person.rng("junction").normal(0, (4, 5, 5))
+        self.junction = np.array([218, 172, 378]) + self.shift + subject.rng("junction").normal(0, (4, 5, 5))
         self.pancreas = self._pancreas_axis()
 
     def _pancreas_axis(self) -> Points:
-        rng = self.person.rng("pancreas axis")
+        rng = self.subject.rng("pancreas axis")
         size, rise = np.exp(rng.normal(0.22, 0.12)), rng.normal(0, 8)
         axis = way(
             [172, 178, 192, 216, 246, 278],
@@ -87,7 +87,7 @@ class Site:
 
     def texture(self, name: str, box: Box, grain_mm: float) -> Array:
         """Unit-variance texture of one tissue."""
-        return texture(self.person.rng(name), self.canvas.at(box), grain_mm)
+        return texture(self.subject.rng(name), self.canvas.at(box), grain_mm)
 
 
 def local(canvas: Canvas, box: Box, shift: Sequence[float] | Points) -> tuple[Array, Array, Array]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from mics.data.phantom.person import EXTENT
 from mics.data.phantom.shapes import ellipsoid, rotated, smooth_intersection
+from mics.data.phantom.subject import EXTENT
 from mics.data.phantom.torso import MIDLINE, Torso
 
 # Heights (mm) of the discs from the sacrum upwards: L5/S1, L4/5, ..., population means.
@@ -16,8 +16,8 @@ class Skeleton:
     """Paints the bones of a trunk; bone density is the person's."""
 
     def __init__(self, torso: Torso) -> None:
-        self.torso, self.canvas, self.person = torso, torso.canvas, torso.person
-        self.density = self.person.bone_density
+        self.torso, self.canvas, self.subject = torso, torso.canvas, torso.subject
+        self.density = self.subject.bone_density
 
     def paint(self) -> None:
         """All bones."""
@@ -27,7 +27,7 @@ class Skeleton:
 
     def _pelvis(self) -> None:
         c, density = self.canvas, self.density
-        lift = float(self.person.rng("pelvis").normal(0, 10))
+        lift = float(self.subject.rng("pelvis").normal(0, 10))
         box = c.box((-20, 0, -80), (EXTENT[0] + 20, 250, 220 + lift))
         if box is None:
             return
@@ -36,7 +36,7 @@ class Skeleton:
         x = np.abs(x - np.float32(MIDLINE))
         muscle = self.torso.tissues["muscle"]
         gluteus = ellipsoid(x, y, z, (96, 84, 66), (72, 42, 104))
-        c.paint(box, np.maximum(gluteus, self.torso.skin[box] + 6 + 12 * self.person.fat), muscle)
+        c.paint(box, np.maximum(gluteus, self.torso.skin[box] + 6 + 12 * self.subject.fat), muscle)
         iliacus = ellipsoid(x, y, z, (88, 140, 110), (26, 26, 60))
         c.paint(box, iliacus, muscle)
         # Each wing: at every height a straight plate from the sacral joint (a) to the front (b).

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from mics.data.phantom.intensities import LUNG, Tissues
-from mics.data.phantom.person import EXTENT, Person
 from mics.data.phantom.shapes import Array, Canvas, ellipsoid, rotated, smooth_intersection, smooth_union, spline
+from mics.data.phantom.subject import EXTENT, Subject
 
-# Heights z (mm) and, at each, means of the population in the frame of `person`.
+# Heights z (mm) and, at each, means of the population in the frame of `subject`.
 HEIGHTS = np.array([0, 60, 120, 170, 220, 280, 340, 400, 450, 512.0])
 _HALF_WIDTH = np.array([112, 116, 124, 131, 135, 139, 141, 139, 133, 122.0])
 _BACK = np.array([72, 74, 80, 84, 86, 82, 74, 66, 62, 64.0])
@@ -36,8 +36,8 @@ class Torso:
     `spine_front`: y of the front of the vertebral bodies.
     """
 
-    def __init__(self, canvas: Canvas, person: Person, tissues: Tissues) -> None:
-        self.canvas, self.person, self.tissues = canvas, person, tissues
+    def __init__(self, canvas: Canvas, subject: Subject, tissues: Tissues) -> None:
+        self.canvas, self.subject, self.tissues = canvas, subject, tissues
         # One row of the tables per 2 mm of height, looked up once for every voxel.
         self._row = np.clip((canvas.z * 0.5).astype(np.int32) + 40, 0, 340)
         self.spine_front = self._table(_VERTEBRA_FRONT)
@@ -55,7 +55,7 @@ class Torso:
         v = y - middle
         theta = np.arctan2(np.abs(x), -v)
         radius = np.hypot(x, v)
-        v = np.abs(v) / (np.where(v > 0, front - middle, middle - back) * np.float32(self.person.depth))
+        v = np.abs(v) / (np.where(v > 0, front - middle, middle - back) * np.float32(self.subject.depth))
         u = np.abs(x) / self._table(_HALF_WIDTH)
         # A superellipse of exponent 2.2.
         f = np.maximum(u, v)
@@ -68,11 +68,11 @@ class Torso:
             self._table(_WALL_SIDE) * side + self._table(_WALL_FRONT) * front + self._table(_WALL_BACK) * back
         )
         fat = self._table(_FAT_SIDE) * side + self._table(_FAT_FRONT) * front + self._table(_FAT_BACK) * back
-        self.skin = np.asarray(self._muscle - np.float32(self.person.fat) * fat - 3, np.float32)
+        self.skin = np.asarray(self._muscle - np.float32(self.subject.fat) * fat - 3, np.float32)
 
     def _diaphragm(self) -> Array:
-        c, rng = self.canvas, self.person.rng("diaphragm")
-        x, y, z = (a - np.float32(s) for a, s in zip((c.x, c.y, c.z), self.person.upper_shift, strict=True))
+        c, rng = self.canvas, self.subject.rng("diaphragm")
+        x, y, z = (a - np.float32(s) for a, s in zip((c.x, c.y, c.z), self.subject.upper_shift, strict=True))
         right, left = rng.normal(416, 6), rng.normal(401, 7)
         d = smooth_union(
             ellipsoid(x, y, z, (128, 172, right - 105), (80, 108, 105)),
@@ -96,15 +96,15 @@ class Torso:
         c.paint(everywhere, self._muscle, self.tissues["muscle"])
         # The flank has three sheets of muscle with fat between them.
         depth = self.wall - self._muscle
-        sheet = np.abs(self.wall - 0.55 * depth) - 0.7 * self.person.fat
+        sheet = np.abs(self.wall - 0.55 * depth) - 0.7 * self.subject.fat
         flank = np.maximum(np.abs(self.theta - 1.75) - 0.55, (c.z - 300) / 60) * 30
         c.paint(everywhere, np.maximum(sheet, flank), self.tissues["fat"])
         c.paint(everywhere, self.wall, self.tissues["fat"])
-        if self.person.female:
+        if self.subject.female:
             self._breasts()
 
     def _breasts(self) -> None:
-        c, size = self.canvas, self.person.rng("breasts").uniform(0.6, 1.2)
+        c, size = self.canvas, self.subject.rng("breasts").uniform(0.6, 1.2)
         for side in (-1, 1):
             centre = (MIDLINE + side * 80, 258, 452)
             box = c.box((centre[0] - 70, 220, 370), (centre[0] + 70, 330, EXTENT[2]))
@@ -129,7 +129,7 @@ class Torso:
         )
         column = np.sqrt(((x - wide - 1) / wide) ** 2 + ((y - self.spine_front + away) / deep) ** 2)
         self._column = np.asarray(
-            np.maximum(np.maximum((column - 1) * deep, self.skin + 4 + 12 * self.person.fat), 90 - c.z), np.float32
+            np.maximum(np.maximum((column - 1) * deep, self.skin + 4 + 12 * self.subject.fat), 90 - c.z), np.float32
         )
         c.paint(c.everywhere, self._column, muscle)
         for side in (-1, 1):
@@ -157,9 +157,9 @@ class Torso:
             return
         x, y, z = c.at(box)
         wall, dome = self.wall[box], self.dome[box]
-        rng = self.person.rng("chest")
+        rng = self.subject.rng("chest")
         hx, hy, hz = (
-            float(v) for v in rng.normal((220, 206, 446), (5, 5, 6)) + np.array(self.person.upper_shift) * 0.8
+            float(v) for v in rng.normal((220, 206, 446), (5, 5, 6)) + np.array(self.subject.upper_shift) * 0.8
         )
         size = float(rng.normal(1, 0.07))
         u, v, w = rotated(x, y, z, (hx, hy, hz), (0.0, -15.0, 35.0))

@@ -15,7 +15,7 @@ from mics.data.phantom.torso import vertebra_front
 
 def oesophagus(site: Site) -> None:
     """From the upper end of the chest to the stomach."""
-    rng, end = site.person.rng("oesophagus"), site.junction
+    rng, end = site.subject.rng("oesophagus"), site.junction
     x, y = rng.normal(0, 4, 2)
     inside = float(rng.choice([20, 30, -300], p=[0.4, 0.35, 0.25]))
     axis = way(
@@ -31,7 +31,7 @@ def oesophagus(site: Site) -> None:
 
 def gallbladder(site: Site) -> None:
     """A pear under the liver, fundus to the front."""
-    rng = site.person.rng("gallbladder")
+    rng = site.subject.rng("gallbladder")
     size = float(np.clip(np.exp(rng.normal(0.2, 0.28)), 0.6, 1.9))
     neck = np.array([146, 204, 324]) + site.shift + rng.normal(0, (8, 6, 6))
     along = np.array([-20, 24, -24]) + rng.normal(0, (7, 7, 6))
@@ -43,7 +43,7 @@ def gallbladder(site: Site) -> None:
 
 def stomach(site: Site) -> None:
     """Fundus under the left dome, body, antrum across the midline; gas in front of fluid, contrast or food."""
-    c, rng = site.canvas, site.person.rng("stomach")
+    c, rng = site.canvas, site.subject.rng("stomach")
     fill = float(np.clip(np.exp(rng.normal(0.2, 0.26)), 0.65, 1.75))
     s = site.shift + (0, 5, 0) + rng.normal(0, (7, 16, 10))
     bow, sag = rng.normal(0, 9, 2)
@@ -70,7 +70,7 @@ def stomach(site: Site) -> None:
 
 def bowel(site: Site) -> None:
     """Small bowel first, the colon around and before it, the duodenum last; organs painted later press into them."""
-    rng = site.person.rng("oral contrast")
+    rng = site.subject.rng("oral contrast")
     dose = float(rng.uniform(180, 450))
     contrast = dose if rng.random() < 0.55 else None
     _small_bowel(site, contrast)
@@ -109,9 +109,9 @@ def _loop(
 
 
 def _small_bowel(site: Site, contrast: float | None) -> None:
-    rng = site.person.rng("small bowel")
+    rng = site.subject.rng("small bowel")
     odds = [0.6, 0.33, 0.07] if contrast else [0.0, 0.92, 0.08]
-    for _ in range(int(rng.integers(75, 95) * (1.2 - 0.6 * site.person.visceral_fat))):
+    for _ in range(int(rng.integers(75, 95) * (1.2 - 0.6 * site.subject.visceral_fat))):
         point = np.array([rng.uniform(110, 290), rng.uniform(175, 245), rng.uniform(30, 285)])
         heading = rng.normal(0, 1, 3) * (1, 0.7, 0.7)
         radius = rng.uniform(9, 14)
@@ -127,7 +127,7 @@ def _small_bowel(site: Site, contrast: float | None) -> None:
 
 def _colon(site: Site, contrast: float | None) -> None:
     """From the caecum up on the right, across, down on the left; wider and gassier in front."""
-    rng, s = site.person.rng("colon"), site.shift
+    rng, s = site.subject.rng("colon"), site.shift
     sag, wide = rng.normal(0, 22), rng.uniform(0.9, 1.5)
     follow = np.array([0, 0, 0, 0.6, 0.8, 1, 1, 1, 1, 1, 0.8, 0, 0, 0, 0, 0])  # how far each point breathes
     axis = way(
@@ -147,7 +147,7 @@ def _colon(site: Site, contrast: float | None) -> None:
 
 def _duodenum(site: Site, contrast: float | None) -> None:
     """Around the head of the pancreas."""
-    rng = site.person.rng("duodenum")
+    rng = site.subject.rng("duodenum")
     axis = way(
         [180, 160, 152, 152, 172, 212, 232],
         [214, 205, 188, 182, 184, 184, 192],

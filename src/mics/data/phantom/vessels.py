@@ -11,7 +11,7 @@ from mics.data.phantom.torso import MIDLINE, vertebra_front
 
 def great_vessels(site: Site) -> None:
     """Aorta and cava along the spine, their forks into the pelvis, the trunks that leave the aorta."""
-    rng, t, s = site.person.rng("great vessels"), site.tissues, site.shift
+    rng, t, s = site.subject.rng("great vessels"), site.tissues, site.shift
     width, sway, fork = np.exp(rng.normal(0, 0.14)), rng.normal(0, 6), float(rng.normal(224, 13)) + 0.4 * s[2]
     cava_width, cava_sway = np.exp(rng.normal(0, 0.15)), rng.normal(0, 8)
     heights = np.array([540, 450, 400, 350, 300, 250, fork])
@@ -52,7 +52,7 @@ def great_vessels(site: Site) -> None:
 
 def portal_and_splenic_vein(site: Site) -> None:
     """The splenic vein behind the pancreas, the confluence, the portal vein to the liver and its first branches."""
-    rng, hu = site.person.rng("portal"), site.tissues["portal"]
+    rng, hu = site.subject.rng("portal"), site.tissues["portal"]
     width = np.exp(rng.normal(0.08, 0.14))
     behind = site.pancreas[:, :3] + (0, -7, 3)
     neck = int(0.45 * len(behind))
@@ -71,7 +71,7 @@ def portal_and_splenic_vein(site: Site) -> None:
 
 def mesentery(site: Site) -> None:
     """Small vessels that fan out from the root of the mesentery."""
-    rng = site.person.rng("mesentery")
+    rng = site.subject.rng("mesentery")
     for _ in range(30):
         root = np.array([198, 190, 285 + 0.6 * site.shift[2]]) + rng.normal(0, (8, 4, 20))
         tip = np.array([rng.uniform(110, 290), rng.uniform(185, 245), rng.uniform(80, 290)])

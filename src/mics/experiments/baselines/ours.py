@@ -9,7 +9,6 @@ from mics.image.io import Image
 from mics.network.weights import DEFAULT_REGISTRATION
 from mics.registration.choices import Refine
 from mics.registration.pipeline import register
-from mics.run_summary import RunSummary
 
 
 def fast(fixed: Image, moving: Image, affine: Matrix, model: str | None = None) -> Outcome:
@@ -32,10 +31,9 @@ def _register(fixed: Image, moving: Image, affine: Matrix, model: str | None, *,
     start = time.perf_counter()
     result = register(fixed=fixed, moving=moving, affine=affine, refine=refine, model=model or DEFAULT_REGISTRATION)
     seconds = time.perf_counter() - start
-    summary = RunSummary.model_validate(result.summary)
     return Outcome(
         forward=from_transform(result.moving_to_fixed, moving.grid),
         backward=from_transform(result.fixed_to_moving, fixed.grid),
         seconds=seconds,
-        details=summary.model_dump(mode="json", include={"settings", "seconds"}),
+        details=result.run_summary.model_dump(mode="json", include={"settings", "seconds"}),
     )

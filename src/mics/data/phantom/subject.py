@@ -21,7 +21,7 @@ EXTENT = (384.0, 320.0, 512.0)
 
 
 @dataclass(frozen=True)
-class Person:
+class Subject:
     """Seeded traits; painters draw further details from `rng(topic)`, so that topics do not disturb each other."""
 
     seed: int
@@ -44,12 +44,12 @@ class Person:
         return np.random.default_rng([self.seed, *topic.encode()])
 
 
-def draw_person(seed: int, phase: Phase | None = None) -> Person:
+def draw_subject(seed: int, phase: Phase | None = None) -> Subject:
     """The person with this seed; `phase` is drawn too (mostly portal venous, as in clinical abdominal CT) if None."""
     rng = np.random.default_rng([seed, 0])
     drawn = PHASES[int(rng.choice(3, p=[0.07, 0.13, 0.8]))]
     fat = float(np.clip(np.exp(rng.normal(0.05, 0.48)), 0.3, 2.1))
-    return Person(
+    return Subject(
         seed=seed,
         phase=phase or drawn,
         fat=fat,
