@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from mics.evaluation.metrics import dice
-from mics.image.grid import Grid
+from mics.image.grid import Grid, apply_matrix
 from mics.image.io import Image, read_image, read_labels
 from mics.image.resample import resample
 from mics.organs import LEFT_KIDNEY, LIVER, RIGHT_KIDNEY, SPLEEN
@@ -50,6 +50,19 @@ def test_the_affine_lays_organs_upon_each_other_whatever_the_field_of_view(
     matrix = register_affine(fixed=scan, moving=other)
     brought = resample(other_labels, labels.grid, matrix, nearest=True, outside=0)
     assert mean_dice(labels, brought) > at_least
+
+
+def test_exchanged_scans_give_the_inverse_affine(real_data):
+    # These two have several affines of nearly the same cost, centimetres apart.
+    scans = [
+        read_image(real_data / "AbdomenCTCT" / "imagesTr" / f"AbdomenCTCT_{number}_0000.nii.gz")
+        for number in ("0027", "0033")
+    ]
+    there = register_affine_by_organs(fixed=scans[0], moving=scans[1])
+    back = register_affine_by_organs(fixed=scans[1], moving=scans[0])
+    corners = scans[0].grid.corners()
+    returned = apply_matrix(back, apply_matrix(there, corners))
+    assert np.linalg.norm(returned - corners, axis=1).max() < 0.5
 
 
 def test_a_scan_that_ends_within_the_abdomen_is_not_stretched(real_data):

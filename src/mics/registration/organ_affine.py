@@ -51,9 +51,14 @@ class _Points:
 
 @dataclass(frozen=True, eq=False)
 class _Scan:
-    """``volume`` (1, organs + 2, X, Y, Z) in float64: organ maps, the abdominal window, and 1 where there are data."""
+    """``volume`` (1, organs + 2, X, Y, Z) in float64: organ maps, the abdominal window, and 1 where there are data.
+
+    ``smooth`` is what others look at: linear interpolation of it bends so little at the voxels that the cost has no valley at
+    each, in which a descent would end somewhere else for every rounding.
+    """
 
     volume: Tensor
+    smooth: Tensor
     grid: Grid
     organs: _Points
     body: _Points
@@ -70,7 +75,7 @@ class _Scan:
         last = torch.tensor(self.grid.size, dtype=voxels.dtype) - 1
         # A volume of one voxel along an axis has no extent there.
         relative = (2 * voxels / last.clamp_min(1) - 1).flip(-1)[None, :, None, None]
-        return functional.grid_sample(self.volume[:, channels], relative, align_corners=True)[0, :, :, 0, 0]
+        return functional.grid_sample(self.smooth[:, channels], relative, align_corners=True)[0, :, :, 0, 0]
 
 
 def register_affine_by_organs(
@@ -78,9 +83,9 @@ def register_affine_by_organs(
 ) -> NDArray[np.float64]:
     """The affine between two scans by the organs that a coarse network finds in both, and by their tissue.
 
-    Minimised, from the better of two starts (the organs' centres; a search of shifts along the body), is one minus the mean
-    overlap of the organ maps, plus half of one minus the correlation of the abdominal window within the body, plus squares of
-    the Green-Lagrange strain, twice that of shape and half that of size; all but the starts in both directions.
+    Minimised is one minus the mean overlap of the organ maps, plus half of one minus the correlation of the abdominal window
+    within the body, plus squares of the Green-Lagrange strain, twice that of shape and half that of size; all in both
+    directions. From two starts (the organs' centres; a search of shifts along the body) the descent that ends lower is taken.
 
     Args:
         fixed: Scan in HU, any geometry.
@@ -99,7 +104,7 @@ def register_affine_by_organs(
     seen = Pair(fixed=fixed_seen, moving=moving_seen)
     problem = _Problem(seen)
     starts = [best_start(searched), *problem.centres_upon_each_other()]
-    return problem.solved(min(starts, key=problem.cost))
+    return min((problem.solved(start) for start in starts), key=problem.cost)
 
 
 def _cropped(scan: Coarse) -> Coarse:
@@ -143,7 +148,19 @@ def _scan(volume: Tensor, grid: Grid) -> _Scan:
     stride = torch.zeros_like(body)
     stride[::_BODY_STRIDE, ::_BODY_STRIDE, ::_BODY_STRIDE] = True
     some = volume[0, :-2].amax(0) > _LEAST_PROBABILITY
-    return _Scan(volume, grid, _points(volume[:, :-2], some, grid), _points(volume[:, -2:], body & stride, grid))
+    return _Scan(
+        volume,
+        _smoothed(volume),
+        grid,
+        _points(volume[:, :-2], some, grid),
+        _points(volume[:, -2:], body & stride, grid),
+    )
+
+
+def _smoothed(volume: Tensor) -> Tensor:
+    """Means over the neighbours along each axis by 1, 2 and 1."""
+    padded = functional.pad(volume, [1] * 6, mode="replicate")
+    return functional.avg_pool3d(functional.avg_pool3d(padded, 2, stride=1), 2, stride=1)
 
 
 def _points(volume: Tensor, where: Tensor, grid: Grid) -> _Points:
