@@ -45,3 +45,14 @@ def test_what_it_is_and_what_to_do_is_said(tmp_path, smooth_image, grids, name, 
     (tmp_path / name).write_bytes(made(files))
     with pytest.raises(InputError, match=f"cannot be read as an image, by its content .*{said}"):
         read_image(tmp_path / name)
+
+
+def test_the_libraries_say_nothing_beside_the_sentence(tmp_path, capfd):
+    """GDCM and MetaIO would write lines of their own to the standard error."""
+    (tmp_path / "study").mkdir()
+    (tmp_path / "study" / "note.txt").write_text("x")
+    (tmp_path / "scan.mha").write_bytes((348).to_bytes(4, "little") + bytes(600))
+    for path, said in ((tmp_path / "study", "holds no DICOM series"), (tmp_path / "scan.mha", "it is NIfTI")):
+        with pytest.raises(InputError, match=said):
+            read_image(path)
+    assert capfd.readouterr().err == ""

@@ -124,6 +124,8 @@ def _series(folder: Path) -> dict[str, list[str]]:
 
 def _identifiers(place: str, names: list[str]) -> tuple[str, ...]:
     """What GDCM tells the series of a folder apart by; raises InputError, naming the file, where it gives up on one."""
+    shown = sitk.ProcessObject.GetGlobalWarningDisplay()
+    sitk.ProcessObject.SetGlobalWarningDisplay(False)  # it would say, with an address, that there is none
     try:
         return sitk.ImageSeriesReader.GetGDCMSeriesIDs(place) if names else ()
     except RuntimeError as error:
@@ -131,6 +133,8 @@ def _identifiers(place: str, names: list[str]) -> tuple[str, ...]:
             if b"DICM" in Path(place, name).read_bytes()[:132]:
                 _header(str(Path(place, name)))
         raise unreadable(Path(place), error) from error
+    finally:
+        sitk.ProcessObject.SetGlobalWarningDisplay(shown)
 
 
 def _chosen(folder: Path, files: dict[str, list[str]], series: str | None) -> list[str]:

@@ -16,7 +16,7 @@ from mics.errors import GeometryError, InputError, SettingError, require_type
 from mics.files.paths import as_path, output_path
 from mics.files.whole import write_whole
 from mics.image import checks, completeness, dicom, nifti, text_headers, text_voxels
-from mics.image.content import is_dicom
+from mics.image.content import is_dicom, other_kind
 from mics.image.grid import Grid
 from mics.image.segments import set_segments
 from mics.image.zipped import is_zip
@@ -303,6 +303,8 @@ def read_itk(path: str | Path, *, pixel: int | None, components: int = 1, series
     if suffix.lower() in (".nii", ".nii.gz"):
         nifti_volume = nifti.read_nifti(path, components)
         return nifti_volume if pixel in (None, nifti_volume.GetPixelID()) else sitk.Cast(nifti_volume, pixel)
+    if other_kind(path) is not None:
+        raise checks.unreadable(path, RuntimeError("its content"))
     text_headers.refuse_unclear_header(path)
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
