@@ -186,3 +186,17 @@ def test_a_terminal_that_knows_ascii_alone_gets_a_question_mark_for_the_rest():
     plain = {**os.environ, "PYTHONIOENCODING": "ascii"}
     ended = subprocess.run([sys.executable, "-c", code], env=plain, capture_output=True, encoding="ascii", check=True)
     assert ended.stdout == "5 ? 6\n"
+
+
+def test_a_locale_that_knows_ascii_alone_is_named(tmp_path):
+    ascii_alone = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    done = subprocess.run(
+        [sys.executable, "-m", "mics", "warp", "\xfc.mha", "t.tfm", "-o", "a.nii.gz"],
+        cwd=tmp_path,
+        env={**os.environ, **ascii_alone},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "is UTF-8, and this process takes names for ascii: set the locale" in done.stderr

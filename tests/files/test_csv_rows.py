@@ -20,6 +20,20 @@ def test_rows_are_those_of_the_csv_module():
     ]
 
 
+def test_blanks_and_lines_without_values_do_not_count():
+    text = [" a ,b ", "1 , 2 3 ", ",", "  ,  ", "4,5"]
+    assert list(CsvRows(text)) == [{"a": "1", "b": "2 3"}, {"a": "4", "b": "5"}]
+
+
+@pytest.mark.parametrize(("sign", "said"), [(";", "semicolons"), ("\t", "tabs")])
+def test_other_signs_than_commas_are_named(tmp_path, sign, said):
+    path = tmp_path / "table.csv"
+    for read, columns in ((read_pairs, ("fixed", "moving")), (read_label_names, ("id", "name"))):
+        path.write_text(f"{sign.join(columns)}\n1,5{sign}2\n")
+        with pytest.raises(InputError, match=f"{said} divide its values: save it with commas"):
+            read(path)
+
+
 def test_a_value_too_many_is_told_with_its_line():
     rows = CsvRows(["a,b", "1,2", "", "1,2,3"])
     assert next(rows) == {"a": "1", "b": "2"}

@@ -74,3 +74,11 @@ def test_writing_from_a_working_folder_that_is_not_utf_8(tmp_path, monkeypatch):
     with pytest.raises(mics.InputError, match="not UTF-8"):
         mics.write_image(VOLUME, "scan.nii.gz")
     assert not list(place.iterdir())
+
+
+def test_a_working_folder_that_is_gone_is_told(tmp_path, monkeypatch):
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    with pytest.raises(mics.InputError, match=r"a\.nii\.gz is relative to the working folder, which is gone"):
+        mics.write_image(VOLUME, "a.nii.gz")

@@ -235,3 +235,10 @@ def test_a_volume_of_more_than_three_metres_is_read_with_a_word(tmp_path):
     path = save_nifti(tmp_path / "scan.nii.gz", affine=np.diag([-2.0, -2, 3000, 1]))
     with pytest.warns(UserWarning, match=r"scan\.nii\.gz is \d+\.\d m long \(voxels of 2 x 2 x 3000 mm\)"):
         assert read_image(path).grid.spacing[2] == 3000
+
+
+@pytest.mark.parametrize("spacing", [(0.08, 0.08, 0.5), (0.0008, 0.0008, 0.005)], ids=["centimetres", "metres"])
+def test_a_volume_of_tiny_voxels_is_read_with_a_word(tmp_path, spacing):
+    path = save_nifti(tmp_path / "scan.nii.gz", affine=np.diag([*spacing, 1]))
+    with pytest.warns(UserWarning, match=r"voxels of 0\.\d+ x .* mm, finer than any CT .* millimetres\?"):
+        assert np.allclose(read_image(path).grid.spacing, spacing)

@@ -275,10 +275,11 @@ def read_by_pydicom(folder):
     spacing=st.tuples(*[st.floats(0.4, 6)] * 3),
     origin=st.tuples(*[st.floats(-900, 900)] * 3),
     downward=st.booleans(),
-    scales=st.lists(
-        st.sampled_from([(1, -1024), (1, 0), (2, 5), (0.5, -1000.5), (-1, 300), (1, -1023), None]),
-        min_size=1,
-        max_size=5,
+    scales=st.one_of(
+        st.lists(
+            st.sampled_from([(1, -1024), (1, 0), (2, 5), (0.5, -1000.5), (-1, 300), (1, -1023)]), min_size=1, max_size=5
+        ),
+        st.lists(st.sampled_from([(1, 0), None]), min_size=1, max_size=5),
     ),
     names=st.permutations(range(5)),
     kind=st.sampled_from(["i2", "u2"]),
@@ -316,12 +317,16 @@ def changed_series(folder, changes, numbers=(2,)):
     for k in range(5):
         path = folder / f"{k}.dcm"
         write_slice(path, k, raw[:, :, k], (0, 0, 2.5 * k), (1, 0, 0, 0, 1, 0), (0.8, 0.9), (1, -1024), 16, SYNTAXES[1])
-        if k in numbers:
-            slice_ = pydicom.dcmread(path)
-            for name, value in changes.items():
-                delattr(slice_, name) if value is None else setattr(slice_, name, value)
-            slice_.save_as(path)
+    change_slices(folder, changes, numbers)
     return folder
+
+
+def change_slices(folder, changes, numbers):
+    for k in numbers:
+        slice_ = pydicom.dcmread(folder / f"{k}.dcm")
+        for name, value in changes.items():
+            delattr(slice_, name) if value is None else setattr(slice_, name, value)
+        slice_.save_as(folder / f"{k}.dcm")
 
 
 ALL = tuple(range(5))
@@ -351,3 +356,62 @@ def test_a_display_the_other_way_round_changes_no_value(tmp_path):
     folder = changed_series(tmp_path / "ct", {"PhotometricInterpretation": "MONOCHROME1"}, ALL)
     np.testing.assert_array_equal(read_image(folder).array, sound)
     np.testing.assert_array_equal(sound, read_by_pydicom(folder)[0])
+
+
+def test_slices_that_lack_the_intercept_of_the_others_are_refused(tmp_path):
+    """ITK would take them as they are stored, 1024 HU above the others."""
+    changed_series(tmp_path / "ct", {"RescaleIntercept": None, "RescaleSlope": None}, numbers=(2, 3))
+    with pytest.raises(InputError, match=r"no RescaleIntercept in 2 of its 5 slices, the first 2\.dcm"):
+        read_image(tmp_path / "ct")
+
+
+@pytest.mark.parametrize("element", ["AcquisitionNumber", "TemporalPositionIdentifier"])
+def test_two_acquisitions_between_each_other_are_refused(tmp_path, element):
+    """At places of their own, so that nothing is doubled: one volume of half the step, of both phases in turns."""
+    changed_series(tmp_path / "ct", {element: "1"}, numbers=range(0, 5, 2))
+    change_slices(tmp_path / "ct", {element: "2"}, range(1, 5, 2))
+    with pytest.raises(InputError, match=rf"several .*\({element} 1, 2\) that lie between each other"):
+        read_image(tmp_path / "ct")
+
+
+@pytest.mark.parametrize("numbers", ["01234", "00112", "11011"], ids=["a number a slice", "a table's step", "one odd"])
+def test_acquisitions_along_the_table_are_a_volume(tmp_path, numbers):
+    changed_series(tmp_path / "ct", {})
+    for k, number in enumerate(numbers):
+        change_slices(tmp_path / "ct", {"AcquisitionNumber": number}, (k,))
+    values, _ = read_by_pydicom(tmp_path / "ct")
+    assert np.array_equal(read_image(tmp_path / "ct").array, values)
+
+
+@pytest.mark.parametrize("kept", [0, 400, -20], ids=["empty", "within the header", "within the pixels"])
+def test_a_broken_slice_at_an_end_is_named(tmp_path, kept):
+    """GDCM leaves it out in silence, and what is left is evenly stacked."""
+    changed_series(tmp_path / "ct", {})
+    last = tmp_path / "ct" / "4.dcm"
+    last.write_bytes(last.read_bytes()[:kept])
+    with pytest.raises(InputError, match=r"4\.dcm is damaged, empty or was cut short, so a slice may be missing"):
+        read_image(tmp_path / "ct")
+
+
+def test_what_else_lies_beside_the_slices_is_no_broken_one(tmp_path):
+    changed_series(tmp_path / "ct", {})
+    for name, kind in (("DICOMDIR", b"1.2.840.10008.1.3.10"), ("report.dcm", b"1.2.840.10008.5.1.4.1.1.88.11\0")):
+        meta = b"\2\0\2\0UI" + len(kind).to_bytes(2, "little") + kind
+        (tmp_path / "ct" / name).write_bytes(bytes(128) + b"DICM" + meta + bytes(300))
+    (tmp_path / "ct" / "._0.dcm").touch()
+    (tmp_path / "ct" / "note.txt").touch()
+    assert read_image(tmp_path / "ct").grid.size == (3, 4, 5)
+
+
+def test_ct_values_that_its_header_calls_something_else_are_told(tmp_path):
+    changed_series(tmp_path / "ct", {"RescaleType": "Z_EFF"}, numbers=range(5))
+    with pytest.warns(UserWarning, match=r"holds values of the kind Z_EFF, not HU"):
+        read_image(tmp_path / "ct")
+
+
+@pytest.mark.parametrize("name", ["0.IMA", "IM0001"])
+def test_a_slice_of_any_name_is_told_to_be_one(tmp_path, name):
+    changed_series(tmp_path / "ct", {})
+    path = (tmp_path / "ct" / "0.dcm").rename(tmp_path / name)
+    with pytest.raises(InputError, match=f"{name} holds a single DICOM slice: give the folder"):
+        read_image(path)

@@ -109,3 +109,9 @@ def test_frames_of_a_tilted_gantry_are_put_straight(tmp_path):
     for k in range(5):
         np.testing.assert_array_equal(image.array[:, k : k + 6, k], HU[:, :, k])
         assert (np.delete(image.array[:, :, k], range(k, k + 6), axis=1) == -1000).all()
+
+
+@pytest.mark.parametrize("name", ["volume.IMA", "IM0001"])
+def test_a_multi_frame_file_of_any_name_is_read(tmp_path, name):
+    write_frames(tmp_path / name)
+    assert np.array_equal(read_image(tmp_path / name).array, HU)

@@ -161,3 +161,40 @@ def test_markups_that_are_no_landmarks(tmp_path, kind, landmarks):
         return
     with pytest.raises(InputError, match=f"a markup of type {kind}, whose points are no landmarks"):
         read_points(tmp_path / "p.mrk.json")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("p.csv", b"x;y;z\n1,5;2;3\n", "semicolons divide its values"),
+        ("p.csv", "x,y,z\n1,2,3\n".encode("utf-16"), "not UTF-8 text"),
+        ("p.csv", "x,y,z,name\n1,2,3,L\xe4sion\n".encode("latin-1"), "not UTF-8 text"),
+        ("p.csv", b"x,y,z,frame\n1,2,3,RAS\n", "its column frame may say another frame"),
+        ("p.csv", b"x,y,z,Coordinate System\n1,2,3,RAS\n", "its column Coordinate System may say another frame"),
+        (
+            "p.fcsv",
+            FCSV.replace("LPS", "2").encode() + b"1,1,2,3,0,0,0,1,1,1,0,F-1,,\n",
+            "placed in 2, not in LPS or RAS",
+        ),
+        (
+            "p.mrk.json",
+            b'{"markups": [{"coordinateUnits": "in", "controlPoints": [{"position": [1, 2, 3]}]}]}',
+            "Units are in",
+        ),
+        ("p.mrk.json", b"[" * 100_000, "not a readable list of points"),
+    ],
+)
+def test_what_is_wrong_with_a_list_is_said(tmp_path, name, content, said):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(InputError, match=said):
+        read_points(tmp_path / name)
+
+
+@pytest.mark.parametrize(("label", "name"), [(7, "7"), (None, "")])
+def test_labels_that_are_no_text_are_written_as_such(tmp_path, label, name):
+    markup = {"coordinateSystem": "ras", "controlPoints": [{"label": label, "position": [1, 2, 3]}]}
+    (tmp_path / "p.mrk.json").write_text(json.dumps({"markups": [markup]}))
+    points = read_points(tmp_path / "p.mrk.json")
+    assert points.names == (name,)
+    write_points(points, tmp_path / "p.csv")
+    assert (tmp_path / "p.csv").read_text() == f"x,y,z,name\n-1.0000,-2.0000,3.0000,{name}\n"

@@ -289,6 +289,26 @@ def test_values_that_nrrd_wants_scaled(tmp_path):
         read_image(with_line(path, b"old min: -1024\nold max: 3071\n", b"encoding: raw\n"))
 
 
+@pytest.mark.parametrize("kinds", ["domain domain time", "RGB-color domain domain", "list space space"])
+def test_axes_that_are_none_of_space(tmp_path, kinds):
+    path = nrrd(tmp_path / "scan.nrrd", "(0.8,0,0) (0,0.8,0) (0,0,5)")
+    with pytest.raises(InputError, match=f"the kinds of its axes are {kinds.lower()}"):
+        read_image(with_line(path, f"kinds: {kinds}\n".encode(), b"dimension: 3\n"))
+
+
+def test_a_metaimage_size_that_is_no_whole_numbers(tmp_path):
+    path = mha(tmp_path / "scan.mha", "1 0 0 0 1 0 0 0 1")
+    path.write_bytes(path.read_bytes().replace(b"7 6 5", b"7,6,5"))
+    with pytest.raises(InputError, match="DimSize is 7,6,5, not whole numbers"):
+        read_image(path)
+
+
+def test_metaimage_lines_with_a_colon(tmp_path):
+    path = mha(tmp_path / "scan.mha", "1 0 0 0 1 0 0 0 1")
+    path.write_bytes(path.read_bytes().replace(b" = ", b": "))
+    assert np.array_equal(read_image(path).array, HU)
+
+
 @pytest.mark.parametrize("letters", ["RAI", "LPS", "???"])
 def test_letters_for_the_axes_that_say_something_else_than_the_matrix(tmp_path, letters):
     """ITK writes RAI, where the axes come from, for the identity."""

@@ -149,3 +149,29 @@ def test_arrays_that_are_no_affine_are_refused(array, said):
     with pytest.raises(InputError, match=said) as error:
         affine_of(array)
     assert str(error.value).endswith(".")
+
+
+def test_a_kind_of_transform_without_a_class_is_refused(tmp_path):
+    path = tmp_path / "affine.tfm"
+    sitk.WriteTransform(sitk.ComposeScaleSkewVersor3DTransform(), str(path))
+    with pytest.raises(InputError, match="holds a kind of transform that is not read: save it as an affine one"):
+        read_affine(path)
+
+
+def test_every_kind_of_linear_transform_moves_points_as_itk_does(tmp_path):
+    similarity = sitk.Similarity3DTransform()
+    similarity.SetScale(1.2)
+    similarity.SetCenter((5, 6, 7))
+    kinds = [
+        sitk.Euler3DTransform((10, 20, 30), 0.1, 0.2, -0.3, (1, 2, 3)),
+        similarity,
+        sitk.ScaleTransform(3, (1.1, 1, 0.9)),
+        sitk.TranslationTransform(3, (1, 2, 3)),
+        sitk.ScaleSkewVersor3DTransform(),
+        sitk.VersorTransform((0, 0, 1), 0.2),
+    ]
+    for transform in [*kinds, sitk.CompositeTransform(kinds)]:
+        sitk.WriteTransform(transform, str(tmp_path / "t.tfm"))
+        matrix = read_affine(tmp_path / "t.tfm")
+        expected = transform.TransformPoint((11.0, -4.0, 8.0))
+        np.testing.assert_allclose(matrix @ [11, -4, 8, 1], [*expected, 1], atol=1e-9)

@@ -30,7 +30,7 @@ def read_json(path: Path) -> dict[str, Any] | None:
         return None
     try:
         content = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path} is damaged: delete it, then what it tells of is computed again.") from error
     if not isinstance(content, dict):
         raise InputError(f"{path} is damaged: delete it, then what it tells of is computed again.")

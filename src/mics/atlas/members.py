@@ -125,7 +125,7 @@ def _described(dataset: Path) -> tuple[str, dict[int, str] | None]:
         return ".nii.gz", None
     try:
         content = json.loads(dataset.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{dataset} is not valid JSON ({error}): mend it, or take it away.") from error
     ending = content.get("file_ending", ".nii.gz") if isinstance(content, dict) else None
     if ending not in ENDINGS:

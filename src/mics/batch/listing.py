@@ -12,6 +12,7 @@ from mics.errors import InputError, MissingFileError
 from mics.files.folder import SYSTEM_FILES
 from mics.files.paths import as_path
 from mics.image.checks import known_suffix
+from mics.image.content import is_dicom
 from mics.image.io import READERS
 
 
@@ -148,14 +149,11 @@ def _volumes(folder: Path) -> dict[str, Path]:
 def _is_series(path: Path) -> bool:
     """Whether a folder holds DICOM files, as far as one of them says."""
     try:
-        return path.is_dir() and any(_is_dicom(file) for file in path.iterdir() if file.is_file())
+        return path.is_dir() and any(
+            file.suffix.lower() == ".dcm" or is_dicom(file) for file in path.iterdir() if file.is_file()
+        )
     except OSError:  # not for this user
         return False
-
-
-def _is_dicom(path: Path) -> bool:
-    with path.open("rb") as file:
-        return path.suffix.lower() == ".dcm" or file.read(132)[128:] == b"DICM"
 
 
 def _is_volume(path: Path) -> bool:

@@ -89,7 +89,10 @@ def _read(path: Path) -> list[tuple[Any, Any]]:
 
 
 def _json_pairs(text: str) -> list[tuple[Any, Any]]:
-    content = json.loads(text)
+    try:
+        content = json.loads(text)
+    except RecursionError as error:
+        raise ValueError("it is nested without end") from error
     if isinstance(content, dict) and isinstance(content.get("labels"), dict):
         content = content["labels"]
     if not isinstance(content, dict):

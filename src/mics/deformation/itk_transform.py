@@ -1,5 +1,6 @@
 """ITK's own files of transforms, and the matrix of those that are linear."""
 
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -27,10 +28,12 @@ def read_itk_transform(path: Path) -> sitk.Transform:
 
     Raises InputError for a file that ITK does not read, a list of several transforms, and one that is not 3D.
     """
-    warnings = _Warnings()
-    before = warnings.SetAsGlobalITKLogger()  # type: ignore[no-untyped-call]
+    said = _Warnings()
+    before = said.SetAsGlobalITKLogger()  # type: ignore[no-untyped-call]
     try:
         transform: sitk.Transform = sitk.ReadTransform(str(path))
+    except KeyError as error:  # the number of a kind of transform that SimpleITK has no class for
+        raise InputError(f"{path} holds a kind of transform that is not read: save it as an affine one.") from error
     except (RuntimeError, UnicodeDecodeError) as error:  # the latter where ITK quotes bytes that are no text
         if _is_plain_matrix(path):
             raise InputError(
@@ -42,7 +45,7 @@ def read_itk_transform(path: Path) -> sitk.Transform:
         ) from error
     finally:
         before.SetAsGlobalITKLogger()
-    if any("more than one transform" in text for text in warnings.texts):
+    if any("more than one transform" in text for text in said.texts):
         raise InputError(
             f"{path} holds several transforms, and whether and in which order they belong together is not said: give "
             "one, or a composite transform."
@@ -69,6 +72,8 @@ def refuse_singular(matrix: NDArray[np.float64], name: str) -> None:
 
 def _is_plain_matrix(path: Path) -> bool:
     try:
-        return np.loadtxt(path, max_rows=5).shape == (4, 4)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # numpy's, of comments
+            return np.loadtxt(path, max_rows=5).shape == (4, 4)
     except (OSError, ValueError):
         return False

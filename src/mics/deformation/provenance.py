@@ -77,7 +77,7 @@ class Provenance:
     @classmethod
     def load(cls, transform: Path) -> Self | None:
         """What the JSON beside ``transform`` says; None without one, or where it is of another file or another kind."""
-        with suppress(OSError, ValueError, KeyError, TypeError, AttributeError, InputError):
+        with suppress(OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, InputError):
             content = json.loads(provenance_path(transform).read_text(encoding="utf-8"))
             stated = content.pop("transform")
             if content.pop("schema") != _SCHEMA or stated["bytes"] != transform.stat().st_size:

@@ -1,6 +1,7 @@
 """Names of files and folders, looked at before anything is done with them."""
 
 import os
+import sys
 from pathlib import Path
 
 from mics.errors import InputError, SettingError, require_type
@@ -25,8 +26,11 @@ def as_path(name: str | os.PathLike[str]) -> Path:
 def output_path(name: str | os.PathLike[str]) -> Path:
     """:func:`as_path` for what is written; raises InputError also where the folder that it is relative to is not UTF-8."""
     path = as_path(name)
-    # Temporary files have absolute names.
-    _refuse_other_characters(os.path.abspath(path), "folder")
+    try:
+        # Temporary files have absolute names.
+        _refuse_other_characters(os.path.abspath(path), "folder")
+    except FileNotFoundError as error:
+        raise InputError(f"{path} is relative to the working folder, which is gone: change into another.") from error
     return path
 
 
@@ -40,6 +44,11 @@ def _refuse_other_characters(text: str, what: str) -> None:
         text.encode()
     except UnicodeEncodeError:
         readable = os.fsencode(text).decode(errors="backslashreplace")
+        if readable.encode() == os.fsencode(text):
+            raise SettingError(
+                f"The {what} {readable} is UTF-8, and this process takes names for {sys.getfilesystemencoding()}: set the "
+                "locale to one of UTF-8 (LC_ALL=C.UTF-8), or PYTHONUTF8=1."
+            ) from None
         raise InputError(
             f"The {what} {readable} is not UTF-8: rename it (older zip programs write such names)."
         ) from None

@@ -1,6 +1,7 @@
 """Files, and folders, that appear under their names whole or not at all."""
 
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -9,6 +10,9 @@ from pathlib import Path
 
 from mics.errors import RunError
 from mics.files.paths import output_path
+
+# What ITK says before a reason, with the address of its object, and for a reason where the system has none.
+_ITK_PLACE, _NO_REASON = re.compile(r"^((ITK|sitk::)\s?ERROR: )?(\w+\(0x[0-9a-f]+\): )?"), "Reason: Success"
 
 
 def write_whole(path: str | Path, write: Callable[[Path], object], *, suffix: str | None = None) -> None:
@@ -74,8 +78,10 @@ def reason(error: Exception) -> str:
     """What the system says, or the last line of what ITK says, without the places in its source."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or ["unknown error"]
-    return lines[-1].removeprefix("ITK ERROR: ").removeprefix("sitk::ERROR: ").rstrip(".!")
+    lines = [line.strip() for line in str(error).splitlines() if line.strip() not in ("", _NO_REASON)] or [
+        "unknown error"
+    ]
+    return _ITK_PLACE.sub("", lines[-1]).rstrip(".!")
 
 
 def _umask() -> int:

@@ -10,6 +10,7 @@ from mics.errors import GeometryError, InputError, InsufficientMemoryError, Miss
 from mics.files.paths import as_path
 from mics.files.whole import reason
 from mics.image.available import available_host_bytes
+from mics.image.content import other_kind
 from mics.image.grid import Grid
 
 _SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
@@ -19,6 +20,8 @@ MOST_INFLATION = 1032
 _FLATTEST = 1e-3
 # No scanner's table is longer.
 _LONGEST_MM = 3000.0
+# No scanner of the body resolves as much.
+_FINEST_MM = 0.1
 # More different values than that are a scan's.
 _MOST_LABELS = 256
 
@@ -36,8 +39,16 @@ def known_suffix(path: Path) -> str:
     )
 
 
+def has_known_suffix(path: Path) -> bool:
+    """Whether the name ends as those of a format do that carries geometry."""
+    return path.name.lower().endswith(_SUFFIXES)
+
+
 def unreadable(path: Path, error: Exception) -> InputError:
-    """The error for a file that ITK gives up on."""
+    """The error for a file that cannot be read as what its name says."""
+    if (kind := other_kind(path)) is not None:
+        what, mend = kind
+        return InputError(f"{path} cannot be read as an image, by its content it is {what}: {mend}.")
     return InputError(f"{path} cannot be read as an image, it is damaged or of another kind: {reason(error)}.")
 
 
@@ -80,11 +91,16 @@ def no_orientation(path: Path | str) -> InputError:
     )
 
 
-def warn_of_giants(path: Path | str, grid: Grid) -> None:
-    """Warn of a volume longer than any patient, as where lengths are not in millimetres."""
+def warn_of_odd_lengths(path: Path | str, grid: Grid) -> None:
+    """Warn of a volume longer than any patient, or finer than any scanner's, as where lengths are not in millimetres."""
     longest = max(size * spacing for size, spacing in zip(grid.size, grid.spacing, strict=True))
+    steps = " x ".join(f"{spacing:g}" for spacing in grid.spacing)
+    if min(grid.spacing) < _FINEST_MM:
+        warnings.warn(
+            f"{path} has voxels of {steps} mm, finer than any CT of the body: are the lengths in its header millimetres?",
+            stacklevel=2,
+        )
     if longest > _LONGEST_MM:
-        steps = " x ".join(f"{spacing:g}" for spacing in grid.spacing)
         warnings.warn(
             f"{path} is {longest / 1000:.1f} m long (voxels of {steps} mm): are the lengths in its header millimetres?",
             stacklevel=2,

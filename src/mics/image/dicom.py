@@ -1,5 +1,6 @@
 """A folder of DICOM slices, a zip of one, or a multi-frame file, as one volume."""
 
+import itertools
 import os
 import re
 import struct
@@ -26,6 +27,10 @@ _SERIES, _OPTIONS = (
     "`series`, in a registration `fixed_series` or `moving_series`",
 )
 _SPACING, _BETWEEN, _INTERCEPT, _SLOPE = "0028|0030", "0018|0088", "0028|1052", "0028|1053"
+_ACQUISITION, _PHASE, _CLASS = "0020|0012", "0020|0100", "0008|0016"
+_RESCALE_TYPE = "0028|1054"
+# Of the group of elements at the beginning of a file, MediaStorageSOPClassUID with its type.
+_META_BYTES, _CLASS_TAG = 1024, b"\x02\x00\x02\x00UI"
 _LOSSY, _LOSSY_RATIO = "0028|2110", "0028|2112"
 _PHOTOMETRIC, _ROWS, _COLUMNS = "0028|0004", "0028|0010", "0028|0011"
 # Headers round the six numbers of an orientation to two digits, not more coarsely.
@@ -42,6 +47,8 @@ _COMMON = {
     "number of columns": (_COLUMNS, 0.0),
 }
 _DECIMAL = re.compile(rb"[-+.0-9eE\\ ]+\0?")
+# Unspecified is what many scanners say of HU (PS3.3, C.11.1.1.2).
+_SCALES_OF_HU = ("HU", "HU_MOD", "US", "")
 # Objects made for a scan, some of which have frames as a scan has.
 _DERIVED = ("RTDOSE", "RTSTRUCT", "RTPLAN", "SEG", "REG", "PR", "KO", "SR")
 
@@ -70,7 +77,9 @@ def read_series(study: Path, pixel: int | None, series: str | None) -> sitk.Imag
     unevenly, and for a zip as :func:`mics.image.zipped.unpacked` does.
     """
     with unpacked(study) as folder:
-        slices = [_header(name) for name in _chosen(folder, _series(folder), series)]
+        files = _series(folder)
+        slices = [_header(name) for name in _chosen(folder, files, series)]
+        _refuse_broken_siblings(slices, {name for names in files.values() for name in names})
         if len(slices) == 1:
             return _read_frames(study, folder, slices[0], pixel)
         slices, stack = _stack(folder, _without_localisers(study, slices))
@@ -115,6 +124,8 @@ def _series(folder: Path) -> dict[str, list[str]]:
 
 def _identifiers(place: str, names: list[str]) -> tuple[str, ...]:
     """What GDCM tells the series of a folder apart by; raises InputError, naming the file, where it gives up on one."""
+    shown = sitk.ProcessObject.GetGlobalWarningDisplay()
+    sitk.ProcessObject.SetGlobalWarningDisplay(False)  # it would say, with an address, that there is none
     try:
         return sitk.ImageSeriesReader.GetGDCMSeriesIDs(place) if names else ()
     except RuntimeError as error:
@@ -122,6 +133,8 @@ def _identifiers(place: str, names: list[str]) -> tuple[str, ...]:
             if b"DICM" in Path(place, name).read_bytes()[:132]:
                 _header(str(Path(place, name)))
         raise unreadable(Path(place), error) from error
+    finally:
+        sitk.ProcessObject.SetGlobalWarningDisplay(shown)
 
 
 def _chosen(folder: Path, files: dict[str, list[str]], series: str | None) -> list[str]:
@@ -192,6 +205,12 @@ def _check_kind(source: Path, itk: sitk.Image, first: _Slice) -> None:
     modality = first.elements.get(_MODALITY, "")
     if modality not in ("CT", ""):
         warnings.warn(f"{source} is a series of modality {modality}, not CT.", UserWarning, stacklevel=5)
+    if modality == "CT" and (kind := first.elements.get(_RESCALE_TYPE, "")) not in _SCALES_OF_HU:
+        warnings.warn(
+            f"{source} holds values of the kind {kind}, not HU, as its headers say (RescaleType).",
+            UserWarning,
+            stacklevel=5,
+        )
     if first.elements.get(_LOSSY) == "01":
         ratio = first.elements.get(_LOSSY_RATIO, "").split("\\")[-1]
         extent = f" to 1/{ratio}" if ratio else ""
@@ -223,10 +242,13 @@ def _stack(folder: Path, slices: list[_Slice]) -> tuple[list[_Slice], SliceStack
         _refuse_mixed(folder, slices, what, key, tolerance)
     for one in slices:
         _refuse_unusable(one)
+    _refuse_partly_scaled(folder, slices)
     _refuse_doubled(folder, slices)
     positions = np.array([one.numbers(_POSITION) for one in slices])
     stack = stacked(folder, positions, slices[0].numbers(_ORIENTATION), slices[0].numbers(_SPACING))
-    return [slices[n] for n in stack.order], stack
+    ordered = [slices[n] for n in stack.order]
+    _refuse_interleaved(folder, ordered)
+    return ordered, stack
 
 
 def _refuse_unusable(one: _Slice) -> None:
@@ -258,6 +280,58 @@ def _refuse_odd_place(name: str | Path, position: str, orientation: str, spacing
         raise InputError(
             f"{name} has an orientation that is no two directions at a right angle ({orientation}): export the series again."
         )
+
+
+def _refuse_partly_scaled(folder: Path, slices: list[_Slice]) -> None:
+    """Raise InputError where some slices are rescaled and others, which ITK takes as they are stored, do not say by what."""
+    for name, key, neutral in (("RescaleIntercept", _INTERCEPT, 0.0), ("RescaleSlope", _SLOPE, 1.0)):
+        without = [one for one in slices if key not in one.elements]
+        if without and any(one.numbers(key)[0] != neutral for one in slices if key in one.elements):
+            raise InputError(
+                f"{folder} has no {name} in {len(without)} of its {len(slices)} slices, the first {Path(without[0].name).name}, "
+                "so their values are not HU as the others' are: export the series again."
+            )
+
+
+def _refuse_interleaved(folder: Path, slices: list[_Slice]) -> None:
+    """Raise InputError where slices of two acquisitions or phases, each at places of its own, lie between each other.
+
+    ``slices``: in the order of their places. Acquisitions that follow each other along the table are one volume.
+    """
+    for what, key in (
+        ("acquisitions (AcquisitionNumber", _ACQUISITION),
+        ("phases (TemporalPositionIdentifier", _PHASE),
+    ):
+        values = [one.elements.get(key, "") for one in slices]
+        pieces = 1 + sum(value != before for before, value in itertools.pairwise(values))
+        # One slice with another number among its neighbours tells nothing.
+        if pieces > len(set(values)) + 1:
+            numbers = ", ".join(sorted(set(values)))
+            raise InputError(
+                f"{folder} holds slices of several {what} {numbers}) that lie between each other: copy those of one into a "
+                "folder of their own."
+            )
+
+
+def _refuse_broken_siblings(slices: list[_Slice], listed: set[str]) -> None:
+    """Raise InputError for files beside the slices that are of their kind and cannot be read, which GDCM leaves out in silence:
+    cut short, or empty and with the ending that the slices have.
+    """
+    kind = slices[0].elements.get(_CLASS, "").encode()
+    endings = {Path(one.name).suffix for one in slices}
+    for place in sorted({Path(one.name).parent for one in slices}):
+        for file in sorted(place.iterdir()):
+            if str(file) in listed or file.name.startswith(".") or not file.is_file():
+                continue
+            with file.open("rb") as content:
+                head = content.read(_META_BYTES)
+            of_kind = _CLASS_TAG + struct.pack("<H", len(kind) + len(kind) % 2) + kind
+            claims = bool(kind) and head[128:132] == b"DICM" and of_kind in head
+            if claims or (not head and file.suffix in endings):
+                raise InputError(
+                    f"{file} is damaged, empty or was cut short, so a slice may be missing: copy it again, or take it away if it "
+                    "is none."
+                )
 
 
 def _refuse_doubled(folder: Path, slices: list[_Slice]) -> None:

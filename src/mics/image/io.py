@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from mics.errors import GeometryError, InputError, SettingError, require_type
 from mics.files.paths import as_path, output_path
 from mics.files.whole import write_whole
-from mics.image import checks, completeness, dicom, nifti, text_headers
+from mics.image import checks, completeness, dicom, nifti, text_headers, text_voxels
+from mics.image.content import is_dicom, other_kind
 from mics.image.grid import Grid
 from mics.image.segments import set_segments
 from mics.image.zipped import is_zip
@@ -171,7 +172,7 @@ def read_image(path: str | Path, series: str | None = None) -> Image:
     low = float(image.array.min())
     if low == float(image.array.max()):
         raise InputError(f"{path} is constant (every voxel is {low:g}), so there is nothing to register.")
-    checks.warn_of_giants(path, image.grid)
+    checks.warn_of_odd_lengths(path, image.grid)
     return image
 
 
@@ -296,10 +297,14 @@ def read_itk(path: str | Path, *, pixel: int | None, components: int = 1, series
     if components == 1 and (registered := _registered_reader(path)) is not None:
         volume = to_itk(registered(path))
         return volume if pixel is None else sitk.Cast(volume, pixel)
+    if not checks.has_known_suffix(path) and is_dicom(path):
+        return dicom.read_file(path, pixel)
     suffix = checks.known_suffix(path)
     if suffix.lower() in (".nii", ".nii.gz"):
         nifti_volume = nifti.read_nifti(path, components)
         return nifti_volume if pixel in (None, nifti_volume.GetPixelID()) else sitk.Cast(nifti_volume, pixel)
+    if other_kind(path) is not None:
+        raise checks.unreadable(path, RuntimeError("its content"))
     text_headers.refuse_unclear_header(path)
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
@@ -311,7 +316,7 @@ def read_itk(path: str | Path, *, pixel: int | None, components: int = 1, series
             checks.refuse_other_shapes(path, reader.GetSize(), reader.GetNumberOfComponents(), components)
             grid = _straight_grid(path, reader)
             text_headers.warn_of_other_orientation(path, grid)
-            text_headers.refuse_damaged_data(path, reader)
+            text_voxels.refuse_damaged_data(path, reader)
             if pixel is not None:
                 reader.SetOutputPixelType(pixel)
             itk: sitk.Image = reader.Execute()

@@ -32,6 +32,9 @@ _FCSV_STATUS, _FCSV_DEFINED, _FCSV_STATES = 14, "2", "0123"
 _REGIONS = ("ROI", "Plane")
 _MILLIMETRES = {"nm": 1e-6, "um": 1e-3, "mm": 1.0, "cm": 10.0, "dm": 100.0, "m": 1000.0}
 
+# Columns of a CSV file that would say what a list of LPS mm has no room for.
+_SAID_ELSEWHERE = {"frame", "space", "coordinatesystem", "unit", "units"}
+
 _Row = tuple[list[float], str]
 
 
@@ -68,9 +71,11 @@ def read_points(path: str | Path) -> Points:
         points = Points(np.array([row[0] for row in rows], dtype=np.float64), tuple(row[1] for row in rows))
     except OSError as error:
         raise MissingFileError(f"Cannot read {path}: {error.strerror}.") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not a readable list of points: it is not UTF-8 text. Save it as that.") from error
     except (csv.Error, _FormError) as error:
         raise InputError(f"{path} is not a readable list of points: {error}.") from error
-    except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(f"{path} is not a readable list of points: {_expected(path)}.") from error
     if unplaced:
         # Leaving them out would pair the others with the wrong points of another list.
@@ -108,6 +113,11 @@ def _expected(path: Path) -> str:
 
 def _read_csv(text: str) -> tuple[list[_Row], list[str]]:
     rows = CsvRows(text.splitlines())
+    for name in rows.fieldnames or ():
+        if name.lower().replace("_", "").replace(" ", "") in _SAID_ELSEWHERE:
+            raise _FormError(
+                f"its column {name} may say another frame or unit than LPS mm: convert it, and leave that out"
+            )
     return [([float(row[axis]) for axis in "xyz"], row.get("name") or "") for row in rows], []
 
 
@@ -116,7 +126,7 @@ def _read_fcsv(text: str) -> tuple[list[_Row], list[str]]:
     for line in text.splitlines():
         key, _, value = line.lstrip("# ").partition("=")
         if line.startswith("#") and key.strip() == "CoordinateSystem":
-            frame = _FCSV_FRAMES[value.strip()]
+            frame = _FCSV_FRAMES.get(value.strip().upper(), value.strip())
         elif line.startswith("#") and key.strip() == "columns":
             columns = [column.strip() for column in value.split(",")]
         elif line.strip() and not line.startswith("#"):
@@ -145,11 +155,15 @@ def _read_markup(text: str) -> tuple[list[_Row], list[str]]:
     for markup in json.loads(text)["markups"]:
         if markup.get("type") in _REGIONS:
             raise _FormError(f"it holds a markup of type {markup['type']}, whose points are no landmarks")
-        frame, unit = markup.get("coordinateSystem", "LPS"), markup.get("coordinateUnits", "mm")
+        frame, unit = str(markup.get("coordinateSystem", "LPS")).upper(), markup.get("coordinateUnits", "mm")
         # A unit is its UCUM code or a coded entry, which begins with it.
-        scale = _MILLIMETRES[unit if isinstance(unit, str) else unit[0]]
+        unit = unit if isinstance(unit, str) else unit[0]
+        if unit not in _MILLIMETRES:
+            raise _FormError(f"its coordinateUnits are {unit}, none of {', '.join(_MILLIMETRES)}")
+        scale = _MILLIMETRES[unit]
         for point in markup["controlPoints"]:
-            name = point.get("label", "")
+            label = point.get("label")
+            name = "" if label is None else str(label)
             if point.get("positionStatus", "defined") != "defined":
                 unplaced.append(name)
                 continue
@@ -159,7 +173,7 @@ def _read_markup(text: str) -> tuple[list[_Row], list[str]]:
 
 def _to_lps(point: list[float], frame: str) -> list[float]:
     if frame not in ("LPS", "RAS"):
-        raise ValueError(f"coordinate system {frame}")
+        raise _FormError(f"its points are placed in {frame}, not in LPS or RAS")
     coordinates: list[float] = (np.asarray(point) * (_RAS_TO_LPS if frame == "RAS" else 1)).tolist()
     return coordinates
 

@@ -6,21 +6,14 @@ ITK passes over units, scalings and frames that it does not know, and makes up w
 import math
 import re
 import warnings
-import zlib
 from collections import Counter
 from pathlib import Path
-from typing import BinaryIO
-
-import SimpleITK as sitk
 
 from mics.errors import GeometryError, InputError
 from mics.image import checks
 from mics.image.grid import Grid
 
-_CHUNK = 1 << 18
 _LONGEST_HEADER = 1 << 20
-# Fields that move the beginning of the voxels.
-_SKIPS = {"line skip", "lineskip", "byte skip", "byteskip", "headersize"}
 _SPACES = {"left-posterior-superior", "right-anterior-superior", "left-anterior-superior", "lps", "ras", "las"}
 _MILLIMETRES = {"", "mm", "millimeter", "millimeters", "millimetre", "millimetres"}
 # MetaImage's names of one thing, the numbers that each has, and what it is.
@@ -47,6 +40,9 @@ _PER_AXIS = {
     "axis maxs",
 }
 
+# NRRD's kinds of an axis in space, with those that say nothing.
+_ALONG_SPACE = {"domain", "space", "time", "none", "???"}
+
 # MetaImage's letters of where an axis comes from, by where it goes to in LPS.
 _FROM = {"L": "R", "R": "L", "P": "A", "A": "P", "S": "I", "I": "S"}
 _AXES = {frozenset(pair) for pair in _FROM.items()}
@@ -60,11 +56,15 @@ def refuse_unclear_header(path: Path) -> None:
 
     What is neither of the two, and what has not three dimensions, is left to ITK.
     """
-    _, pairs = _header(path)
+    _, pairs = header_lines(path)
     names = Counter(name for name, _ in pairs)
     fields = dict(pairs)
     if not {"type", "sizes"} & names.keys() and "dimsize" not in names:
         return
+    if not all(length.isdecimal() for length in fields.get("dimsize", "").split()):
+        raise InputError(f"{path} has a damaged size in its header: DimSize is {fields['dimsize']}, not whole numbers.")
+    if "dimsize" not in names:
+        _refuse_other_axes(path, fields)
     if len(fields.get("dimsize", "x y z").split()) != 3 or fields.get("space dimension", "3") != "3":
         return
     if twice := next((name for name, times in names.items() if times > 1 and name != "comment"), None):
@@ -78,7 +78,7 @@ def refuse_unclear_header(path: Path) -> None:
 
 def _refuse_parted(path: Path, fields: dict[str, str]) -> None:
     """Raise InputError where the voxels lie in several files, of which ITK takes those that there are, or in a missing one."""
-    other = _data_file(fields)
+    other = data_file(fields)
     if other.upper() == "LOCAL":
         return
     if "%" in other or other.upper().startswith("LIST"):
@@ -112,6 +112,18 @@ def _refuse_unclear_nrrd(path: Path, fields: dict[str, str]) -> None:
             raise InputError(
                 f"{path} has a damaged {name} in its header ({fields[name]}): convert it from DICOM again."
             )
+
+
+def _refuse_other_axes(path: Path, fields: dict[str, str]) -> None:
+    """Raise GeometryError where NRRD's kinds make an axis one of time, or leave other than three in space."""
+    kinds = fields.get("kinds", "").lower().split()
+    if str(len(kinds)) != fields.get("dimension"):
+        return
+    across = [kind for kind in kinds if kind in _ALONG_SPACE]
+    if "time" in kinds or len(across) < min(len(kinds), 3):
+        raise GeometryError(
+            f"{path} is no 3D volume: the kinds of its axes are {' '.join(kinds)}. Give one volume, with three axes in space."
+        )
 
 
 def _refuse_unusual_lines(path: Path, fields: dict[str, str]) -> None:
@@ -161,6 +173,11 @@ def _refuse_unclear_metaimage(path: Path, fields: dict[str, str]) -> None:
         raise checks.no_orientation(path)
     if not fields.get("binarydata", "").lower().startswith(("t", "1")):
         raise InputError(f"{path} holds its voxels as text (BinaryData is not True): save it with binary ones.")
+    if fields.get("compresseddata", "false").lower()[:1] not in "tf10":
+        raise InputError(
+            f"{path} does not say whether its voxels are compressed: CompressedData is {fields['compresseddata']}, neither True "
+            "nor False."
+        )
     if fields.get("distanceunits", "?").lower() not in {"?", *_MILLIMETRES}:
         raise _other_lengths(path, fields["distanceunits"])
     for names, count, what in _PLACE:
@@ -218,7 +235,7 @@ def _nowhere(path: Path, field: str) -> InputError:
 def header_fields(path: Path) -> dict[str, str]:
     """The lines of an NRRD or MetaImage header by their names in small letters; none of a file that cannot be read."""
     try:
-        return dict(_header(path)[1])
+        return dict(header_lines(path)[1])
     except OSError:
         return {}
 
@@ -227,11 +244,17 @@ def voxels_of(path: Path) -> list[Path]:
     """The file that holds the voxels of an NRRD or MetaImage header, as far as the header names one; none of another file."""
     if not path.name.lower().endswith((".mhd", ".nhdr")):
         return []
-    other = _data_file(header_fields(path))
+    other = data_file(header_fields(path))
     return [] if other.upper().startswith(("LOCAL", "LIST")) else [path.parent / other]
 
 
-def _data_file(fields: dict[str, str]) -> str:
+def is_compressed(fields: dict[str, str]) -> bool:
+    """Whether MetaImage's voxels are compressed, by the one letter that ITK looks at."""
+    return fields.get("compresseddata", "").lower()[:1] in ("t", "1")
+
+
+def data_file(fields: dict[str, str]) -> str:
+    """Where the voxels are, as the header says: LOCAL, after it, or in a file."""
     return fields.get("data file") or fields.get("datafile") or fields.get("elementdatafile", "LOCAL")
 
 
@@ -247,64 +270,11 @@ def warn_of_other_orientation(path: Path, grid: Grid) -> None:
         )
 
 
-def _header(path: Path) -> tuple[int, _Pairs]:
+def header_lines(path: Path) -> tuple[int, _Pairs]:
     """Bytes before the voxels, and the lines "name: value" (NRRD) or "name = value" (MetaImage), names in small letters."""
     with path.open("rb") as file:
         head = file.read(_LONGEST_HEADER)
-    end = re.search(rb"\r?\n\r?\n" if head.startswith(b"NRRD") else rb"ElementDataFile *= *[^\n]*\n?", head)
+    end = re.search(rb"\r?\n\r?\n" if head.startswith(b"NRRD") else rb"ElementDataFile\s*[=:][^\n]*\n?", head)
     lines = (head[: end.end()] if end else head).decode("latin-1").splitlines()
     parts = (re.split(r"\s*:\s+|\s*=\s*", line.strip(), maxsplit=1) for line in lines if not line.startswith("#"))
     return end.end() if end else 0, [(part[0].lower(), part[1]) for part in parts if len(part) == 2]
-
-
-def refuse_damaged_data(path: Path, reader: sitk.ImageFileReader) -> None:
-    """Raise InputError for an NRRD or MetaImage file with too few voxels for its header, or damaged compressed ones.
-
-    ITK would take memory for any size, and make a scan of what was there where the compressed data do not fit. Files
-    whose voxels are not compressed by zlib are left to ITK.
-    """
-    bits = re.search(r"(\d+)-bit", sitk.GetPixelIDValueAsString(reader.GetPixelID()))
-    expected = math.prod(reader.GetSize()) * reader.GetNumberOfComponents() * (int(bits[1]) // 8 if bits else 1)
-    start, pairs = _header(path)
-    fields = dict(pairs)
-    encoding = fields.get("encoding", "gzip" if fields.get("compresseddata", "").lower() == "true" else "raw")
-    other = _data_file(fields)
-    data, start = (path, start) if other.upper() == "LOCAL" else (path.parent / other, 0)
-    if encoding not in ("raw", "gzip", "gz") or fields.keys() & _SKIPS:
-        return
-    packed = encoding != "raw"
-    most = (data.stat().st_size - start) * (checks.MOST_INFLATION if packed else 1)
-    if expected > most:
-        raise InputError(f"{path} was cut short: its header promises {expected} bytes of voxels. Copy it again.")
-    checks.refuse_larger_than_memory(path, expected)
-    if packed:
-        try:
-            with data.open("rb") as file:
-                file.seek(start)
-                found = _inflated_length(file, expected)
-        except (EOFError, zlib.error) as error:
-            raise InputError(
-                f"{path} is damaged or was cut short (its compressed data break off): copy it again."
-            ) from error
-        if found > expected:
-            raise checks.unpacks_to_more(path, expected)
-        if found != expected:
-            raise InputError(
-                f"{path} is damaged: its compressed data do not hold the {expected} bytes that it promises."
-            )
-    else:
-        with data.open("rb") as file:
-            file.seek(start + expected)
-            checks.refuse_left_over(path, file.read(_CHUNK), expected)
-
-
-def _inflated_length(file: BinaryIO, most: int) -> int:
-    """How many bytes come out of zlib or gzip data, their check sum verified; no more than just over ``most`` is unpacked."""
-    member, length = zlib.decompressobj(47), 0
-    while chunk := file.read(_CHUNK):
-        while chunk and not member.eof:
-            length += len(member.decompress(chunk, _CHUNK))
-            chunk = member.unconsumed_tail
-        if member.eof or length > most:
-            return length
-    raise EOFError("compressed data break off")

@@ -106,7 +106,7 @@ def _layout_of_dataset(path: Path) -> _Layout:
         ending = str(content.get("file_ending", ".nii.gz"))
     except OSError as error:
         raise MissingFileError(f"{path} cannot be read ({error.strerror}).") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(f"{path} is not nnU-Net's dataset.json: it must hold labels and channel_names.") from error
     if "dataset" in content:
         raise InputError(f"{path} lists its files one by one (dataset); lay them out as {LAYOUT}.")

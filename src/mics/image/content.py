@@ -1,0 +1,60 @@
+"""What a file is by its first bytes, where that is something else than its name says."""
+
+import zlib
+from pathlib import Path
+
+_LOOKED_AT = 1024
+# First bytes, what they tell, and what to do.
+_KINDS = (
+    (b"NRRD", "NRRD", "let its name end in .nrrd"),
+    (b"ObjectType", "MetaImage", "let its name end in .mha"),
+    (b"NDims", "MetaImage", "let its name end in .mha"),
+    (b"PK\x03\x04", "a zip", "unpack it"),
+    (b"BZh", "compressed by bzip2", "unpack it"),
+    (b"\xfd7zXZ", "compressed by xz", "unpack it"),
+    (b"\x28\xb5\x2f\xfd", "compressed by Zstandard", "unpack it"),
+    (b"\x1f\x8b", "compressed twice", "unpack it once, by gunzip"),
+    (b"<!DOCTYPE", "a web page", "download it again"),
+    (b"<html", "a web page", "download it again"),
+    (b"version https://git-lfs", "a pointer of Git LFS", "fetch the file itself, by git lfs pull"),
+    (b"\x89HDF", "HDF5 (as MINC 2 is)", "save it as .nii.gz"),
+    (b"CDF\x01", "NetCDF (as MINC 1 is)", "save it as .nii.gz"),
+    (b"\x89PNG", "a picture", "give the scan"),
+    (b"\xff\xd8\xff", "a picture", "give the scan"),
+    (b"%PDF", "a PDF", "give the scan"),
+)
+_ENDINGS = {"NRRD": (".nrrd", ".nhdr"), "MetaImage": (".mha", ".mhd")}
+_NIFTI_LENGTHS = (348, 540)
+
+
+def is_dicom(path: Path) -> bool:
+    """Whether a file calls itself DICOM, whatever its name."""
+    return _first_bytes(path)[128:132] == b"DICM"
+
+
+def other_kind(path: Path) -> tuple[str, str] | None:
+    """What a file is and what to do with it, where its name says something else; None where the name is right, or nothing known.
+
+    A file that cannot be read is not known.
+    """
+    name, head = path.name.lower(), _first_bytes(path)
+    if head.startswith(b"\x1f\x8b"):
+        try:
+            head = zlib.decompressobj(31).decompress(head, _LOOKED_AT)
+        except zlib.error:
+            return None
+    nifti = any(int.from_bytes(head[:4], order) in _NIFTI_LENGTHS for order in ("little", "big"))
+    if nifti and not name.endswith((".nii", ".nii.gz")):
+        return "NIfTI", "let its name end in .nii.gz, or in .nii where it is not compressed"
+    if head[128:132] == b"DICM":
+        return "DICOM", "give the folder of the series, or let the name of a multi-frame file end in .dcm"
+    kind = next(((what, mend) for start, what, mend in _KINDS if head.startswith(start)), None)
+    return None if kind and name.endswith(_ENDINGS.get(kind[0], "/")) else kind
+
+
+def _first_bytes(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(_LOOKED_AT)
+    except OSError:
+        return b""

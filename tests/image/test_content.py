@@ -1,0 +1,58 @@
+"""Files that are something else than their names say: told by what they are."""
+
+import bz2
+import gzip
+import io
+import lzma
+import zipfile
+
+import pytest
+
+from mics.errors import InputError
+from mics.image.io import read_image, write_image
+
+
+def zipped(content):
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("scan.nii", content)
+    return packed.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("name", "made", "said"),
+    [
+        ("a.nii", lambda files: files[".nrrd"], "it is NRRD: let its name end in .nrrd"),
+        ("a.nii.gz", lambda files: gzip.compress(files[".nrrd"]), "it is NRRD"),
+        ("a.nii", lambda files: files[".mha"], "it is MetaImage"),
+        ("a.nrrd", lambda files: files[".nii"], "it is NIfTI"),
+        ("a.mha", lambda files: gzip.compress(files[".nii"]), "it is NIfTI"),
+        ("a.mha", lambda files: files[".nrrd"], "it is NRRD"),
+        ("a.nii.gz", lambda files: gzip.compress(gzip.compress(files[".nii"])), "compressed twice: unpack it once"),
+        ("a.nii.gz", lambda files: bz2.compress(files[".nii"]), "compressed by bzip2"),
+        ("a.nii.gz", lambda files: lzma.compress(files[".nii"]), "compressed by xz"),
+        ("a.nii.gz", lambda files: zipped(files[".nii"]), "it is a zip"),
+        ("a.nii.gz", lambda files: b"<!DOCTYPE html><html>404</html>", "it is a web page: download it again"),
+        ("a.nii.gz", lambda files: b"version https://git-lfs.github.com/spec/v1\noid x", "a pointer of Git LFS"),
+        ("a.nii", lambda files: bytes(128) + b"DICM" + bytes(400), "it is DICOM: give the folder"),
+    ],
+)
+def test_what_it_is_and_what_to_do_is_said(tmp_path, smooth_image, grids, name, made, said):
+    files = {}
+    for ending in (".nii", ".nrrd", ".mha"):
+        write_image(smooth_image(grids["lps"]), tmp_path / f"whole{ending}")
+        files[ending] = (tmp_path / f"whole{ending}").read_bytes()
+    (tmp_path / name).write_bytes(made(files))
+    with pytest.raises(InputError, match=f"cannot be read as an image, by its content .*{said}"):
+        read_image(tmp_path / name)
+
+
+def test_the_libraries_say_nothing_beside_the_sentence(tmp_path, capfd):
+    """GDCM and MetaIO would write lines of their own to the standard error."""
+    (tmp_path / "study").mkdir()
+    (tmp_path / "study" / "note.txt").write_text("x")
+    (tmp_path / "scan.mha").write_bytes((348).to_bytes(4, "little") + bytes(600))
+    for path, said in ((tmp_path / "study", "holds no DICOM series"), (tmp_path / "scan.mha", "it is NIfTI")):
+        with pytest.raises(InputError, match=said):
+            read_image(path)
+    assert capfd.readouterr().err == ""
