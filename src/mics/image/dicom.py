@@ -1,67 +1,50 @@
 """A folder of DICOM slices, a zip of one, or a multi-frame file, as one volume."""
 
-import itertools
 import os
 import re
 import struct
 import tempfile
 import warnings
-from collections import Counter
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
-from numpy.typing import NDArray
 
 from mics.errors import GeometryError, InputError, MissingFileError
 from mics.image.checks import refuse_unreadable_name, unreadable
 from mics.image.dicom_pixels import PIXELS, refuse_other_pixels
+from mics.image.dicom_slices import (
+    INTERCEPT,
+    MODALITY,
+    ORIENTATION,
+    POSITION,
+    SLOPE,
+    SPACING,
+    Slice,
+    is_close,
+    refuse_broken_siblings,
+    refuse_interleaved,
+    refuse_odd_place,
+    refuse_unlike,
+    to_numbers,
+)
 from mics.image.slice_stack import SliceStack, stacked, straightened
 from mics.image.zipped import unpacked
 
-_MODALITY, _POSITION, _ORIENTATION = "0008|0060", "0020|0032", "0020|0037"
 _DESCRIPTION, _IMAGE_TYPE, _FRAMES = "0008|103e", "0008|0008", "0028|0008"
 _SERIES, _OPTIONS = (
     "0020|000e",
     "`series`, in a registration `fixed_series` or `moving_series`",
 )
-_SPACING, _BETWEEN, _INTERCEPT, _SLOPE = "0028|0030", "0018|0088", "0028|1052", "0028|1053"
-_ACQUISITION, _PHASE, _CLASS = "0020|0012", "0020|0100", "0008|0016"
+_BETWEEN = "0018|0088"
 _RESCALE_TYPE = "0028|1054"
-# Of the group of elements at the beginning of a file, MediaStorageSOPClassUID with its type.
-_META_BYTES, _CLASS_TAG = 1024, b"\x02\x00\x02\x00UI"
 _LOSSY, _LOSSY_RATIO = "0028|2110", "0028|2112"
 _PHOTOMETRIC, _ROWS, _COLUMNS = "0028|0004", "0028|0010", "0028|0011"
-# Headers round the six numbers of an orientation to two digits, not more coarsely.
-_LEAST_RIGHT = 0.02
-# What all slices of a volume have in common, and by how much numbers may differ by rounding.
-_COMMON = {
-    "patient": ("0010|0020", 0.0),
-    "patient's name": ("0010|0010", 0.0),
-    "frame of reference": ("0020|0052", 0.0),
-    "modality": (_MODALITY, 0.0),
-    "orientation": (_ORIENTATION, 1e-2),
-    "pixel spacing": (_SPACING, 1e-3),
-    "number of rows": (_ROWS, 0.0),
-    "number of columns": (_COLUMNS, 0.0),
-}
 _DECIMAL = re.compile(rb"[-+.0-9eE\\ ]+\0?")
 # Unspecified is what many scanners say of HU (PS3.3, C.11.1.1.2).
 _SCALES_OF_HU = ("HU", "HU_MOD", "US", "")
 # Objects made for a scan, some of which have frames as a scan has.
 _DERIVED = ("RTDOSE", "RTSTRUCT", "RTPLAN", "SEG", "REG", "PR", "KO", "SR")
-
-
-@dataclass(frozen=True)
-class _Slice:
-    """A file and those of its elements that are text."""
-
-    name: str
-    elements: dict[str, str]
-
-    def numbers(self, key: str) -> NDArray[np.float64]:
-        return _numbers(self.elements[key])
 
 
 def read_series(study: Path, pixel: int | None, series: str | None) -> sitk.Image:
@@ -79,7 +62,7 @@ def read_series(study: Path, pixel: int | None, series: str | None) -> sitk.Imag
     with unpacked(study) as folder:
         files = _series(folder)
         slices = [_header(name) for name in _chosen(folder, files, series)]
-        _refuse_broken_siblings(slices, {name for names in files.values() for name in names})
+        refuse_broken_siblings(slices, {name for names in files.values() for name in names})
         if len(slices) == 1:
             return _read_frames(study, folder, slices[0], pixel)
         slices, stack = _stack(folder, _without_localisers(study, slices))
@@ -144,19 +127,19 @@ def _chosen(folder: Path, files: dict[str, list[str]], series: str | None) -> li
             return files[series.strip()]
         there = "; ".join(_describe(uid, names) for uid, names in files.items())
         raise MissingFileError(f"{folder} holds no DICOM series {series}; it holds {there}.")
-    scans = {uid: names for uid, names in files.items() if _header(names[0]).elements.get(_MODALITY) not in _DERIVED}
+    scans = {uid: names for uid, names in files.items() if _header(names[0]).elements.get(MODALITY) not in _DERIVED}
     if len(candidates := scans or files) == 1:
         return next(iter(candidates.values()))
     there = "; ".join(_describe(uid, names) for uid, names in candidates.items())
     raise InputError(f"{folder} holds {len(candidates)} DICOM series: {there}. Choose one by its UID: {_OPTIONS}.")
 
 
-def _readable(one: _Slice, copy: Path) -> str:
+def _readable(one: Slice, copy: Path) -> str:
     """The name of a file that ITK reads rightly: a copy where SpacingBetweenSlices is 0, which ITK refuses without need of it,
     and of MONOCHROME1, whose values ITK turns upside down though it is about the display alone (DICOM PS3.3, C.7.6.3.1.2).
     """
     between, inverted = one.elements.get(_BETWEEN, ""), one.elements.get(_PHOTOMETRIC) == "MONOCHROME1"
-    zero = bool(between) and _numbers(between)[0] == 0
+    zero = bool(between) and to_numbers(between)[0] == 0
     if not zero and not inverted:
         return one.name
     content = Path(one.name).read_bytes()
@@ -176,13 +159,13 @@ def read_file(path: Path, pixel: int | None) -> sitk.Image:
     return _read_frames(path, path, _header(str(path)), pixel)
 
 
-def _header(name: str) -> _Slice:
+def _header(name: str) -> Slice:
     reader = _reader(name)
     try:
         reader.ReadImageInformation()
     except RuntimeError as error:
         raise unreadable(Path(name), error) from error
-    return _Slice(name, {key: reader.GetMetaData(key).strip() for key in reader.GetMetaDataKeys()})
+    return Slice(name, {key: reader.GetMetaData(key).strip() for key in reader.GetMetaDataKeys()})
 
 
 def _reader(name: str) -> sitk.ImageFileReader:
@@ -198,11 +181,11 @@ def _describe(uid: str, names: list[str]) -> str:
     return f"'{description}' with {len(names)} slices, first {Path(names[0]).name}, {uid}"
 
 
-def _check_kind(source: Path, itk: sitk.Image, first: _Slice) -> None:
+def _check_kind(source: Path, itk: sitk.Image, first: Slice) -> None:
     """Raise InputError for colour; warn of another modality than CT, and of compression with loss."""
     if itk.GetNumberOfComponentsPerPixel() != 1:
         raise InputError(f"{source} holds colour pictures, not a CT series.")
-    modality = first.elements.get(_MODALITY, "")
+    modality = first.elements.get(MODALITY, "")
     if modality not in ("CT", ""):
         warnings.warn(f"{source} is a series of modality {modality}, not CT.", UserWarning, stacklevel=5)
     if modality == "CT" and (kind := first.elements.get(_RESCALE_TYPE, "")) not in _SCALES_OF_HU:
@@ -221,7 +204,7 @@ def _check_kind(source: Path, itk: sitk.Image, first: _Slice) -> None:
         )
 
 
-def _without_localisers(study: Path, slices: list[_Slice]) -> list[_Slice]:
+def _without_localisers(study: Path, slices: list[Slice]) -> list[Slice]:
     """The slices that no header marks as localiser (an overview that scanners put into the series), unless all are."""
     marked = [one for one in slices if "LOCALIZER" in one.elements.get(_IMAGE_TYPE, "").upper().split("\\")]
     if not marked or len(marked) == len(slices):
@@ -234,152 +217,17 @@ def _without_localisers(study: Path, slices: list[_Slice]) -> list[_Slice]:
     return [one for one in slices if one not in marked]
 
 
-def _stack(folder: Path, slices: list[_Slice]) -> tuple[list[_Slice], SliceStack]:
+def _stack(folder: Path, slices: list[Slice]) -> tuple[list[Slice], SliceStack]:
     """The slices in the order of their places, and how they lie; raises InputError unless they are one volume, evenly stacked."""
-    if not all(key in one.elements for one in slices for key in (_POSITION, _ORIENTATION)):
-        raise GeometryError(f"{folder} has slices without position or orientation, so it is not a volume.")
-    for what, (key, tolerance) in _COMMON.items():
-        _refuse_mixed(folder, slices, what, key, tolerance)
-    for one in slices:
-        _refuse_unusable(one)
-    _refuse_partly_scaled(folder, slices)
-    _refuse_doubled(folder, slices)
-    positions = np.array([one.numbers(_POSITION) for one in slices])
-    stack = stacked(folder, positions, slices[0].numbers(_ORIENTATION), slices[0].numbers(_SPACING))
+    refuse_unlike(folder, slices)
+    positions = np.array([one.numbers(POSITION) for one in slices])
+    stack = stacked(folder, positions, slices[0].numbers(ORIENTATION), slices[0].numbers(SPACING))
     ordered = [slices[n] for n in stack.order]
-    _refuse_interleaved(folder, ordered)
+    refuse_interleaved(folder, ordered)
     return ordered, stack
 
 
-def _refuse_unusable(one: _Slice) -> None:
-    """Raise InputError for a slice whose place, size, scale or pixels ITK would make up."""
-    _refuse_odd_place(one.name, *(one.elements.get(key, "") for key in (_POSITION, _ORIENTATION, _SPACING)))
-    for name, key in (("RescaleSlope", _SLOPE), ("RescaleIntercept", _INTERCEPT)):
-        numbers = _header_numbers(one.elements.get(key, ""))
-        sound = len(numbers) == 1 and np.isfinite(numbers[0]) and (key != _SLOPE or numbers[0] != 0)
-        if key in one.elements and not sound:
-            raise InputError(
-                f"{one.name} has {one.elements[key] or 'nothing'} for its {name}, so its values cannot be HU: export the "
-                "series again."
-            )
-    refuse_other_pixels(Path(one.name), one.elements)
-
-
-def _refuse_odd_place(name: str | Path, position: str, orientation: str, spacing: str) -> None:
-    """Raise InputError unless the three elements are a place, two directions at a right angle, and two lengths."""
-    sizes, place, directions = _header_numbers(spacing), _header_numbers(position), _header_numbers(orientation)
-    if len(sizes) != 2 or not np.isfinite(sizes).all() or sizes.min() <= 0:
-        raise InputError(
-            f"{name} does not say how large its pixels are (PixelSpacing {spacing or 'none'}): export the series again."
-        )
-    if len(place) != 3 or not np.isfinite(place).all():
-        raise InputError(
-            f"{name} does not say where it lies (ImagePositionPatient {position or 'none'}): export the series again."
-        )
-    if len(directions) != 6 or not np.abs(_gram(directions) - np.eye(2)).max() <= _LEAST_RIGHT:
-        raise InputError(
-            f"{name} has an orientation that is no two directions at a right angle ({orientation}): export the series again."
-        )
-
-
-def _refuse_partly_scaled(folder: Path, slices: list[_Slice]) -> None:
-    """Raise InputError where some slices are rescaled and others, which ITK takes as they are stored, do not say by what."""
-    for name, key, neutral in (("RescaleIntercept", _INTERCEPT, 0.0), ("RescaleSlope", _SLOPE, 1.0)):
-        without = [one for one in slices if key not in one.elements]
-        if without and any(one.numbers(key)[0] != neutral for one in slices if key in one.elements):
-            raise InputError(
-                f"{folder} has no {name} in {len(without)} of its {len(slices)} slices, the first {Path(without[0].name).name}, "
-                "so their values are not HU as the others' are: export the series again."
-            )
-
-
-def _refuse_interleaved(folder: Path, slices: list[_Slice]) -> None:
-    """Raise InputError where slices of two acquisitions or phases, each at places of its own, lie between each other.
-
-    ``slices``: in the order of their places. Acquisitions that follow each other along the table are one volume.
-    """
-    for what, key in (
-        ("acquisitions (AcquisitionNumber", _ACQUISITION),
-        ("phases (TemporalPositionIdentifier", _PHASE),
-    ):
-        values = [one.elements.get(key, "") for one in slices]
-        pieces = 1 + sum(value != before for before, value in itertools.pairwise(values))
-        # One slice with another number among its neighbours tells nothing.
-        if pieces > len(set(values)) + 1:
-            numbers = ", ".join(sorted(set(values)))
-            raise InputError(
-                f"{folder} holds slices of several {what} {numbers}) that lie between each other: copy those of one into a "
-                "folder of their own."
-            )
-
-
-def _refuse_broken_siblings(slices: list[_Slice], listed: set[str]) -> None:
-    """Raise InputError for files beside the slices that are of their kind and cannot be read, which GDCM leaves out in silence:
-    cut short, or empty and with the ending that the slices have.
-    """
-    kind = slices[0].elements.get(_CLASS, "").encode()
-    endings = {Path(one.name).suffix for one in slices}
-    for place in sorted({Path(one.name).parent for one in slices}):
-        for file in sorted(place.iterdir()):
-            if str(file) in listed or file.name.startswith(".") or not file.is_file():
-                continue
-            with file.open("rb") as content:
-                head = content.read(_META_BYTES)
-            of_kind = _CLASS_TAG + struct.pack("<H", len(kind) + len(kind) % 2) + kind
-            claims = bool(kind) and head[128:132] == b"DICM" and of_kind in head
-            if claims or (not head and file.suffix in endings):
-                raise InputError(
-                    f"{file} is damaged, empty or was cut short, so a slice may be missing: copy it again, or take it away if it "
-                    "is none."
-                )
-
-
-def _refuse_doubled(folder: Path, slices: list[_Slice]) -> None:
-    """Raise InputError, naming two of them, where slices lie at one place, as those of two acquisitions or phases do."""
-    places: dict[tuple[float, ...], _Slice] = {}
-    for one in slices:
-        other = places.setdefault(tuple(one.numbers(_POSITION).round(3).tolist()), one)
-        if other is not one:
-            raise InputError(
-                f"{folder} holds doubled slices, as of two acquisitions or phases ({Path(other.name).name} and "
-                f"{Path(one.name).name} lie at the same place): copy those of one into a folder of their own."
-            )
-
-
-def _header_numbers(text: str) -> NDArray[np.float64]:
-    """The numbers of an element; none where it is empty or no list of numbers."""
-    try:
-        return _numbers(text)
-    except ValueError:
-        return np.array([])
-
-
-def _gram(orientation: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Inner products of the directions of rows and columns: 1 and 0 where they are unit vectors at a right angle."""
-    directions = orientation.reshape(2, 3)
-    products: NDArray[np.float64] = directions @ directions.T
-    return products
-
-
-def _refuse_mixed(folder: Path, slices: list[_Slice], what: str, key: str, tolerance: float) -> None:
-    """Raise InputError, naming values and files, unless all slices have the element alike."""
-    values = [one.elements.get(key, "") for one in slices]
-    usual = Counter(values).most_common(1)[0][0]
-    for value, one in zip(values, slices, strict=True):
-        if value == usual or (tolerance and value and usual and _close(value, usual, tolerance)):
-            continue
-        raise InputError(
-            f"{folder} holds slices that differ in {what}: {value or 'none'} in {Path(one.name).name}, {usual or 'none'} "
-            f"in {values.count(usual)} others: copy those that belong together into a folder of their own."
-        )
-
-
-def _close(value: str, other: str, tolerance: float) -> bool:
-    numbers, others = _header_numbers(value), _header_numbers(other)
-    return len(numbers) == len(others) > 0 and np.allclose(numbers, others, rtol=0, atol=tolerance)
-
-
-def _read_frames(shown_path: Path, source: Path, file: _Slice, pixel: int | None) -> sitk.Image:
+def _read_frames(shown_path: Path, source: Path, file: Slice, pixel: int | None) -> sitk.Image:
     """A multi-frame file, its frames put where their own positions say; ``shown_path`` is what a warning calls it."""
     count = int(file.elements.get(_FRAMES, "1") or 1)
     if count < 2:
@@ -396,12 +244,12 @@ def _read_frames(shown_path: Path, source: Path, file: _Slice, pixel: int | None
     refuse_other_pixels(source, file.elements, content := Path(file.name).read_bytes())
     content = content[: content.rfind(PIXELS)]
     positions, orientations, spacings, intercepts, slopes = (
-        [text for text, _ in _elements(content, key)] for key in (_POSITION, _ORIENTATION, _SPACING, _INTERCEPT, _SLOPE)
+        [text for text, _ in _elements(content, key)] for key in (POSITION, ORIENTATION, SPACING, INTERCEPT, SLOPE)
     )
     if len(positions) != count or not orientations or not spacings:
         raise GeometryError(f"{source} has frames without position, orientation or pixel size, so it is not a volume.")
     for position in positions:
-        _refuse_odd_place(source, position, orientations[0], spacings[0])
+        refuse_odd_place(source, position, orientations[0], spacings[0])
     for what, values, tolerance in (
         ("orientation", orientations, 1e-2),
         ("pixel spacing", spacings, 1e-3),
@@ -412,15 +260,15 @@ def _read_frames(shown_path: Path, source: Path, file: _Slice, pixel: int | None
         if len(values) not in (0, 1, count):
             raise InputError(f"{source} tells the {what} of {len(values)} of its {count} frames alone: part them.")
         for value in values:
-            if not _close(value, values[0], tolerance):
+            if not is_close(value, values[0], tolerance):
                 raise InputError(f"{source} holds frames that differ in {what} ({values[0]} and {value}): part them.")
-    orientation = _numbers(orientations[0])
-    places = np.array([_numbers(position) for position in positions])
-    stack = stacked(source, places, orientation, _numbers(spacings[0]))
+    orientation = to_numbers(orientations[0])
+    places = np.array([to_numbers(position) for position in positions])
+    stack = stacked(source, places, orientation, to_numbers(spacings[0]))
     row, column = orientation.reshape(2, 3)
     volume = sitk.GetImageFromArray(sitk.GetArrayViewFromImage(itk)[stack.order])
     # DICOM names the distance between rows first (PS3.3, 10.7.1.3).
-    volume.SetSpacing([*_numbers(spacings[0])[::-1].tolist(), stack.step_mm])
+    volume.SetSpacing([*to_numbers(spacings[0])[::-1].tolist(), stack.step_mm])
     volume.SetOrigin(places[stack.order[0]].tolist())
     volume.SetDirection(np.column_stack([row, column, np.cross(row, column)]).ravel().tolist())
     return straightened(shown_path, volume, stack, labels=pixel is None)
@@ -442,7 +290,3 @@ def _elements(content: bytes, key: str) -> list[tuple[str, int]]:
             text = value.decode("ascii").rstrip(" \0")
             found.append((text, start + 4))
     return found
-
-
-def _numbers(text: str) -> NDArray[np.float64]:
-    return np.array([float(number) for number in text.split("\\")])

@@ -1,0 +1,192 @@
+"""The slices of a DICOM series: is each whole, are they of one volume, and are none missing? ITK would make up what is not."""
+
+import itertools
+import struct
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mics.errors import GeometryError, InputError
+from mics.image.dicom_pixels import refuse_other_pixels
+
+MODALITY, POSITION, ORIENTATION, SPACING = "0008|0060", "0020|0032", "0020|0037", "0028|0030"
+INTERCEPT, SLOPE = "0028|1052", "0028|1053"
+_ROWS, _COLUMNS = "0028|0010", "0028|0011"
+_ACQUISITION, _PHASE, _CLASS = "0020|0012", "0020|0100", "0008|0016"
+# Of the group of elements at the beginning of a file, MediaStorageSOPClassUID with its type.
+_META_BYTES, _CLASS_TAG = 1024, b"\x02\x00\x02\x00UI"
+# Headers round the six numbers of an orientation to two digits, not more coarsely.
+_LEAST_RIGHT = 0.02
+# What all slices of a volume have in common, and by how much numbers may differ by rounding.
+_COMMON = {
+    "patient": ("0010|0020", 0.0),
+    "patient's name": ("0010|0010", 0.0),
+    "frame of reference": ("0020|0052", 0.0),
+    "modality": (MODALITY, 0.0),
+    "orientation": (ORIENTATION, 1e-2),
+    "pixel spacing": (SPACING, 1e-3),
+    "number of rows": (_ROWS, 0.0),
+    "number of columns": (_COLUMNS, 0.0),
+}
+
+
+@dataclass(frozen=True)
+class Slice:
+    """A file and those of its elements that are text."""
+
+    name: str
+    elements: dict[str, str]
+
+    def numbers(self, key: str) -> NDArray[np.float64]:
+        """Of an element of decimal numbers."""
+        return to_numbers(self.elements[key])
+
+
+def refuse_unlike(folder: Path, slices: Sequence[Slice]) -> None:
+    """Raise InputError unless every slice has a place, a size and a scale, and all are of one volume."""
+    if not all(key in one.elements for one in slices for key in (POSITION, ORIENTATION)):
+        raise GeometryError(f"{folder} has slices without position or orientation, so it is not a volume.")
+    for what, (key, tolerance) in _COMMON.items():
+        _refuse_mixed(folder, slices, what, key, tolerance)
+    for one in slices:
+        _refuse_unusable(one)
+    _refuse_partly_scaled(folder, slices)
+    _refuse_doubled(folder, slices)
+
+
+def _refuse_unusable(one: Slice) -> None:
+    """Raise InputError for a slice whose place, size, scale or pixels ITK would make up."""
+    refuse_odd_place(one.name, *(one.elements.get(key, "") for key in (POSITION, ORIENTATION, SPACING)))
+    for name, key in (("RescaleSlope", SLOPE), ("RescaleIntercept", INTERCEPT)):
+        numbers = _header_numbers(one.elements.get(key, ""))
+        sound = len(numbers) == 1 and np.isfinite(numbers[0]) and (key != SLOPE or numbers[0] != 0)
+        if key in one.elements and not sound:
+            raise InputError(
+                f"{one.name} has {one.elements[key] or 'nothing'} for its {name}, so its values cannot be HU: export the "
+                "series again."
+            )
+    refuse_other_pixels(Path(one.name), one.elements)
+
+
+def refuse_odd_place(name: str | Path, position: str, orientation: str, spacing: str) -> None:
+    """Raise InputError unless the three elements are a place, two directions at a right angle, and two lengths."""
+    sizes, place, directions = _header_numbers(spacing), _header_numbers(position), _header_numbers(orientation)
+    if len(sizes) != 2 or not np.isfinite(sizes).all() or sizes.min() <= 0:
+        raise InputError(
+            f"{name} does not say how large its pixels are (PixelSpacing {spacing or 'none'}): export the series again."
+        )
+    if len(place) != 3 or not np.isfinite(place).all():
+        raise InputError(
+            f"{name} does not say where it lies (ImagePositionPatient {position or 'none'}): export the series again."
+        )
+    if len(directions) != 6 or not np.abs(_gram(directions) - np.eye(2)).max() <= _LEAST_RIGHT:
+        raise InputError(
+            f"{name} has an orientation that is no two directions at a right angle ({orientation}): export the series again."
+        )
+
+
+def _refuse_partly_scaled(folder: Path, slices: Sequence[Slice]) -> None:
+    """Raise InputError where some slices are rescaled and others, which ITK takes as they are stored, do not say by what."""
+    for name, key, neutral in (("RescaleIntercept", INTERCEPT, 0.0), ("RescaleSlope", SLOPE, 1.0)):
+        without = [one for one in slices if key not in one.elements]
+        if without and any(one.numbers(key)[0] != neutral for one in slices if key in one.elements):
+            raise InputError(
+                f"{folder} has no {name} in {len(without)} of its {len(slices)} slices, the first {Path(without[0].name).name}, "
+                "so their values are not HU as the others' are: export the series again."
+            )
+
+
+def refuse_interleaved(folder: Path, slices: Sequence[Slice]) -> None:
+    """Raise InputError where slices of two acquisitions or phases, each at places of its own, lie between each other.
+
+    ``slices``: in the order of their places. Acquisitions that follow each other along the table are one volume.
+    """
+    for what, key in (
+        ("acquisitions (AcquisitionNumber", _ACQUISITION),
+        ("phases (TemporalPositionIdentifier", _PHASE),
+    ):
+        values = [one.elements.get(key, "") for one in slices]
+        pieces = 1 + sum(value != before for before, value in itertools.pairwise(values))
+        # One slice with another number among its neighbours tells nothing.
+        if pieces > len(set(values)) + 1:
+            numbers = ", ".join(sorted(set(values)))
+            raise InputError(
+                f"{folder} holds slices of several {what} {numbers}) that lie between each other: copy those of one into a "
+                "folder of their own."
+            )
+
+
+def refuse_broken_siblings(slices: Sequence[Slice], listed: set[str]) -> None:
+    """Raise InputError for files beside the slices that are of their kind and cannot be read, which GDCM leaves out in silence:
+    cut short, or empty and with the ending that the slices have.
+    """
+    kind = slices[0].elements.get(_CLASS, "").encode()
+    endings = {Path(one.name).suffix for one in slices}
+    for place in sorted({Path(one.name).parent for one in slices}):
+        for file in sorted(place.iterdir()):
+            if str(file) in listed or file.name.startswith(".") or not file.is_file():
+                continue
+            with file.open("rb") as content:
+                head = content.read(_META_BYTES)
+            of_kind = _CLASS_TAG + struct.pack("<H", len(kind) + len(kind) % 2) + kind
+            claims = bool(kind) and head[128:132] == b"DICM" and of_kind in head
+            if claims or (not head and file.suffix in endings):
+                raise InputError(
+                    f"{file} is damaged, empty or was cut short, so a slice may be missing: copy it again, or take it away if it "
+                    "is none."
+                )
+
+
+def _refuse_doubled(folder: Path, slices: Sequence[Slice]) -> None:
+    """Raise InputError, naming two of them, where slices lie at one place, as those of two acquisitions or phases do."""
+    places: dict[tuple[float, ...], Slice] = {}
+    for one in slices:
+        other = places.setdefault(tuple(one.numbers(POSITION).round(3).tolist()), one)
+        if other is not one:
+            raise InputError(
+                f"{folder} holds doubled slices, as of two acquisitions or phases ({Path(other.name).name} and "
+                f"{Path(one.name).name} lie at the same place): copy those of one into a folder of their own."
+            )
+
+
+def _header_numbers(text: str) -> NDArray[np.float64]:
+    """The numbers of an element; none where it is empty or no list of numbers."""
+    try:
+        return to_numbers(text)
+    except ValueError:
+        return np.array([])
+
+
+def _gram(orientation: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Inner products of the directions of rows and columns: 1 and 0 where they are unit vectors at a right angle."""
+    directions = orientation.reshape(2, 3)
+    products: NDArray[np.float64] = directions @ directions.T
+    return products
+
+
+def _refuse_mixed(folder: Path, slices: Sequence[Slice], what: str, key: str, tolerance: float) -> None:
+    """Raise InputError, naming values and files, unless all slices have the element alike."""
+    values = [one.elements.get(key, "") for one in slices]
+    usual = Counter(values).most_common(1)[0][0]
+    for value, one in zip(values, slices, strict=True):
+        if value == usual or (tolerance and value and usual and is_close(value, usual, tolerance)):
+            continue
+        raise InputError(
+            f"{folder} holds slices that differ in {what}: {value or 'none'} in {Path(one.name).name}, {usual or 'none'} "
+            f"in {values.count(usual)} others: copy those that belong together into a folder of their own."
+        )
+
+
+def is_close(value: str, other: str, tolerance: float) -> bool:
+    """Whether two elements are as many numbers, none of which differs by more than ``tolerance``."""
+    numbers, others = _header_numbers(value), _header_numbers(other)
+    return len(numbers) == len(others) > 0 and np.allclose(numbers, others, rtol=0, atol=tolerance)
+
+
+def to_numbers(text: str) -> NDArray[np.float64]:
+    """The numbers of an element; raises ValueError where it is empty or no list of numbers."""
+    return np.array([float(number) for number in text.split("\\")])
