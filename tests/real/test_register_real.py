@@ -62,7 +62,7 @@ def test_exchanged_scans_give_the_inverse_affine(real_data):
     back = register_affine_by_organs(fixed=scans[1], moving=scans[0])
     corners = scans[0].grid.corners()
     returned = apply_matrix(back, apply_matrix(there, corners))
-    assert np.linalg.norm(returned - corners, axis=1).max() < 0.5
+    assert np.linalg.norm(returned - corners, axis=1).max() < 1  # half a voxel
 
 
 def test_a_scan_that_ends_within_the_abdomen_is_not_stretched(real_data):

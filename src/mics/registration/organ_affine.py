@@ -5,9 +5,10 @@ the same: skin and spine lie together while the organs do not. Organs have names
 the scans inverts the affine, and strain is held back: no patient is half as long again as another.
 """
 
+import copy
 import dataclasses
 from dataclasses import dataclass
-from typing import cast
+from typing import Self, cast
 
 import numpy as np
 import torch
@@ -39,6 +40,8 @@ _IMAGE, _SHAPE, _SIZE = 0.5, 2.0, 0.5
 _LENGTH_MM = 100.0
 """Shift that counts as much as a change of the linear part by one: about the distance of an organ from the middle."""
 _ITERATIONS = 60
+_ROUGHLY, _EXACTLY = 1e-6, 1e-9
+"""Change of the cost, and of the affine, with which a descent ends; ten times that of the gradient."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,14 +54,9 @@ class _Points:
 
 @dataclass(frozen=True, eq=False)
 class _Scan:
-    """``volume`` (1, organs + 2, X, Y, Z) in float64: organ maps, the abdominal window, and 1 where there are data.
-
-    ``smooth`` is what others look at: linear interpolation of it bends so little at the voxels that the cost has no valley at
-    each, in which a descent would end somewhere else for every rounding.
-    """
+    """``volume`` (1, organs + 2, X, Y, Z) in float64: organ maps, the abdominal window, and 1 where there are data."""
 
     volume: Tensor
-    smooth: Tensor
     grid: Grid
     organs: _Points
     body: _Points
@@ -75,7 +73,7 @@ class _Scan:
         last = torch.tensor(self.grid.size, dtype=voxels.dtype) - 1
         # A volume of one voxel along an axis has no extent there.
         relative = (2 * voxels / last.clamp_min(1) - 1).flip(-1)[None, :, None, None]
-        return functional.grid_sample(self.smooth[:, channels], relative, align_corners=True)[0, :, :, 0, 0]
+        return functional.grid_sample(self.volume[:, channels], relative, align_corners=True)[0, :, :, 0, 0]
 
 
 def register_affine_by_organs(
@@ -85,7 +83,8 @@ def register_affine_by_organs(
 
     Minimised is one minus the mean overlap of the organ maps, plus half of one minus the correlation of the abdominal window
     within the body, plus squares of the Green-Lagrange strain, twice that of shape and half that of size; all in both
-    directions. From two starts (the organs' centres; a search of shifts along the body) the descent that ends lower is taken.
+    directions. On smoothed volumes the descent from two starts (the organs' centres; a search of shifts along the body) that ends
+    lower is taken, and goes on to the end on the volumes as they are.
 
     Args:
         fixed: Scan in HU, any geometry.
@@ -104,7 +103,8 @@ def register_affine_by_organs(
     seen = Pair(fixed=fixed_seen, moving=moving_seen)
     problem = _Problem(seen)
     starts = [best_start(searched), *problem.centres_upon_each_other()]
-    return min((problem.solved(start) for start in starts), key=problem.cost)
+    smooth = problem.smoothed()
+    return problem.solved(min((smooth.solved(start, _ROUGHLY) for start in starts), key=smooth.cost), _EXACTLY)
 
 
 def _cropped(scan: Coarse) -> Coarse:
@@ -150,7 +150,6 @@ def _scan(volume: Tensor, grid: Grid) -> _Scan:
     some = volume[0, :-2].amax(0) > _LEAST_PROBABILITY
     return _Scan(
         volume,
-        _smoothed(volume),
         grid,
         _points(volume[:, :-2], some, grid),
         _points(volume[:, -2:], body & stride, grid),
@@ -193,12 +192,31 @@ class _Problem:
         with torch.no_grad():
             return float(self._cost(torch.from_numpy(matrix)))
 
-    def solved(self, start: NDArray[np.float64]) -> NDArray[np.float64]:
-        """The affine (4, 4) of least cost that a descent from ``start`` comes to."""
+    def smoothed(self) -> Self:
+        """The same, but that points look at smoothed volumes.
+
+        Linear interpolation gives the cost a small valley at every voxel, and a descent would end in another one for every
+        rounding, centimetres apart where the cost is flat.
+        """
+        problem = copy.copy(self)
+        fixed, moving = (
+            dataclasses.replace(scan, volume=_smoothed(scan.volume)) for scan in (self.scans.fixed, self.scans.moving)
+        )
+        problem.scans = Pair(fixed=fixed, moving=moving)
+        return problem
+
+    def solved(self, start: NDArray[np.float64], tolerance: float) -> NDArray[np.float64]:
+        """The affine (4, 4) of least cost that a descent comes to from ``start``, until a step changes less than ``tolerance``."""
         centre = self._centre()
         origin = torch.from_numpy(start)
         change = torch.zeros(3, 4, dtype=torch.float64, requires_grad=True)
-        optimiser = torch.optim.LBFGS([change], max_iter=_ITERATIONS, line_search_fn="strong_wolfe")
+        optimiser = torch.optim.LBFGS(
+            [change],
+            max_iter=_ITERATIONS,
+            tolerance_change=tolerance,
+            tolerance_grad=10 * tolerance,
+            line_search_fn="strong_wolfe",
+        )
 
         def matrix() -> Tensor:
             # About the middle of the organs, so that turns and shifts do not undo each other.
