@@ -206,7 +206,7 @@ class _Problem:
         return problem
 
     def solved(self, start: NDArray[np.float64], tolerance: float) -> NDArray[np.float64]:
-        """The affine (4, 4) of least cost that a descent comes to from ``start``, until a step changes less than ``tolerance``."""
+        """The affine (4, 4) of least cost that a descent from ``start`` comes to, until steps change less than ``tolerance``."""
         centre = self._centre()
         origin = torch.from_numpy(start)
         change = torch.zeros(3, 4, dtype=torch.float64, requires_grad=True)
