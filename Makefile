@@ -1,8 +1,8 @@
 # make demo   registers two phantom scans, both ways, and writes out/demo (installs the package into .venv first)
 # make test   runs the tests, make nightly those that take more than a minute;  make lint  checks style, types and the direction of imports
 # make quick  runs the tests that take seconds;  make coverage  all but the nightly ones, and which lines they reach;  make oldest  the
-#             quick ones of the core with the oldest versions that pyproject.toml allows, in an environment of their own, where
-#             old libraries may warn of what newer ones mend
+#             quick ones of the core with the oldest versions that pyproject.toml allows, in an environment of their own (Python 3.11),
+#             where old libraries may warn of what newer ones mend
 # make slicer makes out/slicer/MICS.zip, 3D Slicer's module with the package in it;  make bundle  out/bundle/mics.zip, a MONAI bundle
 # make docs   builds the documentation as a site into site/, without warnings and without the network;  make docs-serve  shows it in a
 #             browser while it is written;  make docs-code  redraws the pictures and prints the pages that programs make, runs the code
@@ -57,7 +57,10 @@ sbom: .venv/release.stamp
 	$(BIN)/python -m cyclonedx_py environment --pyproject pyproject.toml --output-reproducible -o sbom.json $(BIN)/python
 
 audit: .venv/release.stamp
-	$(BIN)/python -m pip_audit --strict --desc off -r constraints.txt --no-deps --disable-pip
+	@$(BIN)/python -m pip_audit --strict --desc off -r constraints.txt --no-deps --disable-pip 2>.venv/audit.log; status=$$?; \
+	if grep -q -e '^Traceback' -e '^ERROR' .venv/audit.log; then \
+	    echo 'make audit: not every package could be looked up, so nothing is known of them; it needs the network (.venv/audit.log)' >&2; \
+	else cat .venv/audit.log >&2; fi; exit $$status
 
 fuzz: .venv/fuzz.stamp
 	$(BIN)/python benchmarks/fuzz/run.py --seconds 60

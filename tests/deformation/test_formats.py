@@ -105,6 +105,7 @@ def test_transformix_reads_its_parameter_file(tmp_path, grids):
 
 def test_nitransforms_reads_x5(tmp_path, grid):
     nonlinear = pytest.importorskip("nitransforms.nonlinear")
+    pytest.importorskip("nitransforms.io.x5")
     transform = transform_on(grid)
     write_transform(transform, tmp_path / "t.x5")
     read = nonlinear.DenseFieldTransform.from_filename(tmp_path / "t.x5")

@@ -1,5 +1,7 @@
 """Intervals and tests against scipy, and on cases known by hand."""
 
+import inspect
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -7,12 +9,13 @@ from scipy import stats
 from mics.evaluation.statistics import bootstrap, mean, paired_test, quantile30
 
 VALUES = np.random.default_rng(3).gamma(2, 1, 40)
+RNG = "rng" if "rng" in inspect.signature(stats.bootstrap).parameters else "random_state"  # as scipy before 1.15 has it
 
 
 @pytest.mark.parametrize("statistic", [mean, quantile30])
 def test_the_interval_is_scipys_percentile_bootstrap(statistic):
     found = bootstrap(VALUES.tolist(), statistic)
-    settings = {"method": "percentile", "n_resamples": 10_000, "rng": 7, "vectorized": True}
+    settings = {"method": "percentile", "n_resamples": 10_000, RNG: np.random.default_rng(7), "vectorized": True}
     theirs = stats.bootstrap((VALUES,), lambda values, axis: statistic(values), **settings)
     assert found.value == pytest.approx(statistic(VALUES))
     width = theirs.confidence_interval.high - theirs.confidence_interval.low

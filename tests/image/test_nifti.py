@@ -145,9 +145,9 @@ def test_a_quaternion_that_makes_no_sense(tmp_path, quaternion):
 def test_a_half_turn_of_rounded_numbers_is_one(tmp_path):
     tilt = np.deg2rad(0.5)
     half = Rotation.from_rotvec(np.pi * np.array([np.cos(tilt), np.sin(tilt), 0])).as_matrix()
-    path = save(tmp_path / "scan.nii", qform=nibabel.affines.from_matvec(half * 100), sform=None)
-    grid = read_image(path).grid
-    np.testing.assert_allclose(grid.voxel_to_world(CORNERS), places(nibabel.load(path).affine, CORNERS), atol=1e-4)
+    affine = nibabel.affines.from_matvec(half * 100)
+    grid = read_image(save(tmp_path / "scan.nii", qform=affine, sform=None)).grid
+    np.testing.assert_allclose(grid.voxel_to_world(CORNERS), places(affine, CORNERS), atol=1e-4)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])

@@ -3,6 +3,7 @@
 import copy
 import json
 
+import pydantic
 import pytest
 
 from mics.errors import InputError
@@ -73,6 +74,10 @@ def test_a_missing_summary_is_told(tmp_path):
         read_summary(tmp_path / "summary.json")
 
 
+@pytest.mark.skipif(
+    tuple(map(int, pydantic.VERSION.split(".")[:2])) < (2, 11),
+    reason="pydantic before 2.11 words the same schema otherwise",
+)
 def test_the_shipped_schema_is_that_of_the_model():
     """After a change: write `json.dumps(RunSummary.model_json_schema(), indent=2)` and a newline into the file."""
     assert json.loads(SCHEMA.read_text()) == RunSummary.model_json_schema()

@@ -136,14 +136,15 @@ def _chosen(folder: Path, files: dict[str, list[str]], series: str | None) -> li
 
 def _readable(one: Slice, copy: Path) -> str:
     """The name of a file that ITK reads rightly: a copy where SpacingBetweenSlices is 0, which ITK refuses without need of it,
-    and of MONOCHROME1, whose values ITK turns upside down though it is about the display alone (DICOM PS3.3, C.7.6.3.1.2).
+    or negative, for which SimpleITK before 2.5.7 turns the slices' direction round, and of MONOCHROME1, whose values ITK turns
+    upside down though it is about the display alone (DICOM PS3.3, C.7.6.3.1.2).
     """
     between, inverted = one.elements.get(_BETWEEN, ""), one.elements.get(_PHOTOMETRIC) == "MONOCHROME1"
-    zero = bool(between) and to_numbers(between)[0] == 0
-    if not zero and not inverted:
+    misread = bool(between) and to_numbers(between)[0] <= 0
+    if not misread and not inverted:
         return one.name
     content = Path(one.name).read_bytes()
-    for text, start in _elements(content, _BETWEEN) if zero else []:
+    for text, start in _elements(content, _BETWEEN) if misread else []:
         content = content[:start] + b"1".ljust(len(text)) + content[start + len(text) :]
     if inverted:
         content = content.replace(b"MONOCHROME1", b"MONOCHROME2", 1)
