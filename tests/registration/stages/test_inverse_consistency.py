@@ -11,6 +11,9 @@ from mics.registration.stage import Alignment, State
 from mics.registration.stages.inverse_consistency import InverseConsistency
 
 
+WITHIN = (..., slice(10, -10), slice(10, -10), slice(10, -10))
+
+
 def test_the_result_lies_on_a_grid_of_three_millimetres_and_is_nearer_to_its_own_inverse():
     grid = Grid.axis_aligned((-96, -88, -80), (96, 88, 80), 8.0, "LAS")
     noise = gaussian_filter(np.random.default_rng(0).normal(size=(1, 3, *grid.size)), (0, 0, 3, 3, 3))
@@ -25,6 +28,8 @@ def test_the_result_lies_on_a_grid_of_three_millimetres_and_is_nearer_to_its_own
     before, after = (field.swap().inverse_residual().mean() for field in (interpolated, found.field))
     assert after < before / 3
     for name in ("moving_to_fixed", "fixed_to_moving"):
-        changed = getattr(found.field, name) - getattr(interpolated, name)
-        assert 3 * changed.norm(dim=1).mean() < 2 * before
+        changed = (getattr(found.field, name) - getattr(interpolated, name)).norm(dim=1)
+        assert changed.mean() < before
+        # Within, either direction goes half of the way; at the border what leaves the grid has no inverse to go to.
+        assert 2 * changed[WITHIN].mean() < interpolated.swap().inverse_residual()[WITHIN].mean()
     assert InverseConsistency().run(found).field.grid.size == found.field.grid.size
