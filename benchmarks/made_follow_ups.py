@@ -53,7 +53,9 @@ class Breathing:
     def of(cls, grid: Grid, body: Mask, bones: Mask, diaphragm_z: float, *, slide_mm: float = 16.0) -> Self:
         """In a body with these bones, of which those that move with the breath lie at or above the diaphragm's lower half."""
         heights = grid.voxel_to_world([[0, 0, k] for k in range(grid.size[2])])[:, 2]
-        moving = np.abs(heights - diaphragm_z) < 90
+        area = body.sum(axis=(0, 1))
+        # Planes beyond the scan's field of view, which are filled up with air, show no wall.
+        moving = (np.abs(heights - diaphragm_z) < 90) & (area > area.max() / 2)
         wall = bones[:, :, moving].any(axis=2) | ~(body[:, :, moving].mean(axis=2) > 0.9)
         distance = ndimage.distance_transform_edt(~wall, grid.spacing[:2])
         share = np.clip((distance - _STILL_MM) / slide_mm, 0, 1)

@@ -256,6 +256,9 @@ def without_times(value: object) -> object:
         "data",
         "initial",
         "memory_gb",
+        "affine_seconds",
+        "load_before",
+        "files",
         "state",
     }
     if isinstance(value, dict):

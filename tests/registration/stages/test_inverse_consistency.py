@@ -10,7 +10,6 @@ from mics.image.grid import Grid
 from mics.registration.stage import Alignment, State
 from mics.registration.stages.inverse_consistency import InverseConsistency
 
-
 WITHIN = (..., slice(10, -10), slice(10, -10), slice(10, -10))
 
 
