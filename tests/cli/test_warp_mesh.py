@@ -130,6 +130,7 @@ def test_damaged_meshes_and_what_a_form_cannot_hold_are_refused(refused, transfo
     contents = {
         "half.vtk": whole[: len(whole) // 2].encode(),
         "corner.vtk": whole.replace("3 2 0 3", "3 2 0 9").encode(),
+        "below.vtk": whole.replace("3 2 0 3", "3 2 0 -1").encode(),
         "nan.vtk": whole.replace("20.0", "nan").encode(),
         "half.ply": _binary_ply(tmp_path)[:-20],
         "empty.stl": b"",

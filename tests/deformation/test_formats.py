@@ -115,6 +115,12 @@ def test_nitransforms_reads_x5(tmp_path, grid):
     np.testing.assert_allclose(moved, transform.transform_points(points), atol=1e-3)
 
 
+def test_without_h5py_x5_is_refused_by_the_extra_to_install(tmp_path, grids, monkeypatch):
+    monkeypatch.setitem(sys.modules, "h5py", None)
+    with pytest.raises(InputError, match=r"install mics-registration\[x5\]"):
+        write_transform(transform_on(grids["lps"]), tmp_path / "t.x5")
+
+
 # In a process of its own: where elastix' libraries are loaded too, greedy silently reads nothing.
 GREEDY = """
 import io, sys

@@ -100,3 +100,12 @@ def test_other_libraries_take_points_and_images_to_the_same_place(tmp_path):
     assert isinstance(
         ants.apply_transforms(ours.to_ants(), moving.to_ants(), [str(tmp_path / "field.nii.gz")]).numpy(), np.ndarray
     )
+
+
+def test_onto_another_grid_it_is_known_to_be_of_no_scan():
+    scans = {"fixed": Scan(GRID, "1"), "moving": Scan(OTHER, "2")}
+    known = Transform(transform(GRID, bump).displacement_mm, GRID, Provenance("moving", "fixed", scans))
+    elsewhere = Grid.axis_aligned((-20, -30, -10), (20, 30, 10), (5, 5, 5), "LPS")
+    back = known.inverse(elsewhere)
+    assert back.grid == elsewhere
+    assert back.provenance is None

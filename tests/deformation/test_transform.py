@@ -323,3 +323,28 @@ def test_folds_are_counted_slab_by_slab_as_in_the_whole(name, grids, monkeypatch
     expected = fold_share(transform.displacement_voxels())
     assert transform.volume_change().fold_share == expected
     assert 0.1 < expected < 0.9
+
+
+def test_every_nth_voxel_stays_where_it_is_and_moves_as_it_did(grid):
+    transform = smooth_transform(grid)
+    thinned = transform.subsampled((2, 3, 1))
+    np.testing.assert_array_equal(thinned.displacement_mm, transform.displacement_mm[::2, ::3])
+    np.testing.assert_allclose(thinned.grid.points(), grid.points()[::2, ::3], atol=1e-3)
+
+
+@pytest.mark.parametrize("length", [32767, 32768])
+def test_the_longest_axis_that_a_nifti_header_can_tell_is_written_and_one_more_is_refused(tmp_path, length):
+    grid = Grid((length, 2, 2), (0.01, 1.0, 1.0), (0.0, 0.0, 0.0))
+    displacement = np.zeros((*grid.size, 3), np.float32)
+    displacement[-1] = [2, 3, 4]
+    path = tmp_path / "long.nii.gz"
+    if length > 32767:
+        with pytest.raises(InputError, match=r"long\.nii\.gz.* 32767"):
+            Transform(displacement, grid).save(path)
+        assert not path.exists()
+    else:
+        Transform(displacement, grid).save(path)
+        theirs = sitk.ReadImage(str(path))
+        assert theirs.GetSize() == grid.size
+        assert theirs[length - 1, 1, 0] == (2, 3, 4)
+        assert theirs[length - 2, 1, 0] == (0, 0, 0)

@@ -10,11 +10,14 @@ import SimpleITK as sitk
 from typer.testing import CliRunner
 
 from mics.cli.main import app
+from mics.data.pairs import read_pairs
 from mics.dicom_rt.rtstruct import write_rtstruct
 from mics.dicom_rt.seg import write_seg
 from mics.dicom_rt.series import read_series
 from mics.dicom_rt.structures import Structure, StructureSet
 from mics.errors import InputError
+from mics.evaluation.structure_labels import structure_labels, with_structures
+from mics.image.grid import Grid
 from mics.registration.inputs import load_pair, meaning_of_labels
 
 
@@ -110,6 +113,36 @@ def test_a_nifti_scan_takes_the_structures_of_its_series(patients, helpers, tmp_
     liver = helpers.inside(points)
     found = pair.fixed.labels.array > 0
     assert np.count_nonzero(found & liver) > 0.97 * liver.sum()
+
+
+def test_in_a_list_too_they_lie_on_the_voxels_of_a_nifti_scan(patients, helpers, tmp_path):
+    """Rows the other way round, and half of the slices."""
+    scan = sitk.Flip(helpers.by_itk(patients / "one" / "ct"), [False, True, False])
+    sitk.WriteImage(scan[:, :, : scan.GetDepth() // 2], str(tmp_path / "half.nii.gz"))
+    drawn = patients / "one" / "structures.dcm"
+    (tmp_path / "pairs.csv").write_text(
+        "fixed,moving,fixed_image,fixed_labels,moving_image,moving_labels\n"
+        f"half,whole,half.nii.gz,{drawn},{patients / 'one' / 'ct'},{drawn}\n"
+    )
+    (pair,) = read_pairs(tmp_path / "pairs.csv", needs=("labels",))
+    found = with_structures({"half": pair.fixed, "whole": pair.moving}, None)
+    for name, image in (
+        ("half", sitk.ReadImage(str(tmp_path / "half.nii.gz"))),
+        ("whole", helpers.by_itk(patients / "one" / "ct")),
+    ):
+        labels, liver = found[name].labels(), helpers.inside(helpers.places(image))
+        assert labels.grid.size == image.GetSize()
+        np.testing.assert_allclose(labels.grid.origin, image.GetOrigin(), atol=1e-3)
+        assert np.count_nonzero((labels.array > 0) & liver) > 0.97 * liver.sum()
+
+
+def test_structures_that_lie_beside_the_scan_are_refused(patients):
+    series = read_series(patients / "one" / "ct").grid
+    away = Grid(series.size, series.spacing, tuple(np.add(series.origin, 5000)), series.direction)
+    drawn = patients / "one" / "structures.dcm"
+    with pytest.raises(InputError, match=r"Nothing of the structures in .*structures\.dcm lies within the scan"):
+        structure_labels(drawn, {}, grid=away)
+    assert structure_labels(drawn, {}, grid=series)[1] == {1: "Liver", 2: "spleen"}
 
 
 def test_an_evaluation_takes_them_and_names_them(patients, helpers, tmp_path):

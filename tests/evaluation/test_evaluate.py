@@ -10,7 +10,10 @@ import SimpleITK as sitk
 
 import mics
 from mics.errors import InputError
-from mics.evaluation.learn2reg import read_displacement
+from mics.evaluation.evaluate import Evaluation
+from mics.evaluation.learn2reg import displacement_name, read_displacement, write_displacement
+from mics.evaluation.pair import PairScore
+from mics.evaluation.summary import summarise
 from mics.image.io import Image, read_labels, write_image
 from mics.image.points import Points, write_points
 
@@ -181,3 +184,71 @@ def test_scans_in_the_place_of_label_maps_are_refused(pairs, perfect, tmp_path, 
     write_image(Image(array, read_labels(tmp_path / "p1.nii.gz").grid), tmp_path / "p1.nii.gz")
     with pytest.raises(InputError, match=part):
         mics.evaluate(perfect, pairs)
+
+
+def test_people_see_shares_to_a_thousandth_and_lengths_to_a_hundredth(tmp_path):
+    """Two thirds of everything, of one pair."""
+    each = {6: 2 / 3}
+    lengths = dict.fromkeys(("inverse_mean_mm", "inverse_max_mm", "seconds", "jacobian_min", "jacobian_max"), 2 / 3)
+    score = PairScore(
+        *(each, each, each, 2 / 3, 2 / 300, 2 / 3),
+        landmark_mm=(2 / 3,),
+        mda_mm=each,
+        initial_dice={6: 1 / 6},
+        **lengths,
+    )
+    Evaluation("two thirds", [("p1", "p2")], [score], summarise([score]), []).save(tmp_path / "out")
+    lines = (tmp_path / "out" / "summary.md").read_text(encoding="utf-8").splitlines()
+    assert lines[4:] == [
+        "| measure | mean |",
+        "|---|---|",
+        "| Dice | 0.667 |",
+        "| Dice30 | 0.667 |",
+        "| Dice before | 0.167 |",
+        "| r = (1 − Dice) / (1 − Dice before) | 0.400 |",
+        "| HD95, voxels | 0.67 |",
+        "| HD95, mm | 0.67 |",
+        "| MDA, mm | 0.67 |",
+        "| SdLogJ | 0.667 |",
+        "| smallest J | 0.67 |",
+        "| largest J | 0.67 |",
+        "| voxels with J ≤ 0, % | 0.6667 |",
+        "| non-diffeomorphic volume, % | 0.6667 |",
+        "| inverse error, mean, mm | 0.67 |",
+        "| inverse error, largest, mm | 0.7 |",
+        "| TRE, mean, mm | 0.67 |",
+        "| TRE, largest, mm | 0.67 |",
+        "| seconds | 0.7 |",
+        "",
+        "| organ | pairs | lost | Dice | HD95, voxels | HD95, mm | MDA, mm |",
+        "|---|---|---|---|---|---|---|",
+        "| label 6 | 1 | 0 | 0.667 | 0.67 | 0.67 | 0.67 |",
+    ]
+
+
+def test_a_displacement_of_another_size_is_told_before_anything_is_measured(pairs, perfect):
+    other = np.zeros((3, 9, 9, 9), np.float32)
+    write_displacement(other, perfect / displacement_name("p1", "p3"))
+    begun = []
+    with pytest.raises(InputError, match="9x9x9"):
+        mics.evaluate(perfect, pairs, progress=begun.append)
+    assert begun == []
+
+
+def test_where_nothing_was_lacking_before_there_is_no_ratio():
+    """Of two pairs one fitted from the start: of samples that are this one alone r is not known, nor the interval."""
+    rest = (0.0, 0.0, 0.0, None, None, None)
+    scores = [
+        PairScore({6: dice}, {}, {}, *rest, initial_dice={6: before}) for dice, before in ((0.9, 0.5), (1.0, 1.0))
+    ]
+    ratio = summarise(scores).ratio
+    assert ratio.value == pytest.approx(0.1 / 0.5)
+    assert np.isnan(ratio.low)
+    assert np.isnan(ratio.high)
+    assert summarise(scores[1:]).ratio is None
+
+
+def test_each_pair_is_told_as_it_begins(pairs, perfect):
+    said = []
+    mics.evaluate(perfect, pairs, progress=said.append)
+    assert sorted(said) == ["perfect: pair 1 of 2, p1_p2", "perfect: pair 2 of 2, p1_p3"]

@@ -51,10 +51,12 @@ def test_no_label_in_common_is_no_dice():
     assert score.measures()["dice"] is None
 
 
-def test_distances_on_slabs_of_unlike_spacing_are_in_voxels_and_in_mm():
-    grid = Grid((16, 10, 10), (3.0, 1.0, 1.0), (0.0, 0.0, 0.0))
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_distances_on_slabs_of_unlike_spacing_are_in_voxels_and_in_mm(axis):
+    size, spacing = np.roll([16, 10, 10], axis).tolist(), np.roll([3.0, 1.0, 1.0], axis).tolist()
+    grid = Grid(tuple(size), tuple(spacing), (0.0, 0.0, 0.0))
     fixed, moving = np.zeros((2, *grid.size), np.uint8)
-    fixed[2:4], moving[7:9] = 1, 1
+    np.moveaxis(fixed, axis, 0)[2:4], np.moveaxis(moving, axis, 0)[7:9] = 1, 1
     score = score_pair(Image(fixed, grid), Image(moving, grid), np.zeros((3, *grid.size), np.float32))
     assert (score.hd95_voxels[1], score.hd95_mm[1]) == (5, 15)
 
@@ -117,3 +119,37 @@ def test_a_score_survives_json():
     }
     assert PairScore.from_dict(older).measures()["hd95_mm"] == score.measures()["hd95_mm"]
     assert PairScore.from_dict(json.loads(json.dumps(score.to_dict(), allow_nan=False))) == score
+
+
+def test_one_number_a_measure_is_the_mean_over_labels_and_landmarks_or_a_percentage():
+    score = PairScore(
+        dice={1: 0.5, 6: 0.75},
+        hd95_voxels={1: 2.0, 6: 3.0},
+        hd95_mm={1: 4.0, 6: 6.0},
+        sd_log_jacobian=0.125,
+        fold_share=0.25,
+        nondiffeomorphic_percent=3.0,
+        inverse_mean_mm=0.5,
+        inverse_max_mm=7.0,
+        landmark_mm=(1.0, 2.0, 6.0),
+        seconds=9.0,
+        mda_mm={1: 0.5, 6: 1.0},
+        jacobian_min=-0.5,
+        jacobian_max=2.5,
+    )
+    assert score.measures() == {
+        "dice": 0.625,
+        "hd95_voxels": 2.5,
+        "hd95_mm": 5.0,
+        "mda_mm": 0.75,
+        "sd_log_jacobian": 0.125,
+        "jacobian_min": -0.5,
+        "jacobian_max": 2.5,
+        "fold_percent": 25.0,
+        "nondiffeomorphic_percent": 3.0,
+        "inverse_mean_mm": 0.5,
+        "inverse_max_mm": 7.0,
+        "landmark_mm": 3.0,
+        "landmark_max_mm": 6.0,
+        "seconds": 9.0,
+    }

@@ -1,5 +1,8 @@
 """The public re-split's measures, by hand: every other voxel, thirteen organs, those that a scan lacks as 0; and its pairs."""
 
+import contextlib
+import itertools
+
 import numpy as np
 import pytest
 
@@ -52,6 +55,22 @@ def test_absent_organs_count_as_zero_and_both_resolutions_of_a_field_give_the_sa
         evaluate(tmp_path / "halves", pairs)
     full.save(tmp_path / "out")
     assert "absent one with Dice 0" in (tmp_path / "out" / "summary.md").read_text()
+
+
+@pytest.mark.parametrize("count", [41, 42])
+def test_fewer_than_its_pairs_are_told_and_all_of_them_are_not(pairs, submit, tmp_path, count):
+    """Seven people in both directions, all alike and unmoved."""
+    people = [f"p{n}" for n in range(1, 8)]
+    listed = list(itertools.permutations(people, 2))[:count]
+    for person in people[1:]:
+        (tmp_path / f"{person}.nii.gz").write_bytes((tmp_path / "p1.nii.gz").read_bytes())
+    lines = [f"{fixed},{moving},{fixed}.nii.gz,{moving}.nii.gz" for fixed, moving in listed]
+    pairs.write_text("\n".join(["fixed,moving,fixed_labels,moving_labels", *lines]) + "\n")
+    still = submit("still", dict.fromkeys(listed, 0))
+    told = pytest.warns(UserWarning, match="41 of the 42 pairs") if count < 42 else contextlib.nullcontext()
+    with told:
+        found = evaluate(still, pairs, resplit=True)
+    assert (len(found.scores), len(found.warnings)) == (count, 42 - count)
 
 
 def test_r_is_the_share_of_the_gap_that_is_left(pairs, perfect, submit):

@@ -99,6 +99,14 @@ def test_seconds_are_read_from_a_table(listed, submit):
         Submission(folder).seconds(listed[0])
 
 
+@pytest.mark.parametrize("time", ["-1", "inf", "nan", "soon"])
+def test_what_is_no_time_is_refused_with_its_table(listed, submit, time):
+    folder = submit("timed", {("p1", "p2"): 0})
+    (folder / "seconds.csv").write_text(f"fixed,moving,seconds\np1,p2,{time}\n")
+    with pytest.raises(InputError, match=r"seconds\.csv"):
+        Submission(folder).seconds(listed[0])
+
+
 @pytest.fixture
 def registered(tmp_path, listed, grid, full_summary):
     """What `mics register` leaves for the first pair: two transforms in mm, and a summary."""
@@ -134,6 +142,7 @@ def test_a_transform_on_another_grid_than_the_labels_is_refused(listed, grid, re
     [
         ({("p1", "p2"): 2}, r"lacks 1 of 2 pairs.*disp_p1_0000_p3_0000\.nii\.gz .*add them"),
         ({("p2", "p1"): 2, ("p3", "p1"): 1}, "lacks 2 of 2 pairs.*may be exchanged"),
+        ({}, r"lacks 2 of 2 pairs, the first is disp_p1_0000_p2_0000\.nii\.gz "),
     ],
 )
 def test_missing_pairs_are_counted_and_the_first_is_named(listed, submit, shifts, message):

@@ -8,8 +8,12 @@ import nibabel
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from hypothesis import example, given
+from hypothesis import strategies as st
+from scipy.spatial.transform import Rotation
 
 from mics.errors import InputError
+from mics.image.checks import is_place
 from mics.image.io import read_image, write_image
 
 FORMATS = [".nii", ".nii.gz", ".nrrd", ".mha"]
@@ -164,6 +168,20 @@ def test_degenerate_direction(tmp_path):
     raw[280:328] = struct.pack("<12f", 1, 0, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0)  # two rows of the sform alike
     path.write_bytes(raw)
     refused(path, "degenerate direction")
+
+
+@given(
+    turn=st.tuples(*[st.floats(-180, 180)] * 3), spacing=st.tuples(*[st.floats(0.05, 50)] * 3), flat=st.integers(0, 2)
+)
+@example(turn=(45.0, 0.0, 0.0), spacing=(1.0, 0.05, 50.0), flat=0)
+def test_axes_span_the_space_however_they_turn_and_whatever_their_voxels(turn, spacing, flat):
+    matrix = np.eye(4)
+    matrix[:3, :3] = Rotation.from_euler("xyz", turn, degrees=True).as_matrix() * spacing
+    assert is_place(matrix)
+    matrix[:3, flat] = matrix[:3, flat - 1] - 0.5 * matrix[:3, flat - 2]  # in the plane of the other two
+    assert not is_place(matrix)
+    matrix[:3, flat] = 0
+    assert not is_place(matrix)
 
 
 def test_a_left_handed_direction_is_read_as_it_is(tmp_path):

@@ -122,6 +122,12 @@ def test_impossible_boxes_are_refused(box, orientation):
         Grid.axis_aligned(*box, 1.0, orientation)
 
 
+def test_a_box_that_is_empty_by_less_than_a_voxel_is_no_voxel():
+    with pytest.raises(InputError, match=r"\[9\.0, 9\.0, -0\.5\] mm is empty"):
+        Grid.axis_aligned([0, 0, 0], [9, 9, -0.5], 1.0)
+    assert Grid.axis_aligned([0, 0, 0], [9, 9, 0], 1.0).size == (10, 10, 1)
+
+
 def test_apply_matrix_is_homogeneous_multiplication():
     rng = np.random.default_rng(1)
     matrix, points = np.eye(4), rng.normal(size=(2, 5, 3))

@@ -119,6 +119,12 @@ def test_missing_file_and_unwritable_place_are_refused(tmp_path):
         write_points(Points(COORDINATES, ("", "")), tmp_path / "p.fcsv")
 
 
+def test_a_scan_is_refused_by_its_name_with_the_endings_of_lists(tmp_path):
+    (tmp_path / "scan.nii.gz").write_bytes(b"x,y,z\n1,2,3\n")
+    with pytest.raises(InputError, match=r"scan\.nii\.gz is not a list of points: give a \.csv, \.fcsv or \.mrk\.json"):
+        read_points(tmp_path / "scan.nii.gz")
+
+
 def test_points_are_told_from_images_by_their_name():
     assert is_points("a/b.CSV")
     assert is_points("a.mrk.json")

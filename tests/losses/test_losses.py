@@ -1,15 +1,18 @@
 """The five losses against hand-computed values, and what they ignore."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
+from torch.nn import functional
 
 from mics.deformation.field import exponentiate, identity, resize_displacement
 from mics.errors import InputError
-from mics.losses.correlation import LocalNCC
+from mics.losses.correlation import LocalNCC, box_mean
 from mics.losses.paper import Direction, gradient_loss, inverse_loss, jacobian_loss, similarity_loss
 from mics.losses.segmentation import (
     annotated_in_both,
@@ -23,6 +26,7 @@ from mics.losses.total import (
     FORMS,
     LOSSES,
     PAPER_WEIGHTS,
+    LossForms,
     LossWeights,
     Volumes,
     register_loss,
@@ -134,6 +138,13 @@ def test_jacobian_loss_counts_only_folds_and_by_their_size() -> None:
     assert jacobian_loss(direction(displacement=stretched)) == 0
 
 
+def test_voxels_of_which_nothing_is_said_are_a_millimetre_wide() -> None:
+    a, b = random_pair()
+    there = torch.tensor([3.0, 4.0, 12.0]).view(1, 1, 3, 1, 1, 1).expand(2, 1, 3, *SHAPE)
+    mm = step_losses(a, b, torch.ones_like(there), there, ["inverse"], forms={"inverse": "distance_mm"})
+    assert mm["inverse"].tolist() == pytest.approx([26, 26])  # twice 3-4-12
+
+
 def test_inverse_loss_of_translations_is_the_length_of_what_is_left() -> None:
     there = torch.tensor([2.0, 0, 0]).view(1, 3, 1, 1, 1).expand(1, 3, *SHAPE)
     back = torch.tensor([-2.0, 0.5, 0]).view(1, 3, 1, 1, 1).expand(1, 3, *SHAPE)
@@ -192,6 +203,16 @@ def test_correlation_against_numpy_in_one_window() -> None:
     expected = 1 - (np.cov(x.ravel(), y.ravel(), bias=True)[0, 1] + 1e-4) ** 2 / ((x.var() + 1e-4) * (y.var() + 1e-4))
     warped, target, counted = (torch.from_numpy(v).float()[None, None] for v in (x, y, mask))
     assert LocalNCC(target).loss(warped, counted) == pytest.approx(expected, abs=1e-4)
+
+
+def test_means_in_cubes_and_their_derivatives_are_the_library_s_average_pooling() -> None:
+    values = torch.rand(1, 2, 7, 6, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    ours, theirs = (values.clone().requires_grad_() for _ in range(2))
+    found, expected = box_mean(ours, 3), functional.avg_pool3d(theirs, 3, stride=1)
+    torch.testing.assert_close(found, expected)
+    found.square().sum().backward()
+    expected.square().sum().backward()
+    torch.testing.assert_close(ours.grad, theirs.grad)
 
 
 def test_absolute_dice_of_binary_maps_is_one_minus_dice_and_weights_multiply() -> None:
@@ -290,3 +311,30 @@ def test_volumes_without_labels_are_registered_by_the_image_alone() -> None:
     still = torch.zeros(2, 1, 3, *SHAPE)
     losses = step_losses(Volumes(a.windows), b, torch.ones_like(still), still)
     assert "segmentation" not in losses
+
+
+@pytest.mark.parametrize(
+    ("forms", "problem"),
+    [
+        (
+            {"similarity": "l1"},
+            "loss_forms.similarity is no loss with forms; there are segmentation, gradient, inverse.",
+        ),
+        ({"gradient": "huber"}, "loss_forms.gradient is 'huber'; it can be squared, l1."),
+    ],
+)
+def test_forms_that_there_are_not_are_refused_with_those_there_are(forms: dict[str, str], problem: str) -> None:
+    with pytest.raises(ValidationError, match=re.escape(problem)):
+        TypeAdapter(LossForms).validate_python(forms)
+    known = {"gradient": "l1", "inverse": "distance_mm"}
+    assert TypeAdapter(LossForms).validate_python(known) == known
+
+
+def test_volumes_on_a_finer_grid_have_the_same_outermost_voxels() -> None:
+    """A ramp from 0 to 1 along each axis stays one."""
+    coarse = torch.stack([axis / (n - 1) for axis, n in zip(identity((3, 4, 5))[0], (3, 4, 5), strict=True)])[None]
+    fine = torch.stack([axis / (n - 1) for axis, n in zip(identity((5, 7, 9))[0], (5, 7, 9), strict=True)])[None]
+    resized = Volumes(coarse, 1 - coarse).resized((5, 7, 9))
+    torch.testing.assert_close(resized.windows, fine)
+    torch.testing.assert_close(resized.organs, 1 - fine)
+    assert Volumes(coarse).resized((5, 7, 9)).organs is None
