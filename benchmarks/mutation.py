@@ -14,7 +14,8 @@ reach its line (of a line that runs at import: the module), the shortest first u
 those that are new in the module's own file. A fault is killed where one of them fails, or takes more than ten times as long as
 all of them should. Libraries are imported once, and each trial is a fork: only on Linux.
 
-Every trial is one line of ``trials.csv``, which a second start goes on with. Delete ``coverage.sqlite`` when tests have changed.
+Every trial is one line of ``trials.csv``, which a second start goes on with, one at a time in a folder. Delete
+``coverage.sqlite`` when tests have changed.
 """
 
 import argparse
