@@ -245,7 +245,8 @@ class Reached:
             file = name.split("::")[0] + "::"
             # A fixture may be there for more tests than the first one.
             names |= {name} if phase == "run" else {test for test in self.seconds if test.startswith(file)}
-        chosen, total = [], 0.0
+        chosen: list[str] = []
+        total = 0.0
         for name in sorted(names & self.seconds.keys(), key=lambda name: (self.seconds[name], name)):
             total += self.seconds[name]
             if total > limit and chosen:
