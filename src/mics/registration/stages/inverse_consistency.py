@@ -22,6 +22,6 @@ class InverseConsistency(Stage):
         """With the changed deformation."""
         there, back = regularise_sharp_bends(state.field.moving_to_fixed, state.field.fixed_to_moving)
         size = of_spacing(state.grid, self.spacing_mm).size
-        if there.shape[2] < size[0]:
+        if there.shape[2] <= size[0]:
             there, back = upsample_and_correct(there, back, size)
         return state.with_displacements(moving_to_fixed=there, fixed_to_moving=back)
