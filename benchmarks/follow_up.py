@@ -2,6 +2,7 @@
 
     python benchmarks/follow_up.py AbdomenCTCT -o follow-up              # goes on where it was stopped
     python benchmarks/follow_up.py AbdomenCTCT -o follow-up --scans 1 --methods "one patient" default
+    python benchmarks/follow_up.py AbdomenCTCT -o held --breath 0        # of patients who hold their breath alike
 
 The three validation scans, each with a follow-up that is made of it (made_follow_ups.py), which is the fixed scan. Greedy starts
 from the rigid motion that ours starts from. Writes a file a scan and method, `SCAN/METHOD.json`, and prints the table of means.
@@ -144,9 +145,9 @@ def left_by_rigid(points: NDArray[np.float64], moved: NDArray[np.float64]) -> ND
     return np.asarray(((start @ u @ signs @ v - end) ** 2).sum(axis=1))
 
 
-def made(member: Member) -> FollowUp:
+def made(member: Member, depth: float) -> FollowUp:
     """The follow-up that is made of a scan."""
-    return make(member.image(), member.labels())
+    return make(member.image(), member.labels(), depth=depth)
 
 
 def timed(case: Callable[[], FollowUp], method: str) -> list[dict[str, float]]:
@@ -162,6 +163,7 @@ def main() -> None:
     parser = parser_with_folders(__doc__)
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
     parser.add_argument("--scans", type=int, nargs="+", default=[1, 2, 3], help="which, from 1 (default: all)")
+    parser.add_argument("--breath", type=float, default=1.0, help="its depth; a folder each (default: %(default)s)")
     options = parser.parse_args()
     keep_freed_memory()
     members = {
@@ -173,7 +175,7 @@ def main() -> None:
     for number, (scan, member) in enumerate(sorted(members.items()), start=1):
         if number not in options.scans:
             continue
-        case = cache(partial(made, member))
+        case = cache(partial(made, member, options.breath))
         for name in options.methods:
             place = options.output / scan / f"{name.replace(' ', '-').replace(',', '')}.json"
             found[name] += kept_rows(place, name, partial(timed, case, name))

@@ -50,8 +50,13 @@ class Breathing:
     front_mm: float = 4.0
 
     @classmethod
-    def of(cls, grid: Grid, body: Mask, bones: Mask, diaphragm_z: float, *, slide_mm: float = 16.0) -> Self:
-        """In a body with these bones, of which those that move with the breath lie at or above the diaphragm's lower half."""
+    def of(
+        cls, grid: Grid, body: Mask, bones: Mask, diaphragm_z: float, *, depth: float = 1.0, slide_mm: float = 16.0
+    ) -> Self:
+        """In a body with these bones, of which those that move with the breath lie at or above the diaphragm's lower half.
+
+        ``depth`` of the breath, as a share of the usual one; 0 is held breath.
+        """
         heights = grid.voxel_to_world([[0, 0, k] for k in range(grid.size[2])])[:, 2]
         area = body.sum(axis=(0, 1))
         # Planes beyond the scan's field of view, which are filled up with air, show no wall.
@@ -62,7 +67,15 @@ class Breathing:
         rows = np.flatnonzero(body[:, :, moving].mean(axis=(0, 2)) > 0.1)
         ends = grid.voxel_to_world([[0, int(row), 0] for row in (rows[0], rows[-1])])[:, 1]
         within = share * share * (3 - 2 * share)
-        return cls(within, grid, diaphragm_z, front_y=float(ends.min()), back_y=float(ends.max()))
+        return cls(
+            within,
+            grid,
+            diaphragm_z,
+            front_y=float(ends.min()),
+            back_y=float(ends.max()),
+            dome_mm=depth * cls.dome_mm,
+            front_mm=depth * cls.front_mm,
+        )
 
     def height_share(self, z: Points) -> Points:
         """g(z)."""
@@ -118,19 +131,20 @@ def make(
     scan: Image,
     labels: Image,
     *,
+    depth: float = 1.0,
     radius_mm: float = 10.0,
     grown_mm: float = 14.0,
     noise_hu: float = 15.0,
     degrees: tuple[float, float, float] = (2.0, 1.0, -3.0),
     shift_mm: tuple[float, float, float] = (8.0, -5.0, 12.0),
 ) -> FollowUp:
-    """A follow-up of ``scan``, whose axes are the world's, with a lesion in the liver."""
+    """A follow-up of ``scan``, whose axes are the world's, with a lesion in the liver, after a breath of ``depth``."""
     grid = scan.grid
     body = _body(scan.array)
     bones = bone_mask(scan.array, grid.spacing[0], labels.array > 0)
     liver = labels.array == LIVER
     heights = grid.voxel_to_world(np.argwhere(liver))[:, 2]
-    breathing = Breathing.of(grid, body, bones, diaphragm_z=float(np.percentile(heights, 80)))
+    breathing = Breathing.of(grid, body, bones, diaphragm_z=float(np.percentile(heights, 80)), depth=depth)
     matrix = lying(grid.voxel_to_world(np.argwhere(body)).mean(axis=0), degrees, shift_mm)
     truth = of_map(grid, breathing, matrix)
     warped_liver = truth.transform_labels(Image(liver.astype(np.uint8), grid)).array > 0

@@ -47,6 +47,8 @@ class RefineSettings:
     """Of each landmark, for every mm that it misses its counterpart by; where landmarks steer."""
     rigidity: float = 0.0
     """Of bones and of lesions that keep their volume: how far the deformation is from a rigid motion there."""
+    rest_if_better: bool = False
+    """Whether it starts at rest where that costs less than what the network predicts."""
     squarings: int = 2
     bytes_per_mm3: float = 40.0
     """Memory at its peak for the box of the network's grid; measured, and rounded up."""
@@ -63,7 +65,10 @@ _STIFFER, _RIGIDITY = 2.0, 3.0
 
 
 def for_one_patient(settings: RefineSettings) -> RefineSettings:
-    """The same work on two scans of one patient: stiffer, bones nearly rigid, and fine enough at last to tell ribs apart."""
+    """The same work on two scans of one patient: stiffer, bones nearly rigid, and fine enough at last to tell ribs apart.
+
+    The network has learnt how patients differ, and moves what rests: where one hardly moved, rest is the better start.
+    """
     last = settings.stages[-1]
     return replace(
         settings,
@@ -73,5 +78,6 @@ def for_one_patient(settings: RefineSettings) -> RefineSettings:
         ),
         smoothness=_STIFFER * settings.smoothness,
         rigidity=_RIGIDITY,
+        rest_if_better=True,
         bytes_per_mm3=BUDGETS["accurate"].bytes_per_mm3,  # whose velocities are as fine
     )
