@@ -53,11 +53,11 @@ def main() -> None:
     print(f"{len(pairs)} pairs, {os.cpu_count()} cores, load before and meanwhile {os.getloadavg()[2]:.1f}")
     print("| way | seconds | pairs an hour | times the loop | transforms, MB a pair |")
     print("|---|---|---|---|---|")
-    for way, took in seconds.items():
-        place = chosen.folder / ("loop" if way == "a loop" else f"batch-{way.split()[-1]}")
+    for method, took in seconds.items():
+        place = chosen.folder / ("loop" if method == "a loop" else f"batch-{method.split()[-1]}")
         size = sum(file.stat().st_size for file in place.glob("*/transform_*.nii.gz")) / 1e6 / len(pairs)
         rate = 3600 * len(pairs) / took
-        print(f"| {way} | {took:.0f} | {rate:.0f} | {seconds['a loop'] / took:.2f} | {size:.1f} |")
+        print(f"| {method} | {took:.0f} | {rate:.0f} | {seconds['a loop'] / took:.2f} | {size:.1f} |")
 
 
 if __name__ == "__main__":

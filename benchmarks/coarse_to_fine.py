@@ -117,10 +117,10 @@ def trained(recipe: Recipe, cache: Path, run: Path) -> LoadedModel:
 def scores(model: LoadedModel, cases: list[CachedCase], shift_mm: float) -> Iterator[list[float]]:
     """Dice, SdLogJ and folds of every ordered pair, means over the six directions in which the moving scan is shifted."""
     network = cast(RegistrationNetwork, model.network)
-    ways = [(axis, sign * shift_mm / model.spacing_mm) for axis in range(3) for sign in (1, -1)]
+    shifts = [(axis, sign * shift_mm / model.spacing_mm) for axis in range(3) for sign in (1, -1)]
     for moving, fixed in permutations([Subject.of(case, model.hu_range) for case in cases], 2):
         found = []
-        for axis, voxels in ways if shift_mm else ways[:1]:
+        for axis, voxels in shifts if shift_mm else shifts[:1]:
             source = moving.shifted(axis, voxels)
             pair = (network.network_input(subject.windows, subject.maps) for subject in (source, fixed))
             displacement = network(*pair, steps=1).displacement_ab

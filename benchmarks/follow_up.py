@@ -28,7 +28,7 @@ from scipy import ndimage
 
 import mics
 from mics.allocator import keep_freed_memory
-from mics.data.pairs import Member, read_pairs
+from mics.data.pairs import ScanSource, read_pairs
 from mics.deformation.jacobian import fold_share
 from mics.deformation.transform import Transform
 from mics.experiments.baselines import greedy
@@ -145,7 +145,7 @@ def left_by_rigid(points: NDArray[np.float64], moved: NDArray[np.float64]) -> ND
     return np.asarray(((start @ u @ signs @ v - end) ** 2).sum(axis=1))
 
 
-def made(member: Member, depth: float) -> FollowUp:
+def made(member: ScanSource, depth: float) -> FollowUp:
     """The follow-up that is made of a scan."""
     return make(member.image(), member.labels(), depth=depth)
 

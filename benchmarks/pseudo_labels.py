@@ -26,7 +26,7 @@ from mics.evaluation.metrics import dice
 from mics.image.io import Image, read_labels, write_image
 from mics.organs import LEFT_KIDNEY, LIVER, ORGAN_NAMES, PANCREAS, RIGHT_KIDNEY, SPLEEN
 from mics.pseudo_labels.clean import PSEUDO_ORGANS
-from mics.pseudo_labels.rank import Plausibility, Seen, rank
+from mics.pseudo_labels.rank import OrganStatistics, Plausibility, rank
 from mics.pseudo_labels.record import read_record
 
 ALL = tuple(ORGAN_NAMES)
@@ -92,7 +92,7 @@ def score(prepared: Path, study: Path) -> str:
 
 
 def _scores(completed: Path, subjects: Iterable[Entry]) -> dict[tuple[str, int], Plausibility]:
-    organs: dict[str, dict[int, Seen]] = {}
+    organs: dict[str, dict[int, OrganStatistics]] = {}
     agreement = {}
     for entry in subjects:
         record = read_record(completed, entry.name)

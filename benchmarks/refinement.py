@@ -18,8 +18,8 @@ from pathlib import Path
 import numpy as np
 
 from mics.allocator import keep_freed_memory
-from mics.data.pairs import Member, read_pairs
 from mics.data.pairs import Pair as ListedPair
+from mics.data.pairs import ScanSource, read_pairs
 from mics.deformation.bidirectional import BidirectionalField
 from mics.deformation.jacobian import fold_share
 from mics.deformation.transform import Transform
@@ -65,8 +65,8 @@ class Prepared:
     """What all variants of a pair start from."""
 
     state: State
-    fixed: Member
-    moving: Member
+    fixed: ScanSource
+    moving: ScanSource
 
 
 def prepare(folder: Path, model: str) -> Iterator[Prepared]:
@@ -100,10 +100,10 @@ def measure(prepared: Prepared, settings: RefineSettings | None, *, from_identit
     forward, backward = transforms.moving_to_fixed, transforms.fixed_to_moving
     labels = prepared.fixed.labels(), prepared.moving.labels()
 
-    def row(there: Transform, back: Transform, target: np.ndarray, source: object) -> dict[str, float]:
-        warped = there.transform_labels(source).array  # type: ignore[arg-type]
-        voxels = there.displacement_voxels()
-        error = inverse_consistency(forward=there, backward=back)
+    def row(forward: Transform, backward: Transform, target: np.ndarray, source: object) -> dict[str, float]:
+        warped = forward.transform_labels(source).array  # type: ignore[arg-type]
+        voxels = forward.displacement_voxels()
+        error = inverse_consistency(forward=forward, backward=backward)
         return {
             "dice": statistics.fmean(dice(target, warped, ORGAN_NAMES).values()),
             "sd_log_j": sd_log_jacobian(voxels[0].numpy()),

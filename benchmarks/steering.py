@@ -100,17 +100,17 @@ def measure(prepare: Callable[[], Prepared], variant: Variant, half: tuple[int, 
     seconds = time.process_time() - start
     transforms = Composition().run(state).transforms
     rows = []
-    for there, target, source, own in (
+    for transform, target, source, own in (
         (transforms.moving_to_fixed, "fixed", "moving", "moving"),
         (transforms.fixed_to_moving, "moving", "fixed", "fixed"),
     ):
-        warped = there.transform_labels(getattr(labels, source)).array
+        warped = transform.transform_labels(getattr(labels, source)).array
         scores = dice(getattr(labels, target).array, warped, common)
         errors = [
-            registration_errors(there.transform_points(getattr(points, target).coordinates), getattr(points, own))
+            registration_errors(transform.transform_points(getattr(points, target).coordinates), getattr(points, own))
             for points in (landmarks, others)
         ]
-        voxels = there.displacement_voxels()
+        voxels = transform.displacement_voxels()
         rows.append(
             {
                 "given_dice": statistics.fmean(scores[organ] for organ in given),

@@ -25,7 +25,7 @@ import numpy as np
 from hard_versions import HARD_VERSIONS, Scan, body_axis, moved
 
 import mics
-from mics.data.pairs import Member, read_pairs
+from mics.data.pairs import ScanSource, read_pairs
 from mics.errors import InputError
 from mics.evaluation.tables import table
 from mics.files.folder import writable_folder
@@ -178,7 +178,7 @@ def cases(folder: Path, native: list[Path]) -> Iterator[Case]:
         yield Case("no shared anatomy", name, False, lower, upper)
 
 
-def _scan(member: Member) -> Scan:
+def _scan(member: ScanSource) -> Scan:
     return Scan(member.image(), member.labels())
 
 

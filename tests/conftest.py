@@ -165,9 +165,9 @@ def full_summary():
             "field_of_view": view,
         },
         "folds": {**both, "network_grid_moving_to_fixed": 0.5, "network_grid_fixed_to_moving": 0.5},
-        "jacobian": {way: {"min": 0.1, "max": 4.0} for way in both},
-        "inverse_consistency_mm": {way: {"mean": 0.5, "max": 12.0} for way in both},
-        "labels": {way: {**scores, **before, **mean} for way in both},
+        "jacobian": {direction: {"min": 0.1, "max": 4.0} for direction in both},
+        "inverse_consistency_mm": {direction: {"mean": 0.5, "max": 12.0} for direction in both},
+        "labels": {direction: {**scores, **before, **mean} for direction in both},
         "label_names": {"1": "liver"},
         "landmarks": {
             "count": 3,

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import mics
-from mics.data.pairs import Member
+from mics.data.pairs import ScanSource
 
 SIZE = (3, 4, 5)
 GRID = mics.Grid(SIZE, (1, 1, 1), (0, 0, 0))
@@ -114,7 +114,7 @@ def test_scans_of_register(scan):
     ],
 )
 def test_settings_of_propagate(tmp_path, argument, value, message):
-    settings = {"atlases": [Member("one", lambda: IMAGE, lambda: IMAGE)], argument: value}
+    settings = {"atlases": [ScanSource("one", lambda: IMAGE, lambda: IMAGE)], argument: value}
     assert message in refused(lambda: mics.propagate(IMAGE, output=tmp_path / "out", **settings))
     assert not list(tmp_path.iterdir())
 
@@ -131,7 +131,7 @@ def test_settings_of_propagate(tmp_path, argument, value, message):
     ],
 )
 def test_settings_of_template(tmp_path, argument, value, message):
-    settings = {"scans": [Member(name, lambda: IMAGE, lambda: IMAGE) for name in "ab"], argument: value}
+    settings = {"scans": [ScanSource(name, lambda: IMAGE, lambda: IMAGE) for name in "ab"], argument: value}
     assert message in refused(lambda: mics.template(output=tmp_path / "out", **settings))
     assert not list(tmp_path.iterdir())
 

@@ -3,6 +3,9 @@
 glibc maps every block above 32 MB anew from the system and unmaps it when freed, so each large tensor is paid for page by
 page: on some machines nearly half of the time of a training step on a CPU (docs/training.md). A thread other than the first
 has an arena of its own, which holds no block above 64 MB: threads that are to keep theirs share the first one's.
+
+A thread's first rounds of the same tensors still take new memory: posix_memalign cuts a tensor out of a longer block, and while
+the ends lie in the thread's cache of small blocks (tcache), the freed tensor is some bytes too short for the next of its size.
 """
 
 import ctypes

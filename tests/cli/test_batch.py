@@ -16,7 +16,11 @@ from mics.deformation.transform import Transform
 
 WHOLE = {
     *("moving_warped.nii.gz", "fixed_warped.nii.gz", "overview.png", "report.html", "summary.json", "source.json"),
-    *(f"transform_{way}.nii.gz{end}" for way in ("moving_to_fixed", "fixed_to_moving") for end in ("", ".json")),
+    *(
+        f"transform_{direction}.nii.gz{end}"
+        for direction in ("moving_to_fixed", "fixed_to_moving")
+        for end in ("", ".json")
+    ),
     "thumbnail.jpg",
 }
 LABELS = {"moving_labels_warped.nii.gz", "fixed_labels_warped.nii.gz"}
@@ -60,8 +64,8 @@ def test_a_batch_with_a_broken_pair(run, quick, study):
         row = rows[tuple(name.split("_"))]
         assert row["verdict"] == summary["verdict"]["word"]
         assert float(row["dice_1"]) == summary["labels"]["moving_to_fixed"]["dice"]["1"]
-        for way, stored in summary["stored_transforms"].items():
-            assert stored["bytes"] == (out / name / f"transform_{way}.nii.gz").stat().st_size
+        for direction, stored in summary["stored_transforms"].items():
+            assert stored["bytes"] == (out / name / f"transform_{direction}.nii.gz").stat().st_size
             assert 0 <= stored["largest_error_mm"] <= 0.05
     assert {file.name for file in out.iterdir()} == {
         *("a_b", "b_c", "batch.json", "pairs.csv", "results.csv", "review.html"),
@@ -111,8 +115,8 @@ def test_what_it_writes_is_what_register_writes(run, quick, study):
     done = run("register", study / "b.nii.gz", *many, *quick)
     assert done.exit_code == 0, done.output
     fixed = sitk.ReadImage(str(study / "b.nii.gz"), sitk.sitkFloat32)
-    for way in ("moving_to_fixed", "fixed_to_moving"):
-        name = f"transform_{way}.nii.gz"
+    for direction in ("moving_to_fixed", "fixed_to_moving"):
+        name = f"transform_{direction}.nii.gz"
         exact = Transform.load(study / "one" / name)
         stored = Transform.load(study / "many" / "b_c" / name)
         assert stored.grid.is_close(exact.grid)

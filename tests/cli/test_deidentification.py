@@ -273,7 +273,7 @@ def test_a_registration_holds_nothing_of_a_patient(planted, results):
 
 
 @pytest.mark.parametrize(
-    ("source", "way"),
+    ("source", "direction"),
     [
         ("CT", "fixed_to_moving"),
         ("scan.nii.gz", "moving_to_fixed"),
@@ -281,9 +281,9 @@ def test_a_registration_holds_nothing_of_a_patient(planted, results):
         ("scan.mha", "moving_to_fixed"),
     ],
 )
-def test_warped_scans_hold_nothing_of_a_patient(source, way, planted, results, run, tmp_path):
+def test_warped_scans_hold_nothing_of_a_patient(source, direction, planted, results, run, tmp_path):
     folder, words = planted
-    transform = results / "a" / f"transform_{way}.nii.gz"
+    transform = results / "a" / f"transform_{direction}.nii.gz"
     for ending in ("nii", "nrrd", "mha"):
         result = run("warp", folder / source, transform, "-o", tmp_path / f"x.{ending}")
         assert result.exit_code == 0, (result.output, result.exception)

@@ -37,13 +37,13 @@ def test_the_average_of_a_group_lies_in_its_middle(tmp_path, group, quick, run):
     middle = average.grid.voxel_to_world(np.argwhere(labels.array > 0).mean(axis=0))
     np.testing.assert_allclose(middle, 0, atol=3)
 
-    there = [Transform.load(out / "members" / name / "transform_member_to_template.nii.gz") for name in "abc"]
+    forward = [Transform.load(out / "members" / name / "transform_member_to_template.nii.gz") for name in "abc"]
     inner = (slice(3, -3),) * 3
-    mean = np.mean([transform.displacement_mm for transform in there], axis=0)[inner]
+    mean = np.mean([transform.displacement_mm for transform in forward], axis=0)[inner]
     assert np.linalg.norm(mean, axis=-1).max() < 0.5
-    back = [Transform.load(out / "members" / name / "transform_template_to_member.nii.gz") for name in "abc"]
+    backward = [Transform.load(out / "members" / name / "transform_template_to_member.nii.gz") for name in "abc"]
     points = average.grid.voxel_to_world(np.argwhere(labels.array > 0)[::50])
-    for to_template, to_member in zip(there, back, strict=True):
+    for to_template, to_member in zip(forward, backward, strict=True):
         returned = to_member.transform_points(to_template.transform_points(points))
         assert np.linalg.norm(returned - points, axis=1).mean() < 2
 

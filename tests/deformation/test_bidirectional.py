@@ -131,8 +131,10 @@ def field_of(grid, matrix, shift):
     """The affine deformation x -> M x + t of `grid`, and its exact inverse, in the world."""
     points = grid.points().astype(float)
     inverse = np.linalg.inv(matrix)
-    there, back = points @ matrix.T + shift, (points - shift) @ inverse.T
-    tensors = [Transform((places - points).astype(np.float32), grid).displacement_voxels() for places in (there, back)]
+    forward, backward = points @ matrix.T + shift, (points - shift) @ inverse.T
+    tensors = [
+        Transform((places - points).astype(np.float32), grid).displacement_voxels() for places in (forward, backward)
+    ]
     return BidirectionalField(moving_to_fixed=tensors[0], fixed_to_moving=tensors[1], grid=grid)
 
 
@@ -206,10 +208,10 @@ def test_swapping_exchanges_the_directions_and_turns_a_composition_around(networ
 def test_the_inverse_residual_is_in_millimetres_along_each_axis():
     """Shifts of whole voxels that miss by one, two and three, of 2, 3 and 6 mm."""
     grid = Grid((12, 12, 12), (2.0, 3.0, 6.0), (0.0, 0.0, 0.0))
-    there, back = torch.zeros(2, 1, 3, *grid.size).unbind()
-    there += torch.tensor([2.0, -1.0, 1.0]).view(1, 3, 1, 1, 1)
-    back += torch.tensor([-1.0, -1.0, 2.0]).view(1, 3, 1, 1, 1)
-    field = BidirectionalField(moving_to_fixed=there, fixed_to_moving=back, grid=grid)
+    forward, backward = torch.zeros(2, 1, 3, *grid.size).unbind()
+    forward += torch.tensor([2.0, -1.0, 1.0]).view(1, 3, 1, 1, 1)
+    backward += torch.tensor([-1.0, -1.0, 2.0]).view(1, 3, 1, 1, 1)
+    field = BidirectionalField(moving_to_fixed=forward, fixed_to_moving=backward, grid=grid)
     torch.testing.assert_close(field.inverse_residual(), torch.full(grid.size, float(np.hypot(np.hypot(2, 6), 18))))
 
 
@@ -222,8 +224,8 @@ def test_an_exact_inverse_has_no_residual_and_a_wrong_one_has_by_order(network_g
         moving_to_fixed=exact.moving_to_fixed, fixed_to_moving=stretched.fixed_to_moving, grid=network_grid
     )
     points = network_grid.points().astype(float) - middle
-    back = np.linalg.inv(STRETCH)
-    for field, product in ((wrong, back @ TURN), (wrong.swap(), TURN @ back)):
+    backward = np.linalg.inv(STRETCH)
+    for field, product in ((wrong, backward @ TURN), (wrong.swap(), TURN @ backward)):
         expected = np.linalg.norm(points @ product.T - points, axis=-1)
         np.testing.assert_allclose(inner(field.inverse_residual()), inner(expected), atol=1e-2)
 
@@ -256,9 +258,9 @@ def test_both_transforms_of_one_field_invert_each_other(network_grid, fixed, mov
     field = smooth(network_grid, 0, voxels=1.5)
     transforms = field.to_transforms(fixed=fixed, moving=moving, affine=AFFINE)
     points = np.random.default_rng(0).uniform(-15, 15, (200, 3)) + [10, 20, 30]
-    there = transforms.moving_to_fixed.transform_points(points)
-    assert np.linalg.norm(transforms.fixed_to_moving.transform_points(there) - points, axis=1).max() < 0.5
-    assert np.linalg.norm(there - apply_matrix(AFFINE, points), axis=1).max() > 2
+    forward = transforms.moving_to_fixed.transform_points(points)
+    assert np.linalg.norm(transforms.fixed_to_moving.transform_points(forward) - points, axis=1).max() < 0.5
+    assert np.linalg.norm(forward - apply_matrix(AFFINE, points), axis=1).max() > 2
 
 
 @pytest.mark.parametrize("shape", [(3, 20, 18, 22), (1, 3, 20, 18, 21), (2, 3, 20, 18, 22)])

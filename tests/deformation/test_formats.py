@@ -41,9 +41,9 @@ def test_itk_reads_a_field(tmp_path, grid, ending):
 
 
 @pytest.mark.parametrize("ending", [".h5", ".tfm"])
-@pytest.mark.parametrize("way", ["moving_to_fixed", "fixed_to_moving"])
-def test_itk_reads_a_composite_of_affine_and_displacement(tmp_path, grid, ending, way):
-    source, target = way.split("_to_")
+@pytest.mark.parametrize("direction", ["moving_to_fixed", "fixed_to_moving"])
+def test_itk_reads_a_composite_of_affine_and_displacement(tmp_path, grid, ending, direction):
+    source, target = direction.split("_to_")
     made = {"affine_fixed_to_moving_lps_mm": AFFINE.tolist()}
     scans = {name: Scan(grid, "0") for name in (source, target)}
     transform = transform_on(grid, Provenance(source, target, scans, made))
@@ -54,7 +54,7 @@ def test_itk_reads_a_composite_of_affine_and_displacement(tmp_path, grid, ending
     moved = [composite.TransformPoint(point) for point in points.tolist()]
     np.testing.assert_allclose(moved, transform.transform_points(points), atol=1e-3)
     far = (900.0, -800.0, 700.0)  # beyond the grid the affine goes on
-    matrix = AFFINE if way == "moving_to_fixed" else np.linalg.inv(AFFINE)
+    matrix = AFFINE if direction == "moving_to_fixed" else np.linalg.inv(AFFINE)
     np.testing.assert_allclose(composite.TransformPoint(far), (matrix @ [*far, 1])[:3], atol=1e-3)
 
 

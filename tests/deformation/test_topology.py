@@ -305,11 +305,11 @@ def test_determinants_are_those_that_were_looked_at(grids):
     least = min(found.tetrahedron, found.central)
     assert determinants.penalty(values, least - 1e-4)[0] == 0
     assert determinants.penalty(values, least + 1e-4)[0] > 0
-    way = np.random.default_rng(0).normal(size=values.shape)
+    direction = np.random.default_rng(0).normal(size=values.shape)
     penalty, gradient = determinants.penalty(values, 0.5)
-    ahead, behind = (determinants.penalty(values + step * way, 0.5)[0] for step in (1e-5, -1e-5))
+    ahead, behind = (determinants.penalty(values + step * direction, 0.5)[0] for step in (1e-5, -1e-5))
     assert penalty > 0
-    assert (ahead - behind) / 2e-5 == pytest.approx((gradient * way).sum(), rel=1e-4)
+    assert (ahead - behind) / 2e-5 == pytest.approx((gradient * direction).sum(), rel=1e-4)
 
 
 def test_boxes_hold_all_voxels_and_do_not_overlap():

@@ -33,13 +33,13 @@ def test_translations_that_undo_each_other_are_consistent_and_others_are_not():
 def test_consistency_across_two_grids_of_a_scaling():
     fixed = Grid((8, 8, 8), (2.0, 2.0, 2.0), (0.0, 0.0, 0.0), (1.0, 0, 0, 0, 1.0, 0, 0, 0, 1.0))
     moving = Grid((12, 13, 14), (3.0, 2.0, 2.5), (-2.0, 25.0, -1.0), (1.0, 0, 0, 0, -1.0, 0, 0, 0, 1.0))
-    there = Transform((0.5 * fixed.points()).astype(np.float32), fixed)
-    back = Transform((-moving.points() / 3).astype(np.float32), moving)
-    mean, largest = inverse_consistency_mm(there, back)
+    forward = Transform((0.5 * fixed.points()).astype(np.float32), fixed)
+    backward = Transform((-moving.points() / 3).astype(np.float32), moving)
+    mean, largest = inverse_consistency_mm(forward, backward)
     assert (mean, largest) == pytest.approx((0, 0), abs=1e-4)
     # Half a millimetre too short everywhere along the first axis.
-    short = Transform(back.displacement_mm + np.float32([0.5, 0, 0]), moving)
-    assert inverse_consistency_mm(there, short) == pytest.approx((0.5, 0.5), abs=1e-4)
+    short = Transform(backward.displacement_mm + np.float32([0.5, 0, 0]), moving)
+    assert inverse_consistency_mm(forward, short) == pytest.approx((0.5, 0.5), abs=1e-4)
 
 
 def test_points_that_leave_the_other_grid_are_not_counted():
@@ -80,8 +80,9 @@ def test_the_mean_does_not_depend_on_which_thread_ends_first(monkeypatch):
     random = np.random.default_rng(0)
     lengths = np.where(random.random((*grid.size, 1)) < 0.5, 1, 1e-9) * random.uniform(1, 2, (*grid.size, 1))
     values = (lengths * np.ones(3)).astype(np.float32)
-    back = constant((0, 0, 0), around)
+    backward = constant((0, 0, 0), around)
     means = {
-        inverse_consistency_mm(Transform.on_demand(EndsInThisOrder(values, 4, first), grid), back) for first in (0, 1)
+        inverse_consistency_mm(Transform.on_demand(EndsInThisOrder(values, 4, first), grid), backward)
+        for first in (0, 1)
     }
     assert len(means) == 1

@@ -34,7 +34,7 @@ def test_at_the_papers_budget_recipes_are_the_papers():
 
 
 def test_table_4_and_figure_4_are_of_a_network_pretrained_for_48_hours():
-    assert figure4.cells(thin=False)[0] == table4.cells(thin=False)[0]
+    assert figure4.cells(sweep_ends=False)[0] == table4.cells(sweep_ends=False)[0]
     for network in (table4.OURS, table4.PREDECESSOR):
         stages = [recipe_of(study("paper"), Train(network, stage)) for stage in ("pretrain", "finetune")]
         assert [recipe.epochs for recipe in stages] == [200, 300]  # about 100 epochs are 24 hours
@@ -79,8 +79,8 @@ def test_no_pretraining_is_one_stage_and_unsupervised_uses_no_organ():
 
 
 def test_every_cell_comes_once_and_after_what_it_needs():
-    wanted = [*table2.cells(thin=False), *table3.cells(thin=False), *figure1.cells(thin=False)]
-    cells = cells_for([*wanted, *figure2.cells(thin=False)])
+    wanted = [*table2.cells(sweep_ends=False), *table3.cells(sweep_ends=False), *figure1.cells(sweep_ends=False)]
+    cells = cells_for([*wanted, *figure2.cells(sweep_ends=False)])
     assert len(set(cells)) == len({cell.name for cell in cells}) == len(cells)
     for place, cell in enumerate(cells):
         assert all(need in cells[:place] for need in needs(cell)), cell.name
@@ -95,7 +95,7 @@ def test_every_cell_comes_once_and_after_what_it_needs():
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_every_training_has_a_recipe_at_every_budget(name, budget):
     module = import_module(f"mics.experiments.{name}")
-    trainings = [cell for cell in cells_for(module.cells(thin=False)) if isinstance(cell, Train)]
+    trainings = [cell for cell in cells_for(module.cells(sweep_ends=False)) if isinstance(cell, Train)]
     assert trainings
     for cell in trainings:
         recipe = recipe_of(study(budget), cell)
@@ -105,8 +105,8 @@ def test_every_training_has_a_recipe_at_every_budget(name, budget):
 
 
 def test_figure_2_sweeps_what_the_paper_sweeps():
-    networks = {cell.network for cell in figure2.cells(thin=False) if isinstance(cell, Measurement)}
+    networks = {cell.network for cell in figure2.cells(sweep_ends=False) if isinstance(cell, Measurement)}
     # γ = 0.1 with δ = ε = 0 is a point of its own sweep alone.
     assert len(networks) == 5 + 5 + 6
     assert {n.gamma for n in networks if n.delta == n.epsilon == 0} == {1e-3, 1e-2, 1e-1, 1, 10}
-    assert len(figure2.cells(thin=True)) == 6
+    assert len(figure2.cells(sweep_ends=True)) == 6

@@ -10,7 +10,7 @@ import pytest
 from mics.data.manifest import Entry, read_manifest, write_manifest
 from mics.image.grid import Grid
 from mics.image.io import Image, read_labels, write_image
-from mics.pseudo_labels.rank import Seen
+from mics.pseudo_labels.rank import OrganStatistics
 from mics.pseudo_labels.record import Record, write_record
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "pseudo_labels.py"
@@ -67,8 +67,8 @@ def test_organs_are_hidden_as_cohorts_do_and_predictions_are_compared_with_them(
         write_image(Image(raw, GRID), completed / "predicted" / f"{name}.nii.gz")
         write_image(Image(truth, GRID), completed / f"{name}.nii.gz")
         missing = set(range(1, 12)) - set(organs[name])
-        seen = {organ: Seen(volume_ml=1, centre_mm=(0, 0, 0), predicted=True) for organ in missing}
-        write_record(completed, name, Record(key="", organs=seen))
+        statistics = {organ: OrganStatistics(volume_ml=1, centre_mm=(0, 0, 0), predicted=True) for organ in missing}
+        write_record(completed, name, Record(key="", organs=statistics))
     rows = [hidden[name].model_copy(update={"labels": f"{name}.nii.gz"}) for name in "bc"]
     write_manifest(rows, completed)
     table = run("score", prepared, study)

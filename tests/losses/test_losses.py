@@ -140,21 +140,22 @@ def test_jacobian_loss_counts_only_folds_and_by_their_size() -> None:
 
 def test_voxels_of_which_nothing_is_said_are_a_millimetre_wide() -> None:
     a, b = random_pair()
-    there = torch.tensor([3.0, 4.0, 12.0]).view(1, 1, 3, 1, 1, 1).expand(2, 1, 3, *SHAPE)
-    mm = step_losses(a, b, torch.ones_like(there), there, ["inverse"], forms={"inverse": "distance_mm"})
+    forward = torch.tensor([3.0, 4.0, 12.0]).view(1, 1, 3, 1, 1, 1).expand(2, 1, 3, *SHAPE)
+    mm = step_losses(a, b, torch.ones_like(forward), forward, ["inverse"], forms={"inverse": "distance_mm"})
     assert mm["inverse"].tolist() == pytest.approx([26, 26])  # twice 3-4-12
 
 
 def test_inverse_loss_of_translations_is_the_length_of_what_is_left() -> None:
-    there = torch.tensor([2.0, 0, 0]).view(1, 3, 1, 1, 1).expand(1, 3, *SHAPE)
-    back = torch.tensor([-2.0, 0.5, 0]).view(1, 3, 1, 1, 1).expand(1, 3, *SHAPE)
-    assert inverse_loss(direction(displacement=there, opposite=back)) == pytest.approx(0.5, abs=1e-3)
+    forward = torch.tensor([2.0, 0, 0]).view(1, 3, 1, 1, 1).expand(1, 3, *SHAPE)
+    backward = torch.tensor([-2.0, 0.5, 0]).view(1, 3, 1, 1, 1).expand(1, 3, *SHAPE)
+    assert inverse_loss(direction(displacement=forward, opposite=backward)) == pytest.approx(0.5, abs=1e-3)
 
 
 def test_every_form_of_the_inverse_loss_by_hand() -> None:
-    there = torch.tensor([2.0, 0, 0]).view(1, 3, 1, 1, 1).expand(1, 3, *SHAPE)
-    back = torch.tensor([-2.0, 0.5, 0]).view(1, 3, 1, 1, 1).expand(1, 3, *SHAPE)
-    left = Direction(there, there, there, there, back, voxel_mm=(1.0, 3.0, 5.0))  # half a voxel along y, of 12
+    forward = torch.tensor([2.0, 0, 0]).view(1, 3, 1, 1, 1).expand(1, 3, *SHAPE)
+    backward = torch.tensor([-2.0, 0.5, 0]).view(1, 3, 1, 1, 1).expand(1, 3, *SHAPE)
+    # Half a voxel is left along y, of 12.
+    left = Direction(forward, forward, forward, forward, backward, voxel_mm=(1.0, 3.0, 5.0))
     unit = 0.5 * 2 / 11
     expected = {"distance_voxels": 0.5, "distance_mm": 1.5, "distance_unit": unit, "squared_unit": unit**2}
     assert {name: float(form(left)) for name, form in FORMS["inverse"].items()} == pytest.approx(expected, abs=1e-4)
@@ -181,9 +182,9 @@ def test_inverse_loss_is_small_for_exact_inverses(seed: int) -> None:
     nodes = torch.randn(1, 3, 4, 4, 4, generator=torch.Generator().manual_seed(seed)) * 0.3
     velocity = resize_displacement(nodes, (24, 24, 24))
     velocity = velocity * torch.sin(torch.linspace(0, np.pi, 24)).view(1, 1, -1, 1, 1)
-    forth, back = exponentiate(velocity), exponentiate(-velocity)
-    twice = inverse_loss(direction(displacement=forth, opposite=forth))
-    assert inverse_loss(direction(displacement=forth, opposite=back)) < 0.1 * twice
+    forward, backward = exponentiate(velocity), exponentiate(-velocity)
+    twice = inverse_loss(direction(displacement=forward, opposite=forward))
+    assert inverse_loss(direction(displacement=forward, opposite=backward)) < 0.1 * twice
 
 
 def test_correlation_ignores_brightness_and_contrast_but_not_structure() -> None:
@@ -236,11 +237,11 @@ def test_step_losses_do_not_change_when_the_volumes_are_swapped() -> None:
     generator = torch.Generator().manual_seed(1)
     displacement = torch.randn(2, 1, 3, *SHAPE, generator=generator)
     gradients = torch.rand(2, 1, 3, *SHAPE, generator=generator) * 2
-    forth = step_losses(a, b, gradients, displacement)
-    back = step_losses(b, a, gradients.flip(0), displacement.flip(0))
-    assert forth.keys() == {"similarity", "segmentation", "gradient", "jacobian", "inverse"}
-    for name in forth:
-        torch.testing.assert_close(forth[name], back[name].flip(0))
+    forward = step_losses(a, b, gradients, displacement)
+    backward = step_losses(b, a, gradients.flip(0), displacement.flip(0))
+    assert forward.keys() == {"similarity", "segmentation", "gradient", "jacobian", "inverse"}
+    for name in forward:
+        torch.testing.assert_close(forward[name], backward[name].flip(0))
 
 
 def test_each_loss_has_a_value_per_direction() -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from mics.data.cohorts.case import Case, Cohort
 from mics.errors import InputError
-from mics.pipeline.plan import Given, load_plan
+from mics.pipeline.plan import ExistingModel, load_plan
 from mics.pipeline.possible import require_held_out
 from mics.training.recipe import load_recipe
 
@@ -24,7 +24,7 @@ def test_files_beside_the_plan_are_found_and_names_stay(tmp_path):
     assert plan.cohorts == {"learn2reg": str(tmp_path / "data")}
     assert plan.pretrain.recipe == str(tmp_path / "mine.yaml")
     assert plan.finetune.recipe == "finetune"
-    assert plan.segmentation == Given(model="organs-small")
+    assert plan.segmentation == ExistingModel(model="organs-small")
     assert (plan.spacing_mm, plan.size) == (2.0, (192, 160, 256))
 
 

@@ -58,10 +58,10 @@ def test_exchanged_scans_give_the_inverse_affine(real_data):
         read_image(real_data / "AbdomenCTCT" / "imagesTr" / f"AbdomenCTCT_{number}_0000.nii.gz")
         for number in ("0027", "0033")
     ]
-    there = register_affine_by_organs(fixed=scans[0], moving=scans[1])
-    back = register_affine_by_organs(fixed=scans[1], moving=scans[0])
+    forward = register_affine_by_organs(fixed=scans[0], moving=scans[1])
+    backward = register_affine_by_organs(fixed=scans[1], moving=scans[0])
     corners = scans[0].grid.corners()
-    returned = apply_matrix(back, apply_matrix(there, corners))
+    returned = apply_matrix(backward, apply_matrix(forward, corners))
     assert np.linalg.norm(returned - corners, axis=1).max() < 1  # half a voxel
 
 

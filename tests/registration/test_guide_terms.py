@@ -95,24 +95,24 @@ def test_landmarks_come_together_in_both_directions_without_folds():
     moving = torch.tensor([[8.0, 9, 10], [16, 11, 18], [12, 6, 14]])
     fixed = moving + torch.tensor([[1.5, 0, 0], [0, -1.5, 1], [0, 0, 0]])
     points = torch.stack([moving, fixed]).transpose(1, 2)[..., None, None]
-    there, back = led(Guides(points=points), replace(SETTINGS, landmarks=0.02))
+    forward, backward = led(Guides(points=points), replace(SETTINGS, landmarks=0.02))
 
-    def residual(way: torch.Tensor, starts: torch.Tensor, ends: torch.Tensor) -> torch.Tensor:
-        moved = starts.T[None, ..., None, None] + sample(way, starts.T[None, ..., None, None])
+    def residual(displacement: torch.Tensor, starts: torch.Tensor, ends: torch.Tensor) -> torch.Tensor:
+        moved = starts.T[None, ..., None, None] + sample(displacement, starts.T[None, ..., None, None])
         return (moved[0, :, :, 0, 0].T - ends).norm(dim=1)
 
     assert (moving - fixed).norm(dim=1).mean() > 1
-    for way, starts, ends in ((there, fixed, moving), (back, moving, fixed)):
-        assert residual(way, starts, ends).mean() < 0.35
-        assert fold_share(way) == 0
-    assert compose(there, back).norm(dim=1).mean() < 0.1
+    for displacement, starts, ends in ((forward, fixed, moving), (backward, moving, fixed)):
+        assert residual(displacement, starts, ends).mean() < 0.35
+        assert fold_share(displacement) == 0
+    assert compose(forward, backward).norm(dim=1).mean() < 0.1
 
 
 def test_given_labels_come_together_where_the_image_says_nothing():
     places = identity(SHAPE)
     centres = torch.tensor([[10.0, 10, 14], [13, 10, 12]])
     distances = [SPACING * ((places - c.view(1, 3, 1, 1, 1)).norm(dim=1, keepdim=True) - 3.5) for c in centres]
-    there, _ = led(Guides(labels=torch.cat(distances).clamp(-24, 24)))
-    at_middle = there[0, :, 13, 10, 12]
+    forward, _ = led(Guides(labels=torch.cat(distances).clamp(-24, 24)))
+    at_middle = forward[0, :, 13, 10, 12]
     assert (at_middle - (centres[0] - centres[1])).norm() < 1.2
-    assert fold_share(there) == 0
+    assert fold_share(forward) == 0

@@ -54,7 +54,7 @@ def test_they_are_met_and_the_two_ways_stay_inverse():
     assert far[:, :, -1, -1, -1].norm() < 0.35 * far.norm(dim=1).max()
 
 
-def test_swapping_the_scans_swaps_the_ways():
+def test_swapping_the_scans_swaps_the_directions():
     fixed, moving = scattered(5, 6.0, 2)
     moving_to_fixed, _ = fit(fixed, moving)
     _, swapped = fit(moving, fixed, start=START[::-1])

@@ -29,11 +29,11 @@ def known(patients, options, known_map):
 
         def run(self, state):
             points = state.grid.points().astype(float)
-            there, back = (
+            forward, backward = (
                 Transform(f(points).astype(np.float32), state.grid).displacement_voxels()
                 for f in (known_map.u, known_map.inverse_of_u)
             )
-            return state.with_displacements(moving_to_fixed=there, fixed_to_moving=back)
+            return state.with_displacements(moving_to_fixed=forward, fixed_to_moving=backward)
 
     given = {key: value for key, value in options.items() if key != "refine"}
     return register(**patients, **given, stages=[Known()])
@@ -41,9 +41,9 @@ def known(patients, options, known_map):
 
 def test_points_of_both_scans_go_where_they_belong(known, known_map):
     points = np.random.default_rng(0).uniform((-140, -40, -120), (90, 150, 50), (200, 3))
-    there = known.moving_to_fixed.transform_points(points)
-    assert np.linalg.norm(there - known_map.to_moving(points), axis=1).max() < 0.6
-    assert np.linalg.norm(known.fixed_to_moving.transform_points(there) - points, axis=1).max() < 1.0
+    forward = known.moving_to_fixed.transform_points(points)
+    assert np.linalg.norm(forward - known_map.to_moving(points), axis=1).max() < 0.6
+    assert np.linalg.norm(known.fixed_to_moving.transform_points(forward) - points, axis=1).max() < 1.0
 
 
 def test_warped_scans_and_labels_look_like_the_other_scan(known):
@@ -65,10 +65,10 @@ def test_labels_and_points_agree(known, known_map):
     places = known.moving_to_fixed.transform_points(known_map.grid.voxel_to_world(voxels))
     i, j, k = np.rint(known.moving.grid.world_to_voxel(places)).astype(int).T
     seen = np.all([(n >= 0) & (n < size) for n, size in zip((i, j, k), known.moving.grid.size, strict=True)], axis=0)
-    there = known.moving_labels.array[i[seen], j[seen], k[seen]]
+    forward = known.moving_labels.array[i[seen], j[seen], k[seen]]
     here = known.moving_labels_warped.array[tuple(voxels[seen].T)]
     assert set(ORGANS) <= set(here.tolist())
-    assert np.mean(there == here) > 0.999
+    assert np.mean(forward == here) > 0.999
 
 
 def determinants_of(function, points, step=0.01):
@@ -164,9 +164,13 @@ def test_a_scan_onto_itself_is_the_identity_for_any_weights(scan, options, known
 def test_swapping_the_scans_swaps_the_transforms(scan, moving_grid, options, tmp_path, known_map):
     """On scans of one grid, without an affine, so that the network's grid is the same both ways round."""
     a, b = scan(known_map.grid), scan(known_map.grid, known_map.to_moving)
-    forth, back = (register(*pair, **{**options, "affine": "none"}) for pair in ((a, b), (b, a)))
-    np.testing.assert_allclose(forth.moving_to_fixed.displacement_mm, back.fixed_to_moving.displacement_mm, atol=1e-3)
-    np.testing.assert_allclose(forth.fixed_to_moving.displacement_mm, back.moving_to_fixed.displacement_mm, atol=1e-3)
+    forth, backward = (register(*pair, **{**options, "affine": "none"}) for pair in ((a, b), (b, a)))
+    np.testing.assert_allclose(
+        forth.moving_to_fixed.displacement_mm, backward.fixed_to_moving.displacement_mm, atol=1e-3
+    )
+    np.testing.assert_allclose(
+        forth.fixed_to_moving.displacement_mm, backward.moving_to_fixed.displacement_mm, atol=1e-3
+    )
 
 
 def test_files_and_arrays_give_the_same(tmp_path, patients, options):

@@ -66,8 +66,10 @@ class Known(Stage):
     def run(self, state):
         points = state.grid.points().astype(float)
         functions = (self.known_map.u, self.known_map.inverse_of_u)
-        there, back = (Transform(f(points).astype(np.float32), state.grid).displacement_voxels() for f in functions)
-        return state.with_displacements(moving_to_fixed=there, fixed_to_moving=back)
+        forward, backward = (
+            Transform(f(points).astype(np.float32), state.grid).displacement_voxels() for f in functions
+        )
+        return state.with_displacements(moving_to_fixed=forward, fixed_to_moving=backward)
 
 
 @pytest.fixture

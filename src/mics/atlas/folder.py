@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mics.data.pairs import Member
+from mics.data.pairs import ScanSource
 from mics.data.state import place_of, state_of
 from mics.errors import InputError, RunError, SettingError, shown
 from mics.files.whole import write_text
@@ -42,12 +42,12 @@ def write_json(content: Mapping[str, Any], path: Path) -> None:
     write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", path)
 
 
-def state_of_files(member: Member) -> dict[str, list[int]]:
+def state_of_files(member: ScanSource) -> dict[str, list[int]]:
     """By what a changed file of the scan is noticed, or another in its place."""
     return {place_of(path.resolve()): state_of(path) for path in member.files.values()}
 
 
-def failure_message(member: Member, error: Exception) -> str:
+def failure_message(member: ScanSource, error: Exception) -> str:
     """What an error says, for results that are handed on: the scan's files by their own names."""
     sentence = str(error)
     for path in sorted(map(str, member.files.values()), key=len, reverse=True):

@@ -287,8 +287,8 @@ class _JointVote:
         for shift in sorted(shifts, key=lambda step: sum(d * d for d in step)):
             moved = np.roll(self.images[index], [-d for d in shift], axis=(0, 1, 2))
             product = self._mean(self.target * moved)[voters]
-            there = self._flat(voxels + shift)
-            other_mean, other_sd = (values.ravel()[there] for values in statistics[index + 1])
+            shifted = self._flat(voxels + shift)
+            other_mean, other_sd = (values.ravel()[shifted] for values in statistics[index + 1])
             correlation = (product - mean * other_mean) / (sd * other_sd)
             better = correlation > best
             best[better], found[better] = correlation[better], shift

@@ -42,8 +42,8 @@ class GroupMean:
 
     def spread(self) -> float:
         """Standard deviation over the members in HU, root mean square over what half of them see."""
-        seen, there = self._seen[self.in_view], self.in_view
-        variance = self._squares[there] / seen - (self._sum[there] / seen) ** 2
+        seen, in_view = self._seen[self.in_view], self.in_view
+        variance = self._squares[in_view] / seen - (self._sum[in_view] / seen) ** 2
         return float(np.sqrt(np.maximum(variance, 0).mean()))
 
     def sharpness(self) -> float:
@@ -63,8 +63,8 @@ def pairwise_dice(maps: Sequence[NDArray[np.integer]]) -> float | None:
     for label in np.unique(shown[shown > 0]):
         own = (shown == label).astype(np.float32)
         sizes, both = own.sum(axis=1), own @ own.T
-        there = (sizes[:, None] > 0) & (sizes[None, :] > 0)
-        sums += np.divide(2 * both, sizes[:, None] + sizes[None, :], out=np.zeros_like(both), where=there)
-        counts += there
+        shared = (sizes[:, None] > 0) & (sizes[None, :] > 0)
+        sums += np.divide(2 * both, sizes[:, None] + sizes[None, :], out=np.zeros_like(both), where=shared)
+        counts += shared
     pairs = np.triu(counts > 0, k=1)
     return float((sums[pairs] / counts[pairs]).mean()) if pairs.any() else None

@@ -20,8 +20,8 @@ def in_mean_frame(affines: Mapping[str, Affine]) -> dict[str, Affine]:
     With the mean Ā of all A_k they are A_k Ā⁻¹: the same whichever member the common frame is taken from, where the A_k are
     consistent.
     """
-    back = np.linalg.inv(np.mean(list(affines.values()), axis=0))
-    return {name: matrix @ back for name, matrix in affines.items()}
+    inverse_mean = np.linalg.inv(np.mean(list(affines.values()), axis=0))
+    return {name: matrix @ inverse_mean for name, matrix in affines.items()}
 
 
 def mean_displacement(transforms: Sequence[Transform]) -> Transform:

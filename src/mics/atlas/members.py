@@ -11,7 +11,7 @@ from mics.data.cohorts.learn2reg import DATASET_FILE, open_learn2reg
 from mics.data.cohorts.nnunet import DATASET, ENDINGS
 from mics.data.label_names import disagreement, known_names, read_label_names
 from mics.data.names import is_file_name
-from mics.data.pairs import Member, read_label_map
+from mics.data.pairs import ScanSource, read_label_map
 from mics.errors import InputError, MissingFileError, require_type
 from mics.files.csv_rows import CsvRows
 from mics.files.paths import as_path
@@ -29,7 +29,7 @@ _LABELS_OF = ("_labels", "_label", "_seg", ".seg")
 _COLUMNS = ("name", "image", "labels")
 
 
-def read_members(source: str | Path, *, labelled: bool) -> list[Member]:
+def read_members(source: str | Path, *, labelled: bool) -> list[ScanSource]:
     """The scans of a folder or of a CSV file, by name; nothing but names and headers of tables is read yet.
 
     Args:
@@ -51,17 +51,17 @@ def read_members(source: str | Path, *, labelled: bool) -> list[Member]:
     return checked(members, str(source))
 
 
-def given_members(source: str | Path | Sequence[Member], what: str, *, labelled: bool) -> list[Member]:
+def given_members(source: str | Path | Sequence[ScanSource], what: str, *, labelled: bool) -> list[ScanSource]:
     """Those that a user gives: the members themselves, or where they lie (:func:`read_members`); InputError as there."""
     if isinstance(source, str | Path):
         return read_members(source, labelled=labelled)
     require_type(source, (list, tuple), f"{what} are a folder, a CSV file or a list of members")
     for member in source:
-        require_type(member, Member, f"{what} are a folder, a CSV file or a list of members")
+        require_type(member, ScanSource, f"{what} are a folder, a CSV file or a list of members")
     return checked(source, what)
 
 
-def checked(members: Sequence[Member], where: str) -> list[Member]:
+def checked(members: Sequence[ScanSource], where: str) -> list[ScanSource]:
     """The same members; raises InputError where two have one name, or a name cannot be a folder's."""
     names = [member.name for member in members]
     for name in names:
@@ -72,7 +72,7 @@ def checked(members: Sequence[Member], where: str) -> list[Member]:
     return list(members)
 
 
-def meaning(members: Sequence[Member]) -> dict[int, str]:
+def meaning(members: Sequence[ScanSource]) -> dict[int, str]:
     """What the labels mean by their files or data set, names by id; raises InputError where these disagree."""
     names: dict[int, str] = {}
     for member in members:
@@ -83,12 +83,12 @@ def meaning(members: Sequence[Member]) -> dict[int, str]:
     return names
 
 
-def read_member(member: Member) -> tuple[Image, Image | None]:
+def read_member(member: ScanSource) -> tuple[Image, Image | None]:
     """The scan in HU and its label map, None where it has none; raises InputError for files that cannot be used."""
     return member.image(), member.labels() if "labels" in member.files else None
 
 
-def _found(source: Path) -> Iterator[Member]:
+def _found(source: Path) -> Iterator[ScanSource]:
     if source.is_file() and source.suffix.lower() == ".csv":
         return _listed(source)
     if not source.is_dir():
@@ -100,15 +100,15 @@ def _found(source: Path) -> Iterator[Member]:
     return _beside(source)
 
 
-def _learn2reg(folder: Path) -> Iterator[Member]:
+def _learn2reg(folder: Path) -> Iterator[ScanSource]:
     for case in open_learn2reg(folder).cases.values():
         files = _named(case.image_path, case.labels_path)
-        yield Member(
+        yield ScanSource(
             case.name, case.image, case.labels, mirrored_header=True, files=files, label_names=lambda: dict(ORGAN_NAMES)
         )
 
 
-def _nnunet(folder: Path) -> Iterator[Member]:
+def _nnunet(folder: Path) -> Iterator[ScanSource]:
     """Also the Medical Segmentation Decathlon's, whose images have no number of a channel."""
     ending, names = _described(folder / DATASET)
     images = visible(folder / "imagesTr", f"*{ending}")
@@ -133,7 +133,7 @@ def _described(dataset: Path) -> tuple[str, dict[int, str] | None]:
     return ending, read_label_names(dataset)
 
 
-def _beside(folder: Path) -> Iterator[Member]:
+def _beside(folder: Path) -> Iterator[ScanSource]:
     files = {path: ending for path in visible(folder, "*") if (ending := _ending(path)) and path.is_file()}
     stems: dict[str, Path] = {}
     for path, ending in files.items():
@@ -154,7 +154,7 @@ def _label_stems(stem: str) -> list[str]:
     return [*own, *(f"{stem}{word}" for word in _LABELS_OF)]
 
 
-def _listed(table: Path) -> Iterator[Member]:
+def _listed(table: Path) -> Iterator[ScanSource]:
     try:
         with table.open(encoding="utf-8-sig", newline="") as file:
             rows = CsvRows(file)
@@ -183,11 +183,11 @@ def _named(image: Path | None, labels: Path | None) -> dict[str, Path]:
     return {kind: path for kind, path in (("image", image), ("labels", labels)) if path is not None}
 
 
-def _of_files(name: str, image: Path, labels: Path | None, names: dict[int, str] | None) -> Member:
+def _of_files(name: str, image: Path, labels: Path | None, names: dict[int, str] | None) -> ScanSource:
     def no_labels() -> Image:
         raise InputError(f"{name} comes without labels; leave it out here.")
 
-    return Member(
+    return ScanSource(
         name,
         partial(read_scan, image),
         no_labels if labels is None else partial(read_label_map, labels),

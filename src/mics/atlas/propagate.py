@@ -19,7 +19,7 @@ from mics.atlas.registering import Settings, in_view, register_scans
 from mics.atlas.tables import to_csv
 from mics.data.cohorts.learn2reg import DATASET_FILE, Case
 from mics.data.label_names import LabelNames, label_name, read_label_names
-from mics.data.pairs import Member
+from mics.data.pairs import ScanSource
 from mics.deformation.provenance import voxels_sha256
 from mics.errors import InputError, InsufficientMemoryError, RunError, SettingError
 from mics.evaluation.numbering import other_numbering
@@ -89,7 +89,7 @@ class Propagation:
 
 def propagate(
     scan: str | Path | Image,
-    atlases: str | Path | Sequence[Member],
+    atlases: str | Path | Sequence[ScanSource],
     output: str | Path,
     *,
     fusion: FusionName = "joint",
@@ -178,7 +178,7 @@ def _require_memory(grid: Grid, count: int) -> None:
 
 
 def _registered(
-    target: Image, members: Sequence[Member], folder: Path, settings: Settings, progress: Callable[[str], None]
+    target: Image, members: Sequence[ScanSource], folder: Path, settings: Settings, progress: Callable[[str], None]
 ) -> list[Outcome]:
     """All atlases registered to the scan, each into a folder of its own, those that are there already not again."""
     done = {member.name: _finished(folder / member.name, member) for member in members}
@@ -196,7 +196,7 @@ def _registered(
     return outcomes
 
 
-def _finished(folder: Path, member: Member) -> Outcome | None:
+def _finished(folder: Path, member: ScanSource) -> Outcome | None:
     """What became of an atlas earlier; None if nothing, or if its files have changed since."""
     record = read_json(folder / _RECORD)
     if record is None or record["files"] != state_of_files(member):
@@ -208,7 +208,7 @@ def _outcome(name: str, verdict: Literal["good", "look", "failed"], reasons: Seq
     return Outcome(name, used=verdict != "failed", verdict=verdict, reasons=tuple(reasons))
 
 
-def _register_atlas(target: Image, member: Member, folder: Path, settings: Settings) -> Outcome:
+def _register_atlas(target: Image, member: ScanSource, folder: Path, settings: Settings) -> Outcome:
     image, labels = member.image(), member.labels()
     if image.grid.is_close(target.grid) and np.array_equal(image.array, target.array):
         return Outcome(member.name, used=False, verdict=None, reasons=("It is the scan itself.",))

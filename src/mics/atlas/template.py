@@ -16,7 +16,7 @@ from mics.atlas.registering import Settings
 from mics.atlas.template_delivery import Template, deliver
 from mics.atlas.template_frame import FEWEST, mean_frame
 from mics.atlas.template_rounds import Rounds
-from mics.data.pairs import Member
+from mics.data.pairs import ScanSource
 from mics.errors import SettingError, shown
 from mics.files.folder import own_folder
 from mics.network.weights import DEFAULT_REGISTRATION
@@ -26,7 +26,7 @@ _NOTE = "template.json"
 
 
 def template(
-    scans: str | Path | Sequence[Member],
+    scans: str | Path | Sequence[ScanSource],
     output: str | Path,
     *,
     rounds: int = 4,

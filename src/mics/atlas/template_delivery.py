@@ -17,7 +17,7 @@ from mics.atlas.registering import in_view
 from mics.atlas.tables import to_csv
 from mics.atlas.template_frame import Frame
 from mics.atlas.template_rounds import DRIFT_MM, FROM_TEMPLATE, MEAN, TEMPLATE, TO_TEMPLATE, Round, Rounds, converged
-from mics.data.pairs import Member
+from mics.data.pairs import ScanSource
 from mics.deformation.transform import Transform
 from mics.files.folder import write_together
 from mics.files.whole import write_text
@@ -80,15 +80,15 @@ def deliver(rounds: Rounds, table: Sequence[Round], label_names: Mapping[int, st
     return result
 
 
-def _members_delivered(rounds: Rounds, last: Path, taking_part: Sequence[Member]) -> list[_Delivered]:
+def _members_delivered(rounds: Rounds, last: Path, taking_part: Sequence[ScanSource]) -> list[_Delivered]:
     """Everyone's transforms written, and what the template needs of each."""
     mean = Transform.load(last / MEAN)
-    back = inverse(mean)
+    inverse_mean = inverse(mean)
     delivered = []
     for member in taking_part:
         rounds.progress(f"Transforms of {member.name}")
         image, labels = read_member(member)
-        to_template = back.compose(Transform.load(last / member.name / TO_TEMPLATE))
+        to_template = inverse_mean.compose(Transform.load(last / member.name / TO_TEMPLATE))
         from_template = Transform.load(last / member.name / FROM_TEMPLATE).compose(mean)
         place = rounds.folder / MEMBERS / member.name
         place.mkdir(parents=True, exist_ok=True)
@@ -114,7 +114,7 @@ def _fused(labelled: Sequence[_Delivered], grid: Grid) -> Fused | None:
     return fuse(images[0], voting, "majority")
 
 
-def _reasons(frame: Frame, taking_part: Sequence[Member], table: Sequence[Round]) -> list[str]:
+def _reasons(frame: Frame, taking_part: Sequence[ScanSource], table: Sequence[Round]) -> list[str]:
     """Why to look at the template before it is used."""
     reasons = [f"{name} is left out: {reason}" for name, reason in frame.left_out.items()]
     reasons += [

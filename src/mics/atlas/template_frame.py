@@ -9,7 +9,7 @@ import numpy as np
 from mics.atlas.folder import Clock, failure_message, read_json, state_of_files, write_json
 from mics.atlas.mean_shape import Affine, in_mean_frame
 from mics.atlas.members import read_member
-from mics.data.pairs import Member
+from mics.data.pairs import ScanSource
 from mics.errors import InputError, RunError
 from mics.image.grid import Grid, apply_matrix
 from mics.image.io import Image
@@ -28,7 +28,7 @@ class Frame:
     ``grid`` is the template's; ``left_out``: members that cannot be used, with the reason.
     """
 
-    members: Sequence[Member]
+    members: Sequence[ScanSource]
     affines: Mapping[str, Affine]
     grid: Grid
     left_out: Mapping[str, str]
@@ -36,7 +36,7 @@ class Frame:
 
 def mean_frame(
     folder: Path,
-    members: Sequence[Member],
+    members: Sequence[ScanSource],
     *,
     start: str | None,
     spacing_mm: float,
@@ -57,7 +57,7 @@ def mean_frame(
 
 def _affines(
     folder: Path,
-    members: Sequence[Member],
+    members: Sequence[ScanSource],
     start: str | None,
     device: str,
     progress: Callable[[str], None],
@@ -94,7 +94,7 @@ def _affines(
     return ordered, left_out
 
 
-def _reference(members: Sequence[Member], start: str | None, left_out: dict[str, str]) -> tuple[str, Image]:
+def _reference(members: Sequence[ScanSource], start: str | None, left_out: dict[str, str]) -> tuple[str, Image]:
     """The member that all others are brought onto; members that cannot be read go into ``left_out``."""
     for member in members:
         if start is None or member.name == start:
@@ -107,7 +107,7 @@ def _reference(members: Sequence[Member], start: str | None, left_out: dict[str,
     raise RunError(f"None of the scans can be read. {' '.join(left_out.values())}")
 
 
-def _mean_grid(members: Sequence[Member], affines: Mapping[str, Affine], spacing_mm: float) -> Grid:
+def _mean_grid(members: Sequence[ScanSource], affines: Mapping[str, Affine], spacing_mm: float) -> Grid:
     """Over the mean of what the members show, in the template's frame."""
     lower, upper = [], []
     for member in members:

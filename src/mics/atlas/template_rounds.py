@@ -14,7 +14,7 @@ from mics.atlas.mean_shape import inverse, mean_displacement, root_mean_square
 from mics.atlas.members import read_member
 from mics.atlas.registering import Settings, in_view, register_scans
 from mics.atlas.template_frame import FEWEST, Frame
-from mics.data.pairs import Member
+from mics.data.pairs import ScanSource
 from mics.deformation.chain import chained
 from mics.deformation.transform import Transform
 from mics.errors import InputError, InsufficientMemoryError, RunError
@@ -111,16 +111,16 @@ class Rounds:
             )
         mean = mean_displacement([Transform.load(place / member.name / TO_TEMPLATE) for member in taking_part])
         mean.save(place / MEAN)
-        back = inverse(mean)
+        inverse_mean = inverse(mean)
         line = self._averaged(
-            number, mean, lambda name: back.compose(Transform.load(place / name / TO_TEMPLATE)), taking_part
+            number, mean, lambda name: inverse_mean.compose(Transform.load(place / name / TO_TEMPLATE)), taking_part
         )
         if number > 1:  # only the last round's transforms are needed any more
             for member in self.frame.members:
                 shutil.rmtree(self.place(number - 1) / member.name, ignore_errors=True)
         return line
 
-    def _register(self, member: Member, average: Image, settings: Settings, folder: Path) -> None:
+    def _register(self, member: ScanSource, average: Image, settings: Settings, folder: Path) -> None:
         """Write the member's transforms to and from the last average and its verdict; that alone of one that fails."""
         try:
             image, _ = read_member(member)
@@ -141,7 +141,7 @@ class Rounds:
             },
         )
 
-    def taking_part(self, number: int) -> Sequence[Member]:
+    def taking_part(self, number: int) -> Sequence[ScanSource]:
         """Those whose registration in this round has not failed."""
         if number == 0:
             return self.frame.members
@@ -153,7 +153,7 @@ class Rounds:
         number: int,
         drift: Transform | None,
         transform_of: Callable[[str], Transform],
-        members: Sequence[Member] | None = None,
+        members: Sequence[ScanSource] | None = None,
     ) -> Round:
         place = self.place(number)
         place.mkdir(parents=True, exist_ok=True)

@@ -11,13 +11,12 @@ from mics.data.cohorts.case import Case, Cohort
 from mics.data.names import is_file_name
 from mics.errors import InputError, RunError, SettingError
 from mics.files.whole import write_text
-from mics.image.grid import Grid
+from mics.image.grid import NETWORK_ORIENTATION, Grid
 from mics.image.hu import AIR_HU
 from mics.image.io import Image, read_image, write_image
 from mics.image.resample import resample
 
 FRAME, REFERENCE = "frame.json", "reference.nii.gz"
-ORIENTATION = "LAS"
 PAPER_SPACING_MM, PAPER_SIZE = 2.0, (192, 160, 256)
 _LARGEST_MM, _MOST_VOXELS = 100.0, 2048
 
@@ -109,7 +108,7 @@ def read_reference(output: Path) -> Image:
 
 def frame_grid(scan: Grid, labels: Image | None, spacing_mm: float, size: tuple[int, int, int]) -> Grid:
     """The reference's own grid if it is as wanted, else one of that spacing and size around its labels or its middle."""
-    aligned = Grid.axis_aligned((0, 0, 0), (1, 1, 1), spacing_mm, ORIENTATION)
+    aligned = Grid.axis_aligned((0, 0, 0), (1, 1, 1), spacing_mm, NETWORK_ORIENTATION)
     wanted = Grid(size, aligned.spacing, scan.origin, aligned.direction)
     if scan.is_close(wanted):
         return scan

@@ -111,10 +111,16 @@ def moved(entry: Entry, folder: Path, other: Path) -> Entry:
     )
 
 
-def recorded(path: Path, folder: Path, source: dict[str, Any]) -> Entry | None:
+def record_entry(entry: Entry, folder: Path, records: str, source: dict[str, Any]) -> None:
+    """Keep the row of a case of ``folder``, with the ``source`` that it was made from, in ``records/NAME.json``."""
+    record = {"entry": entry.model_dump(mode="json"), "source": source}
+    write_text(json.dumps(record, indent=1) + "\n", folder / records / f"{entry.name}.json")
+
+
+def recorded_entry(name: str, folder: Path, records: str, source: dict[str, Any]) -> Entry | None:
     """The row in the record of a case of ``folder``, if it was made from ``source`` and its files are there, else None."""
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = json.loads((folder / records / f"{name}.json").read_text(encoding="utf-8"))
         entry = Entry.model_validate(record["entry"])
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None

@@ -26,7 +26,7 @@ COLUMNS = (*ROLES, *(f"{role}_{file}" for role in ROLES for file in _FILES))
 
 
 @dataclass(frozen=True)
-class Member:
+class ScanSource:
     """One scan of a pair: its name, and what can be read of it; each raises InputError where there is none."""
 
     name: str
@@ -45,8 +45,8 @@ class Member:
 class Pair:
     """Two scans with a direction: ``moving`` is brought onto ``fixed``."""
 
-    fixed: Member
-    moving: Member
+    fixed: ScanSource
+    moving: ScanSource
 
     @property
     def name(self) -> str:
@@ -79,7 +79,7 @@ def read_pairs(
     cohort = open_learn2reg(source)
     chosen = _chosen(cohort, which, source, both_ways=both_ways)
     members = {
-        case.number: Member(
+        case.number: ScanSource(
             case.number,
             case.image,
             case.labels,
@@ -104,10 +104,10 @@ def _chosen(cohort: Learn2Reg, which: Which, source: Path, *, both_ways: bool) -
             raise InputError(
                 f"{source}: it is not told whether its case numbers are those of 2020 or today's; give a whole release."
             )
-        there = [pair for pair in release.resplit_pairs if cohort.cases.keys() >= set(pair)]
-        if not there:
+        present = [pair for pair in release.resplit_pairs if cohort.cases.keys() >= set(pair)]
+        if not present:
             raise InputError(f"{source} has fewer than two of the people of the re-split's test; give a whole release.")
-        return there
+        return present
     numbers = [(fixed.number, moving.number) for fixed, moving in cohort.ordered_validation_pairs]
     pairs = numbers if both_ways else cohort.validation_pairs
     if not pairs:
@@ -151,7 +151,7 @@ def _pair(path: Path, row: dict[str, str], line: int, needs: Sequence[str]) -> P
     return Pair(fixed, moving)
 
 
-def _member(folder: Path, row: dict[str, str], role: str, where: str, needs: Sequence[str]) -> Member:
+def _member(folder: Path, row: dict[str, str], role: str, where: str, needs: Sequence[str]) -> ScanSource:
     name, files = row[role] or "", dict(_files(folder, row, role, where))
     if name and "image" not in files and (scan := _scan_at(folder / name, needs)):
         name, files = name_of_scan(scan), {"image": scan, **files}
@@ -162,7 +162,7 @@ def _member(folder: Path, row: dict[str, str], role: str, where: str, needs: Seq
     for kind in needs:
         if kind not in files:
             _missing(where, f"{role}_{kind}")
-    return Member(
+    return ScanSource(
         name,
         partial(read_scan, files["image"]) if "image" in files else partial(_missing, where, f"{role}_image"),
         partial(read_label_map, files["labels"]) if "labels" in files else partial(_missing, where, f"{role}_labels"),

@@ -1,6 +1,5 @@
 """From the cohorts as they are published to one training set: one frame, one spacing, one shape, one list of organs."""
 
-import json
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -14,13 +13,12 @@ from numpy.typing import NDArray
 from mics.data.checks import check, check_labels
 from mics.data.cohorts.case import Case, Cohort
 from mics.data.frame import FRAME, PAPER_SIZE, PAPER_SPACING_MM, Frame, full_name, make_frame, read_reference
-from mics.data.manifest import Entry, make_folder, reason, recorded, write_manifest
+from mics.data.manifest import Entry, make_folder, reason, record_entry, recorded_entry, write_manifest
 from mics.data.preview import write_preview
 from mics.data.state import state_of
 from mics.data.workers import each, require_scheduler
 from mics.errors import GeometryError, InputError
 from mics.files.folder import own_folder
-from mics.files.whole import write_text
 from mics.image.hu import AIR_HU
 from mics.image.io import Image, write_image
 from mics.image.resample import resample
@@ -132,8 +130,7 @@ def prepare_case(task: Task) -> Entry:
         checks=figures,
         warnings=(*case.known_issues, *messages, *sentences),
     )
-    record = {"entry": entry.model_dump(mode="json"), "source": _source(case)}
-    write_text(json.dumps(record, indent=1) + "\n", _record(task))
+    record_entry(entry, task.output, RECORDS, _source(case))
     return entry
 
 
@@ -176,7 +173,7 @@ def _to_case(task: Task, image: Image) -> NDArray[np.float64]:
 
 def _current(task: Task) -> Entry | None:
     """The row of a case that has been prepared from the same files, else None."""
-    entry = recorded(_record(task), task.output, _source(task.case))
+    entry = recorded_entry(task.name, task.output, RECORDS, _source(task.case))
     return entry if entry is not None and entry.organs == task.case.organs else None
 
 
@@ -190,10 +187,6 @@ def _source(case: Case) -> dict[str, Any]:
         if path is not None and path.exists():
             found[str(path)] = state_of(path)
     return found
-
-
-def _record(task: Task) -> Path:
-    return task.output / RECORDS / f"{task.name}.json"
 
 
 def _failed(task: Task, error: Exception) -> Entry:

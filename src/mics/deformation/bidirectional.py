@@ -112,10 +112,12 @@ class BidirectionalField:
         ``affine`` (4, 4) maps fixed to moving LPS points. x of ``fixed`` takes its value from A(x + u(x)), y of ``moving`` from
         A⁻¹(y) + v(A⁻¹(y)). Beyond this field's grid, u and v keep their border values. Evaluated where they are asked for.
         """
-        back, still = np.linalg.inv(affine), np.eye(4)
+        inverse_affine, identity = np.linalg.inv(affine), np.eye(4)
         return Transforms(
-            moving_to_fixed=_on_native(self.moving_to_fixed, self.grid, fixed, to_grid=still, from_grid=affine),
-            fixed_to_moving=_on_native(self.fixed_to_moving, self.grid, moving, to_grid=back, from_grid=still),
+            moving_to_fixed=_on_native(self.moving_to_fixed, self.grid, fixed, to_grid=identity, from_grid=affine),
+            fixed_to_moving=_on_native(
+                self.fixed_to_moving, self.grid, moving, to_grid=inverse_affine, from_grid=identity
+            ),
         )
 
 

@@ -178,9 +178,9 @@ def _tetrahedra(displacement: Tensor, steps: Tensor) -> Iterator[Tensor]:
 
     def edge(tail: Corner, head: Corner) -> Tensor:
         if (tail, head) not in known:
-            there, here = (displacement[(slice(None), *(halves[c] for c in corner))] for corner in (head, tail))
-            way = steps @ torch.tensor([h - t for h, t in zip(head, tail, strict=True)], dtype=steps.dtype)
-            known[tail, head] = there - here + way.view(3, 1, 1, 1)
+            at_head, at_tail = (displacement[(slice(None), *(halves[c] for c in corner))] for corner in (head, tail))
+            rest_edge = steps @ torch.tensor([h - t for h, t in zip(head, tail, strict=True)], dtype=steps.dtype)
+            known[tail, head] = at_head - at_tail + rest_edge.view(3, 1, 1, 1)
         return known[tail, head]
 
     for edges, size in zip(TETRAHEDRA, VOLUMES, strict=True):

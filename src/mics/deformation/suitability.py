@@ -24,7 +24,7 @@ _AIR_IN_VIEW_HU = -300.0
 _LOOKED_AT_ALONG = 32  # voxels along each axis
 # A field that is stored coarsely ends up to half a voxel before the scan does.
 _MOST_BEYOND = 0.05
-_WAYS = (("moving", "fixed"), ("fixed", "moving"))
+_DIRECTIONS = (("moving", "fixed"), ("fixed", "moving"))
 
 
 def check_scan(image: Image, known: Provenance, source: Path, name: str) -> None:
@@ -59,10 +59,11 @@ def require_in_view(grid: Grid, transform: Transform, source: Path, name: str) -
         if ((sources >= -0.5) & (sources <= last)).all(axis=0).any():
             return
     known = transform.provenance
-    ways = [way for way in _WAYS if "_to_".join(way) in name] if known is None else [(known.source, known.target)]
+    named = [direction for direction in _DIRECTIONS if "_to_".join(direction) in name]
+    directions = named if known is None else [(known.source, known.target)]
     remedy = (
-        f"it takes the {ways[0][0]} scan; for the other take transform_{ways[0][1]}_to_{ways[0][0]}."
-        if len(ways) == 1
+        f"it takes the {directions[0][0]} scan; for the other take transform_{directions[0][1]}_to_{directions[0][0]}."
+        if len(directions) == 1
         else "is it the opposite direction's, or of another pair of scans?"
     )
     raise GeometryError(f"Nothing of {source} comes into view by {name}: {remedy}")

@@ -30,27 +30,27 @@ class Determinants:
     """Chosen determinants as functions of the voxels that take part in them.
 
     ``voxels`` (V,) are flat indices; ``differences`` (3N, V) takes their displacements in mm to the first, the second and the
-    third edge of every determinant, ``ways`` (3N, 3) are these edges at rest, and ``scale`` (N,) makes it one in voxels.
+    third edge of every determinant, ``rest_edges`` (3N, 3) are these edges at rest, and ``scale`` (N,) makes it one in voxels.
     """
 
     voxels: Indices
     differences: sparse.csr_matrix
-    ways: Array
+    rest_edges: Array
     scale: Array
 
     @classmethod
     def of(cls, field: Field, keys: Keys) -> "Determinants":
         """Those with the ``keys`` that :func:`mics.deformation.folds.find_folds` found."""
-        tails, heads, ways, scale = _edges(field, keys)
+        tails, heads, rest_edges, scale = _edges(field, keys)
         voxels, places = np.unique(np.concatenate([tails.ravel(), heads.ravel()]), return_inverse=True)
         rows = np.tile(np.arange(tails.size), 2)
         signs = np.repeat([-1.0, 1.0], tails.size)
         differences = sparse.csr_matrix((signs, (rows, places.ravel())), shape=(tails.size, len(voxels)))
-        return cls(voxels, differences, ways, scale)
+        return cls(voxels, differences, rest_edges, scale)
 
     def penalty(self, displacement_mm: Array, least: float) -> tuple[float, Array]:
         """Half the sum of squares by which determinants fall short of ``least``, and its gradient; (V, 3) in mm."""
-        a, b, c = (self.differences @ displacement_mm + self.ways).reshape(3, -1, 3)
+        a, b, c = (self.differences @ displacement_mm + self.rest_edges).reshape(3, -1, 3)
         short = np.maximum(least - self.scale * _triple(a, b, c), 0)
         short_of = short > 0
         a, b, c = a[short_of], b[short_of], c[short_of]
@@ -120,8 +120,8 @@ def _edges(field: Field, keys: Keys) -> tuple[Indices, Indices, Array, Array]:
     spans = corners[:, :, 1] - corners[:, :, 0]
     volume = np.where(kinds == CENTRAL, spans.sum(axis=-1).prod(axis=-1), np.array([*VOLUMES, 1.0])[kinds])
     tails, heads = (np.ravel_multi_index(list(np.moveaxis(corners[:, :, end], -1, 0)), field.size).T for end in (0, 1))
-    ways = (spans.transpose(1, 0, 2) @ field.steps.T).reshape(-1, 3)
-    return tails, heads, ways, 1 / (volume * np.linalg.det(field.steps))
+    rest_edges = (spans.transpose(1, 0, 2) @ field.steps.T).reshape(-1, 3)
+    return tails, heads, rest_edges, 1 / (volume * np.linalg.det(field.steps))
 
 
 def _cross(a: Array, b: Array) -> Array:

@@ -57,10 +57,10 @@ def read_series(study: Path, uid: str | None = None) -> Series:
         found = ct_series(Path(place) / name for place, _, names in os.walk(folder) for name in names)
         wanted = found.keys() & {uid.strip()} if uid is not None else found.keys()
         if len(wanted) != 1:
-            there = "; ".join(f"{key} with {len(paths)} files" for key, paths in sorted(found.items())) or "none"
+            held = "; ".join(f"{key} with {len(paths)} files" for key, paths in sorted(found.items())) or "none"
             sought = "a single CT series" if uid is None else f"the CT series {uid}"
             raise InputError(
-                f"{study} does not hold {sought}: there is {there}. Give its folder, or choose it by its UID."
+                f"{study} does not hold {sought}: there is {held}. Give its folder, or choose it by its UID."
             )
         return series_of(found[next(iter(wanted))])
 

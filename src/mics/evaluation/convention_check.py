@@ -11,14 +11,14 @@ _STEP = 4
 _CLEARLY = 0.1
 
 Places = NDArray[np.floating]
-Read = Callable[[Places, Places, Image], Places]
+Convention = Callable[[Places, Places, Image], Places]
 
 
 def _size(moving: Image) -> NDArray[np.float32]:
     return np.array(moving.grid.size, np.float32)[:, None]
 
 
-READINGS: dict[str, Read] = {
+CONVENTIONS: dict[str, Convention] = {
     "as the challenge wants them": lambda d, x, moving: d,
     "as millimetres": lambda d, x, moving: d / np.array(moving.grid.spacing, np.float32)[:, None],
     "with the opposite sign": lambda d, x, moving: -d,
@@ -36,13 +36,15 @@ def overlaps(displacement: NDArray[np.float32], fixed: Image, moving: Image) -> 
     target = fixed.array[subsampled].ravel()
     x = np.indices(fixed.grid.size, dtype=np.float32)[:, *subsampled].reshape(3, -1)
     d = displacement[:, *subsampled].reshape(3, -1)
-    return {name: _dice(target, _nearest(moving, x + read(d, x, moving))) for name, read in READINGS.items()}
+    return {
+        name: _dice(target, _nearest(moving, x + convention(d, x, moving))) for name, convention in CONVENTIONS.items()
+    }
 
 
 def convention_warning(found: Sequence[dict[str, float]]) -> str | None:
     """A sentence if, over all pairs, another way to read the numbers fits clearly better."""
-    means = {name: float(np.mean([pair[name] for pair in found])) for name in READINGS}
-    usual, *_ = READINGS
+    means = {name: float(np.mean([pair[name] for pair in found])) for name in CONVENTIONS}
+    usual, *_ = CONVENTIONS
     best = max(means, key=lambda name: means[name])
     if means[best] < means[usual] + _CLEARLY:
         return None

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from mics.data.label_names import LabelNames, disagreement, read_label_names
-from mics.data.pairs import Member, Pair, read_pairs
+from mics.data.pairs import Pair, ScanSource, read_pairs
 from mics.deformation.provenance import voxels_sha256
 from mics.errors import InputError
 from mics.evaluation import tables
@@ -141,7 +141,7 @@ def evaluate(
     )
 
 
-def _label_names(subjects: Mapping[str, Member]) -> tuple[dict[int, str], list[str]]:
+def _label_names(subjects: Mapping[str, ScanSource]) -> tuple[dict[int, str], list[str]]:
     """What all label maps say that their labels mean, and a sentence where they contradict each other."""
     names: dict[int, str] = {}
     sentences: list[str] = []
@@ -199,7 +199,7 @@ def _scored(
     return list(scores), [*sentences, *itertools.chain.from_iterable(others)]
 
 
-def _checksum(member: Member) -> str | None:
+def _checksum(member: ScanSource) -> str | None:
     """Of the scan's voxels, None where the list names no file of it."""
     return voxels_sha256(member.image()) if "image" in member.files else None
 

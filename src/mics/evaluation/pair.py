@@ -163,8 +163,8 @@ def _inverse_error(
 ) -> tuple[float | None, float | None]:
     if backward is None:
         return None, None
-    there, back = to_transform(forward, fixed, moving), to_transform(backward, moving, fixed)
-    mean, largest = inverse_consistency_mm(there, back)
+    moving_to_fixed, fixed_to_moving = to_transform(forward, fixed, moving), to_transform(backward, moving, fixed)
+    mean, largest = inverse_consistency_mm(moving_to_fixed, fixed_to_moving)
     return (mean, largest) if np.isfinite(mean) else (None, None)
 
 

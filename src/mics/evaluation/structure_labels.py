@@ -10,7 +10,7 @@ from typing import TypeVar
 import numpy as np
 
 from mics.data.label_names import plain_name
-from mics.data.pairs import Member
+from mics.data.pairs import ScanSource
 from mics.dicom_rt.extra import is_structures, structures_in
 from mics.errors import GeometryError, SettingError
 from mics.image.grid import Grid
@@ -51,7 +51,7 @@ def structure_labels(
     return Image(numbers[labels.array], labels.grid), {int(numbers[index]): name for index, name in own.items()}
 
 
-def with_structures(subjects: Mapping[str, Member], given: Names | None) -> dict[str, Member]:
+def with_structures(subjects: Mapping[str, ScanSource], given: Names | None) -> dict[str, ScanSource]:
     """The members of a list, those whose labels are DICOM structures with label maps of one numbering.
 
     ``given``: names by number as the user says; by default the label maps' own count.

@@ -104,9 +104,11 @@ class Submission:
         if turned == len(missing):
             sentence += "the opposite pairs are there, so fixed and moving may be exchanged; name the fixed scan first."
         else:
-            there = sorted(PurePosixPath(name).name for name in self._files)
+            present = sorted(PurePosixPath(name).name for name in self._files)
             held = (
-                f"it holds {', '.join(there[:3])}{', ...' if len(there) > 3 else ''}" if there else "it holds no file"
+                f"it holds {', '.join(present[:3])}{', ...' if len(present) > 3 else ''}"
+                if present
+                else "it holds no file"
             )
             sentence += f"{held}; add them, or leave these pairs out of the list."
         raise InputError(sentence)
@@ -189,16 +191,16 @@ class Submission:
         fixed, moving = pair.fixed.name, pair.moving.name
         names = [displacement_name(fixed, moving), displacement_name(fixed, moving, script="2020")]
         names += [name.removesuffix(".nii.gz") + ".npz" for name in names]
-        there = [name for name in names if name in self._files]
+        present = [name for name in names if name in self._files]
         ending = f"{pair.name}/{_FORWARD}"
         found = [name for name in self._files if name == ending or name.endswith("/" + ending)]
         if len(found) > 1:
             raise InputError(
                 f"{self.path} holds {ending} {len(found)} times ({found[0]}, {found[1]}); leave one of them."
             )
-        if len(there + found) > 1:
-            raise InputError(f"{self.path} holds both {there[0]} and {(there + found)[1]}; leave one of them.")
-        return self._files[there[0]] if there else found[0] if found else None
+        if len(present + found) > 1:
+            raise InputError(f"{self.path} holds both {present[0]} and {(present + found)[1]}; leave one of them.")
+        return self._files[present[0]] if present else found[0] if found else None
 
     def _read(self, name: str, filled: Grid, sampled: Grid, *, mirrored: bool) -> Displacement:
         with self._on_disk(name, math.prod(filled.size)) as path:

@@ -54,24 +54,25 @@ def cell_areas(spacing: tuple[float, float, float]) -> NDArray[np.float64]:
 
 @dataclass(frozen=True)
 class SurfaceDistances:
-    """How far each surface element of two masks is from the other mask's surface: ``there`` and ``back``, with its area."""
+    """How far each surface element of two masks is from the other mask's surface, and its area, in units of the spacing."""
 
-    there: NDArray[np.float64]
-    there_areas: NDArray[np.float64]
-    back: NDArray[np.float64]
-    back_areas: NDArray[np.float64]
+    first_to_second: NDArray[np.float64]
+    first_areas: NDArray[np.float64]
+    second_to_first: NDArray[np.float64]
+    second_areas: NDArray[np.float64]
 
     def hausdorff(self, percent: float = 95) -> float:
         """Robust Hausdorff distance: the larger of the two directions' area-weighted percentiles."""
         return max(
-            _weighted_percentile(self.there, self.there_areas, percent),
-            _weighted_percentile(self.back, self.back_areas, percent),
+            _weighted_percentile(self.first_to_second, self.first_areas, percent),
+            _weighted_percentile(self.second_to_first, self.second_areas, percent),
         )
 
     def mean(self) -> float:
         """Mean distance to agreement: the mean of the two directions' area-weighted means."""
-        means = (np.average(self.there, weights=self.there_areas), np.average(self.back, weights=self.back_areas))
-        return float(np.mean(means))
+        first = np.average(self.first_to_second, weights=self.first_areas)
+        second = np.average(self.second_to_first, weights=self.second_areas)
+        return float(np.mean((first, second)))
 
 
 def surface_distances(
@@ -88,8 +89,8 @@ def surface_distances(
     (points_a, weights_a), (points_b, weights_b) = (_elements(mask, spacing, areas) for mask in (first, second))
     # Nodes that are not shrunk to their points: a quarter of the time where the surfaces are far apart.
     tree_a, tree_b = (cKDTree(points, compact_nodes=False) for points in (points_a, points_b))
-    there, back = tree_b.query(points_a)[0], tree_a.query(points_b)[0]
-    return SurfaceDistances(there, weights_a, back, weights_b)
+    first_to_second, second_to_first = tree_b.query(points_a)[0], tree_a.query(points_b)[0]
+    return SurfaceDistances(first_to_second, weights_a, second_to_first, weights_b)
 
 
 def _elements(

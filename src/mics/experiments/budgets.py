@@ -9,7 +9,7 @@ from mics.errors import SettingError
 class Budget:
     """``pretrain``, ``finetune`` and ``lapirn``: a recipe and what is changed of it. ``pretraining``: data where none are given.
 
-    ``thin``: of every sweep only the first and the last value. ``both_ways``: evaluate every validation pair in both
+    ``sweep_ends``: of every sweep only the first and the last value. ``both_ways``: evaluate every validation pair in both
     directions; the paper takes each once. ``baselines``: the other tools of Table 4. ``one_step``: ending of the names of the
     recipes for networks of one step, where they have their own.
     """
@@ -18,7 +18,7 @@ class Budget:
     finetune: tuple[str, tuple[str, ...]]
     lapirn: tuple[str, tuple[str, ...]]
     pretraining: str | None
-    thin: bool = False
+    sweep_ends: bool = False
     both_ways: bool = True
     baselines: tuple[str, ...] = ()
     one_step: str = ""
@@ -31,7 +31,7 @@ _BASELINES = ("ants-syn", "greedy", "elastix", "convexadam", "dense-displacement
 BUDGETS: dict[str, Budget] = {
     # A minute or two, on a phantom: whether it runs, no more.
     "smoke": Budget(
-        ("phantom-small", _TINY), ("mics-small", _TINY), ("lapirn-small", _SHORT), pretraining=None, thin=True
+        ("phantom-small", _TINY), ("mics-small", _TINY), ("lapirn-small", _SHORT), pretraining=None, sweep_ends=True
     ),
     # An hour or two on one core: 60 iterations on the phantom, 140 on real scans, at 8 mm. The paper's network sees no organ
     # maps; without them so few iterations register nothing, and every setting looks alike.

@@ -19,7 +19,7 @@ STRATEGIES: dict[str, tuple[int, ...] | None] = {
 """Ids of the organs whose pseudo-labels supervise the pretraining. The paper prints no numbers beside the plot."""
 
 
-def cells(*, thin: bool) -> list[Network | Measurement]:
+def cells(*, sweep_ends: bool) -> list[Network | Measurement]:
     """Five networks that differ in their pretraining alone; α = β = γ = 1, δ = ε = 0."""
     return [_measurement(organs) for organs in STRATEGIES.values()]
 

@@ -21,9 +21,11 @@ PAPER = (
 )
 
 
-def cells(*, thin: bool) -> list[Network | Measurement]:
-    """A network of one step for every value of every sweep; thin: only the sweeps' ends."""
-    return [_measurement(weight, value) for weight, values in SWEEPS.items() for value in _subsampled(values, thin)]
+def cells(*, sweep_ends: bool) -> list[Network | Measurement]:
+    """A network of one step for every value of every sweep, or of its ends alone."""
+    return [
+        _measurement(weight, value) for weight, values in SWEEPS.items() for value in _subsampled(values, sweep_ends)
+    ]
 
 
 def write(study: Study) -> str:
@@ -32,7 +34,7 @@ def write(study: Study) -> str:
     axes, rows = figure.subplots(), []
     for weight, values in SWEEPS.items():
         points = []
-        for value in _subsampled(values, study.budget.thin):
+        for value in _subsampled(values, study.budget.sweep_ends):
             scores = study.scores(_measurement(weight, value))
             points.append((mean(scores, "dice"), mean(scores, "sd_log_jacobian")))
             rows.append([weight, f"{value:g}", spread(scores, "dice"), spread(scores, "sd_log_jacobian")])
@@ -45,8 +47,8 @@ def write(study: Study) -> str:
     return "\n".join([*table(["weight", "value", "Dice", "SdLogJ"], rows), "", PAPER]) + "\n"
 
 
-def _subsampled(values: tuple[float, ...], thin: bool) -> tuple[float, ...]:
-    return (values[0], values[-1]) if thin else values
+def _subsampled(values: tuple[float, ...], sweep_ends: bool) -> tuple[float, ...]:
+    return (values[0], values[-1]) if sweep_ends else values
 
 
 def _measurement(weight: str, value: float) -> Measurement:

@@ -10,9 +10,9 @@ from mics.experiments.write import mean, new_figure, save_figure
 NAMES = ("weak", "medium", "strong")
 
 
-def cells(*, thin: bool) -> list[Network | Measurement]:
+def cells(*, sweep_ends: bool) -> list[Network | Measurement]:
     """Those of Table 3."""
-    return table3.cells(thin=thin)
+    return table3.cells(sweep_ends=sweep_ends)
 
 
 def write(study: Study) -> str:

@@ -22,7 +22,7 @@ PAIRS = 3
 _MASKS = ListedColormap(["black", *(f"C{n % 10}" for n in ORGAN_NAMES)])
 
 
-def cells(*, thin: bool) -> list[Network | Measurement]:
+def cells(*, sweep_ends: bool) -> list[Network | Measurement]:
     """The network of Table 4."""
     return [OURS]
 

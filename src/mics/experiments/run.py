@@ -50,7 +50,7 @@ def experiment(
         study.claim(state)
         if budget == "smoke":
             write_phantoms(study.data)
-        run_cells(cells_for(module.cells(thin=study.budget.thin)), study, devices, progress)
+        run_cells(cells_for(module.cells(sweep_ends=study.budget.sweep_ends)), study, devices, progress)
         progress(f"writing {name}")
         text = f"{_heading(name, study)}\n\n{module.write(study)}"
         write_text(text, study.folder / f"{name}.md")

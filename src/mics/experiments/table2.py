@@ -17,7 +17,7 @@ PAPER = {
 """Dice and SdLogJ by steps in training and in inference; δ = 1e-2, ε = 10."""
 
 
-def cells(*, thin: bool) -> list[Network | Measurement]:
+def cells(*, sweep_ends: bool) -> list[Network | Measurement]:
     """Seven measurements of two networks."""
     return [_measurement(*steps) for steps in PAPER]
 

@@ -13,7 +13,7 @@ PAPER = {
 """Dice and SdLogJ with one step and with two, by δ and ε."""
 
 
-def cells(*, thin: bool) -> list[Network | Measurement]:
+def cells(*, sweep_ends: bool) -> list[Network | Measurement]:
     """Six networks, each used as it was trained."""
     return [measurement(steps, *weights) for weights in PAPER for steps in (1, 2)]
 

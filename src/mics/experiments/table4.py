@@ -13,7 +13,7 @@ LAPIRN = Network(steps=1, kind="lapirn")
 """On the fine-tuning's people alone and with their labels, as its authors took part in the challenge."""
 
 
-def cells(*, thin: bool) -> list[Network | Measurement]:
+def cells(*, sweep_ends: bool) -> list[Network | Measurement]:
     """The three networks; the methods are run by :func:`mics.experiments.compare.compare`."""
     return [OURS, PREDECESSOR, LAPIRN]
 

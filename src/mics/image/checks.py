@@ -23,7 +23,8 @@ _LONGEST_MM = 3000.0
 # No scanner of the body resolves as much.
 _FINEST_MM = 0.1
 # More different values than that are a scan's.
-_MOST_LABELS = 256
+MOST_LABELS = 256
+"""A volume with more different values is no label map."""
 
 Array = NDArray[np.float64]
 
@@ -63,13 +64,13 @@ def refuse_values_of_scans(labels: NDArray[np.integer], name: str) -> None:
     """Raise InputError for a label map, called ``name``, whose integers look like a scan's."""
     if labels.min() < 0:
         raise InputError(f"{name} is not a label map: it holds negative values, down to {labels.min()}.")
-    if labels.max() < _MOST_LABELS:
+    if labels.max() < MOST_LABELS:
         return
     found: set[int] = set()
     for plane in labels:
         found.update(np.unique(plane).tolist())
-        if len(found) > _MOST_LABELS:
-            raise InputError(f"{name} is not a label map: it holds more than {_MOST_LABELS} different values.")
+        if len(found) > MOST_LABELS:
+            raise InputError(f"{name} is not a label map: it holds more than {MOST_LABELS} different values.")
 
 
 def refuse_other_shapes(path: Path, size: tuple[int, ...], found: int, components: int) -> None:

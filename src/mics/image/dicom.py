@@ -125,13 +125,13 @@ def _chosen(folder: Path, files: dict[str, list[str]], series: str | None) -> li
     if series is not None:
         if series.strip() in files:
             return files[series.strip()]
-        there = "; ".join(_describe(uid, names) for uid, names in files.items())
-        raise MissingFileError(f"{folder} holds no DICOM series {series}; it holds {there}.")
+        held = "; ".join(_describe(uid, names) for uid, names in files.items())
+        raise MissingFileError(f"{folder} holds no DICOM series {series}; it holds {held}.")
     scans = {uid: names for uid, names in files.items() if _header(names[0]).elements.get(MODALITY) not in _DERIVED}
     if len(candidates := scans or files) == 1:
         return next(iter(candidates.values()))
-    there = "; ".join(_describe(uid, names) for uid, names in candidates.items())
-    raise InputError(f"{folder} holds {len(candidates)} DICOM series: {there}. Choose one by its UID: {_OPTIONS}.")
+    held = "; ".join(_describe(uid, names) for uid, names in candidates.items())
+    raise InputError(f"{folder} holds {len(candidates)} DICOM series: {held}. Choose one by its UID: {_OPTIONS}.")
 
 
 def _readable(one: Slice, copy: Path) -> str:

@@ -19,6 +19,8 @@ Array = NDArray[np.float64]
 
 GRID_TOLERANCE_VOXELS = 0.1
 """How far apart a scan and its label map may lie: headers often differ in the last digits, and so little changes no label."""
+NETWORK_ORIENTATION = "LAS"
+"""Array order of the training volumes and of the networks' grids: towards the patient's left, anterior, superior."""
 _ORTHONORMAL_TOLERANCE = 1e-3
 _AXIS_OF_LETTER = {"L": (0, 1), "R": (0, -1), "P": (1, 1), "A": (1, -1), "S": (2, 1), "I": (2, -1)}
 _LETTERS = (("L", "R"), ("P", "A"), ("S", "I"))

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mics.errors import InputError
+from mics.image.checks import MOST_LABELS
 from mics.image.ct_histogram import Fit, fit_as_it_is, fit_scaled, fit_shifted
 from mics.image.hu import AIR_HU
 from mics.image.io import Image, read_image
@@ -26,7 +27,6 @@ _NOT_BELOW_HU = -20.0
 _BACKGROUND = 0.02
 # Of neighbours in a label map; noise leaves few of a scan's equal.
 _EQUAL_NEIGHBOURS = 0.6
-_MOST_LABELS = 256
 # Gains in mean log-likelihood by an offset; good scans and their parts stay below in benchmarks/hounsfield.py.
 _GAIN_REFUSED, _GAIN_WARNED = 0.9, 0.55
 # Contrast medium brightens a part of a scan by as much.
@@ -108,7 +108,7 @@ def _lattice(array: Values) -> tuple[slice, slice, slice]:
 
 def _refuse_labels(array: Values, seen: Values, name: str) -> None:
     different = np.unique(seen)
-    if different[0] != 0 or len(different) > _MOST_LABELS or not np.array_equal(different, np.rint(different)):
+    if different[0] != 0 or len(different) > MOST_LABELS or not np.array_equal(different, np.rint(different)):
         return
     one, next_one = array[:-1][_lattice(array)], array[1:][_lattice(array)]
     labelled = one > 0

@@ -166,16 +166,16 @@ def _directions(a: Volumes, b: Volumes, gradients: Tensor, displacement: Tensor)
         moved = warp(torch.cat([a.organs, b.organs]), field, padding="zeros").unflatten(0, (2, -1)).unbind()
     return [
         Direction(
-            warped=warped[way],
+            warped=warped[index],
             target=target.windows,
-            gradients=gradients[way],
-            displacement=displacement[way],
-            opposite=displacement[1 - way],
-            warped_organs=moved[way],
+            gradients=gradients[index],
+            displacement=displacement[index],
+            opposite=displacement[1 - index],
+            warped_organs=moved[index],
             target_organs=target.organs,
             annotated=annotated,
         )
-        for way, target in enumerate((b, a))
+        for index, target in enumerate((b, a))
     ]
 
 

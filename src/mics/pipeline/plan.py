@@ -38,7 +38,7 @@ class Training(BaseModel):
     initial: str | None = None
 
 
-class Given(BaseModel):
+class ExistingModel(BaseModel):
     """A segmentation model that there is already: a shipped one by name, or a path."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -57,7 +57,7 @@ class Plan(BaseModel):
     size: tuple[int, int, int] = PAPER_SIZE
     workers: int | None = Field(None, ge=1, le=1024)
     scheduler: str | None = None
-    segmentation: Training | Given = Training(recipe="organs-small")
+    segmentation: Training | ExistingModel = Training(recipe="organs-small")
     segmentation_validation: dict[str, tuple[str, ...]] = {}
     unannotated: bool = True
     pretrain: Training = Training(recipe="pretrain")
@@ -93,7 +93,7 @@ def load_plan(path: Path) -> Plan:
     return plan.model_copy(update=update)
 
 
-def _resolved(stage: Training | Given, folder: Path) -> Training | Given:
+def _resolved(stage: Training | ExistingModel, folder: Path) -> Training | ExistingModel:
     """A path where the plan names a file that is there; else a name, of something shipped."""
     found = {key: value for key, value in stage if key != "set" and value is not None and (folder / value).exists()}
     return stage.model_copy(update={key: str(folder / value) for key, value in found.items()})

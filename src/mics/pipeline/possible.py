@@ -9,7 +9,7 @@ from mics.errors import GeometryError, InputError, SettingError
 from mics.network.kinds import build
 from mics.network.presets import preset
 from mics.network.weights import load_initial_weights, load_model_for, takes_weights_of
-from mics.pipeline.plan import Given, Plan, Training
+from mics.pipeline.plan import ExistingModel, Plan, Training
 from mics.training.recipe import Recipe, load_recipe
 
 
@@ -18,7 +18,7 @@ def require_models(plan: Plan) -> dict[str, float]:
     stages = {"segmentation": plan.segmentation, "pretrain": plan.pretrain, "finetune": plan.finetune}
     recipes = {name: _recipe(name, training) for name, training in stages.items() if isinstance(training, Training)}
     spacings = {name: recipe.spacing_mm for name, recipe in recipes.items()}
-    if isinstance(plan.segmentation, Given):
+    if isinstance(plan.segmentation, ExistingModel):
         spacings["segmentation"] = load_model_for("segmentation", plan.segmentation.model).spacing_mm
     if plan.finetune.initial is None:
         _require_same_network(recipes["pretrain"], recipes["finetune"])

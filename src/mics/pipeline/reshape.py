@@ -45,10 +45,10 @@ def fit(labels: Image, wanted: Image, organs: tuple[int, ...], share: float = 1.
     # Nothing is known of one of the two images, so neither is shown.
     dark, still = torch.zeros_like(a[:, :1]), torch.zeros(1, 3, *a.shape[2:])
     settings = replace(SETTINGS, integrated_mm=spacing_mm, result_mm=spacing_mm)
-    coarse, back = refine(dark, dark, a, b, still, still, spacing_mm=spacing_mm, settings=settings)
+    forward, backward = refine(dark, dark, a, b, still, still, spacing_mm=spacing_mm, settings=settings)
     if share != 1.0:
-        coarse = exponentiate(share * logarithm(coarse, back))
-    return _on_voxels(coarse, factor, labels.grid.size)
+        forward = exponentiate(share * logarithm(forward, backward))
+    return _on_voxels(forward, factor, labels.grid.size)
 
 
 def reshaped(image: Image, labels: Image, displacement: Tensor) -> tuple[Image, Image]:

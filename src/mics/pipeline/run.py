@@ -15,7 +15,7 @@ from mics.data.workers import default_workers
 from mics.files.folder import own_folder
 from mics.network.weights import load_model
 from mics.pipeline.evaluate import RESULT, evaluate
-from mics.pipeline.plan import Given, Plan, Training
+from mics.pipeline.plan import ExistingModel, Plan, Training
 from mics.pipeline.possible import require_held_out, require_models, require_multiples, require_subjects
 from mics.pipeline.segmentation_scores import TABLE, score_segmentation
 from mics.pipeline.stages import digest, once, state
@@ -70,7 +70,7 @@ def _run(
     places: dict[str, Path] = {}
     usable = [row for row in rows if row.status == "prepared" and row.cohort == plan.finetune_cohort]
     require_subjects([row.split for row in usable], plan.finetune_cohort)
-    if isinstance(plan.segmentation, Given):
+    if isinstance(plan.segmentation, ExistingModel):
         organs = plan.segmentation.model
     else:
         organs, shown = _segmentation(plan, plan.segmentation, rows, prepared, output, device, progress)

@@ -1,6 +1,5 @@
 """A training set with more people in it: scans in the shape of label maps without one, and on the way from person to person."""
 
-import json
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -21,7 +20,8 @@ from mics.data.manifest import (
     moved,
     read_manifest,
     reason,
-    recorded,
+    record_entry,
+    recorded_entry,
     write_manifest,
 )
 from mics.data.prepare import IMAGES, LABELS, PREVIEWS, prepare
@@ -30,7 +30,6 @@ from mics.data.workers import each
 from mics.errors import GeometryError, InputError, RunError, SettingError
 from mics.evaluation.metrics import dice
 from mics.files.folder import own_folder
-from mics.files.whole import write_text
 from mics.image.grid import GRID_TOLERANCE_VOXELS, Grid
 from mics.image.io import Image, read_image, read_labels, write_image
 from mics.organs import ORGAN_NAMES
@@ -257,8 +256,7 @@ def _synthesised(task: Task) -> Entry:
             native=hu.grid.to_dict(),
             affine=np.eye(4).tolist(),
         )
-    record = {"entry": entry.model_dump(mode="json"), "source": _source(task)}
-    write_text(json.dumps(record, indent=1) + "\n", _record(task))
+    record_entry(entry, task.output, RECORDS, _source(task))
     return entry
 
 
@@ -270,7 +268,7 @@ def _mean_dice(
 
 def _current(task: Task) -> Entry | None:
     """The row of a person made from the same files in the same way, else None."""
-    return recorded(_record(task), task.output, _source(task))
+    return recorded_entry(task.name, task.output, RECORDS, _source(task))
 
 
 def _source(task: Task) -> dict[str, Any]:
@@ -283,10 +281,6 @@ def _source(task: Task) -> dict[str, Any]:
         "settings": repr(SETTINGS),
         "share": task.share,
     }
-
-
-def _record(task: Task) -> Path:
-    return task.output / RECORDS / f"{task.name}.json"
 
 
 def _failed(name: str, labels: Path | None, error: Exception) -> Entry:

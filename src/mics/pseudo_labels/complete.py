@@ -20,7 +20,7 @@ from mics.organs import ORGAN_NAMES
 from mics.pseudo_labels.clean import PSEUDO_ORGANS, completed, largest_parts
 from mics.pseudo_labels.page import Card, write_page
 from mics.pseudo_labels.predict import blocks, predict
-from mics.pseudo_labels.rank import Plausibility, Seen, as_csv, rank
+from mics.pseudo_labels.rank import OrganStatistics, Plausibility, as_csv, rank
 from mics.pseudo_labels.record import PREDICTED, Record, key_of, read_record, write_record
 from mics.pseudo_labels.verdicts import VERDICTS, WHOLE_CASE, Verdict, read_verdicts
 
@@ -77,7 +77,7 @@ def _completed(
         key = key_of(prepared, entry, loaded)
         if record is None or record.key != key:
             record = _predicted(prepared, output, entry, loaded, key, device)
-            if any(seen.predicted for seen in record.organs.values()):
+            if any(statistics.predicted for statistics in record.organs.values()):
                 progress(entry.name)
         records[entry.name] = record
     scores = rank(
@@ -98,19 +98,19 @@ def _completed(
 def _predicted(
     prepared: Path, output: Path, entry: Entry, model: LoadedModel, key: str, device: torch.device
 ) -> Record:
-    """Predict one case, unless its annotators looked for everything, and write the prediction and what is seen of it."""
+    """Predict one case, unless its annotators looked for everything, and write the prediction and its organs' statistics."""
     image = read_image(prepared / entry.image)
     truth = _annotated(prepared, entry)
-    organs = {} if truth is None else _seen(Image(truth, image.grid), entry.organs)
+    organs = {} if truth is None else _statistics(Image(truth, image.grid), entry.organs)
     agreement = None
     if missing := _missing(entry):
         labels, probability = predict(model, image, device)
         cleaned, parts = largest_parts(labels, PSEUDO_ORGANS)
-        for organ, seen in _seen(Image(cleaned, image.grid), missing).items():
+        for organ, statistics in _statistics(Image(cleaned, image.grid), missing).items():
             voxels = cleaned == organ
             confidence = float(probability[voxels].mean()) if voxels.any() else 0.0
             known = {"parts": parts.get(organ, 0.0), "confidence": confidence, "predicted": True}
-            organs[organ] = seen.model_copy(update=known)
+            organs[organ] = statistics.model_copy(update=known)
         if truth is not None and (
             overlaps := dice(truth, cleaned, set(entry.organs) & set(PSEUDO_ORGANS), moving_labels=truth)
         ):
@@ -139,7 +139,7 @@ def _write_labels(prepared: Path, output: Path, entry: Entry, row: Entry, record
 
 def _judged(entry: Entry, record: Record, verdicts: Verdicts) -> Entry:
     """The row of a completed case, without what was rejected."""
-    found = [organ for organ, seen in record.organs.items() if seen.predicted and seen.centre_mm is not None]
+    found = [organ for organ, known in record.organs.items() if known.predicted and known.centre_mm is not None]
     rejected = {
         organ: verdict.comment for (name, organ), verdict in verdicts.items() if name == entry.name and not verdict.keep
     }
@@ -159,11 +159,13 @@ def _judged(entry: Entry, record: Record, verdicts: Verdicts) -> Entry:
     return entry.model_copy(update=update)
 
 
-def _seen(labels: Image, organs: Any) -> dict[int, Seen]:
+def _statistics(labels: Image, organs: Any) -> dict[int, OrganStatistics]:
     """Volume and place of each of ``organs``, there or not."""
     places, voxel_ml = centres(labels), float(np.prod(labels.grid.spacing)) / 1000
     return {
-        organ: Seen(volume_ml=np.count_nonzero(labels.array == organ) * voxel_ml, centre_mm=places.get(organ))
+        organ: OrganStatistics(
+            volume_ml=np.count_nonzero(labels.array == organ) * voxel_ml, centre_mm=places.get(organ)
+        )
         for organ in organs
     }
 

@@ -33,7 +33,7 @@ _NORMAL = {1: 1.4826, 3: 0.6502}
 """By dimension: standard deviation of a normal distribution over the median distance from its centre."""
 
 
-class Seen(BaseModel):
+class OrganStatistics(BaseModel):
     """One organ in one case. ``parts`` and ``confidence`` are those of a prediction; annotations have none."""
 
     model_config = ConfigDict(frozen=True)
@@ -58,7 +58,7 @@ class Plausibility(NamedTuple):
 
 
 def rank(
-    cases: Mapping[str, Mapping[int, Seen]], agreement: Mapping[str, float]
+    cases: Mapping[str, Mapping[int, OrganStatistics]], agreement: Mapping[str, float]
 ) -> dict[tuple[str, int], Plausibility]:
     """Plausibility of every predicted organ, ``{(case, organ): ...}``, worst first.
 
@@ -68,13 +68,13 @@ def rank(
     scores = {}
     for organ in sorted({organ for organs in cases.values() for organ in organs}):
         found = {name: organs[organ] for name, organs in cases.items() if organ in organs}
-        there = {name: seen for name, seen in found.items() if seen.centre_mm is not None}
-        volumes = _surprise(np.log([[seen.volume_ml] for seen in there.values()]), _LEAST_LOG_VOLUME)
-        places = _surprise(np.array([seen.centre_mm for seen in there.values()]), _LEAST_MM)
-        unusual = dict(zip(there, zip(volumes, places, strict=True), strict=True))
-        for name, seen in found.items():
-            if seen.predicted:
-                scores[name, organ] = _plausibility(seen, unusual.get(name), agreement.get(name, 1.0))
+        present = {name: statistics for name, statistics in found.items() if statistics.centre_mm is not None}
+        volumes = _surprise(np.log([[statistics.volume_ml] for statistics in present.values()]), _LEAST_LOG_VOLUME)
+        places = _surprise(np.array([statistics.centre_mm for statistics in present.values()]), _LEAST_MM)
+        unusual = dict(zip(present, zip(volumes, places, strict=True), strict=True))
+        for name, statistics in found.items():
+            if statistics.predicted:
+                scores[name, organ] = _plausibility(statistics, unusual.get(name), agreement.get(name, 1.0))
     return dict(sorted(scores.items(), key=lambda item: (item[1].score, item[0])))
 
 
@@ -89,10 +89,10 @@ def as_csv(scores: Mapping[tuple[str, int], Plausibility]) -> str:
     return text.getvalue()
 
 
-def _plausibility(seen: Seen, unusual: tuple[float, float] | None, agreement: float) -> Plausibility:
+def _plausibility(statistics: OrganStatistics, unusual: tuple[float, float] | None, agreement: float) -> Plausibility:
     if unusual is None:
         return Plausibility(0.0, {"found": 0.0})
-    values = (_factor(unusual[0]), _factor(unusual[1]), seen.parts, seen.confidence, agreement)
+    values = (_factor(unusual[0]), _factor(unusual[1]), statistics.parts, statistics.confidence, agreement)
     factors = dict(zip(FACTORS, values, strict=True))
     return Plausibility(float(np.prod(list(factors.values()))), factors)
 

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from mics.data.manifest import Entry
 from mics.files.whole import write_text
 from mics.network.weights import LoadedModel
-from mics.pseudo_labels.rank import Seen
+from mics.pseudo_labels.rank import OrganStatistics
 
 PREDICTED = "predicted"
 
@@ -18,7 +18,7 @@ class Record(BaseModel):
     """What is known of one case: by which model and files (``key``), and which organs are in its completed labels."""
 
     key: str
-    organs: dict[int, Seen]
+    organs: dict[int, OrganStatistics]
     agreement: float | None = None
     completed: tuple[int, ...] | None = None
 

@@ -23,8 +23,8 @@ def choose_device(given: str | torch.device) -> torch.device:
         raise SettingError(f"There is no device called {name!r}: give auto, cpu or cuda:N.")
     index, count = int(match[1] or 0), torch.cuda.device_count()
     if index >= count:
-        there = "no GPU that PyTorch can use" if count == 0 else f"only {count} GPU(s), counted from cuda:0"
+        available = "no GPU that PyTorch can use" if count == 0 else f"only {count} GPU(s), counted from cuda:0"
         raise SettingError(
-            f"The device {name} was asked for, but this machine has {there}: use `device=cpu`.", option="device"
+            f"The device {name} was asked for, but this machine has {available}: use `device=cpu`.", option="device"
         )
     return torch.device("cuda", index)

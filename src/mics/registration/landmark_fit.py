@@ -51,50 +51,50 @@ def fit_landmarks(
     Returns:
         Both displacements (1, 3, X, Y, Z) in voxels, first that which takes places of the fixed scan to those of the moving one.
     """
-    there, back = moving_to_fixed.float(), fixed_to_moving.float()
-    errors = _apart(there, back, fixed, moving, spacing_mm)
-    limits = [(min(_LEAST_J, _least(way)), nondiffeomorphic_volume(way)) for way in (there, back)]
+    forward, backward = moving_to_fixed.float(), fixed_to_moving.float()
+    errors = _errors_mm(forward, backward, fixed, moving, spacing_mm)
+    limits = [(min(_LEAST_J, _min_jacobian(u)), nondiffeomorphic_volume(u)) for u in (forward, backward)]
     for width, ridge in _ROUNDS:
         if errors.max() <= _SAFELY * tolerance_mm:
             break
         # Half of it is made up for at the moving scan's end, half at the fixed one's, so that swapping the scans swaps all.
-        left, right = _residual(there, fixed, moving), _residual(back, moving, fixed)
-        at_moving = _flow(moving - left, left / 2, width, ridge, spacing_mm, there)
-        at_fixed = _flow(fixed - right, right / 2, width, ridge, spacing_mm, there)
-        better = _step(there, back, at_moving, at_fixed, limits)
+        left, right = _residual(forward, fixed, moving), _residual(backward, moving, fixed)
+        at_moving = _flow(moving - left, left / 2, width, ridge, spacing_mm, forward)
+        at_fixed = _flow(fixed - right, right / 2, width, ridge, spacing_mm, forward)
+        better = _step(forward, backward, at_moving, at_fixed, limits)
         if better is None:
             continue
-        now = _apart(*better, fixed, moving, spacing_mm)
+        now = _errors_mm(*better, fixed, moving, spacing_mm)
         if now.mean() < errors.mean():
-            (there, back), errors = better, now
-    return there, back
+            (forward, backward), errors = better, now
+    return forward, backward
 
 
 def _step(
-    there: Tensor, back: Tensor, at_moving: Tensor, at_fixed: Tensor, limits: Sequence[tuple[float, float]]
+    forward: Tensor, backward: Tensor, at_moving: Tensor, at_fixed: Tensor, limits: Sequence[tuple[float, float]]
 ) -> tuple[Tensor, Tensor] | None:
-    """Both ways after flows at either end, as long ones as fold nothing; None where even short ones fold.
+    """Both directions after flows at either end, as long ones as fold nothing; None where even short ones fold.
 
-    ``limits``: of either way the least determinant and the largest volume turned inside out.
+    ``limits``: of either direction the least determinant and the largest volume turned inside out.
     """
     share = 1.0
     for _ in range(_HALVINGS + 1):
         to_moving, from_moving = (exponentiate(sign * share * at_moving, squarings=2) for sign in (1, -1))
         to_fixed, from_fixed = (exponentiate(sign * share * at_fixed, squarings=2) for sign in (1, -1))
         # x goes back along the flow at the fixed end, there, and on along the flow at the moving end.
-        new_there = compose(to_moving, compose(there, from_fixed))
-        new_back = compose(to_fixed, compose(back, from_moving))
-        ways = zip((new_there, new_back), limits, strict=True)
-        if all(_least(way) >= least and nondiffeomorphic_volume(way) <= turned for way, (least, turned) in ways):
-            return new_there, new_back
+        new_forward = compose(to_moving, compose(forward, from_fixed))
+        new_backward = compose(to_fixed, compose(backward, from_moving))
+        directions = zip((new_forward, new_backward), limits, strict=True)
+        if all(_min_jacobian(u) >= least and nondiffeomorphic_volume(u) <= turned for u, (least, turned) in directions):
+            return new_forward, new_backward
         share /= 2
     return None
 
 
-def _residual(way: Tensor, starts: NDArray[np.float64], ends: NDArray[np.float64]) -> NDArray[np.float64]:
-    """What is missing, (N, 3) voxels, from where ``way`` takes the starts to the ends."""
-    places = torch.from_numpy(starts.astype(np.float32).T[None, ..., None, None]).to(way.device)
-    moved = sample(way, places)[0, :, :, 0, 0].T.cpu().numpy()
+def _residual(displacement: Tensor, starts: NDArray[np.float64], ends: NDArray[np.float64]) -> NDArray[np.float64]:
+    """What is missing, (N, 3) voxels, from where ``displacement`` takes the starts to the ends."""
+    places = torch.from_numpy(starts.astype(np.float32).T[None, ..., None, None]).to(displacement.device)
+    moved = sample(displacement, places)[0, :, :, 0, 0].T.cpu().numpy()
     return np.asarray(ends - starts - moved)
 
 
@@ -120,18 +120,18 @@ def _flow(
     return torch.einsum("nc,nx,ny,nz->cxyz", weights, x, y, z)[None]
 
 
-def _least(way: Tensor) -> float:
-    return float(jacobian_determinant(way).min())
+def _min_jacobian(displacement: Tensor) -> float:
+    return float(jacobian_determinant(displacement).min())
 
 
-def _apart(
-    there: Tensor,
-    back: Tensor,
+def _errors_mm(
+    forward: Tensor,
+    backward: Tensor,
     fixed: NDArray[np.float64],
     moving: NDArray[np.float64],
     spacing_mm: NDArray[np.float64],
 ) -> NDArray[np.float64]:
-    """By how many mm each landmark is missed, (N,), by the worse of both ways."""
-    ways = ((there, fixed, moving), (back, moving, fixed))
-    lengths = [np.linalg.norm(_residual(*way) * spacing_mm, axis=1) for way in ways]
+    """By how many mm each landmark is missed, (N,), by the worse of both directions."""
+    directions = ((forward, fixed, moving), (backward, moving, fixed))
+    lengths = [np.linalg.norm(_residual(*direction) * spacing_mm, axis=1) for direction in directions]
     return np.asarray(np.maximum(*lengths))

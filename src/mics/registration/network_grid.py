@@ -9,14 +9,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mics.errors import GeometryError
-from mics.image.grid import Grid, apply_matrix
+from mics.image.grid import NETWORK_ORIENTATION, Grid, apply_matrix
 from mics.image.hu import AIR_HU
 from mics.image.io import Image
 from mics.image.resample import inside, resample
 from mics.registration.pair import Pair
-
-ORIENTATION = "LAS"
-"""The array order of the training volumes: towards the patient's left, anterior, superior."""
 
 _MARGIN_MM = 40.0
 _SAMPLES_MM = 2.0
@@ -55,7 +52,7 @@ def network_grid(*, fixed: Grid, moving: Grid, affine: NDArray[np.float64], spac
         )
     lower = np.maximum(lower - _MARGIN_MM, np.min([box[0] for box in boxes], axis=0))
     upper = np.minimum(upper + _MARGIN_MM, np.max([box[1] for box in boxes], axis=0))
-    grid = Grid.axis_aligned(lower, upper, spacing_mm, ORIENTATION)
+    grid = Grid.axis_aligned(lower, upper, spacing_mm, NETWORK_ORIENTATION)
     x, y, z = (length + length % 2 for length in grid.size)
     return dataclasses.replace(grid, size=(x, y, z))
 

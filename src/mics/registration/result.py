@@ -131,9 +131,9 @@ class Registration:
 
     def _compact(self, tolerance_mm: float | None) -> dict[str, Compact]:
         """Both transforms by direction, in the form in which they are stored."""
-        ways = {"moving_to_fixed": self.moving_to_fixed, "fixed_to_moving": self.fixed_to_moving}
+        transforms = {"moving_to_fixed": self.moving_to_fixed, "fixed_to_moving": self.fixed_to_moving}
         if tolerance_mm is None or self.summary["topology"] is not None:
-            return {name: Compact(transform, _ROUNDING_MM) for name, transform in ways.items()}
+            return {name: Compact(transform, _ROUNDING_MM) for name, transform in transforms.items()}
         own = None if self.deformation is None else on_own_lattice(self.deformation, self.affine, self.fixed.grid)
         return {
             "moving_to_fixed": compacted(self.moving_to_fixed, tolerance_mm, own),

@@ -80,7 +80,7 @@ def others_alone(labels: dict[str, Any] | None, steering: Steering | None) -> di
     if labels is None or steering is None or not steering.labels:
         return labels
     steered = {str(label) for label in steering.labels}
-    others = {way: _without(scores, steered) for way, scores in labels.items()}
+    others = {direction: _without(scores, steered) for direction, scores in labels.items()}
     return others if any(scores["dice"] for scores in others.values()) else None
 
 

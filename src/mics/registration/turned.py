@@ -10,14 +10,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mics.image.grid import Grid
+from mics.image.grid import NETWORK_ORIENTATION, Grid
 from mics.image.intensity import hu_windows
 from mics.image.io import Image
 from mics.network.segmentation import Segmentation
 from mics.network.weights import LoadedModel, load_model
 from mics.registration.evidence import tissue_shares
 from mics.registration.laterality import liver_is_left
-from mics.registration.network_grid import ORIENTATION, Samples
+from mics.registration.network_grid import Samples
 from mics.registration.verdict import is_like_ct
 
 _TURNS = {
@@ -41,7 +41,7 @@ def turned_headers(scans: Mapping[str, Image], device: torch.device) -> list[str
 
 def _turned(scan: Image, role: str, model: LoadedModel, device: torch.device) -> str | None:
     lower, upper = scan.grid.corners().min(axis=0), scan.grid.corners().max(axis=0)
-    grid = Grid.axis_aligned(lower, upper, model.spacing_mm, ORIENTATION)
+    grid = Grid.axis_aligned(lower, upper, model.spacing_mm, NETWORK_ORIENTATION)
     hu = Samples.of(scan, grid, np.eye(4)).downsampled(grid, model.hu_range)
     assert hu is not None
     volume = hu_windows(hu.to(device), model.hu_range)

@@ -81,9 +81,9 @@ def _failures(evidence: EvidenceSummary) -> Iterator[str]:
         yield _apart(overlap)
     if similarity.result is not None and similarity.result < _FAILED_SIMILARITY:
         yield _unlike(similarity)
-    for way, share in evidence.body_without_data.items():
+    for direction, share in evidence.body_without_data.items():
         if share is not None and share > _FAILED_LOST:
-            yield _lost(way, share)
+            yield _lost(direction, share)
 
 
 def _questions(evidence: EvidenceSummary) -> Iterator[str]:
@@ -100,9 +100,9 @@ def _questions(evidence: EvidenceSummary) -> Iterator[str]:
         yield _apart(overlap)
     if similarity.result is None or _FAILED_SIMILARITY <= similarity.result < _LOOK_SIMILARITY:
         yield _unlike(similarity)
-    for way, share in evidence.body_without_data.items():
+    for direction, share in evidence.body_without_data.items():
         if share is not None and _LOOK_LOST < share <= _FAILED_LOST:
-            yield _lost(way, share)
+            yield _lost(direction, share)
     for organ in _LARGE:
         found = evidence.organs.get(organ)
         if found and found.dice_result is not None and found.dice_result < _LOOK_LARGE_ORGAN:
@@ -198,6 +198,6 @@ def _unlike(similarity: BeforeAndAfter) -> str:
     )
 
 
-def _lost(way: str, share: float) -> str:
-    target, source = _ROLES[way]
+def _lost(direction: str, share: float) -> str:
+    target, source = _ROLES[direction]
     return f"{share:.0%} of the body in the {target} scan is filled from beyond the {source} scan's field of view."

@@ -66,7 +66,9 @@ def registered(batch: Sample, displacements: Mapping[str, Tensor], spacing_mm: f
     grid = Grid((x, y, z), (spacing_mm, spacing_mm, spacing_mm), (0.0, 0.0, 0.0), _LAS)
     moving, fixed = (Image(member[0].cpu().numpy(), grid) for member in batch["hu"][0])
     moving_labels, fixed_labels = (Image(member[0].cpu().numpy(), grid) for member in batch["labels"][0])
-    forward, backward = (Transform.from_voxels(displacements[f"displacement_{way}"], grid) for way in ("ab", "ba"))
+    forward, backward = (
+        Transform.from_voxels(displacements[f"displacement_{direction}"], grid) for direction in ("ab", "ba")
+    )
     return Registration(
         fixed=fixed,
         moving=moving,

@@ -149,10 +149,10 @@ def _moved(points: Points, field: SmoothField) -> Points:
 
 
 def _scan(subject: Subject, scanner: Scanner, motion: SmoothField | None) -> Phantom:
-    here = _apply(scanner.to_reference, scanner.grid.points())
-    there = here if motion is None else _moved(here, motion)
+    points = _apply(scanner.to_reference, scanner.grid.points())
+    moved = points if motion is None else _moved(points, motion)
     habitus = random_field(subject.rng("habitus"), _LOWER, _UPPER, _HABITUS)
-    inner = _moved(there, habitus)
+    inner = _moved(moved, habitus)
     x, y, z = (p - np.float32(s) for p, s in zip(inner, subject.trunk_shift, strict=True))
     canvas = Canvas((x, y, z), max(scanner.grid.spacing))
     tissues = Tissues(subject)
@@ -162,9 +162,9 @@ def _scan(subject: Subject, scanner: Scanner, motion: SmoothField | None) -> Pha
     site = Site(canvas, subject, tissues, torso)
     for paint in _ORDER:
         paint(site)
-    canvas.labels[~scanner.in_view(*here)] = 0
+    canvas.labels[~scanner.in_view(*points)] = 0
     _keep_largest(canvas.labels)
-    hu = scanner.finish(canvas.hu, here)
+    hu = scanner.finish(canvas.hu, points)
     return Phantom(Image(hu, scanner.grid), Image(canvas.labels, scanner.grid))
 
 

@@ -10,7 +10,7 @@ from scipy.spatial.transform import Rotation
 
 from mics.data.phantom.intensities import AIR, correlated_noise
 from mics.data.phantom.subject import CENTRE, EXTENT
-from mics.image.grid import Grid
+from mics.image.grid import NETWORK_ORIENTATION, Grid
 
 # LPS world (left, back, head) to the reference anatomy's axes (left, front, head).
 _TO_REFERENCE = np.array([[1.0, 0, 0, CENTRE[0]], [0, -1, 0, CENTRE[1]], [0, 0, 1, CENTRE[2]], [0, 0, 0, 1]])
@@ -66,9 +66,9 @@ def plain_scanner(grid: Grid, seed: int) -> Scanner:
 
 
 def network_grid(spacing_mm: float = 4.0) -> Grid:
-    """The network's grid ("LAS"): 384 x 320 x 512 mm about the world's origin, 96 x 80 x 128 voxels at 4 mm."""
+    """The network's grid (LAS): 384 x 320 x 512 mm about the world's origin, 96 x 80 x 128 voxels at 4 mm."""
     half = [(round(e / spacing_mm) - 1) * spacing_mm / 2 for e in EXTENT]
-    return Grid.axis_aligned([-h for h in half], half, spacing_mm, "LAS")
+    return Grid.axis_aligned([-h for h in half], half, spacing_mm, NETWORK_ORIENTATION)
 
 
 def network_scanner(seed: int, spacing_mm: float = 4.0) -> Scanner:

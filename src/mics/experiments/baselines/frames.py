@@ -68,5 +68,5 @@ def after(matrix: Matrix, displacement: Displacement, inner: Grid, outer: Grid) 
     voxels = np.indices(outer.size, dtype=np.float32)
     in_voxels = scaling(1 / np.array(inner.spacing)) @ matrix @ scaling(outer.spacing)
     place = np.tensordot(in_voxels[:3, :3], voxels, axes=1) + in_voxels[:3, 3].reshape(_COLUMN)
-    there = [ndimage.map_coordinates(component, place, order=1, mode="nearest") for component in displacement]
-    return np.asarray(place + np.stack(there) - voxels, dtype=np.float32)
+    sampled = [ndimage.map_coordinates(component, place, order=1, mode="nearest") for component in displacement]
+    return np.asarray(place + np.stack(sampled) - voxels, dtype=np.float32)

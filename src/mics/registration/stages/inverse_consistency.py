@@ -20,8 +20,8 @@ class InverseConsistency(Stage):
 
     def run(self, state: State) -> State:
         """With the changed deformation."""
-        there, back = regularise_sharp_bends(state.field.moving_to_fixed, state.field.fixed_to_moving)
+        forward, backward = regularise_sharp_bends(state.field.moving_to_fixed, state.field.fixed_to_moving)
         size = of_spacing(state.grid, self.spacing_mm).size
-        if there.shape[2] <= size[0]:
-            there, back = upsample_and_correct(there, back, size)
-        return state.with_displacements(moving_to_fixed=there, fixed_to_moving=back)
+        if forward.shape[2] <= size[0]:
+            forward, backward = upsample_and_correct(forward, backward, size)
+        return state.with_displacements(moving_to_fixed=forward, fixed_to_moving=backward)
