@@ -77,6 +77,6 @@ def test_a_folder_is_a_scan_only_where_one_is_needed(csv, tmp_path):
 def test_a_missing_list_and_one_that_is_no_text(tmp_path):
     with pytest.raises(InputError, match="cannot be read"):
         read_pairs(tmp_path / "none.csv")
-    (tmp_path / "pairs.csv").write_bytes(b"\xff\xfe\x00fixed")
+    (tmp_path / "pairs.csv").write_bytes(b"\x80\x00fixed")
     with pytest.raises(InputError, match="not a CSV file"):
         read_pairs(tmp_path / "pairs.csv")

@@ -173,7 +173,6 @@ def test_markups_that_are_no_landmarks(tmp_path, kind, landmarks):
     ("name", "content", "said"),
     [
         ("p.csv", b"x;y;z\n1,5;2;3\n", "semicolons divide its values"),
-        ("p.csv", "x,y,z\n1,2,3\n".encode("utf-16"), "not UTF-8 text"),
         ("p.csv", "x,y,z,name\n1,2,3,L\xe4sion\n".encode("latin-1"), "not UTF-8 text"),
         ("p.csv", b"x,y,z,frame\n1,2,3,RAS\n", "its column frame may say another frame"),
         ("p.csv", b"x,y,z,Coordinate System\n1,2,3,RAS\n", "its column Coordinate System may say another frame"),

@@ -1,6 +1,7 @@
 """The scans of a folder, with their labels where there are any, in the layouts that the field uses."""
 
 import csv
+import io
 import json
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -15,6 +16,7 @@ from mics.data.pairs import ScanSource, read_label_map
 from mics.errors import InputError, MissingFileError, require_type
 from mics.files.csv_rows import CsvRows
 from mics.files.paths import as_path
+from mics.files.text import read_text
 from mics.image.hounsfield import read_scan
 from mics.image.io import Image
 from mics.organs import ORGAN_NAMES
@@ -156,13 +158,12 @@ def _label_stems(stem: str) -> list[str]:
 
 def _listed(table: Path) -> Iterator[ScanSource]:
     try:
-        with table.open(encoding="utf-8-sig", newline="") as file:
-            rows = CsvRows(file)
-            _refuse_columns(table, rows.fieldnames or [])
-            lines = [(rows.line_num, row) for row in rows]
+        rows = CsvRows(io.StringIO(read_text(table), newline=""))
+        _refuse_columns(table, rows.fieldnames or [])
+        lines = [(rows.line_num, row) for row in rows]
     except OSError as error:
         raise MissingFileError(f"{table} cannot be read ({error.strerror}); give {LAYOUTS}.") from error
-    except (UnicodeDecodeError, csv.Error) as error:
+    except (UnicodeError, csv.Error) as error:
         raise InputError(f"{table} is not a CSV file ({error}); give {LAYOUTS}.") from error
     for line, row in lines:
         if not row["image"]:

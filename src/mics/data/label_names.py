@@ -15,6 +15,7 @@ from mics.data.cohorts.learn2reg import DATASET_FILE
 from mics.data.manifest import MANIFEST, Entry
 from mics.errors import InputError, MissingFileError
 from mics.files.csv_rows import CsvRows
+from mics.files.text import read_text
 from mics.image.segments import read_segments
 from mics.organs import ORGAN_NAMES
 
@@ -85,7 +86,7 @@ def _read(path: Path) -> list[tuple[Any, Any]]:
     reader = readers.get(path.suffix.lower())
     if reader is None:
         raise ValueError("its ending is none of those known")
-    return reader(path.read_text(encoding="utf-8-sig"))
+    return reader(read_text(path))
 
 
 def _json_pairs(text: str) -> list[tuple[Any, Any]]:

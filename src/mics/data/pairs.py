@@ -1,6 +1,7 @@
 """Pairs of scans to register or to evaluate: a CSV list, or the validation pairs of a Learn2Reg folder."""
 
 import csv
+import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -14,6 +15,7 @@ from mics.data.names import LONGEST_NAME, is_file_name, name_of_scan
 from mics.errors import InputError, MissingFileError
 from mics.files.csv_rows import CsvRows
 from mics.files.paths import as_path
+from mics.files.text import read_text
 from mics.image.checks import refuse_values_of_scans
 from mics.image.hounsfield import read_scan
 from mics.image.io import Image, read_labels
@@ -117,16 +119,15 @@ def _chosen(cohort: Learn2Reg, which: Which, source: Path, *, both_ways: bool) -
 
 def _from_csv(path: Path, needs: Sequence[str]) -> list[Pair]:
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = CsvRows(file)
-            columns = rows.fieldnames or []
-            _refuse_columns(path, columns)
-            pairs = [_pair(path, row, rows.line_num, needs) for row in rows]
+        rows = CsvRows(io.StringIO(read_text(path), newline=""))
+        columns = rows.fieldnames or []
+        _refuse_columns(path, columns)
+        pairs = [_pair(path, row, rows.line_num, needs) for row in rows]
     except OSError as error:
         raise MissingFileError(
             f"{path} cannot be read ({error.strerror}); give a CSV file of pairs or a Learn2Reg folder."
         ) from error
-    except (UnicodeDecodeError, csv.Error) as error:
+    except (UnicodeError, csv.Error) as error:
         raise InputError(f"{path} is not a CSV file ({error}); give one with the columns fixed and moving.") from error
     if not pairs:
         raise InputError(f"{path} lists no pair; add a line for each.")

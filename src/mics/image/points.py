@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from mics.errors import InputError, MissingFileError, SettingError
 from mics.files.csv_rows import CsvRows
 from mics.files.paths import as_path, output_path
+from mics.files.text import read_text
 from mics.files.whole import write_text
 
 SUFFIXES = (".csv", ".fcsv", ".mrk.json")
@@ -67,13 +68,11 @@ def read_points(path: str | Path) -> Points:
     if reader is None:
         raise InputError(f"{path} is not a list of points: give a .csv, .fcsv or .mrk.json file.")
     try:
-        rows, unplaced = reader(path.read_text(encoding="utf-8-sig"))
+        rows, unplaced = reader(read_text(path))
         points = Points(np.array([row[0] for row in rows], dtype=np.float64), tuple(row[1] for row in rows))
     except OSError as error:
         raise MissingFileError(f"Cannot read {path}: {error.strerror}.") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path} is not a readable list of points: it is not UTF-8 text. Save it as that.") from error
-    except (csv.Error, _FormError) as error:
+    except (csv.Error, _FormError, UnicodeError) as error:
         raise InputError(f"{path} is not a readable list of points: {error}.") from error
     except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(f"{path} is not a readable list of points: {_expected(path)}.") from error

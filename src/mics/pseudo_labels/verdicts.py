@@ -1,11 +1,13 @@
 """What a person has said about pseudo-labels: a CSV with a row a verdict."""
 
 import csv
+import io
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from mics.errors import InputError, MissingFileError
+from mics.files.text import read_text
 from mics.organs import ORGAN_NAMES
 
 VERDICTS = "verdicts.csv"
@@ -31,12 +33,11 @@ def read_verdicts(path: Path, cases: set[str]) -> dict[tuple[str, int], Verdict]
     if not path.is_file():
         return {}
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            return dict(_verdicts(path, csv.DictReader(file), cases))
+        return dict(_verdicts(path, csv.DictReader(io.StringIO(read_text(path), newline="")), cases))
     except OSError as error:
         raise MissingFileError(f"{path} cannot be read ({error.strerror}); correct it, or take it away.") from error
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{path} is not a CSV file in UTF-8 ({error}); save it as one.") from error
+    except (UnicodeError, csv.Error) as error:
+        raise InputError(f"{path} is not a CSV file ({error}); save it as one.") from error
 
 
 def _verdicts(path: Path, rows: "csv.DictReader[str]", cases: set[str]) -> Iterator[tuple[tuple[str, int], Verdict]]:

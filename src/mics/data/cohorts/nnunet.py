@@ -24,6 +24,7 @@ from typing import Any
 from mics.data.cohorts.case import KIDNEYS, Adapter, Case, Cohort, Split, not_laid_out, visible
 from mics.data.settings_file import read_yaml
 from mics.errors import InputError, MissingFileError
+from mics.files.text import read_text
 from mics.organs import LEFT_KIDNEY, ORGAN_NAMES, RIGHT_KIDNEY
 
 LAYOUT = "imagesTr/NAME_0000.nii.gz and labelsTr/NAME.nii.gz"
@@ -98,7 +99,7 @@ def _cohort(description: Path, folder: Path, layout: _Layout, validation: set[st
 def _layout_of_dataset(path: Path) -> _Layout:
     """What a dataset.json says; https://github.com/MIC-DKFZ/nnUNet/blob/master/documentation/dataset_format.md."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
+        content = json.loads(read_text(path))
         labels = dict(content["labels"])
         channels = {
             str(key): str(name) for key, name in dict(content.get("channel_names") or content["modality"]).items()
