@@ -113,16 +113,13 @@ def register_pairs(
     go_on()
     with own_folder(output, MARK, "a batch of registrations"):
         _claim(output, chosen, pairs)
-        found: dict[str, Outcome] = {}
-        tasks = []
-        for task in (Task(pair, output, chosen) for pair in pairs):
-            summary = finished(task)
-            if summary is None:
-                tasks.append(task)
-            else:
-                found[task.pair.name] = Outcome(task.pair, summary)
+        tasks = [Task(pair, output, chosen) for pair in pairs]
+        found = {
+            task.pair.name: Outcome(task.pair, summary) for task in tasks if (summary := finished(task)) is not None
+        }
+        unfinished = [task for task in tasks if task.pair.name not in found]
         try:
-            for outcome in _outcomes(tasks, workers, scheduler, device):
+            for outcome in _outcomes(unfinished, workers, scheduler, device):
                 found[outcome.pair.name] = outcome
                 write_text(results_csv(_in_order(pairs, found)), output / RESULTS)
                 progress(outcome, len(found), len(pairs))

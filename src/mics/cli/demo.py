@@ -6,11 +6,11 @@ from typing import Annotated
 import typer
 
 from mics.cli.manners import results
+from mics.cli.one_pair import OURS as REGISTRATION
+from mics.cli.one_pair import register_into
 from mics.cli.options import Device
 from mics.cli.output import Results, output_folder
 from mics.cli.progress import progress
-from mics.cli.register import OURS as REGISTRATION
-from mics.cli.register import register_into
 
 _OURS = Results(
     "the results of the demo",

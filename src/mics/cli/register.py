@@ -1,44 +1,20 @@
 """`mics register`: two scans in, two transforms out."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mics.cli.errors import FAILED, LOOK, say
-from mics.cli.manners import asked, results
+from mics.cli.manners import asked
+from mics.cli.one_pair import register_one
 from mics.cli.options import Device, LabelNamesFile, Model
-from mics.cli.output import Results, output_folder
-from mics.cli.progress import progress
 from mics.errors import SettingError
 from mics.registration.choices import Lesions, Refine, Topology
 
 if TYPE_CHECKING:
     from mics.batch.listing import ListedPair
     from mics.registration.inputs import PairArguments
-    from mics.registration.result import Registration
-
-
-def _is_registration(folder: Path) -> bool:
-    from mics.errors import InputError
-    from mics.run_summary import read_summary
-
-    try:
-        read_summary(folder / "summary.json")
-    except InputError:
-        return False
-    return True
-
-
-OURS = Results(
-    "the results of a registration",
-    (
-        *("summary.json", "lesions.csv", "*_warped.nii.gz", "transform_*.nii.gz", "transform_*.nii.gz.json"),
-        *("overview.png", "report.html"),
-    ),
-    _is_registration,
-)
 
 
 def register(
@@ -212,8 +188,6 @@ def register(
         raise SettingError("`workers` and `scheduler` are for many pairs: use `pairs` or `moving_folder`.")
     assert fixed is not None
     assert moving is not None
-    from mics.report.summary import describe
-
     given: PairArguments = {
         "fixed_labels": fixed_labels,
         "moving_labels": moving_labels,
@@ -221,21 +195,8 @@ def register(
         **of_one_pair,
     }
     if repeat is not None:
-        settings = {name: settings[name] for name in _OF_REPEAT if name in given_options}
-        settings["summary"] = repeat
-        if output.resolve() == repeat.resolve().parent:
-            raise SettingError(f"{output} holds the summary that is repeated: give another folder.", option="output")
-    with output_folder(output, OURS), progress() as step:
-        result, place = register_into(output, fixed=fixed, moving=moving, progress=step, **given, **settings)
-    lines, data = [*describe(result.run_summary), f"Written to {place}"], {"folder": place, **result.summary}
-    if repeat is not None:
-        sentence, data["repeated"] = _compared(repeat.parent, place)
-        lines.append(sentence)
-    results("\n".join(lines), data)
-    if repeat is not None and data["repeated"]["other_bytes"]:
-        say(f"Warning: {sentence}")
-    if strict:
-        raise typer.Exit({"good": 0, "look": LOOK, "failed": FAILED}[result.verdict.word])
+        settings = {"summary": repeat, **{name: settings[name] for name in _OF_REPEAT if name in given_options}}
+    register_one(output, fixed=fixed, moving=moving, strict=strict, **given, **settings)
 
 
 _OF_REPEAT = ("affine", "model")
@@ -250,20 +211,6 @@ def _refuse_what_the_summary_says(given: Collection[str]) -> None:
         raise SettingError(f"`repeat` takes all settings from the summary: leave `{extra}` out.", option=extra)
     if extra := next((name for name in _OF_MANY if name in given), None):
         raise SettingError(f"`repeat` is for one pair, FIXED and MOVING: leave `{extra}` out.", option=extra)
-
-
-def _compared(earlier: Path, folder: Path) -> tuple[str, dict[str, list[str]]]:
-    """Whether the volumes and transforms are those of before, in a sentence, and which are."""
-    from mics.registration.repeat import compared_files
-
-    same, other = compared_files(earlier, folder)
-    if other:
-        sentence = f"Not the same bytes as in {earlier}: {', '.join(other)}."
-    elif same:
-        sentence = f"The same bytes as in {earlier}: {', '.join(same)}."
-    else:
-        sentence = f"Beside the summary in {earlier} lie no volumes and transforms to compare with."
-    return sentence, {"same_bytes": same, "other_bytes": other}
 
 
 def _many(
@@ -297,26 +244,3 @@ def _many(
     if fixed is None or moving is not None or moving_folder is None:
         raise SettingError("With `moving_folder`, give FIXED alone: every scan of the folder is brought onto it.")
     return pairs_of_folder(fixed, moving_folder, fixed_labels=fixed_labels, moving_labels=moving_labels)
-
-
-def register_into(
-    folder: Path, *, fixed: Path, moving: Path, progress: Callable[[str], None], **settings: Any
-) -> "tuple[Registration, Path]":
-    """Register two files, write everything into ``folder``, and return the registration and where it is.
-
-    ``settings``: as of :func:`mics.register`; with a ``summary`` among them, as of :func:`mics.registration.repeat.repeat`.
-    """
-    from mics.files.folder import free_folder
-    from mics.registration.pipeline import register as run
-    from mics.registration.repeat import repeat
-    from mics.report.files import pictures
-
-    work = repeat if "summary" in settings else run
-    result = work(fixed=fixed, moving=moving, progress=progress, **settings)
-    progress("Writing")
-
-    # Whatever has come into the folder meanwhile, the work is not thrown away.
-    place = free_folder(folder)
-    # Loading matplotlib and drawing take one core, about as long as a transform takes to be compressed by another.
-    result.save(place, beside=pictures(result))
-    return result, place

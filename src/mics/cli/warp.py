@@ -81,14 +81,7 @@ def warp(
     """
     from mics.files.folder import write_together
 
-    if outside is not None and (labels or any(map(_is_of_points, sources))):
-        raise SettingError(
-            "--outside is for images: a label map has background, 0, outside, and points and meshes have no outside."
-        )
-    if reference is not None and any(map(_is_of_points, sources)):
-        raise SettingError("--reference is for images and label maps: points and meshes lie on no grid.")
-    if series is not None and any(map(_is_of_points, sources)):
-        raise SettingError("--series is for the folder of a DICOM study: a list of points or a mesh has none.")
+    _refuse_options(any(map(_is_of_points, sources)), reference, labels, outside, series)
     _refuse_names(sources, output)
     names = [transform, *(then or [])]
     if len(sources) == 1:
@@ -261,6 +254,20 @@ def _chain(
     if grid is not None and isinstance(links[-1], Transform):
         warn_of_continuation(grid, links[-1], names[-1])
     return _Chain(names, links, chained(links, grid), labels, outside, series)
+
+
+def _refuse_options(
+    of_points: bool, reference: Path | None, labels: bool, outside: float | None, series: str | None
+) -> None:
+    """Raise InputError for options that an input has no use for; ``of_points``: some are points or meshes."""
+    if outside is not None and (labels or of_points):
+        raise SettingError(
+            "--outside is for images: a label map has background, 0, outside, and points and meshes have no outside."
+        )
+    if reference is not None and of_points:
+        raise SettingError("--reference is for images and label maps: points and meshes lie on no grid.")
+    if series is not None and of_points:
+        raise SettingError("--series is for the folder of a DICOM study: a list of points or a mesh has none.")
 
 
 def _refuse_names(sources: Sequence[Path], output: Path) -> None:
