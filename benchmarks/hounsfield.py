@@ -101,6 +101,7 @@ GOOD: dict[str, Callable[[Values], Values]] = {
     "padding 62512": padded(62512),
 }
 WRONG: dict[str, Callable[[Values], Values]] = {
+    "HU / 10": lambda hu: hu / 10,
     "HU + 1024": shifted(1024),
     "HU + 1000": shifted(1000),
     "HU + 1024, padding -2000": padded(-2000, 1024),

@@ -150,13 +150,14 @@ def organs(dtype=np.float32):
         (np.rint((body().clip(-1024, 3071) + 1024) / 4095 * 255), "between 0 and .* not scaled or cut off at 0"),
         (np.abs(np.where(body() < -500, 0, 400) + 20 * body(1, noise=1) / 1000), "MR and PET"),
         (np.where(body() < -500, 0, 20000 + 50 * body(1)), "MR and PET"),
+        (body() / 10, "HU divided by 10, .* multiply every value by 10"),
         (body() * 2, "HU times about 2, plus .* rescale slope"),
         (body() / 2, "HU times about 0.5, plus .* rescale slope"),
         (organs(), "looks like a label map"),
         (np.random.default_rng(0).normal(-1000, 20, SHAPE), "air alone"),
         (outside_of_the_circle(np.random.default_rng(0).normal(-1000, 20, SHAPE), -2000), "air alone"),
     ],
-    ids=["unit", "z-score", "window", "8 bit", "MR", "PET", "doubled", "halved", "labels", "air", "padded air"],
+    ids=["unit", "z-score", "window", "8 bit", "MR", "PET", "tenth", "doubled", "halved", "labels", "air", "padded air"],
 )
 def test_other_values_are_refused_with_what_they_are(array, said):
     assert re.search(said, refusal(array))

@@ -136,3 +136,13 @@ def test_whether_metaimage_is_compressed_is_true_or_false(tmp_path):
         mha(tmp_path, "CompressedData = yes\n", zlib.compress(RAW)), "CompressedData is yes, neither True nor False"
     )
     assert np.array_equal(read_image(mha(tmp_path, "CompressedData = False\n", RAW)).array, HU)
+
+
+def test_a_size_behind_the_line_that_names_the_voxels_file_hides_no_missing_file(tmp_path):
+    """Found by fuzzing: ITK takes a line without a value together with the next one, and reads on."""
+    path = tmp_path / "scan.mha"
+    lines = ("ObjectType = Image", "NDims = 3", "BinaryData = True", "CompressedData = True", "CenterOfRotation ")
+    behind = ("ElementSpacing = 1 2 3", "DimSize = 4 3 2", "ElementType = MET_FLOAT", "ElementDataFile = LOCAL", "")
+    path.write_bytes("\n".join([*lines, "ElementDataFile = LOCALtation", *behind]).encode() + zlib.compress(bytes(96)))
+    with pytest.raises(InputError, match="LOCALtation, which is not there"):
+        read_image(path)

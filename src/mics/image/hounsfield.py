@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from mics.errors import InputError
 from mics.image.checks import MOST_LABELS
-from mics.image.ct_histogram import Fit, fit_as_it_is, fit_scaled, fit_shifted
+from mics.image.ct_histogram import Fit, fit_as_it_is, fit_scaled, fit_shifted, fit_tenth
 from mics.image.hu import AIR_HU
 from mics.image.io import Image, read_image
 
@@ -65,6 +65,7 @@ def hounsfield_units(array: Values, name: str) -> Values:
     _refuse_labels(array, seen, name)
     _refuse_narrow(seen, name)
     _refuse_air(seen, name)
+    _refuse_tenth(seen, name)
     _refuse_shifted(seen, name)
     if high < np.inf:
         _warn(f"{name} holds values above {high:.4g} outside of its field of view, its padding, taken for air.")
@@ -133,6 +134,17 @@ def _refuse_air(seen: Values, name: str) -> None:
     if np.mean((seen < _LOWEST_HU) | (seen > AIR_HU / 2)) < _LEAST_TISSUE:
         raise InputError(
             f"{name} shows air alone: fewer than 0.1 % of its values are above -500 HU. Give another scan."
+        )
+
+
+def _refuse_tenth(seen: Values, name: str) -> None:
+    """Refuse HU divided by 10, in which air passes for fat and all else for soft tissue."""
+    tissue = _with_less_background(seen)
+    tenth = fit_tenth(tissue).log_likelihood
+    if tenth > _LEAST_LIKELIHOOD + np.log(10) and tenth - fit_as_it_is(tissue).log_likelihood > _GAIN_REFUSED:
+        raise InputError(
+            f"{name} does not hold Hounsfield units: the values look like HU divided by 10, so the rescale slope is wrong: "
+            "convert the scan from DICOM again, or multiply every value by 10."
         )
 
 

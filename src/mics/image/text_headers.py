@@ -69,14 +69,14 @@ def refuse_unclear_header(path: Path) -> None:
         return
     if twice := next((name for name, times in names.items() if times > 1 and name != "comment"), None):
         raise InputError(f"{path} has two lines {twice} in its header: leave the right one.")
-    _refuse_parted(path, fields)
+    refuse_parted(path, fields)
     if "dimsize" in names:
         _refuse_unclear_metaimage(path, fields)
     else:
         _refuse_unclear_nrrd(path, fields)
 
 
-def _refuse_parted(path: Path, fields: dict[str, str]) -> None:
+def refuse_parted(path: Path, fields: dict[str, str]) -> None:
     """Raise InputError where the voxels lie in several files, of which ITK takes those that there are, or in a missing one."""
     other = data_file(fields)
     if other.upper() == "LOCAL":

@@ -15,7 +15,7 @@ import SimpleITK as sitk
 
 from mics.errors import InputError
 from mics.image import checks
-from mics.image.text_headers import data_file, header_lines, is_compressed
+from mics.image.text_headers import data_file, header_lines, is_compressed, refuse_parted
 
 _CHUNK = 1 << 18
 _WHOLE = re.compile(rb"[+-]?[0-9]+(\.0*)?")
@@ -31,6 +31,7 @@ def refuse_damaged_data(path: Path, reader: sitk.ImageFileReader) -> None:
     start, pairs = header_lines(path)
     fields = dict(pairs)
     encoding = fields.get("encoding", "gzip" if is_compressed(fields) else "raw").lower()
+    refuse_parted(path, fields)
     other = data_file(fields)
     data, start = (path, start) if other.upper() == "LOCAL" else (path.parent / other, 0)
     lines, skipped = _skips(fields)
