@@ -13,6 +13,7 @@ from typing import Self, cast
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.optimize import minimize
 from torch import Tensor
 from torch.nn import functional
 
@@ -40,8 +41,8 @@ _IMAGE, _SHAPE, _SIZE = 0.5, 2.0, 0.5
 _LENGTH_MM = 100.0
 """Shift that counts as much as a change of the linear part by one: about the distance of an organ from the middle."""
 _ITERATIONS = 60
-_ROUGHLY, _EXACTLY = 1e-6, 1e-9
-"""Change of the cost, and of the affine, with which a descent ends; ten times that of the gradient."""
+_ROUGHLY, _EXACTLY, _SHARPLY = 1e-5, 1e-8, 1e-7
+"""Change of the cost that ends a descent, ten times that of the gradient: to choose a start, on smoothed volumes, at last."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,14 +67,17 @@ class _Scan:
         """Organ maps (1, organs, X, Y, Z)."""
         return self.volume[:, :-2]
 
-    def at(self, places: Tensor, channels: slice) -> Tensor:
-        """Values (channels, N) at ``places`` (N, 3) in LPS mm; 0 beyond the scan."""
-        inverse = torch.from_numpy(self.grid.inverse_matrix)
-        voxels = places @ inverse[:3, :3].T + inverse[:3, 3]
-        last = torch.tensor(self.grid.size, dtype=voxels.dtype) - 1
-        # A volume of one voxel along an axis has no extent there.
-        relative = (2 * voxels / last.clamp_min(1) - 1).flip(-1)[None, :, None, None]
+    def at(self, places: Tensor, matrix: Tensor, channels: slice) -> Tensor:
+        """Values (channels, N) where ``matrix`` (3, 4) takes ``places`` (N, 3) in the scan's :meth:`relative` ones; 0 beyond."""
+        relative = torch.addmm(matrix[:, 3], places, matrix[:, :3].T)[None, :, None, None]
         return functional.grid_sample(self.volume[:, channels], relative, align_corners=True)[0, :, :, 0, 0]
+
+    def relative(self, matrix: Tensor) -> Tensor:
+        """``matrix`` (4, 4), to LPS mm, as one (3, 4) to what ``grid_sample`` takes: z, y, x from -1 to 1."""
+        # A volume of one voxel along an axis has no extent there.
+        scale = torch.tensor([2 / max(length - 1, 1) for length in self.grid.size], dtype=matrix.dtype)
+        voxels = scale[:, None] * (torch.from_numpy(self.grid.inverse_matrix[:3]) @ matrix)
+        return torch.cat([voxels[:, :3], voxels[:, 3:] - 1], dim=1).flip(0)
 
 
 def register_affine_by_organs(
@@ -84,13 +88,13 @@ def register_affine_by_organs(
     Minimised is one minus the mean overlap of the organ maps, plus half of one minus the correlation of the abdominal window
     within the body, plus squares of the Green-Lagrange strain, twice that of shape and half that of size; all in both
     directions. On smoothed volumes the descent from two starts (the organs' centres; a search of shifts along the body) that ends
-    lower is taken, and goes on to the end on the volumes as they are.
+    lower is taken and goes on, to the end on the volumes as they are.
 
     Args:
         fixed: Scan in HU, any geometry.
         moving: The other.
         model: The segmentation network, :data:`AFFINE_MODEL` by default.
-        device: Where it works; the rest is done on the CPU.
+        device: Where it works and where the cost is computed; the rest is done on the CPU.
 
     Returns:
         (4, 4), in LPS millimetres, from points of ``fixed`` to points of ``moving`` (ITK's direction). Where no organ is
@@ -104,7 +108,8 @@ def register_affine_by_organs(
     problem = _Problem(seen)
     starts = [best_start(searched), *problem.centres_upon_each_other()]
     smooth = problem.smoothed()
-    return problem.solved(min((smooth.solved(start, _ROUGHLY) for start in starts), key=smooth.cost), _EXACTLY)
+    nearest = min((smooth.solved(start, _ROUGHLY) for start in starts), key=smooth.cost)
+    return problem.solved(smooth.solved(nearest, _EXACTLY), _SHARPLY)
 
 
 def _cropped(scan: Coarse) -> Coarse:
@@ -128,7 +133,9 @@ def _seen(scan: Coarse, model: LoadedModel, device: torch.device) -> _Scan:
         maps = network.organ_maps(windows, model.crop)
     data = torch.from_numpy(np.stack([scan.in_view, scan.body]).astype(np.float32))[None].to(device)
     window = windows[:, :1].flip(3) * data[:, :1]
-    volume = torch.cat([maps.float().flip(3) * data[:, :1], window, data], dim=1).cpu().double()
+    volume = torch.cat([maps.float().flip(3) * data[:, :1], window, data], dim=1)
+    # Apple's GPUs have no double precision.
+    volume = (volume.cpu() if device.type == "mps" else volume).double()
     return _scan(*_halved(volume, scan.image.grid))
 
 
@@ -163,8 +170,8 @@ def _smoothed(volume: Tensor) -> Tensor:
 
 
 def _points(volume: Tensor, where: Tensor, grid: Grid) -> _Points:
-    places = torch.from_numpy(grid.voxel_to_world(where.nonzero().numpy().astype(np.float64)).reshape(-1, 3))
-    return _Points(places, volume[0][:, where])
+    matrix = torch.from_numpy(grid.matrix).to(volume)
+    return _Points(where.nonzero().double() @ matrix[:3, :3].T + matrix[:3, 3], volume[0][:, where])
 
 
 class _Problem:
@@ -184,7 +191,7 @@ class _Problem:
             return []
         fixed, moving = (self._centres(scan) for scan in (self.scans.fixed, self.scans.moving))
         shift = np.eye(4)
-        shift[:3, 3] = (moving - fixed)[common].quantile(0.5, dim=0).numpy()
+        shift[:3, 3] = (moving - fixed)[common].quantile(0.5, dim=0).cpu().numpy()
         return [shift]
 
     def cost(self, matrix: NDArray[np.float64]) -> float:
@@ -206,58 +213,56 @@ class _Problem:
         return problem
 
     def solved(self, start: NDArray[np.float64], tolerance: float) -> NDArray[np.float64]:
-        """The affine (4, 4) of least cost that a descent from ``start`` comes to, until steps change less than ``tolerance``."""
-        centre = self._centre()
-        origin = torch.from_numpy(start)
-        change = torch.zeros(3, 4, dtype=torch.float64, requires_grad=True)
-        optimiser = torch.optim.LBFGS(
-            [change],
-            max_iter=_ITERATIONS,
-            tolerance_change=tolerance,
-            tolerance_grad=10 * tolerance,
-            line_search_fn="strong_wolfe",
-        )
+        """The affine (4, 4) that a descent from ``start`` comes to, until a step changes the cost by less than ``tolerance``."""
+        centre, origin = self._centre(), torch.from_numpy(start)
 
-        def matrix() -> Tensor:
+        def matrix(change: Tensor) -> Tensor:
             # About the middle of the organs, so that turns and shifts do not undo each other.
             linear = (torch.eye(3, dtype=torch.float64) + change[:, :3]) @ origin[:3, :3]
             shift = origin[:3, :3] @ centre + origin[:3, 3] + _LENGTH_MM * change[:, 3] - linear @ centre
             last = torch.tensor([[0, 0, 0, 1]], dtype=torch.float64)
             return torch.cat([torch.cat([linear, shift[:, None]], dim=1), last])
 
-        def closure() -> Tensor:
-            optimiser.zero_grad()
-            cost = self._cost(matrix())
-            cost.backward()
-            return cost
+        def cost_and_slope(flat: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+            change = torch.tensor(flat, dtype=torch.float64).reshape(3, 4).requires_grad_()
+            cost = self._cost(matrix(change))
+            (slope,) = torch.autograd.grad(cost, change)
+            return float(cost.detach()), slope.numpy().ravel()
 
-        optimiser.step(closure)
-        found: NDArray[np.float64] = matrix().detach().numpy()
+        # torch's own optimisers load its compiler, which takes seconds.
+        best = minimize(
+            cost_and_slope,
+            np.zeros(12),
+            method="L-BFGS-B",
+            jac=True,
+            options={"maxiter": _ITERATIONS, "maxcor": _ITERATIONS, "ftol": tolerance, "gtol": 10 * tolerance},
+        )
+        found: NDArray[np.float64] = matrix(torch.from_numpy(best.x).reshape(3, 4)).numpy()
         return found if np.isfinite(found).all() and self.cost(found) <= self.cost(start) else start
 
     def _cost(self, matrix: Tensor) -> Tensor:
-        linear = matrix[:3, :3]
-        inverse = torch.linalg.inv(linear)
-        there = self._misfit(self.scans.fixed, self.scans.moving, linear, matrix[:3, 3])
-        back = self._misfit(self.scans.moving, self.scans.fixed, inverse, -inverse @ matrix[:3, 3])
-        return (there + back + _strain(linear) + _strain(inverse)) / 2
+        """Of an affine (4, 4) on the CPU: what is done with so few numbers a GPU would take longer for."""
+        fixed, moving, inverse = self.scans.fixed, self.scans.moving, torch.linalg.inv(matrix)
+        ways = torch.stack([moving.relative(matrix), fixed.relative(inverse)]).to(fixed.volume.device)
+        misfit = self._misfit(fixed, moving, ways[0]) + self._misfit(moving, fixed, ways[1])
+        return (misfit.to(matrix.device) + _strain(matrix[:3, :3]) + _strain(inverse[:3, :3])) / 2
 
-    def _misfit(self, own: _Scan, other: _Scan, linear: Tensor, shift: Tensor) -> Tensor:
-        """Of the organs and the tissue of ``own`` with what the other scan shows there."""
-        found = other.at(own.organs.places @ linear.T + shift, slice(None))
+    def _misfit(self, own: _Scan, other: _Scan, matrix: Tensor) -> Tensor:
+        """Of the organs and the tissue of ``own`` with what the other scan shows where ``matrix`` (3, 4) takes them."""
+        found = other.at(own.organs.places, matrix, slice(None))
         # An organ is missed only where the other scan has data.
         shown = (own.organs.values * found[-1:]).sum(1)
         overlap = (own.organs.values * found[:-2]).sum(1) / (shown + 1)
         organs = (self.weights * (1 - overlap)).sum() / self.weights.sum().clamp_min(1e-3)
-        window, data = other.at(own.body.places @ linear.T + shift, slice(-2, None))
+        window, data = other.at(own.body.places, matrix, slice(-2, None))
         return organs + _IMAGE * (1 - _correlation(own.body.values[0], window, own.body.values[1] * data))
 
     def _centre(self) -> Tensor:
         fixed = self.scans.fixed
         if float(self.weights.sum()) > 0:
             mass = (fixed.organs.values * self.weights[:, None]).sum(0)
-            return (fixed.organs.places * mass[:, None]).sum(0) / mass.sum()
-        return fixed.body.places.mean(0) if len(fixed.body.places) else torch.from_numpy(fixed.grid.centre)
+            return ((fixed.organs.places * mass[:, None]).sum(0) / mass.sum()).cpu()
+        return fixed.body.places.mean(0).cpu() if len(fixed.body.places) else torch.from_numpy(fixed.grid.centre)
 
     @staticmethod
     def _centres(scan: _Scan) -> Tensor:
