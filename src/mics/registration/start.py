@@ -5,6 +5,7 @@ tells how far a scan must be shifted along the body: one reaches to the hip, the
 tried.
 """
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,8 +44,10 @@ def best_start(scans: Pair[Coarse], *, scaled: bool = True) -> NDArray[np.float6
     Tried are all shifts along the body in steps of a voxel; in each the bodies' centres are laid upon each other, with
     (where ``scaled``) and without scaling one's width and depth to the other's.
     """
-    starts = list(_candidates(scans, scaled=scaled))
-    return starts[int(np.argmin([difference(scans, start) for start in starts]))]
+    starts = _candidates(scans, scaled=scaled)
+    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+        differences = list(pool.map(lambda start: difference(scans, start), starts))
+    return starts[int(np.argmin(differences))]
 
 
 def difference(scans: Pair[Coarse], matrix: NDArray[np.float64]) -> float:
