@@ -41,8 +41,10 @@ _IMAGE, _SHAPE, _SIZE = 0.5, 2.0, 0.5
 _LENGTH_MM = 100.0
 """Shift that counts as much as a change of the linear part by one: about the distance of an organ from the middle."""
 _ITERATIONS = 60
-_ROUGHLY, _EXACTLY, _SHARPLY = 1e-5, 1e-8, 1e-7
-"""Change of the cost that ends a descent, ten times that of the gradient: to choose a start, on smoothed volumes, at last."""
+_EXACTLY, _SHARPLY = 1e-8, 1e-7
+"""Change of the cost that ends a descent, ten times that of the gradient: on smoothed volumes, and at last."""
+_SAME_MM = 2.0
+"""Within the body, of two affines that one descent would bring together."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,8 +89,9 @@ def register_affine_by_organs(
 
     Minimised is one minus the mean overlap of the organ maps, plus half of one minus the correlation of the abdominal window
     within the body, plus squares of the Green-Lagrange strain, twice that of shape and half that of size; all in both
-    directions. On smoothed volumes the descent from two starts (the organs' centres; a search of shifts along the body) that ends
-    lower is taken and goes on, to the end on the volumes as they are.
+    directions. Descents from two starts (the organs' centres; a search of shifts along the body) go to their ends on smoothed
+    volumes; from these, where they differ, they go on with the volumes as they are, and the lower end is taken. Where several
+    affines cost nearly the same, rounding decides which is found; so the scan with the smaller body always counts as fixed.
 
     Args:
         fixed: Scan in HU, any geometry.
@@ -102,14 +105,26 @@ def register_affine_by_organs(
     """
     model, device = model or load_model_for("segmentation", AFFINE_MODEL), torch.device(device)
     searched = Pair(fixed=coarse(fixed, _SEARCH_MM), moving=coarse(moving, _SEARCH_MM))
-    finer = Pair(fixed=coarse(fixed, model.spacing_mm), moving=coarse(moving, model.spacing_mm))
-    fixed_seen, moving_seen = (_seen(_cropped(scan), model, device) for scan in (finer.fixed, finer.moving))
-    seen = Pair(fixed=fixed_seen, moving=moving_seen)
-    problem = _Problem(seen)
-    starts = [best_start(searched), *problem.centres_upon_each_other()]
+    swapped = _size(searched.moving) < _size(searched.fixed)
+    if swapped:
+        fixed, moving, searched = moving, fixed, Pair(fixed=searched.moving, moving=searched.fixed)
+    fixed_seen, moving_seen = (
+        _seen(_cropped(coarse(scan, model.spacing_mm)), model, device) for scan in (fixed, moving)
+    )
+    problem = _Problem(Pair(fixed=fixed_seen, moving=moving_seen))
     smooth = problem.smoothed()
-    nearest = min((smooth.solved(start, _ROUGHLY) for start in starts), key=smooth.cost)
-    return problem.solved(smooth.solved(nearest, _EXACTLY), _SHARPLY)
+    ends: list[NDArray[np.float64]] = []
+    for start in (best_start(searched), *problem.centres_upon_each_other()):
+        end = smooth.solved(start, _EXACTLY)
+        if all(problem.apart_mm(end, other) > _SAME_MM for other in ends):
+            ends.append(end)
+    found = min((problem.solved(end, _SHARPLY) for end in ends), key=problem.cost)
+    return np.linalg.inv(found) if swapped else found
+
+
+def _size(scan: Coarse) -> tuple[int, float]:
+    """Voxels of the body, and the sum of their HU to tell bodies of one size apart."""
+    return int(scan.body.sum()), float(scan.image.array[scan.body].sum())
 
 
 def _cropped(scan: Coarse) -> Coarse:
@@ -198,6 +213,14 @@ class _Problem:
         """Of an affine (4, 4), fixed to moving points."""
         with torch.no_grad():
             return float(self._cost(torch.from_numpy(matrix)))
+
+    def apart_mm(self, one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
+        """The largest distance within the fixed body between where two affines (4, 4) take it."""
+        places = self.scans.fixed.body.places
+        if not len(places):
+            return np.inf
+        difference = torch.from_numpy(one - other).to(places)
+        return float((places @ difference[:3, :3].T + difference[:3, 3]).norm(dim=1).max())
 
     def smoothed(self) -> Self:
         """The same, but that points look at smoothed volumes.
