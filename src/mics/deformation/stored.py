@@ -1,6 +1,7 @@
 """A displacement in its file: in which numbers, and written by slabs, as the whole takes gigabytes on a scan's own grid."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from mics.image.slabwise import LONGEST, SUFFIXES, write_by_slabs
 
 # Files hold multiples of 1/256 mm: half as large, written in 60 % of the time, and at most 0.002 mm away.
 _STEPS_PER_MM = 256
-_SLAB_VOXELS = 2_000_000
+_SLAB_VOXELS = 500_000
 
 
 def as_stored(displacement_mm: NDArray[np.floating]) -> NDArray[np.float32]:
@@ -61,11 +62,10 @@ def write_displacement(values: Callable[[Box, slice], NDArray[np.float32]], grid
     x, y, z = grid.size
     depth = max(1, _SLAB_VOXELS // (x * y))
 
-    def slabs() -> Iterator[NDArray[np.float32]]:
-        for axis in range(3):
-            for first in range(0, z, depth):
-                box = (slice(None), slice(None), slice(first, first + depth))
-                yield as_stored(values(box, slice(axis, axis + 1))[..., 0].T)
+    def slab(axis: int, first: int) -> NDArray[np.float32]:
+        box = (slice(None), slice(None), slice(first, first + depth))
+        return as_stored(values(box, slice(axis, axis + 1))[..., 0].T)
 
     like = to_itk(np.zeros((2, 2, 2, 3), np.float32), grid)
-    write_by_slabs(path, suffix, like, grid.size, slabs())
+    slabs = (partial(slab, axis, first) for axis in range(3) for first in range(0, z, depth))
+    write_by_slabs(path, suffix, like, grid.size, slabs)

@@ -2,17 +2,24 @@
 
 import errno
 import gzip
+import io
 import struct
 import zlib
-from collections.abc import Callable, Iterable
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import SimpleITK as sitk
+import torch
 from numpy.typing import NDArray
 
 from mics.files.whole import write_whole
 from mics.image import completeness
+
+T = TypeVar("T")
 
 SUFFIXES = (".nii", ".nii.gz")
 LONGEST = 2**15 - 1
@@ -21,10 +28,17 @@ LONGEST = 2**15 - 1
 _HEADER, _DIM = 352, 42  # bytes before the voxels, and where the first of three sizes stands, int16
 # ITK's compressor takes as long as zlib does at its fastest, whose files are a tenth larger; one step up it takes twice as long.
 _LEVEL, _MEMORY = 1, 9
+_GZIP_HEADER = struct.pack(
+    "<2B2BI2B", 0x1F, 0x8B, zlib.DEFLATED, 0, 0, 4, 255
+)  # no name, no time, at its fastest, any system
+_LAST_BLOCK = b"\x03\x00"
+
+Slab = Callable[[], NDArray[Any]]
+"""What makes the values of a slab."""
 
 
 def write_by_slabs(
-    path: Path, suffix: str, like: sitk.Image, size: tuple[int, int, int], slabs: Iterable[NDArray[Any]]
+    path: Path, suffix: str, like: sitk.Image, size: tuple[int, int, int], slabs: Iterable[Slab]
 ) -> None:
     """Write what ITK would write of a volume of ``size``; the file appears complete or not at all.
 
@@ -33,7 +47,8 @@ def write_by_slabs(
         suffix: Its ending, one of :data:`SUFFIXES`.
         like: A small image with the pixel type, the first voxel, the spacing and the direction of the whole.
         size: Voxels along each axis, at most :data:`LONGEST`.
-        slabs: All values in the file's order: of the first component, x running fastest, then y and z, then of the next.
+        slabs: What makes all values in the file's order: of the first component, x running fastest, then y and z, then of the
+            next. As many are made and packed at a time as torch has threads; the file is the same on any number of them.
 
     Raises:
         InputError: If it cannot be written.
@@ -44,15 +59,48 @@ def write_by_slabs(
         header = bytearray((gzip.decompress if suffix == ".nii.gz" else bytes)(temporary.read_bytes())[:_HEADER])
         struct.pack_into("=3h", header, _DIM, *size)
         with temporary.open("wb") as file:
-            packed = zlib.compressobj(_LEVEL, zlib.DEFLATED, 31, _MEMORY)
-            squeeze: Callable[[Any], Any] = packed.compress if suffix == ".nii.gz" else lambda data: data
-            file.write(squeeze(header))
-            for slab in slabs:
-                file.write(squeeze(slab.data))
-            if suffix == ".nii.gz":
-                file.write(packed.flush())
+            if suffix == ".nii":
+                file.write(header)
+                for made in _in_order(slabs):
+                    file.write(made.data)
+            else:
+                _write_gzip(file, header, slabs)
         voxels = completeness.bytes_of(like, size)
         if not completeness.is_whole(temporary, suffix, voxels):
             raise OSError(errno.EIO, "it came out of another size than its header tells")
 
     write_whole(path, write, suffix=suffix)
+
+
+def _write_gzip(file: io.BufferedWriter, header: bytearray, slabs: Iterable[Slab]) -> None:
+    """One gzip member of the header and all slabs, each slab a run of blocks of its own that knows nothing of the others."""
+
+    def pack(slab: Slab) -> tuple[NDArray[Any], bytes]:
+        values = slab()
+        return values, _blocks(values.data)
+
+    file.write(_GZIP_HEADER + _blocks(header))
+    check, length = zlib.crc32(header), len(header)
+    for values, blocks in _in_order(partial(pack, slab) for slab in slabs):
+        file.write(blocks)
+        check, length = zlib.crc32(values.data, check), length + values.nbytes
+    file.write(_LAST_BLOCK + struct.pack("<2I", check, length % (1 << 32)))
+
+
+def _blocks(data: Any) -> bytes:
+    """Deflated, to the end of a byte, so that other blocks can follow."""
+    packer = zlib.compressobj(_LEVEL, zlib.DEFLATED, -zlib.MAX_WBITS, _MEMORY)
+    return packer.compress(data) + packer.flush(zlib.Z_SYNC_FLUSH)
+
+
+def _in_order(tasks: Iterable[Callable[[], T]]) -> Iterator[T]:
+    """The results of ``tasks``, one after the other; few are begun before the first is asked for, as each holds memory."""
+    threads = torch.get_num_threads()
+    begun: deque[Future[T]] = deque()
+    with ThreadPoolExecutor(threads) as pool:
+        for task in tasks:
+            begun.append(pool.submit(task))
+            if len(begun) > threads:
+                yield begun.popleft().result()
+        while begun:
+            yield begun.popleft().result()

@@ -114,10 +114,11 @@ class Registration:
 
         summary = dict(self.summary)
         writers: dict[str, Callable[[Path], object]] = {
+            # The longest first: the others are written meanwhile.
+            **{f"transform_{name}.nii.gz": partial(save_transform, name) for name in stored},
             **(beside or {}),
             "moving_warped.nii.gz": lambda path: write_image(_stored_like(self.moving_warped, self.moving), path),
             "fixed_warped.nii.gz": lambda path: write_image(_stored_like(self.fixed_warped, self.fixed), path),
-            **{f"transform_{name}.nii.gz": partial(save_transform, name) for name in stored},
         }
         for name, labels in (("moving", self.moving_labels_warped), ("fixed", self.fixed_labels_warped)):
             if labels is not None:
