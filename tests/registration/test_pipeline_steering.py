@@ -97,6 +97,7 @@ def test_one_patients_scans_lie_rigidly_and_their_lesions_are_followed(run, tmp_
     result = run(same_patient=True, affine="ants", fixed_lesions=grown, moving_lesions=lesion)
     linear = result.affine[:3, :3]
     np.testing.assert_allclose(linear @ linear.T, np.eye(3), atol=1e-4)
+    assert "network" not in result.summary["seconds"]  # which moves what rests
     row = result.summary["lesions"]["1"]
     assert row["moving_ml"] == pytest.approx(lesion.array.sum() * 0.175)
     assert row["growth"] == pytest.approx(grown.array.sum() / lesion.array.sum(), abs=1e-3)

@@ -141,14 +141,3 @@ def test_a_finer_result_has_the_better_inverse(fitted: tuple[torch.Tensor, torch
     coarse = compose(*fitted)[:, :, 4:-4, 4:-4, 4:-4].norm(dim=1).mean()
     # Its voxels are half as large.
     assert compose(ab, ba)[inner].norm(dim=1).mean() / 2 < 0.6 * coarse
-
-
-@pytest.mark.parametrize(("b", "rests"), [(A, True), (B, False)], ids=["nothing moved", "something moved"])
-def test_it_starts_at_rest_only_where_rest_fits_better(b: torch.Tensor, rests: bool) -> None:
-    """Predicted is what takes A to B, whoever the second volume is."""
-    toward = refine(image(A), image(B), A, B, STILL, STILL, spacing_mm=SPACING, settings=SETTINGS)
-    none = RefineSettings(stages=(Stage(8, 8, 8, 0),), result_mm=SPACING, smoothness=0.1)
-    kept = refine(image(A), image(b), A, b, *toward, spacing_mm=SPACING, settings=none)
-    chosen = refine(image(A), image(b), A, b, *toward, spacing_mm=SPACING, settings=replace(none, rest_if_better=True))
-    for found, otherwise in zip(chosen, kept, strict=True):
-        torch.testing.assert_close(found, torch.zeros_like(found) if rests else otherwise, rtol=0, atol=0)

@@ -23,7 +23,10 @@ _TAKEN = ("read", "warp", "measure", "headers", "total")
 
 
 def plan(settings: Settings) -> list[Stage]:
-    """All stages of a registration: the affine, the network, what comes after it, and what these need."""
+    """All stages of a registration: the affine, the network, what comes after it, and what these need.
+
+    Two scans of one patient are refined from rest: the network has learnt how patients differ, and moves what rests.
+    """
     after = after_network(settings)
     at_fields = [stage for stage in after if "transforms" not in stage.needs]
     at_transforms = [stage for stage in after if "transforms" in stage.needs]
@@ -38,7 +41,7 @@ def plan(settings: Settings) -> list[Stage]:
         ),
         Resampling(model=settings.model, segmentation=organs),
         *([] if organs is None else [OrganMaps(model=organs)]),
-        NetworkPrediction(model=settings.model, steps=settings.steps),
+        *([] if settings.same_patient else [NetworkPrediction(model=settings.model, steps=settings.steps)]),
         *at_fields,
         *([] if organs is None else [Evidence()]),
         Composition(),

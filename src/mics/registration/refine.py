@@ -113,6 +113,9 @@ def refine(
         grid = _shape(shape, spacing_mm, stage.velocity_mm)
         organ_grid = _shape(shape, spacing_mm, stage.organs_mm)
         image_grid = _shape(shape, spacing_mm, stage.image_mm)
+        if velocity is None:
+            velocity = logarithm(resize_displacement(displacement_ab, grid), resize_displacement(displacement_ba, grid))
+        velocity = resize_displacement(velocity, grid).detach().requires_grad_(True)
         data = PairData(
             volumes,
             organs,
@@ -134,11 +137,6 @@ def refine(
                 spacing_mm=spacing_mm,
                 shape=shape,
             )
-        if velocity is None:
-            velocity = logarithm(resize_displacement(displacement_ab, grid), resize_displacement(displacement_ba, grid))
-            if settings.rest_if_better:
-                velocity = _cheapest([torch.zeros_like(velocity), velocity], data, led, settings)
-        velocity = resize_displacement(velocity, grid).detach().requires_grad_(True)
         rate = settings.step_mm / stage.velocity_mm
         descent = Descent(velocity, rate, stage.iterations, still_counts=settings.still_counts)
         for _ in range(stage.iterations):
@@ -164,11 +162,6 @@ def _shape(shape: tuple[int, ...], spacing_mm: float, wanted_mm: float) -> list[
     """Extent of a grid with the same corners and about the wanted spacing, never finer than the given grid."""
     ratio = max(wanted_mm / spacing_mm, 1.0)
     return [max(round((n - 1) / ratio) + 1, 4) for n in shape]
-
-
-@torch.no_grad()
-def _cheapest(velocities: list[Tensor], data: PairData, led: GuideTerms | None, settings: RefineSettings) -> Tensor:
-    return min(velocities, key=lambda velocity: float(_loss(velocity, data, led, settings)))
 
 
 def _loss(velocity: Tensor, data: PairData, led: GuideTerms | None, settings: RefineSettings) -> Tensor:

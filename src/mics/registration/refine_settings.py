@@ -47,8 +47,6 @@ class RefineSettings:
     """Of each landmark, for every mm that it misses its counterpart by; where landmarks steer."""
     rigidity: float = 0.0
     """Of bones and of lesions that keep their volume: how far the deformation is from a rigid motion there."""
-    rest_if_better: bool = False
-    """Whether it starts at rest where that costs less than what the network predicts."""
     squarings: int = 2
     bytes_per_mm3: float = 40.0
     """Memory at its peak for the box of the network's grid; measured, and rounded up."""
@@ -65,19 +63,19 @@ _STIFFER, _RIGIDITY = 2.0, 3.0
 
 
 def for_one_patient(settings: RefineSettings) -> RefineSettings:
-    """The same work on two scans of one patient: stiffer, bones nearly rigid, and fine enough at last to tell ribs apart.
+    """Of two scans of one patient: stiffer, bones nearly rigid, and fine enough at last to tell ribs apart.
 
-    The network has learnt how patients differ, and moves what rests: where one hardly moved, rest is the better start.
+    It begins at rest, from where a breath is a long way: so a coarser stage comes first, and there are more iterations.
     """
-    last = settings.stages[-1]
+    first, last = settings.stages[0], settings.stages[-1]
     return replace(
         settings,
         stages=(
-            *settings.stages[:-1],
+            replace(first, velocity_mm=16, iterations=2 * first.iterations),
+            *(replace(stage, iterations=20) for stage in settings.stages[:-1]),
             replace(last, velocity_mm=4, iterations=2 * last.iterations),
         ),
         smoothness=_STIFFER * settings.smoothness,
         rigidity=_RIGIDITY,
-        rest_if_better=True,
         bytes_per_mm3=BUDGETS["accurate"].bytes_per_mm3,  # whose velocities are as fine
     )
