@@ -157,7 +157,20 @@ def organs(dtype=np.float32):
         (np.random.default_rng(0).normal(-1000, 20, SHAPE), "air alone"),
         (outside_of_the_circle(np.random.default_rng(0).normal(-1000, 20, SHAPE), -2000), "air alone"),
     ],
-    ids=["unit", "z-score", "window", "8 bit", "MR", "PET", "tenth", "doubled", "halved", "labels", "air", "padded air"],
+    ids=[
+        "unit",
+        "z-score",
+        "window",
+        "8 bit",
+        "MR",
+        "PET",
+        "tenth",
+        "doubled",
+        "halved",
+        "labels",
+        "air",
+        "padded air",
+    ],
 )
 def test_other_values_are_refused_with_what_they_are(array, said):
     assert re.search(said, refusal(array))

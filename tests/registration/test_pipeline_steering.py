@@ -117,6 +117,7 @@ def test_one_patients_scans_lie_rigidly_and_their_lesions_are_followed(run, tmp_
         ({**LABELS, "steer": "labels", "refine": "none"}, 'use `refine="fast"`'),
         ({"same_patient": True, "refine": "none"}, 'use `refine="fast"`'),
         ({"same_patient": "yes"}, "True or False"),
+        ({"same_patient": True, "steps": 3}, "leave its steps out"),
         ({"lesions": "burn"}, "'burn'; choose keep or exclude"),
         ({"fixed_lesions": FIXED_LABELS}, "say so by `same_patient`"),
     ],

@@ -107,7 +107,9 @@ def register(
     ] = None,
     same_patient: Annotated[
         bool,
-        typer.Option("--same-patient", help="Two scans of one patient: rigid affine, stiffer, bones nearly rigid."),
+        typer.Option(
+            "--same-patient", help="Two scans of one patient: rigid affine, from rest, stiffer, bones nearly rigid."
+        ),
     ] = False,
     fixed_lesions: Annotated[
         Path | None,

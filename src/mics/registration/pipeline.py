@@ -78,7 +78,8 @@ def register(
     - ``steer``: what of that the refinement follows: ``"labels"`` (all that both label maps hold), ``"landmarks"``, and single
       labels by number or name. What steers cannot also judge the result; the summary says so.
     - ``landmark_tolerance_mm``: landmarks that steer are brought as near to their counterparts as that, if nothing folds.
-    - ``same_patient``: two scans of one patient: the affine is rigid, the deformation stiffer, bones nearly rigid.
+    - ``same_patient``: two scans of one patient: the affine is rigid, the refinement begins at rest, without the network's
+      prediction, and is stiffer, bones nearly rigid.
     - ``fixed_lesions``, ``moving_lesions``: of one patient, label maps on their scans' grids with one id a lesion, the same
       in both. They are not compared; the summary has a table of them. ``lesions``: ``"keep"`` keeps their volume,
       ``"exclude"`` continues the deformation through them.

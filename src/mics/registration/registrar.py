@@ -69,7 +69,7 @@ class Registrar:
             :func:`mics.register`.
         steer: what leads the refinement beside images and organ maps; see :func:`mics.register`.
         landmark_tolerance_mm: how near landmarks that steer are to come.
-        same_patient: two scans of one patient: rigid affine (by ANTs), stiffer, bones nearly rigid.
+        same_patient: two scans of one patient: rigid affine (by ANTs), from rest, stiffer, bones nearly rigid.
         lesions: what becomes of their lesions, ``"keep"`` or ``"exclude"``.
         device: ``"auto"``, ``"cpu"``, ``"cuda:N"`` or a ``torch.device``.
 

@@ -121,6 +121,11 @@ def resolve(
     require_type(chosen, (int, np.integer), "The steps of the network are a whole number")
     if not 1 <= chosen <= MOST_STEPS:
         raise SettingError(f"The network takes at least one step and at most {MOST_STEPS} steps, not {shown(chosen)}.")
+    if same_patient and chosen != network.steps:
+        raise SettingError(
+            "Two scans of one patient are registered without the network's prediction: leave its steps out.",
+            option="steps",
+        )
     own = None if stages is None else tuple(stages)
     return Settings(
         affine=matrix,
