@@ -119,7 +119,7 @@ def register_affine_by_organs(
         if all(problem.apart_mm(end, other) > _SAME_MM for other in ends):
             ends.append(end)
     found = min((problem.solved(end, _SHARPLY) for end in ends), key=problem.cost)
-    return np.linalg.inv(found) if swapped else found
+    return np.linalg.inv(found).astype(np.float64) if swapped else found
 
 
 def _size(scan: Coarse) -> tuple[int, float]:
