@@ -86,6 +86,7 @@ class SettingsSummary(Part):
     affine_model: ModelSummary | None = None
     """By which the organs were found that the affine lays upon each other."""
     steps: int
+    """Of the network; 0 for one patient, whose scans are refined from rest."""
     refine: str
     """``none``, a budget, or the names of the stages that were given."""
     topology: str = "free"

@@ -28,8 +28,7 @@ def test_a_big_endian_file_is_read_too(tmp_path: Path) -> None:
     assert read_text(path) == TABLE
 
 
-def test_tables_that_a_spreadsheet_saved_as_unicode_text_are_read(tmp_path: Path) -> None:
-    """Excel's has a byte-order mark and UTF-16."""
+def test_tables_in_utf_16_are_read(tmp_path: Path) -> None:
     (tmp_path / "names.csv").write_bytes(TABLE.encode("utf-16"))
     assert read_label_names(tmp_path / "names.csv") == {6: "Leber", 13: "Drüse"}
     (tmp_path / "points.csv").write_bytes("x,y,z\r\n1,2,3\r\n".encode("utf-16"))
@@ -38,6 +37,14 @@ def test_tables_that_a_spreadsheet_saved_as_unicode_text_are_read(tmp_path: Path
     (tmp_path / "pairs.csv").write_bytes("fixed,moving\r\nscan.nii,scan.nii\r\n".encode("utf-16"))
     (pair,) = read_pairs(tmp_path / "pairs.csv", needs=("image",))
     assert (pair.fixed.name, pair.moving.name) == ("scan", "scan")
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-32"])
+def test_encodings_that_do_not_tell_what_they_are_get_the_sentence(encoding: str, tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    path.write_bytes(TABLE.encode(encoding))
+    with pytest.raises(UnicodeError, match="not UTF-8 text"):
+        read_text(path)
 
 
 @pytest.mark.parametrize(

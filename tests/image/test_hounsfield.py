@@ -176,6 +176,15 @@ def test_other_values_are_refused_with_what_they_are(array, said):
     assert re.search(said, refusal(array))
 
 
+@pytest.mark.filterwarnings("ignore:A scan may not hold Hounsfield units")
+@pytest.mark.parametrize("air", [0, 20], ids=["alone", "beside air"])
+def test_water_and_fluid_are_no_tenth_of_anything(air):
+    """A narrow peak at 0 fits a tenth of soft tissue too."""
+    hu = np.random.default_rng(0).normal(3, 8, SHAPE).astype(np.float32)
+    hu[:, :, : air // 10] = np.random.default_rng(1).normal(-1000, 15, (*SHAPE[:2], air // 10))
+    assert hounsfield_units(hu, "A scan") is hu
+
+
 def test_soft_tissue_without_anything_below_0_is_taken_with_a_warning():
     hu = np.random.default_rng(0).normal(60, 8, SHAPE).clip(5).astype(np.float32)
     with pytest.warns(UserWarning, match="no value is below 0"):

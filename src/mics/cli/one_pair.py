@@ -81,7 +81,7 @@ def register_into(
 
     # Whatever has come into the folder meanwhile, the work is not thrown away.
     place = free_folder(folder)
-    # Loading matplotlib and drawing take one core, about as long as a transform takes to be compressed by another.
+    # Loading matplotlib and drawing take one core, while others compress files.
     result.save(place, beside=pictures(result))
     return result, place
 

@@ -166,7 +166,7 @@ def write_together(folder: Path, writers: Mapping[str, Callable[[Path], object]]
     moved: list[str] = []
     try:
         with _held(unfinished):
-            with ThreadPoolExecutor(2) as pool:  # compressing takes one core
+            with ThreadPoolExecutor(2) as pool:  # compressing a volume takes one core
                 list(pool.map(lambda name: writers[name](unfinished / name), writers))
             names = [*sorted({file.name for file in unfinished.iterdir()} - writers.keys()), *writers]
             for name in names:

@@ -3,12 +3,14 @@
 import codecs
 from pathlib import Path
 
+_NO_TEXT = "it is not UTF-8 text: save it as that"
+
 
 def read_text(path: Path) -> str:
     """What a text file says.
 
     Args:
-        path: The file: UTF-8, with or without a byte-order mark, or UTF-16 with one, as spreadsheets save "Unicode text".
+        path: The file: UTF-8, with or without a byte-order mark, or UTF-16 with one, as some editors and spreadsheets save it.
 
     Returns:
         Its text, the byte-order mark left out, ends of lines as they are.
@@ -20,6 +22,9 @@ def read_text(path: Path) -> str:
     content = path.read_bytes()
     utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     try:
-        return content.decode("utf-16" if utf16 else "utf-8-sig")
+        text = content.decode("utf-16" if utf16 else "utf-8-sig")
     except UnicodeDecodeError as error:
-        raise UnicodeError("it is not UTF-8 text: save it as that") from error
+        raise UnicodeError(_NO_TEXT) from error
+    if "\0" in text:  # as in other encodings that tell nothing of themselves
+        raise UnicodeError(_NO_TEXT)
+    return text

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from mics.errors import InputError
 from mics.image.checks import MOST_LABELS
-from mics.image.ct_histogram import Fit, fit_as_it_is, fit_scaled, fit_shifted, fit_tenth
+from mics.image.ct_histogram import Fit, fit_as_it_is, fit_scaled, fit_shifted, fit_tenth, tissue_peaks
 from mics.image.hu import AIR_HU
 from mics.image.io import Image, read_image
 
@@ -33,6 +33,8 @@ _GAIN_REFUSED, _GAIN_WARNED = 0.9, 0.55
 _CONTRAST_HU = 150.0
 # Where air is in view a smaller offset shows too: scans and parts of them, noise and contrast medium gain .12 at most.
 _AIR_BELOW_HU, _LEAST_AIR, _LEAST_OFFSET_HU, _GAIN_WITH_AIR = -700.0, 0.1, 30.0, 0.3
+# Where their peaks are in scans with and without contrast medium.
+_FAT_HU, _SOFT_HU = (-160.0, -60.0), (0.0, 150.0)
 # Less is no CT's, whatever the offset; parts of 64 mm reach -7.
 _LEAST_LIKELIHOOD = -7.6
 _WHAT_CT_IS = "while CT in Hounsfield units has air at -1000, fat near -100 and soft tissue near 50"
@@ -138,7 +140,13 @@ def _refuse_air(seen: Values, name: str) -> None:
 
 
 def _refuse_tenth(seen: Values, name: str) -> None:
-    """Refuse HU divided by 10, in which air passes for fat and all else for soft tissue."""
+    """Refuse HU divided by 10, in which air passes for fat and all else for soft tissue.
+
+    Only with peaks of fat and of soft tissue where a tenth has them: water alone is as narrow.
+    """
+    peaks = tissue_peaks(10 * seen)
+    if peaks is None or not (_FAT_HU[0] < peaks[0] < _FAT_HU[1]) or not (_SOFT_HU[0] < peaks[1] < _SOFT_HU[1]):
+        return
     tissue = _with_less_background(seen)
     tenth = fit_tenth(tissue).log_likelihood
     if tenth > _LEAST_LIKELIHOOD + np.log(10) and tenth - fit_as_it_is(tissue).log_likelihood > _GAIN_REFUSED:

@@ -31,6 +31,8 @@ _LEVEL, _MEMORY = 1, 9
 _GZIP_HEADER = struct.pack(
     "<2B2BI2B", 0x1F, 0x8B, zlib.DEFLATED, 0, 0, 4, 255
 )  # no name, no time, at its fastest, any system
+_MOST_THREADS = 4
+"""Each has a team of torch's own threads, and so has the other direction's file."""
 _LAST_BLOCK = b"\x03\x00"
 
 Slab = Callable[[], NDArray[Any]]
@@ -48,7 +50,7 @@ def write_by_slabs(
         like: A small image with the pixel type, the first voxel, the spacing and the direction of the whole.
         size: Voxels along each axis, at most :data:`LONGEST`.
         slabs: What makes all values in the file's order: of the first component, x running fastest, then y and z, then of the
-            next. As many are made and packed at a time as torch has threads; the file is the same on any number of them.
+            next. As many are made and packed at a time as torch has threads, at most four; the file is the same on any number.
 
     Raises:
         InputError: If it cannot be written.
@@ -95,7 +97,7 @@ def _blocks(data: Any) -> bytes:
 
 def _in_order(tasks: Iterable[Callable[[], T]]) -> Iterator[T]:
     """The results of ``tasks``, one after the other; few are begun before the first is asked for, as each holds memory."""
-    threads = torch.get_num_threads()
+    threads = min(torch.get_num_threads(), _MOST_THREADS)
     begun: deque[Future[T]] = deque()
     with ThreadPoolExecutor(threads) as pool:
         for task in tasks:

@@ -37,7 +37,7 @@ def read_verdicts(path: Path, cases: set[str]) -> dict[tuple[str, int], Verdict]
     except OSError as error:
         raise MissingFileError(f"{path} cannot be read ({error.strerror}); correct it, or take it away.") from error
     except (UnicodeError, csv.Error) as error:
-        raise InputError(f"{path} is not a CSV file ({error}); save it as one.") from error
+        raise InputError(f"{path} is not a CSV file ({error}).") from error
 
 
 def _verdicts(path: Path, rows: "csv.DictReader[str]", cases: set[str]) -> Iterator[tuple[tuple[str, int], Verdict]]:

@@ -90,8 +90,9 @@ def register_affine_by_organs(
     Minimised is one minus the mean overlap of the organ maps, plus half of one minus the correlation of the abdominal window
     within the body, plus squares of the Green-Lagrange strain, twice that of shape and half that of size; all in both
     directions. Descents from two starts (the organs' centres; a search of shifts along the body) go to their ends on smoothed
-    volumes; from these, where they differ, they go on with the volumes as they are, and the lower end is taken. Where several
-    affines cost nearly the same, rounding decides which is found; so the scan with the smaller body always counts as fixed.
+    volumes, 60 iterations at most; where these differ, each goes on with the volumes as they are, and the lower end is taken.
+    Where several affines cost nearly the same, rounding decides which is found; so the scan with the smaller body always counts
+    as fixed.
 
     Args:
         fixed: Scan in HU, any geometry.
@@ -122,9 +123,9 @@ def register_affine_by_organs(
     return np.linalg.inv(found).astype(np.float64) if swapped else found
 
 
-def _size(scan: Coarse) -> tuple[int, float]:
-    """Voxels of the body, and the sum of their HU to tell bodies of one size apart."""
-    return int(scan.body.sum()), float(scan.image.array[scan.body].sum())
+def _size(scan: Coarse) -> tuple[float, ...]:
+    """Voxels of the body, and what tells bodies of one size apart: the sum of their HU, and where they lie."""
+    return float(scan.body.sum()), float(scan.image.array[scan.body].sum()), *scan.image.grid.origin
 
 
 def _cropped(scan: Coarse) -> Coarse:
@@ -266,8 +267,8 @@ class _Problem:
     def _cost(self, matrix: Tensor) -> Tensor:
         """Of an affine (4, 4) on the CPU: what is done with so few numbers a GPU would take longer for."""
         fixed, moving, inverse = self.scans.fixed, self.scans.moving, torch.linalg.inv(matrix)
-        ways = torch.stack([moving.relative(matrix), fixed.relative(inverse)]).to(fixed.volume.device)
-        misfit = self._misfit(fixed, moving, ways[0]) + self._misfit(moving, fixed, ways[1])
+        matrices = torch.stack([moving.relative(matrix), fixed.relative(inverse)]).to(fixed.volume.device)
+        misfit = self._misfit(fixed, moving, matrices[0]) + self._misfit(moving, fixed, matrices[1])
         return (misfit.to(matrix.device) + _strain(matrix[:3, :3]) + _strain(inverse[:3, :3])) / 2
 
     def _misfit(self, own: _Scan, other: _Scan, matrix: Tensor) -> Tensor:

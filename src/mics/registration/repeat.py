@@ -122,7 +122,7 @@ def _registrar(
     steer += [] if led is None or led.landmarks is None else [LANDMARKS]
     registrar = Registrar(
         affine=settings.affine if affine is None else affine,
-        steps=settings.steps,
+        steps=None if settings.same_patient else settings.steps,
         model=settings.model.name if model is None else model,
         refine=settings.refine,  # type: ignore[arg-type]
         topology=settings.topology,  # type: ignore[arg-type]

@@ -114,7 +114,7 @@ class Registration:
 
         summary = dict(self.summary)
         writers: dict[str, Callable[[Path], object]] = {
-            # The longest first: the others are written meanwhile.
+            # The longest first.
             **{f"transform_{name}.nii.gz": partial(save_transform, name) for name in stored},
             **(beside or {}),
             "moving_warped.nii.gz": lambda path: write_image(_stored_like(self.moving_warped, self.moving), path),

@@ -121,7 +121,7 @@ def resolve(
     require_type(chosen, (int, np.integer), "The steps of the network are a whole number")
     if not 1 <= chosen <= MOST_STEPS:
         raise SettingError(f"The network takes at least one step and at most {MOST_STEPS} steps, not {shown(chosen)}.")
-    if same_patient and chosen != network.steps:
+    if same_patient and steps is not None:
         raise SettingError(
             "Two scans of one patient are registered without the network's prediction: leave its steps out.",
             option="steps",
@@ -130,7 +130,7 @@ def resolve(
     return Settings(
         affine=matrix,
         affine_source=source,
-        steps=int(chosen),
+        steps=0 if same_patient else int(chosen),
         model=network,
         topology=topology,
         refine=refine,

@@ -19,6 +19,8 @@ from mics.registration.pair import Pair
 # Of the shorter of the two scans' lengths along the body, how much both must show. With less, any two slabs look alike.
 _LEAST_SHARED_LENGTH = 0.4
 _SCALES = (0.7, 1.4)
+_MOST_THREADS = 4
+"""Each has a team of torch's own threads."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ def best_start(scans: Pair[Coarse], *, scaled: bool = True) -> NDArray[np.float6
     (where ``scaled``) and without scaling one's width and depth to the other's.
     """
     starts = _candidates(scans, scaled=scaled)
-    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+    with ThreadPoolExecutor(min(torch.get_num_threads(), _MOST_THREADS)) as pool:
         differences = list(pool.map(lambda start: difference(scans, start), starts))
     return starts[int(np.argmin(differences))]
 

@@ -58,7 +58,8 @@ def organs(summary: RunSummary, shown: Sequence[int]) -> str:
 def settings(summary: RunSummary) -> str:
     """What went in and how it was made: no folder, no date, nothing of a scan's header but its geometry."""
     used, affine = summary.settings, summary.settings.affine
-    models = (("Registration model", used.model), ("Organ model", used.segmentation_model))
+    predicts = None if used.same_patient else used.model
+    models = (("Registration model", predicts), ("Organ model", used.segmentation_model))
     rows = [
         ("Fixed", _scan(summary.inputs.fixed)),
         ("Moving", _scan(summary.inputs.moving)),

@@ -280,12 +280,10 @@ def _certificate(direction: str, found: CertificateSummary) -> str:
 def _method(summary: RunSummary) -> str:
     settings = summary.settings
     refined = "not refined" if settings.refine == "none" else f"refined on this pair ({settings.refine})"
+    start = f"{settings.model.name} in {_counted(settings.steps, 'step')}"
     if settings.same_patient:
-        refined += " as one patient's"
-    return (
-        f"{settings.model.name} in {_counted(settings.steps, 'step')}, {refined}, affine {settings.affine}, on "
-        f"{settings.device} in {summary.total_seconds:.0f} s"
-    )
+        start, refined = "From rest", f"{refined} as one patient's"
+    return f"{start}, {refined}, affine {settings.affine}, on {settings.device} in {summary.total_seconds:.0f} s"
 
 
 def scan_name(path: str | None) -> str:
