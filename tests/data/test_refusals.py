@@ -159,7 +159,7 @@ def test_a_description_of_another_type_is_told(tmp_path: Path, content: str) -> 
         ADAPTERS["nnunet"].open(tmp_path / "own.yaml")
 
 
-@pytest.mark.parametrize("content", [b"\xff\xfe", b"case,organ,verdict\na,liver," + b"x" * 200_000])
+@pytest.mark.parametrize("content", [b"\x80\xff", b"case,organ,verdict\na,liver," + b"x" * 200_000])
 def test_verdicts_that_are_no_csv_are_told(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "verdicts.csv").write_bytes(content)
     with pytest.raises(InputError, match=r"verdicts\.csv is not a CSV file"):
