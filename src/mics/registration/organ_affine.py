@@ -7,7 +7,9 @@ the scans inverts the affine, and strain is held back: no patient is half as lon
 
 import copy
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Self, cast
 
 import numpy as np
@@ -49,7 +51,7 @@ _SAME_MM = 2.0
 
 @dataclass(frozen=True, eq=False)
 class _Points:
-    """Some voxels of a scan: ``places`` (N, 3) in LPS mm and ``values`` (channels, N)."""
+    """Some voxels of a scan: ``places`` (N, 3) in LPS mm and ``values`` (N,) or (channels, N)."""
 
     places: Tensor
     values: Tensor
@@ -57,11 +59,14 @@ class _Points:
 
 @dataclass(frozen=True, eq=False)
 class _Scan:
-    """``volume`` (1, organs + 2, X, Y, Z) in float64: organ maps, the abdominal window, and 1 where there are data."""
+    """``volume`` (1, organs + 2, X, Y, Z) in float64: organ maps, the abdominal window, and 1 where there are data.
+
+    ``organs``: of each organ the voxels that show it; ``body``: some of the body, with the window and where there are data.
+    """
 
     volume: Tensor
     grid: Grid
-    organs: _Points
+    organs: Sequence[_Points]
     body: _Points
 
     @property
@@ -69,10 +74,16 @@ class _Scan:
         """Organ maps (1, organs, X, Y, Z)."""
         return self.volume[:, :-2]
 
-    def at(self, places: Tensor, matrix: Tensor, channels: slice) -> Tensor:
-        """Values (channels, N) where ``matrix`` (3, 4) takes ``places`` (N, 3) in the scan's :meth:`relative` ones; 0 beyond."""
-        relative = torch.addmm(matrix[:, 3], places, matrix[:, :3].T)[None, :, None, None]
-        return functional.grid_sample(self.volume[:, channels], relative, align_corners=True)[0, :, :, 0, 0]
+    @cached_property
+    def each_organ(self) -> Tensor:
+        """(organs, 2, X, Y, Z): an organ's map, and where there are data."""
+        maps = self.maps[0]
+        return torch.stack([maps, self.volume[:, -1].expand_as(maps)], dim=1)
+
+    @property
+    def tissue(self) -> Tensor:
+        """(2, X, Y, Z): the abdominal window, and where there are data."""
+        return self.volume[0, -2:]
 
     def relative(self, matrix: Tensor) -> Tensor:
         """``matrix`` (4, 4), to LPS mm, as one (3, 4) to what ``grid_sample`` takes: z, y, x from -1 to 1."""
@@ -80,6 +91,12 @@ class _Scan:
         scale = torch.tensor([2 / max(length - 1, 1) for length in self.grid.size], dtype=matrix.dtype)
         voxels = scale[:, None] * (torch.from_numpy(self.grid.inverse_matrix[:3]) @ matrix)
         return torch.cat([voxels[:, :3], voxels[:, 3:] - 1], dim=1).flip(0)
+
+
+def _at(channels: Tensor, places: Tensor, matrix: Tensor) -> Tensor:
+    """Values (C, N) of ``channels`` (C, X, Y, Z) where ``matrix`` (3, 4), of :meth:`_Scan.relative`, takes ``places`` (N, 3)."""
+    relative = torch.addmm(matrix[:, 3], places, matrix[:, :3].T)[None, :, None, None]
+    return functional.grid_sample(channels[None], relative, align_corners=True)[0, :, :, 0, 0]
 
 
 def register_affine_by_organs(
@@ -170,13 +187,8 @@ def _scan(volume: Tensor, grid: Grid) -> _Scan:
     body, volume = volume[0, -1] > 0.5, volume[:, :-1]
     stride = torch.zeros_like(body)
     stride[::_BODY_STRIDE, ::_BODY_STRIDE, ::_BODY_STRIDE] = True
-    some = volume[0, :-2].amax(0) > _LEAST_PROBABILITY
-    return _Scan(
-        volume,
-        grid,
-        _points(volume[:, :-2], some, grid),
-        _points(volume[:, -2:], body & stride, grid),
-    )
+    organs = [_points(organ, organ > _LEAST_PROBABILITY, grid) for organ in volume[0, :-2]]
+    return _Scan(volume, grid, organs, _points(volume[0, -2:], body & stride, grid))
 
 
 def _smoothed(volume: Tensor) -> Tensor:
@@ -187,7 +199,7 @@ def _smoothed(volume: Tensor) -> Tensor:
 
 def _points(volume: Tensor, where: Tensor, grid: Grid) -> _Points:
     matrix = torch.from_numpy(grid.matrix).to(volume)
-    return _Points(where.nonzero().double() @ matrix[:3, :3].T + matrix[:3, 3], volume[0][:, where])
+    return _Points(where.nonzero().double() @ matrix[:3, :3].T + matrix[:3, 3], volume[..., where])
 
 
 class _Problem:
@@ -199,6 +211,7 @@ class _Problem:
         common = (self.volumes_ml[0] >= _LEAST_ML) & (self.volumes_ml[1] >= _LEAST_ML)
         sure = (expected_precision(scans.fixed.maps) * expected_precision(scans.moving.maps)).square()[0]
         self.weights = torch.where(common, sure, 0)
+        self.counted = self.weights.nonzero().flatten().tolist()
 
     def centres_upon_each_other(self) -> list[NDArray[np.float64]]:
         """A shift, the median of those between the centres of organs that both scans show; none where no organ is."""
@@ -273,25 +286,31 @@ class _Problem:
 
     def _misfit(self, own: _Scan, other: _Scan, matrix: Tensor) -> Tensor:
         """Of the organs and the tissue of ``own`` with what the other scan shows where ``matrix`` (3, 4) takes them."""
-        found = other.at(own.organs.places, matrix, slice(None))
-        # An organ is missed only where the other scan has data.
-        shown = (own.organs.values * found[-1:]).sum(1)
-        overlap = (own.organs.values * found[:-2]).sum(1) / (shown + 1)
-        organs = (self.weights * (1 - overlap)).sum() / self.weights.sum().clamp_min(1e-3)
-        window, data = other.at(own.body.places, matrix, slice(-2, None))
+        missed = own.volume.new_zeros(())
+        for organ in self.counted:
+            points = own.organs[organ]
+            # An organ is missed only where the other scan has data.
+            overlap, shown = (_at(other.each_organ[organ], points.places, matrix) * points.values).sum(1)
+            missed = missed + self.weights[organ] * (1 - overlap / (shown + 1))
+        organs = missed / self.weights.sum().clamp_min(1e-3)
+        window, data = _at(other.tissue, own.body.places, matrix)
         return organs + _IMAGE * (1 - _correlation(own.body.values[0], window, own.body.values[1] * data))
 
     def _centre(self) -> Tensor:
         fixed = self.scans.fixed
         if float(self.weights.sum()) > 0:
-            mass = (fixed.organs.values * self.weights[:, None]).sum(0)
-            return ((fixed.organs.places * mass[:, None]).sum(0) / mass.sum()).cpu()
+            counted = [fixed.organs[organ] for organ in self.counted]
+            weights = self.weights[self.counted]
+            mass = torch.stack([points.values.sum() for points in counted])
+            places = torch.stack([points.values @ points.places for points in counted])
+            return (weights @ places / (weights @ mass)).cpu()
         return fixed.body.places.mean(0).cpu() if len(fixed.body.places) else torch.from_numpy(fixed.grid.centre)
 
     @staticmethod
     def _centres(scan: _Scan) -> Tensor:
-        mass = scan.organs.values.square()  # what is surely the organ counts most
-        return (mass @ scan.organs.places) / mass.sum(1, keepdim=True).clamp_min(1e-6)
+        # What is surely the organ counts most.
+        masses = [(points.values.square(), points.places) for points in scan.organs]
+        return torch.stack([mass @ places / mass.sum().clamp_min(1e-6) for mass, places in masses])
 
     @staticmethod
     def _volumes_ml(scan: _Scan) -> Tensor:
