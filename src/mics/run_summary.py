@@ -94,7 +94,8 @@ class SettingsSummary(Part):
     lesions: Literal["keep", "exclude"] = "keep"
     """``keep``: lesions keep their volume; ``exclude``: the deformation is continued through them."""
     device: str
-    model: ModelSummary
+    model: ModelSummary | None
+    """None for one patient, where no network predicts."""
     segmentation_model: ModelSummary | None
     """None where no organs were looked for."""
 

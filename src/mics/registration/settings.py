@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 
 from mics.errors import InputError, SettingError, require_type, shown
-from mics.network.card import MOST_STEPS
-from mics.network.weights import LoadedModel, load_model_for
+from mics.network.card import MOST_STEPS, ModelCard
+from mics.network.weights import DEFAULT_SEGMENTATION, LoadedModel, load_card_for, load_model_for
 from mics.registration.affine_file import affine_of, read_affine
 from mics.registration.choices import Lesions, Topology
 from mics.registration.device import choose_device
@@ -34,7 +34,10 @@ class Settings:
     affine_source: str
     """``organs``, ``ants``, ``none``, ``array`` or the file."""
     steps: int
-    model: LoadedModel
+    model: LoadedModel | None
+    """The registration network; None where none predicts, between two scans of one patient."""
+    card: ModelCard
+    """That network's, or of one patient the one that would predict: how fine the grid is, and which network finds the organs."""
     topology: str
     refine: str
     """``none`` or a budget of :data:`mics.registration.refine_settings.BUDGETS`; of given ``stages`` their names."""
@@ -66,7 +69,7 @@ class Settings:
 
     def unrefined(self) -> Self:
         """The same without refinement, and without the organs if nothing else needs them."""
-        needed = self.model.card.sees_organ_maps
+        needed = self.card.sees_organ_maps
         return replace(self, refine="none", segmentation=self.segmentation if needed else None)
 
     def to_dict(self) -> dict[str, Any]:
@@ -80,7 +83,7 @@ class Settings:
             "same_patient": self.same_patient,
             "lesions": self.lesions,
             "device": str(self.device),
-            "model": _described(self.model),
+            "model": None if self.model is None else _described(self.model),
             "segmentation_model": None if self.segmentation is None else _described(self.segmentation),
         }
 
@@ -114,10 +117,12 @@ def resolve(
         affine = "ants"  # rigid, by all that is seen: bones lie more surely in one place than soft organs
     place = choose_device(device)
     matrix, source = _affine(affine)
-    network = load_model_for("registration", model)
+    network = None if same_patient else load_model_for("registration", model)
+    card = load_card_for("registration", model if network is None else network)
     needed = refine != "none" if stages is None else any("organ_maps" in stage.needs for stage in stages)
-    organs = load_model_for("segmentation", network.organs_model) if needed or network.card.sees_organ_maps else None
-    chosen = network.steps if steps is None else steps
+    looks = needed or card.sees_organ_maps
+    organs = load_model_for("segmentation", card.organs_model or DEFAULT_SEGMENTATION) if looks else None
+    chosen = card.steps if steps is None else steps
     require_type(chosen, (int, np.integer), "The steps of the network are a whole number")
     if not 1 <= chosen <= MOST_STEPS:
         raise SettingError(f"The network takes at least one step and at most {MOST_STEPS} steps, not {shown(chosen)}.")
@@ -132,6 +137,7 @@ def resolve(
         affine_source=source,
         steps=0 if same_patient else int(chosen),
         model=network,
+        card=card,
         topology=topology,
         refine=refine,
         segmentation=organs,
