@@ -155,7 +155,7 @@ class RangePair(Part):
 
 
 class DistancePair(Part):
-    """By direction: by how much points miss themselves there and back."""
+    """By direction: the inverse error, by how much points that go through it and back through the other miss themselves."""
 
     moving_to_fixed: MeanAndMax
     fixed_to_moving: MeanAndMax

@@ -14,7 +14,7 @@ from mics.network.normalisation import normalise_and_activate
 
 SLOPE = 0.1
 """Of the leaky ReLU."""
-_AT_ONCE = 2**27
+_CHUNK = 2**27
 """Numbers of the joined features that are convolved at a time in inference."""
 
 
@@ -193,7 +193,7 @@ def _decode_level(up: nn.Module, merge: nn.Module, deeper: Tensor, skip: Tensor)
 def _convolved_together(up: nn.Module, convolution: nn.Module, deeper: Tensor, skip: Tensor) -> Tensor:
     """The convolution of the up-sampled and the own features; in inference in slabs that keep what is joined small."""
     length = skip.shape[2]
-    rows = max(2, _AT_ONCE // (2 * skip[:, :, 0].numel()) // 2 * 2)
+    rows = max(2, _CHUNK // (2 * skip[:, :, 0].numel()) // 2 * 2)
     if rows >= length or torch.is_grad_enabled():
         joined: Tensor = convolution(torch.cat([up(deeper), skip], dim=1))
         return joined
