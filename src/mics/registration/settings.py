@@ -103,12 +103,8 @@ def resolve(
     """What :func:`mics.registration.pipeline.register` is given, looked up; InputError for what is not there."""
     refine, topology = _chosen(refine, topology, stages)
     require_type(same_patient, bool, "Whether both scans are of one patient is True or False")
-    if same_patient and (stages is not None or refine == "none"):
-        raise SettingError(
-            'What is kept stiff between two scans of one patient is kept by the refinement: use `refine="fast"` or '
-            '`refine="accurate"`, and no stages of your own.',
-            option="same_patient",
-        )
+    if same_patient:
+        _refuse_for_one_patient(refine, stages, steps)
     if lesions not in LESIONS:
         raise SettingError(
             f"Lesions are not dealt with by {lesions!r}; choose {' or '.join(LESIONS)}.", option="lesions"
@@ -122,20 +118,10 @@ def resolve(
     needed = refine != "none" if stages is None else any("organ_maps" in stage.needs for stage in stages)
     looks = needed or card.sees_organ_maps
     organs = load_model_for("segmentation", card.organs_model or DEFAULT_SEGMENTATION) if looks else None
-    chosen = card.steps if steps is None else steps
-    require_type(chosen, (int, np.integer), "The steps of the network are a whole number")
-    if not 1 <= chosen <= MOST_STEPS:
-        raise SettingError(f"The network takes at least one step and at most {MOST_STEPS} steps, not {shown(chosen)}.")
-    if same_patient and steps is not None:
-        raise SettingError(
-            "Two scans of one patient are registered without the network's prediction: leave its steps out.",
-            option="steps",
-        )
-    own = None if stages is None else tuple(stages)
     return Settings(
         affine=matrix,
         affine_source=source,
-        steps=0 if same_patient else int(chosen),
+        steps=0 if same_patient else _steps(card.steps if steps is None else steps),
         model=network,
         card=card,
         topology=topology,
@@ -143,10 +129,31 @@ def resolve(
         segmentation=organs,
         affine_model=load_model_for("segmentation", AFFINE_MODEL) if source == "organs" else None,
         device=place,
-        stages=own,
+        stages=None if stages is None else tuple(stages),
         same_patient=same_patient,
         lesions=lesions,
     )
+
+
+def _refuse_for_one_patient(refine: str, stages: Sequence[Stage] | None, steps: int | None) -> None:
+    if stages is not None or refine == "none":
+        raise SettingError(
+            'What is kept stiff between two scans of one patient is kept by the refinement: use `refine="fast"` or '
+            '`refine="accurate"`, and no stages of your own.',
+            option="same_patient",
+        )
+    if steps is not None:
+        raise SettingError(
+            "Two scans of one patient are registered without the network's prediction: leave its steps out.",
+            option="steps",
+        )
+
+
+def _steps(chosen: int) -> int:
+    require_type(chosen, (int, np.integer), "The steps of the network are a whole number")
+    if not 1 <= chosen <= MOST_STEPS:
+        raise SettingError(f"The network takes at least one step and at most {MOST_STEPS} steps, not {shown(chosen)}.")
+    return int(chosen)
 
 
 def _chosen(refine: str, topology: str, stages: Sequence[Stage] | None) -> tuple[str, str]:
