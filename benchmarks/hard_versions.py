@@ -36,7 +36,7 @@ UNENHANCED_HU = {
 
 _BORDER_MM = 1.5
 """Standard deviation of the blur that makes an organ's border in a scan."""
-_HIGH_PASS_MM, _GRAIN_MM = 4.0, 1.2
+_HIGH_PASS_MM, _NOISE_MM = 4.0, 1.2
 _SEED = 0
 
 
@@ -120,12 +120,12 @@ def noisier(scan: Scan, times: float = 2.0) -> Scan:
     """
     grid, hu = scan.image.grid, scan.image.array
     liver = liver_interior(scan)
-    grain = np.random.default_rng(_SEED).standard_normal(hu.shape, dtype=np.float32)
-    grain = ndimage.gaussian_filter(grain, [_GRAIN_MM / spacing for spacing in grid.spacing])
-    # Measured by the same means, whatever these see of noise of this grain.
-    wanted = math.sqrt(times**2 - 1) * noise_hu(hu, grid, liver) / noise_hu(grain, grid, liver)
+    noise = np.random.default_rng(_SEED).standard_normal(hu.shape, dtype=np.float32)
+    noise = ndimage.gaussian_filter(noise, [_NOISE_MM / spacing for spacing in grid.spacing])
+    # Measured by the same means, whatever these see of noise of this correlation.
+    wanted = math.sqrt(times**2 - 1) * noise_hu(hu, grid, liver) / noise_hu(noise, grid, liver)
     free = (hu > hu.min()) & (hu < hu.max())
-    return dataclasses.replace(scan, image=_within(scan.image, np.where(free, hu + np.float32(wanted) * grain, hu)))
+    return dataclasses.replace(scan, image=_within(scan.image, np.where(free, hu + np.float32(wanted) * noise, hu)))
 
 
 def sharper(scan: Scan, amount: float = 1.5, width_mm: float = 2.0) -> Scan:

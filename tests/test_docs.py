@@ -1,6 +1,7 @@
 """The Python code that the documentation shows runs, page by page, on small files with the names that the pages use."""
 
 import re
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -62,5 +63,6 @@ def test_links_lead_to_files(page):
 def test_the_layout_names_every_file():
     layout = (DOCS / "architecture.md").read_text(encoding="utf-8")
     files = (DOCS.parent / "src" / "mics").rglob("*.py")
-    missing = [file.name for file in files if file.name != "__init__.py" and file.name not in layout]
-    assert missing == []
+    listed = Counter(re.findall(r"\b\w+\.py\b", layout))
+    needed = Counter(file.name for file in files if file.name != "__init__.py")
+    assert {name: count - listed[name] for name, count in needed.items() if listed[name] < count} == {}

@@ -94,7 +94,8 @@ class SettingsSummary(Part):
     lesions: Literal["keep", "exclude"] = "keep"
     """``keep``: lesions keep their volume; ``exclude``: the deformation is continued through them."""
     device: str
-    model: ModelSummary
+    model: ModelSummary | None
+    """None for one patient, where no network predicts."""
     segmentation_model: ModelSummary | None
     """None where no organs were looked for."""
 
@@ -154,7 +155,7 @@ class RangePair(Part):
 
 
 class DistancePair(Part):
-    """By direction: by how much points miss themselves there and back."""
+    """By direction: the inverse error, by how much points that go through it and back through the other miss themselves."""
 
     moving_to_fixed: MeanAndMax
     fixed_to_moving: MeanAndMax

@@ -22,7 +22,7 @@ def pairs(tmp_path, make):
 def test_it_tabulates_and_tells_what_was_skipped(run, quick, pairs, tmp_path, monkeypatch):
     """The network on two equal scans: the affine finds them, the network adds nothing."""
     monkeypatch.setenv("PATH", "")
-    model = quick[3]
+    model = quick[quick.index("--model") + 1]
     result = run("compare", pairs, "-o", tmp_path / "out", "--methods", f"unregistered, network={model}, deeds")
     assert result.exit_code == 0, result.output
     assert "deeds is skipped" in result.stderr

@@ -72,7 +72,7 @@ def test_without_dask_it_says_what_to_install(refused, own, tmp_path, monkeypatc
 @pytest.mark.nightly
 def test_the_same_input_gives_the_same_bytes_for_any_number_of_workers(publishers, own, tmp_path):
     """As a user runs it: ANTs takes the number of its threads from the process that it is loaded into."""
-    pytest.importorskip("distributed", reason="several workers need the cohorts extra")
+    pytest.importorskip("distributed", reason="several workers need the cluster extra")
     learn2reg = publishers.learn2reg(tmp_path / "learn2reg", 3, 8.0)
     found = {}
     for workers in (1, 2):

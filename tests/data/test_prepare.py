@@ -125,7 +125,7 @@ def test_what_is_prepared_stays_and_what_has_changed_or_failed_is_done_again(coh
 
 
 def test_a_worker_that_dies_costs_its_case_alone(cohorts, tmp_path):
-    pytest.importorskip("distributed", reason="several workers need the cohorts extra")
+    pytest.importorskip("distributed", reason="several workers need the cluster extra")
     cohorts = {name: dataclasses.replace(cohort, cases=cohort.cases[:1]) for name, cohort in cohorts.items()}
     entries = prepare(cohorts, tmp_path, affine=dies, workers=2, **SETTINGS)
     assert {entry.name: entry.status for entry in entries} == {
@@ -143,7 +143,7 @@ def dies(fixed, moving):
 
 
 def test_a_scheduler_that_is_there_already_is_used(cohorts, tmp_path):
-    distributed = pytest.importorskip("distributed", reason="several workers need the cohorts extra")
+    distributed = pytest.importorskip("distributed", reason="several workers need the cluster extra")
     cohorts = {name: dataclasses.replace(cohort, cases=cohort.cases[:1]) for name, cohort in cohorts.items()}
     with distributed.LocalCluster(n_workers=1, processes=False, dashboard_address=None) as cluster:
         entries = prepare(cohorts, tmp_path, affine=at_work, scheduler=cluster.scheduler_address, **SETTINGS)

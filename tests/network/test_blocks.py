@@ -66,7 +66,7 @@ def test_features_joined_in_slabs_are_those_joined_whole(rows: int, monkeypatch:
     torch.testing.assert_close(whole, second(first(torch.cat([up(deep), fine], dim=1))), rtol=1e-4, atol=1e-5)
     extents: list[int] = []
     first[0].register_forward_pre_hook(lambda module, inputs: extents.append(inputs[0].shape[2]))
-    monkeypatch.setattr(blocks, "_AT_ONCE", rows * 2 * fine[:, :, 0].numel())
+    monkeypatch.setattr(blocks, "_CHUNK", rows * 2 * fine[:, :, 0].numel())
     torch.testing.assert_close(decoder([fine, deep])[0], whole, rtol=1e-4, atol=1e-5)
     assert max(extents) <= rows + 4
     assert len(extents) == -(-16 // rows)

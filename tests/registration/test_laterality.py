@@ -44,6 +44,12 @@ def test_without_a_spleen_in_view_nothing_is_said() -> None:
     assert check_laterality(unseen, UPRIGHT.flip(2), SPACING) == []
 
 
+def test_a_spleen_of_which_little_is_seen_tells_no_side() -> None:
+    """A plane of it has 33 ml, and 40 are asked for."""
+    assert liver_is_left(maps(slice(2, 8), slice(14, 15)), SPACING) is None
+    assert liver_is_left(maps(slice(2, 8), slice(14, 16)), SPACING) is False
+
+
 def test_what_the_network_only_guesses_at_says_nothing_of_a_header() -> None:
     guessed = torch.where(UPRIGHT > 0, 0.7, 0.0)
     assert liver_is_left(guessed.flip(2), SPACING) is True

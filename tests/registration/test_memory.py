@@ -25,6 +25,12 @@ def refining(settings):
     return dataclasses.replace(settings, refine="fast", segmentation=settings.model)
 
 
+def finer(settings, spacing_mm):
+    """The same with a model of smaller voxels."""
+    card = settings.card.model_copy(update={"spacing_mm": spacing_mm})
+    return dataclasses.replace(settings, card=card, model=dataclasses.replace(settings.model, card=card))
+
+
 def test_native_scans_fit_into_eight_gigabytes(refining):
     assert 2 * GB < estimate(refining, fixed=NATIVE, moving=NATIVE).host < 8 * GB
 
@@ -33,8 +39,7 @@ def test_finer_models_larger_scans_and_refinement_need_more(settings, refining):
     need = estimate(settings, fixed=NATIVE, moving=NATIVE)
     twice = Grid((512, 512, 300), (0.8, 0.8, 1.0), (0.0, 0.0, 0.0))
     assert estimate(settings, fixed=twice, moving=NATIVE).host > need.host
-    fine = dataclasses.replace(settings.model, card=settings.model.card.model_copy(update={"spacing_mm": 0.5}))
-    assert estimate(dataclasses.replace(settings, model=fine), fixed=NATIVE, moving=NATIVE).host > need.host
+    assert estimate(finer(settings, 0.5), fixed=NATIVE, moving=NATIVE).host > need.host
     on_gpu = [dataclasses.replace(s, device=torch.device("cuda:0")) for s in (settings, refining)]
     assert estimate(on_gpu[0], fixed=NATIVE, moving=NATIVE).gpu < estimate(on_gpu[1], fixed=NATIVE, moving=NATIVE).gpu
 
@@ -54,8 +59,7 @@ def test_too_little_memory_is_told_with_the_need(monkeypatch, refining):
 
 def test_a_setting_that_fits_is_named(monkeypatch, refining):
     small = Grid((100, 100, 100), (4.0, 4.0, 4.0), (0.0, 0.0, 0.0))
-    fine = dataclasses.replace(refining.model, card=refining.model.card.model_copy(update={"spacing_mm": 1.5}))
-    hungry = dataclasses.replace(refining, model=fine)
+    hungry = finer(refining, 1.5)
     thrifty = estimate(hungry.unrefined(), fixed=small, moving=small).host
     assert thrifty < estimate(hungry, fixed=small, moving=small).host
     monkeypatch.setattr(memory, "available_host_bytes", lambda: thrifty * 1.01)

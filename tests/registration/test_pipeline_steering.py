@@ -1,6 +1,8 @@
 """`register` led by labels and landmarks, and on two scans of one patient: what comes out, and what the summary says of it."""
 
 import csv
+import json
+import shutil
 
 import numpy as np
 import pytest
@@ -12,8 +14,9 @@ from mics.image.points import Points, write_points
 from mics.network.weights import load_model
 from mics.registration import settings
 from mics.registration.pipeline import register
+from mics.registration.repeat import repeat
 from mics.report.summary import describe
-from mics.run_summary import RunSummary
+from mics.run_summary import RunSummary, read_summary
 
 GRID = Grid((40, 32, 20), (5, 5, 7), (-97.5, -77.5, -66.5))
 POINTS = GRID.points().astype(float)
@@ -45,7 +48,8 @@ def run(tiny_model, tiny_segmentation):
     models.setattr(
         settings, "load_model_for", lambda _, name: load_model(tiny_segmentation if name == "organs-small" else name)
     )
-    yield lambda **more: register(FIXED, MOVING, model=tiny_model, device="cpu", **{"affine": "none", **more})
+    default = {"affine": "none", "model": tiny_model}
+    yield lambda **more: register(FIXED, MOVING, device="cpu", **{**default, **more})
     models.undo()
 
 
@@ -108,6 +112,39 @@ def test_one_patients_scans_lie_rigidly_and_their_lesions_are_followed(run, tmp_
     result.save(tmp_path / "out")
     (written,) = csv.DictReader((tmp_path / "out" / "lesions.csv").read_text().splitlines())
     assert float(written["jacobian"]) == row["jacobian"]
+
+
+def test_no_network_predicts_between_scans_of_one_patient(run, tiny_model, tmp_path):
+    """Its weights are not even read, and neither the summary nor the report names it."""
+    bare = tmp_path / "bare.safetensors"
+    bare.write_bytes(b"no weights")
+    shutil.copy(tiny_model.with_suffix(".json"), bare.with_suffix(".json"))
+    first = run(same_patient=True, model=bare)
+    assert first.summary["settings"]["model"] is None
+    assert not any("bare" in line for line in describe(first.run_summary))
+    # Summaries that were written before this named the model all the same.
+    settings = {**first.summary["settings"], "model": {"name": "mics-small", "sha256": "0" * 64, "spacing_mm": 8.0}}
+    for name, changes in (("now", {}), ("before", {"settings": settings})):
+        summary = tmp_path / f"{name}.json"
+        summary.write_text(json.dumps({**first.summary, **changes}))
+        again = repeat(summary, FIXED, MOVING)
+        np.testing.assert_array_equal(again.moving_to_fixed.displacement_mm, first.moving_to_fixed.displacement_mm)
+        assert not any("mics-small" in line for line in describe(read_summary(summary)))
+
+
+def test_one_patients_grid_is_that_of_the_repeated_registration(run, tiny_model, tmp_path):
+    card = {**json.loads(tiny_model.with_suffix(".json").read_text()), "spacing_mm": 9.0}
+    coarse = tmp_path / "coarse.safetensors"
+    shutil.copy(tiny_model, coarse)
+    coarse.with_suffix(".json").write_text(json.dumps(card))
+    first = run(same_patient=True, model=coarse)
+    assert first.summary["geometry"]["network_grid"]["spacing_mm"] == [9.0] * 3
+    summary = tmp_path / "summary.json"
+    summary.write_text(json.dumps(first.summary))
+    with pytest.raises(InputError, match="grid of 9 mm voxels, and the network's card asks for 8 mm: give the file"):
+        repeat(summary, FIXED, MOVING)
+    again = repeat(summary, FIXED, MOVING, model=coarse)
+    np.testing.assert_array_equal(again.moving_to_fixed.displacement_mm, first.moving_to_fixed.displacement_mm)
 
 
 @pytest.mark.parametrize(

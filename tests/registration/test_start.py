@@ -39,6 +39,24 @@ def test_a_wider_patient_is_scaled(scan):
     np.testing.assert_allclose(np.diag(start)[:2], [1.25, 1.15], atol=0.06)
 
 
+def test_two_slabs_that_look_alike_are_not_laid_upon_each_other_where_they_share_little():
+    """The uppermost planes of one have the HU that all of the other has: the less is shared, the smaller the difference."""
+    grid = at(0, 240)
+    x, y, z = np.moveaxis(grid.points(), -1, 0)
+    inside = (x / 150) ** 2 + (y / 110) ** 2 < 1
+    fixed, moving = (
+        coarse(Image(np.where(inside, hu, -1000).astype(np.float32), grid), 8.0)
+        for hu in (np.where(z > 220, 100, 0), 100)
+    )
+    scans = Pair(fixed=fixed, moving=moving)
+    little = np.eye(4)
+    little[2, 3] = -220
+    assert difference(scans, little) < difference(scans, np.eye(4))
+    start = best_start(scans)
+    assert abs(start[2, 3]) <= 0.6 * 240 + 8
+    assert difference(scans, start) < difference(scans, np.eye(4))
+
+
 def test_where_nothing_is_shared_the_difference_is_infinite(scan):
     a = coarse(scan(at(-100, 140)), 8.0)
     far = np.eye(4)

@@ -19,7 +19,7 @@ def volume(shape: tuple[int, int, int] = (9, 8, 11)) -> torch.Tensor:
 
 
 def scanner(**changes: object) -> Acquisition:
-    return Acquisition(**{"slices": 0.0, "kernel": 0.0, "grain": None, "view": None, **changes})
+    return Acquisition(**{"slices": 0.0, "kernel": 0.0, "noise": None, "view": None, **changes})
 
 
 def test_thick_slices_are_weighted_means_over_three_slices():
@@ -49,7 +49,7 @@ def test_noise_grows_with_the_diameter_as_the_photons_become_fewer():
     # Diameters of 100, 150 and 200 mm: every 50 mm of water let exp(-50 * .019) of the photons through.
     np.testing.assert_allclose(profile[1:] / profile[:-1], math.exp(50 * 0.019 / 2), rtol=0.02)
     flat = torch.full((1, 1, 60, 60, 3), 40.0)
-    noisy = scanner(grain=torch.randn(1, 1, 60, 60, 3, generator=torch.Generator().manual_seed(0)) * 10).apply(
+    noisy = scanner(noise=torch.randn(1, 1, 60, 60, 3, generator=torch.Generator().manual_seed(0)) * 10).apply(
         flat, 5.0
     )
     assert (noisy - flat).std() == pytest.approx(10, rel=0.03)
@@ -90,7 +90,7 @@ def test_doses_differ_by_factors_and_the_settings_are_their_limits():
         Acquisition.random((40, 40, 40), (12, 12, 12), settings_, torch.Generator().manual_seed(seed))
         for seed in range(200)
     ]
-    deviations = np.array([float(one.grain.float().std()) for one in drawn if one.grain is not None])
+    deviations = np.array([float(one.noise.float().std()) for one in drawn if one.noise is not None])
     assert len(deviations) == 200
     assert 3.5 < deviations.min() < 6 < 30 < deviations.max() < 43
     assert np.median(deviations) == pytest.approx(40 / math.sqrt(10), rel=0.25)

@@ -84,7 +84,7 @@ def test_random_intensity_stays_within_its_limits() -> None:
     drawn = [Intensity.random((12, 12, 12), limits, torch.Generator().manual_seed(seed)) for seed in range(50)]
     assert 0.8 <= min(d.gain for d in drawn) < 0.9 < 1.1 < max(d.gain for d in drawn) <= 1.2
     assert -30 <= min(d.offset for d in drawn) < -15 < 15 < max(d.offset for d in drawn) <= 30
-    deviations = [float(d.grain.float().std()) for d in drawn]
+    deviations = [float(d.noise.float().std()) for d in drawn]
     assert min(deviations) < 2.5 < 7.5 < max(deviations) < 10.5
 
 

@@ -4,7 +4,7 @@ import dataclasses
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -90,7 +90,7 @@ def register_pairs(
     steer = (steer,) if isinstance(steer, str) else steer
     require_type(steer, (list, tuple), "What steers is a list of labels, landmarks and single labels")
     refuse_tolerance(tolerance_mm)
-    chosen = BatchSettings(
+    settings = BatchSettings(
         affine=affine if affine in ("organs", "ants", "none") else str(Path(affine).absolute()),
         steps=steps,
         model=str(Path(model).absolute()) if Path(model).exists() else str(model),
@@ -109,25 +109,37 @@ def register_pairs(
     output = Path(output).absolute()
     require_scheduler(workers or 1, scheduler)
     # Settings are refused here and not by every pair; what a remote worker has for a device is its own matter.
-    kept_registrar(chosen, "cpu" if scheduler else own_device(device))
+    kept_registrar(settings, "cpu" if scheduler else own_device(device))
     go_on()
     with own_folder(output, MARK, "a batch of registrations"):
-        _claim(output, chosen, pairs)
-        tasks = [Task(pair, output, chosen) for pair in pairs]
+        _claim(output, settings, pairs)
+        tasks = [Task(pair, output, settings) for pair in pairs]
         found = {
             task.pair.name: Outcome(task.pair, summary) for task in tasks if (summary := finished(task)) is not None
         }
         unfinished = [task for task in tasks if task.pair.name not in found]
-        try:
-            for outcome in _outcomes(unfinished, workers, scheduler, device):
-                found[outcome.pair.name] = outcome
-                write_text(results_csv(_in_order(pairs, found)), output / RESULTS)
-                progress(outcome, len(found), len(pairs))
-        finally:
-            outcomes = _in_order(pairs, found)
-            write_text(results_csv(outcomes), output / RESULTS)
-            write_review([_reviewed(outcome, output) for outcome in outcomes], output / PAGE)
-    return outcomes
+        outcomes = _outcomes(unfinished, workers, scheduler, device)
+        return _collected(outcomes, found, pairs, output, progress)
+
+
+def _collected(
+    outcomes: Iterable[Outcome],
+    found: dict[str, Outcome],
+    pairs: Sequence[ListedPair],
+    output: Path,
+    progress: Callable[[Outcome, int, int], None],
+) -> list[Outcome]:
+    """Those that are ``found`` already and those that come, in the order of ``pairs``; the table grows with each of them."""
+    try:
+        for outcome in outcomes:
+            found[outcome.pair.name] = outcome
+            write_text(results_csv(_in_order(pairs, found)), output / RESULTS)
+            progress(outcome, len(found), len(pairs))
+    finally:
+        ordered = _in_order(pairs, found)
+        write_text(results_csv(ordered), output / RESULTS)
+        write_review([_reviewed(outcome, output) for outcome in ordered], output / PAGE)
+    return ordered
 
 
 def _outcomes(tasks: Sequence[Task], workers: int | None, scheduler: str | None, device: str) -> Iterator[Outcome]:

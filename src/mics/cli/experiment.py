@@ -5,9 +5,9 @@ from typing import Annotated
 
 import typer
 
+from mics.cli.extras import needs_training
 from mics.cli.manners import line
 from mics.cli.progress import progress
-from mics.errors import SettingError
 from mics.experiments.choices import BudgetName, Experiment
 
 
@@ -33,12 +33,8 @@ def experiment(
     ] = None,
 ) -> None:
     """Train and measure what a table or figure of the paper needs, and write it with the paper's values beside ours."""
-    try:
+    with needs_training():
         from mics.experiments.run import experiment as run
-    except ModuleNotFoundError as error:
-        if error.name != "lightning":
-            raise
-        raise SettingError("Experiments train networks: install mics-registration[train].") from error
     chosen = [] if devices is None else [device.strip() for device in devices.split(",")]
     with progress() as step:
         text = run(name, output, budget=budget, data=data, pretraining=pretraining, devices=chosen, progress=step)

@@ -14,6 +14,7 @@ from mics.errors import InputError, SettingError
 from mics.files.paths import output_path
 from mics.files.whole import write_text, write_whole
 from mics.image.io import set_grid, write_itk
+from mics.image.resample import itk_affine
 
 ENDINGS = (".nii.gz", ".nii", ".nrrd", ".mha", ".h5", ".tfm", ".txt", ".x5")
 _AFFINE = "affine_fixed_to_moving_lps_mm"
@@ -75,10 +76,7 @@ def _write_composite(transform: Transform, path: Path) -> None:
     if affine is not None:
         # What is left of the transform if the affine moves points after it.
         transform = chained([np.linalg.inv(affine).astype(np.float64), transform])
-        linear = sitk.AffineTransform(3)
-        linear.SetMatrix(affine[:3, :3].ravel().tolist())
-        linear.SetTranslation(affine[:3, 3].tolist())
-        composite.AddTransform(linear)
+        composite.AddTransform(itk_affine(affine))
     # ITK takes a point through the last one first.
     composite.AddTransform(sitk.DisplacementFieldTransform(_field(transform, np.float64)))
     write_whole(path, lambda temporary: sitk.WriteTransform(composite, str(temporary)))

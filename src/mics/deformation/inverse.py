@@ -14,9 +14,9 @@ _BEFORE, _AFTER, _FINE = 3, 3, 3
 _ROUNDS = 5
 """Of smoothing, at most."""
 _MAX_RESIDUAL, _SMOOTHED_RESIDUAL = 0.2, 0.16
-"""Voxels between a place and where there and back ends: from where on a round follows, and what it smooths."""
-_AROUND = 5
-"""Voxels around what is smoothed that are mended again: farther than smoothing reaches."""
+"""Inverse-consistency residual in voxels: from where on a round follows, and what it smooths."""
+_MARGIN = 5
+"""Voxels around what is smoothed that are corrected again: farther than smoothing reaches."""
 
 Places = tuple[Tensor, ...]
 """Voxel indices along each axis of some places, ``(N,)`` each."""
@@ -25,9 +25,9 @@ Places = tuple[Tensor, ...]
 def correct_inverse_consistency(ab: Tensor, ba: Tensor) -> tuple[Tensor, Tensor]:
     """Two displacements that nearly invert each other, ``(B, 3, X, Y, Z)`` of one grid, changed until they do so better.
 
-    By Newton's method, half of the way for each, so that exchanging them exchanges the results. Where x comes to lie at x + e(x)
-    after there and back, a change of the way there moves it by as much times the inverse of the derivative J of that way:
-    J·e/2 is taken off, a voxel at most.
+    By Newton's method, half a step for each, so that exchanging them exchanges the results. Where both, one after the other, take
+    x to x + r(x), with the residual r, and J is the derivative of the map that comes first, J·r/2 is taken off its displacement,
+    a voxel at most.
     """
     ab, ba = _corrected(torch.cat([ab, ba]), _BEFORE).chunk(2)
     return ab, ba
@@ -38,7 +38,7 @@ def regularise_sharp_bends(ab: Tensor, ba: Tensor) -> tuple[Tensor, Tensor]:
 
     For results of :func:`correct_inverse_consistency`.
 
-    Where there and back ends more than 0.16 voxels away, both ways are averaged with what lies around, and mended again there.
+    Where the residual is longer than 0.16 voxels, both directions are averaged with what lies around, and corrected again there.
     """
     both = torch.cat([ab, ba])
     residual = _length(compose(swap_directions(both), both))
@@ -57,7 +57,7 @@ def regularise_sharp_bends(ab: Tensor, ba: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def upsample_and_correct(ab: Tensor, ba: Tensor, shape: Sequence[int]) -> tuple[Tensor, Tensor]:
-    """Both on a finer grid of ``shape`` over the same box, in its voxels, and what was missed between the voxels mended there."""
+    """Both on a finer grid of ``shape`` over the same box, in its voxels, corrected there for what interpolation spoils."""
     both = torch.cat([resize_displacement(displacement, shape) for displacement in (ab, ba)])
     ab, ba = _corrected(both, _FINE).chunk(2)
     return ab, ba
@@ -70,12 +70,12 @@ def _corrected(both: Tensor, iterations: int) -> Tensor:
 
 
 def swap_directions(both: Tensor) -> Tensor:
-    """``(2 * B, …)`` with both ways in each other's place."""
+    """``(2 * B, …)`` with both directions in each other's place."""
     return both.roll(both.shape[0] // 2, dims=0)
 
 
 def _half_corrected(both: Tensor) -> Tensor:
-    """Both ways, ``(2 * B, 3, X, Y, Z)``, less half a step of Newton's method; slab by slab, which stay in the cache."""
+    """Both directions, ``(2 * B, 3, X, Y, Z)``, less half a step of Newton's method; slab by slab, which stay in the cache."""
     corrected, swapped = torch.empty_like(both), swap_directions(both)
     places = identity(both.shape[2:], device=both.device)
     for start, stop in slabs(both):
@@ -98,7 +98,7 @@ def _half_steps(both: Tensor, places: Places) -> Tensor:
 
 
 def _residual(both: Tensor, places: Places) -> Tensor:
-    """How far off its start each of the places ends there and back, ``(2 * B, 3, N)``."""
+    """By how much both directions, one after the other, miss each of the places, ``(2 * B, 3, N)``."""
     own = _at(both, places)
     positions = torch.stack(places) + own
     return own + sample(swap_directions(both), positions[..., None, None])[..., 0, 0]
@@ -122,7 +122,7 @@ def _near(sharp: Tensor) -> Tensor:
     near = sharp.flatten(0, 1).any(dim=0)
     for axis, extent in enumerate(near.shape):
         spread = near.clone()
-        for shift in range(1, min(_AROUND, extent - 1) + 1):
+        for shift in range(1, min(_MARGIN, extent - 1) + 1):
             for target, source in ((shift, 0), (0, shift)):
                 spread.narrow(axis, target, extent - shift).logical_or_(near.narrow(axis, source, extent - shift))
         near = spread

@@ -41,8 +41,8 @@ def inverted(transform: Transform, grid: Grid) -> Transform:
     each_slab(grid, work)
     if count := sum(points for points, _ in residuals):
         warnings.warn(
-            f"The transform has no inverse at {count / np.prod(grid.size):.3%} of the points, where it folds: they miss by up to "
-            f"{max(largest for _, largest in residuals):.1f} mm there and back.",
+            f"The transform has no inverse at {count / np.prod(grid.size):.3%} of the points, where it folds: the inverse error "
+            f"there is up to {max(largest for _, largest in residuals):.1f} mm.",
             stacklevel=3,
         )
     return Transform(displacement, grid)

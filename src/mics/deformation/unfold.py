@@ -15,14 +15,14 @@ Indices = NDArray[np.int64]
 
 # In multiples of what is called folded: what is aimed at, above it for the rounding of the file, and up to where determinants
 # near a fold are held, as they may be the next to fold.
-_AIM, _HELD = 3, 30
-_AROUND = 5
+_TARGET, _CONSTRAINED_BELOW = 3, 30
+_MARGIN = 5
 _ROUNDS = 12
 _WEIGHT, _ITERATIONS = 1000.0, 100
 # Determinants minimised over, of all rounds together: a million takes half a minute.
 _MOST = 2_500_000
 # Where more than this share of what is held folds, the nearest way out is beyond a minimiser.
-_HOPELESS = 0.25
+_MOST_FOLDED = 0.25
 
 
 @dataclass(frozen=True)
@@ -52,11 +52,11 @@ class Determinants:
         """Half the sum of squares by which determinants fall short of ``least``, and its gradient; (V, 3) in mm."""
         a, b, c = (self.differences @ displacement_mm + self.rest_edges).reshape(3, -1, 3)
         short = np.maximum(least - self.scale * _triple(a, b, c), 0)
-        short_of = short > 0
-        a, b, c = a[short_of], b[short_of], c[short_of]
+        below = short > 0
+        a, b, c = a[below], b[below], c[below]
         by_edge = np.zeros((3, len(short), 3))
-        pull = -(short * self.scale)[short_of, None]
-        by_edge[:, short_of] = pull * _cross(b, c), pull * _cross(c, a), pull * _cross(a, b)
+        pull = -(short * self.scale)[below, None]
+        by_edge[:, below] = pull * _cross(b, c), pull * _cross(c, a), pull * _cross(a, b)
         return 0.5 * float(short @ short), self.differences.T @ by_edge.reshape(-1, 3)
 
 
@@ -70,15 +70,15 @@ def unfold(field: Field, original_mm: NDArray[np.float32], folded: Keys, least: 
     values, originals = field.displacement_mm.reshape(-1, 3), original_mm.reshape(-1, 3)
     spent = 0
     for turn in range(_ROUNDS):
-        near = boxes_around(voxels_of(field, folded), field.size, (_AROUND,) * 3)
-        held = find_folds(field, _HELD * least, near).keys
+        near = boxes_around(voxels_of(field, folded), field.size, (_MARGIN,) * 3)
+        held = find_folds(field, _CONSTRAINED_BELOW * least, near).keys
         spent += held.size
-        if not folded.size or spent > _MOST or folded.size > _HOPELESS * held.size:
+        if not folded.size or spent > _MOST or folded.size > _MOST_FOLDED * held.size:
             break
         determinants = Determinants.of(field, held)
         moved = determinants.voxels
         target = originals[moved] if turn == 0 else values[moved]
-        values[moved] = as_stored(_nearest(determinants, values[moved], target, _AIM * least))
+        values[moved] = as_stored(_nearest(determinants, values[moved], target, _TARGET * least))
         folded = find_folds(field, least, boxes_around(moved, field.size, (1, 1, 1))).keys
     return folded
 

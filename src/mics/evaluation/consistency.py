@@ -12,7 +12,7 @@ _ROUNDING = 1e-4
 
 
 def inverse_consistency_mm(forward: Transform, backward: Transform) -> tuple[float, float]:
-    """Mean and maximum distance in mm by which a voxel of ``forward.grid`` misses itself after there and back.
+    """Mean and maximum distance in mm by which a voxel of ``forward.grid`` is missed by ``forward`` and then ``backward``.
 
     The voxel x goes to ``y = x + forward(x)`` and back to ``y + backward(y)``, ``backward`` interpolated linearly.
     Counted are the voxels whose y lies within ``backward.grid``; NaN if there is none.

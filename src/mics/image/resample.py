@@ -17,14 +17,10 @@ def resample(
     the identity. Voxels beyond the image's field of view, which ends half a voxel outside its outermost voxel centres,
     get ``outside``.
     """
-    affine = np.eye(4) if matrix is None else np.asarray(matrix, dtype=np.float64)
-    transform = sitk.AffineTransform(3)
-    transform.SetMatrix(affine[:3, :3].ravel().tolist())
-    transform.SetTranslation(affine[:3, 3].tolist())
     moved = sitk.Resample(
         to_itk(image),
         grid.size,
-        transform,
+        itk_affine(np.eye(4) if matrix is None else np.asarray(matrix, dtype=np.float64)),
         sitk.sitkNearestNeighbor if nearest else sitk.sitkLinear,
         grid.origin,
         grid.spacing,
@@ -32,6 +28,14 @@ def resample(
         outside,
     )
     return Image(from_itk(moved).array, grid)
+
+
+def itk_affine(matrix: NDArray[np.float64]) -> sitk.AffineTransform:
+    """ITK's transform of points by ``matrix`` (4, 4)."""
+    transform = sitk.AffineTransform(3)
+    transform.SetMatrix(matrix[:3, :3].ravel().tolist())
+    transform.SetTranslation(matrix[:3, 3].tolist())
+    return transform
 
 
 def inside(image_grid: Grid, grid: Grid, matrix: ArrayLike | None = None) -> NDArray[np.bool_]:

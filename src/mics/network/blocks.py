@@ -1,6 +1,6 @@
 """Building blocks of the 3D U-Nets: convolution block, encoder, decoder."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import pairwise
 from typing import cast
@@ -14,7 +14,7 @@ from mics.network.normalisation import normalise_and_activate
 
 SLOPE = 0.1
 """Of the leaky ReLU."""
-_AT_ONCE = 2**27
+_CHUNK = 2**27
 """Numbers of the joined features that are convolved at a time in inference."""
 
 
@@ -31,15 +31,39 @@ class ConvBlock(nn.Sequential):
         super().__init__(nn.Conv3d(in_channels, out_channels, 3, padding=1, bias=False))
         self.normalise = normalise
 
+    @property
+    def convolution(self) -> nn.Module:
+        """What comes first."""
+        return self[0]
+
     def forward(self, volume: Tensor) -> Tensor:
         """``(B, in_channels, X, Y, Z)`` to ``(B, out_channels, X, Y, Z)``."""
-        return self.activated(self[0](volume))
+        return self.activated(self.convolution(volume))
 
     def activated(self, features: Tensor) -> Tensor:
         """What follows the convolution."""
         if self.normalise:
             return normalise_and_activate(features, SLOPE)
         return functional.leaky_relu_(features, SLOPE)
+
+
+class Merge(nn.Sequential):
+    """Two convolution blocks on a level's up-sampled and own features, of which it makes as many as either has.
+
+    Args:
+        channels: Of either.
+        normalise: Whether the blocks normalise.
+    """
+
+    def __init__(self, channels: int, *, normalise: bool = True) -> None:
+        super().__init__(
+            ConvBlock(2 * channels, channels, normalise=normalise), ConvBlock(channels, channels, normalise=normalise)
+        )
+
+    @property
+    def blocks(self) -> tuple[ConvBlock, ConvBlock]:
+        """The first and the second."""
+        return cast(ConvBlock, self[0]), cast(ConvBlock, self[1])
 
 
 class Encoder(nn.Module):
@@ -94,12 +118,7 @@ class Decoder(nn.Module):
         self.recompute = False
         pairs = list(pairwise(channels))[::-1]
         self.up = nn.ModuleList(nn.ConvTranspose3d(lower, upper, 2, stride=2, bias=False) for upper, lower in pairs)
-        self.merge = nn.ModuleList(
-            nn.Sequential(
-                ConvBlock(2 * upper, upper, normalise=normalise), ConvBlock(upper, upper, normalise=normalise)
-            )
-            for upper, _ in pairs
-        )
+        self.merge = nn.ModuleList(Merge(upper, normalise=normalise) for upper, _ in pairs)
         for module in self.modules():
             if isinstance(module, nn.Conv3d):
                 nn.init.kaiming_normal_(module.weight, a=0.1)
@@ -127,7 +146,8 @@ class Decoder(nn.Module):
         """
         place = len(self.up) - 1 - level
         deeper, skip = to_channels_last(deeper), to_channels_last(skip)
-        return _run(partial(_decode_level, self.up[place], self.merge[place]), deeper, skip, recompute=self.recompute)
+        up, merge = self.up[place], cast(Merge, self.merge[place])
+        return _run(partial(_decode_level, up, merge), deeper, skip, recompute=self.recompute)
 
 
 def recompute_activations(network: nn.Module, wanted: bool) -> None:
@@ -183,17 +203,18 @@ def _format(volume: Tensor) -> torch.memory_format:
     return last if volume.is_contiguous(memory_format=last) else torch.contiguous_format
 
 
-def _decode_level(up: nn.Module, merge: nn.Module, deeper: Tensor, skip: Tensor) -> Tensor:
-    first, second = cast(Iterator[ConvBlock], merge.children())
+def _decode_level(up: nn.Module, merge: Merge, deeper: Tensor, skip: Tensor) -> Tensor:
+    first, second = merge.blocks
     # What goes into a convolution is gone before the normalisation needs as much again.
-    merged: Tensor = second.activated(second[0](first.activated(_convolved_together(up, first[0], deeper, skip))))
-    return merged
+    return second.activated(
+        second.convolution(first.activated(_convolved_together(up, first.convolution, deeper, skip)))
+    )
 
 
 def _convolved_together(up: nn.Module, convolution: nn.Module, deeper: Tensor, skip: Tensor) -> Tensor:
     """The convolution of the up-sampled and the own features; in inference in slabs that keep what is joined small."""
     length = skip.shape[2]
-    rows = max(2, _AT_ONCE // (2 * skip[:, :, 0].numel()) // 2 * 2)
+    rows = max(2, _CHUNK // (2 * skip[:, :, 0].numel()) // 2 * 2)
     if rows >= length or torch.is_grad_enabled():
         joined: Tensor = convolution(torch.cat([up(deeper), skip], dim=1))
         return joined

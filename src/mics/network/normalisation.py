@@ -7,9 +7,9 @@ from torch import Tensor
 from torch.nn import functional
 
 _EPSILON = 1e-5
-_AT_ONCE = 2**18
+_CHUNK = 2**18
 """Numbers that are summed at a time: so few that a processor's cache holds them."""
-_GLIMPSES = 64
+_GUESSED_FROM = 64
 """Voxels from which a first guess of the means is made."""
 
 
@@ -82,9 +82,9 @@ def _mean_and_variance(features: Tensor) -> tuple[Tensor, Tensor]:
     """
     rows = features.permute(0, 2, 3, 4, 1).flatten(1, 3)
     count, channels = rows.shape[1:]
-    guess = rows[:, :: max(count // _GLIMPSES, 1)].float().mean(1, keepdim=True)
+    guess = rows[:, :: max(count // _GUESSED_FROM, 1)].float().mean(1, keepdim=True)
     first, second = (rows.new_zeros(rows.shape[0], channels, dtype=torch.float64) for _ in range(2))
-    for part in rows.split(max(_AT_ONCE // channels, 1), dim=1):
+    for part in rows.split(max(_CHUNK // channels, 1), dim=1):
         difference = part - guess
         first += difference.sum(1)
         second += difference.square_().sum(1)

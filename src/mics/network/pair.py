@@ -48,8 +48,8 @@ class Prediction:
     def displacements(self, finer: int = 1) -> tuple[Tensor, Tensor]:
         """A→B and B→A on a grid ``finer`` times as fine as the input's, with its outermost voxel centres, in its voxels."""
         x, y, z = ((n - 1) * finer + 1 for n in self.shape)
-        there, back = self.on_grid([(n - 1) * finer + 1 for n in self.padded_shape])[..., :x, :y, :z]
-        return there, back
+        ab, ba = self.on_grid([(n - 1) * finer + 1 for n in self.padded_shape])[..., :x, :y, :z]
+        return ab, ba
 
     def on_grid(self, shape: Sequence[int]) -> Tensor:
         """Both displacements on a grid of ``shape`` over the padded input's box, ``(2, B, 3, X, Y, Z)``, in its voxels."""

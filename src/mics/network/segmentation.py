@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from mics.deformation.field import resize
 from mics.errors import SettingError
-from mics.network.blocks import ConvBlock, Decoder, Encoder, to_channels_last
+from mics.network.blocks import ConvBlock, Decoder, Encoder, Merge, to_channels_last
 from mics.network.config import SegmentationConfig, StridedUNetConfig, UNetConfig
 from mics.network.padding import pad_to_multiple
 from mics.network.sliding import sliding_windows
@@ -140,7 +140,7 @@ class FineLevel(nn.Module):
         channels = config.fine_channels
         self.look = nn.Sequential(ConvBlock(config.in_channels, channels), ConvBlock(channels, channels))
         self.up = nn.ConvTranspose3d(config.channels[0], channels, config.stride, stride=config.stride)
-        self.merge = nn.Sequential(ConvBlock(2 * channels, channels), ConvBlock(channels, channels))
+        self.merge = Merge(channels)
         self.head = nn.Conv3d(channels, config.organs + 1, 1, bias=False)
         nn.init.zeros_(self.head.weight)
 

@@ -1,7 +1,7 @@
 """Inverse consistency by construction: velocities that are odd in the pair, composed in halves, coarse to fine.
 
 The velocity of B→A is exactly the negative of that of A→B, so one flow serves both directions (Greer et al. 2023). Both
-volumes move towards each other, half of the way each, and what a later prediction adds goes between the halves:
+volumes move towards each other, each by half of the deformation, and what a later prediction adds goes between the halves:
 Φ(A→B) = exp(v₁/2) ∘ … ∘ exp(vₙ/2) ∘ exp(vₙ/2) ∘ … ∘ exp(v₁/2), whose inverse is the same with every sign turned.
 """
 
@@ -28,12 +28,12 @@ class Flow:
     def __init__(self, shape: Sequence[int]) -> None:
         self.shape = tuple(shape)
         self.half: Tensor | None = None
-        """exp(v₁/2) ∘ … ∘ exp(vₙ/2): warps A, and for the other direction B, half of the way. None before any velocity."""
+        """exp(v₁/2) ∘ … ∘ exp(vₙ/2), the first half: warps A, and for the other direction B. None before any velocity."""
         self.rest: Tensor | None = None
         """exp(vₙ/2) ∘ … ∘ exp(v₁/2): the other half."""
 
     def add(self, velocity: Tensor) -> None:
-        """Append a velocity in voxels of its own grid, on which it is integrated: there that is cheapest."""
+        """Append a velocity in voxels of its own grid, on which it is integrated, as that is cheapest."""
         half = resize_displacement(exponentiate(velocity / 2, squarings=_SQUARINGS), self.shape)
         self._append(half, half)
 
@@ -62,14 +62,14 @@ class FlowPrediction(Prediction):
     def on_grid(self, shape: Sequence[int]) -> Tensor:
         """Both displacements on a grid of ``shape`` over the padded input's box, ``(2, B, 3, X, Y, Z)``, in its voxels.
 
-        Integrated as in training, interpolated, and what interpolation has spoiled of the inverse mended on that grid
+        Integrated as in training, interpolated, and what interpolation has spoiled of the inverse corrected on that grid
         (:func:`mics.deformation.inverse.correct_inverse_consistency`): finer ones have the better inverse.
         """
         flow = Flow(self.velocities[-1].shape[2:])
         for velocity in self.velocities:
             flow.add(velocity)
         return torch.stack(
-            correct_inverse_consistency(*(resize_displacement(way, shape) for way in flow.displacement()))
+            correct_inverse_consistency(*(resize_displacement(own, shape) for own in flow.displacement()))
         )
 
 
@@ -93,7 +93,7 @@ class VelocityConfig(RegistrationUNetConfig):
 class VelocityMICS(RegistrationUNet):
     """Predicts velocities at its ``velocity_levels`` finest levels, from the deepest of them to the finest.
 
-    Before a level is compared, the features of both volumes are warped half of the way that the deeper levels have found,
+    Before a level is compared, the features of both volumes are warped by half of the deformation that the deeper levels found,
     so that large displacements come from the coarse levels and the fine ones correct them.
     """
 
@@ -110,7 +110,7 @@ class VelocityMICS(RegistrationUNet):
     def forward(self, a: Tensor, b: Tensor, *, steps: int = 2) -> FlowPrediction:
         """Register ``a`` and ``b``, the windows ``(B, 3, X, Y, Z)`` in [0, 1] (see :meth:`network_input`), in ``steps`` steps.
 
-        At step i both volumes are warped half of the way that the steps so far have found, in one interpolation.
+        At step i both volumes are warped by half of the deformation that the steps so far have found, in one interpolation.
         """
         originals = self.padded(a, b)
         flow: Flow | None = None
@@ -163,7 +163,7 @@ class VelocityMICS(RegistrationUNet):
 def _mean_of_mirror_images(velocity: Tensor) -> Tensor:
     """``(4 * B, 3, …)``, of A→B, of its image flipped along X, and of B→A likewise, to ``(2 * B, 3, …)``."""
     as_it_lies, mirrored = (part.flatten(0, 1) for part in velocity.unflatten(0, (2, 2, -1)).unbind(dim=1))
-    # Flipped back, where the first component points the other way.
+    # Flipped back, where the first component changes its sign.
     signs = torch.tensor([-1.0, 1.0, 1.0], dtype=torch.float32, device=velocity.device).view(1, 3, 1, 1, 1)
     turned = mirrored.flip(2) * signs
     mean: Tensor = (as_it_lies + turned) / 2

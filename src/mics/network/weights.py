@@ -96,22 +96,11 @@ def load_model(name_or_path: str | Path = DEFAULT_REGISTRATION) -> LoadedModel:
     Raises:
         InputError: If it is missing, damaged (checksum), not one of ours, or holds weights that are no numbers.
     """
-    named = as_path(name_or_path)
-    path = SHIPPED / f"{name_or_path}.safetensors"
-    if not path.is_file():
-        path = named
-    if path.is_dir():
-        path = path / "model.safetensors"
-    card_path = path.with_suffix(".json")
-    if not path.is_file() or not card_path.is_file():
-        known = ", ".join(model["name"] for model in available_models())
-        raise MissingFileError(
-            f"There is no model {name_or_path}; give one of {known}, or a .safetensors file with its .json card."
-        )
+    path, card_path = _files(name_or_path)
+    card = _read_card(path, card_path)
     try:
-        content, text = path.read_bytes(), card_path.read_bytes()
+        content = path.read_bytes()
         checksum = hashlib.sha256(content).hexdigest()
-        card = ModelCard.model_validate_json(text, strict=True)
         if checksum != card.sha256:
             raise InputError(f"{path} is damaged or was changed: its SHA-256 is not the one in {card_path.name}.")
         # In single precision, whatever the process that calls has made its default.
@@ -119,11 +108,7 @@ def load_model(name_or_path: str | Path = DEFAULT_REGISTRATION) -> LoadedModel:
         weights = {name: tensor.float() for name, tensor in load_tensors(content).items()}
         network.load_state_dict(weights)
     except OSError as error:
-        raise MissingFileError(f"The model {path} cannot be read ({error.strerror}).") from error
-    except ValidationError as error:
-        raise InputError(
-            f"{card_path} is not the card of a model of this version of MICS: {first_problem(error)}."
-        ) from error
+        raise _unreadable(path, error) from error
     except (SafetensorError, RuntimeError) as error:
         raise InputError(f"{path} and {card_path.name} are not a model of this version of MICS: {error}") from error
     _require_finite(weights, f"The model {path}")
@@ -133,10 +118,19 @@ def load_model(name_or_path: str | Path = DEFAULT_REGISTRATION) -> LoadedModel:
 def load_model_for(task: str, given: str | Path | LoadedModel) -> LoadedModel:
     """Like :func:`load_model`, or one that is loaded; raises :class:`InputError` too for a model of another task."""
     model = given if isinstance(given, LoadedModel) else load_model(given)
-    trained_for = model.network.config.task
-    if trained_for != task:
-        raise SettingError(f"The model {model.name} is for {trained_for}, not for {task}; see mics info.")
+    _refuse_other_task(task, model.name, model.card)
     return model
+
+
+def load_card_for(task: str, given: str | Path | LoadedModel) -> ModelCard:
+    """What a model says of itself, its weights unread; raises :class:`InputError` as :func:`load_model_for`."""
+    if isinstance(given, LoadedModel):
+        name, card = given.name, given.card
+    else:
+        path, card_path = _files(given)
+        name, card = path.stem, _read_card(path, card_path)
+    _refuse_other_task(task, name, card)
+    return card
 
 
 def available_models() -> list[dict[str, Any]]:
@@ -177,6 +171,43 @@ def takes_weights_of(network: Network, other: Network) -> bool:
     """Whether every weight of ``other`` has a place in ``network``."""
     own = network.state_dict()
     return all(name in own and own[name].shape == tensor.shape for name, tensor in other.state_dict().items())
+
+
+def _files(name_or_path: str | Path) -> tuple[Path, Path]:
+    """The weights and the card of a model that has both. Raises InputError for any other."""
+    named = as_path(name_or_path)
+    path = SHIPPED / f"{name_or_path}.safetensors"
+    if not path.is_file():
+        path = named
+    if path.is_dir():
+        path = path / "model.safetensors"
+    card_path = path.with_suffix(".json")
+    if not path.is_file() or not card_path.is_file():
+        known = ", ".join(model["name"] for model in available_models())
+        raise MissingFileError(
+            f"There is no model {name_or_path}; give one of {known}, or a .safetensors file with its .json card."
+        )
+    return path, card_path
+
+
+def _read_card(path: Path, card_path: Path) -> ModelCard:
+    try:
+        return ModelCard.model_validate_json(card_path.read_bytes(), strict=True)
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    except ValidationError as error:
+        raise InputError(
+            f"{card_path} is not the card of a model of this version of MICS: {first_problem(error)}."
+        ) from error
+
+
+def _unreadable(path: Path, error: OSError) -> MissingFileError:
+    return MissingFileError(f"The model {path} cannot be read ({error.strerror}).")
+
+
+def _refuse_other_task(task: str, name: str, card: ModelCard) -> None:
+    if card.network.task != task:
+        raise SettingError(f"The model {name} is for {card.network.task}, not for {task}; see mics info.")
 
 
 def _require_finite(weights: Mapping[str, Tensor], what: str) -> None:

@@ -69,8 +69,8 @@ def rank(
     for organ in sorted({organ for organs in cases.values() for organ in organs}):
         found = {name: organs[organ] for name, organs in cases.items() if organ in organs}
         present = {name: statistics for name, statistics in found.items() if statistics.centre_mm is not None}
-        volumes = _surprise(np.log([[statistics.volume_ml] for statistics in present.values()]), _LEAST_LOG_VOLUME)
-        places = _surprise(np.array([statistics.centre_mm for statistics in present.values()]), _LEAST_MM)
+        volumes = _deviations(np.log([[statistics.volume_ml] for statistics in present.values()]), _LEAST_LOG_VOLUME)
+        places = _deviations(np.array([statistics.centre_mm for statistics in present.values()]), _LEAST_MM)
         unusual = dict(zip(present, zip(volumes, places, strict=True), strict=True))
         for name, statistics in found.items():
             if statistics.predicted:
@@ -97,14 +97,14 @@ def _plausibility(statistics: OrganStatistics, unusual: tuple[float, float] | No
     return Plausibility(float(np.prod(list(factors.values()))), factors)
 
 
-def _surprise(values: NDArray[np.float64], least: float) -> list[float]:
+def _deviations(values: NDArray[np.float64], least: float) -> list[float]:
     """Distance of each row from the median of all, in robust standard deviations; 0 where there are too few to tell."""
     if len(values) < _LEAST_CASES:
         return [0.0] * len(values)
     distances = np.linalg.norm(values - np.median(values, axis=0), axis=1)
-    surprise: list[float] = (distances / (_NORMAL[values.shape[1]] * np.median(distances) + least)).tolist()
-    return surprise
+    deviations: list[float] = (distances / (_NORMAL[values.shape[1]] * np.median(distances) + least)).tolist()
+    return deviations
 
 
-def _factor(surprise: float) -> float:
-    return 1 / (1 + (surprise / _HALF_AT) ** 2)
+def _factor(deviation: float) -> float:
+    return 1 / (1 + (deviation / _HALF_AT) ** 2)

@@ -35,7 +35,8 @@ def gather(*, volumes: Both, organs: Both, counted: Tensor, displacements: Both,
         volumes: HU windows (1, 3, X, Y, Z) in [0, 1] of both scans after the affine.
         organs: Soft organ maps (1, organs, X, Y, Z) of both.
         counted: Where either scan has data, (2, 1, X, Y, Z) in [0, 1].
-        displacements: Moving to fixed and back, (1, 3, ...) in voxels, on any grid with the same outermost voxel centres.
+        displacements: Moving to fixed, then fixed to moving, (1, 3, ...) in voxels, on any grid with the same outermost voxel
+            centres.
 
     Returns:
         ``organs`` (by name: ml in either scan, Dice with the affine alone and now, ``volume_ratio``: how many times its volume
@@ -47,16 +48,18 @@ def gather(*, volumes: Both, organs: Both, counted: Tensor, displacements: Both,
         the wrong way round) and ``deformation`` (99th percentile in mm and SdLogJ within tissue).
     """
     shape = volumes[0].shape[2:]
-    there, back = (resize_displacement(field.to(volumes[0].device), shape) for field in displacements)
+    moving_to_fixed, fixed_to_moving = (
+        resize_displacement(field.to(volumes[0].device), shape) for field in displacements
+    )
     valid = counted.to(volumes[0].device) > 0.5
     tissue = [(volume[:, :1] > _TISSUE) & own for volume, own in zip(volumes, (valid[:1], valid[1:]), strict=True)]
-    came, went = _moved(valid[:1], there), _moved(valid[1:], back)
-    both_before, both_after = valid[:1] & valid[1:], came & valid[1:]
-    moved_window = warp(volumes[0][:, :1], there)
+    moving_valid, fixed_valid = _warped_mask(valid[:1], moving_to_fixed), _warped_mask(valid[1:], fixed_to_moving)
+    both_before, both_after = valid[:1] & valid[1:], moving_valid & valid[1:]
+    moved_window = warp(volumes[0][:, :1], moving_to_fixed)
     moved_tissue = moved_window > _TISSUE
-    determinants = jacobian_determinant(there)
+    determinants = jacobian_determinant(moving_to_fixed)
     return {
-        **_overlaps(organs, there, determinants, both_before, both_after, spacing_mm**3 / 1000),
+        **_overlaps(organs, moving_to_fixed, determinants, both_before, both_after, spacing_mm**3 / 1000),
         "certainty": {
             name: expected_precision_of_all(maps) for name, maps in zip(("moving", "fixed"), organs, strict=True)
         },
@@ -72,11 +75,11 @@ def gather(*, volumes: Both, organs: Both, counted: Tensor, displacements: Both,
             "result": _correlation(moved_window, volumes[1][:, :1], (moved_tissue | tissue[1]) & both_after),
         },
         "body_without_data": {
-            "moving_to_fixed": _share(~came, tissue[1]),
-            "fixed_to_moving": _share(~went, tissue[0]),
+            "moving_to_fixed": _share(~moving_valid, tissue[1]),
+            "fixed_to_moving": _share(~fixed_valid, tissue[0]),
         },
         "disorder": {name: disorder(maps, spacing_mm) for name, maps in zip(("moving", "fixed"), organs, strict=True)},
-        "deformation": _deformation(there, determinants, tissue[1], spacing_mm),
+        "deformation": _deformation(moving_to_fixed, determinants, tissue[1], spacing_mm),
     }
 
 
@@ -93,10 +96,10 @@ def disorder(organs: Tensor, spacing_mm: float) -> list[str]:
 
 
 def _overlaps(
-    organs: Both, there: Tensor, determinants: Tensor, before: Tensor, after: Tensor, voxel_ml: float
+    organs: Both, displacement: Tensor, determinants: Tensor, before: Tensor, after: Tensor, voxel_ml: float
 ) -> dict[str, Any]:
     moving, fixed = (maps > 0.5 for maps in organs)
-    moved = warp(organs[0], there) > 0.5
+    moved = warp(organs[0], displacement) > 0.5
     shares = {"affine": (moving, before), "result": (moved, after)}
     sums = {}
     for name, (own, seen) in shares.items():
@@ -145,8 +148,10 @@ def tissue_shares(window: Tensor, counted: Tensor | None = None) -> dict[str, fl
     return {name: round(float(share.double().mean()), 3) for name, share in shares.items()}
 
 
-def _deformation(there: Tensor, determinants: Tensor, tissue: Tensor, spacing_mm: float) -> dict[str, float | None]:
-    lengths = there.norm(dim=1, keepdim=True)[tissue] * spacing_mm
+def _deformation(
+    displacement: Tensor, determinants: Tensor, tissue: Tensor, spacing_mm: float
+) -> dict[str, float | None]:
+    lengths = displacement.norm(dim=1, keepdim=True)[tissue] * spacing_mm
     logs = determinants[tissue[:, 0]].clamp_min(1e-3).log()
     if len(logs) < 2:
         return {"percentile_99_mm": None, "sd_log_jacobian": None}
@@ -181,7 +186,7 @@ def _correlation(a: Tensor, b: Tensor, where: Tensor) -> float | None:
     return round(float(torch.corrcoef(values)[0, 1]), 4)
 
 
-def _moved(mask: Tensor, displacement: Tensor) -> Tensor:
+def _warped_mask(mask: Tensor, displacement: Tensor) -> Tensor:
     return warp(mask.float(), displacement, padding="zeros") > 0.5
 
 

@@ -37,7 +37,7 @@ def estimate(settings: Settings, *, fixed: Grid, moving: Grid) -> Need:
     device = settings.device
     native = [float(math.prod(grid.size)) for grid in (fixed, moving)]
     larger = max(fixed, moving, key=lambda grid: math.prod(grid.size))
-    box = _largest_network_grid(settings.model.spacing_mm, fixed=fixed, moving=moving)
+    box = _largest_network_grid(settings.card.spacing_mm, fixed=fixed, moving=moving)
     on_scans = [stage.memory(larger, device) for stage in plan(settings) if "transforms" in stage.needs]
     networks = max(stage.memory(box, device) for stage in plan(settings) if "transforms" not in stage.needs)
     scans = _PER_NATIVE_VOXEL * sum(native) + _PER_VOXEL_AT_WORK * max(native) + max(on_scans, default=0.0)

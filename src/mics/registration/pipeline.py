@@ -65,7 +65,8 @@ def register(
       ``.txt``, ``.mat``, ``.h5``) gives the map from fixed to moving points, as ITK and ANTs store it, and so does an array
       (4, 4), in LPS millimetres, with 0, 0, 0, 1 as its last row.
     - ``steps``: of the network; by default what the model's card says. ``model``: a shipped model, a file, or what
-      :func:`mics.load_model` returned.
+      :func:`mics.load_model` returned. For ``same_patient`` its card alone is read: how fine the network's grid is, and which
+      network finds the organs.
     - ``refine``: how much work to spend on improving the network's prediction on this pair: ``"none"``, ``"fast"``
       or ``"accurate"``. ``device``: ``auto``, ``cpu``, ``cuda:N`` or a ``torch.device``.
     - ``topology``: ``"free"`` delivers the transforms as they come, ``"preserve"`` without any fold, changed as

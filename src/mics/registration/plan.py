@@ -25,7 +25,8 @@ _TAKEN = ("read", "warp", "measure", "headers", "total")
 def plan(settings: Settings) -> list[Stage]:
     """All stages of a registration: the affine, the network, what comes after it, and what these need.
 
-    Two scans of one patient are refined from rest: the network has learnt how patients differ, and moves what rests.
+    Two scans of one patient, for whom there is no ``model``, are refined from rest: the network has learnt how patients differ,
+    and moves what rests.
     """
     after = after_network(settings)
     at_fields = [stage for stage in after if "transforms" not in stage.needs]
@@ -35,13 +36,13 @@ def plan(settings: Settings) -> list[Stage]:
         Affine(
             matrix=settings.affine,
             model=settings.affine_model,
-            spacing_mm=settings.model.spacing_mm,
+            spacing_mm=settings.card.spacing_mm,
             keeps_orientation=any("orientation" in stage.needs for stage in after),
             rigid=settings.same_patient,
         ),
         Resampling(model=settings.model, segmentation=organs),
         *([] if organs is None else [OrganMaps(model=organs)]),
-        *([] if settings.same_patient else [NetworkPrediction(model=settings.model, steps=settings.steps)]),
+        *([] if settings.model is None else [NetworkPrediction(model=settings.model, steps=settings.steps)]),
         *at_fields,
         *([] if organs is None else [Evidence()]),
         Composition(),
@@ -55,7 +56,7 @@ def after_network(settings: Settings) -> Sequence[Stage]:
         return settings.stages
     refined = settings.refine != "none"
     # Only directions that are inverse to each other up to interpolation can be made so by a little.
-    inverse = refined or settings.model.card.inverse_by_construction
+    inverse = refined or settings.card.inverse_by_construction
     exact = settings.steering if settings.steering is not None and settings.steering.tolerance_mm is not None else None
     return [
         *([_refinement(settings)] if refined else []),

@@ -39,11 +39,11 @@ def measure(
     ``meaning``: what the labels mean, as far as it is known.
     """
     forward, backward = result.moving_to_fixed, result.fixed_to_moving
-    names, ways = ("moving_to_fixed", "fixed_to_moving"), ((forward, backward), (backward, forward))
-    volumes = [_subsampled(there, _FOLDS_MM).volume_change() for there, _ in ways]
+    names, directions = ("moving_to_fixed", "fixed_to_moving"), ((forward, backward), (backward, forward))
+    volumes = [_subsampled(transform, _FOLDS_MM).volume_change() for transform, _ in directions]
     ranges = [{"min": _finite(volume.least), "max": _finite(volume.largest)} for volume in volumes]
     shares = [volume.fold_share for volume in volumes]
-    errors = [inverse_consistency(forward=there, backward=back) for there, back in ways]
+    errors = [inverse_consistency(forward=own, backward=other) for own, other in directions]
     on_network_grid = {f"network_grid_{name}": fold_share(getattr(field, name)) for name in names}
     return {
         "folds": {**dict(zip(names, shares, strict=True)), **on_network_grid},
@@ -55,7 +55,7 @@ def measure(
 
 
 def inverse_consistency(*, forward: Transform, backward: Transform) -> dict[str, float | None]:
-    """Mean and maximum distance in mm by which points of ``forward.grid`` miss themselves there and back.
+    """Mean and maximum distance in mm by which points of ``forward.grid`` are missed by ``forward`` and then ``backward``.
 
     None where no point comes to lie in the other scan's field of view.
     """

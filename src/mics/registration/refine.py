@@ -18,7 +18,7 @@ from mics.losses.similarities import SIMILARITIES
 from mics.registration.descent import Descent
 from mics.registration.guide_terms import GuideTerms
 from mics.registration.guides import Guides
-from mics.registration.refine_settings import RefineSettings
+from mics.registration.refine_settings import RefineSettings, Stage
 from mics.registration.some import Some
 
 _LEAST = 0.1
@@ -45,40 +45,56 @@ class Box:
         return volume[:, :, x, y, z]
 
 
-class PairData:
-    """Both volumes of a pair, A then B, at the resolutions of one stage; the masks tell where each has data."""
+@dataclass(frozen=True)
+class Volumes:
+    """What is compared of a pair, A then B, on one grid of ``spacing_mm``; ``masks`` tell where each has data."""
 
-    def __init__(
-        self,
-        volumes: Tensor,
-        organs: Tensor,
-        descriptors: Tensor | None,
-        masks: Tensor,
-        image_grid: list[int],
-        organ_grid: list[int],
-        *,
-        organs_alone: bool,
-        similarity: str,
-    ) -> None:
+    windows: Tensor
+    organs: Tensor
+    descriptors: Tensor | None
+    masks: Tensor
+    spacing_mm: float
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Extent of the grid."""
+        return tuple(self.windows.shape[2:])
+
+    def coarser(self, wanted_mm: float) -> list[int]:
+        """Extent of a grid with the same corners and about the wanted spacing, never finer than the given grid."""
+        ratio = max(wanted_mm / self.spacing_mm, 1.0)
+        return [max(round((n - 1) / ratio) + 1, 4) for n in self.shape]
+
+    def finer(self, wanted_mm: float) -> list[int]:
+        """Extent of a grid with the same corners and about the wanted spacing, which may be finer."""
+        ratio = self.spacing_mm / wanted_mm
+        return [round((n - 1) * ratio) + 1 for n in self.shape]
+
+
+class PairData:
+    """Both volumes of a pair at the resolutions of one stage."""
+
+    def __init__(self, pair: Volumes, stage: Stage, similarity: str) -> None:
+        image_grid, organ_grid = pair.coarser(stage.image_mm), pair.coarser(stage.organs_mm)
         # Merely sampled, what is finer than the grid would be compared as noise, in which a hair decides where things go.
-        image = downsample(volumes, image_grid)
+        image = downsample(pair.windows, image_grid)
         self.image_box = _shown(image)
         self.similarity = SIMILARITIES.find(similarity)(self.image_box.of(image).flip(0))
         # Only cubes count that lie within what both volumes show: half of a cube out of view would pass for an edge.
         margin = self.similarity.margin
-        within = -functional.max_pool3d(-_whole(masks, image_grid), 2 * margin + 1, 1, margin)
+        within = -functional.max_pool3d(-_whole(pair.masks, image_grid), 2 * margin + 1, 1, margin)
         self.image = torch.cat([image, within], dim=1)
-        maps = downsample(organs, organ_grid)
+        maps = downsample(pair.organs, organ_grid)
         # A small organ is lost on a coarse grid, and on a fine one the whole box would cost more than all the rest.
         found = maps.amax((0, 1)) > _LEAST_OF_ORGANS
-        self.compared = Some.where(found) if organs_alone and found.any() else _shown(maps)
+        self.compared = Some.where(found) if stage.organs_alone and found.any() else _shown(maps)
         self.organ_count = maps.shape[1]
         # An organ that the segmentation network guesses at in either volume would be pulled to the wrong place.
         self.organ_weights = expected_precision(maps).prod(dim=0, keepdim=True).square()
         features = [maps]
-        if descriptors is not None:
-            features.append(downsample(descriptors, organ_grid))
-        self.features = torch.cat([*features, _whole(masks, organ_grid)], dim=1)
+        if pair.descriptors is not None:
+            features.append(downsample(pair.descriptors, organ_grid))
+        self.features = torch.cat([*features, _whole(pair.masks, organ_grid)], dim=1)
         self.wanted = self.compared.of(self.features[:, :-1]).flip(0)
 
 
@@ -104,64 +120,50 @@ def refine(
     (:func:`mics.deformation.inverse.correct_inverse_consistency`). ``valid`` ``(2, 1, X, Y, Z)`` marks where a and b have data;
     elsewhere nothing counts. ``guides``: what else leads it, with the weights of ``settings``.
     """
-    shape = tuple(a.shape[2:])
-    volumes, organs = torch.cat([a, b]), torch.cat([organs_a, organs_b])
-    masks = torch.ones_like(volumes) if valid is None else valid.float()
-    descriptors = mind_ssc(volumes) if settings.descriptors else None
-    velocity: Tensor | None = None
+    windows = torch.cat([a, b])
+    pair = Volumes(
+        windows,
+        organs=torch.cat([organs_a, organs_b]),
+        descriptors=mind_ssc(windows) if settings.descriptors else None,
+        masks=torch.ones_like(windows) if valid is None else valid.float(),
+        spacing_mm=spacing_mm,
+    )
+    coarsest = pair.coarser(settings.stages[0].velocity_mm)
+    velocity = logarithm(resize_displacement(displacement_ab, coarsest), resize_displacement(displacement_ba, coarsest))
     for stage in settings.stages:
-        grid = _shape(shape, spacing_mm, stage.velocity_mm)
-        organ_grid = _shape(shape, spacing_mm, stage.organs_mm)
-        image_grid = _shape(shape, spacing_mm, stage.image_mm)
-        if velocity is None:
-            velocity = logarithm(resize_displacement(displacement_ab, grid), resize_displacement(displacement_ba, grid))
-        velocity = resize_displacement(velocity, grid).detach().requires_grad_(True)
-        data = PairData(
-            volumes,
-            organs,
-            descriptors,
-            masks,
-            image_grid,
-            organ_grid,
-            organs_alone=stage.organs_alone,
-            similarity=settings.similarity,
-        )
-        led = None
-        if guides is not None:
-            led = GuideTerms(
-                guides,
-                data.features[:, -1:],
-                stage,
-                settings,
-                velocity_grid=grid,
-                spacing_mm=spacing_mm,
-                shape=shape,
-            )
-        rate = settings.step_mm / stage.velocity_mm
-        descent = Descent(velocity, rate, stage.iterations, still_counts=settings.still_counts)
-        for _ in range(stage.iterations):
-            (gradient,) = torch.autograd.grad(_loss(velocity, data, led, settings), velocity)
-            descent.step(velocity, gradient)
-            if led is not None:
-                with torch.no_grad():
-                    led.project(velocity)
-    assert velocity is not None
+        velocity = _fitted(velocity, pair, guides, stage, settings)
     with torch.no_grad():
-        fine = resize_displacement(velocity, _finer(shape, spacing_mm / settings.integrated_mm))
+        fine = resize_displacement(velocity, pair.finer(settings.integrated_mm))
         both = exponentiate(torch.cat([fine, -fine]), squarings=settings.squarings)
-        result = resize_displacement(both, _finer(shape, spacing_mm / settings.result_mm))
+        result = resize_displacement(both, pair.finer(settings.result_mm))
         return correct_inverse_consistency(result[:1], result[1:])
 
 
-def _finer(shape: tuple[int, ...], ratio: float) -> list[int]:
-    """Extent of a grid with the same corners and so many times as many voxels along each axis."""
-    return [round((n - 1) * ratio) + 1 for n in shape]
-
-
-def _shape(shape: tuple[int, ...], spacing_mm: float, wanted_mm: float) -> list[int]:
-    """Extent of a grid with the same corners and about the wanted spacing, never finer than the given grid."""
-    ratio = max(wanted_mm / spacing_mm, 1.0)
-    return [max(round((n - 1) / ratio) + 1, 4) for n in shape]
+def _fitted(velocity: Tensor, pair: Volumes, guides: Guides | None, stage: Stage, settings: RefineSettings) -> Tensor:
+    """The velocity on the grid of a stage, after its descent."""
+    grid = pair.coarser(stage.velocity_mm)
+    velocity = resize_displacement(velocity, grid).detach().requires_grad_(True)
+    data = PairData(pair, stage, settings.similarity)
+    led = None
+    if guides is not None:
+        led = GuideTerms(
+            guides,
+            data.features[:, -1:],
+            stage,
+            settings,
+            velocity_grid=grid,
+            spacing_mm=pair.spacing_mm,
+            shape=pair.shape,
+        )
+    rate = settings.step_mm / stage.velocity_mm
+    descent = Descent(velocity, rate, stage.iterations, still_counts=settings.still_counts)
+    for _ in range(stage.iterations):
+        (gradient,) = torch.autograd.grad(_loss(velocity, data, led, settings), velocity)
+        descent.step(velocity, gradient)
+        if led is not None:
+            with torch.no_grad():
+                led.project(velocity)
+    return velocity
 
 
 def _loss(velocity: Tensor, data: PairData, led: GuideTerms | None, settings: RefineSettings) -> Tensor:

@@ -60,7 +60,8 @@ class Registrar:
             moving points, as ITK and ANTs store it, and so does an array (4, 4), in LPS millimetres, with 0, 0, 0, 1 as its last
             row.
         steps: of the network; by default what the model's card says.
-        model: a shipped model, a file, or what :func:`mics.load_model` returned.
+        model: a shipped model, a file, or what :func:`mics.load_model` returned. For ``same_patient`` its card alone is read: how
+            fine the network's grid is, and which network finds the organs.
         refine: how much work to spend on improving the network's prediction on this pair: ``"none"``, ``"fast"`` or
             ``"accurate"``.
         topology: ``"free"`` delivers the transforms as they come, ``"preserve"`` without any fold, changed as little as can be
@@ -113,7 +114,8 @@ class Registrar:
 
     def __repr__(self) -> str:
         own = self._settings
-        return f"Registrar({own.model.name}, steps={own.steps}, refine={own.refine!r}, device={str(own.device)!r})"
+        predicts = "no network" if own.model is None else own.model.name
+        return f"Registrar({predicts}, steps={own.steps}, refine={own.refine!r}, device={str(own.device)!r})"
 
     @property
     def device(self) -> torch.device:
@@ -126,8 +128,8 @@ class Registrar:
         return self._settings
 
     @property
-    def model(self) -> LoadedModel:
-        """The registration network."""
+    def model(self) -> LoadedModel | None:
+        """The registration network; None between two scans of one patient, where none predicts."""
         return self._settings.model
 
     def __call__(
@@ -257,7 +259,7 @@ def _refuse_unusable(scans: Pair[Scan], settings: Settings) -> None:
             "`moving_exclude` between two people.",
             option="same_patient",
         )
-    refuse_thin(fixed=scans.fixed.image.grid, moving=scans.moving.image.grid, spacing_mm=settings.model.spacing_mm)
+    refuse_thin(fixed=scans.fixed.image.grid, moving=scans.moving.image.grid, spacing_mm=settings.card.spacing_mm)
 
 
 def _warped(state: State) -> Registration:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from mics.errors import InputError, SettingError
 from mics.image.grid import Grid
-from mics.network.weights import LoadedModel, available_models
+from mics.network.weights import DEFAULT_REGISTRATION, LoadedModel, available_models
 from mics.registration.checksums import KINDS, environment, pair_checksums
 from mics.registration.inputs import PairArguments, Source
 from mics.registration.registrar import PairInputs, Registrar
@@ -112,9 +112,10 @@ def _registrar(
         raise SettingError(f"{path} has its affine from {settings.affine}: give it as `affine`.", option="affine")
     if affine is not None and settings.affine in _COMPUTED:
         raise SettingError(f"{path} says that the affine is {settings.affine}: leave `affine` out.", option="affine")
-    if model is None and settings.model.name not in {one["name"] for one in available_models()}:
+    made = settings.model
+    if model is None and made is not None and made.name not in {one["name"] for one in available_models()}:
         raise SettingError(
-            f"{path} was made with a network of your own, {settings.model.name}: give its file as `model`.",
+            f"{path} was made with a network of your own, {made.name}: give its file as `model`.",
             option="model",
         )
     led = known.steering
@@ -123,7 +124,7 @@ def _registrar(
     registrar = Registrar(
         affine=settings.affine if affine is None else affine,
         steps=None if settings.same_patient else settings.steps,
-        model=settings.model.name if model is None else model,
+        model=model if model is not None else DEFAULT_REGISTRATION if made is None else made.name,
         refine=settings.refine,  # type: ignore[arg-type]
         topology=settings.topology,  # type: ignore[arg-type]
         steer=steer,
@@ -139,6 +140,13 @@ def _registrar(
             raise InputError(f"The affine that is given is not that of {path}.")
     for name in ("model", "segmentation_model", "affine_model"):
         _refuse_other_model(getattr(settings, name), now.to_dict()[name], path)
+    voxel_mm = known.geometry.network_grid.spacing_mm[0]
+    if voxel_mm != now.card.spacing_mm:
+        raise SettingError(
+            f"{path} was made on a grid of {voxel_mm:g} mm voxels, and the network's card asks for {now.card.spacing_mm:g} mm: "
+            "give the file of the network that was given then as `model`.",
+            option="model",
+        )
     return registrar
 
 

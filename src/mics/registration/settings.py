@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 
 from mics.errors import InputError, SettingError, require_type, shown
-from mics.network.card import MOST_STEPS
-from mics.network.weights import LoadedModel, load_model_for
+from mics.network.card import MOST_STEPS, ModelCard
+from mics.network.weights import DEFAULT_SEGMENTATION, LoadedModel, load_card_for, load_model_for
 from mics.registration.affine_file import affine_of, read_affine
 from mics.registration.choices import Lesions, Topology
 from mics.registration.device import choose_device
@@ -34,7 +34,10 @@ class Settings:
     affine_source: str
     """``organs``, ``ants``, ``none``, ``array`` or the file."""
     steps: int
-    model: LoadedModel
+    model: LoadedModel | None
+    """The registration network; None where none predicts, between two scans of one patient."""
+    card: ModelCard
+    """That network's, or of one patient the one that would predict: how fine the grid is, and which network finds the organs."""
     topology: str
     refine: str
     """``none`` or a budget of :data:`mics.registration.refine_settings.BUDGETS`; of given ``stages`` their names."""
@@ -66,7 +69,7 @@ class Settings:
 
     def unrefined(self) -> Self:
         """The same without refinement, and without the organs if nothing else needs them."""
-        needed = self.model.card.sees_organ_maps
+        needed = self.card.sees_organ_maps
         return replace(self, refine="none", segmentation=self.segmentation if needed else None)
 
     def to_dict(self) -> dict[str, Any]:
@@ -80,7 +83,7 @@ class Settings:
             "same_patient": self.same_patient,
             "lesions": self.lesions,
             "device": str(self.device),
-            "model": _described(self.model),
+            "model": None if self.model is None else _described(self.model),
             "segmentation_model": None if self.segmentation is None else _described(self.segmentation),
         }
 
@@ -100,12 +103,8 @@ def resolve(
     """What :func:`mics.registration.pipeline.register` is given, looked up; InputError for what is not there."""
     refine, topology = _chosen(refine, topology, stages)
     require_type(same_patient, bool, "Whether both scans are of one patient is True or False")
-    if same_patient and (stages is not None or refine == "none"):
-        raise SettingError(
-            'What is kept stiff between two scans of one patient is kept by the refinement: use `refine="fast"` or '
-            '`refine="accurate"`, and no stages of your own.',
-            option="same_patient",
-        )
+    if same_patient:
+        _refuse_for_one_patient(refine, stages, steps)
     if lesions not in LESIONS:
         raise SettingError(
             f"Lesions are not dealt with by {lesions!r}; choose {' or '.join(LESIONS)}.", option="lesions"
@@ -114,33 +113,47 @@ def resolve(
         affine = "ants"  # rigid, by all that is seen: bones lie more surely in one place than soft organs
     place = choose_device(device)
     matrix, source = _affine(affine)
-    network = load_model_for("registration", model)
+    network = None if same_patient else load_model_for("registration", model)
+    card = load_card_for("registration", model if network is None else network)
     needed = refine != "none" if stages is None else any("organ_maps" in stage.needs for stage in stages)
-    organs = load_model_for("segmentation", network.organs_model) if needed or network.card.sees_organ_maps else None
-    chosen = network.steps if steps is None else steps
-    require_type(chosen, (int, np.integer), "The steps of the network are a whole number")
-    if not 1 <= chosen <= MOST_STEPS:
-        raise SettingError(f"The network takes at least one step and at most {MOST_STEPS} steps, not {shown(chosen)}.")
-    if same_patient and steps is not None:
-        raise SettingError(
-            "Two scans of one patient are registered without the network's prediction: leave its steps out.",
-            option="steps",
-        )
-    own = None if stages is None else tuple(stages)
+    looks = needed or card.sees_organ_maps
+    organs = load_model_for("segmentation", card.organs_model or DEFAULT_SEGMENTATION) if looks else None
     return Settings(
         affine=matrix,
         affine_source=source,
-        steps=0 if same_patient else int(chosen),
+        steps=0 if same_patient else _steps(card.steps if steps is None else steps),
         model=network,
+        card=card,
         topology=topology,
         refine=refine,
         segmentation=organs,
         affine_model=load_model_for("segmentation", AFFINE_MODEL) if source == "organs" else None,
         device=place,
-        stages=own,
+        stages=None if stages is None else tuple(stages),
         same_patient=same_patient,
         lesions=lesions,
     )
+
+
+def _refuse_for_one_patient(refine: str, stages: Sequence[Stage] | None, steps: int | None) -> None:
+    if stages is not None or refine == "none":
+        raise SettingError(
+            'What is kept stiff between two scans of one patient is kept by the refinement: use `refine="fast"` or '
+            '`refine="accurate"`, and no stages of your own.',
+            option="same_patient",
+        )
+    if steps is not None:
+        raise SettingError(
+            "Two scans of one patient are registered without the network's prediction: leave its steps out.",
+            option="steps",
+        )
+
+
+def _steps(chosen: int) -> int:
+    require_type(chosen, (int, np.integer), "The steps of the network are a whole number")
+    if not 1 <= chosen <= MOST_STEPS:
+        raise SettingError(f"The network takes at least one step and at most {MOST_STEPS} steps, not {shown(chosen)}.")
+    return int(chosen)
 
 
 def _chosen(refine: str, topology: str, stages: Sequence[Stage] | None) -> tuple[str, str]:

@@ -62,7 +62,7 @@ class State:
     device: torch.device
     alignment: Alignment | None = None
     windows: Pair[Tensor] | None = None
-    """HU windows (1, 3, X, Y, Z) on the network's grid, until the transforms are made."""
+    """HU windows (1, 3, X, Y, Z) on the network's grid, until the transforms are made; None where no network predicts."""
     organ_windows: Pair[Tensor] | None = None
     """The same at the segmentation network's spacing."""
     organ_views: Views | None = None

@@ -280,9 +280,10 @@ def _certificate(direction: str, found: CertificateSummary) -> str:
 def _method(summary: RunSummary) -> str:
     settings = summary.settings
     refined = "not refined" if settings.refine == "none" else f"refined on this pair ({settings.refine})"
-    start = f"{settings.model.name} in {_counted(settings.steps, 'step')}"
-    if settings.same_patient:
+    if settings.model is None or settings.same_patient:  # older summaries name a model for one patient too
         start, refined = "From rest", f"{refined} as one patient's"
+    else:
+        start = f"{settings.model.name} in {_counted(settings.steps, 'step')}"
     return f"{start}, {refined}, affine {settings.affine}, on {settings.device} in {summary.total_seconds:.0f} s"
 
 

@@ -57,12 +57,12 @@ class Acquisition(NamedTuple):
     """What a scanner makes of a body.
 
     ``slices``: weight of either neighbouring slice, 0 for thin ones, 1 for three times as thick. ``kernel``: above 0 sharp, below
-    smooth. ``grain`` (1, 1, X, Y, Z): noise in HU at the mean thickness of the body. ``view``: None shows everything.
+    smooth. ``noise`` (1, 1, X, Y, Z): in HU, at the mean thickness of the body. ``view``: None shows everything.
     """
 
     slices: float
     kernel: float
-    grain: Tensor | None
+    noise: Tensor | None
     view: FieldOfView | None
 
     @classmethod
@@ -75,25 +75,25 @@ class Acquisition(NamedTuple):
         happens, thickness, sharp, dose = torch.rand((4, 2), generator=generator).unbind()
         slices = float(thickness[1]) if thickness[0] < settings.thick_slices else 0.0
         kernel = _KERNEL[0] + float(sharp[1]) * (_KERNEL[1] - _KERNEL[0]) if sharp[0] < settings.kernel else 0.0
-        grain = None
+        noise = None
         if settings.dose_noise:
             # Doses differ by factors: their logarithm is uniform, over a hundredfold, and the noise follows its root.
             sigma = settings.dose_noise * 10 ** -float(dose[0])
-            grain = (torch.randn(1, 1, *size, generator=generator) * sigma).half()
+            noise = (torch.randn(1, 1, *size, generator=generator) * sigma).half()
         view = FieldOfView.random(shape, generator) if happens[0] < settings.field_of_view else None
-        return cls(slices, kernel, grain, view)
+        return cls(slices, kernel, noise, view)
 
     def apply(self, hu: Tensor, spacing_mm: float) -> Tensor:
         """HU ``(1, 1, X, Y, Z)`` as this scanner shows them, but for its field of view; voxels of ``spacing_mm``."""
         if self.slices:
             below, above = functional.pad(hu, (1, 1, 0, 0, 0, 0), mode="replicate").unfold(4, 3, 1)[..., ::2].unbind(-1)
             hu = (hu + self.slices * (below + above)) / (1 + 2 * self.slices)
-        grain = None if self.grain is None else self.grain * noise_profile(hu, spacing_mm)
+        noise = None if self.noise is None else self.noise * noise_profile(hu, spacing_mm)
         if self.kernel:
             hu = _filtered(hu, self.kernel)
             # The noise has gone through the same kernel.
-            grain = None if grain is None else _filtered(grain, self.kernel)
-        return hu if grain is None else hu + grain
+            noise = None if noise is None else _filtered(noise, self.kernel)
+        return hu if noise is None else hu + noise
 
 
 def noise_profile(hu: Tensor, spacing_mm: float) -> Tensor:

@@ -102,24 +102,24 @@ class Deformation(NamedTuple):
 
 
 class Intensity(NamedTuple):
-    """HU are scaled about :data:`LEVEL_HU` by ``gain``, then shifted by ``offset``, then get ``grain`` (all in HU)."""
+    """HU are scaled about :data:`LEVEL_HU` by ``gain``, then shifted by ``offset``, then ``noise`` is added (all in HU)."""
 
     gain: float
     offset: float
-    grain: Tensor
+    noise: Tensor
 
     @classmethod
     def random(cls, size: Sequence[int], settings: Augmentation, generator: torch.Generator) -> Self:
         """Gain in ``1 ± contrast``, offset in ``± brightness`` HU, noise with a deviation of up to ``noise`` HU."""
         gain, offset, sigma = (2 * torch.rand(3, generator=generator) - 1).tolist()
-        grain = torch.zeros(1, 1, 1, 1, 1)
+        noise = torch.zeros(1, 1, 1, 1, 1)
         if settings.noise:
-            grain = torch.randn(1, 1, *size, generator=generator) * abs(sigma) * settings.noise
-        return cls(1 + gain * settings.contrast, offset * settings.brightness, grain.half())
+            noise = torch.randn(1, 1, *size, generator=generator) * abs(sigma) * settings.noise
+        return cls(1 + gain * settings.contrast, offset * settings.brightness, noise.half())
 
     def apply(self, hu: Tensor) -> Tensor:
         """The changed HU of ``(1, 1, X, Y, Z)``."""
-        return (hu - LEVEL_HU) * self.gain + LEVEL_HU + self.offset + self.grain
+        return (hu - LEVEL_HU) * self.gain + LEVEL_HU + self.offset + self.noise
 
 
 def deform(hu: Tensor, labels: Tensor, displacement: Tensor) -> tuple[Tensor, Tensor]:

@@ -52,13 +52,11 @@ class RegistrationTraining(NetworkTraining):
         """
         loss, _terms, prediction = self.loss(batch)
         x, y, z = batch["hu"].shape[3:]
-        displacement, back = (
-            field[..., :x, :y, :z] for field in (prediction.displacement_ab, prediction.displacement_ba)
-        )
+        ab, ba = (field[..., :x, :y, :z] for field in (prediction.displacement_ab, prediction.displacement_ba))
         self.averages.add({"val/loss": loss})
-        for moving, field, opposite in ((0, displacement, back), (1, back, displacement)):
+        for moving, field, opposite in ((0, ab, ba), (1, ba, ab)):
             self.averages.add(self._measured(batch["labels"][0], moving, field, opposite))
-        return {"displacement_ab": displacement, "displacement_ba": back}
+        return {"displacement_ab": ab, "displacement_ba": ba}
 
     def _measured(self, labels: Tensor, moving: int, field: Tensor, opposite: Tensor) -> dict[str, Tensor | float]:
         """One direction of a pair: ``labels`` ``(2, 1, X, Y, Z)``, of which ``field`` warps that with the number ``moving``."""

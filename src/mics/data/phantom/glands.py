@@ -9,7 +9,7 @@ import numpy as np
 
 from mics import organs
 from mics.data.phantom.shapes import FAR, Array, ellipsoid, rotated, smooth_intersection, smooth_union
-from mics.data.phantom.site import Site, local, way
+from mics.data.phantom.site import Site, local, tube_points
 from mics.data.phantom.torso import MIDLINE, vertebra_front
 
 
@@ -92,7 +92,7 @@ def kidneys(site: Site) -> None:
         turn = (float(rng.normal(14, 6)), side * float(rng.normal(12, 5)), side * float(rng.normal(-32, 10)))
         p, q, r, s = (float(v) for v in rng.uniform(0, 6, 4))
         front = vertebra_front(centre[2])
-        renal = way(
+        renal = tube_points(
             [centre[0] - side * 22, MIDLINE + side * 26, MIDLINE + side * 8],
             [centre[1] + 8, front + 8, front + 14],
             centre[2] + np.array([4, 10, 12]),

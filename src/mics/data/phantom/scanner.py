@@ -45,7 +45,7 @@ class Scanner:
         return np.asarray(radial & (z >= self.heights[0]) & (z <= self.heights[1]))
 
     def finish(self, hu: NDArray[np.float32], points: tuple[NDArray[np.float32], ...]) -> NDArray[np.float32]:
-        """Table, noise with a grain of about a millimetre and a half, field of view; whole HU."""
+        """Table, noise correlated over about a millimetre and a half, field of view; whole HU."""
         rng = np.random.default_rng([self.seed, 1])
         x, y, z = points
         if self.table is not None:

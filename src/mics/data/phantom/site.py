@@ -16,7 +16,7 @@ from mics.data.phantom.torso import Torso
 Points = NDArray[np.float64]
 
 
-def way(x: ArrayLike, y: ArrayLike, z: ArrayLike, radius: ArrayLike) -> Points:
+def tube_points(x: ArrayLike, y: ArrayLike, z: ArrayLike, radius: ArrayLike) -> Points:
     """Control points (N, 4) of a tube from its columns: place in mm, radius in mm."""
     return np.column_stack(np.broadcast_arrays(*(np.asarray(c, float) for c in (x, y, z, radius))))
 
@@ -45,7 +45,7 @@ class Site:
     def _pancreas_axis(self) -> Points:
         rng = self.subject.rng("pancreas axis")
         size, rise = np.exp(rng.normal(0.22, 0.12)), rng.normal(0, 8)
-        axis = way(
+        axis = tube_points(
             [172, 178, 192, 216, 246, 278],
             [190, 194, 201, 203, 183, 156],
             [266, 286, 304, 316, 328 + rise, 340 + rise],

@@ -9,7 +9,7 @@ import numpy as np
 from mics import organs
 from mics.data.phantom.intensities import AIR, texture
 from mics.data.phantom.shapes import Array, spline
-from mics.data.phantom.site import Points, Site, way
+from mics.data.phantom.site import Points, Site, tube_points
 from mics.data.phantom.torso import vertebra_front
 
 
@@ -18,7 +18,7 @@ def oesophagus(site: Site) -> None:
     rng, end = site.subject.rng("oesophagus"), site.junction
     x, y = rng.normal(0, 4, 2)
     inside = float(rng.choice([20, 30, -300], p=[0.4, 0.35, 0.25]))
-    axis = way(
+    axis = tube_points(
         [200 + x, 202 + x, 205 + x, 209 + 0.7 * x, end[0]],
         [138 + y, 140 + y, 148 + y, 160 + y, end[1]],
         [530, 470, 435, 405, end[2]],
@@ -47,7 +47,7 @@ def stomach(site: Site) -> None:
     fill = float(np.clip(np.exp(rng.normal(0.2, 0.26)), 0.65, 1.75))
     s = site.shift + (0, 5, 0) + rng.normal(0, (7, 16, 10))
     bow, sag = rng.normal(0, 9, 2)
-    axis = way(
+    axis = tube_points(
         [*(np.array([255, 266, 262 + bow, 240 + bow, 210, 180]) + s[0])],
         [*(np.array([158, 178, 208, 226, 228, 216]) + s[1])],
         [*(np.array([384, 364, 340 + sag, 318 + sag, 310 + sag, 318]) + s[2])],
@@ -130,7 +130,7 @@ def _colon(site: Site, contrast: float | None) -> None:
     rng, s = site.subject.rng("colon"), site.shift
     sag, wide = rng.normal(0, 22), rng.uniform(0.9, 1.5)
     follow = np.array([0, 0, 0, 0.6, 0.8, 1, 1, 1, 1, 1, 0.8, 0, 0, 0, 0, 0])  # how far each point breathes
-    axis = way(
+    axis = tube_points(
         [108, 100, 94, 100, 122, 160, 205, 252, 292, 304, 314, 316, 312, 300, 255, 205],
         [190, 180, 172, 178, 222, 246, 250, 244, 215, 180, 152, 145, 148, 165, 190, 150],
         [105, 150, 205, 245, 262, 262 + sag, 262 + sag, 285 + 0.6 * sag, 325, 335, 290, 235, 175, 130, 105, 75],
@@ -148,7 +148,7 @@ def _colon(site: Site, contrast: float | None) -> None:
 def _duodenum(site: Site, contrast: float | None) -> None:
     """Around the head of the pancreas."""
     rng = site.subject.rng("duodenum")
-    axis = way(
+    axis = tube_points(
         [180, 160, 152, 152, 172, 212, 232],
         [214, 205, 188, 182, 184, 184, 192],
         [316, 312, 290, 258, 244, 246, 272],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from mics import organs
-from mics.data.phantom.site import Site, way
+from mics.data.phantom.site import Site, tube_points
 from mics.data.phantom.torso import MIDLINE, vertebra_front
 
 
@@ -18,9 +18,9 @@ def great_vessels(site: Site) -> None:
     spine = np.array([vertebra_front(h) for h in heights])
     x = np.array([220, 217, 212, 208, 207, 205, 199]) + sway * np.array([0, 0, 0.3, 1, 1, 1, 0.7])
     radius = np.array([13, 13, 12.5, 11.5, 10.5, 9, 8.5]) * width
-    aorta = way(x, spine + (13, 10, 9, 13, 14, 16, 16), heights, radius)
+    aorta = tube_points(x, spine + (13, 10, 9, 13, 14, 16, 16), heights, radius)
     low = [vertebra_front(h) for h in (fork, 260, 300, 340)]
-    cava = way(
+    cava = tube_points(
         [174, 178, 178, 176, 178, 181, 182] + cava_sway * np.array([1, 1, 0.8, 0.6, 0.2, 0, 0]),
         [low[0] + 10, low[1] + 13, low[2] + 16, low[3] + 26, 170 + 0.6 * s[1], 176 + 0.6 * s[1], 182 + s[1]],
         [fork - 6, 260, 300, 340, 380 + 0.6 * s[2], 412 + 0.7 * s[2], 436 + 0.8 * s[2]],
@@ -28,7 +28,7 @@ def great_vessels(site: Site) -> None:
     )
     for side in (-1, 1):
         # From the fork to the groin; painted first, so that aorta and cava end in front of them.
-        iliac = way(
+        iliac = tube_points(
             [aorta[-1, 0], *(MIDLINE + side * np.array([26, 52, 78, 84]))],
             [aorta[-1, 1], vertebra_front(180) + 14, 150, 175, 205],
             [fork - 6, min(180, fork - 20), 130, 60, 5],
@@ -39,7 +39,7 @@ def great_vessels(site: Site) -> None:
     site.tube(cava, t["vein"], organs.INFERIOR_VENA_CAVA)
     site.tube(aorta, t["blood"], organs.AORTA, 1.5)
     root = np.array([205 + sway, vertebra_front(300) + 21, 312 + 0.5 * s[2]])
-    mesenteric = way(
+    mesenteric = tube_points(
         [root[0], 203, 200, 188], root[1] + np.array([0, 22, 30, 34]), root[2] - (0, 14, 60, 120), [4, 4, 3.6, 2.8]
     )
     site.tube(mesenteric, t["blood"], None, 2.5)

@@ -9,6 +9,7 @@ import SimpleITK as sitk
 from mics.experiments.baselines.frames import unoriented, voxels_of
 from mics.experiments.baselines.outcome import SEED, Matrix, Outcome
 from mics.image.io import Image
+from mics.image.resample import itk_affine
 
 
 def register(fixed: Image, moving: Image, affine: Matrix) -> Outcome:
@@ -18,11 +19,7 @@ def register(fixed: Image, moving: Image, affine: Matrix) -> Outcome:
     ants.config.set_ants_deterministic(on=False, seed_value=SEED)
     a, b = (ants.from_numpy(v.array.astype(np.float32), spacing=tuple(v.grid.spacing)) for v in (fixed, moving))
     with TemporaryDirectory(prefix="mics-ants-") as folder:
-        initial = sitk.AffineTransform(3)
-        matrix = unoriented(affine, fixed.grid, moving.grid)
-        initial.SetMatrix(matrix[:3, :3].ravel())
-        initial.SetTranslation(matrix[:3, 3])
-        sitk.WriteTransform(initial, f"{folder}/affine.mat")
+        sitk.WriteTransform(itk_affine(unoriented(affine, fixed.grid, moving.grid)), f"{folder}/affine.mat")
         start = time.perf_counter()
         syn = ants.registration(
             a, b, type_of_transform="SyNOnly", initial_transform=f"{folder}/affine.mat", outprefix=f"{folder}/syn_"

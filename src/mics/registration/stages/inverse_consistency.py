@@ -16,7 +16,7 @@ class InverseConsistency(Stage):
 
     spacing_mm: float = 3.0
     name: str = "inverse"
-    title = "Mending the inverse"
+    title = "Correcting the inverse"
 
     def run(self, state: State) -> State:
         """With the changed deformation."""

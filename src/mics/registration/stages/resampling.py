@@ -19,22 +19,26 @@ from mics.registration.stage import Matrix, Stage, State
 
 @dataclass(frozen=True, kw_only=True)
 class Resampling(Stage):
-    """For the registration network ``model`` and, where organs are looked for, the ``segmentation`` network."""
+    """For the registration network ``model`` and the ``segmentation`` network, each None where it looks at nothing."""
 
-    model: LoadedModel
+    model: LoadedModel | None
     segmentation: LoadedModel | None
     name = "resample"
     title = "Resampling to the network's grid"
 
     def run(self, state: State) -> State:
         """With the windows of both scans for either network."""
-        models = [self.model] if self.segmentation is None else [self.model, self.segmentation]
+        models = [model for model in (self.model, self.segmentation) if model is not None]
         fixed, moving = (
             windows(scan, matrix, state.grid, models, state.device)
             for scan, matrix in ((state.scans.fixed, np.eye(4)), (state.scans.moving, state.affine))
         )
-        of_network, *others = (Pair(fixed=own, moving=other) for own, other in zip(fixed, moving, strict=True))
-        return replace(state, windows=of_network, organ_windows=others[0] if others else None)
+        pairs = [Pair(fixed=own, moving=other) for own, other in zip(fixed, moving, strict=True)]
+        return replace(
+            state,
+            windows=None if self.model is None else pairs[0],
+            organ_windows=None if self.segmentation is None else pairs[-1],
+        )
 
 
 def windows(
