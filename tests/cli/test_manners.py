@@ -71,7 +71,9 @@ def test_threads_hold_for_torch_and_for_processes_and_not_beyond_the_command(run
 def test_force_replaces_results_of_the_same_command(run, refused, quick, scans, tmp_path):
     out = tmp_path / "out"
     assert run("register", *scans, "-o", out, *quick).exit_code == 0
-    assert "not empty" in refused("register", *scans, "-o", out, *quick)
+    kept = refused("register", *scans, "-o", out, *quick)
+    assert "holds the results of a registration already" in kept
+    assert "or replace them with --force" in kept
     before = json.loads((out / "summary.json").read_text())["finished"]
     assert run("register", *scans, "-o", out, *quick, "--steps", 1, "--force").exit_code == 0
     after = json.loads((out / "summary.json").read_text())

@@ -87,14 +87,15 @@ def test_what_cannot_steer_or_be_followed_is_told_in_flags(refused, pair, quick,
     assert "give the label maps of both" in refused(*start, "--refine", "fast", "--steer", "labels")
     labels = ("--fixed-labels", pair[2], "--moving-labels", pair[3])
     assert "use --refine fast or --refine accurate" in refused(*start, *labels, "--steer", "1")
-    assert "'liver' is no label of both" in refused(
-        *start, *labels, "--refine", "fast", "--steer", "1", "--steer", "liver"
-    )
+    unknown = refused(*start, *labels, "--refine", "fast", "--steer", "1", "--steer", "liver")
+    assert "'liver' is no label of both" in unknown
+    assert "or give --label-names" in unknown
     assert "use --refine fast" in refused(*start, "--same-patient")
     lesion = sitk.ReadImage(str(pair[2])) * 0
     lesion[tuple(length // 2 for length in lesion.GetSize())] = 1
     sitk.WriteImage(lesion, str(tmp_path / "lesion.nii.gz"))
     assert "say so by --same-patient" in refused(*start, "--fixed-lesions", tmp_path / "lesion.nii.gz")
+    assert "say so by --same-patient" in refused(*start, "--lesions", "exclude")
     assert "use --steer landmarks" in refused(*start, *labels, "--steer", "1", "--landmark-tolerance", "2")
     assert not (tmp_path / "out").exists()
 

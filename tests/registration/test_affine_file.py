@@ -110,7 +110,7 @@ def test_what_is_no_transform_is_refused(tmp_path):
 
 
 def test_a_missing_file_is_refused_with_the_choices(tmp_path):
-    with pytest.raises(InputError, match=r"no affine file .*absent\.tfm.*ants"):
+    with pytest.raises(InputError, match=r"no affine file .*absent\.tfm.*'organs', 'ants', 'none'"):
         read_affine(tmp_path / "absent.tfm")
 
 

@@ -53,15 +53,35 @@ def test_an_array_becomes_float32_and_keeps_its_labels():
 SHIFTED = Grid(GRID.size, GRID.spacing, (-7.0, -9.0, 100.0))
 LARGER = Grid((9, 9, 10), GRID.spacing, GRID.origin)
 COARSER = Grid(GRID.size, (2.0, 2.0, 3.5), GRID.origin)
-FLIPPED = Grid(GRID.size, GRID.spacing, (6.0, -9.0, 100.0), (-1.0, 0, 0, 0, 1.0, 0, 0, 0, 1.0))
+FLIPPED = Grid(GRID.size, GRID.spacing, (8.0, -9.0, 100.0), (-1.0, 0, 0, 0, 1.0, 0, 0, 0, 1.0))
 
 
-@pytest.mark.parametrize("grid", [SHIFTED, LARGER, COARSER, FLIPPED], ids=["shifted", "larger", "coarser", "flipped"])
-def test_labels_on_another_grid_are_refused_with_both_names(tmp_path, grid):
+@pytest.mark.parametrize(
+    ("grid", "why"),
+    [
+        pytest.param(SHIFTED, "voxels that lie up to 1 mm elsewhere", id="shifted"),
+        pytest.param(LARGER, "9 × 9 × 10 against 8 × 9 × 10 voxels", id="larger"),
+        pytest.param(COARSER, "a spacing of 2 × 2 × 3.5 against 2 × 2 × 3 mm", id="coarser"),
+        pytest.param(FLIPPED, "voxels that lie up to 2 mm elsewhere", id="flipped about another place"),
+    ],
+)
+def test_labels_on_another_grid_are_refused_with_both_names_and_the_difference(tmp_path, grid, why):
     write_image(volume(), tmp_path / "scan.nii.gz")
     write_image(labels(grid), tmp_path / "labels.nii.gz")
-    with pytest.raises(InputError, match=r"labels\.nii\.gz is on another grid than .*scan\.nii\.gz"):
+    with pytest.raises(InputError, match=rf"labels\.nii\.gz is on another grid than .*scan\.nii\.gz \(.*{why}"):
         load_scan(tmp_path / "scan.nii.gz", tmp_path / "labels.nii.gz", "fixed")
+
+
+@pytest.mark.parametrize("orientation", ["RAS", "LAS", "PIR", "SLP", "ARI"])
+def test_labels_whose_axes_run_otherwise_lie_where_simpleitk_has_them(tmp_path, orientation):
+    # As NIfTI written from a DICOM series has them: the same places, other axes.
+    array = np.random.default_rng(1).integers(0, 4, GRID.size).astype(np.uint8)
+    sitk.WriteImage(sitk.DICOMOrient(to_itk(Image(array, GRID)), orientation), tmp_path / "labels.nii.gz")
+    write_image(volume(), tmp_path / "scan.mha")
+    scan = load_scan(tmp_path / "scan.mha", tmp_path / "labels.nii.gz", "fixed")
+    assert scan.labels is not None
+    assert scan.labels.grid == scan.image.grid
+    assert np.array_equal(scan.labels.array, array)
 
 
 def test_labels_whose_header_differs_in_the_last_digits_are_taken():

@@ -29,8 +29,8 @@ PAIR = Pair(fixed=scan(1, 2, 4, 5, 70000), moving=scan(70000, 5, 4, 1, 9))
 LANDMARKS = points((1, 2, 3), (0, 0, 0)), points((2, 2, 2), (9, 8, 6))
 
 
-def steering(steer, tolerance=None, *, scans=PAIR, landmarks=LANDMARKS):
-    return what_steers(steer, tolerance, scans=scans, meaning=NAMES, landmarks=landmarks)
+def steering(steer, tolerance=None, *, scans=PAIR, landmarks=LANDMARKS, meaning=NAMES):
+    return what_steers(steer, tolerance, scans=scans, meaning=meaning, landmarks=landmarks)
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,8 @@ NO_LABELS = Pair(fixed=PAIR.fixed, moving=Scan(PAIR.fixed.image, None, None, Non
         ("labels", None, {"scans": Pair(fixed=scan(1), moving=scan(2))}, "No label is in both"),
         ("landmarks", None, {"landmarks": None}, "Landmarks steer where both scans have them"),
         ([2], None, {}, "2 is no label of both label maps.*1 Spleen, 4 twin, 5 twin, 70000 left lung"),
-        (["liver"], None, {}, "'liver' is no label of both"),
+        (["liver"], None, {}, "'liver' is no label of both.*70000 left lung.$"),
+        (["liver"], None, {"meaning": {}}, "of these: 1, 4, 5, 70000; these maps name none, .*`label_names`"),
         (["twin"], None, {}, "'twin' are 2 labels of both"),
         ([1.5], None, {}, "a label by its number or name, not 1.5"),
         (7, None, {}, "list of labels"),

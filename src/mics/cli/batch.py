@@ -31,7 +31,7 @@ def register_many(pairs: "Sequence[ListedPair]", output: Path, *, strict: bool, 
             nonlocal here
             here += 1
             left = (of - done) * (time.monotonic() - began) / here
-            line(f"{done}/{of} {_line(outcome)}" + (f"; about {_duration(left)} left" if done < of else ""))
+            line(f"{done}/{of} {_line(outcome)}" + (f" (about {_duration(left)} left)" if done < of else ""))
             status.update(f"{done} of {of} pairs, about {_duration(left)} left")
 
         outcomes = register_pairs(pairs, output, progress=report, **settings)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mics.cli.manners import asked
+from mics.errors import RunError
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,10 @@ def output_folder(path: Path, results: Results | None = None) -> Iterator[Path]:
     if results is not None and asked().force:
         claimed = replaced_folder(path, results.is_ours, results.names, results.of)
     else:
+        if results is not None and results.is_ours(path):
+            raise RunError(
+                f"The output folder {path} holds {results.of} already; choose a new one, or replace them with --force."
+            )
         claimed = claimed_folder(path)
     with claimed as folder:
         yield folder

@@ -29,7 +29,7 @@ def read_affine(path: str | Path) -> NDArray[np.float64]:
     path = as_path(path)
     if not path.exists():
         raise MissingFileError(
-            f"There is no affine file {path}: give 'ants', 'none' or a file ({', '.join(SUFFIXES)})."
+            f"There is no affine file {path}: give 'organs', 'ants', 'none' or a file ({', '.join(SUFFIXES)})."
         )
     refuse_unreadable_name(path)
     transform = read_itk_transform(path)

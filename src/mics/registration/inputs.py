@@ -21,6 +21,7 @@ from mics.image.checks import refuse_values_of_scans
 from mics.image.grid import GRID_TOLERANCE_VOXELS, Grid
 from mics.image.hounsfield import hounsfield_units
 from mics.image.io import Image, read_image, read_labels, whole_numbers
+from mics.image.lattice import difference, with_axes_of
 from mics.image.libraries import as_image
 from mics.registration.pair import Pair
 from mics.registration.same_scan import warn_of_same_scan
@@ -282,12 +283,13 @@ def _labels(source: Source, name: str, image: Image, image_name: str) -> Image:
     # Other byte orders are numpy's alone: neither torch nor ITK takes them.
     labels = Image(labels.array.astype(labels.array.dtype.newbyteorder("="), copy=False), labels.grid)
     refuse_values_of_scans(labels.array, name)
+    labels = with_axes_of(labels, image.grid)
     if name.lower().endswith(_CROPPED_SUFFIX):
         labels = _uncropped(labels, image.grid)
     if not labels.grid.is_close(image.grid, GRID_TOLERANCE_VOXELS * min(image.grid.spacing)):
         raise GeometryError(
-            f"{name} is on another grid than {image_name} ({labels.grid.size} against {image.grid.size} voxels, or "
-            "another spacing, place or orientation): resample it onto the scan with nearest neighbour."
+            f"{name} is on another grid than {image_name} ({difference(labels.grid, image.grid)}): resample it onto the "
+            "scan with nearest neighbour."
         )
     return dataclasses.replace(labels, grid=image.grid)
 

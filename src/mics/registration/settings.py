@@ -109,6 +109,12 @@ def resolve(
         raise SettingError(
             f"Lesions are not dealt with by {lesions!r}; choose {' or '.join(LESIONS)}.", option="lesions"
         )
+    if lesions != "keep" and not same_patient:
+        raise SettingError(
+            f'`lesions="{lesions}"` is for two scans of one patient: say so by `same_patient`, or use `fixed_exclude` and '
+            "`moving_exclude` between two people.",
+            option="same_patient",
+        )
     if same_patient and isinstance(affine, str) and affine == "organs":
         affine = "ants"  # rigid, by all that is seen: bones lie more surely in one place than soft organs
     place = choose_device(device)

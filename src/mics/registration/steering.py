@@ -123,8 +123,9 @@ def _label(item: str | int, known: Sequence[int], meaning: Mapping[int, str]) ->
         return named[0]
     several = f"are {len(named)} labels" if named else "is no label"
     listed = ", ".join(f"{label} {meaning[label]}" if label in meaning else str(label) for label in known[:20])
+    unnamed = "" if text.isdecimal() or meaning else "; these maps name none, so use a number, or give `label_names`"
     raise SettingError(
-        f"{shown(item)} {several} of both label maps: choose labels (all), landmarks, or of these: {listed}.",
+        f"{shown(item)} {several} of both label maps: choose labels (all), landmarks, or of these: {listed}{unnamed}.",
         option="steer",
     )
 

@@ -182,7 +182,7 @@ def _given_labels(labels: LabelPair | None) -> tuple[list[str], list[str]]:
 def _inverse(errors: DistancePair) -> Iterator[str]:
     largest = max(errors.moving_to_fixed.max or 0.0, errors.fixed_to_moving.max or 0.0)
     if largest > _LOOK_INVERSE_MM:
-        yield f"The inverse error is up to {largest:.1f} mm."
+        yield f"The inverse-consistency error is up to {largest:.1f} mm: there and back, a point misses itself by that."
 
 
 def _apart(overlap: BeforeAndAfter) -> str:

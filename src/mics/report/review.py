@@ -76,10 +76,10 @@ _MEASURES = (
     _Measure("Worst label’s Dice", _worst_dice, 3, 1),
     _Measure("TRE, mm", lambda summary: None if summary.landmarks is None else summary.landmarks.tre_mm.mean, 1, -1),
     _Measure("Overlap of found organs", _evidence(lambda found: found.organ_overlap), 3, 1),
-    _Measure("Similarity of tissue", _evidence(lambda found: found.similarity), 3, 1),
+    _Measure("Correlation of tissue", _evidence(lambda found: found.similarity), 3, 1),
     _Measure("Folds, %", fold_percentage, 3, -1),
-    _Measure("Inverse error, mean mm", _error(0), 2, -1),
-    _Measure("Inverse error, largest mm", _error(1), 1, -1),
+    _Measure("Inverse error, mean, mm", _error(0), 2, -1),
+    _Measure("Inverse error, largest, mm", _error(1), 1, -1),
     _Measure("Seconds", lambda summary: summary.total_seconds, 0, 0),
 )
 

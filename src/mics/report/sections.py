@@ -116,7 +116,7 @@ def _figures(summary: RunSummary) -> Iterator[tuple[str, str, str]]:
         change = _change(landmarks.tre_mm_affine_only.mean, landmarks.tre_mm.mean, 1)
         yield "Mean TRE, mm", change, f"largest {number(landmarks.tre_mm.max, 1)} mm{steered}"
     if error := inverse_error(summary):
-        yield "Inverse error, mm", f"{error[0]:.2f}", f"mean; at most {error[1]:.1f} mm"
+        yield "Inverse-consistency error, mm", f"{error[0]:.2f}", f"mean; at most {error[1]:.1f} mm"
     determinants = jacobian_range(summary)
     note = f"Jacobian {determinants[0]:.2f} to {determinants[1]:.2f}" if determinants else ""
     yield "Folds", f"{fold_percentage(summary):.3f} %", note

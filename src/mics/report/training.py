@@ -49,9 +49,10 @@ class OverviewPerEpoch(lightning.Callback):
         moving, fixed = pl_module.case_names(batch, "val")
         pair = registered(batch, outputs, pl_module.recipe.spacing_mm)
         planes = three_planes(pair.fixed.grid, centre_voxel(pair))
-        text = f"after epoch {trainer.current_epoch}\nfixed: {fixed}     moving: {moving}     on the network's grid"
+        epoch = trainer.current_epoch + 1  # as the log counts
+        text = f"after epoch {epoch}\nfixed: {fixed}     moving: {moving}     on the network's grid"
         self.folder.mkdir(exist_ok=True)
-        path = self.folder / f"epoch_{trainer.current_epoch:04d}.png"
+        path = self.folder / f"epoch_{epoch:04d}.png"
         figure = draw([(plane, cut(pair, plane)) for plane in planes], text, ORGAN_NAMES)
         write_whole(path, lambda temporary: figure.savefig(temporary, dpi=DPI))
         for logger in trainer.loggers:

@@ -14,6 +14,7 @@ from mics.image.checks import refuse_values_of_scans
 from mics.image.grid import GRID_TOLERANCE_VOXELS
 from mics.image.hounsfield import read_scan
 from mics.image.io import Image, read_labels
+from mics.image.lattice import difference
 from mics.organs import LEFT_KIDNEY, ORGAN_NAMES, RIGHT_KIDNEY
 
 Split = Literal["train", "val", "test"]
@@ -95,8 +96,8 @@ class Case:
         labels = self.fix_orientation(labels)
         if not labels.grid.is_close(image.grid, GRID_TOLERANCE_VOXELS * min(image.grid.spacing)):
             raise GeometryError(
-                f"{self.labels_path} is on another grid than {self.image_path} ({labels.grid.size} against "
-                f"{image.grid.size} voxels, or another spacing, place or orientation): get both again from the publisher."
+                f"{self.labels_path} is on another grid than {self.image_path} ({difference(labels.grid, image.grid)}): get "
+                "both again from the publisher."
             )
         return labels
 

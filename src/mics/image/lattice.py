@@ -1,0 +1,59 @@
+"""Two grids over the same voxels: a volume whose axes run otherwise, and in what grids differ."""
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from mics.image.grid import Grid
+from mics.image.io import Image
+
+
+def with_axes_of(image: Image, grid: Grid) -> Image:
+    """The same voxels at the same places, with the array's axes in the order and sense in which those of ``grid`` run.
+
+    Nothing is interpolated: axes are exchanged and turned round, as between a DICOM series and a NIfTI file of it.
+
+    Args:
+        image: A volume, (X, Y, Z).
+        grid: Whose axes are to be followed; where the volume's are oblique to them, as nearly as whole turns can.
+
+    Returns:
+        The volume on a grid of its own; the image itself where its axes run so already.
+    """
+    axes, wanted = (np.reshape(one.direction, (3, 3)) for one in (image.grid, grid))
+    along = wanted.T @ axes  # (of the wanted axis, of the volume's)
+    order = np.abs(along).argmax(axis=1)
+    if len(set(order)) < 3:
+        return image
+    turned = along[range(3), order] < 0
+    if not turned.any() and (order == range(3)).all():
+        return image
+    size, spacing = image.grid.size, image.grid.spacing
+    first = np.zeros(3)
+    first[order] = np.where(turned, np.array(size)[order] - 1, 0)
+    direction = axes[:, order] * np.where(turned, -1, 1)
+    array = image.array.transpose(order)[tuple(slice(None, None, -1 if turn else 1) for turn in turned)]
+    x, y, z = (int(axis) for axis in order)
+    left, back, up = (float(mm) for mm in image.grid.voxel_to_world(first))
+    own = Grid(
+        (size[x], size[y], size[z]),
+        (spacing[x], spacing[y], spacing[z]),
+        (left, back, up),
+        tuple(float(value) for value in direction.ravel()),
+    )
+    return Image(np.ascontiguousarray(array), own)
+
+
+def difference(grid: Grid, other: Grid) -> str:
+    """In what ``grid`` differs from ``other``, in words: the first of size, spacing and place in which it does."""
+    if grid.size != other.size:
+        return f"{_times(map(str, grid.size))} against {_times(map(str, other.size))} voxels"
+    if not np.allclose(grid.spacing, other.spacing, rtol=1e-3, atol=0):
+        own, others = (_times(f"{step:.4g}" for step in one.spacing) for one in (grid, other))
+        return f"a spacing of {own} against {others} mm"
+    apart = np.linalg.norm(grid.corners() - other.corners(), axis=1).max()
+    return f"of the same size and spacing, but with voxels that lie up to {apart:.3g} mm elsewhere"
+
+
+def _times(values: Iterable[str]) -> str:
+    return " × ".join(values)
