@@ -34,7 +34,7 @@ def pair():
     return {
         "volumes": (windows(moving), windows(fixed)),
         "organs": (moving, fixed),
-        "counted": torch.ones(2, 1, *SHAPE),
+        "valid": torch.ones(2, 1, *SHAPE),
     }
 
 
@@ -61,25 +61,25 @@ def test_a_box_brought_onto_the_other_overlaps_wholly_and_half_before(pair):
 
 @pytest.mark.parametrize("factor", [0.5, 2.0])
 def test_an_organ_that_is_stretched_has_so_many_times_its_volume(pair, factor):
-    volumes, organs, counted = pair.values()
+    volumes, organs, valid = pair.values()
     x = torch.arange(SHAPE[0], dtype=torch.float32).view(1, 1, -1, 1, 1)
     centre = 6.5  # of the moving box; x is filled from centre + (x - centre) / factor
     there, back = shift((0, 0, 0)), shift((0, 0, 0))
     there[:, :1] += (x - centre) * (1 / factor - 1)
     back[:, :1] += (x - centre) * (factor - 1)
-    found = gather(volumes=volumes, organs=organs, counted=counted, displacements=(there, back), spacing_mm=SPACING)
+    found = gather(volumes=volumes, organs=organs, valid=valid, displacements=(there, back), spacing_mm=SPACING)
     # Doubled, a part of it lies beyond the grid, which changes nothing for the rest.
     assert found["organs"]["liver"]["volume_ratio"] == pytest.approx(factor, rel=1e-3)
 
 
 def test_tissue_is_parted_by_its_values(pair):
-    volumes, organs, counted = pair.values()
+    volumes, organs, valid = pair.values()
     hu = torch.tensor([-1000, -116.5, -100, -31, -29, 50, 139, 141, 900])
     body = hu_windows(hu.repeat(SHAPE[0] * SHAPE[1] * SHAPE[2] // 9 + 1)[: 24 * 20 * 22].view(1, 1, *SHAPE))
     found = gather(
         volumes=(body, volumes[1]),
         organs=organs,
-        counted=counted,
+        valid=valid,
         displacements=(shift((0, 0, 0)), shift((0, 0, 0))),
         spacing_mm=SPACING,
     )
@@ -90,7 +90,7 @@ def test_tissue_is_parted_by_its_values(pair):
     empty = gather(
         volumes=(torch.zeros_like(body),) * 2,
         organs=organs,
-        counted=counted,
+        valid=valid,
         displacements=(shift((0, 0, 0)), shift((0, 0, 0))),
         spacing_mm=SPACING,
     )
@@ -98,10 +98,10 @@ def test_tissue_is_parted_by_its_values(pair):
 
 
 def test_similarity_is_the_correlation_over_tissue_of_either(pair):
-    volumes, organs, counted = pair.values()
+    volumes, organs, valid = pair.values()
     still = (shift((0, 0, 0)), shift((0, 0, 0)))
     found = gather(
-        volumes=(volumes[1],) * 2, organs=(organs[1],) * 2, counted=counted, displacements=still, spacing_mm=SPACING
+        volumes=(volumes[1],) * 2, organs=(organs[1],) * 2, valid=valid, displacements=still, spacing_mm=SPACING
     )
     assert found["similarity"] == {"affine": 1.0, "result": 1.0}
     tissue = (volumes[0][:, 0] > 0) | (volumes[1][:, 0] > 0)
@@ -112,12 +112,12 @@ def test_similarity_is_the_correlation_over_tissue_of_either(pair):
 
 
 def test_what_comes_from_beyond_the_field_of_view_is_counted_as_lost(pair):
-    volumes, organs, counted = pair.values()
-    counted[0, 0, :6] = 0  # the moving scan begins at the sixth voxel
+    volumes, organs, valid = pair.values()
+    valid[0, 0, :6] = 0  # the moving scan begins at the sixth voxel
     found = gather(
         volumes=volumes,
         organs=organs,
-        counted=counted,
+        valid=valid,
         displacements=(shift((-5, 0, 0)), shift((5, 0, 0))),
         spacing_mm=SPACING,
     )
@@ -132,7 +132,7 @@ def test_a_scan_without_anything_has_no_figures():
     found = gather(
         volumes=(windows(empty),) * 2,
         organs=(empty,) * 2,
-        counted=torch.ones(2, 1, *SHAPE),
+        valid=torch.ones(2, 1, *SHAPE),
         displacements=still,
         spacing_mm=SPACING,
     )

@@ -42,10 +42,10 @@ _PIECE_VOXELS = 100_000
 
 @dataclass(frozen=True)
 class Field:
-    """A displacement (X, Y, Z, 3) in world mm; ``steps`` (3, 3) has the mm from a voxel to the next along axis c in column c."""
+    """A displacement (X, Y, Z, 3) in world mm; ``axes_mm`` (3, 3): column c goes from a voxel to the next along axis c."""
 
     displacement_mm: NDArray[np.float32]
-    steps: NDArray[np.float64]
+    axes_mm: NDArray[np.float64]
 
     @property
     def size(self) -> tuple[int, int, int]:
@@ -152,7 +152,7 @@ def _find_folds(field: Field, limit: float, box: Box) -> FoldReport:
     )
     origin = [part.start for part in around]
     displacement = torch.from_numpy(np.ascontiguousarray(np.moveaxis(field.displacement_mm[around], -1, 0)))
-    steps = torch.from_numpy(field.steps).float()
+    axes = torch.from_numpy(field.axes_mm).float()
     voxels, keys = int(np.prod(field.size)), []
 
     def below(determinant: Tensor, kind: int, first: list[int]) -> None:
@@ -162,24 +162,24 @@ def _find_folds(field: Field, limit: float, box: Box) -> FoldReport:
             keys.append(kind * voxels + index)
 
     tetrahedron = np.inf
-    for kind, determinant in enumerate(_tetrahedra(displacement, steps)):
+    for kind, determinant in enumerate(_tetrahedra(displacement, axes)):
         tetrahedron = min(tetrahedron, float(determinant.min()))
         below(determinant, kind, origin)
     inner = tuple(slice(b.start - a.start, b.stop - a.start) for a, b in zip(around, box, strict=True))
-    central = _central(displacement, steps)[inner]
+    central = _central(displacement, axes)[inner]
     below(central, CENTRAL, [part.start for part in box])
     return FoldReport(tetrahedron, float(central.min()), np.concatenate(keys) if keys else np.empty(0, np.int64))
 
 
-def _tetrahedra(displacement: Tensor, steps: Tensor) -> Iterator[Tensor]:
+def _tetrahedra(displacement: Tensor, axes: Tensor) -> Iterator[Tensor]:
     """Determinants of the ten tetrahedra of each cell of (3, X, Y, Z), ten times (X-1, Y-1, Z-1)."""
-    volume, halves = torch.linalg.det(steps), (slice(None, -1), slice(1, None))
+    volume, halves = torch.linalg.det(axes), (slice(None, -1), slice(1, None))
     known: dict[tuple[Corner, Corner], Tensor] = {}
 
     def edge(tail: Corner, head: Corner) -> Tensor:
         if (tail, head) not in known:
             at_head, at_tail = (displacement[(slice(None), *(halves[c] for c in corner))] for corner in (head, tail))
-            rest_edge = steps @ torch.tensor([h - t for h, t in zip(head, tail, strict=True)], dtype=steps.dtype)
+            rest_edge = axes @ torch.tensor([h - t for h, t in zip(head, tail, strict=True)], dtype=axes.dtype)
             known[tail, head] = at_head - at_tail + rest_edge.view(3, 1, 1, 1)
         return known[tail, head]
 
@@ -187,9 +187,9 @@ def _tetrahedra(displacement: Tensor, steps: Tensor) -> Iterator[Tensor]:
         yield triple_product(*(edge(*ends) for ends in edges)) / (size * volume)
 
 
-def _central(displacement: Tensor, steps: Tensor) -> Tensor:
+def _central(displacement: Tensor, axes: Tensor) -> Tensor:
     """As `mics.deformation.jacobian.jacobian_determinant`: central differences, one-sided at the border, (X, Y, Z)."""
     derivatives = torch.gradient(displacement, dim=(1, 2, 3))
-    x, y, z = (derivative + steps[:, axis].view(3, 1, 1, 1) for axis, derivative in enumerate(derivatives))
-    determinant: Tensor = triple_product(x, y, z) / torch.linalg.det(steps)
+    x, y, z = (derivative + axes[:, axis].view(3, 1, 1, 1) for axis, derivative in enumerate(derivatives))
+    determinant: Tensor = triple_product(x, y, z) / torch.linalg.det(axes)
     return determinant

@@ -120,8 +120,8 @@ def _edges(field: Field, keys: Keys) -> tuple[Indices, Indices, Array, Array]:
     spans = corners[:, :, 1] - corners[:, :, 0]
     volume = np.where(kinds == CENTRAL, spans.sum(axis=-1).prod(axis=-1), np.array([*VOLUMES, 1.0])[kinds])
     tails, heads = (np.ravel_multi_index(list(np.moveaxis(corners[:, :, end], -1, 0)), field.size).T for end in (0, 1))
-    rest_edges = (spans.transpose(1, 0, 2) @ field.steps.T).reshape(-1, 3)
-    return tails, heads, rest_edges, 1 / (volume * np.linalg.det(field.steps))
+    rest_edges = (spans.transpose(1, 0, 2) @ field.axes_mm.T).reshape(-1, 3)
+    return tails, heads, rest_edges, 1 / (volume * np.linalg.det(field.axes_mm))
 
 
 def _cross(a: Array, b: Array) -> Array:

@@ -4,8 +4,7 @@ import itertools
 import warnings
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -14,7 +13,6 @@ from mics.data.label_names import LabelNames, disagreement, read_label_names
 from mics.data.pairs import Pair, ScanSource, read_pairs
 from mics.deformation.provenance import voxels_sha256
 from mics.errors import InputError
-from mics.evaluation import tables
 from mics.evaluation.choices import Names
 from mics.evaluation.convention_check import convention_warning, overlaps
 from mics.evaluation.export import Export, exported
@@ -22,12 +20,10 @@ from mics.evaluation.learn2reg import warp_labels
 from mics.evaluation.numbering import numbering_warning
 from mics.evaluation.pair import PairScore, score_pair
 from mics.evaluation.resplit import PAIRS, absent_as_zero, halved, halved_displacement
-from mics.evaluation.statistics import Difference
+from mics.evaluation.result import Evaluation
 from mics.evaluation.structure_labels import with_structures
 from mics.evaluation.submission import Submission
-from mics.evaluation.summary import Summary, compare, summarise
-from mics.files.folder import usable_folder, write_together
-from mics.files.whole import write_text
+from mics.evaluation.summary import compare, summarise
 from mics.image.io import Image
 from mics.image.points import Points
 
@@ -35,41 +31,6 @@ from mics.image.points import Points
 _AT_A_TIME = 4
 
 Labels = Callable[[str], Image]
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """The scores of a submission: of every pair, of every organ, of all; and its difference from another one.
-
-    ``pairs`` are (fixed, moving) names in the list's order, as are ``scores`` and ``other_scores``. ``differences`` is this
-    submission minus the other, by measure. ``label_names``: what the labels mean, as far as it is known. ``resplit``: whether
-    it was measured by :mod:`mics.evaluation.resplit`.
-    """
-
-    submission: str
-    pairs: list[tuple[str, str]]
-    scores: list[PairScore]
-    summary: Summary
-    warnings: list[str]
-    label_names: dict[int, str] = field(default_factory=dict)
-    other: str | None = None
-    other_scores: list[PairScore] = field(default_factory=list)
-    differences: dict[str, Difference] = field(default_factory=dict)
-    resplit: bool = False
-
-    def save(self, folder: str | Path) -> None:
-        """Write ``pairs.csv``, ``organs.csv``, ``summary.md`` and ``summary.json`` into a new or empty folder.
-
-        All of them or none; raises InputError if the folder is not empty or cannot be written.
-        """
-        texts = {
-            "pairs.csv": tables.pairs_csv(self),
-            "organs.csv": tables.organs_csv(self),
-            "summary.md": tables.markdown(self),
-            "summary.json": tables.to_json(self),
-        }
-        writers = {name: partial(write_text, text) for name, text in texts.items()}
-        write_together(usable_folder(folder), writers)
 
 
 def evaluate(

@@ -199,7 +199,11 @@ class Grid:
 
     @classmethod
     def axis_aligned(
-        cls, lower_mm: ArrayLike, upper_mm: ArrayLike, spacing: float | Sequence[float], orientation: str = "LAS"
+        cls,
+        lower_mm: ArrayLike,
+        upper_mm: ArrayLike,
+        spacing: float | Sequence[float],
+        orientation: str = NETWORK_ORIENTATION,
     ) -> Self:
         """The grid over a box whose axes run along the anatomical directions of ``orientation``.
 

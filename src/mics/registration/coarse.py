@@ -38,9 +38,9 @@ def coarse(image: Image, spacing_mm: float) -> Coarse:
     left_over = (upper - lower) % spacing_mm / 2
     grid = Grid.axis_aligned(lower + left_over, upper - left_over, spacing_mm, "LPS")
     air = float(shrunk.array.min())
-    seen = inside(image.grid, grid)
+    in_view = inside(image.grid, grid)
     volume = resample(shrunk, grid, outside=air)
-    return Coarse(volume, seen, _body(volume.array, air) & seen)
+    return Coarse(volume, in_view, _body(volume.array, air) & in_view)
 
 
 def _body(hu: NDArray[np.float32], air: float) -> NDArray[np.bool_]:

@@ -28,13 +28,13 @@ _CLEARLY_MM = 15.0
 
 
 @torch.no_grad()
-def gather(*, volumes: Both, organs: Both, counted: Tensor, displacements: Both, spacing_mm: float) -> dict[str, Any]:
+def gather(*, volumes: Both, organs: Both, valid: Tensor, displacements: Both, spacing_mm: float) -> dict[str, Any]:
     """Figures of one pair; the moving scan comes first everywhere, on a grid in LAS order of ``spacing_mm``.
 
     Args:
         volumes: HU windows (1, 3, X, Y, Z) in [0, 1] of both scans after the affine.
         organs: Soft organ maps (1, organs, X, Y, Z) of both.
-        counted: Where either scan has data, (2, 1, X, Y, Z) in [0, 1].
+        valid: Where either scan has data, (2, 1, X, Y, Z) in [0, 1].
         displacements: Moving to fixed, then fixed to moving, (1, 3, ...) in voxels, on any grid with the same outermost voxel
             centres.
 
@@ -51,10 +51,10 @@ def gather(*, volumes: Both, organs: Both, counted: Tensor, displacements: Both,
     moving_to_fixed, fixed_to_moving = (
         resize_displacement(field.to(volumes[0].device), shape) for field in displacements
     )
-    valid = counted.to(volumes[0].device) > 0.5
-    tissue = [(volume[:, :1] > _TISSUE) & own for volume, own in zip(volumes, (valid[:1], valid[1:]), strict=True)]
-    moving_valid, fixed_valid = _warped_mask(valid[:1], moving_to_fixed), _warped_mask(valid[1:], fixed_to_moving)
-    both_before, both_after = valid[:1] & valid[1:], moving_valid & valid[1:]
+    mask = valid.to(volumes[0].device) > 0.5
+    tissue = [(volume[:, :1] > _TISSUE) & own for volume, own in zip(volumes, (mask[:1], mask[1:]), strict=True)]
+    moving_valid, fixed_valid = _warped_mask(mask[:1], moving_to_fixed), _warped_mask(mask[1:], fixed_to_moving)
+    both_before, both_after = mask[:1] & mask[1:], moving_valid & mask[1:]
     moved_window = warp(volumes[0][:, :1], moving_to_fixed)
     moved_tissue = moved_window > _TISSUE
     determinants = jacobian_determinant(moving_to_fixed)
@@ -68,7 +68,7 @@ def gather(*, volumes: Both, organs: Both, counted: Tensor, displacements: Both,
         },
         "tissue_shares": {
             name: tissue_shares(volume[:, :1], own)
-            for name, volume, own in zip(("moving", "fixed"), volumes, (valid[:1], valid[1:]), strict=True)
+            for name, volume, own in zip(("moving", "fixed"), volumes, (mask[:1], mask[1:]), strict=True)
         },
         "similarity": {
             "affine": _correlation(volumes[0][:, :1], volumes[1][:, :1], (tissue[0] | tissue[1]) & both_before),
@@ -130,18 +130,18 @@ def _volume_ratio(warped: Tensor, determinants: Tensor, voxel_ml: float) -> floa
     return round(float(warped.sum() / before), 3)
 
 
-def tissue_shares(window: Tensor, counted: Tensor | None = None) -> dict[str, float | None]:
+def tissue_shares(window: Tensor, valid: Tensor | None = None) -> dict[str, float | None]:
     """What the body consists of, by its values.
 
     Args:
         window: the abdominal window in [0, 1], of any shape.
-        counted: where there are data, of the same shape, bool; None for everywhere.
+        valid: where there are data, of the same shape, bool; None for everywhere.
 
     Returns:
         The shares of the body that are ``fat``, and ``dense``, bone or enhanced; None where there is no body.
     """
     tissue = window > _TISSUE
-    body = window[tissue if counted is None else tissue & counted]
+    body = window[tissue if valid is None else tissue & valid]
     if body.numel() == 0:
         return {"fat": None, "dense": None}
     shares = {"fat": body < _FAT, "dense": body > _DENSE}

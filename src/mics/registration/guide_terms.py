@@ -8,7 +8,7 @@ from mics.deformation.field import downsample, exponentiate, identity, sample, v
 from mics.losses.segmentation import bray_curtis_loss
 from mics.registration.guides import Guides
 from mics.registration.refine_settings import RefineSettings, Stage
-from mics.registration.some import Some
+from mics.registration.voxel_subset import VoxelSubset
 
 _RAMP = 1.5
 """Voxels from a label's border on either side over which its map goes from one to zero: so far it is felt."""
@@ -51,7 +51,7 @@ class GuideTerms:
             near = maps.amax((0, 1)) > 0
         if near is not None and near.any():  # labels beyond the grid lead nothing
             self.maps = torch.cat([maps, masks], dim=1)
-            self.near = Some.where(near)
+            self.near = VoxelSubset.where(near)
             self.wanted = self.near.of(self.maps).flip(0)
         self.edges_mm = (spacing_mm / voxel_ratio(shape, velocity_grid)).to(masks.device)
         self.points: Tensor | None = None
@@ -68,10 +68,8 @@ class GuideTerms:
         loss = velocity.new_zeros(())
         if self.maps is not None:
             moved = sample(self.maps, self.near.indices + self.near.of(on_organs))
-            counted = moved[:, -1:] * self.wanted[:, -1:]
-            loss = loss + self.settings.labels * bray_curtis_loss(
-                moved[:, :-1] * counted, self.wanted[:, :-1] * counted
-            )
+            valid = moved[:, -1:] * self.wanted[:, -1:]
+            loss = loss + self.settings.labels * bray_curtis_loss(moved[:, :-1] * valid, self.wanted[:, :-1] * valid)
         if self.points is not None:
             loss = loss + self.settings.landmarks * self._landmark_error(velocity)
         if self.stiff is not None:

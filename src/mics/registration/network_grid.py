@@ -109,13 +109,13 @@ def in_view(*, fixed: Grid, moving: Grid, grid: Grid, affine: NDArray[np.float64
 
     Raises InputError where no voxel lies in both.
     """
-    seen = Pair(fixed=inside(fixed, grid), moving=inside(moving, grid, affine))
-    if not (seen.fixed & seen.moving).any():
+    shown = Pair(fixed=inside(fixed, grid), moving=inside(moving, grid, affine))
+    if not (shown.fixed & shown.moving).any():
         raise GeometryError(
             'The fields of view of the fixed and the moving scan do not overlap: use `affine="organs"`.',
             option="affine",
         )
-    return seen
+    return shown
 
 
 def _bounds(points: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -126,10 +126,10 @@ def register_affine_by_organs(
     swapped = _size(searched.moving) < _size(searched.fixed)
     if swapped:
         fixed, moving, searched = moving, fixed, Pair(fixed=searched.moving, moving=searched.fixed)
-    fixed_seen, moving_seen = (
-        _seen(_cropped(coarse(scan, model.spacing_mm)), model, device) for scan in (fixed, moving)
+    fixed_scan, moving_scan = (
+        _with_maps(_cropped(coarse(scan, model.spacing_mm)), model, device) for scan in (fixed, moving)
     )
-    problem = _Problem(Pair(fixed=fixed_seen, moving=moving_seen))
+    problem = _Problem(Pair(fixed=fixed_scan, moving=moving_scan))
     smooth = problem.smoothed()
     ends: list[NDArray[np.float64]] = []
     for start in (best_start(searched), *problem.centres_upon_each_other()):
@@ -156,8 +156,8 @@ def _cropped(scan: Coarse) -> Coarse:
 
 
 @torch.no_grad()
-def _seen(scan: Coarse, model: LoadedModel, device: torch.device) -> _Scan:
-    """What the network sees of a scan, on voxels twice as large as its own."""
+def _with_maps(scan: Coarse, model: LoadedModel, device: torch.device) -> _Scan:
+    """A scan with the organ maps of the network, on voxels twice as large as its own."""
     network = cast(Segmentation, model.network).to(device)
     hu = torch.from_numpy(np.ascontiguousarray(scan.image.array))[None, None].to(device)
     # Coarse volumes lie in LPS order, the network knows LAS.

@@ -19,7 +19,7 @@ from mics.registration.descent import Descent
 from mics.registration.guide_terms import GuideTerms
 from mics.registration.guides import Guides
 from mics.registration.refine_settings import RefineSettings, Stage
-from mics.registration.some import Some
+from mics.registration.voxel_subset import VoxelSubset
 
 _LEAST = 0.1
 """Probability of an organ, or brightness in the window, from which on there is something to see."""
@@ -87,7 +87,7 @@ class PairData:
         maps = downsample(pair.organs, organ_grid)
         # A small organ is lost on a coarse grid, and on a fine one the whole box would cost more than all the rest.
         found = maps.amax((0, 1)) > _LEAST_OF_ORGANS
-        self.compared = Some.where(found) if stage.organs_alone and found.any() else _shown(maps)
+        self.compared = VoxelSubset.where(found) if stage.organs_alone and found.any() else _shown(maps)
         self.organ_count = maps.shape[1]
         # An organ that the segmentation network guesses at in either volume would be pulled to the wrong place.
         self.organ_weights = expected_precision(maps).prod(dim=0, keepdim=True).square()
@@ -173,19 +173,19 @@ def _loss(velocity: Tensor, data: PairData, led: GuideTerms | None, settings: Re
     if settings.image:
         shape = data.image.shape[2:]
         on_image = on_features if shape == data.features.shape[2:] else resize_displacement(both, shape)
-        image, counted = _moved(data.image, on_image, data.image_box)
-        loss = loss + settings.image * data.similarity.loss(image, counted)
-    features, counted = _moved(data.features, on_features, data.compared)
+        image, valid = _moved(data.image, on_image, data.image_box)
+        loss = loss + settings.image * data.similarity.loss(image, valid)
+    features, valid = _moved(data.features, on_features, data.compared)
     n = data.organ_count
-    maps, wanted = features[:, :n] * counted, data.wanted[:, :n] * counted
+    maps, wanted = features[:, :n] * valid, data.wanted[:, :n] * valid
     loss = loss + settings.organs * bray_curtis_loss(maps, wanted, data.organ_weights)
     if settings.descriptors:
-        difference = ((features[:, n:] - data.wanted[:, n:]).square() * counted).mean(dim=1)
-        loss = loss + settings.descriptors * difference.sum() / counted.sum().clamp_min(1)
+        difference = ((features[:, n:] - data.wanted[:, n:]).square() * valid).mean(dim=1)
+        loss = loss + settings.descriptors * difference.sum() / valid.sum().clamp_min(1)
     return loss if led is None else loss + led.loss(velocity, both, on_features)
 
 
-def _moved(stack: Tensor, both: Tensor, part: Box | Some) -> tuple[Tensor, Tensor]:
+def _moved(stack: Tensor, both: Tensor, part: Box | VoxelSubset) -> tuple[Tensor, Tensor]:
     """In part of the grid: each volume's channels warped onto the other, and where both have data (the last channel says)."""
     moved = sample(stack, part.indices + part.of(both))
     return moved[:, :-1], moved[:, -1:] * part.of(stack[:, -1:]).flip(0)

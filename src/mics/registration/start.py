@@ -59,11 +59,11 @@ def difference(scans: Pair[Coarse], matrix: NDArray[np.float64]) -> float:
     # In ITK's hands a volume this small takes five times as long, and the search asks for hundreds.
     voxels = moving.image.grid.inverse_matrix @ matrix @ grid.matrix
     masks = _nearest(moving.in_view.astype(np.uint8) + moving.body, voxels, grid.size)
-    counted = (fixed.body | (masks == 2)) & fixed.in_view & (masks > 0)
-    if not counted.any():
+    valid = (fixed.body | (masks == 2)) & fixed.in_view & (masks > 0)
+    if not valid.any():
         return float("inf")
     moved = resampled(torch.from_numpy(np.ascontiguousarray(moving.image.array))[None, None], voxels, grid.size)[0]
-    return float(np.abs(fixed.image.array - moved)[counted].mean())
+    return float(np.abs(fixed.image.array - moved)[valid].mean())
 
 
 def _nearest(volume: NDArray[np.uint8], matrix: NDArray[np.float64], size: tuple[int, int, int]) -> NDArray[np.uint8]:

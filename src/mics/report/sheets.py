@@ -93,21 +93,21 @@ def volume_change(determinant: NDArray[Any], affine: NDArray[Any]) -> NDArray[An
 
 def centre_voxel(registration: Registration) -> NDArray[Any]:
     """The fixed scan's voxel (3,) in the middle of its labels, or of the body where the moving scan has data."""
-    centre: NDArray[Any] = _seen(registration).mean(axis=0)
+    centre: NDArray[Any] = _voxels_of_interest(registration).mean(axis=0)
     return centre
 
 
 def shown_planes(registration: Registration) -> tuple[Plane, ...]:
     """Three axial planes, from head to foot, a coronal and a sagittal one, through what :func:`centre_voxel` is the middle of."""
-    grid, seen = registration.fixed.grid, _seen(registration)
-    axial, coronal, sagittal = three_planes(grid, seen.mean(axis=0))
-    upper, lower = (three_planes(grid, np.quantile(seen, share, axis=0))[0] for share in (0.1, 0.9))
+    grid, voxels = registration.fixed.grid, _voxels_of_interest(registration)
+    axial, coronal, sagittal = three_planes(grid, voxels.mean(axis=0))
+    upper, lower = (three_planes(grid, np.quantile(voxels, share, axis=0))[0] for share in (0.1, 0.9))
     heights = {plane.index: plane for plane in (axial, upper, lower)}
     feet_first = grid.orientation[axial.axis] == "S"
     return (*(heights[index] for index in sorted(heights, reverse=feet_first)), coronal, sagittal)
 
 
-def _seen(registration: Registration) -> NDArray[Any]:
+def _voxels_of_interest(registration: Registration) -> NDArray[Any]:
     """The fixed scan's voxels (N, 3), every fourth, of its labels, or of the body where the moving scan has data."""
     step = 4  # a coarse look is enough to choose a slice
     if registration.fixed_labels is not None:

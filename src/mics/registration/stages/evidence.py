@@ -24,7 +24,7 @@ class Evidence(Stage):
         found = gather(
             volumes=(views.windows.moving, views.windows.fixed),
             organs=(views.organs.moving, views.organs.fixed),
-            counted=torch.cat([views.compared.moving, views.compared.fixed]),
+            valid=torch.cat([views.compared.moving, views.compared.fixed]),
             displacements=(field.moving_to_fixed, field.fixed_to_moving),
             spacing_mm=views.spacing_mm,
         )

@@ -99,9 +99,9 @@ def _refuse_nothing_compared(state: State) -> None:
     scans = (state.scans.fixed, state.scans.moving)
     if all(scan.exclude is None and scan.lesions is None for scan in scans):
         return
-    windows, counted = state.views.windows, state.views.compared
+    windows, valid = state.views.windows, state.views.compared
     tissue = (windows.moving[0, 0] > 0) | (windows.fixed[0, 0] > 0)  # the abdominal window is 0 where there is air
-    if not ((counted.moving[0, 0] > 0) & (counted.fixed[0, 0] > 0) & tissue).any():
+    if not ((valid.moving[0, 0] > 0) & (valid.fixed[0, 0] > 0) & tissue).any():
         raise InputError(
             "The masks of what to leave out cover all that the two scans have in common, so that nothing is left to compare: "
             "mask the lesion alone."

@@ -64,18 +64,18 @@ def organ_maps(model: LoadedModel, windows: Pair[Tensor]) -> Pair[Tensor]:
 def compared(state: State, spacing_mm: float) -> Pair[Tensor]:
     """Where either scan has data that count, (1, 1, X, Y, Z) in [0, 1], voxels of ``spacing_mm``: in view and not excluded."""
     grid, scans, in_view = of_spacing(state.grid, spacing_mm), state.scans, state.in_view
-    fixed = _counted(in_view.fixed, scans.fixed, np.eye(4), grid)
-    moving = _counted(in_view.moving, scans.moving, state.affine, grid)
+    fixed = _valid(in_view.fixed, scans.fixed, np.eye(4), grid)
+    moving = _valid(in_view.moving, scans.moving, state.affine, grid)
     return Pair(fixed=fixed.to(state.device), moving=moving.to(state.device))
 
 
-def _counted(in_view: Mask, scan: Scan, matrix: Matrix, grid: Grid) -> Tensor:
-    counted = resize(torch.from_numpy(in_view.astype(np.float32))[None, None], grid.size)
+def _valid(in_view: Mask, scan: Scan, matrix: Matrix, grid: Grid) -> Tensor:
+    valid = resize(torch.from_numpy(in_view.astype(np.float32))[None, None], grid.size)
     for left_out in (scan.exclude, scan.lesions):
         if left_out is not None:
             binary = Image((left_out.array > 0).astype(np.float32), left_out.grid)
-            counted[0, 0][torch.from_numpy(resample(binary, grid, matrix, outside=0).array > 0)] = 0
-    return counted
+            valid[0, 0][torch.from_numpy(resample(binary, grid, matrix, outside=0).array > 0)] = 0
+    return valid
 
 
 def _sides(organs: Pair[Tensor], spacing_mm: float, state: State) -> list[str]:

@@ -6,14 +6,14 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
-class Some:
+class VoxelSubset:
     """Some voxels of a grid: their places in the flattened grid ``(N,)``, and their indices ``(1, 3, N, 1, 1)`` in voxels."""
 
     places: Tensor
     indices: Tensor
 
     @classmethod
-    def where(cls, chosen: Tensor) -> "Some":
+    def where(cls, chosen: Tensor) -> "VoxelSubset":
         """The voxels at which ``(X, Y, Z)`` is true."""
         indices = chosen.nonzero().T.float()
         return cls(chosen.flatten().nonzero().flatten(), indices[None, ..., None, None])
