@@ -15,6 +15,7 @@ import pytest
 from mics.errors import InputError
 from mics.experiments.baselines.methods import METHODS, Method
 from mics.experiments.compare import compare
+from mics.experiments.comparison_table import markdown
 from mics.files.folder import held_folder
 
 SHAPE = (12, 10, 10)
@@ -238,5 +239,8 @@ def test_several_models_of_a_method_stand_side_by_side(folder, output, monkeypat
     assert len({path.parent for path in (output / "cells").glob("moves*/*.json")}) == 2
     lines = list(csv.DictReader((output / "table.csv").read_text().splitlines()))
     assert [(line["method"], line["model"]) for line in lines] == [("affine", ""), ("moves", "2"), ("moves", "")]
+    cells = [json.loads(path.read_text()) for path in (output / "cells").glob("moves-*/*.json")]
+    for model, title in (("2", "| moves |"), ("mics-velocity", "| moves |"), ("mics-fast", "| moves: mics-fast |")):
+        assert title in markdown([{**cell, "model": model} for cell in cells])
     with pytest.raises(pytest.fail.Exception):
         compare(folder, output, methods=["moves=3"], both_ways=False, progress=pytest.fail)

@@ -12,7 +12,7 @@ from mics.evaluation.pair import PairScore
 from mics.evaluation.summary import MEASURES, compare, summarise
 from mics.evaluation.tables import number, table
 from mics.experiments.baselines.methods import METHODS, Choice
-from mics.network.weights import DEFAULT_REGISTRATION
+from mics.network.weights import DEFAULT_REGISTRATION, available_models
 
 PAPER = {
     "Estienne 2021 (the predecessor)": ("0.64", "0.40", "37.1", "1.53"),
@@ -89,9 +89,10 @@ def _row(row: Choice, records: list[dict[str, Any]]) -> list[str]:
 
 
 def _title(row: Choice, records: list[dict[str, Any]]) -> str:
-    """The method's, with the model where the method is there with several."""
+    """The method's, with the model where the method is there with several, or with another shipped one than the default."""
     title = METHODS[row.method].title
-    if sum(other.method == row.method for other in _rows(records)) == 1:
+    others = {model["name"] for model in available_models()} - {DEFAULT_REGISTRATION}
+    if sum(other.method == row.method for other in _rows(records)) == 1 and row.model not in others:
         return title
     return f"{title}: {row.model or DEFAULT_REGISTRATION}"
 

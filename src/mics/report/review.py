@@ -13,7 +13,7 @@ from urllib.parse import quote
 from mics.files.whole import write_text
 from mics.report.page import viewer_part
 from mics.report.sections import MARKS, without_folders
-from mics.report.summary import fold_percentage, inverse_error, label_of, moving_label_scores
+from mics.report.summary import above_zero, fold_percentage, inverse_error, label_of, moving_label_scores
 from mics.run_summary import BeforeAndAfter, EvidenceSummary, RunSummary
 
 PAGE = "review.html"
@@ -167,7 +167,7 @@ def _cell(measure: _Measure, pair: Reviewed) -> str:
     value = _value(measure, pair)
     if value is None:
         return '<td class="number" data-value=""><span aria-label="not known">–</span></td>'
-    return f'<td class="number" data-value="{value:.9g}">{value:.{measure.decimals}f}</td>'
+    return f'<td class="number" data-value="{value:.9g}">{escape(above_zero(value, measure.decimals))}</td>'
 
 
 _WIDTH, _HEIGHT, _RADIUS, _MARGIN = 240.0, 64.0, 5.0, 8.0
@@ -183,12 +183,12 @@ def _distribution(measure: _Measure, pairs: Sequence[Reviewed]) -> str:
     )
     dots = "".join(_dots(found, pairs, low, high, measure))
     better = {1: " → better", -1: "better ← ", 0: ""}[measure.best]
-    ends = [f"{value:.{measure.decimals}f}" for value in (low, high)]
+    left, median, right = (escape(above_zero(value, measure.decimals)) for value in (low, middle, high))
     return (
-        f"<figure><figcaption>{escape(measure.title)} <small>median {middle:.{measure.decimals}f}</small></figcaption>"
+        f"<figure><figcaption>{escape(measure.title)} <small>median {median}</small></figcaption>"
         f'<svg viewBox="0 0 {_WIDTH:g} {_HEIGHT:g}" role="group" aria-label="{escape(measure.title)}, a dot a pair">'
         f'<line x1="{_MARGIN}" x2="{_WIDTH - _MARGIN}" y1="{_HEIGHT - 1}" y2="{_HEIGHT - 1}"/>{dots}</svg>'
-        f'<div class="ends"><span>{ends[0]}</span><span>{better}</span><span>{ends[1]}</span></div></figure>'
+        f'<div class="ends"><span>{left}</span><span>{better}</span><span>{right}</span></div></figure>'
     )
 
 
@@ -205,7 +205,7 @@ def _dots(
         # So many pairs that a column is full lie closer.
         y = _HEIGHT - 1 - _RADIUS - level * 2 * _RADIUS % (_HEIGHT - 2 * _RADIUS)
         pair = pairs[number]
-        title = f"{pair.moving} onto {pair.fixed}: {value:.{measure.decimals}f}"
+        title = f"{pair.moving} onto {pair.fixed}: {above_zero(value, measure.decimals)}"
         yield (
             f'<a href="#pair-{number}" class="{pair.word}"><title>{escape(title)}</title>'
             f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{_RADIUS - 0.6:g}"/></a>'

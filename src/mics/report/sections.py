@@ -10,6 +10,7 @@ from mics.report.colours import label_colour
 from mics.report.summary import (
     TG132,
     VERDICTS,
+    above_zero,
     fold_percentage,
     inverse_error,
     jacobian_range,
@@ -119,7 +120,7 @@ def _figures(summary: RunSummary) -> Iterator[tuple[str, str, str]]:
         yield "Inverse-consistency error, mm", f"{error[0]:.2f}", f"mean; at most {error[1]:.1f} mm"
     determinants = jacobian_range(summary)
     note = f"Jacobian {determinants[0]:.2f} to {determinants[1]:.2f}" if determinants else ""
-    yield "Folds", f"{fold_percentage(summary):.3f} %", note
+    yield "Folds", f"{above_zero(fold_percentage(summary), 3)} %", note
 
 
 _BEFORE = "affine alone → registered"

@@ -223,6 +223,12 @@ def fold_percentage(summary: RunSummary) -> float:
     return 100 * max(summary.folds.moving_to_fixed, summary.folds.fixed_to_moving)
 
 
+def above_zero(value: float, digits: int) -> str:
+    """A number of ``digits`` decimals; "<0.001" and the like for what is above 0 and would read as none."""
+    least = 10.0**-digits
+    return f"<{least:.{digits}f}" if 0 < value < least / 2 else f"{value:.{digits}f}"
+
+
 def jacobian_range(summary: RunSummary) -> tuple[float, float] | None:
     """The smallest and the largest determinant of either direction; None where they are not known."""
     if summary.jacobian is None:
@@ -243,7 +249,7 @@ def inverse_error(summary: RunSummary) -> tuple[float, float] | None:
 
 def _plausibility(summary: RunSummary) -> str:
     """Folds, Jacobian range and inverse-consistency error of the worse direction each."""
-    sentence = f"Folds: {fold_percentage(summary):.3f} % of the voxels"
+    sentence = f"Folds: {above_zero(fold_percentage(summary), 3)} % of the voxels"
     if determinants := jacobian_range(summary):
         sentence += f"; Jacobian {determinants[0]:.2f} to {determinants[1]:.2f}"
     if error := inverse_error(summary):
