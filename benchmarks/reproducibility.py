@@ -3,7 +3,7 @@
     python benchmarks/reproducibility.py AbdomenCTCT                      # the first validation pair
     python benchmarks/reproducibility.py AbdomenCTCT --pairs 3 --refine accurate
 
-From one affine, the way of ``mics register``: organ maps, network, refinement, inverse mended. The reference runs in float32 on
+From one affine, the stages of ``mics register``: organ maps, network, refinement, inverse. The reference runs in float32 on
 one CPU thread. Printed are the mean, the 99th percentile and the largest distance in mm between a run's displacement and
 the reference's, over the voxels of 3 mm within the body, both directions: of the network alone, and refined. ``same start``:
 refined, but from the reference's organ maps and prediction, so that only the refinement can be at fault. A GPU is tried where

@@ -1,4 +1,4 @@
-"""Displacements that nearly invert each other, reconciled: against affine maps, a hand-computed step, and what is left."""
+"""Displacements that nearly invert each other, corrected: against affine maps, a hand-computed step, and what is left."""
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ def inner(tensor: torch.Tensor, margin: int) -> torch.Tensor:
     return tensor[..., margin:-margin, margin:-margin, margin:-margin]
 
 
-def test_reconciled_displacements_that_invert_each_other_stay():
+def test_corrected_displacements_that_invert_each_other_stay():
     shape, matrix = (15, 15, 15), torch.tensor([[0.10, -0.05, 0.0], [0.05, -0.08, 0.02], [0.0, 0.03, 0.06]])
     centred = identity(shape) - 7
     inverse = torch.linalg.inv(torch.eye(3) + matrix) - torch.eye(3)
@@ -28,7 +28,7 @@ def test_reconciled_displacements_that_invert_each_other_stay():
         torch.testing.assert_close(inner(found, 3), inner(given, 3), atol=1e-5, rtol=0)
 
 
-def test_reconciled_stretching_and_shrinking_meet_in_the_middle():
+def test_corrected_stretching_and_shrinking_meet_in_the_middle():
     """Along one axis, x → 3x and y → y/3 + 0.1: half is taken off each in its own measure, 3 times as much there."""
     shape = (61, 9, 9)
     along = identity(shape)[:, :1] - 30
@@ -78,7 +78,7 @@ def test_what_is_little_off_is_met_at_once():
     torch.testing.assert_close(ba[middle], torch.tensor([-0.25, 0, 0]))
 
 
-def test_all_that_smoothing_changes_is_mended_again():
+def test_all_that_smoothing_changes_is_corrected_again():
     """Places at each distance from the voxels that smoothing averages, which are every second one, and at the border."""
     shape = (24, 23, 22)
     both = torch.cat([bumps(seed, shape, 3) + torch.rand(1, 3, *shape) for seed in (1, 2)])
@@ -90,7 +90,7 @@ def test_all_that_smoothing_changes_is_mended_again():
         assert not (changed & ~inverse._near(sharp)).any()
 
 
-def test_reconciling_mends_a_spoiled_inverse_alike_for_both_directions():
+def test_correction_mends_a_spoiled_inverse_alike_for_both_directions():
     velocity = bumps(16, (24, 24, 24), 4)
     forward, backward = exponentiate(velocity), exponentiate(-velocity) + bumps(17, (24, 24, 24), 0.5)
     ab, ba = correct_inverse_consistency(forward, backward)
@@ -102,7 +102,7 @@ def test_reconciling_mends_a_spoiled_inverse_alike_for_both_directions():
     torch.testing.assert_close(exchanged, (ba, ab))
 
 
-def test_what_is_missed_between_the_voxels_is_mended_on_a_finer_grid():
+def test_what_is_missed_between_the_voxels_is_corrected_on_a_finer_grid():
     velocity = bumps(16, (24, 24, 24), 6)
     ab, ba = correct_inverse_consistency(exponentiate(velocity), exponentiate(-velocity))
     finer = (47, 47, 47)

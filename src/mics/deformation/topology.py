@@ -1,6 +1,6 @@
 """A transform without any fold, as near as can be to one that has some.
 
-Looked at and changed is the field as the file holds it. Folded places are mended at a coarse spacing first, where the way
+Looked at and changed is the field as the file holds it. Folded places are opened at a coarse spacing first, where the way
 out is a few voxels, and then at the field's own; no voxel moves but those around them. What this leaves folded is smoothed, more
 widely each time, and in the end the whole field gives way to the affine, which does not fold. So it always ends.
 """
