@@ -1,6 +1,7 @@
 """The slices of a DICOM series: is each whole, are they of one volume, and are none missing? ITK would make up what is not."""
 
 import itertools
+import operator
 import struct
 from collections import Counter
 from collections.abc import Sequence
@@ -16,7 +17,23 @@ from mics.image.dicom_pixels import refuse_other_pixels
 MODALITY, POSITION, ORIENTATION, SPACING = "0008|0060", "0020|0032", "0020|0037", "0028|0030"
 INTERCEPT, SLOPE = "0028|1052", "0028|1053"
 _ROWS, _COLUMNS = "0028|0010", "0028|0011"
-_ACQUISITION, _PHASE, _CLASS = "0020|0012", "0020|0100", "0008|0016"
+_CLASS, _TIME, _KIND = "0008|0016", "0008|0032", "0008|0008"
+# By what slices of several volumes are told apart, in words and with the element's name.
+_OF_A_VOLUME = (
+    ("acquisitions (AcquisitionNumber", "0020|0012"),
+    ("acquisitions (AcquisitionTime", _TIME),
+    ("phases (TemporalPositionIdentifier", "0020|0100"),
+    ("phases (NominalPercentageOfCardiacPhase", "0020|9241"),
+    ("phases (TriggerTime", "0018|1060"),
+    ("phases (ContrastBolusAgent", "0018|0010"),
+    ("tube voltages (KVP", "0018|0060"),
+    ("reconstructions (ConvolutionKernel", "0018|1210"),
+    ("kinds (ImageType", _KIND),
+    ("series (SeriesDescription", "0008|103e"),
+    ("series (SeriesNumber", "0020|0011"),
+)
+# So few in turns tell nothing.
+_FEWEST_TURNS = 3
 # Of the group of elements at the beginning of a file, MediaStorageSOPClassUID with its type.
 _META_BYTES, _CLASS_TAG = 1024, b"\x02\x00\x02\x00UI"
 # Headers round the six numbers of an orientation to two digits, not more coarsely.
@@ -101,23 +118,28 @@ def _refuse_partly_scaled(folder: Path, slices: Sequence[Slice]) -> None:
 
 
 def refuse_interleaved(folder: Path, slices: Sequence[Slice]) -> None:
-    """Raise InputError where slices of two acquisitions or phases, each at places of its own, lie between each other.
+    """Raise InputError where slices of two acquisitions, phases or reconstructions, each at places of its own, lie between each
+    other.
 
     ``slices``: in the order of their places. Acquisitions that follow each other along the table are one volume.
     """
-    for what, key in (
-        ("acquisitions (AcquisitionNumber", _ACQUISITION),
-        ("phases (TemporalPositionIdentifier", _PHASE),
-    ):
+    for what, key in _OF_A_VOLUME:
         values = [one.elements.get(key, "") for one in slices]
-        pieces = 1 + sum(value != before for before, value in itertools.pairwise(values))
-        # One slice with another number among its neighbours tells nothing.
-        if pieces > len(set(values)) + 1:
-            numbers = ", ".join(sorted(set(values)))
+        # Rotations of a table that moves in steps may overlap, so that their times mingle, and some slices may have been worked
+        # on; what changes from each slice to the next is of two scans.
+        turns = len(set(values)) == 2 and all(itertools.starmap(operator.ne, itertools.pairwise(values)))
+        if turns and len(slices) > _FEWEST_TURNS if key in (_TIME, _KIND) else are_interleaved(values):
+            said = ", ".join(value or "none" for value in sorted(set(values)))
             raise InputError(
-                f"{folder} holds slices of several {what} {numbers}) that lie between each other: copy those of one into a "
-                "folder of their own."
+                f"{folder} holds slices of several {what} {said}) that lie between each other: copy those of one into a folder "
+                "of their own."
             )
+
+
+def are_interleaved(values: Sequence[str]) -> bool:
+    """Whether things in a row, of which each is one of several, lie between each other; one alone among others tells nothing."""
+    pieces = 1 + sum(value != before for before, value in itertools.pairwise(values))
+    return pieces > len(set(values)) + 1
 
 
 def refuse_broken_siblings(slices: Sequence[Slice], listed: set[str]) -> None:
