@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mics.errors import GeometryError, InputError
+from mics.image.content import gunzipped, looks_like_dicom
 from mics.image.dicom_pixels import refuse_other_pixels
 
 MODALITY, POSITION, ORIENTATION, SPACING = "0008|0060", "0020|0032", "0020|0037", "0028|0030"
@@ -143,10 +144,11 @@ def are_interleaved(values: Sequence[str]) -> bool:
 
 
 def refuse_broken_siblings(slices: Sequence[Slice], listed: set[str]) -> None:
-    """Raise InputError for files beside the slices that are of their kind and cannot be read, which GDCM leaves out in silence:
-    cut short, or empty and with the ending that the slices have.
+    """Raise InputError for files beside the slices that are of their kind and are not read, which GDCM leaves out in silence:
+    compressed by gzip, cut short, or with the ending that the slices have and no DICOM within.
     """
     kind = slices[0].elements.get(_CLASS, "").encode()
+    of_kind = _CLASS_TAG + struct.pack("<H", len(kind) + len(kind) % 2) + kind
     endings = {Path(one.name).suffix for one in slices}
     for place in sorted({Path(one.name).parent for one in slices}):
         for file in sorted(place.iterdir()):
@@ -154,13 +156,16 @@ def refuse_broken_siblings(slices: Sequence[Slice], listed: set[str]) -> None:
                 continue
             with file.open("rb") as content:
                 head = content.read(_META_BYTES)
-            of_kind = _CLASS_TAG + struct.pack("<H", len(kind) + len(kind) % 2) + kind
-            claims = bool(kind) and head[128:132] == b"DICM" and of_kind in head
-            if claims or (not head and file.suffix in endings):
-                raise InputError(
-                    f"{file} is damaged, empty or was cut short, so a slice may be missing: copy it again, or take it away if it "
-                    "is none."
-                )
+            inner = gunzipped(head)
+            broken = file.suffix in endings and not looks_like_dicom(head) and (file.suffix or not head.strip(b"\0"))
+            if not broken and not (kind and looks_like_dicom(inner) and of_kind in inner):
+                continue
+            wrong = (
+                "is damaged, empty or was cut short" if inner == head else "is compressed by gzip and so is not read"
+            )
+            raise InputError(
+                f"{file} {wrong}, so a slice may be missing: copy or unpack it again, or take it away if it is none."
+            )
 
 
 def _refuse_doubled(folder: Path, slices: Sequence[Slice]) -> None:
