@@ -252,3 +252,62 @@ def test_voxels_in_another_file_and_of_an_odd_type(tmp_path):
     nibabel.save(nibabel.Nifti1Image(HU.astype(np.complex64), STRAIGHT), tmp_path / "complex.nii")
     with pytest.raises(InputError, match="integers or real numbers"):
         read_image(tmp_path / "complex.nii")
+
+
+LABELS = np.zeros((300, 300, 6), np.uint8)
+LABELS[280, 280] = 3
+
+
+def labels_of(path, kind=np.uint8, *header):
+    save(path, array=LABELS.astype(kind))
+    return patch(path, *header) if header else path
+
+
+@pytest.mark.parametrize(
+    ("kind", "header"),
+    [(np.uint8, (DIM + 6, "<h", 4)), (np.int16, (DATATYPE, "<h", 2)), (np.float32, (DATATYPE, "<h", 4))],
+)
+def test_more_labels_than_the_header_tells_of_are_noticed_behind_much_background(tmp_path, kind, header):
+    """More than 64 KB of what follows are 0."""
+    path = labels_of(tmp_path / "labels.nii", kind, *header)
+    with pytest.raises(InputError, match=r"goes on after the \d+ bytes of voxels"):
+        read_labels(path)
+
+
+def with_extension(path, offset):
+    content = save(path, array=LABELS).read_bytes()
+    extension = struct.pack("<ii", 32, 6) + b"a comment".ljust(24, b"\0")
+    path.write_bytes(content[:348] + b"\1\0\0\0" + extension + content[352:])
+    return patch(path, 108, "<f", offset)
+
+
+def test_an_extension_for_which_the_header_has_no_room(tmp_path):
+    """Background at the end of the file would hide that it goes on."""
+    assert np.array_equal(read_labels(with_extension(tmp_path / "sound.nii", 384)).array, LABELS)
+    with pytest.raises(InputError, match="extensions follow its header, and its voxels begin right behind that"):
+        read_labels(with_extension(tmp_path / "labels.nii", 352))
+
+
+def test_voxels_that_seem_to_begin_before_the_place_that_the_header_names_are_told(tmp_path):
+    path = save(tmp_path / "scan.nii")
+    path.write_bytes(path.read_bytes() + bytes(32))
+    with pytest.warns(UserWarning, match="has 32 bytes between header and voxels that are no extension"):
+        read_image(patch(path, 108, "<f", 384))
+
+
+@pytest.mark.parametrize("kind", ["f4", "f8", "i2", "i4"])
+def test_labels_whose_bytes_are_in_another_order_than_the_header_says(tmp_path, kind):
+    path = save(tmp_path / "labels.nii", array=LABELS.astype(kind))
+    path.write_bytes(path.read_bytes()[:352] + LABELS.astype(f">{kind}").tobytes(order="F"))
+    if kind.startswith("f"):
+        with pytest.raises(InputError, match=r"its values are all next to 0, .* the order of their bytes"):
+            read_labels(path)
+    else:
+        with pytest.warns(UserWarning, match="is the order of its bytes another than its header says"):
+            read_labels(path)
+
+
+def test_labels_that_a_slope_makes_next_to_nothing(tmp_path):
+    path = patch(save(tmp_path / "labels.nii", array=LABELS), 112, "<ff", 1 / 65535, 0)
+    with pytest.raises(InputError, match=r"its values are all next to 0, from 0 to 4\.58e-05"):
+        read_labels(path)

@@ -7,6 +7,7 @@ writes beyond its memory for a scaled vector field.
 
 import io
 import math
+import warnings
 import zlib
 from pathlib import Path
 from typing import Any
@@ -23,8 +24,6 @@ from mics.image.grid import Grid
 Array = NDArray[np.float64]
 
 _CHUNK = 1 << 18
-# Some programs fill up the last block of what they write.
-_MOST_PADDING = 1 << 16
 _GZIP = b"\x1f\x8b"
 # numpy's names of NIfTI's voxel types, and the values a voxel of its colours has.
 _TYPES = {2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 256: "i1", 512: "u2", 768: "u4", 1024: "i8", 1280: "u8"}
@@ -88,12 +87,13 @@ def read_nifti(path: Path, components: int | None) -> sitk.Image:
                 components = _time_as_components(header)
             size = _size(path, header, components)
             grid = place(path, header, size)
-            voxels = _voxels(path, header, stream, math.prod(size) * components, most)
+            before, voxels = _voxels(path, header, stream, math.prod(size) * components, most)
             # Read to the end, as a damage further on shows only in the check sum there.
-            after = stream.read(_MOST_PADDING + 1)
-            if packed and len(after) > _MOST_PADDING:
+            after = stream.read(checks.MOST_PADDING + 1)
+            if packed and len(after) > checks.MOST_PADDING:
                 raise checks.unpacks_to_more(path, voxels.nbytes)
             checks.refuse_left_over(path, after, voxels.nbytes)
+            _refuse_other_start(path, before, after)
             itk = _volume(path, header, voxels, grid)
     except (EOFError, zlib.error) as error:
         raise InputError(f"{path} is damaged or was cut short (its gzip data break off): copy it again.") from error
@@ -173,8 +173,11 @@ def _size(path: Path, header: Any, components: int) -> tuple[int, int, int]:
     return dims[0], dims[1], dims[2]
 
 
-def _voxels(path: Path, header: Any, stream: io.BufferedIOBase, count: int, most: int) -> NDArray[Any]:
-    """The next ``count`` numbers after the header, in this machine's byte order; ``most`` bytes can follow at most."""
+def _voxels(path: Path, header: Any, stream: io.BufferedIOBase, count: int, most: int) -> tuple[bytes, NDArray[Any]]:
+    """What stands between header and voxels, up to a limit, and the ``count`` voxels, in this machine's byte order.
+
+    ``most`` bytes can follow the header at most.
+    """
     code = int(header["datatype"])
     if code not in _TYPES:
         raise InputError(f"{path} holds voxels of NIfTI's type {code}: give integers or real numbers.")
@@ -187,6 +190,8 @@ def _voxels(path: Path, header: Any, stream: io.BufferedIOBase, count: int, most
         raise InputError(f"{path} was cut short: its header promises {start + expected} bytes. Copy it again.")
     checks.refuse_larger_than_memory(path, expected)
     skip = start - header_bytes
+    before = stream.read(min(skip, _CHUNK))
+    skip -= len(before)
     while skip and (passed := len(stream.read(min(skip, _CHUNK)))):
         skip -= passed
     voxels = np.empty(expected, np.uint8)
@@ -196,7 +201,27 @@ def _voxels(path: Path, header: Any, stream: io.BufferedIOBase, count: int, most
     if filled < expected:
         raise InputError(f"{path} was cut short (it has {filled} of {expected} bytes of voxels): copy it again.")
     numbers: NDArray[Any] = voxels.view(kind).astype(kind.newbyteorder("="), copy=False)
-    return numbers
+    return before, numbers
+
+
+def _refuse_other_start(path: Path, before: bytes, after: bytes) -> None:
+    """Raise InputError where extensions have no room before the voxels; warn of bytes before them that are no extension.
+
+    ``before`` stands between header and voxels, ``after`` behind the voxels. The first of four bytes says whether extensions
+    follow (NIfTI-1, section "extended header").
+    """
+    extended, rest = before[:1] not in (b"", b"\0"), before[4:]
+    if extended and not rest and after:
+        raise InputError(
+            f"{path} contradicts itself: extensions follow its header, and its voxels begin right behind that (vox_offset), and "
+            f"end {len(after)} bytes before the file: convert it again."
+        )
+    if not extended and rest.strip(b"\0"):
+        warnings.warn(
+            f"{path} has {len(rest)} bytes between header and voxels that are no extension: does its header say rightly where "
+            "the voxels begin (vox_offset)?",
+            stacklevel=2,
+        )
 
 
 def _volume(path: Path, header: Any, voxels: NDArray[Any], grid: Grid) -> sitk.Image:
