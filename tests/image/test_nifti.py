@@ -94,12 +94,81 @@ def test_a_transform_beside_another(tmp_path):
     assert np.all(Transform.load(tmp_path / "t.nii.gz").displacement_mm == 2)
 
 
-def test_a_tilted_gantry_that_only_the_sform_tells(tmp_path):
+SLOPE, ORIGIN = np.array([20.0, -30.0, 16.0]), np.array([10.0, -20, 30])
+
+
+def tilted_file(path, order, axes, degrees, qform):
+    """Values that are linear in the world (LPS), of slices that lie aside of each other; array axes in the ``order``."""
+    matrix = np.eye(4)
+    matrix[:3, :3] = axes * [0.8, 0.9, 2.5]
+    matrix[:3, 3] = ORIGIN
+    straight = matrix.copy()
+    matrix[:3, 2] += 2.5 * np.tan(np.deg2rad(degrees)) * (axes @ [0.6, 0.8, 0])
+    voxels = np.moveaxis(np.indices((14, 12, 8)), 0, -1)
+    values = (voxels @ matrix[:3, :3].T) @ SLOPE
+    ras = np.diag([-1.0, -1, 1, 1])
+    permuted = [*order, 3]
+    array = np.rint(values).astype(np.int16).transpose(order)
+    save(path, array=array, qform=(ras @ straight)[:, permuted] if qform else None, sform=(ras @ matrix)[:, permuted])
+    return matrix, values
+
+
+OBLIQUE = Rotation.from_euler("xyz", [12, -7, 25], degrees=True).as_matrix()
+
+
+@pytest.mark.parametrize("qform", [True, False])
+@pytest.mark.parametrize("axes", [np.eye(3), OBLIQUE, np.diag([-1, 1, 1]), np.diag([1, 1, -1])])
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1), (1, 2, 0)])
+def test_a_tilted_gantry_that_only_the_sform_tells(tmp_path, order, axes, qform):
+    """Of values that are linear in the world, linear interpolation within the slices gives them everywhere."""
+    matrix, _ = tilted_file(tmp_path / "tilt.nii.gz", order, axes, 17, qform)
+    with pytest.warns(UserWarning, match=r"by up to 5\.4 mm over 1[78] mm, as with a gantry tilted by 17\.0 degrees"):
+        image = read_image(tmp_path / "tilt.nii.gz")
+    direction = np.array(image.grid.direction).reshape(3, 3)
+    np.testing.assert_allclose(direction, axes[:, order], atol=1e-6)
+    np.testing.assert_allclose(image.grid.spacing, np.array([0.8, 0.9, 2.5])[list(order)], atol=1e-6)
+    world = image.grid.voxel_to_world(np.moveaxis(np.indices(image.grid.size), 0, -1).reshape(-1, 3))
+    within = np.linalg.solve(matrix[:3, :3], (world - ORIGIN).T).T
+    seen = ((within >= -1e-5) & (within <= np.array([13, 11, 7]) + 1e-5)).all(axis=1)
+    assert seen.sum() >= 0.6 * 14 * 12 * 8
+    np.testing.assert_allclose(image.array.reshape(-1)[seen], ((world - ORIGIN) @ SLOPE)[seen], atol=1)
+    assert (image.array.reshape(-1)[~seen] == -1000).all()
+
+
+def test_labels_of_a_tilted_gantry_stay_labels(tmp_path):
+    matrix, _ = tilted_file(tmp_path / "scan.nii", (0, 1, 2), np.eye(3), 17, True)
+    labels = np.zeros((14, 12, 8), np.uint8)
+    labels[5:9, 4:8, 2:6] = 7
+    ras = np.diag([-1.0, -1, 1, 1]) @ matrix
+    with pytest.warns(UserWarning, match="gantry tilted by"):
+        found = read_labels(save(tmp_path / "labels.nii", array=labels, qform=None, sform=ras))
+    with pytest.warns(UserWarning, match="gantry tilted by"):
+        scan = read_image(tmp_path / "scan.nii")
+    assert found.grid == scan.grid
+    assert set(np.unique(found.array)) == {0, 7}
+    assert found.array.dtype == np.uint8
+    assert (found.array == 7).sum() == (labels == 7).sum()
+    centre = found.grid.voxel_to_world(np.argwhere(found.array == 7).mean(axis=0))
+    np.testing.assert_allclose(centre, matrix[:3, :3] @ [6.5, 5.5, 3.5] + matrix[:3, 3], atol=0.3)
+
+
+def test_a_tilted_gantry_whose_qform_has_the_first_slice_elsewhere(tmp_path):
     tilted = STRAIGHT.copy()
     tilted[1, 2] = 5 * np.tan(np.deg2rad(17))
-    for qform in (STRAIGHT, None):
-        with pytest.raises(InputError, match="sheared"):
-            read_image(save(tmp_path / "tilt.nii.gz", qform=qform, sform=tilted))
+    elsewhere = STRAIGHT.copy()
+    elsewhere[0, 3] += 3
+    with pytest.raises(InputError, match=r"places its first slice in two ways that are up to 3\.0 mm apart"):
+        read_image(save(tmp_path / "scan.nii", qform=elsewhere, sform=tilted))
+
+
+def test_a_field_on_a_tilted_grid_is_refused(tmp_path):
+    tilted = STRAIGHT.copy()
+    tilted[1, 2] = 5 * np.tan(np.deg2rad(17))
+    field = nibabel.Nifti1Image(np.ones((7, 6, 5, 1, 3), np.float32), tilted)
+    field.header.set_intent(1007)
+    nibabel.save(field, tmp_path / "field.nii")
+    with pytest.raises(InputError, match="is sheared"):
+        Transform.load(tmp_path / "field.nii")
 
 
 def test_forms_that_contradict_each_other_are_both_named(tmp_path):

@@ -152,6 +152,23 @@ def straightened(path: Path | str, matrix: Array, size: tuple[int, ...]) -> Grid
     """
     if not is_place(matrix):
         raise degenerate(path)
+    grid, shift = _nearest(matrix, size)
+    if shift > min(grid.spacing) / 2:
+        raise GeometryError(
+            f"{path} is sheared (its axes are not at right angles, by up to {shift:.1f} mm): resample it to a straight grid "
+            "first."
+        )
+    return grid
+
+
+def is_sheared(matrix: Array, size: tuple[int, ...]) -> bool:
+    """Whether :func:`straightened` would refuse a map whose axes span the space."""
+    grid, shift = _nearest(matrix, size)
+    return shift > min(grid.spacing) / 2
+
+
+def _nearest(matrix: Array, size: tuple[int, ...]) -> tuple[Grid, float]:
+    """The nearest grid with axes at right angles, and by how many mm a voxel of it is elsewhere."""
     spacing = np.linalg.norm(matrix[:3, :3], axis=0)
     left, _, right = np.linalg.svd(matrix[:3, :3] / spacing)
     axes = left @ right
@@ -161,12 +178,7 @@ def straightened(path: Path | str, matrix: Array, size: tuple[int, ...]) -> Grid
     error = matrix - grid.matrix
     corners = grid.world_to_voxel(grid.corners())
     shift = np.linalg.norm(corners @ error[:3, :3].T + error[:3, 3], axis=1).max()
-    if shift > spacing.min() / 2:
-        raise GeometryError(
-            f"{path} is sheared (its axes are not at right angles, by up to {shift:.1f} mm, as after a tilted gantry): "
-            "resample it to a straight grid first."
-        )
-    return grid
+    return grid, float(shift)
 
 
 def refuse_unreadable_name(path: Path) -> None:

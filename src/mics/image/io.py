@@ -304,7 +304,7 @@ def read_itk(path: str | Path, *, pixel: int | None, components: int = 1, series
         return dicom.read_file(path, pixel)
     suffix = checks.known_suffix(path)
     if suffix.lower() in (".nii", ".nii.gz"):
-        nifti_volume = nifti.read_nifti(path, components)
+        nifti_volume = nifti.read_nifti(path, components, labels=pixel is None)
         return nifti_volume if pixel in (None, nifti_volume.GetPixelID()) else sitk.Cast(nifti_volume, pixel)
     if other_kind(path) is not None:
         raise checks.unreadable(path, RuntimeError("its content"))
