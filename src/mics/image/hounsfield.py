@@ -30,6 +30,10 @@ _BESIDE, _LEAST_AT_END, _HEAP = 9, 2e-4, 3.0
 # A padding: its share, how it stands out from so many values on both sides, and what lies so far below it.
 _LEAST_OF_ONE, _STANDS_OUT, _NEIGHBOURS = 0.01, 2.0, 3
 _ABOVE_AIR_HU, _LEAST_BELOW = 100.0, 0.01
+# Noise of air, and the share that it has of a scan which shows the body's outside; less than that is soft tissue by chance.
+_NOISE_OF_AIR_HU, _AIR_AROUND = 60.0, 0.2
+# So dense are the hardest bones and metal alone: of what is no air, 7 % at most in parts of 64 mm of a scan with its full range.
+_DENSE_HU, _MOST_DENSE = 1000.0, 0.3
 _ORDINALS = ("first", "second", "third")
 _USUAL_OFFSET = 1012  # stored values are HU + 1024 or + 1000
 _NOT_BELOW_HU = -20.0
@@ -82,6 +86,7 @@ def hounsfield_units(array: Values, name: str) -> Values:
     _refuse_air(seen, name)
     _refuse_tenth(seen, name)
     _refuse_shifted(seen, name)
+    _refuse_dense(seen, name)
     _refuse_steps(cleared, name)
     _warn_of_padding(cleared, seen, name)
     if high < np.inf:
@@ -172,6 +177,12 @@ def _refuse_wrapped(seen: Values, name: str) -> None:
     )
 
 
+def _refuse_dense(seen: Values, name: str) -> None:
+    """Refuse a body that is bone and metal for the most part, as attenuation and density times a thousand are."""
+    if np.mean(seen > _DENSE_HU) > _MOST_DENSE * np.mean(seen > AIR_HU / 2):
+        raise _other_values(seen, name)
+
+
 def _refuse_steps(array: Values, name: str) -> None:
     """Refuse a volume of which some slices are on another scale."""
     found = step_between_slices(array)
@@ -209,10 +220,12 @@ def _refuse_air(seen: Values, name: str) -> None:
 def _refuse_tenth(seen: Values, name: str) -> None:
     """Refuse HU divided by 10, in which air passes for fat and all else for soft tissue.
 
-    Only with peaks of fat and of soft tissue where a tenth has them: water alone is as narrow.
+    Only with peaks of fat and of soft tissue, or as much air as around a body, where a tenth has them: water alone is as narrow.
     """
     peaks = tissue_peaks(10 * seen)
-    if peaks is None or not (_FAT_HU[0] < peaks[0] < _FAT_HU[1]) or not (_SOFT_HU[0] < peaks[1] < _SOFT_HU[1]):
+    by_peaks = peaks is not None and _FAT_HU[0] < peaks[0] < _FAT_HU[1] and _SOFT_HU[0] < peaks[1] < _SOFT_HU[1]
+    by_air = np.mean(np.abs(10 * seen - AIR_HU) < _NOISE_OF_AIR_HU) > _AIR_AROUND
+    if not by_peaks and not by_air:
         return
     tissue = _with_less_background(seen)
     tenth = fit_tenth(tissue).log_likelihood
