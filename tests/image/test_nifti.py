@@ -190,6 +190,13 @@ def test_a_voxel_size_that_makes_no_sense(tmp_path, zoom, axis):
         read_image(path)
 
 
+def test_a_sign_of_the_third_axis_of_which_readers_disagree(tmp_path):
+    read_as(patch(save(tmp_path / "both.nii"), PIXDIM, "<f", -0.5), STRAIGHT)
+    path = patch(save(tmp_path / "qform.nii", sform=None), PIXDIM, "<f", -0.5)
+    with pytest.raises(InputError, match=r"qform in its header that places it nowhere \(pixdim -0\.5"):
+        read_image(path)
+
+
 @pytest.mark.parametrize("qform", [STRAIGHT, None])
 def test_a_voxel_size_other_than_the_sforms(tmp_path, qform):
     path = patch(save(tmp_path / "scan.nii", qform=qform), PIXDIM + 4, "<3f", 0.8, 0.8, 2.5)

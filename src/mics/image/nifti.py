@@ -344,7 +344,8 @@ def _qform(header: Any, pixdim: Array) -> Array | None:
     squared = b * b + c * c + d * d
     if not np.isfinite([*pixdim[:4], *offset, squared]).all() or pixdim[1:4].min() <= 0:
         return None
-    if squared > _LONGEST_QUATERNION**2:
+    # Readers disagree about a sign of another size than 1 (qfac): the reference takes it, nibabel does not.
+    if squared > _LONGEST_QUATERNION**2 or (pixdim[0] < 0 and pixdim[0] != -1):
         return None
     # Near a half turn, the rounding of the three given would make up an angle (nibabel and the reference set 0 as well).
     a = math.sqrt(1 - squared) if 1 - squared >= _ROUNDED_QUATERNION else 0.0
