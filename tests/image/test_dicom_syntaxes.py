@@ -264,9 +264,18 @@ def test_slices_of_two_scans_in_turns_are_refused(tmp_path, name, values):
         read_image(folder)
 
 
-@pytest.mark.parametrize("name", ["AcquisitionTime", "ImageType"])
-def test_slices_of_one_scan_may_have_been_taken_or_worked_on_in_pieces(tmp_path, name):
-    values = {"AcquisitionTime": ["120000", "120001"], "ImageType": ["ORIGINAL", "DERIVED"]}[name]
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("AcquisitionTime", ["120000", "120001"]),
+        ("ImageType", ["ORIGINAL", "DERIVED"]),
+        ("TriggerTime", ["700", "712"]),
+        ("SeriesDescription", ["abdomen", ""]),
+        ("KVP", ["120", ""]),
+        ("AcquisitionNumber", ["3", ""]),
+    ],
+)
+def test_slices_of_one_scan_may_have_been_taken_or_worked_on_in_pieces(tmp_path, name, values):
     folder = series(tmp_path / "ct", "explicit", lambda one, k: setattr(one, name, values[k in (1, 3, 4)]))
     np.testing.assert_array_equal(read_image(folder).array, HU)
 

@@ -18,20 +18,24 @@ from mics.image.dicom_pixels import refuse_other_pixels
 MODALITY, POSITION, ORIENTATION, SPACING = "0008|0060", "0020|0032", "0020|0037", "0028|0030"
 INTERCEPT, SLOPE = "0028|1052", "0028|1053"
 _ROWS, _COLUMNS = "0028|0010", "0028|0011"
-_CLASS, _TIME, _KIND = "0008|0016", "0008|0032", "0008|0008"
+_CLASS = "0008|0016"
 # By what slices of several volumes are told apart, in words and with the element's name.
 _OF_A_VOLUME = (
     ("acquisitions (AcquisitionNumber", "0020|0012"),
-    ("acquisitions (AcquisitionTime", _TIME),
     ("phases (TemporalPositionIdentifier", "0020|0100"),
     ("phases (NominalPercentageOfCardiacPhase", "0020|9241"),
-    ("phases (TriggerTime", "0018|1060"),
-    ("phases (ContrastBolusAgent", "0018|0010"),
     ("tube voltages (KVP", "0018|0060"),
     ("reconstructions (ConvolutionKernel", "0018|1210"),
-    ("kinds (ImageType", _KIND),
-    ("series (SeriesDescription", "0008|103e"),
     ("series (SeriesNumber", "0020|0011"),
+)
+# What may change or be missing within a volume, by overlapping rotations, uneven hearts and slices that were worked on: of two
+# volumes are two values that change from each slice to the next.
+_OF_A_PIECE = (
+    ("acquisitions (AcquisitionTime", "0008|0032"),
+    ("phases (TriggerTime", "0018|1060"),
+    ("phases (ContrastBolusAgent", "0018|0010"),
+    ("kinds (ImageType", "0008|0008"),
+    ("series (SeriesDescription", "0008|103e"),
 )
 # So few in turns tell nothing.
 _FEWEST_TURNS = 3
@@ -124,12 +128,14 @@ def refuse_interleaved(folder: Path, slices: Sequence[Slice]) -> None:
 
     ``slices``: in the order of their places. Acquisitions that follow each other along the table are one volume.
     """
-    for what, key in _OF_A_VOLUME:
+    for what, key in (*_OF_A_VOLUME, *_OF_A_PIECE):
         values = [one.elements.get(key, "") for one in slices]
-        # Rotations of a table that moves in steps may overlap, so that their times mingle, and some slices may have been worked
-        # on; what changes from each slice to the next is of two scans.
-        turns = len(set(values)) == 2 and all(itertools.starmap(operator.ne, itertools.pairwise(values)))
-        if turns and len(slices) > _FEWEST_TURNS if key in (_TIME, _KIND) else are_interleaved(values):
+        if (what, key) in _OF_A_VOLUME:
+            mixed = are_interleaved([value for value in values if value])
+        else:
+            changes = all(itertools.starmap(operator.ne, itertools.pairwise(values)))
+            mixed = changes and len(set(values)) == 2 and len(values) > _FEWEST_TURNS
+        if mixed:
             said = ", ".join(value or "none" for value in sorted(set(values)))
             raise InputError(
                 f"{folder} holds slices of several {what} {said}) that lie between each other: copy those of one into a folder "
