@@ -33,7 +33,6 @@ def test_fat_lies_where_it_should_in_good_scans_and_elsewhere_in_others(real_dat
         assert len(message) >= 0.8 * len(files), name
 
 
-@pytest.mark.nightly
 def test_slices_on_another_scale_are_found_and_none_in_good_scans(real_data):
     files = [*(real_data / "AbdomenCTCT" / "imagesTr").glob("*.nii.gz"), *(real_data / "native").glob("img*.nii.gz")]
     assert len(files) >= 17
