@@ -222,10 +222,16 @@ def test_skewed_axes_excuse_nothing_else(tmp_path):
     refused(save_nifti(tmp_path / "holes.nii.gz", array, affine), "1 NaN or infinite")
 
 
-def test_sheared_axes_are_refused(tmp_path):
+@pytest.mark.parametrize(
+    "shears", [{(1, 2): 1.0, (0, 1): 0.6, (0, 2): 0.8}, {(1, 2): 3.0}], ids=["three pairs", "45 degrees"]
+)
+def test_sheared_axes_that_no_gantry_makes_are_refused(tmp_path, shears):
     affine = np.diag([-2.0, -2, 3, 1])
-    affine[1, 2] = 1.0
-    refused(save_nifti(tmp_path / "scan.nii.gz", affine=affine), "sheared")
+    for place, shear in shears.items():
+        affine[place] = shear
+    refused(
+        save_nifti(tmp_path / "scan.nii.gz", affine=affine), r"sheared \(its axes are not at right angles, by up to"
+    )
 
 
 def test_names_that_are_not_utf8(tmp_path):

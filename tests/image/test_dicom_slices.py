@@ -1,5 +1,7 @@
 """Slices written by pydicom, sound and each with something wrong: read as pydicom reads them, or refused."""
 
+import gzip
+
 import numpy as np
 import pydicom
 import pytest
@@ -163,13 +165,34 @@ def test_acquisitions_along_the_table_are_a_volume(tmp_path, numbers):
     assert np.array_equal(read_image(tmp_path / "ct").array, values)
 
 
-@pytest.mark.parametrize("kept", [0, 400, -20], ids=["empty", "within the header", "within the pixels"])
+@pytest.mark.parametrize("kept", [0, 100, 400, -20])
 def test_a_broken_slice_at_an_end_is_named(tmp_path, kept):
     """GDCM leaves it out in silence, and what is left is evenly stacked."""
     changed_series(tmp_path / "ct", {})
     last = tmp_path / "ct" / "4.dcm"
     last.write_bytes(last.read_bytes()[:kept])
     with pytest.raises(InputError, match=r"4\.dcm is damaged, empty or was cut short, so a slice may be missing"):
+        read_image(tmp_path / "ct")
+
+
+@pytest.mark.parametrize("name", ["4.dcm", "IM4"])
+def test_a_slice_of_which_nothing_but_zeros_came_over_is_named(tmp_path, name):
+    """As where a copy took the room for a file and broke off."""
+    changed_series(tmp_path / "ct", {})
+    for k in range(5):
+        (tmp_path / "ct" / f"{k}.dcm").rename(tmp_path / "ct" / name.replace("4", str(k)))
+    last = tmp_path / "ct" / name
+    last.write_bytes(bytes(last.stat().st_size))
+    with pytest.raises(InputError, match=rf"{name} is damaged, empty or was cut short, so a slice may be missing"):
+        read_image(tmp_path / "ct")
+
+
+def test_a_slice_that_is_compressed_beside_the_others_is_named(tmp_path):
+    changed_series(tmp_path / "ct", {})
+    last = tmp_path / "ct" / "4.dcm"
+    (tmp_path / "ct" / "4.dcm.gz").write_bytes(gzip.compress(last.read_bytes()))
+    last.unlink()
+    with pytest.raises(InputError, match=r"4\.dcm\.gz is compressed by gzip and .*so a slice may be missing"):
         read_image(tmp_path / "ct")
 
 

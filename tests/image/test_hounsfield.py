@@ -1,5 +1,6 @@
 """Which values are taken for Hounsfield units."""
 
+import functools
 import re
 import warnings
 
@@ -114,7 +115,7 @@ def test_values_cut_off_at_both_ends_and_metal_are_taken(low, high):
 
 
 def test_generated_people_are_taken():
-    hu = phantom(0, network_grid(8.0)).image.array
+    hu = person()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert hounsfield_units(hu, "A scan") is hu
@@ -151,6 +152,8 @@ def organs(dtype=np.float32):
         (np.abs(np.where(body() < -500, 0, 400) + 20 * body(1, noise=1) / 1000), "MR and PET"),
         (np.where(body() < -500, 0, 20000 + 50 * body(1)), "MR and PET"),
         (body() / 10, "HU divided by 10, .* multiply every value by 10"),
+        (body(fat=0.06) / 10, "HU divided by 10, .* multiply every value by 10"),
+        (1900 * (1 + body() / 1000), "does not hold Hounsfield units: "),
         (body() * 2, "HU times about 2, plus .* rescale slope"),
         (body() / 2, "HU times about 0.5, plus .* rescale slope"),
         (organs(), "looks like a label map"),
@@ -165,6 +168,8 @@ def organs(dtype=np.float32):
         "MR",
         "PET",
         "tenth",
+        "tenth of a thin person",
+        "attenuation",
         "doubled",
         "halved",
         "labels",
@@ -235,3 +240,84 @@ def test_fat_and_soft_tissue_are_at_least_60_and_at_most_400_hu_apart(apart, fou
     peak = norm.ppf(np.linspace(0.001, 0.999, 20001), scale=8)
     values = np.concatenate([peak - 57.5, peak - 57.5 + apart]).astype(np.float32)
     assert tissue_peaks(values) == ((-57.5, apart - 57.5) if found else None)
+
+
+@pytest.mark.parametrize("kind", [np.int8, np.uint8])
+@pytest.mark.parametrize("offset", [0, 1024])
+def test_hu_that_were_put_into_8_bits_are_refused(kind, offset):
+    """As numpy does it: 128 becomes -128, or 256 becomes 0."""
+    hu = np.rint(body(enhancement=30, noise=25)) + offset
+    assert "go on from one end at the other, as where HU were put into 8 bits" in refusal(
+        hu.astype(np.int16).astype(kind)
+    )
+
+
+def test_hu_cut_off_to_8_bits_are_taken():
+    hu = np.rint(body(enhancement=30, noise=25)).clip(-128, 127)
+    assert hounsfield_units(hu, "A scan") is hu
+
+
+@functools.cache
+def person():
+    return phantom(0, network_grid(8.0)).image.array
+
+
+def raised(slices):
+    hu = person().copy()
+    hu[:, :, slices] += np.float32(1024)
+    return hu
+
+
+@pytest.mark.parametrize(
+    ("slices", "first"), [(np.s_[20:], 20), (np.s_[::2], 1), (np.s_[15:16], 15), (np.s_[:18], 18), (np.s_[10:14], 10)]
+)
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_slices_without_the_intercept_of_the_others_are_refused(slices, first, axis):
+    sentence = refusal(np.moveaxis(raised(slices), 2, axis))
+    if "in all its slices" in sentence:  # where they are most, all look shifted
+        assert (
+            f"at number {first} along its {('first', 'second', 'third')[axis]} axis, values change by about "
+            in sentence
+        )
+        step = float(re.search(r"about ([+-]\d+)", sentence)[1])
+        assert abs(abs(step) - 1024) < 150
+        assert (step > 0) == (raised(slices)[:, :, first].mean() > raised(slices)[:, :, first - 1].mean())
+    else:
+        assert "shifted by about +10" in sentence
+
+
+def test_a_body_that_begins_in_air_is_no_step():
+    hu = body()
+    hu[:, :, :5] = -1000 + np.random.default_rng(0).normal(0, 12, hu[:, :, :5].shape)
+    assert hounsfield_units(hu, "A scan") is hu
+
+
+@pytest.mark.parametrize("value", [0, -300, 40])
+def test_a_padding_among_the_values_of_tissue_is_told(value):
+    """As a tool leaves it that fills up with 0 what it has no data for."""
+    padded = outside_of_the_circle(body(), value)
+    with pytest.warns(UserWarning, match=rf"A scan is {value} in \d+% of its voxels, at its corners too"):
+        assert hounsfield_units(padded, "A scan") is padded
+
+
+def test_a_background_that_was_cleared_to_0_is_told():
+    hu = body()
+    hu[hu < -500] = 0
+    with pytest.warns(UserWarning, match=r"A scan is 0 in \d+% of its voxels, .* put -1000 there"):
+        hounsfield_units(hu, "A scan")
+
+
+@pytest.mark.parametrize("value", [1e20, -3.4e38, 9.97e36])
+@pytest.mark.parametrize("edge", [1, 7])
+def test_values_that_stand_for_no_data_are_refused_within_a_scan(value, edge):
+    hu = body()
+    hu[18 : 18 + edge, 12 : 12 + edge, 5 : 5 + edge] = np.float32(value)
+    assert "its values reach from" in refusal(hu)
+
+
+@pytest.mark.parametrize("value", [1e20, -3.4e38])
+def test_values_that_stand_for_no_data_around_a_scan_are_padding(value):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = hounsfield_units(outside_of_the_circle(body(), value), "A scan")
+    np.testing.assert_array_equal(found, outside_of_the_circle(body(), -1000))

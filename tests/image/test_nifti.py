@@ -94,12 +94,81 @@ def test_a_transform_beside_another(tmp_path):
     assert np.all(Transform.load(tmp_path / "t.nii.gz").displacement_mm == 2)
 
 
-def test_a_tilted_gantry_that_only_the_sform_tells(tmp_path):
+SLOPE, ORIGIN = np.array([20.0, -30.0, 16.0]), np.array([10.0, -20, 30])
+
+
+def tilted_file(path, order, axes, degrees, qform):
+    """Values that are linear in the world (LPS), of slices that lie aside of each other; array axes in the ``order``."""
+    matrix = np.eye(4)
+    matrix[:3, :3] = axes * [0.8, 0.9, 2.5]
+    matrix[:3, 3] = ORIGIN
+    straight = matrix.copy()
+    matrix[:3, 2] += 2.5 * np.tan(np.deg2rad(degrees)) * (axes @ [0.6, 0.8, 0])
+    voxels = np.moveaxis(np.indices((14, 12, 8)), 0, -1)
+    values = (voxels @ matrix[:3, :3].T) @ SLOPE
+    ras = np.diag([-1.0, -1, 1, 1])
+    permuted = [*order, 3]
+    array = np.rint(values).astype(np.int16).transpose(order)
+    save(path, array=array, qform=(ras @ straight)[:, permuted] if qform else None, sform=(ras @ matrix)[:, permuted])
+    return matrix, values
+
+
+OBLIQUE = Rotation.from_euler("xyz", [12, -7, 25], degrees=True).as_matrix()
+
+
+@pytest.mark.parametrize("qform", [True, False])
+@pytest.mark.parametrize("axes", [np.eye(3), OBLIQUE, np.diag([-1, 1, 1]), np.diag([1, 1, -1])])
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1), (1, 2, 0)])
+def test_a_tilted_gantry_that_only_the_sform_tells(tmp_path, order, axes, qform):
+    """Of values that are linear in the world, linear interpolation within the slices gives them everywhere."""
+    matrix, _ = tilted_file(tmp_path / "tilt.nii.gz", order, axes, 17, qform)
+    with pytest.warns(UserWarning, match=r"by up to 5\.4 mm over 1[78] mm, as with a gantry tilted by 17\.0 degrees"):
+        image = read_image(tmp_path / "tilt.nii.gz")
+    direction = np.array(image.grid.direction).reshape(3, 3)
+    np.testing.assert_allclose(direction, axes[:, order], atol=1e-6)
+    np.testing.assert_allclose(image.grid.spacing, np.array([0.8, 0.9, 2.5])[list(order)], atol=1e-6)
+    world = image.grid.voxel_to_world(np.moveaxis(np.indices(image.grid.size), 0, -1).reshape(-1, 3))
+    within = np.linalg.solve(matrix[:3, :3], (world - ORIGIN).T).T
+    seen = ((within >= -1e-5) & (within <= np.array([13, 11, 7]) + 1e-5)).all(axis=1)
+    assert seen.sum() >= 0.6 * 14 * 12 * 8
+    np.testing.assert_allclose(image.array.reshape(-1)[seen], ((world - ORIGIN) @ SLOPE)[seen], atol=1)
+    assert (image.array.reshape(-1)[~seen] == -1000).all()
+
+
+def test_labels_of_a_tilted_gantry_stay_labels(tmp_path):
+    matrix, _ = tilted_file(tmp_path / "scan.nii", (0, 1, 2), np.eye(3), 17, True)
+    labels = np.zeros((14, 12, 8), np.uint8)
+    labels[5:9, 4:8, 2:6] = 7
+    ras = np.diag([-1.0, -1, 1, 1]) @ matrix
+    with pytest.warns(UserWarning, match="gantry tilted by"):
+        found = read_labels(save(tmp_path / "labels.nii", array=labels, qform=None, sform=ras))
+    with pytest.warns(UserWarning, match="gantry tilted by"):
+        scan = read_image(tmp_path / "scan.nii")
+    assert found.grid == scan.grid
+    assert set(np.unique(found.array)) == {0, 7}
+    assert found.array.dtype == np.uint8
+    assert (found.array == 7).sum() == (labels == 7).sum()
+    centre = found.grid.voxel_to_world(np.argwhere(found.array == 7).mean(axis=0))
+    np.testing.assert_allclose(centre, matrix[:3, :3] @ [6.5, 5.5, 3.5] + matrix[:3, 3], atol=0.3)
+
+
+def test_a_tilted_gantry_whose_qform_has_the_first_slice_elsewhere(tmp_path):
     tilted = STRAIGHT.copy()
     tilted[1, 2] = 5 * np.tan(np.deg2rad(17))
-    for qform in (STRAIGHT, None):
-        with pytest.raises(InputError, match="sheared"):
-            read_image(save(tmp_path / "tilt.nii.gz", qform=qform, sform=tilted))
+    elsewhere = STRAIGHT.copy()
+    elsewhere[0, 3] += 3
+    with pytest.raises(InputError, match=r"places its first slice in two ways that are up to 3\.0 mm apart"):
+        read_image(save(tmp_path / "scan.nii", qform=elsewhere, sform=tilted))
+
+
+def test_a_field_on_a_tilted_grid_is_refused(tmp_path):
+    tilted = STRAIGHT.copy()
+    tilted[1, 2] = 5 * np.tan(np.deg2rad(17))
+    field = nibabel.Nifti1Image(np.ones((7, 6, 5, 1, 3), np.float32), tilted)
+    field.header.set_intent(1007)
+    nibabel.save(field, tmp_path / "field.nii")
+    with pytest.raises(InputError, match="is sheared"):
+        Transform.load(tmp_path / "field.nii")
 
 
 def test_forms_that_contradict_each_other_are_both_named(tmp_path):
@@ -118,6 +187,13 @@ def test_a_voxel_size_that_makes_no_sense(tmp_path, zoom, axis):
     read_as(path, STRAIGHT)
     path = patch(save(tmp_path / "qform.nii", sform=None), PIXDIM + 4 * axis, "<f", zoom)
     with pytest.raises(InputError, match="qform in its header that places it nowhere"):
+        read_image(path)
+
+
+def test_a_sign_of_the_third_axis_of_which_readers_disagree(tmp_path):
+    read_as(patch(save(tmp_path / "both.nii"), PIXDIM, "<f", -0.5), STRAIGHT)
+    path = patch(save(tmp_path / "qform.nii", sform=None), PIXDIM, "<f", -0.5)
+    with pytest.raises(InputError, match=r"qform in its header that places it nowhere \(pixdim -0\.5"):
         read_image(path)
 
 
@@ -252,3 +328,62 @@ def test_voxels_in_another_file_and_of_an_odd_type(tmp_path):
     nibabel.save(nibabel.Nifti1Image(HU.astype(np.complex64), STRAIGHT), tmp_path / "complex.nii")
     with pytest.raises(InputError, match="integers or real numbers"):
         read_image(tmp_path / "complex.nii")
+
+
+LABELS = np.zeros((300, 300, 6), np.uint8)
+LABELS[280, 280] = 3
+
+
+def labels_of(path, kind=np.uint8, *header):
+    save(path, array=LABELS.astype(kind))
+    return patch(path, *header) if header else path
+
+
+@pytest.mark.parametrize(
+    ("kind", "header"),
+    [(np.uint8, (DIM + 6, "<h", 4)), (np.int16, (DATATYPE, "<h", 2)), (np.float32, (DATATYPE, "<h", 4))],
+)
+def test_more_labels_than_the_header_tells_of_are_noticed_behind_much_background(tmp_path, kind, header):
+    """More than 64 KB of what follows are 0."""
+    path = labels_of(tmp_path / "labels.nii", kind, *header)
+    with pytest.raises(InputError, match=r"goes on after the \d+ bytes of voxels"):
+        read_labels(path)
+
+
+def with_extension(path, offset):
+    content = save(path, array=LABELS).read_bytes()
+    extension = struct.pack("<ii", 32, 6) + b"a comment".ljust(24, b"\0")
+    path.write_bytes(content[:348] + b"\1\0\0\0" + extension + content[352:])
+    return patch(path, 108, "<f", offset)
+
+
+def test_an_extension_for_which_the_header_has_no_room(tmp_path):
+    """Background at the end of the file would hide that it goes on."""
+    assert np.array_equal(read_labels(with_extension(tmp_path / "sound.nii", 384)).array, LABELS)
+    with pytest.raises(InputError, match="extensions follow its header, and its voxels begin right behind that"):
+        read_labels(with_extension(tmp_path / "labels.nii", 352))
+
+
+def test_voxels_that_seem_to_begin_before_the_place_that_the_header_names_are_told(tmp_path):
+    path = save(tmp_path / "scan.nii")
+    path.write_bytes(path.read_bytes() + bytes(32))
+    with pytest.warns(UserWarning, match="has 32 bytes between header and voxels that are no extension"):
+        read_image(patch(path, 108, "<f", 384))
+
+
+@pytest.mark.parametrize("kind", ["f4", "f8", "i2", "i4"])
+def test_labels_whose_bytes_are_in_another_order_than_the_header_says(tmp_path, kind):
+    path = save(tmp_path / "labels.nii", array=LABELS.astype(kind))
+    path.write_bytes(path.read_bytes()[:352] + LABELS.astype(f">{kind}").tobytes(order="F"))
+    if kind.startswith("f"):
+        with pytest.raises(InputError, match=r"its values are all next to 0, .* the order of their bytes"):
+            read_labels(path)
+    else:
+        with pytest.warns(UserWarning, match="is the order of its bytes another than its header says"):
+            read_labels(path)
+
+
+def test_labels_that_a_slope_makes_next_to_nothing(tmp_path):
+    path = patch(save(tmp_path / "labels.nii", array=LABELS), 112, "<ff", 1 / 65535, 0)
+    with pytest.raises(InputError, match=r"its values are all next to 0, from 0 to 4\.58e-05"):
+        read_labels(path)

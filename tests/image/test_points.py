@@ -176,6 +176,15 @@ def test_markups_that_are_no_landmarks(tmp_path, kind, landmarks):
         ("p.csv", "x,y,z,name\n1,2,3,L\xe4sion\n".encode("latin-1"), "not UTF-8 text"),
         ("p.csv", b"x,y,z,frame\n1,2,3,RAS\n", "its column frame may say another frame"),
         ("p.csv", b"x,y,z,Coordinate System\n1,2,3,RAS\n", "its column Coordinate System may say another frame"),
+        ("p.csv", b"x,y,z,RAS\n1,2,3,1\n", "its column RAS may say another frame"),
+        ("p.csv", b"x,y,z,where\n1,2,3,ras\n", "its column where says ras, which may be another frame"),
+        ("p.csv", b"x,y,z\n1_5,2,3\n", "expected a header line with the columns x, y and z"),
+        ("p.csv", b"label,x,y,z,defined\nF-1,0,0,0,0\nF-2,1,2,3,1\n", "1 points that were not placed .'F-1'"),
+        (
+            "p.fcsv",
+            FCSV.encode() + b"1,1,2,3,0,0,0,1,1,1,0,F-1,,\n" + FCSV.replace("LPS", "RAS").encode(),
+            "it names two coordinate systems, LPS and RAS",
+        ),
         (
             "p.fcsv",
             FCSV.replace("LPS", "2").encode() + b"1,1,2,3,0,0,0,1,1,1,0,F-1,,\n",
@@ -203,3 +212,16 @@ def test_labels_that_are_no_text_are_written_as_such(tmp_path, label, name):
     assert points.names == (name,)
     write_points(points, tmp_path / "p.csv")
     assert (tmp_path / "p.csv").read_text() == f"x,y,z,name\n-1.0000,-2.0000,3.0000,{name}\n"
+
+
+def test_the_frame_of_a_list_of_slicer_in_other_capitals(tmp_path):
+    text = FCSV.replace("CoordinateSystem", "coordinatesystem") + "1,1,2,3,0,0,0,1,1,1,0,F-1,,\n"
+    assert "coordinatesystem" in text
+    (tmp_path / "p.fcsv").write_text(text)
+    np.testing.assert_array_equal(read_points(tmp_path / "p.fcsv").coordinates, [[1, 2, 3]])
+
+
+def test_landmarks_in_metres_are_told(tmp_path):
+    (tmp_path / "p.csv").write_text("x,y,z\n0.1,0.2,-0.5\n0.05,0.1,0.2\n0,0,0\n")
+    with pytest.warns(UserWarning, match="3 points within 1 mm of each other: are their coordinates millimetres"):
+        read_points(tmp_path / "p.csv")

@@ -11,7 +11,7 @@ import pytest
 import SimpleITK as sitk
 
 from mics.errors import InputError
-from mics.image.io import read_image, to_itk, write_image
+from mics.image.io import read_image, read_labels, to_itk, write_image
 
 HU = np.arange(210, dtype="<i2").reshape(7, 6, 5) - 100
 
@@ -195,6 +195,7 @@ def test_voxels_in_several_files_or_nowhere(tmp_path, suffix, other, said):
         ("space: left-posterior-superior", 'space: LPS\nspace units: "um" "um" "um"', "lengths in um"),
         ("space origin: (10,20,30)\n", "", "no space origin"),
         ("(10,20,30)", "(nan,0,0)", "damaged space origin"),
+        ("(10,20,30)", "none", "damaged space origin"),
         ("(0,1,0)", "(0,nan,0)", "damaged space directions"),
         ("(0,1,0)", "none", "axis without direction"),
         ("space directions: (1,0,0) (0,1,0) (0,0,5)", "spacings: 1 1 5", "no orientation"),
@@ -222,6 +223,7 @@ def test_nrrd_headers_that_itk_takes_for_something_else(tmp_path, before, after,
         ("ElementSpacing = 0.8 0.8 5\n", "", "no voxel size above 0"),
         ("TransformMatrix = 1 0 0 0 1 0 0 0 1", "Comment = TransformMatrix", "no orientation"),
         ("BinaryData = True", "BinaryData = False", "voxels as text"),
+        ("OrderMSB = False", "OrderMSB = yes", "in which order its bytes are: .* is yes, neither True nor False"),
     ],
 )
 def test_metaimage_headers_that_itk_takes_for_something_else(tmp_path, before, after, message):
@@ -324,3 +326,18 @@ def test_letters_for_the_axes_that_say_something_else_than_the_matrix(tmp_path, 
     said = [str(one.message) for one in caught]
     assert len(said) == (letters == "LPS")
     assert all("LPS by AnatomicalOrientation and RAI by TransformMatrix" in sentence for sentence in said)
+
+
+def test_two_sizes_of_voxels_are_told(tmp_path):
+    path = mha(tmp_path / "scan.mha", "1 0 0 0 1 0 0 0 1")
+    with pytest.warns(UserWarning, match="0.8 0.8 5 by ElementSpacing, which is taken, and 0.8 0.8 3 by ElementSize"):
+        image = read_image(with_line(path, b"ElementSize = 0.8 0.8 3\n", b"NDims = 3\n"))
+    assert image.grid.spacing == (0.8, 0.8, 5)
+
+
+@pytest.mark.parametrize("make", [nrrd, mha])
+def test_more_labels_than_the_header_tells_of_are_noticed_behind_much_background(tmp_path, make):
+    path = make(tmp_path / f"labels.{make.__name__}", {nrrd: "(1,0,0) (0,1,0) (0,0,5)", mha: "1 0 0 0 1 0 0 0 1"}[make])
+    path.write_bytes(path.read_bytes() + bytes(1 << 19) + b"\1")
+    with pytest.raises(InputError, match="goes on after the 420 bytes of voxels"):
+        read_labels(path)

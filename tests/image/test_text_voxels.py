@@ -131,6 +131,14 @@ def test_the_number_of_compressed_bytes_that_metaimage_asks_for(tmp_path, true):
     assert np.array_equal(read_image(mha(tmp_path, lines, packed, beside="a.zraw")).array, HU)
 
 
+@pytest.mark.parametrize("pack", [zlib.compress, gzip.compress])
+def test_compressed_voxels_that_the_header_calls_raw(tmp_path, pack):
+    constant = pack(bytes(len(RAW)))
+    assert len(constant) < len(RAW)
+    refused(mha(tmp_path, "CompressedData = False\n", constant), "they look compressed: say so there")
+    refused(nrrd(tmp_path, "raw", constant), "they look compressed: say so there")
+
+
 def test_whether_metaimage_is_compressed_is_true_or_false(tmp_path):
     refused(
         mha(tmp_path, "CompressedData = yes\n", zlib.compress(RAW)), "CompressedData is yes, neither True nor False"

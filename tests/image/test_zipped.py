@@ -8,6 +8,7 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
 import SimpleITK as sitk
 
@@ -180,3 +181,24 @@ def test_zips_that_cannot_be_read_are_told_in_a_sentence(tmp_path, how):
     }[how]
     with pytest.raises(InputError, match=message):
         read_image(path)
+
+
+@pytest.mark.parametrize("kept", [0, 60])
+def test_a_broken_slice_in_a_zip_is_named(tmp_path, kept):
+    folder = series(tmp_path / "ct")
+    last = folder / "4.dcm"
+    last.write_bytes(last.read_bytes()[:kept])
+    with pytest.raises(InputError, match=r"study\.zip/ct/4\.dcm is damaged, empty or was cut short"):
+        read_image(zipped(folder, tmp_path / "study.zip"))
+
+
+@pytest.mark.parametrize("numbers", [(4,), range(5)])
+def test_slices_without_preamble_in_a_zip_are_read(tmp_path, numbers):
+    """As older software writes them; GDCM reads them from a folder."""
+    folder = series(tmp_path / "ct")
+    for k in numbers:
+        one = pydicom.dcmread(folder / f"{k}.dcm")
+        pydicom.dcmwrite(folder / f"{k}.dcm", pydicom.dataset.Dataset(one), implicit_vr=True, little_endian=True)
+        assert (folder / f"{k}.dcm").read_bytes()[128:132] != b"DICM"
+    assert np.array_equal(read_image(folder).array, HU)
+    assert np.array_equal(read_image(zipped(folder, tmp_path / "study.zip")).array, HU)

@@ -6,6 +6,7 @@ import pytest
 from mics.image.ct_histogram import tissue_peaks
 from mics.image.hounsfield import some_values
 from mics.image.io import read_image
+from mics.image.slice_scales import step_between_slices
 
 WRONG = {"+50": (1, 50), "-50": (1, -50), "+100": (1, 100), "-100": (1, -100), "x2": (2, 0), "/2": (0.5, 0)}
 
@@ -30,3 +31,17 @@ def test_fat_lies_where_it_should_in_good_scans_and_elsewhere_in_others(real_dat
     for name, found in wrong.items():
         message = [peaks for peaks in found if peaks is not None and not -127 <= peaks[0] <= -67]
         assert len(message) >= 0.8 * len(files), name
+
+
+def test_slices_on_another_scale_are_found_and_none_in_good_scans(real_data):
+    files = [*(real_data / "AbdomenCTCT" / "imagesTr").glob("*.nii.gz"), *(real_data / "native").glob("img*.nii.gz")]
+    assert len(files) >= 17
+    for path in files:
+        array = read_image(path).array
+        middle = array.shape[2] // 2
+        for part in (array, array[:, :, middle:], array[: array.shape[0] // 2]):
+            assert step_between_slices(part) is None
+        array[:, :, middle:] += 1024
+        axis, slice_, step = step_between_slices(array)
+        assert (axis, slice_) == (2, middle)
+        assert abs(step - 1024) < 60

@@ -175,3 +175,25 @@ def test_every_kind_of_linear_transform_moves_points_as_itk_does(tmp_path):
         matrix = read_affine(tmp_path / "t.tfm")
         expected = transform.TransformPoint((11.0, -4.0, 8.0))
         np.testing.assert_allclose(matrix @ [11, -4, 8, 1], [*expected, 1], atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("FixedParameters: 0 0 0\n", "", "has 0 lines FixedParameters for 1 transforms"),
+        ("FixedParameters: 0 0 0", "FixedParameters: 0 0 0mm", "'0mm' among its FixedParameters, which is no number"),
+        ("1.5 2.5 3.5", "1.5 2.5 3.5x", "'3.5x' among its Parameters, which is no number"),
+        ("1.5 2.5 3.5", "1.5 2.5 3.5 99", "has 13 Parameters, and a transform of its kind has 12"),
+    ],
+)
+def test_numbers_of_a_text_that_itk_leaves_aside_are_told(tmp_path, old, new, said):
+    """Without FixedParameters, ITK gives the identity."""
+    shift = sitk.AffineTransform(3)
+    shift.SetTranslation((1.5, 2.5, 3.5))
+    sitk.WriteTransform(shift, str(tmp_path / "a.tfm"))
+    text = (tmp_path / "a.tfm").read_text()
+    assert old in text
+    np.testing.assert_array_equal(read_affine(tmp_path / "a.tfm")[:3, 3], [1.5, 2.5, 3.5])
+    (tmp_path / "a.tfm").write_text(text.replace(old, new))
+    with pytest.raises(InputError, match=said):
+        read_affine(tmp_path / "a.tfm")

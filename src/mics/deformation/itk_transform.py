@@ -1,5 +1,6 @@
 """ITK's own files of transforms, and the matrix of those that are linear."""
 
+import itertools
 import warnings
 from pathlib import Path
 
@@ -8,6 +9,8 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from mics.errors import GeometryError, InputError
+
+_TEXT = b"#Insight Transform File"
 
 
 class _Warnings(sitk.LoggerBase):
@@ -50,9 +53,41 @@ def read_itk_transform(path: Path) -> sitk.Transform:
             f"{path} holds several transforms, and whether and in which order they belong together is not said: give "
             "one, or a composite transform."
         )
+    _refuse_other_numbers(path, transform)
     if transform.GetDimension() != 3:
         raise GeometryError(f"{path} holds a {transform.GetDimension()}D transform: give a 3D one.")
     return transform
+
+
+def _refuse_other_numbers(path: Path, transform: sitk.Transform) -> None:
+    """Raise InputError for a text of which ITK leaves numbers aside: odd ones, too many, or all where no FixedParameters are."""
+    with path.open("rb") as file:
+        if not file.read(len(_TEXT)).startswith(_TEXT):
+            return
+    lines = [line.partition(":") for line in path.read_text(encoding="latin-1").splitlines()]
+    fields = [(name.strip(), value.split()) for name, colon, value in lines if colon and not name.startswith("#")]
+    kinds = [value for name, value in fields if name == "Transform" and "CompositeTransform" not in "".join(value)]
+    for name in ("Parameters", "FixedParameters"):
+        said = [value for field, value in fields if field == name]
+        if len(said) != len(kinds):
+            raise InputError(f"{path} has {len(said)} lines {name} for {len(kinds)} transforms: write it again.")
+        for number in itertools.chain.from_iterable(said):
+            if not _is_number(number):
+                raise InputError(f"{path} has {number[:40]!r} among its {name}, which is no number: write it again.")
+    kind = transform.GetTransformEnum()
+    if transform.IsLinear() and kind != sitk.sitkComposite and len(kinds) == 1:
+        count = sitk.Transform(transform.GetDimension(), kind).GetNumberOfParameters()
+        given = next(len(value) for name, value in fields if name == "Parameters")
+        if given != count:
+            raise InputError(f"{path} has {given} Parameters, and a transform of its kind has {count}: write it again.")
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return "_" not in text
 
 
 def matrix_of(linear: sitk.Transform) -> NDArray[np.float64]:

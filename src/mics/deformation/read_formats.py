@@ -62,7 +62,12 @@ def _read_itk(path: Path, grid: Grid | None) -> Link:
         matrix = matrix_of(transform)
         refuse_singular(matrix, f"The affine in {path}")
         return matrix
-    grid = _own_grid(transform, path) if grid is None else grid
+    try:
+        grid = _own_grid(transform, path) if grid is None else grid
+    except GeometryError as error:
+        raise (
+            error if str(path) in str(error) else GeometryError(f"{path} holds a field on no grid: {error}")
+        ) from error
     field = sitk.TransformToDisplacementField(
         transform, sitk.sitkVectorFloat32, grid.size, grid.origin, grid.spacing, grid.direction
     )

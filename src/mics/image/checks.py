@@ -16,6 +16,8 @@ from mics.image.grid import Grid
 _SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
 # No byte of deflated data stands for more.
 MOST_INFLATION = 1032
+MOST_PADDING = 1 << 16
+"""Bytes with which some programs fill up the last block of what they write."""
 # Axes whose unit vectors span less than this volume lie in a plane.
 _FLATTEST = 1e-3
 # No scanner's table is longer.
@@ -71,6 +73,27 @@ def refuse_values_of_scans(labels: NDArray[np.integer], name: str) -> None:
         found.update(np.unique(plane).tolist())
         if len(found) > MOST_LABELS:
             raise InputError(f"{name} is not a label map: it holds more than {MOST_LABELS} different values.")
+
+
+def refuse_vanishing_labels(values: NDArray[np.floating], whole: NDArray[np.floating], name: str | Path) -> None:
+    """Raise InputError for labels in real numbers of which rounding leaves nothing but 0."""
+    if values.any() and not whole.any():
+        raise InputError(
+            f"{name} is not a label map: its values are all next to 0, from {values.min():.3g} to {values.max():.3g}, as where "
+            "labels were scaled or the order of their bytes is another: save it again, with integers."
+        )
+
+
+def warn_of_byte_order(labels: NDArray[np.integer], name: str | Path) -> None:
+    """Warn of labels with nothing in any byte but the highest, as small ones have whose bytes were read in the wrong order."""
+    lower = (1 << 8 * (labels.dtype.itemsize - 1)) - 1
+    if lower and labels.any() and not (labels & labels.dtype.type(lower)).any():
+        smallest = int(labels[labels != 0].min())
+        warnings.warn(
+            f"{name} holds multiples of {lower + 1} alone, such as {smallest}: is the order of its bytes another than its header "
+            "says?",
+            stacklevel=2,
+        )
 
 
 def refuse_other_shapes(path: Path, size: tuple[int, ...], found: int, components: int) -> None:
@@ -129,6 +152,23 @@ def straightened(path: Path | str, matrix: Array, size: tuple[int, ...]) -> Grid
     """
     if not is_place(matrix):
         raise degenerate(path)
+    grid, shift = _nearest(matrix, size)
+    if shift > min(grid.spacing) / 2:
+        raise GeometryError(
+            f"{path} is sheared (its axes are not at right angles, by up to {shift:.1f} mm): resample it to a straight grid "
+            "first."
+        )
+    return grid
+
+
+def is_sheared(matrix: Array, size: tuple[int, ...]) -> bool:
+    """Whether :func:`straightened` would refuse a map whose axes span the space."""
+    grid, shift = _nearest(matrix, size)
+    return shift > min(grid.spacing) / 2
+
+
+def _nearest(matrix: Array, size: tuple[int, ...]) -> tuple[Grid, float]:
+    """The nearest grid with axes at right angles, and by how many mm a voxel of it is elsewhere."""
     spacing = np.linalg.norm(matrix[:3, :3], axis=0)
     left, _, right = np.linalg.svd(matrix[:3, :3] / spacing)
     axes = left @ right
@@ -138,12 +178,7 @@ def straightened(path: Path | str, matrix: Array, size: tuple[int, ...]) -> Grid
     error = matrix - grid.matrix
     corners = grid.world_to_voxel(grid.corners())
     shift = np.linalg.norm(corners @ error[:3, :3].T + error[:3, 3], axis=1).max()
-    if shift > spacing.min() / 2:
-        raise GeometryError(
-            f"{path} is sheared (its axes are not at right angles, by up to {shift:.1f} mm, as after a tilted gantry): "
-            "resample it to a straight grid first."
-        )
-    return grid
+    return grid, float(shift)
 
 
 def refuse_unreadable_name(path: Path) -> None:
@@ -171,8 +206,11 @@ def refuse_larger_than_memory(path: Path, size: int) -> None:
 
 
 def refuse_left_over(path: Path, after: bytes, promised: int) -> None:
-    """Raise InputError where more than what fills up a block or a line follows the voxels: then size or type are others."""
-    if after.strip(b"\0\r\n "):
+    """Raise InputError where more than what fills up a block or a line follows the voxels: then size or type are others.
+
+    ``after``: what follows, at least one byte more of it than :data:`MOST_PADDING`, as far as there is so much.
+    """
+    if len(after) > MOST_PADDING or after.strip(b"\0\r\n "):
         raise InputError(
             f"{path} contradicts itself: it goes on after the {promised} bytes of voxels that its header promises, so its size "
             "or its type of values is wrong there: convert it again."

@@ -29,7 +29,22 @@ _NIFTI_LENGTHS = (348, 540)
 
 def is_dicom(path: Path) -> bool:
     """Whether a file calls itself DICOM, whatever its name."""
-    return _first_bytes(path)[128:132] == b"DICM"
+    return looks_like_dicom(_first_bytes(path))
+
+
+def looks_like_dicom(head: bytes) -> bool:
+    """Whether a file's first bytes say that it is DICOM (PS3.10, 7.1)."""
+    return head[128:132] == b"DICM"
+
+
+def gunzipped(head: bytes) -> bytes:
+    """What a file's first bytes unpack to where gzip made them, else themselves."""
+    if not head.startswith(b"\x1f\x8b"):
+        return head
+    try:
+        return zlib.decompressobj(31).decompress(head, _LOOKED_AT)
+    except zlib.error:
+        return head
 
 
 def other_kind(path: Path) -> tuple[str, str] | None:
@@ -38,15 +53,12 @@ def other_kind(path: Path) -> tuple[str, str] | None:
     A file that cannot be read is not known.
     """
     name, head = path.name.lower(), _first_bytes(path)
-    if head.startswith(b"\x1f\x8b"):
-        try:
-            head = zlib.decompressobj(31).decompress(head, _LOOKED_AT)
-        except zlib.error:
-            return None
+    if head.startswith(b"\x1f\x8b") and (head := gunzipped(packed := head)) == packed:
+        return None
     nifti = any(int.from_bytes(head[:4], order) in _NIFTI_LENGTHS for order in ("little", "big"))
     if nifti and not name.endswith((".nii", ".nii.gz")):
         return "NIfTI", "let its name end in .nii.gz, or in .nii where it is not compressed"
-    if head[128:132] == b"DICM":
+    if looks_like_dicom(head):
         return "DICOM", "give the folder of the series, or let the name of a multi-frame file end in .dcm"
     kind = next(((what, mend) for start, what, mend in _KINDS if head.startswith(start)), None)
     return None if kind and name.endswith(_ENDINGS.get(kind[0], "/")) else kind

@@ -1,6 +1,7 @@
 """The slices of a DICOM series: is each whole, are they of one volume, and are none missing? ITK would make up what is not."""
 
 import itertools
+import operator
 import struct
 from collections import Counter
 from collections.abc import Sequence
@@ -11,12 +12,33 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mics.errors import GeometryError, InputError
+from mics.image.content import gunzipped, looks_like_dicom
 from mics.image.dicom_pixels import refuse_other_pixels
 
 MODALITY, POSITION, ORIENTATION, SPACING = "0008|0060", "0020|0032", "0020|0037", "0028|0030"
 INTERCEPT, SLOPE = "0028|1052", "0028|1053"
 _ROWS, _COLUMNS = "0028|0010", "0028|0011"
-_ACQUISITION, _PHASE, _CLASS = "0020|0012", "0020|0100", "0008|0016"
+_CLASS = "0008|0016"
+# By what slices of several volumes are told apart, in words and with the element's name.
+_OF_A_VOLUME = (
+    ("acquisitions (AcquisitionNumber", "0020|0012"),
+    ("phases (TemporalPositionIdentifier", "0020|0100"),
+    ("phases (NominalPercentageOfCardiacPhase", "0020|9241"),
+    ("tube voltages (KVP", "0018|0060"),
+    ("reconstructions (ConvolutionKernel", "0018|1210"),
+    ("series (SeriesNumber", "0020|0011"),
+)
+# What may change or be missing within a volume, by overlapping rotations, uneven hearts and slices that were worked on: of two
+# volumes are two values that change from each slice to the next.
+_OF_A_PIECE = (
+    ("acquisitions (AcquisitionTime", "0008|0032"),
+    ("phases (TriggerTime", "0018|1060"),
+    ("phases (ContrastBolusAgent", "0018|0010"),
+    ("kinds (ImageType", "0008|0008"),
+    ("series (SeriesDescription", "0008|103e"),
+)
+# So few in turns tell nothing.
+_FEWEST_TURNS = 3
 # Of the group of elements at the beginning of a file, MediaStorageSOPClassUID with its type.
 _META_BYTES, _CLASS_TAG = 1024, b"\x02\x00\x02\x00UI"
 # Headers round the six numbers of an orientation to two digits, not more coarsely.
@@ -101,30 +123,38 @@ def _refuse_partly_scaled(folder: Path, slices: Sequence[Slice]) -> None:
 
 
 def refuse_interleaved(folder: Path, slices: Sequence[Slice]) -> None:
-    """Raise InputError where slices of two acquisitions or phases, each at places of its own, lie between each other.
+    """Raise InputError where slices of two acquisitions, phases or reconstructions, each at places of its own, lie between each
+    other.
 
     ``slices``: in the order of their places. Acquisitions that follow each other along the table are one volume.
     """
-    for what, key in (
-        ("acquisitions (AcquisitionNumber", _ACQUISITION),
-        ("phases (TemporalPositionIdentifier", _PHASE),
-    ):
+    for what, key in (*_OF_A_VOLUME, *_OF_A_PIECE):
         values = [one.elements.get(key, "") for one in slices]
-        pieces = 1 + sum(value != before for before, value in itertools.pairwise(values))
-        # One slice with another number among its neighbours tells nothing.
-        if pieces > len(set(values)) + 1:
-            numbers = ", ".join(sorted(set(values)))
+        if (what, key) in _OF_A_VOLUME:
+            mixed = are_interleaved([value for value in values if value])
+        else:
+            changes = all(itertools.starmap(operator.ne, itertools.pairwise(values)))
+            mixed = changes and len(set(values)) == 2 and len(values) > _FEWEST_TURNS
+        if mixed:
+            said = ", ".join(value or "none" for value in sorted(set(values)))
             raise InputError(
-                f"{folder} holds slices of several {what} {numbers}) that lie between each other: copy those of one into a "
-                "folder of their own."
+                f"{folder} holds slices of several {what} {said}) that lie between each other: copy those of one into a folder "
+                "of their own."
             )
 
 
+def are_interleaved(values: Sequence[str]) -> bool:
+    """Whether things in a row, of which each is one of several, lie between each other; one alone among others tells nothing."""
+    pieces = 1 + sum(value != before for before, value in itertools.pairwise(values))
+    return pieces > len(set(values)) + 1
+
+
 def refuse_broken_siblings(slices: Sequence[Slice], listed: set[str]) -> None:
-    """Raise InputError for files beside the slices that are of their kind and cannot be read, which GDCM leaves out in silence:
-    cut short, or empty and with the ending that the slices have.
+    """Raise InputError for files beside the slices that are of their kind and are not read, which GDCM leaves out in silence:
+    compressed by gzip, cut short, or with the ending that the slices have and no DICOM within.
     """
     kind = slices[0].elements.get(_CLASS, "").encode()
+    of_kind = _CLASS_TAG + struct.pack("<H", len(kind) + len(kind) % 2) + kind
     endings = {Path(one.name).suffix for one in slices}
     for place in sorted({Path(one.name).parent for one in slices}):
         for file in sorted(place.iterdir()):
@@ -132,13 +162,16 @@ def refuse_broken_siblings(slices: Sequence[Slice], listed: set[str]) -> None:
                 continue
             with file.open("rb") as content:
                 head = content.read(_META_BYTES)
-            of_kind = _CLASS_TAG + struct.pack("<H", len(kind) + len(kind) % 2) + kind
-            claims = bool(kind) and head[128:132] == b"DICM" and of_kind in head
-            if claims or (not head and file.suffix in endings):
-                raise InputError(
-                    f"{file} is damaged, empty or was cut short, so a slice may be missing: copy it again, or take it away if it "
-                    "is none."
-                )
+            inner = gunzipped(head)
+            broken = file.suffix in endings and not looks_like_dicom(head) and (file.suffix or not head.strip(b"\0"))
+            if not broken and not (kind and looks_like_dicom(inner) and of_kind in inner):
+                continue
+            wrong = (
+                "is damaged, empty or was cut short" if inner == head else "is compressed by gzip and so is not read"
+            )
+            raise InputError(
+                f"{file} {wrong}, so a slice may be missing: copy or unpack it again, or take it away if it is none."
+            )
 
 
 def _refuse_doubled(folder: Path, slices: Sequence[Slice]) -> None:

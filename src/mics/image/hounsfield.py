@@ -12,6 +12,7 @@ from mics.image.checks import MOST_LABELS
 from mics.image.ct_histogram import Fit, fit_as_it_is, fit_scaled, fit_shifted, fit_tenth, tissue_peaks
 from mics.image.hu import AIR_HU
 from mics.image.io import Image, read_image
+from mics.image.slice_scales import step_between_slices
 
 Values = NDArray[np.float32]
 
@@ -22,6 +23,18 @@ _GAP_HU = 900.0
 _LEAST_PADDING = 0.001
 _LEAST_TISSUE = 0.001
 _NARROWEST_HU = 30.0
+# Metal stays below, in 16 bits and with every slope that a scanner writes.
+_FARTHEST_HU = 3e5
+# Values put into 8 bits: how many beside the last one, of what share each, and how many times as many at it are a heap.
+_BESIDE, _LEAST_AT_END, _HEAP = 9, 2e-4, 3.0
+# A padding: its share, how it stands out from so many values on both sides, and what lies so far below it.
+_LEAST_OF_ONE, _STANDS_OUT, _NEIGHBOURS = 0.01, 2.0, 3
+_ABOVE_AIR_HU, _LEAST_BELOW = 100.0, 0.01
+# Noise of air, and the share that it has of a scan which shows the body's outside; less than that is soft tissue by chance.
+_NOISE_OF_AIR_HU, _AIR_AROUND = 60.0, 0.2
+# So dense are the hardest bones and metal alone: of what is no air, 7 % at most in parts of 64 mm of a scan with its full range.
+_DENSE_HU, _MOST_DENSE = 1000.0, 0.3
+_ORDINALS = ("first", "second", "third")
 _USUAL_OFFSET = 1012  # stored values are HU + 1024 or + 1000
 _NOT_BELOW_HU = -20.0
 _BACKGROUND = 0.02
@@ -64,16 +77,21 @@ def hounsfield_units(array: Values, name: str) -> Values:
     seen = some_values(array)
     low, high = _reach(seen, _corners(array))
     seen = seen[(seen >= low) & (seen <= high)]
+    padded = (low, high) != (-np.inf, np.inf)
+    cleared = np.where((array < low) | (array > high), np.float32(AIR_HU), array) if padded else array
     _refuse_labels(array, seen, name)
+    _refuse_extreme(cleared, name)
     _refuse_narrow(seen, name)
+    _refuse_wrapped(seen, name)
     _refuse_air(seen, name)
     _refuse_tenth(seen, name)
     _refuse_shifted(seen, name)
+    _refuse_dense(seen, name)
+    _refuse_steps(cleared, name)
+    _warn_of_padding(cleared, seen, name)
     if high < np.inf:
         _warn(f"{name} holds values above {high:.4g} outside of its field of view, its padding, taken for air.")
-    if (low, high) == (-np.inf, np.inf):
-        return array
-    return np.where((array < low) | (array > high), np.float32(AIR_HU), array)
+    return cleared
 
 
 def _corners(array: Values) -> set[float]:
@@ -109,6 +127,16 @@ def _lattice(array: Values) -> tuple[slice, slice, slice]:
     return (step, step, step)
 
 
+def _refuse_extreme(array: Values, name: str) -> None:
+    """Refuse values of which a single one is too far off, as what stands for no data or bytes in another order."""
+    low, high = float(array.min()), float(array.max())
+    if low < -_FARTHEST_HU or high > _FARTHEST_HU:
+        raise InputError(
+            f"{name} does not hold Hounsfield units: its values reach from {low:.4g} to {high:.4g}: put -1000 where a scan has "
+            "no data, or convert it from DICOM again."
+        )
+
+
 def _refuse_labels(array: Values, seen: Values, name: str) -> None:
     different = np.unique(seen)
     if different[0] != 0 or len(different) > MOST_LABELS or not np.array_equal(different, np.rint(different)):
@@ -132,6 +160,56 @@ def _refuse_narrow(seen: Values, name: str) -> None:
     )
 
 
+def _refuse_wrapped(seen: Values, name: str) -> None:
+    """Refuse whole numbers that were put into 8 bits, in which 128 becomes -128 (or 256 becomes 0): values up to both ends of
+    these, without the heap at an end that cutting off leaves.
+    """
+    ends = next(((low, low + 255) for low in (-128, 0) if seen.min() == low and seen.max() == low + 255), None)
+    if ends is None or not np.array_equal(seen, np.rint(seen)):
+        return
+    counts = np.bincount((seen - ends[0]).astype(np.int64), minlength=256)
+    for end, beside in ((counts[0], counts[1:_BESIDE]), (counts[-1], counts[-_BESIDE:-1])):
+        if beside.mean() < _LEAST_AT_END * len(seen) or end > _HEAP * beside.mean():
+            return
+    raise InputError(
+        f"{name} does not hold Hounsfield units: its values are whole numbers from {ends[0]} to {ends[1]} that go on from one "
+        "end at the other, as where HU were put into 8 bits: convert it from DICOM again, with 16."
+    )
+
+
+def _refuse_dense(seen: Values, name: str) -> None:
+    """Refuse a body that is bone and metal for the most part, as attenuation and density times a thousand are."""
+    if np.mean(seen > _DENSE_HU) > _MOST_DENSE * np.mean(seen > AIR_HU / 2):
+        raise _other_values(seen, name)
+
+
+def _refuse_steps(array: Values, name: str) -> None:
+    """Refuse a volume of which some slices are on another scale."""
+    found = step_between_slices(array)
+    if found is not None:
+        axis, slice_, step = found
+        raise InputError(
+            f"{name} does not hold Hounsfield units in all its slices: at number {slice_} along its {_ORDINALS[axis]} axis, "
+            f"values change by about {step:+.0f} at once, so the rescale intercept or slope of a part is wrong: convert the scan "
+            "from DICOM again."
+        )
+
+
+def _warn_of_padding(array: Values, seen: Values, name: str) -> None:
+    """Warn of one value at the corners that stands out from all others and lies above air, as a tool's 0 outside does."""
+    values, counts = np.unique(seen, return_counts=True)
+    # The highest value may be where a scan was cut off.
+    for at in np.flatnonzero(np.isin(values[:-1], list(_corners(array)))).tolist():
+        around = counts[max(0, at - _NEIGHBOURS) : at + _NEIGHBOURS + 1].sum() - counts[at]
+        stands_out = counts[at] > max(_LEAST_OF_ONE * len(seen), _STANDS_OUT * around)
+        if stands_out and np.mean(seen < values[at] - _ABOVE_AIR_HU) > _LEAST_BELOW:
+            _warn(
+                f"{name} is {values[at]:g} in {counts[at] / len(seen):.0%} of its voxels, at its corners too, while others are "
+                "far below: if that is padding or a cleared background, put -1000 there, as air is."
+            )
+            return
+
+
 def _refuse_air(seen: Values, name: str) -> None:
     if np.mean((seen < _LOWEST_HU) | (seen > AIR_HU / 2)) < _LEAST_TISSUE:
         raise InputError(
@@ -142,10 +220,12 @@ def _refuse_air(seen: Values, name: str) -> None:
 def _refuse_tenth(seen: Values, name: str) -> None:
     """Refuse HU divided by 10, in which air passes for fat and all else for soft tissue.
 
-    Only with peaks of fat and of soft tissue where a tenth has them: water alone is as narrow.
+    Only with peaks of fat and of soft tissue, or as much air as around a body, where a tenth has them: water alone is as narrow.
     """
     peaks = tissue_peaks(10 * seen)
-    if peaks is None or not (_FAT_HU[0] < peaks[0] < _FAT_HU[1]) or not (_SOFT_HU[0] < peaks[1] < _SOFT_HU[1]):
+    by_peaks = peaks is not None and _FAT_HU[0] < peaks[0] < _FAT_HU[1] and _SOFT_HU[0] < peaks[1] < _SOFT_HU[1]
+    by_air = np.mean(np.abs(10 * seen - AIR_HU) < _NOISE_OF_AIR_HU) > _AIR_AROUND
+    if not by_peaks and not by_air:
         return
     tissue = _with_less_background(seen)
     tenth = fit_tenth(tissue).log_likelihood

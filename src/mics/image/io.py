@@ -189,7 +189,9 @@ def read_labels(path: str | Path, series: str | None = None) -> Image:
     Raises:
         InputError: As :func:`read_image` does (a constant map is allowed), and for values further than 0.001 from an integer.
     """
-    return whole_numbers(from_itk(read_itk(path, pixel=None, series=series)), path)
+    labels = whole_numbers(from_itk(read_itk(path, pixel=None, series=series)), path)
+    checks.warn_of_byte_order(labels.array, path)
+    return labels
 
 
 def whole_numbers(image: Image, name: str | Path) -> Image:
@@ -199,6 +201,7 @@ def whole_numbers(image: Image, name: str | Path) -> Image:
     whole = np.rint(image.array)
     if not np.isfinite(whole).all() or np.abs(image.array - whole).max() > _WHOLE_TOLERANCE:
         raise InputError(f"{name} is not a label map: it holds values that are not integers.")
+    checks.refuse_vanishing_labels(image.array, whole, name)
     if np.abs(whole).max() > _LARGEST_WHOLE:
         raise InputError(f"{name} is not a label map: it holds values up to {np.abs(whole).max():g}.")
     fits = np.abs(whole).max() <= np.iinfo(np.int32).max
@@ -301,7 +304,7 @@ def read_itk(path: str | Path, *, pixel: int | None, components: int = 1, series
         return dicom.read_file(path, pixel)
     suffix = checks.known_suffix(path)
     if suffix.lower() in (".nii", ".nii.gz"):
-        nifti_volume = nifti.read_nifti(path, components)
+        nifti_volume = nifti.read_nifti(path, components, labels=pixel is None)
         return nifti_volume if pixel in (None, nifti_volume.GetPixelID()) else sitk.Cast(nifti_volume, pixel)
     if other_kind(path) is not None:
         raise checks.unreadable(path, RuntimeError("its content"))

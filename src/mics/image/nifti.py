@@ -7,6 +7,7 @@ writes beyond its memory for a scaled vector field.
 
 import io
 import math
+import warnings
 import zlib
 from pathlib import Path
 from typing import Any
@@ -19,12 +20,11 @@ from numpy.typing import NDArray
 from mics.errors import GeometryError, InputError, InsufficientMemoryError, MissingFileError
 from mics.image import checks
 from mics.image.grid import Grid
+from mics.image.slice_stack import Tilt, put_straight, tilt_of
 
 Array = NDArray[np.float64]
 
 _CHUNK = 1 << 18
-# Some programs fill up the last block of what they write.
-_MOST_PADDING = 1 << 16
 _GZIP = b"\x1f\x8b"
 # numpy's names of NIfTI's voxel types, and the values a voxel of its colours has.
 _TYPES = {2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 256: "i1", 512: "u2", 768: "u4", 1024: "i8", 1280: "u8"}
@@ -68,10 +68,12 @@ class _Inflated(io.RawIOBase):
                 return len(data)
 
 
-def read_nifti(path: Path, components: int | None) -> sitk.Image:
+def read_nifti(path: Path, components: int | None, *, labels: bool = False) -> sitk.Image:
     """A volume with ``components`` values a voxel, its slope and intercept applied, placed as its header says.
 
     ``components`` None: one value a voxel, or as many as a 4-D file has volumes over time.
+
+    Slices of a tilted gantry are put straight, with a warning, those of ``labels`` by the nearest pixel.
 
     The content tells a compressed file from a plain one, whatever the name. Voxels keep their type unless they are
     scaled. Vectors of intent 1006 (displacements, RAS) become LPS, those of other intents stay, as ITK has it.
@@ -87,14 +89,16 @@ def read_nifti(path: Path, components: int | None) -> sitk.Image:
             if components is None:
                 components = _time_as_components(header)
             size = _size(path, header, components)
-            grid = place(path, header, size)
-            voxels = _voxels(path, header, stream, math.prod(size) * components, most)
+            tilt = _tilt(path, header, size) if components == 1 else None
+            grid = place(path, header, size) if tilt is None else None
+            before, voxels = _voxels(path, header, stream, math.prod(size) * components, most)
             # Read to the end, as a damage further on shows only in the check sum there.
-            after = stream.read(_MOST_PADDING + 1)
-            if packed and len(after) > _MOST_PADDING:
+            after = stream.read(checks.MOST_PADDING + 1)
+            if packed and len(after) > checks.MOST_PADDING:
                 raise checks.unpacks_to_more(path, voxels.nbytes)
             checks.refuse_left_over(path, after, voxels.nbytes)
-            itk = _volume(path, header, voxels, grid)
+            _refuse_other_start(path, before, after)
+            itk = _volume(path, header, voxels, size)
     except (EOFError, zlib.error) as error:
         raise InputError(f"{path} is damaged or was cut short (its gzip data break off): copy it again.") from error
     except OSError as error:
@@ -103,7 +107,39 @@ def read_nifti(path: Path, components: int | None) -> sitk.Image:
         raise InsufficientMemoryError(
             f"{path} does not fit into memory: give a part of it, or use a larger machine."
         ) from error
+    if tilt is not None:
+        return put_straight(path, itk, tilt, labels=labels)
+    assert grid is not None
+    itk.SetSpacing(grid.spacing)
+    itk.SetOrigin(grid.origin)
+    itk.SetDirection(grid.direction)
     return itk
+
+
+def _tilt(path: Path, header: Any, size: tuple[int, int, int]) -> Tilt | None:
+    """The tilt of the gantry that an sform tells of, None where there is none.
+
+    Raises InputError where the qform, which can tell of no tilt, places the first slice elsewhere.
+    """
+    sform = _lps(_rows(header))
+    metres = int(header["xyzt_units"]) & 7 in _LENGTHS
+    if int(header["sform_code"]) <= 0 or metres or not checks.is_place(sform) or not checks.is_sheared(sform, size):
+        return None
+    tilt = tilt_of(sform, size)
+    if tilt is None:
+        return None
+    pixdim = header["pixdim"].astype(np.float64)
+    qform = _qform(header, pixdim) if int(header["qform_code"]) > 0 else None
+    if qform is not None:
+        corners = np.array([[0, 0], [size[tilt.axes[0]] - 1, 0], [0, size[tilt.axes[1]] - 1]])
+        plane = list(tilt.axes[:2])
+        apart = np.linalg.norm(corners @ (qform - sform)[:3, plane].T + (qform - sform)[:3, 3], axis=1).max()
+        if apart > min(tilt.grid.spacing) / 2:
+            raise GeometryError(
+                f"{path} places its first slice in two ways that are up to {apart:.1f} mm apart, by its sform, of a tilted "
+                "gantry, and by its qform: set the wrong one's code to 0."
+            )
+    return tilt
 
 
 def _header(path: Path, stream: io.BufferedIOBase) -> Any:
@@ -173,8 +209,11 @@ def _size(path: Path, header: Any, components: int) -> tuple[int, int, int]:
     return dims[0], dims[1], dims[2]
 
 
-def _voxels(path: Path, header: Any, stream: io.BufferedIOBase, count: int, most: int) -> NDArray[Any]:
-    """The next ``count`` numbers after the header, in this machine's byte order; ``most`` bytes can follow at most."""
+def _voxels(path: Path, header: Any, stream: io.BufferedIOBase, count: int, most: int) -> tuple[bytes, NDArray[Any]]:
+    """What stands between header and voxels, up to a limit, and the ``count`` voxels, in this machine's byte order.
+
+    ``most`` bytes can follow the header at most.
+    """
     code = int(header["datatype"])
     if code not in _TYPES:
         raise InputError(f"{path} holds voxels of NIfTI's type {code}: give integers or real numbers.")
@@ -187,6 +226,8 @@ def _voxels(path: Path, header: Any, stream: io.BufferedIOBase, count: int, most
         raise InputError(f"{path} was cut short: its header promises {start + expected} bytes. Copy it again.")
     checks.refuse_larger_than_memory(path, expected)
     skip = start - header_bytes
+    before = stream.read(min(skip, _CHUNK))
+    skip -= len(before)
     while skip and (passed := len(stream.read(min(skip, _CHUNK)))):
         skip -= passed
     voxels = np.empty(expected, np.uint8)
@@ -196,22 +237,38 @@ def _voxels(path: Path, header: Any, stream: io.BufferedIOBase, count: int, most
     if filled < expected:
         raise InputError(f"{path} was cut short (it has {filled} of {expected} bytes of voxels): copy it again.")
     numbers: NDArray[Any] = voxels.view(kind).astype(kind.newbyteorder("="), copy=False)
-    return numbers
+    return before, numbers
 
 
-def _volume(path: Path, header: Any, voxels: NDArray[Any], grid: Grid) -> sitk.Image:
-    """SimpleITK's volume of ``voxels``, which follow each other as in the file."""
-    size = grid.size[::-1]
+def _refuse_other_start(path: Path, before: bytes, after: bytes) -> None:
+    """Raise InputError where extensions have no room before the voxels; warn of bytes before them that are no extension.
+
+    ``before`` stands between header and voxels, ``after`` behind the voxels. The first of four bytes says whether extensions
+    follow (NIfTI-1, section "extended header").
+    """
+    extended, rest = before[:1] not in (b"", b"\0"), before[4:]
+    if extended and not rest and after:
+        raise InputError(
+            f"{path} contradicts itself: extensions follow its header, and its voxels begin right behind that (vox_offset), and "
+            f"end {len(after)} bytes before the file: convert it again."
+        )
+    if not extended and rest.strip(b"\0"):
+        warnings.warn(
+            f"{path} has {len(rest)} bytes between header and voxels that are no extension: does its header say rightly where "
+            "the voxels begin (vox_offset)?",
+            stacklevel=2,
+        )
+
+
+def _volume(path: Path, header: Any, voxels: NDArray[Any], xyz: tuple[int, int, int]) -> sitk.Image:
+    """SimpleITK's volume of ``voxels``, which follow each other as in the file, without a place."""
+    size = xyz[::-1]
     components = voxels.size // math.prod(size)
     array = np.moveaxis(_scaled(path, header, voxels).reshape(components, *size), 0, -1)
     if components > 1 and int(header["intent_code"]) == _DISPLACEMENT_INTENT:
         array = array * np.array([-1, -1, 1], array.dtype)
     shaped = array if components > 1 else array[..., 0]
-    itk = sitk.GetImageFromArray(np.ascontiguousarray(shaped), isVector=components > 1)
-    itk.SetSpacing(grid.spacing)
-    itk.SetOrigin(grid.origin)
-    itk.SetDirection(grid.direction)
-    return itk
+    return sitk.GetImageFromArray(np.ascontiguousarray(shaped), isVector=components > 1)
 
 
 def _scaled(path: Path, header: Any, voxels: NDArray[Any]) -> NDArray[Any]:
@@ -241,7 +298,7 @@ def place(path: Path | str, header: Any, size: tuple[int, ...]) -> Grid:
         raise GeometryError(f"{path} gives its lengths in {_LENGTHS[units]}: save it in millimetres.")
     pixdim = header["pixdim"].astype(np.float64)
     zooms = pixdim[1:4]
-    rows = np.array([header[f"srow_{axis}"] for axis in "xyz"], dtype=np.float64)
+    rows = _rows(header)
     sform, qform = _lps(rows), _qform(header, pixdim)
     if by_sform and checks.is_place(sform):
         grid = checks.straightened(path, sform, size)
@@ -275,6 +332,11 @@ def place(path: Path | str, header: Any, size: tuple[int, ...]) -> Grid:
     raise GeometryError(f"{path} has a degenerate direction in its header (sform {said}): convert it from DICOM again.")
 
 
+def _rows(header: Any) -> Array:
+    """The sform, (3, 4), in RAS mm."""
+    return np.array([header[f"srow_{axis}"] for axis in "xyz"], dtype=np.float64)
+
+
 def _qform(header: Any, pixdim: Array) -> Array | None:
     """Voxel to LPS mm (4, 4) by quaternion, offset and voxel size (NIfTI-1, method 2); None where these make no sense."""
     b, c, d = (float(header[f"quatern_{name}"]) for name in "bcd")
@@ -282,7 +344,8 @@ def _qform(header: Any, pixdim: Array) -> Array | None:
     squared = b * b + c * c + d * d
     if not np.isfinite([*pixdim[:4], *offset, squared]).all() or pixdim[1:4].min() <= 0:
         return None
-    if squared > _LONGEST_QUATERNION**2:
+    # Readers disagree about a sign of another size than 1 (qfac): the reference takes it, nibabel does not.
+    if squared > _LONGEST_QUATERNION**2 or (pixdim[0] < 0 and pixdim[0] != -1):
         return None
     # Near a half turn, the rounding of the three given would make up an angle (nibabel and the reference set 0 as well).
     a = math.sqrt(1 - squared) if 1 - squared >= _ROUNDED_QUATERNION else 0.0

@@ -5,6 +5,7 @@ Slicer's older ``.fcsv`` is read but not written; Slicer itself is giving it up 
 
 import csv
 import json
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,28 @@ _REGIONS = ("ROI", "Plane")
 _MILLIMETRES = {"nm": 1e-6, "um": 1e-3, "mm": 1.0, "cm": 10.0, "dm": 100.0, "m": 1000.0}
 
 # Columns of a CSV file that would say what a list of LPS mm has no room for.
-_SAID_ELSEWHERE = {"frame", "space", "coordinatesystem", "unit", "units"}
+_SAID_ELSEWHERE = {
+    "frame",
+    "referenceframe",
+    "coordinateframe",
+    "space",
+    "coordinatesystem",
+    "coordsystem",
+    "system",
+    "crs",
+    "orientation",
+    "ras",
+    "lps",
+    "unit",
+    "units",
+    "coordinateunits",
+}
+# What such a column says, whatever it is called: where two of three axes run to, or that these are of voxels.
+_FRAMES = {f"{x}{y}{z}" for x in "LR" for y in "AP" for z in "SI"} | {"IJK", "VOXEL", "VOXELS"}
+# What Slicer's tables say in their column "defined" of points that are not placed.
+_UNPLACED = ("0", "false")
+# Landmarks of a patient, three and more, lie further from each other.
+_NEAREST_MM = 1.0
 
 _Row = tuple[list[float], str]
 
@@ -89,6 +111,11 @@ def read_points(path: str | Path) -> Points:
             f"{path} holds {len(bad)} points whose coordinates are not all finite numbers, the first of them point "
             f"{bad[0] + 1}: place or delete them."
         )
+    if len(points.names) > 2 and np.ptp(points.coordinates, axis=0).max() < _NEAREST_MM:
+        warnings.warn(
+            f"{path} has {len(points.names)} points within {_NEAREST_MM:g} mm of each other: are their coordinates millimetres?",
+            stacklevel=2,
+        )
     return points
 
 
@@ -117,25 +144,45 @@ def _read_csv(text: str) -> tuple[list[_Row], list[str]]:
             raise _FormError(
                 f"its column {name} may say another frame or unit than LPS mm: convert it, and leave that out"
             )
-    return [([float(row[axis]) for axis in "xyz"], row.get("name") or "") for row in rows], []
+    points, unplaced = [], []
+    for row in rows:
+        name = row.get("name") or ""
+        for column, cell in row.items():
+            if column not in (*"xyz", "name") and (cell or "").upper() in _FRAMES:
+                raise _FormError(
+                    f"its column {column} says {cell}, which may be another frame than LPS: convert it, and leave that out"
+                )
+        if (row.get("defined") or "").lower() in _UNPLACED:
+            unplaced.append(name or row.get("label") or "")
+        points.append(([_number(row[axis]) for axis in "xyz"], name))
+    return points, unplaced
+
+
+def _number(text: str) -> float:
+    """As a table has it; Python would also take 1_5 for 15."""
+    if "_" in text:
+        raise ValueError(text)
+    return float(text)
 
 
 def _read_fcsv(text: str) -> tuple[list[_Row], list[str]]:
-    frame, columns, points, unplaced = "RAS", ["id", "x", "y", "z"], [], []
+    frames, columns, points, unplaced = [], ["id", "x", "y", "z"], [], []
     for line in text.splitlines():
         key, _, value = line.lstrip("# ").partition("=")
-        if line.startswith("#") and key.strip() == "CoordinateSystem":
-            frame = _FCSV_FRAMES.get(value.strip().upper(), value.strip())
-        elif line.startswith("#") and key.strip() == "columns":
+        if line.startswith("#") and key.strip().lower() == "coordinatesystem":
+            frames.append(_FCSV_FRAMES.get(value.strip().upper(), value.strip()))
+        elif line.startswith("#") and key.strip().lower() == "columns":
             columns = [column.strip() for column in value.split(",")]
         elif line.strip() and not line.startswith("#"):
             cells = next(csv.reader([line]))
             row = dict(zip(columns, cells, strict=False))
-            points.append(([float(row[axis]) for axis in "xyz"], row.get("label", "")))
+            points.append(([_number(row[axis]) for axis in "xyz"], row.get("label", "")))
             status = _status(line, cells, columns)
             if status not in ("", _FCSV_DEFINED):
                 unplaced.append(points[-1][1])
-    return [(_to_lps(point, frame), name) for point, name in points], unplaced
+    if len(set(frames)) > 1:
+        raise _FormError(f"it names two coordinate systems, {' and '.join(sorted(set(frames)))}")
+    return [(_to_lps(point, (frames or ["RAS"])[0]), name) for point, name in points], unplaced
 
 
 def _status(line: str, cells: list[str], columns: list[str]) -> str:

@@ -14,10 +14,13 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from mics.errors import GeometryError
+from mics.image.grid import Grid
 from mics.image.hu import AIR_HU
 
 _UNEVEN = 0.1
 """Of a step: so much the planes may be off their even places, by rounding in their headers; of a pixel, slices off a tilt."""
+# Cosine of the angle between rows and columns, by rounding in headers; degrees by which a gantry is tilted at most, and a margin.
+_RIGHT, _MOST_TILT = 2e-3, 35.0
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,57 @@ def stacked(
             "gantry has them: export the series again."
         )
     return SliceStack(order, step, aside)
+
+
+@dataclass(frozen=True)
+class Tilt:
+    """A volume whose slices lie aside of each other, evenly: its array axes, that of the slices last; the straight grid of an
+    array in that order, whose first slice is where it is; and how the slices lie.
+    """
+
+    axes: tuple[int, int, int]
+    grid: Grid
+    stack: SliceStack
+
+
+def tilt_of(matrix: NDArray[np.float64], size: tuple[int, ...]) -> Tilt | None:
+    """How a gantry was tilted whose volume has this map (4, 4) from voxel to LPS mm; None where no tilt makes such axes.
+
+    Slices are planes of two axes at a right angle, and the third axis leaves their normal by no more than a gantry is tilted. Of
+    several such axes the last one is that of the slices, as files have them.
+    """
+    lengths = np.linalg.norm(matrix[:3, :3], axis=0)
+    for along in (2, 1, 0):
+        one, other = (axis for axis in range(3) if axis != along)
+        row, column = matrix[:3, one] / lengths[one], matrix[:3, other] / lengths[other]
+        normal = np.cross(row, column)
+        height = float(normal @ matrix[:3, along])
+        if abs(row @ column) > _RIGHT or abs(height) < np.cos(np.deg2rad(_MOST_TILT)) * lengths[along]:
+            continue
+        normal *= np.sign(height)
+        aside = matrix[:3, along] - abs(height) * normal
+        axes = (one, other, along)
+        grid = Grid(
+            (size[one], size[other], size[along]),
+            (float(lengths[one]), float(lengths[other]), abs(height)),
+            (*matrix[:3, 3].tolist(),),
+            tuple(np.column_stack([row, column, normal]).ravel().tolist()),
+        )
+        order = np.arange(size[along])
+        return Tilt(axes, grid, SliceStack(order, abs(height), np.outer(order, aside)))
+    return None
+
+
+def put_straight(source: Path, volume: sitk.Image, tilt: Tilt, *, labels: bool) -> sitk.Image:
+    """:func:`straightened` for a volume as a file has it, its axes in the order that they have there."""
+    last = sitk.PermuteAxes(volume, tilt.axes)
+    last.SetSpacing(tilt.grid.spacing)
+    last.SetOrigin(tilt.grid.origin)
+    last.SetDirection(tilt.grid.direction)
+    last = last if labels else sitk.Cast(last, sitk.sitkFloat32)
+    back = [tilt.axes.index(axis) for axis in range(3)]
+    as_before: sitk.Image = sitk.PermuteAxes(straightened(source, last, tilt.stack, labels=labels), back)
+    return as_before
 
 
 def straightened(source: Path, volume: sitk.Image, stack: SliceStack, *, labels: bool) -> sitk.Image:

@@ -108,7 +108,7 @@ def _refuse_unclear_nrrd(path: Path, fields: dict[str, str]) -> None:
         )
     for name in ("space directions", "space origin"):
         numbers = _floats(re.sub(r"none|[(),]", " ", fields[name]))
-        if not all(math.isfinite(number) for number in numbers):
+        if not numbers or not all(math.isfinite(number) for number in numbers):
             raise InputError(
                 f"{path} has a damaged {name} in its header ({fields[name]}): convert it from DICOM again."
             )
@@ -158,7 +158,14 @@ def _refuse_unclear_metaimage(path: Path, fields: dict[str, str]) -> None:
         raise InputError(
             f"{path} is damaged: NDims is {fields.get('ndims', 'missing')} in its header, and DimSize has 3."
         )
-    orders = {fields.get(name, "").lower()[:1] for name in ("binarydatabyteordermsb", "elementbyteordermsb")}
+    orders = set()
+    for name in ("binarydatabyteordermsb", "elementbyteordermsb"):
+        said = fields.get(name, "false").lower()
+        if said[:1] not in tuple("tf10"):
+            raise InputError(
+                f"{path} does not say in which order its bytes are: {name} is {said}, neither True nor False."
+            )
+        orders |= {said[:1]} if name in fields else set()
     if orders & {"t", "1"} and orders & {"f", "0"}:
         raise InputError(
             f"{path} tells the order of its bytes in two ways (BinaryDataByteOrderMSB and ElementByteOrderMSB): leave the "
@@ -173,7 +180,7 @@ def _refuse_unclear_metaimage(path: Path, fields: dict[str, str]) -> None:
         raise checks.no_orientation(path)
     if not fields.get("binarydata", "").lower().startswith(("t", "1")):
         raise InputError(f"{path} holds its voxels as text (BinaryData is not True): save it with binary ones.")
-    if fields.get("compresseddata", "false").lower()[:1] not in "tf10":
+    if fields.get("compresseddata", "false").lower()[:1] not in tuple("tf10"):
         raise InputError(
             f"{path} does not say whether its voxels are compressed: CompressedData is {fields['compresseddata']}, neither True "
             "nor False."
@@ -188,6 +195,12 @@ def _refuse_unclear_metaimage(path: Path, fields: dict[str, str]) -> None:
     if spacing is None or min(_floats(spacing)) <= 0:
         raise GeometryError(
             f"{path} has no voxel size above 0 in its header (ElementSpacing {spacing or 'is missing'}): write it there."
+        )
+    if "elementsize" in fields and _floats(spacing) != _floats(fields["elementsize"]):
+        warnings.warn(
+            f"{path} tells two sizes of its voxels, {spacing} by ElementSpacing, which is taken, and {fields['elementsize']} by "
+            "ElementSize.",
+            stacklevel=4,
         )
     if any(_floats(fields.get("centerofrotation", "0"))):
         raise GeometryError(f"{path} turns about another point than its origin (CenterOfRotation): set that to 0 0 0.")

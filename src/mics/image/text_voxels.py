@@ -18,6 +18,8 @@ from mics.image import checks
 from mics.image.text_headers import data_file, header_lines, is_compressed, refuse_parted
 
 _CHUNK = 1 << 18
+# How gzip and zlib's data begin.
+_PACKED = (b"\x1f\x8b", b"\x78\x01", b"\x78\x9c", b"\x78\xda")
 _WHOLE = re.compile(rb"[+-]?[0-9]+(\.0*)?")
 _REAL = re.compile(rb"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?|[+-]?(nan|inf|infinity)", re.IGNORECASE)
 
@@ -69,7 +71,14 @@ def _refuse_other_length(path: Path, found: int, expected: int) -> None:
 def _refuse_other_bytes(path: Path, file: BinaryIO, skipped: int, expected: int) -> None:
     """Raise InputError unless the voxels begin after ``skipped`` bytes and are as many as promised."""
     begin = file.tell() + max(0, skipped)
+    file.seek(begin)
+    packed = file.read(2) in _PACKED
     size = file.seek(0, 2)
+    if packed and size - begin < expected:
+        raise InputError(
+            f"{path} has fewer voxels than its header promises, and they look compressed: say so there (CompressedData = True "
+            "and CompressedDataSize in MetaImage, encoding: gzip in NRRD)."
+        )
     _refuse_other_length(path, min(size - begin, expected), expected)
     checks.refuse_larger_than_memory(path, expected)
     file.seek(size if skipped == -1 else begin + expected)

@@ -12,8 +12,11 @@ from pathlib import Path, PurePosixPath
 from mics.errors import InputError, InsufficientMemoryError, MissingFileError
 from mics.files.folder import temporary_folder
 from mics.image.checks import refuse_larger_than_memory
+from mics.image.content import gunzipped, looks_like_dicom
 
-_PREAMBLE, _MAGIC = 128, b"DICM"  # DICOM PS3.10, 7.1
+_LOOKED_AT = 1024
+# The group with which a file without preamble begins, little-endian.
+_IDENTIFYING = b"\x08\0"
 _MOST_FILES = 100_000
 _LONGEST_PART = 255
 
@@ -51,7 +54,14 @@ def _unpack(path: Path, folder: Path) -> None:
             if len(entries) > _MOST_FILES:
                 raise InputError(f"{path} holds {len(entries)} files, more than a study has: zip one study alone.")
             names = [_safe_name(path, entry) for entry in entries]
-            dicom = [(entry, name) for entry, name in zip(entries, names, strict=True) if _is_dicom(archive, entry)]
+            heads = [_head(archive, entry) for entry in entries]
+            endings = {name.suffix for name, head in zip(names, heads, strict=True) if _is_dicom(head)}
+            # What has the slices' ending and is no DICOM may be a slice that broke, which is told where it is read.
+            dicom = [
+                (entry, name)
+                for entry, name, head in zip(entries, names, heads, strict=True)
+                if _is_dicom(head) or (name.suffix in endings - {""} and not name.name.startswith("."))
+            ]
             _refuse_too_much(path, folder, sum(entry.file_size for entry, _ in dicom))
             for entry, name in dicom:
                 target = folder / name
@@ -83,11 +93,14 @@ def _safe_name(path: Path, entry: zipfile.ZipInfo) -> PurePosixPath:
     return parts
 
 
-def _is_dicom(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bool:
-    if entry.file_size <= _PREAMBLE + len(_MAGIC):
-        return False
+def _head(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
     with archive.open(entry) as file:
-        return file.read(_PREAMBLE + len(_MAGIC))[_PREAMBLE:] == _MAGIC
+        return file.read(_LOOKED_AT)
+
+
+def _is_dicom(head: bytes) -> bool:
+    """Whether first bytes, or what gzip makes of them, are DICOM's, or of a file that begins with its identifying elements."""
+    return looks_like_dicom(gunzipped(head)) or (head.startswith(_IDENTIFYING) and head[3:4] == b"\0")
 
 
 def _refuse_too_much(path: Path, folder: Path, size: int) -> None:

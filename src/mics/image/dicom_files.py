@@ -1,0 +1,102 @@
+"""What ITK reads of one DICOM file, and what of it has to be told."""
+
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import SimpleITK as sitk
+
+from mics.errors import InputError
+from mics.image.checks import unreadable
+from mics.image.dicom_elements import Dataset, Elements, dataset_of
+from mics.image.dicom_slices import MODALITY, Slice, to_numbers
+
+FRAMES = "0028|0008"
+"""Number of frames."""
+
+_BETWEEN, _BETWEEN_TAG = "0018|0088", 0x00180088
+_RESCALE_TYPE = "0028|1054"
+_LOSSY, _LOSSY_RATIO = "0028|2110", "0028|2112"
+_PHOTOMETRIC, _PHOTOMETRIC_TAG = "0028|0004", 0x00280004
+_INVERTED, _USUAL = "MONOCHROME1", b"MONOCHROME2"
+# Unspecified is what many scanners say of HU (PS3.3, C.11.1.1.2).
+_SCALES_OF_HU = ("HU", "HU_MOD", "US", "")
+
+
+def header(name: str) -> Slice:
+    """The elements of text of a file; raises InputError where it cannot be read."""
+    shown = reader(name)
+    try:
+        shown.ReadImageInformation()
+    except RuntimeError as error:
+        raise unreadable(Path(name), error) from error
+    return Slice(name, {key: shown.GetMetaData(key).strip() for key in shown.GetMetaDataKeys()})
+
+
+def reader(name: str) -> sitk.ImageFileReader:
+    """ITK's reader of one DICOM file."""
+    made = sitk.ImageFileReader()
+    made.SetImageIO("GDCMImageIO")
+    made.SetFileName(name)
+    return made
+
+
+def readable(one: Slice, copy: Path) -> str:
+    """The name of a file that ITK reads rightly: a copy where SpacingBetweenSlices is 0, which ITK refuses without need of it,
+    or negative, for which SimpleITK before 2.5.7 turns the slices' direction round, and of MONOCHROME1, whose values ITK turns
+    upside down though it is about the display alone (DICOM PS3.3, C.7.6.3.1.2).
+    """
+    between, inverted = one.elements.get(_BETWEEN, ""), one.elements.get(_PHOTOMETRIC) == _INVERTED
+    misread = bool(between) and to_numbers(between)[0] <= 0
+    if not misread and not inverted:
+        return one.name
+    found = dataset_of(Path(one.name).read_bytes())
+    if found is None:
+        return one.name
+    content = bytearray(found.content)
+    for start, length in _misread(found, found.elements, step=misread, display=inverted):
+        content[start : start + length] = (_USUAL if length >= len(_USUAL) else b"1").ljust(length)
+    copy.write_bytes(content)
+    return str(copy)
+
+
+def _misread(found: Dataset, elements: Elements, *, step: bool, display: bool) -> Iterator[tuple[int, int]]:
+    """Where the values begin, and how long they are, of the elements that are to be others."""
+    for tag, element in elements.items():
+        value = element.value or b""
+        wrong = (step and tag == _BETWEEN_TAG) or (display and tag == _PHOTOMETRIC_TAG and element.text == _INVERTED)
+        if wrong and value:
+            yield element.start, len(value)
+        for item in element.items:
+            yield from _misread(found, item, step=step, display=False)
+
+
+def check_kind(source: Path, files: Sequence[Slice], types: Sequence[str] = ()) -> None:
+    """Warn of another modality than CT, of values that are no HU, and of compression with loss.
+
+    ``types``: what is said of the values within sequences (RescaleType).
+    """
+    modality = files[0].elements.get(MODALITY, "")
+    if modality not in ("CT", ""):
+        _warn(f"{source} is a series of modality {modality}, not CT.")
+    types = [*types, *(one.elements.get(_RESCALE_TYPE, "") for one in files)]
+    others = [kind for kind in types if kind not in _SCALES_OF_HU]
+    if modality == "CT" and others:
+        part = "" if len(others) == len(types) or len(files) == 1 else f", in {len(others)} of its {len(files)} slices"
+        _warn(f"{source} holds values of the kind {others[0]}, not HU, as its headers say (RescaleType){part}.")
+    if lossy := [one for one in files if one.elements.get(_LOSSY) == "01"]:
+        ratio = lossy[0].elements.get(_LOSSY_RATIO, "").split("\\")[-1]
+        extent = f" to 1/{ratio}" if ratio else ""
+        _warn(
+            f"{source} was compressed with loss{extent}, as its headers say: its HU are near what was scanned, not it."
+        )
+
+
+def refuse_colour(source: Path, itk: sitk.Image) -> None:
+    """Raise InputError for pixels of several values."""
+    if itk.GetNumberOfComponentsPerPixel() != 1:
+        raise InputError(f"{source} holds colour pictures, not a CT series.")
+
+
+def _warn(sentence: str) -> None:
+    warnings.warn(sentence, UserWarning, stacklevel=6)

@@ -1,0 +1,288 @@
+"""Slices and frames in every transfer syntax, with what ITK misreads in them, against pydicom."""
+
+import io
+
+import numpy as np
+import pydicom
+import pytest
+from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
+from pydicom.filebase import DicomFileLike
+from pydicom.filewriter import write_dataset, write_file_meta_info
+
+from mics.errors import InputError
+from mics.image.dicom_elements import dataset_of
+from mics.image.io import read_image
+
+RAW = np.random.default_rng(0).integers(1, 2000, (5, 4, 3)).astype("<u2")  # slices, rows, columns
+CT, ENHANCED = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.2.1"
+SYNTAXES = {
+    "implicit": pydicom.uid.ImplicitVRLittleEndian,
+    "explicit": pydicom.uid.ExplicitVRLittleEndian,
+    "big-endian": pydicom.uid.ExplicitVRBigEndian,
+    "deflated": pydicom.uid.DeflatedExplicitVRLittleEndian,
+}
+HU = RAW.transpose(2, 1, 0) - 1024.0
+
+
+def image_of(raw, number, kind):
+    one = FileDataset("", {}, file_meta=FileMetaDataset(), preamble=bytes(128))
+    one.file_meta.MediaStorageSOPClassUID, one.file_meta.MediaStorageSOPInstanceUID = kind, f"1.2.3.5.{number}"
+    one.SOPClassUID, one.SOPInstanceUID, one.Modality = kind, f"1.2.3.5.{number}", "CT"
+    one.StudyInstanceUID, one.SeriesInstanceUID = "1.2.3.2", "1.2.3.3"
+    one.SamplesPerPixel, one.PhotometricInterpretation = 1, "MONOCHROME2"
+    one.Rows, one.Columns = raw.shape[-2:]
+    one.BitsAllocated, one.BitsStored, one.HighBit, one.PixelRepresentation = 16, 16, 15, 0
+    one.PixelData = raw.tobytes()
+    return one
+
+
+def save(one, path, syntax):
+    one.file_meta.TransferSyntaxUID = SYNTAXES[syntax]
+    if syntax != "big-endian":
+        one.save_as(path, enforce_file_format=True)
+        return
+    one.PixelData = np.frombuffer(one.PixelData, "<u2").astype(">u2").tobytes()
+    one["PixelData"].VR = "OW"
+    buffer = io.BytesIO()
+    file = DicomFileLike(buffer)
+    buffer.write(bytes(128) + b"DICM")
+    file.is_little_endian, file.is_implicit_VR = True, False
+    write_file_meta_info(file, one.file_meta, enforce_standard=True)
+    file.is_little_endian = False
+    write_dataset(file, Dataset(one))
+    path.write_bytes(buffer.getvalue())
+
+
+def series(folder, syntax, change=lambda one, k: None):
+    folder.mkdir()
+    for k in range(len(RAW)):
+        one = image_of(RAW[k], k, CT)
+        one.ImagePositionPatient, one.ImageOrientationPatient = [10, -20, 2.5 * k], [1, 0, 0, 0, 1, 0]
+        one.PixelSpacing, one.RescaleSlope, one.RescaleIntercept = [0.9, 0.8], "1", "-1024"
+        change(one, k)
+        save(one, folder / f"{k}.dcm", syntax)
+    return folder
+
+
+def item(**elements):
+    made = Dataset()
+    for name, value in elements.items():
+        setattr(made, name, value)
+    return made
+
+
+def frames(path, syntax, change=lambda one: None):
+    one = image_of(RAW, 1, ENHANCED)
+    one.NumberOfFrames = len(RAW)
+    one.SharedFunctionalGroupsSequence = [
+        item(
+            PlaneOrientationSequence=[item(ImageOrientationPatient=[1, 0, 0, 0, 1, 0])],
+            PixelMeasuresSequence=[item(PixelSpacing=[0.9, 0.8], SpacingBetweenSlices="2.5")],
+        )
+    ]
+    one.PerFrameFunctionalGroupsSequence = [
+        item(
+            PlanePositionSequence=[item(ImagePositionPatient=[10, -20, 2.5 * k])],
+            PixelValueTransformationSequence=[item(RescaleSlope="1", RescaleIntercept="-1024")],
+            FrameContentSequence=[item(StackID="1", TemporalPositionIndex=1, FrameAcquisitionNumber=1)],
+        )
+        for k in range(len(RAW))
+    ]
+    change(one)
+    save(one, path, syntax)
+    return path
+
+
+def setting(**elements):
+    def change(one, _=0):
+        for name, value in elements.items():
+            setattr(one, name, value)
+
+    return change
+
+
+@pytest.fixture(params=SYNTAXES)
+def syntax(request):
+    return request.param
+
+
+SOUND = {
+    "plain": setting(),
+    "display the other way round": setting(PhotometricInterpretation="MONOCHROME1"),
+    "a step of 0": setting(SpacingBetweenSlices="0"),
+    "a step of -2.5": setting(SpacingBetweenSlices="-2.5"),
+}
+
+
+@pytest.mark.parametrize("change", SOUND)
+def test_slices_are_read_in_every_syntax(tmp_path, syntax, change):
+    folder = series(tmp_path / "ct", syntax, SOUND[change])
+    image = read_image(folder)
+    slices = [pydicom.dcmread(folder / f"{k}.dcm") for k in range(5)]
+    by_pydicom = np.stack([pydicom.pixels.apply_rescale(one.pixel_array, one).T for one in slices], axis=2)
+    np.testing.assert_array_equal(by_pydicom, HU)
+    np.testing.assert_array_equal(image.array, by_pydicom)
+    np.testing.assert_allclose(image.grid.voxel_to_world([2, 3, 4]), [11.6, -17.3, 10], atol=1e-4)
+
+
+@pytest.mark.parametrize("change", [setting(Rows=2), setting(Rows=9), setting(BitsStored=12)])
+def test_slices_whose_pixels_do_not_fit_are_refused_in_every_syntax(tmp_path, syntax, change):
+    with pytest.raises(InputError, match=r"contradicts itself|was cut short|not in the lowest place"):
+        read_image(series(tmp_path / "ct", syntax, change))
+
+
+def no_step(one):
+    one.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0].SpacingBetweenSlices = "0"
+
+
+def beside(one):
+    """Positions and sizes that are not the frames': of a referenced image, of an icon, in a private element, and in none."""
+    one.ReferencedImageSequence = [item(ImagePositionPatient=[0, 0, 0])]
+    one.IconImageSequence = [item(PixelSpacing=[5, 5])]
+    block = one.PerFrameFunctionalGroupsSequence[2].private_block(0x11, "X", create=True)
+    block.add_new(1, "OB", b"\x20\0\x32\0DS\x06\x001\\2\\3 ")
+    one.ImagePositionPatient, one.PixelSpacing = [10, -20, 0], [0.9, 0.8]
+
+
+FRAMES = {"plain": setting(), "display": SOUND["display the other way round"], "no step": no_step, "beside": beside}
+
+
+@pytest.mark.parametrize("change", FRAMES)
+def test_frames_are_read_in_every_syntax(tmp_path, syntax, change):
+    path = frames(tmp_path / "all.dcm", syntax, FRAMES[change])
+    image = read_image(path)
+    np.testing.assert_array_equal(image.array, pydicom.dcmread(path).pixel_array.transpose(2, 1, 0) - 1024.0)
+    np.testing.assert_array_equal(image.array, HU)
+    np.testing.assert_allclose(image.grid.voxel_to_world([2, 3, 4]), [11.6, -17.3, 10], atol=1e-4)
+
+
+def in_turns(name, values):
+    def change(one):
+        for k, frame in enumerate(one.PerFrameFunctionalGroupsSequence):
+            setattr(frame.FrameContentSequence[0], name, values[k % 2])
+
+    return change
+
+
+def scaled(one):
+    one.PerFrameFunctionalGroupsSequence[1].PixelValueTransformationSequence[0].RescaleIntercept = "0"
+
+
+def scaled_twice(one):
+    one.SharedFunctionalGroupsSequence[0].PixelValueTransformationSequence = [
+        item(RescaleSlope="1", RescaleIntercept="-1000")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (in_turns("StackID", ["1", "2"]), r"several stacks \(StackID 1, 2\) that lie between each other"),
+        (in_turns("TemporalPositionIndex", [1, 2]), r"several phases \(TemporalPositionIndex 1, 2\)"),
+        (in_turns("FrameAcquisitionNumber", [4, 3]), r"several acquisitions \(FrameAcquisitionNumber 3, 4\)"),
+        (scaled, r"differ in rescale intercept \(-1024\.0 and 0\.0\)|\(-1024 and 0\)"),
+        (scaled_twice, r"differ in rescale intercept \(-1024(\.0)? and -1000(\.0)?\)"),
+        (setting(NumberOfFrames=4), "contradicts itself: it holds 120 bytes of pixels"),
+    ],
+)
+def test_frames_of_several_volumes_or_scales_are_refused_in_every_syntax(tmp_path, syntax, change, said):
+    with pytest.raises(InputError, match=said):
+        read_image(frames(tmp_path / "all.dcm", syntax, change))
+
+
+def test_frames_whose_values_are_called_something_else_are_told(tmp_path, syntax):
+    def change(one):
+        for frame in one.PerFrameFunctionalGroupsSequence:
+            frame.PixelValueTransformationSequence[0].RescaleType = "Z_EFF"
+
+    with pytest.warns(UserWarning, match="values of the kind Z_EFF, not HU"):
+        read_image(frames(tmp_path / "all.dcm", syntax, change))
+
+
+def red_green_blue(raw):
+    return setting(
+        SamplesPerPixel=3,
+        PhotometricInterpretation="RGB",
+        PlanarConfiguration=0,
+        BitsAllocated=8,
+        BitsStored=8,
+        HighBit=7,
+        PixelData=bytes(range(36)) * raw,
+    )
+
+
+def test_colours_are_no_hu(tmp_path):
+    """ITK makes them grey where real numbers are asked for."""
+    with pytest.raises(InputError, match=r"holds colours \(RGB\), not HU"):
+        read_image(series(tmp_path / "ct", "explicit", red_green_blue(1)))
+    with pytest.raises(InputError, match=r"holds colours \(RGB\), not HU"):
+        read_image(frames(tmp_path / "all.dcm", "explicit", red_green_blue(5)))
+
+
+def test_several_multi_frame_files_are_no_slices(tmp_path):
+    (tmp_path / "ct").mkdir()
+    frames(tmp_path / "ct" / "a.dcm", "explicit")
+    frames(tmp_path / "ct" / "b.dcm", "explicit", setting(SOPInstanceUID="1.2.3.9"))
+    with pytest.raises(
+        InputError, match=r"holds 2 files in one series, of which 2 have several frames, the first a\.dcm"
+    ):
+        read_image(tmp_path / "ct")
+
+
+def test_elements_are_those_that_pydicom_finds(tmp_path, syntax):
+    path = frames(tmp_path / "all.dcm", syntax)
+    found, expected = dataset_of(path.read_bytes()), pydicom.dcmread(path)
+    assert found.elements.keys() == {int(element.tag) for element in expected}
+    assert found.number(found.elements[0x00280010]) == expected.Rows == 4
+    sequence = found.elements[0x52009230]
+    assert [len(one) for one in sequence.items] == [len(one) for one in expected.PerFrameFunctionalGroupsSequence]
+
+
+@pytest.mark.parametrize("kept", range(140, 1400, 60))
+def test_elements_that_break_off_raise_nothing(tmp_path, syntax, kept):
+    content = frames(tmp_path / "all.dcm", syntax).read_bytes()[:kept]
+    dataset_of(content)
+    dataset_of(content + bytes(200))
+    dataset_of(bytes(np.random.default_rng(kept).integers(0, 256, 900, dtype=np.uint8)))
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("KVP", ["80", "140"]),
+        ("ConvolutionKernel", ["B30f", "B70f"]),
+        ("TriggerTime", ["100", "400"]),
+        ("ContrastBolusAgent", ["", "iodine"]),
+        ("SeriesDescription", ["arterial", "venous"]),
+        ("AcquisitionTime", ["120000", "120040"]),
+        ("ImageType", [["ORIGINAL", "PRIMARY", "AXIAL"], ["DERIVED", "SECONDARY", "MPR"]]),
+    ],
+)
+def test_slices_of_two_scans_in_turns_are_refused(tmp_path, name, values):
+    folder = series(tmp_path / "ct", "explicit", lambda one, k: setattr(one, name, values[k % 2]))
+    with pytest.raises(InputError, match=rf"holds slices of several .*\({name} .*\) that lie between each other"):
+        read_image(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("AcquisitionTime", ["120000", "120001"]),
+        ("ImageType", ["ORIGINAL", "DERIVED"]),
+        ("TriggerTime", ["700", "712"]),
+        ("SeriesDescription", ["abdomen", ""]),
+        ("KVP", ["120", ""]),
+        ("AcquisitionNumber", ["3", ""]),
+    ],
+)
+def test_slices_of_one_scan_may_have_been_taken_or_worked_on_in_pieces(tmp_path, name, values):
+    folder = series(tmp_path / "ct", "explicit", lambda one, k: setattr(one, name, values[k in (1, 3, 4)]))
+    np.testing.assert_array_equal(read_image(folder).array, HU)
+
+
+def test_one_slice_of_another_kind_of_values_is_told(tmp_path):
+    folder = series(
+        tmp_path / "ct", "explicit", lambda one, k: setattr(one, "RescaleType", "HU" if k != 2 else "Z_EFF")
+    )
+    with pytest.warns(UserWarning, match=r"kind Z_EFF, not HU, .*in 1 of its 5 slices"):
+        read_image(folder)
