@@ -54,3 +54,9 @@ def test_without_lightning_it_says_what_to_install(refused, monkeypatch, tmp_pat
 def test_a_wrong_recipe_or_setting_is_refused_before_anything_is_written(refused, tmp_path, recipe, setting):
     refused("train", recipe, "--data", "phantom:8", "-o", tmp_path / "run", "--set", setting)
     assert not (tmp_path / "run").exists()
+
+
+def test_data_that_are_not_there_are_refused_with_what_can_be_given(refused, tmp_path):
+    told = refused("train", "mics-small", "--data", tmp_path / "none", "-o", tmp_path / "run")
+    assert f"--data {tmp_path}/none: there is no such folder; give one of mics prepare" in " ".join(told.split())
+    assert not (tmp_path / "run").exists()

@@ -4,6 +4,7 @@ import json
 import nibabel
 import numpy as np
 import pytest
+import SimpleITK as sitk
 
 from mics.deformation.provenance import Provenance, Scan, provenance_path
 from mics.deformation.transform import Transform
@@ -49,6 +50,16 @@ def test_the_checksum_is_that_of_the_voxels_in_a_nifti_file(tmp_path, grids, smo
     offset = nibabel.load(tmp_path / "scan.nii").dataobj.offset
     values = (tmp_path / "scan.nii").read_bytes()[offset:]
     assert Scan.of(image).voxels_sha256 == hashlib.sha256(values).hexdigest()
+
+
+def test_rounded_voxels_have_the_checksum_of_the_same_voxels_as_integers(tmp_path, grids, smooth_image):
+    image = smooth_image(grids["lps"])
+    rounded = Image(np.rint(image.array / 10), image.grid)
+    assert np.signbit(rounded.array[rounded.array == 0]).any()  # -0.4 becomes -0.0
+    write_image(rounded, tmp_path / "floats.nii.gz")
+    sitk.WriteImage(sitk.Cast(sitk.ReadImage(tmp_path / "floats.nii.gz"), sitk.sitkInt16), tmp_path / "integers.nii.gz")
+    known = Scan.of(read_image(tmp_path / "floats.nii.gz"))
+    assert known.is_scan(read_image(tmp_path / "integers.nii.gz"))
 
 
 @pytest.mark.parametrize(

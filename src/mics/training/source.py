@@ -74,6 +74,11 @@ def source_of(data: str, spacing_mm: float, organ_maps: str | None, phase_varian
         ]
         return Source(data=data, subjects=subjects, files={}, **made)
     root = Path(data).resolve()
+    if not root.is_dir():
+        raise InputError(
+            f"`data {data}`: there is no such folder; give one of mics prepare or in the Learn2Reg layout, or phantom:N.",
+            option="data",
+        )
     if (root / MANIFEST).is_file():
         entries = usable(root)
         subjects = [Subject(entry.name, entry.split, (*entry.organs, *entry.pseudo_organs)) for entry in entries]
