@@ -20,7 +20,7 @@ _PER_NATIVE_VOXEL = (
     12  # of both scans: HU, warped HU, the same as whole numbers, labels; displacements are made by slabs
 )
 _PER_VOXEL_AT_WORK = 8  # of the larger one: copies while it is measured and written
-_KEPT = 1.2  # of freed blocks that stay with a command's process and do not fit what comes next
+_KEPT = 1.1  # of freed blocks that stay with a command's process and do not fit what comes next
 _MARGIN_MM = 80.0
 
 
@@ -44,7 +44,7 @@ def estimate(settings: Settings, *, fixed: Grid, moving: Grid) -> Need:
     if device.type == "cuda":
         return Need(_KEPT * (_LIBRARIES + scans), networks)
     # While the networks work, the scans are all there is of the native volumes.
-    return Need(_KEPT * (_LIBRARIES + max(scans, networks + 6 * sum(native))), 0.0)
+    return Need(_KEPT * (_LIBRARIES + max(scans, networks + 4 * sum(native))), 0.0)
 
 
 def require_memory(settings: Settings, *, fixed: Grid, moving: Grid) -> None:
