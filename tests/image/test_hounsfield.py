@@ -39,9 +39,9 @@ def outside_of_the_circle(hu, value):
     return np.where((x**2 + y**2 > 1.2)[..., None], np.float32(value), hu)
 
 
-def refusal(array):
+def refusal(array, **kwargs):
     with pytest.raises(InputError, match=r"^A scan ") as error:
-        hounsfield_units(array.astype(np.float32), "A scan")
+        hounsfield_units(array.astype(np.float32), "A scan", **kwargs)
     assert "\n" not in str(error.value)
     assert str(error.value).endswith(".")
     return str(error.value)
@@ -273,10 +273,10 @@ def raised(slices):
 )
 @pytest.mark.parametrize("axis", [0, 1, 2])
 def test_slices_without_the_intercept_of_the_others_are_refused(slices, first, axis):
-    sentence = refusal(np.moveaxis(raised(slices), 2, axis))
+    sentence = refusal(np.moveaxis(raised(slices), 2, axis), orientation=("SLP", "LSP", "LPS")[axis])
     if "in all its slices" in sentence:  # where they are most, all look shifted
         assert (
-            f"at number {first} along its {('first', 'second', 'third')[axis]} axis, values change by about "
+            f"at number {first}, from 0, along its {('first', 'second', 'third')[axis]} axis, values change by about "
             in sentence
         )
         step = float(re.search(r"about ([+-]\d+)", sentence)[1])
@@ -284,6 +284,17 @@ def test_slices_without_the_intercept_of_the_others_are_refused(slices, first, a
         assert (step > 0) == (raised(slices)[:, :, first].mean() > raised(slices)[:, :, first - 1].mean())
     else:
         assert "shifted by about +10" in sentence
+
+
+@pytest.mark.parametrize("skin", [-300, 0, 150, 1000])
+@pytest.mark.parametrize("covered", [0.2, 0.4, 0.6, 0.8])
+def test_a_body_on_a_flat_board_is_taken(skin, covered):
+    """As in radiotherapy: a plane that shows the board's top in part and one that shows all of it are alike."""
+    hu = person().copy()
+    lowest = int(np.flatnonzero((hu > -500).any(axis=(0, 2)))[-1])
+    hu[3:-3, lowest - 1] = np.maximum(hu[3:-3, lowest - 1], -1000 + covered * (1000 + skin))
+    hu[3:-3, lowest] = np.maximum(hu[3:-3, lowest], skin)
+    assert hounsfield_units(hu, "A scan") is hu
 
 
 def test_a_body_that_begins_in_air_is_no_step():

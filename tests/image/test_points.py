@@ -18,6 +18,14 @@ def test_what_is_written_is_read_back(tmp_path, name):
     assert [file.name for file in tmp_path.iterdir()] == [name]
 
 
+def test_a_label_that_reads_like_a_frame_is_a_label(tmp_path):
+    """RAS is the right adrenal's short name to some."""
+    (tmp_path / "p.csv").write_text("x,y,z,name,label,id\n1,2,3,LAS,RAS,LPI\n")
+    found = read_points(tmp_path / "p.csv")
+    assert found.names == ("LAS",)
+    np.testing.assert_array_equal(found.coordinates, [[1, 2, 3]])
+
+
 def test_csv_without_names_and_with_other_columns(tmp_path):
     (tmp_path / "p.csv").write_text("t, z, y, x\n0, 3, 2, 1\n")
     back = read_points(tmp_path / "p.csv")

@@ -1,7 +1,8 @@
 """ITK's own files of transforms, and the matrix of those that are linear."""
 
-import itertools
+import re
 import warnings
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from mics.errors import GeometryError, InputError
 
 _TEXT = b"#Insight Transform File"
+_NUMBERS = ("Parameters", "FixedParameters")
 
 
 class _Warnings(sitk.LoggerBase):
@@ -64,22 +66,36 @@ def _refuse_other_numbers(path: Path, transform: sitk.Transform) -> None:
     with path.open("rb") as file:
         if not file.read(len(_TEXT)).startswith(_TEXT):
             return
-    lines = [line.partition(":") for line in path.read_text(encoding="latin-1").splitlines()]
-    fields = [(name.strip(), value.split()) for name, colon, value in lines if colon and not name.startswith("#")]
-    kinds = [value for name, value in fields if name == "Transform" and "CompositeTransform" not in "".join(value)]
-    for name in ("Parameters", "FixedParameters"):
-        said = [value for field, value in fields if field == name]
-        if len(said) != len(kinds):
-            raise InputError(f"{path} has {len(said)} lines {name} for {len(kinds)} transforms: write it again.")
-        for number in itertools.chain.from_iterable(said):
-            if not _is_number(number):
-                raise InputError(f"{path} has {number[:40]!r} among its {name}, which is no number: write it again.")
+    kinds, given = 0, Counter[str]()
+    numbers: dict[str, int] = {}
+    with path.open(encoding="latin-1") as text:
+        for line in text:
+            name, colon, value = line.partition(":")
+            name = name.strip()
+            if not colon or name.startswith("#"):
+                continue
+            kinds += name == "Transform" and "CompositeTransform" not in value
+            if name in _NUMBERS:
+                given[name] += 1
+                numbers[name] = _count_of_numbers(path, name, value)
+    for name in _NUMBERS:
+        if given[name] != kinds:
+            raise InputError(f"{path} has {given[name]} lines {name} for {kinds} transforms: write it again.")
     kind = transform.GetTransformEnum()
-    if transform.IsLinear() and kind != sitk.sitkComposite and len(kinds) == 1:
+    if transform.IsLinear() and kind != sitk.sitkComposite and kinds == 1:
         count = sitk.Transform(transform.GetDimension(), kind).GetNumberOfParameters()
-        given = next(len(value) for name, value in fields if name == "Parameters")
-        if given != count:
-            raise InputError(f"{path} has {given} Parameters, and a transform of its kind has {count}: write it again.")
+        found = numbers["Parameters"]
+        if found != count:
+            raise InputError(f"{path} has {found} Parameters, and a transform of its kind has {count}: write it again.")
+
+
+def _count_of_numbers(path: Path, name: str, value: str) -> int:
+    """How many numbers a line holds, a deformation's one by one; raises InputError for what is none."""
+    count = 0
+    for count, word in enumerate(re.finditer(r"\S+", value), start=1):  # noqa: B007
+        if not _is_number(word[0]):
+            raise InputError(f"{path} has {word[0][:40]!r} among its {name}, which is no number: write it again.")
+    return count
 
 
 def _is_number(text: str) -> bool:

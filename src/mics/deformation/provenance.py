@@ -104,7 +104,7 @@ def voxels_sha256(image: Image) -> str:
     found = hashlib.sha256()
     for plane in image.array.T:
         # Zeros that carry a minus, as rounding leaves them, do so in files of floats alone.
-        found.update(np.ascontiguousarray(plane + 0, dtype="<f4").data)
+        found.update(np.ascontiguousarray(plane.astype("<f4") + 0).data)
     return found.hexdigest()
 
 

@@ -56,10 +56,10 @@ _WHAT_CT_IS = "while CT in Hounsfield units has air at -1000, fat near -100 and 
 def read_scan(path: str | Path) -> Image:
     """A CT volume in HU; raises InputError as :func:`mics.image.io.read_image` and :func:`hounsfield_units` do."""
     image = read_image(path)
-    return Image(hounsfield_units(image.array, str(path)), image.grid)
+    return Image(hounsfield_units(image.array, str(path), orientation=image.grid.orientation), image.grid)
 
 
-def hounsfield_units(array: Values, name: str) -> Values:
+def hounsfield_units(array: Values, name: str, *, orientation: str = "LPS") -> Values:
     """A scan's values with air where its padding was, the value outside of a scanner's circle that no tissue has.
 
     Parts of a scan, without air or of lung, are taken, and so are values cut off below or above.
@@ -67,6 +67,7 @@ def hounsfield_units(array: Values, name: str) -> Values:
     Args:
         array: (X, Y, Z), finite and not constant.
         name: of the scan, with which the sentences begin.
+        orientation: where the array axes run to (:attr:`mics.image.grid.Grid.orientation`).
 
     Raises:
         InputError: if the values clearly are something else: shifted (stored values without their rescale intercept), scaled,
@@ -87,7 +88,7 @@ def hounsfield_units(array: Values, name: str) -> Values:
     _refuse_tenth(seen, name)
     _refuse_shifted(seen, name)
     _refuse_dense(seen, name)
-    _refuse_steps(cleared, name)
+    _refuse_steps(cleared, name, orientation)
     _warn_of_padding(cleared, seen, name)
     if high < np.inf:
         _warn(f"{name} holds values above {high:.4g} outside of its field of view, its padding, taken for air.")
@@ -183,15 +184,16 @@ def _refuse_dense(seen: Values, name: str) -> None:
         raise _other_values(seen, name)
 
 
-def _refuse_steps(array: Values, name: str) -> None:
+def _refuse_steps(array: Values, name: str, orientation: str) -> None:
     """Refuse a volume of which some slices are on another scale."""
-    found = step_between_slices(array)
+    axis = next(axis for axis, letter in enumerate(orientation) if letter in "IS")
+    found = step_between_slices(array, axis)
     if found is not None:
-        axis, slice_, step = found
+        slice_, step = found
         raise InputError(
-            f"{name} does not hold Hounsfield units in all its slices: at number {slice_} along its {_ORDINALS[axis]} axis, "
-            f"values change by about {step:+.0f} at once, so the rescale intercept or slope of a part is wrong: convert the scan "
-            "from DICOM again."
+            f"{name} does not hold Hounsfield units in all its slices: at number {slice_}, from 0, along its {_ORDINALS[axis]} "
+            f"axis, values change by about {step:+.0f} at once, so the rescale intercept or slope of a part is wrong: convert "
+            "the scan from DICOM again."
         )
 
 

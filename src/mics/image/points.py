@@ -51,6 +51,8 @@ _SAID_ELSEWHERE = {
     "units",
     "coordinateunits",
 }
+# Columns that call a point something, which may look like a frame.
+_NAMING = ("x", "y", "z", "name", "label", "id", "description")
 # What such a column says, whatever it is called: where two of three axes run to, or that these are of voxels.
 _FRAMES = {f"{x}{y}{z}" for x in "LR" for y in "AP" for z in "SI"} | {"IJK", "VOXEL", "VOXELS"}
 # What Slicer's tables say in their column "defined" of points that are not placed.
@@ -148,7 +150,7 @@ def _read_csv(text: str) -> tuple[list[_Row], list[str]]:
     for row in rows:
         name = row.get("name") or ""
         for column, cell in row.items():
-            if column not in (*"xyz", "name") and (cell or "").upper() in _FRAMES:
+            if column not in _NAMING and (cell or "").upper() in _FRAMES:
                 raise _FormError(
                     f"its column {column} says {cell}, which may be another frame than LPS: convert it, and leave that out"
                 )

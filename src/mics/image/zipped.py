@@ -54,13 +54,13 @@ def _unpack(path: Path, folder: Path) -> None:
             if len(entries) > _MOST_FILES:
                 raise InputError(f"{path} holds {len(entries)} files, more than a study has: zip one study alone.")
             names = [_safe_name(path, entry) for entry in entries]
-            heads = [_head(archive, entry) for entry in entries]
-            endings = {name.suffix for name, head in zip(names, heads, strict=True) if _is_dicom(head)}
+            sound = [_is_dicom(_head(archive, entry)) for entry in entries]
+            endings = {name.suffix for name, is_one in zip(names, sound, strict=True) if is_one}
             # What has the slices' ending and is no DICOM may be a slice that broke, which is told where it is read.
             dicom = [
                 (entry, name)
-                for entry, name, head in zip(entries, names, heads, strict=True)
-                if _is_dicom(head) or (name.suffix in endings - {""} and not name.name.startswith("."))
+                for entry, name, is_one in zip(entries, names, sound, strict=True)
+                if is_one or (name.suffix in endings - {""} and not name.name.startswith("."))
             ]
             _refuse_too_much(path, folder, sum(entry.file_size for entry, _ in dicom))
             for entry, name in dicom:

@@ -32,6 +32,7 @@ from mics.evaluation.metrics import dice
 from mics.files.folder import own_folder
 from mics.image.grid import GRID_TOLERANCE_VOXELS, Grid
 from mics.image.io import Image, read_image, read_labels, write_image
+from mics.image.lattice import difference
 from mics.organs import ORGAN_NAMES
 from mics.pipeline.reshape import SETTINGS, fit, reshaped
 from mics.pipeline.source_cases import LabelledCase, best_source_cases, coarse_shares, read_labelled_case
@@ -203,8 +204,8 @@ def _matched(
     wanted = case.labels()
     if not wanted.grid.is_close(grid, GRID_TOLERANCE_VOXELS * min(grid.spacing)):
         raise GeometryError(
-            f"{case.labels_path} is on another grid than the training people ({wanted.grid.size} against {grid.size} "
-            "voxels, or another spacing, place or orientation): bring it to theirs."
+            f"{case.labels_path} is on another grid than the training people ({difference(wanted.grid, grid)}): "
+            "bring it to theirs."
         )
     shares = coarse_shares(case.name, wanted)
     if not shares.any():

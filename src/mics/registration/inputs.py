@@ -116,7 +116,7 @@ def load_scan(
     if series is not None and isinstance(source, Image):
         raise SettingError(f"{name} is an Image: a series is chosen from the folder of a DICOM study.")
     image = _checked(source, name) if isinstance(source, Image) else read_image(source, series)
-    image = Image(hounsfield_units(image.array, name), image.grid)
+    image = Image(hounsfield_units(image.array, name, orientation=image.grid.orientation), image.grid)
     meaning: dict[int, str] = {}
     if _are_structures(labels):
         scan = None if isinstance(source, Image) else as_path(source)
