@@ -82,7 +82,8 @@ def test_everybody_is_there_and_nobody_of_validation_or_test_is_a_source_case(ma
 def test_a_bad_label_map_is_told_and_does_not_stop_the_rest(made):
     _, rows, message = made
     assert (
-        "label0051.nii.gz is on another grid than the training people (22 × 20 × 32 against" in rows["synthesised_0051"].reason
+        "label0051.nii.gz is on another grid than the training people (22 × 20 × 32 against"
+        in rows["synthesised_0051"].reason
     )
     assert "label0052.nii.gz" in rows["synthesised_0052"].reason
     assert sorted(row.name for row in message) == sorted(rows)
