@@ -111,6 +111,8 @@ SOUND = {
     "display the other way round": setting(PhotometricInterpretation="MONOCHROME1"),
     "a step of 0": setting(SpacingBetweenSlices="0"),
     "a step of -2.5": setting(SpacingBetweenSlices="-2.5"),
+    "a step of 0 in many digits": setting(SpacingBetweenSlices="0.000000000000"),
+    "a step of -2.5 in many digits": setting(SpacingBetweenSlices="-2.500000000000"),
 }
 
 

@@ -8,7 +8,7 @@ import SimpleITK as sitk
 
 from mics.errors import InputError
 from mics.image.checks import unreadable
-from mics.image.dicom_elements import Dataset, Elements, dataset_of
+from mics.image.dicom_elements import Elements, dataset_of
 from mics.image.dicom_slices import MODALITY, Slice, to_numbers
 
 FRAMES = "0028|0008"
@@ -54,21 +54,22 @@ def readable(one: Slice, copy: Path) -> str:
     if found is None:
         return one.name
     content = bytearray(found.content)
-    for start, length in _misread(found, found.elements, step=misread, display=inverted):
-        content[start : start + length] = (_USUAL if length >= len(_USUAL) else b"1").ljust(length)
+    for start, length, value in _misread(found.elements, step=misread, display=inverted):
+        content[start : start + length] = value.ljust(length)
     copy.write_bytes(content)
     return str(copy)
 
 
-def _misread(found: Dataset, elements: Elements, *, step: bool, display: bool) -> Iterator[tuple[int, int]]:
-    """Where the values begin, and how long they are, of the elements that are to be others."""
+def _misread(elements: Elements, *, step: bool, display: bool) -> Iterator[tuple[int, int, bytes]]:
+    """Of the elements that are to be others: where their values begin, how long they are, and what is to stand there."""
     for tag, element in elements.items():
         value = element.value or b""
-        wrong = (step and tag == _BETWEEN_TAG) or (display and tag == _PHOTOMETRIC_TAG and element.text == _INVERTED)
-        if wrong and value:
-            yield element.start, len(value)
+        if step and tag == _BETWEEN_TAG and value:
+            yield element.start, len(value), b"1"
+        if display and tag == _PHOTOMETRIC_TAG and element.text == _INVERTED:
+            yield element.start, len(value), _USUAL
         for item in element.items:
-            yield from _misread(found, item, step=step, display=False)
+            yield from _misread(item, step=step, display=False)
 
 
 def check_kind(source: Path, files: Sequence[Slice], types: Sequence[str] = ()) -> None:
