@@ -1,6 +1,7 @@
 """Slices and frames in every transfer syntax, with what ITK misreads in them, against pydicom."""
 
 import io
+import struct
 
 import numpy as np
 import pydicom
@@ -288,3 +289,33 @@ def test_one_slice_of_another_kind_of_values_is_told(tmp_path):
     )
     with pytest.warns(UserWarning, match=r"kind Z_EFF, not HU, .*in 1 of its 5 slices"):
         read_image(folder)
+
+
+def nested(one, _=0):
+    """More sequences within each other than are followed."""
+    inner = item(PatientID="")
+    for _ in range(40):
+        inner = item(ReferencedImageSequence=[inner])
+    one.ReferencedImageSequence, one.PhotometricInterpretation = [inner], "MONOCHROME1"
+
+
+@pytest.mark.parametrize("kind", [b"??", b"  ", b"XX", b"ox", b"\0\0"])
+def test_types_that_are_none_are_passed_over_as_itk_does(tmp_path, kind):
+    """Else the display the other way round is not found, and the values are upside down."""
+    folder = series(tmp_path / "ct", "explicit", SOUND["display the other way round"])
+    length = struct.pack("<H" if kind == b"\0\0" else "<xxI", 4)
+    for path in folder.iterdir():
+        head, samples, rest = path.read_bytes().partition(b"\x28\0\2\0US")
+        path.write_bytes(head + struct.pack("<HH2s", 0x19, 0x1001, kind) + length + b"abcd" + samples + rest)
+    np.testing.assert_array_equal(read_image(folder).array, HU)
+
+
+def test_what_itk_misreads_and_is_not_found_is_refused(tmp_path):
+    folder = series(tmp_path / "ct", "explicit", nested)
+    with pytest.raises(InputError, match=r"0\.dcm has elements that cannot be followed, so .* MONOCHROME1 .*export"):
+        read_image(folder)
+    (tmp_path / "all").mkdir()
+    frames(tmp_path / "all" / "all.dcm", "explicit", nested)
+    for path in (tmp_path / "all", tmp_path / "all" / "all.dcm"):
+        with pytest.raises(InputError, match=f"{path} has elements that cannot be followed"):
+            read_image(path)

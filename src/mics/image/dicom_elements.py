@@ -6,8 +6,26 @@ from typing import Literal
 
 PIXELS = 0x7FE00010
 
-# Types whose length has four bytes (PS3.5, 7.1.2).
-_LONG = {b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"}
+# Types whose length has two bytes (PS3.5, 7.1.2), and the absence of one.
+_SHORT = {
+    b"\0\0",
+    b"AE",
+    b"AS",
+    b"AT",
+    b"CS",
+    b"DA",
+    b"DS",
+    b"DT",
+    b"FD",
+    b"FL",
+    b"IS",
+    b"LO",
+    b"LT",
+    b"PN",
+    b"SH",
+    b"SL",
+}
+_SHORT |= {b"SS", b"ST", b"TM", b"UI", b"UL", b"US"}
 _ITEM, _ITEM_END, _END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 _UNDEFINED = 2**32 - 1
 _DEEPEST = 32
@@ -129,9 +147,8 @@ def _head(content: bytes, at: int, form: _Form) -> tuple[int, bytes, int, int]:
     if not form.explicit or tag in (_ITEM, _ITEM_END, _END):
         return tag, b"", number(at + 4, 4), at + 8
     kind = content[at + 4 : at + 6]
-    if not (kind.isalpha() and kind.isupper()):
-        raise ValueError("an element has no type")
-    return (tag, kind, number(at + 8, 4), at + 12) if kind in _LONG else (tag, kind, number(at + 6, 2), at + 8)
+    # A type that is not known has a long length, none at all a short one, as GDCM reads them.
+    return (tag, kind, number(at + 6, 2), at + 8) if kind in _SHORT else (tag, kind, number(at + 8, 4), at + 12)
 
 
 def _elements(content: bytes, at: int, end: int, form: _Form, depth: int) -> tuple[Elements, int]:

@@ -45,16 +45,23 @@ def readable(one: Slice, copy: Path) -> str:
     """The name of a file that ITK reads rightly: a copy where SpacingBetweenSlices is 0, which ITK refuses without need of it,
     or negative, for which SimpleITK before 2.5.7 turns the slices' direction round, and of MONOCHROME1, whose values ITK turns
     upside down though it is about the display alone (DICOM PS3.3, C.7.6.3.1.2).
+
+    Raises InputError where the element that ITK misreads is not found in the file.
     """
     between, inverted = one.elements.get(_BETWEEN, ""), one.elements.get(_PHOTOMETRIC) == _INVERTED
     misread = bool(between) and to_numbers(between)[0] <= 0
     if not misread and not inverted:
         return one.name
     found = dataset_of(Path(one.name).read_bytes())
-    if found is None:
-        return one.name
+    changes = [] if found is None else list(_misread(found.elements, step=misread, display=inverted))
+    if found is None or len({value for _, _, value in changes}) < misread + inverted:
+        what = "PhotometricInterpretation MONOCHROME1" if inverted else f"SpacingBetweenSlices {between}"
+        raise InputError(
+            f"{one.name} has elements that cannot be followed, so what its {what} does to its values or its place cannot be "
+            "undone: export the series again."
+        )
     content = bytearray(found.content)
-    for start, length, value in _misread(found.elements, step=misread, display=inverted):
+    for start, length, value in changes:
         content[start : start + length] = value.ljust(length)
     copy.write_bytes(content)
     return str(copy)

@@ -46,6 +46,8 @@ def read_frames(shown_path: Path, source: Path, file: Slice, pixel: int | None) 
     if count < 2:
         raise GeometryError(f"{source} holds a single DICOM slice: give the folder of a whole series.")
     found = dataset_of(Path(file.name).read_bytes())
+    if found is None:
+        raise InputError(f"{source} has elements that cannot be followed, so it is damaged: export it again.")
     refuse_other_pixels(source, file.elements, found)
     try:
         with tempfile.TemporaryDirectory() as scratch:
@@ -60,8 +62,7 @@ def read_frames(shown_path: Path, source: Path, file: Slice, pixel: int | None) 
     check_kind(shown_path, [file], sorted(types))
     places, orientation, spacing = _geometry(source, groups, count)
     stack = stacked(source, places, orientation, spacing)
-    if found is not None:
-        _refuse_interleaved(source, found, [groups[0][n] for n in stack.order])
+    _refuse_interleaved(source, found, [groups[0][n] for n in stack.order])
     row, column = orientation.reshape(2, 3)
     volume = sitk.GetImageFromArray(sitk.GetArrayViewFromImage(itk)[stack.order])
     # DICOM names the distance between rows first (PS3.3, 10.7.1.3).
@@ -75,10 +76,8 @@ Array = NDArray[np.float64]
 _Groups = tuple[list[Elements], list[Elements], list[Elements]]
 
 
-def _groups(found: Dataset | None, count: int) -> _Groups:
+def _groups(found: Dataset, count: int) -> _Groups:
     """The functional groups of each frame, those of all frames, and the elements beside both."""
-    if found is None:
-        return [{}] * count, [], []
     frames = found.elements.get(_PER_FRAME)
     shared = found.elements.get(_SHARED)
     each = list(frames.items) if frames is not None else []
