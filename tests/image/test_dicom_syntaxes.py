@@ -2,6 +2,7 @@
 
 import io
 import struct
+import tracemalloc
 
 import numpy as np
 import pydicom
@@ -247,6 +248,18 @@ def test_elements_that_break_off_raise_nothing(tmp_path, syntax, kept):
     dataset_of(content)
     dataset_of(content + bytes(200))
     dataset_of(bytes(np.random.default_rng(kept).integers(0, 256, 900, dtype=np.uint8)))
+
+
+def test_elements_longer_than_what_holds_them_do_not_fill_the_memory():
+    """Each would hold a copy of what is left of the file."""
+    leaf = struct.pack("<HHIHH2sxxI", 0xFFFE, 0xE000, 12, 0x18, 0x10, b"UN", 1 << 30)
+    items = struct.pack("<HH2sxxI", 8, 0x1140, b"SQ", 500 * len(leaf)) + 500 * leaf
+    content = bytes(128) + b"DICM" + items + bytes(1 << 20)
+    tracemalloc.start()
+    assert dataset_of(content) is None
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 4 * len(content)
 
 
 @pytest.mark.parametrize(

@@ -168,6 +168,8 @@ def _elements(content: bytes, at: int, end: int, form: _Form, depth: int) -> tup
         elif undefined:
             found[tag] = Element(None, at)
             at = _after_fragments(content, at, end, form)
+        elif depth > 0 and at + length > end:
+            raise ValueError("an element ends after the item that holds it")
         else:
             found[tag] = Element(content[at : at + length], at)
             at += length
