@@ -1,8 +1,12 @@
 """Slices and frames in every transfer syntax, with what ITK misreads in them, against pydicom."""
 
 import io
+import re
 import struct
+import subprocess
+import sys
 import tracemalloc
+import zlib
 
 import numpy as np
 import pydicom
@@ -260,6 +264,37 @@ def test_elements_longer_than_what_holds_them_do_not_fill_the_memory():
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 4 * len(content)
+
+
+READ = """
+import resource, sys
+from mics.errors import InputError
+from mics.image.io import read_image
+resource.setrlimit(resource.RLIMIT_AS, (2 << 30, 2 << 30))
+try:
+    read_image(sys.argv[1])
+except InputError as error:
+    print(error)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no limit of memory")
+def test_deflated_slices_that_unpack_to_more_than_the_memory(tmp_path):
+    folder = series(tmp_path / "ct", "deflated")
+    content = (folder / "2.dcm").read_bytes()
+    start = 144 + int.from_bytes(content[140:144], "little")
+    plain, blocks = zlib.decompress(content[start:], -15), 500
+    pixels = plain.index(b"\xe0\x7f\x10\0OW\0\0") + 8
+    longer = plain[:pixels] + struct.pack("<I", len(plain) - pixels - 4 + (blocks << 20)) + plain[pixels + 4 :]
+    packer = zlib.compressobj(9, wbits=-15)
+    packed = packer.compress(longer) + packer.flush(zlib.Z_FULL_FLUSH)
+    block = packer.compress(bytes(1 << 20)) + packer.flush(zlib.Z_FULL_FLUSH)
+    (folder / "2.dcm").write_bytes(content[:start] + packed + blocks * block + packer.flush())
+    run = subprocess.run([sys.executable, "-c", READ, folder], capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    assert re.match(r".*2\.dcm unpacks to more than 0\.\d+ GB, more than one DICOM file may take", run.stdout), (
+        run.stdout
+    )
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,11 @@
 
 import zlib
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
+
+from mics.errors import InsufficientMemoryError
+from mics.image.available import available_host_bytes
 
 PIXELS = 0x7FE00010
 
@@ -33,8 +37,9 @@ _DEEPEST = 32
 _IMPLICIT, _BIG = "1.2.840.10008.1.2", "1.2.840.10008.1.2.2"
 _PLAIN, _DEFLATED = b"1.2.840.10008.1.2.1", b"1.2.840.10008.1.2.1.99"
 _SYNTAX = 0x00020010
-# More is no scan, but a file made to fill the memory.
+# More is no scan, but a file made to fill the memory, of which as much is taken by each of so many copies.
 _MOST_INFLATED = 1 << 31
+_COPIES = 4
 # Where types are not written out, these tell themselves to be sequences by their tag alone: the functional groups of frames,
 # those of them that say where a frame lies and what its values are, the table of values, and an icon.
 _SEQUENCES = {
@@ -92,13 +97,38 @@ class _Form:
 _LITTLE = _Form("little", explicit=True)
 
 
-def dataset_of(content: bytes) -> Dataset | None:
+def read_dataset(file: Path, source: Path) -> Dataset | None:
+    """As :func:`dataset_of`, of a file that an error calls ``source``.
+
+    Raises InsufficientMemoryError where it does not fit into memory, or unpacks to more than one file may take of it.
+    """
+    left = available_host_bytes()
+    most = _MOST_INFLATED if left is None else min(_MOST_INFLATED, int(left) // _COPIES)
+    try:
+        return dataset_of(file.read_bytes(), most)
+    except _TooLarge as error:
+        raise InsufficientMemoryError(
+            f"{source} unpacks to more than {most / 1e9:.2g} GB, more than one DICOM file may take here: export it without "
+            "compression, or in parts."
+        ) from error
+    except MemoryError as error:
+        raise InsufficientMemoryError(
+            f"{source} does not fit into memory: give a part of it, or use a larger machine."
+        ) from error
+
+
+class _TooLarge(Exception):
+    """Deflated elements unpack to more than may be."""
+
+
+def dataset_of(content: bytes, most: int = _MOST_INFLATED) -> Dataset | None:
     """The elements of a file up to its pixels, of any transfer syntax; None where their order cannot be followed.
 
-    Files without the group of elements that says the transfer syntax are taken for little-endian.
+    Files without the group of elements that says the transfer syntax are taken for little-endian. ``most``: bytes to which
+    deflated ones may unpack.
     """
     try:
-        content, start, form = _plain(content)
+        content, start, form = _plain(content, most)
         elements, _ = _elements(content, start, len(content), form, 0)
     except (ValueError, zlib.error):
         return None
@@ -116,7 +146,7 @@ def within(elements: Elements, *tags: int) -> Element | None:
     return elements.get(last)
 
 
-def _plain(content: bytes) -> tuple[bytes, int, _Form]:
+def _plain(content: bytes, most: int) -> tuple[bytes, int, _Form]:
     """The bytes of a file, unpacked where they are deflated, where its elements begin after those of group 2, and their form."""
     start, syntax, place = (132 if content[128:132] == b"DICM" else 0), b"", 0
     while content[start : start + 2] == b"\2\0":
@@ -127,9 +157,9 @@ def _plain(content: bytes) -> tuple[bytes, int, _Form]:
     name = syntax.rstrip(b"\0 ").decode("latin-1")
     if name == _DEFLATED.decode():
         inflater = zlib.decompressobj(-zlib.MAX_WBITS)
-        data = inflater.decompress(content[start:], _MOST_INFLATED)
+        data = inflater.decompress(content[start:], most)
         if inflater.unconsumed_tail:
-            raise ValueError("unpacks without end")
+            raise _TooLarge
         head = content[:place] + _PLAIN.ljust(len(syntax), b"\0") + content[place + len(syntax) : start]
         return head + data, start, _LITTLE
     if not name:

@@ -8,7 +8,7 @@ import SimpleITK as sitk
 
 from mics.errors import InputError
 from mics.image.checks import unreadable
-from mics.image.dicom_elements import Elements, dataset_of
+from mics.image.dicom_elements import Elements, read_dataset
 from mics.image.dicom_slices import MODALITY, Slice, to_numbers
 
 FRAMES = "0028|0008"
@@ -52,7 +52,7 @@ def readable(one: Slice, copy: Path) -> str:
     misread = bool(between) and to_numbers(between)[0] <= 0
     if not misread and not inverted:
         return one.name
-    found = dataset_of(Path(one.name).read_bytes())
+    found = read_dataset(Path(one.name), Path(one.name))
     changes = [] if found is None else list(_misread(found.elements, step=misread, display=inverted))
     if found is None or len({value for _, _, value in changes}) < misread + inverted:
         what = "PhotometricInterpretation MONOCHROME1" if inverted else f"SpacingBetweenSlices {between}"

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from mics.errors import GeometryError, InputError
 from mics.image.checks import unreadable
-from mics.image.dicom_elements import Dataset, Elements, dataset_of, within
+from mics.image.dicom_elements import Dataset, Elements, read_dataset, within
 from mics.image.dicom_files import FRAMES, check_kind, readable, reader
 from mics.image.dicom_pixels import refuse_other_pixels
 from mics.image.dicom_slices import Slice, are_interleaved, is_close, refuse_odd_place, to_numbers
@@ -45,7 +45,7 @@ def read_frames(shown_path: Path, source: Path, file: Slice, pixel: int | None) 
     count = int(file.elements.get(FRAMES, "1") or 1)
     if count < 2:
         raise GeometryError(f"{source} holds a single DICOM slice: give the folder of a whole series.")
-    found = dataset_of(Path(file.name).read_bytes())
+    found = read_dataset(Path(file.name), source)
     if found is None:
         raise InputError(f"{source} has elements that cannot be followed, so it is damaged: export it again.")
     refuse_other_pixels(source, file.elements, found)
