@@ -152,7 +152,17 @@ def beside(one):
     one.ImagePositionPatient, one.PixelSpacing = [10, -20, 0], [0.9, 0.8]
 
 
-FRAMES = {"plain": setting(), "display": SOUND["display the other way round"], "no step": no_step, "beside": beside}
+def empty(one):
+    one.RescaleSlope, one.RescaleIntercept, one.PixelSpacing = None, None, None
+
+
+FRAMES = {
+    "plain": setting(),
+    "empty": empty,
+    "display": SOUND["display the other way round"],
+    "no step": no_step,
+    "beside": beside,
+}
 
 
 @pytest.mark.parametrize("change", FRAMES)
@@ -161,6 +171,23 @@ def test_frames_are_read_in_every_syntax(tmp_path, syntax, change):
     image = read_image(path)
     np.testing.assert_array_equal(image.array, pydicom.dcmread(path).pixel_array.transpose(2, 1, 0) - 1024.0)
     np.testing.assert_array_equal(image.array, HU)
+    np.testing.assert_allclose(image.grid.voxel_to_world([2, 3, 4]), [11.6, -17.3, 10], atol=1e-4)
+
+
+def test_functional_groups_of_unknown_type_are_read(tmp_path):
+    """Their sequences then are implicit and little-endian (PS3.5, 6.2.2)."""
+    path, implicit = frames(tmp_path / "all.dcm", "explicit"), frames(tmp_path / "implicit.dcm", "implicit")
+    content, groups = path.read_bytes(), implicit.read_bytes()
+    groups = groups[groups.index(b"\0\x52\x29\x92") : groups.index(b"\xe0\x7f\x10\0")]
+    unknown = b""
+    while groups:
+        length = int.from_bytes(groups[4:8], "little")
+        unknown += groups[:4] + b"UN\0\0" + groups[4 : 8 + length]
+        groups = groups[8 + length :]
+    first, pixels = content.index(b"\0\x52\x29\x92"), content.index(b"\xe0\x7f\x10\0")
+    path.write_bytes(content[:first] + unknown + content[pixels:])
+    image = read_image(path)
+    np.testing.assert_array_equal(image.array, pydicom.dcmread(path).pixel_array.transpose(2, 1, 0) - 1024.0)
     np.testing.assert_allclose(image.grid.voxel_to_world([2, 3, 4]), [11.6, -17.3, 10], atol=1e-4)
 
 

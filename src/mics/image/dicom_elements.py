@@ -40,8 +40,8 @@ _SYNTAX = 0x00020010
 # More is no scan, but a file made to fill the memory, of which as much is taken by each of so many copies.
 _MOST_INFLATED = 1 << 31
 _COPIES = 4
-# Where types are not written out, these tell themselves to be sequences by their tag alone: the functional groups of frames,
-# those of them that say where a frame lies and what its values are, the table of values, and an icon.
+# Where types are not written out, or unknown to who wrote them, these tell themselves to be sequences by their tag alone: the
+# functional groups of frames, those of them that say where a frame lies and what its values are, the table of values, an icon.
 _SEQUENCES = {
     0x52009229,
     0x52009230,
@@ -189,7 +189,7 @@ def _elements(content: bytes, at: int, end: int, form: _Form, depth: int) -> tup
         undefined = length == _UNDEFINED
         if tag == _ITEM_END:
             break
-        if kind == b"SQ" or (not kind and tag in _SEQUENCES) or (undefined and tag != PIXELS):
+        if kind == b"SQ" or (kind in (b"", b"UN") and tag in _SEQUENCES) or (undefined and tag != PIXELS):
             inner = _Form("little", explicit=False) if kind == b"UN" else form
             last = end if undefined else min(end, at + length)
             items, after = _items(content, at, last, inner, depth + 1)

@@ -85,11 +85,14 @@ def _groups(found: Dataset, count: int) -> _Groups:
 
 
 def _texts(groups: _Groups, path: tuple[int, int]) -> tuple[list[str], list[str]]:
-    """What frames say of themselves, each that does, and what is said of all: by their groups, or beside them."""
+    """What frames say of themselves, each that does, and what is said of all: by their groups, or beside them.
+
+    Empty elements say nothing.
+    """
     each, shared, beside = groups
     own = [within(frame, *path) for frame in each]
     common = [within(elements, *path) for elements in shared] + [elements.get(path[1]) for elements in beside]
-    return [one.text for one in own if one is not None], [one.text for one in common if one is not None]
+    return [one.text for one in own if one and one.text], [one.text for one in common if one and one.text]
 
 
 def _geometry(source: Path, groups: _Groups, count: int) -> tuple[Array, Array, Array]:
