@@ -1,5 +1,7 @@
 """Pixels that are not what their header says, and frames and slices that differ in what their values mean; written by pydicom."""
 
+import re
+
 import numpy as np
 import pydicom
 import pytest
@@ -167,6 +169,26 @@ def test_frames_of_several_scales_are_refused(tmp_path, scales, said):
 def test_frames_whose_pixels_do_not_fit(tmp_path, change, said):
     with pytest.raises(InputError, match=said):
         read_image(frames(tmp_path / "all.dcm", [(1, -1024)] * 5, change))
+
+
+@pytest.mark.filterwarnings("ignore:Invalid value for VR IS")
+@pytest.mark.parametrize("count", ["4.", "x", "-5", "5\\5"])
+def test_a_number_of_frames_that_is_none(tmp_path, count):
+    path = frames(tmp_path / "all.dcm", [(1, -1024)] * 5, setting(NumberOfFrames=77))
+    written = count.encode().ljust(2)
+    length = len(written) + len(written) % 2
+    head, _, rest = path.read_bytes().partition(b"\x28\0\x08\0IS\x02\x0077")
+    path.write_bytes(head + b"\x28\0\x08\0IS" + bytes([length, 0]) + written.ljust(length) + rest)
+    with pytest.raises(InputError, match=f"has {re.escape(count)} for its NumberOfFrames, which is no count"):
+        read_image(path)
+
+
+def test_a_step_that_is_no_number(tmp_path):
+    folder = series(tmp_path / "ct", setting(SpacingBetweenSlices="1234"))
+    path = folder / "2.dcm"
+    path.write_bytes(path.read_bytes().replace(b"\x18\0\x88\0DS\x04\x001234", b"\x18\0\x88\0DS\x04\x00none"))
+    with pytest.raises(InputError, match=r"2\.dcm has none for its SpacingBetweenSlices, which is no number"):
+        read_image(folder)
 
 
 def test_compressed_pixels_beside_an_icon_are_left_to_the_decoder(tmp_path):

@@ -1,5 +1,6 @@
 """What ITK reads of one DICOM file, and what of it has to be told."""
 
+import math
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -46,10 +47,15 @@ def readable(one: Slice, copy: Path) -> str:
     or negative, for which SimpleITK before 2.5.7 turns the slices' direction round, and of MONOCHROME1, whose values ITK turns
     upside down though it is about the display alone (DICOM PS3.3, C.7.6.3.1.2).
 
-    Raises InputError where the element that ITK misreads is not found in the file.
+    Raises InputError where SpacingBetweenSlices is no number, or what ITK misreads is not found in the file.
     """
     between, inverted = one.elements.get(_BETWEEN, ""), one.elements.get(_PHOTOMETRIC) == _INVERTED
-    misread = bool(between) and to_numbers(between)[0] <= 0
+    try:
+        misread = bool(between) and not 0 < to_numbers(between)[0] < math.inf
+    except ValueError as error:
+        raise InputError(
+            f"{one.name} has {between} for its SpacingBetweenSlices, which is no number: export the series again."
+        ) from error
     if not misread and not inverted:
         return one.name
     found = read_dataset(Path(one.name), Path(one.name))
