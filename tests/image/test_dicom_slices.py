@@ -165,6 +165,14 @@ def test_acquisitions_along_the_table_are_a_volume(tmp_path, numbers):
     assert np.array_equal(read_image(tmp_path / "ct").array, values)
 
 
+@pytest.mark.parametrize("element", ["KVP", "TriggerTime"])
+def test_a_number_that_is_written_in_two_ways_is_one(tmp_path, element):
+    changed_series(tmp_path / "ct", {element: "120"}, numbers=range(0, 5, 2))
+    change_slices(tmp_path / "ct", {element: "120.0"}, range(1, 5, 2))
+    values, _ = read_by_pydicom(tmp_path / "ct")
+    assert np.array_equal(read_image(tmp_path / "ct").array, values)
+
+
 @pytest.mark.parametrize("kept", [0, 100, 400, -20])
 def test_a_broken_slice_at_an_end_is_named(tmp_path, kept):
     """GDCM leaves it out in silence, and what is left is evenly stacked."""
