@@ -214,6 +214,14 @@ def test_what_else_lies_beside_the_slices_is_no_broken_one(tmp_path):
     assert read_image(tmp_path / "ct").grid.size == (3, 4, 5)
 
 
+def test_a_number_that_ends_the_slices_names_is_no_ending_of_theirs(tmp_path):
+    changed_series(tmp_path / "ct", {})
+    for k in range(5):
+        (tmp_path / "ct" / f"{k}.dcm").rename(tmp_path / "ct" / f"{k}.dcm.{k}")
+    (tmp_path / "ct" / "report.2").write_text("nothing to be seen")
+    assert read_image(tmp_path / "ct").grid.size == (3, 4, 5)
+
+
 def test_ct_values_that_its_header_calls_something_else_are_told(tmp_path):
     changed_series(tmp_path / "ct", {"RescaleType": "Z_EFF"}, numbers=range(5))
     with pytest.warns(UserWarning, match=r"holds values of the kind Z_EFF, not HU"):

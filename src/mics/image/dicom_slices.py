@@ -165,7 +165,9 @@ def refuse_broken_siblings(slices: Sequence[Slice], listed: set[str]) -> None:
     """
     kind = slices[0].elements.get(_CLASS, "").encode()
     of_kind = _CLASS_TAG + struct.pack("<H", len(kind) + len(kind) % 2) + kind
-    endings = {Path(one.name).suffix for one in slices}
+    # An ending that one of several slices has is its number, as in "7.dcm.7".
+    counts = Counter(Path(one.name).suffix for one in slices)
+    endings = {ending for ending, count in counts.items() if count > 1 or len(slices) == 1}
     for place in sorted({Path(one.name).parent for one in slices}):
         for file in sorted(place.iterdir()):
             if str(file) in listed or file.name.startswith(".") or not file.is_file():
