@@ -205,3 +205,16 @@ def test_compressed_pixels_beside_an_icon_are_left_to_the_decoder(tmp_path):
         "0028|1053": "1",
     }
     refuse_other_pixels(tmp_path / "rle.dcm", sizes)
+
+
+def test_a_long_number_of_frames_in_turns_is_told(tmp_path, monkeypatch):
+    """As long as Python writes out no number."""
+    monkeypatch.setattr(pydicom.config, "replace_un_with_known_vr", False)
+
+    def change(file):
+        for k, frame in enumerate(file.PerFrameFunctionalGroupsSequence):
+            frame.FrameContentSequence = [Dataset()]
+            frame.FrameContentSequence[0].add_new("TemporalPositionIndex", "UN", bytes([k % 2 + 1, *bytes(7)]) * 500)
+
+    with pytest.raises(InputError, match=r"several phases \(TemporalPositionIndex 1, 2\) that lie between each other"):
+        read_image(frames(tmp_path / "all.dcm", [(1, -1024)] * 5, change))

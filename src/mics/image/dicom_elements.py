@@ -82,8 +82,8 @@ class Dataset:
     order: Literal["little", "big"]
 
     def number(self, element: Element) -> int:
-        """A binary whole number."""
-        return int.from_bytes(element.value or b"", self.order)
+        """A binary whole number, of which no type has more than eight bytes."""
+        return int.from_bytes((element.value or b"")[:8], self.order)
 
 
 @dataclass(frozen=True)
