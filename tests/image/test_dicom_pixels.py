@@ -1,5 +1,7 @@
 """Pixels that are not what their header says, and frames and slices that differ in what their values mean; written by pydicom."""
 
+import re
+
 import numpy as np
 import pydicom
 import pytest
@@ -169,6 +171,26 @@ def test_frames_whose_pixels_do_not_fit(tmp_path, change, said):
         read_image(frames(tmp_path / "all.dcm", [(1, -1024)] * 5, change))
 
 
+@pytest.mark.filterwarnings("ignore:Invalid value for VR IS")
+@pytest.mark.parametrize("count", ["4.", "x", "-5", "5\\5"])
+def test_a_number_of_frames_that_is_none(tmp_path, count):
+    path = frames(tmp_path / "all.dcm", [(1, -1024)] * 5, setting(NumberOfFrames=77))
+    written = count.encode().ljust(2)
+    length = len(written) + len(written) % 2
+    head, _, rest = path.read_bytes().partition(b"\x28\0\x08\0IS\x02\x0077")
+    path.write_bytes(head + b"\x28\0\x08\0IS" + bytes([length, 0]) + written.ljust(length) + rest)
+    with pytest.raises(InputError, match=f"has {re.escape(count)} for its NumberOfFrames, which is no count"):
+        read_image(path)
+
+
+def test_a_step_that_is_no_number(tmp_path):
+    folder = series(tmp_path / "ct", setting(SpacingBetweenSlices="1234"))
+    path = folder / "2.dcm"
+    path.write_bytes(path.read_bytes().replace(b"\x18\0\x88\0DS\x04\x001234", b"\x18\0\x88\0DS\x04\x00none"))
+    with pytest.raises(InputError, match=r"2\.dcm has none for its SpacingBetweenSlices, which is no number"):
+        read_image(folder)
+
+
 def test_compressed_pixels_beside_an_icon_are_left_to_the_decoder(tmp_path):
     one = image_of(RAW[0], 0, CT)
     one.compress(pydicom.uid.RLELossless)
@@ -183,3 +205,16 @@ def test_compressed_pixels_beside_an_icon_are_left_to_the_decoder(tmp_path):
         "0028|1053": "1",
     }
     refuse_other_pixels(tmp_path / "rle.dcm", sizes)
+
+
+def test_a_long_number_of_frames_in_turns_is_told(tmp_path, monkeypatch):
+    """As long as Python writes out no number."""
+    monkeypatch.setattr(pydicom.config, "replace_un_with_known_vr", False)
+
+    def change(file):
+        for k, frame in enumerate(file.PerFrameFunctionalGroupsSequence):
+            frame.FrameContentSequence = [Dataset()]
+            frame.FrameContentSequence[0].add_new("TemporalPositionIndex", "UN", bytes([k % 2 + 1, *bytes(7)]) * 500)
+
+    with pytest.raises(InputError, match=r"several phases \(TemporalPositionIndex 1, 2\) that lie between each other"):
+        read_image(frames(tmp_path / "all.dcm", [(1, -1024)] * 5, change))

@@ -165,6 +165,14 @@ def test_acquisitions_along_the_table_are_a_volume(tmp_path, numbers):
     assert np.array_equal(read_image(tmp_path / "ct").array, values)
 
 
+@pytest.mark.parametrize("element", ["KVP", "TriggerTime"])
+def test_a_number_that_is_written_in_two_ways_is_one(tmp_path, element):
+    changed_series(tmp_path / "ct", {element: "120"}, numbers=range(0, 5, 2))
+    change_slices(tmp_path / "ct", {element: "120.0"}, range(1, 5, 2))
+    values, _ = read_by_pydicom(tmp_path / "ct")
+    assert np.array_equal(read_image(tmp_path / "ct").array, values)
+
+
 @pytest.mark.parametrize("kept", [0, 100, 400, -20])
 def test_a_broken_slice_at_an_end_is_named(tmp_path, kept):
     """GDCM leaves it out in silence, and what is left is evenly stacked."""
@@ -203,6 +211,14 @@ def test_what_else_lies_beside_the_slices_is_no_broken_one(tmp_path):
         (tmp_path / "ct" / name).write_bytes(bytes(128) + b"DICM" + meta + bytes(300))
     (tmp_path / "ct" / "._0.dcm").touch()
     (tmp_path / "ct" / "note.txt").touch()
+    assert read_image(tmp_path / "ct").grid.size == (3, 4, 5)
+
+
+def test_a_number_that_ends_the_slices_names_is_no_ending_of_theirs(tmp_path):
+    changed_series(tmp_path / "ct", {})
+    for k in range(5):
+        (tmp_path / "ct" / f"{k}.dcm").rename(tmp_path / "ct" / f"{k}.dcm.{k}")
+    (tmp_path / "ct" / "report.2").write_text("nothing to be seen")
     assert read_image(tmp_path / "ct").grid.size == (3, 4, 5)
 
 

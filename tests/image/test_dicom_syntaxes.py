@@ -1,6 +1,12 @@
 """Slices and frames in every transfer syntax, with what ITK misreads in them, against pydicom."""
 
 import io
+import re
+import struct
+import subprocess
+import sys
+import tracemalloc
+import zlib
 
 import numpy as np
 import pydicom
@@ -111,6 +117,8 @@ SOUND = {
     "display the other way round": setting(PhotometricInterpretation="MONOCHROME1"),
     "a step of 0": setting(SpacingBetweenSlices="0"),
     "a step of -2.5": setting(SpacingBetweenSlices="-2.5"),
+    "a step of 0 in many digits": setting(SpacingBetweenSlices="0.000000000000"),
+    "a step of -2.5 in many digits": setting(SpacingBetweenSlices="-2.500000000000"),
 }
 
 
@@ -144,7 +152,17 @@ def beside(one):
     one.ImagePositionPatient, one.PixelSpacing = [10, -20, 0], [0.9, 0.8]
 
 
-FRAMES = {"plain": setting(), "display": SOUND["display the other way round"], "no step": no_step, "beside": beside}
+def empty(one):
+    one.RescaleSlope, one.RescaleIntercept, one.PixelSpacing = None, None, None
+
+
+FRAMES = {
+    "plain": setting(),
+    "empty": empty,
+    "display": SOUND["display the other way round"],
+    "no step": no_step,
+    "beside": beside,
+}
 
 
 @pytest.mark.parametrize("change", FRAMES)
@@ -153,6 +171,23 @@ def test_frames_are_read_in_every_syntax(tmp_path, syntax, change):
     image = read_image(path)
     np.testing.assert_array_equal(image.array, pydicom.dcmread(path).pixel_array.transpose(2, 1, 0) - 1024.0)
     np.testing.assert_array_equal(image.array, HU)
+    np.testing.assert_allclose(image.grid.voxel_to_world([2, 3, 4]), [11.6, -17.3, 10], atol=1e-4)
+
+
+def test_functional_groups_of_unknown_type_are_read(tmp_path):
+    """Their sequences then are implicit and little-endian (PS3.5, 6.2.2)."""
+    path, implicit = frames(tmp_path / "all.dcm", "explicit"), frames(tmp_path / "implicit.dcm", "implicit")
+    content, groups = path.read_bytes(), implicit.read_bytes()
+    groups = groups[groups.index(b"\0\x52\x29\x92") : groups.index(b"\xe0\x7f\x10\0")]
+    unknown = b""
+    while groups:
+        length = int.from_bytes(groups[4:8], "little")
+        unknown += groups[:4] + b"UN\0\0" + groups[4 : 8 + length]
+        groups = groups[8 + length :]
+    first, pixels = content.index(b"\0\x52\x29\x92"), content.index(b"\xe0\x7f\x10\0")
+    path.write_bytes(content[:first] + unknown + content[pixels:])
+    image = read_image(path)
+    np.testing.assert_array_equal(image.array, pydicom.dcmread(path).pixel_array.transpose(2, 1, 0) - 1024.0)
     np.testing.assert_allclose(image.grid.voxel_to_world([2, 3, 4]), [11.6, -17.3, 10], atol=1e-4)
 
 
@@ -246,6 +281,49 @@ def test_elements_that_break_off_raise_nothing(tmp_path, syntax, kept):
     dataset_of(bytes(np.random.default_rng(kept).integers(0, 256, 900, dtype=np.uint8)))
 
 
+def test_elements_longer_than_what_holds_them_do_not_fill_the_memory():
+    """Each would hold a copy of what is left of the file."""
+    leaf = struct.pack("<HHIHH2sxxI", 0xFFFE, 0xE000, 12, 0x18, 0x10, b"UN", 1 << 30)
+    items = struct.pack("<HH2sxxI", 8, 0x1140, b"SQ", 500 * len(leaf)) + 500 * leaf
+    content = bytes(128) + b"DICM" + items + bytes(1 << 20)
+    tracemalloc.start()
+    assert dataset_of(content) is None
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 4 * len(content)
+
+
+READ = """
+import resource, sys
+from mics.errors import InputError
+from mics.image.io import read_image
+resource.setrlimit(resource.RLIMIT_AS, (2 << 30, 2 << 30))
+try:
+    read_image(sys.argv[1])
+except InputError as error:
+    print(error)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no limit of memory")
+def test_deflated_slices_that_unpack_to_more_than_the_memory(tmp_path):
+    folder = series(tmp_path / "ct", "deflated")
+    content = (folder / "2.dcm").read_bytes()
+    start = 144 + int.from_bytes(content[140:144], "little")
+    plain, blocks = zlib.decompress(content[start:], -15), 500
+    pixels = plain.index(b"\xe0\x7f\x10\0OW\0\0") + 8
+    longer = plain[:pixels] + struct.pack("<I", len(plain) - pixels - 4 + (blocks << 20)) + plain[pixels + 4 :]
+    packer = zlib.compressobj(9, wbits=-15)
+    packed = packer.compress(longer) + packer.flush(zlib.Z_FULL_FLUSH)
+    block = packer.compress(bytes(1 << 20)) + packer.flush(zlib.Z_FULL_FLUSH)
+    (folder / "2.dcm").write_bytes(content[:start] + packed + blocks * block + packer.flush())
+    run = subprocess.run([sys.executable, "-c", READ, folder], capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    assert re.match(r".*2\.dcm unpacks to more than 0\.\d+ GB, more than one DICOM file may take", run.stdout), (
+        run.stdout
+    )
+
+
 @pytest.mark.parametrize(
     ("name", "values"),
     [
@@ -286,3 +364,33 @@ def test_one_slice_of_another_kind_of_values_is_told(tmp_path):
     )
     with pytest.warns(UserWarning, match=r"kind Z_EFF, not HU, .*in 1 of its 5 slices"):
         read_image(folder)
+
+
+def nested(one, _=0):
+    """More sequences within each other than are followed."""
+    inner = item(PatientID="")
+    for _ in range(40):
+        inner = item(ReferencedImageSequence=[inner])
+    one.ReferencedImageSequence, one.PhotometricInterpretation = [inner], "MONOCHROME1"
+
+
+@pytest.mark.parametrize("kind", [b"??", b"  ", b"XX", b"ox", b"\0\0"])
+def test_types_that_are_none_are_passed_over_as_itk_does(tmp_path, kind):
+    """Else the display the other way round is not found, and the values are upside down."""
+    folder = series(tmp_path / "ct", "explicit", SOUND["display the other way round"])
+    length = struct.pack("<H" if kind == b"\0\0" else "<xxI", 4)
+    for path in folder.iterdir():
+        head, samples, rest = path.read_bytes().partition(b"\x28\0\2\0US")
+        path.write_bytes(head + struct.pack("<HH2s", 0x19, 0x1001, kind) + length + b"abcd" + samples + rest)
+    np.testing.assert_array_equal(read_image(folder).array, HU)
+
+
+def test_what_itk_misreads_and_is_not_found_is_refused(tmp_path):
+    folder = series(tmp_path / "ct", "explicit", nested)
+    with pytest.raises(InputError, match=r"0\.dcm has elements that cannot be followed, so .* MONOCHROME1 .*export"):
+        read_image(folder)
+    (tmp_path / "all").mkdir()
+    frames(tmp_path / "all" / "all.dcm", "explicit", nested)
+    for path in (tmp_path / "all", tmp_path / "all" / "all.dcm"):
+        with pytest.raises(InputError, match=f"{path} has elements that cannot be followed"):
+            read_image(path)

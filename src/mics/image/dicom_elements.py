@@ -2,12 +2,34 @@
 
 import zlib
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
+
+from mics.errors import InsufficientMemoryError
+from mics.image.available import available_host_bytes
 
 PIXELS = 0x7FE00010
 
-# Types whose length has four bytes (PS3.5, 7.1.2).
-_LONG = {b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"}
+# Types whose length has two bytes (PS3.5, 7.1.2), and the absence of one.
+_SHORT = {
+    b"\0\0",
+    b"AE",
+    b"AS",
+    b"AT",
+    b"CS",
+    b"DA",
+    b"DS",
+    b"DT",
+    b"FD",
+    b"FL",
+    b"IS",
+    b"LO",
+    b"LT",
+    b"PN",
+    b"SH",
+    b"SL",
+}
+_SHORT |= {b"SS", b"ST", b"TM", b"UI", b"UL", b"US"}
 _ITEM, _ITEM_END, _END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 _UNDEFINED = 2**32 - 1
 _DEEPEST = 32
@@ -15,10 +37,11 @@ _DEEPEST = 32
 _IMPLICIT, _BIG = "1.2.840.10008.1.2", "1.2.840.10008.1.2.2"
 _PLAIN, _DEFLATED = b"1.2.840.10008.1.2.1", b"1.2.840.10008.1.2.1.99"
 _SYNTAX = 0x00020010
-# More is no scan, but a file made to fill the memory.
+# More is no scan, but a file made to fill the memory, of which as much is taken by each of so many copies.
 _MOST_INFLATED = 1 << 31
-# Where types are not written out, these tell themselves to be sequences by their tag alone: the functional groups of frames,
-# those of them that say where a frame lies and what its values are, the table of values, and an icon.
+_COPIES = 4
+# Where types are not written out, or unknown to who wrote them, these tell themselves to be sequences by their tag alone: the
+# functional groups of frames, those of them that say where a frame lies and what its values are, the table of values, an icon.
 _SEQUENCES = {
     0x52009229,
     0x52009230,
@@ -59,8 +82,8 @@ class Dataset:
     order: Literal["little", "big"]
 
     def number(self, element: Element) -> int:
-        """A binary whole number."""
-        return int.from_bytes(element.value or b"", self.order)
+        """A binary whole number, of which no type has more than eight bytes."""
+        return int.from_bytes((element.value or b"")[:8], self.order)
 
 
 @dataclass(frozen=True)
@@ -74,13 +97,38 @@ class _Form:
 _LITTLE = _Form("little", explicit=True)
 
 
-def dataset_of(content: bytes) -> Dataset | None:
+def read_dataset(file: Path, source: Path) -> Dataset | None:
+    """As :func:`dataset_of`, of a file that an error calls ``source``.
+
+    Raises InsufficientMemoryError where it does not fit into memory, or unpacks to more than one file may take of it.
+    """
+    left = available_host_bytes()
+    most = _MOST_INFLATED if left is None else min(_MOST_INFLATED, int(left) // _COPIES)
+    try:
+        return dataset_of(file.read_bytes(), most)
+    except _TooLarge as error:
+        raise InsufficientMemoryError(
+            f"{source} unpacks to more than {most / 1e9:.2g} GB, more than one DICOM file may take here: export it without "
+            "compression, or in parts."
+        ) from error
+    except MemoryError as error:
+        raise InsufficientMemoryError(
+            f"{source} does not fit into memory: give a part of it, or use a larger machine."
+        ) from error
+
+
+class _TooLarge(Exception):
+    """Deflated elements unpack to more than may be."""
+
+
+def dataset_of(content: bytes, most: int = _MOST_INFLATED) -> Dataset | None:
     """The elements of a file up to its pixels, of any transfer syntax; None where their order cannot be followed.
 
-    Files without the group of elements that says the transfer syntax are taken for little-endian.
+    Files without the group of elements that says the transfer syntax are taken for little-endian. ``most``: bytes to which
+    deflated ones may unpack.
     """
     try:
-        content, start, form = _plain(content)
+        content, start, form = _plain(content, most)
         elements, _ = _elements(content, start, len(content), form, 0)
     except (ValueError, zlib.error):
         return None
@@ -98,7 +146,7 @@ def within(elements: Elements, *tags: int) -> Element | None:
     return elements.get(last)
 
 
-def _plain(content: bytes) -> tuple[bytes, int, _Form]:
+def _plain(content: bytes, most: int) -> tuple[bytes, int, _Form]:
     """The bytes of a file, unpacked where they are deflated, where its elements begin after those of group 2, and their form."""
     start, syntax, place = (132 if content[128:132] == b"DICM" else 0), b"", 0
     while content[start : start + 2] == b"\2\0":
@@ -109,9 +157,9 @@ def _plain(content: bytes) -> tuple[bytes, int, _Form]:
     name = syntax.rstrip(b"\0 ").decode("latin-1")
     if name == _DEFLATED.decode():
         inflater = zlib.decompressobj(-zlib.MAX_WBITS)
-        data = inflater.decompress(content[start:], _MOST_INFLATED)
+        data = inflater.decompress(content[start:], most)
         if inflater.unconsumed_tail:
-            raise ValueError("unpacks without end")
+            raise _TooLarge
         head = content[:place] + _PLAIN.ljust(len(syntax), b"\0") + content[place + len(syntax) : start]
         return head + data, start, _LITTLE
     if not name:
@@ -129,9 +177,8 @@ def _head(content: bytes, at: int, form: _Form) -> tuple[int, bytes, int, int]:
     if not form.explicit or tag in (_ITEM, _ITEM_END, _END):
         return tag, b"", number(at + 4, 4), at + 8
     kind = content[at + 4 : at + 6]
-    if not (kind.isalpha() and kind.isupper()):
-        raise ValueError("an element has no type")
-    return (tag, kind, number(at + 8, 4), at + 12) if kind in _LONG else (tag, kind, number(at + 6, 2), at + 8)
+    # A type that is not known has a long length, none at all a short one, as GDCM reads them.
+    return (tag, kind, number(at + 6, 2), at + 8) if kind in _SHORT else (tag, kind, number(at + 8, 4), at + 12)
 
 
 def _elements(content: bytes, at: int, end: int, form: _Form, depth: int) -> tuple[Elements, int]:
@@ -142,7 +189,7 @@ def _elements(content: bytes, at: int, end: int, form: _Form, depth: int) -> tup
         undefined = length == _UNDEFINED
         if tag == _ITEM_END:
             break
-        if kind == b"SQ" or (not kind and tag in _SEQUENCES) or (undefined and tag != PIXELS):
+        if kind == b"SQ" or (kind in (b"", b"UN") and tag in _SEQUENCES) or (undefined and tag != PIXELS):
             inner = _Form("little", explicit=False) if kind == b"UN" else form
             last = end if undefined else min(end, at + length)
             items, after = _items(content, at, last, inner, depth + 1)
@@ -151,6 +198,8 @@ def _elements(content: bytes, at: int, end: int, form: _Form, depth: int) -> tup
         elif undefined:
             found[tag] = Element(None, at)
             at = _after_fragments(content, at, end, form)
+        elif depth > 0 and at + length > end:
+            raise ValueError("an element ends after the item that holds it")
         else:
             found[tag] = Element(content[at : at + length], at)
             at += length

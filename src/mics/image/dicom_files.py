@@ -1,5 +1,6 @@
 """What ITK reads of one DICOM file, and what of it has to be told."""
 
+import math
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -8,7 +9,7 @@ import SimpleITK as sitk
 
 from mics.errors import InputError
 from mics.image.checks import unreadable
-from mics.image.dicom_elements import Dataset, Elements, dataset_of
+from mics.image.dicom_elements import Elements, read_dataset
 from mics.image.dicom_slices import MODALITY, Slice, to_numbers
 
 FRAMES = "0028|0008"
@@ -45,30 +46,43 @@ def readable(one: Slice, copy: Path) -> str:
     """The name of a file that ITK reads rightly: a copy where SpacingBetweenSlices is 0, which ITK refuses without need of it,
     or negative, for which SimpleITK before 2.5.7 turns the slices' direction round, and of MONOCHROME1, whose values ITK turns
     upside down though it is about the display alone (DICOM PS3.3, C.7.6.3.1.2).
+
+    Raises InputError where SpacingBetweenSlices is no number, or what ITK misreads is not found in the file.
     """
     between, inverted = one.elements.get(_BETWEEN, ""), one.elements.get(_PHOTOMETRIC) == _INVERTED
-    misread = bool(between) and to_numbers(between)[0] <= 0
+    try:
+        misread = bool(between) and not 0 < to_numbers(between)[0] < math.inf
+    except ValueError as error:
+        raise InputError(
+            f"{one.name} has {between} for its SpacingBetweenSlices, which is no number: export the series again."
+        ) from error
     if not misread and not inverted:
         return one.name
-    found = dataset_of(Path(one.name).read_bytes())
-    if found is None:
-        return one.name
+    found = read_dataset(Path(one.name), Path(one.name))
+    changes = [] if found is None else list(_misread(found.elements, step=misread, display=inverted))
+    if found is None or len({value for _, _, value in changes}) < misread + inverted:
+        what = "PhotometricInterpretation MONOCHROME1" if inverted else f"SpacingBetweenSlices {between}"
+        raise InputError(
+            f"{one.name} has elements that cannot be followed, so what its {what} does to its values or its place cannot be "
+            "undone: export the series again."
+        )
     content = bytearray(found.content)
-    for start, length in _misread(found, found.elements, step=misread, display=inverted):
-        content[start : start + length] = (_USUAL if length >= len(_USUAL) else b"1").ljust(length)
+    for start, length, value in changes:
+        content[start : start + length] = value.ljust(length)
     copy.write_bytes(content)
     return str(copy)
 
 
-def _misread(found: Dataset, elements: Elements, *, step: bool, display: bool) -> Iterator[tuple[int, int]]:
-    """Where the values begin, and how long they are, of the elements that are to be others."""
+def _misread(elements: Elements, *, step: bool, display: bool) -> Iterator[tuple[int, int, bytes]]:
+    """Of the elements that are to be others: where their values begin, how long they are, and what is to stand there."""
     for tag, element in elements.items():
         value = element.value or b""
-        wrong = (step and tag == _BETWEEN_TAG) or (display and tag == _PHOTOMETRIC_TAG and element.text == _INVERTED)
-        if wrong and value:
-            yield element.start, len(value)
+        if step and tag == _BETWEEN_TAG and value:
+            yield element.start, len(value), b"1"
+        if display and tag == _PHOTOMETRIC_TAG and element.text == _INVERTED:
+            yield element.start, len(value), _USUAL
         for item in element.items:
-            yield from _misread(found, item, step=step, display=False)
+            yield from _misread(item, step=step, display=False)
 
 
 def check_kind(source: Path, files: Sequence[Slice], types: Sequence[str] = ()) -> None:

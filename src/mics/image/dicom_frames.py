@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from mics.errors import GeometryError, InputError
 from mics.image.checks import unreadable
-from mics.image.dicom_elements import Dataset, Elements, dataset_of, within
+from mics.image.dicom_elements import Dataset, Elements, read_dataset, within
 from mics.image.dicom_files import FRAMES, check_kind, readable, reader
 from mics.image.dicom_pixels import refuse_other_pixels
 from mics.image.dicom_slices import Slice, are_interleaved, is_close, refuse_odd_place, to_numbers
@@ -21,6 +21,8 @@ _SHARED, _PER_FRAME = 0x52009229, 0x52009230
 _POSITION, _ORIENTATION = (0x00209113, 0x00200032), (0x00209116, 0x00200037)
 _SPACING, _INTERCEPT, _SLOPE = (0x00289110, 0x00280030), (0x00289145, 0x00281052), (0x00289145, 0x00281053)
 _RESCALE_TYPE = (0x00289145, 0x00281054)
+# DICOM's whole numbers in text have no more (PS3.5, 6.2).
+_MOST_DIGITS = 12
 # What frames of one volume have in common: their stack, their phase and their acquisition.
 _CONTENT = 0x00209111
 _PARTS = (
@@ -42,10 +44,15 @@ def read_frames(shown_path: Path, source: Path, file: Slice, pixel: int | None) 
     Raises InputError for a file of one slice, for frames without a place, of several scales, sizes or phases, and for those that
     are not evenly stacked.
     """
-    count = int(file.elements.get(FRAMES, "1") or 1)
+    said = file.elements.get(FRAMES) or "1"
+    if not said.isdecimal() or len(said) > _MOST_DIGITS:
+        raise InputError(f"{source} has {said[:50]} for its NumberOfFrames, which is no count: export it again.")
+    count = int(said)
     if count < 2:
         raise GeometryError(f"{source} holds a single DICOM slice: give the folder of a whole series.")
-    found = dataset_of(Path(file.name).read_bytes())
+    found = read_dataset(Path(file.name), source)
+    if found is None:
+        raise InputError(f"{source} has elements that cannot be followed, so it is damaged: export it again.")
     refuse_other_pixels(source, file.elements, found)
     try:
         with tempfile.TemporaryDirectory() as scratch:
@@ -60,8 +67,7 @@ def read_frames(shown_path: Path, source: Path, file: Slice, pixel: int | None) 
     check_kind(shown_path, [file], sorted(types))
     places, orientation, spacing = _geometry(source, groups, count)
     stack = stacked(source, places, orientation, spacing)
-    if found is not None:
-        _refuse_interleaved(source, found, [groups[0][n] for n in stack.order])
+    _refuse_interleaved(source, found, [groups[0][n] for n in stack.order])
     row, column = orientation.reshape(2, 3)
     volume = sitk.GetImageFromArray(sitk.GetArrayViewFromImage(itk)[stack.order])
     # DICOM names the distance between rows first (PS3.3, 10.7.1.3).
@@ -75,10 +81,8 @@ Array = NDArray[np.float64]
 _Groups = tuple[list[Elements], list[Elements], list[Elements]]
 
 
-def _groups(found: Dataset | None, count: int) -> _Groups:
+def _groups(found: Dataset, count: int) -> _Groups:
     """The functional groups of each frame, those of all frames, and the elements beside both."""
-    if found is None:
-        return [{}] * count, [], []
     frames = found.elements.get(_PER_FRAME)
     shared = found.elements.get(_SHARED)
     each = list(frames.items) if frames is not None else []
@@ -86,11 +90,14 @@ def _groups(found: Dataset | None, count: int) -> _Groups:
 
 
 def _texts(groups: _Groups, path: tuple[int, int]) -> tuple[list[str], list[str]]:
-    """What frames say of themselves, each that does, and what is said of all: by their groups, or beside them."""
+    """What frames say of themselves, each that does, and what is said of all: by their groups, or beside them.
+
+    Empty elements say nothing.
+    """
     each, shared, beside = groups
     own = [within(frame, *path) for frame in each]
     common = [within(elements, *path) for elements in shared] + [elements.get(path[1]) for elements in beside]
-    return [one.text for one in own if one is not None], [one.text for one in common if one is not None]
+    return [one.text for one in own if one and one.text], [one.text for one in common if one and one.text]
 
 
 def _geometry(source: Path, groups: _Groups, count: int) -> tuple[Array, Array, Array]:

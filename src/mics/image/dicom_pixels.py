@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from mics.errors import InputError
-from mics.image.dicom_elements import PIXELS, Dataset, dataset_of
+from mics.image.dicom_elements import PIXELS, Dataset, read_dataset
 
 _ROWS, _COLUMNS, _FRAMES, _SAMPLES = "0028|0010", "0028|0011", "0028|0008", "0028|0002"
 _ALLOCATED, _STORED, _HIGH_BIT = "0028|0100", "0028|0101", "0028|0102"
@@ -26,7 +26,7 @@ def refuse_other_pixels(path: Path, elements: Mapping[str, str], dataset: Datase
         raise InputError(f"{path} holds numbers of colours (PALETTE COLOR), not HU: give the series of the scanner.")
     if (_whole(elements, _SAMPLES) or 1) > 1:
         raise InputError(f"{path} holds colours ({elements.get(_PHOTOMETRIC, 'RGB')}), not HU: give a CT series.")
-    dataset = dataset_of(path.read_bytes()) if dataset is None else dataset
+    dataset = read_dataset(path, path) if dataset is None else dataset
     if dataset is not None and _SLOPE not in elements and _TABLE in dataset.elements:
         raise InputError(
             f"{path} gives its values by a table (Modality LUT Sequence), which is not read: export the series in HU."

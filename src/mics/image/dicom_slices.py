@@ -28,6 +28,8 @@ _OF_A_VOLUME = (
     ("reconstructions (ConvolutionKernel", "0018|1210"),
     ("series (SeriesNumber", "0020|0011"),
 )
+# Of these, decimal numbers, which may be written in several ways.
+_DECIMAL = {"0020|0012", "0020|0100", "0020|9241", "0018|0060", "0020|0011", "0018|1060"}
 # What may change or be missing within a volume, by overlapping rotations, uneven hearts and slices that were worked on: of two
 # volumes are two values that change from each slice to the next.
 _OF_A_PIECE = (
@@ -130,6 +132,8 @@ def refuse_interleaved(folder: Path, slices: Sequence[Slice]) -> None:
     """
     for what, key in (*_OF_A_VOLUME, *_OF_A_PIECE):
         values = [one.elements.get(key, "") for one in slices]
+        if key in _DECIMAL:
+            values = _in_one_way(values)
         if (what, key) in _OF_A_VOLUME:
             mixed = are_interleaved([value for value in values if value])
         else:
@@ -141,6 +145,12 @@ def refuse_interleaved(folder: Path, slices: Sequence[Slice]) -> None:
                 f"{folder} holds slices of several {what} {said}) that lie between each other: copy those of one into a folder "
                 "of their own."
             )
+
+
+def _in_one_way(texts: Sequence[str]) -> list[str]:
+    """Texts, those of the same numbers written as the first of them is."""
+    first: dict[tuple[float, ...] | str, str] = {}
+    return [first.setdefault(tuple(_header_numbers(text).tolist()) or text, text) for text in texts]
 
 
 def are_interleaved(values: Sequence[str]) -> bool:
@@ -155,7 +165,9 @@ def refuse_broken_siblings(slices: Sequence[Slice], listed: set[str]) -> None:
     """
     kind = slices[0].elements.get(_CLASS, "").encode()
     of_kind = _CLASS_TAG + struct.pack("<H", len(kind) + len(kind) % 2) + kind
-    endings = {Path(one.name).suffix for one in slices}
+    # An ending that one of several slices has is its number, as in "7.dcm.7".
+    counts = Counter(Path(one.name).suffix for one in slices)
+    endings = {ending for ending, count in counts.items() if count > 1 or len(slices) == 1}
     for place in sorted({Path(one.name).parent for one in slices}):
         for file in sorted(place.iterdir()):
             if str(file) in listed or file.name.startswith(".") or not file.is_file():
