@@ -218,3 +218,21 @@ def test_a_long_number_of_frames_in_turns_is_told(tmp_path, monkeypatch):
 
     with pytest.raises(InputError, match=r"several phases \(TemporalPositionIndex 1, 2\) that lie between each other"):
         read_image(frames(tmp_path / "all.dcm", [(1, -1024)] * 5, change))
+
+
+@pytest.mark.parametrize("samples", [None, 1])
+def test_compressed_colours_that_do_not_say_how_many_are_refused(tmp_path, samples):
+    """ITK calls them damaged."""
+
+    def change(one):
+        one.SamplesPerPixel, one.PhotometricInterpretation, one.PlanarConfiguration = 3, "RGB", 0
+        one.BitsAllocated, one.BitsStored, one.HighBit = 8, 8, 7
+        one.PixelData = bytes(36 * int(one.get("NumberOfFrames", 1)))
+        one.compress(pydicom.uid.RLELossless, generate_instance_uid=False)
+        one.SamplesPerPixel = samples
+        if samples is None:
+            del one.SamplesPerPixel
+
+    for path in (series(tmp_path / "ct", change), frames(tmp_path / "all.dcm", [(1, -1024)] * 5, change)):
+        with pytest.raises(InputError, match=r"holds colours \(RGB\), not HU"):
+            read_image(path)

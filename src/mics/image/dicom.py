@@ -10,7 +10,7 @@ import SimpleITK as sitk
 
 from mics.errors import InputError, MissingFileError
 from mics.image.checks import refuse_unreadable_name, unreadable
-from mics.image.dicom_files import FRAMES, check_kind, header, readable, refuse_colour
+from mics.image.dicom_files import FRAMES, check_kind, header, readable
 from mics.image.dicom_frames import read_frames
 from mics.image.dicom_slices import (
     MODALITY,
@@ -66,7 +66,6 @@ def read_series(study: Path, pixel: int | None, series: str | None) -> sitk.Imag
             raise unreadable(folder, error) from error
         except OSError as error:
             raise MissingFileError(f"Cannot read {folder}: {error.strerror}.") from error
-        refuse_colour(study, itk)
         check_kind(study, slices)
         return straightened(study, itk, stack, labels=pixel is None)
 

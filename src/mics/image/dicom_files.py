@@ -106,11 +106,5 @@ def check_kind(source: Path, files: Sequence[Slice], types: Sequence[str] = ()) 
         )
 
 
-def refuse_colour(source: Path, itk: sitk.Image) -> None:
-    """Raise InputError for pixels of several values."""
-    if itk.GetNumberOfComponentsPerPixel() != 1:
-        raise InputError(f"{source} holds colour pictures, not a CT series.")
-
-
 def _warn(sentence: str) -> None:
     warnings.warn(sentence, UserWarning, stacklevel=6)

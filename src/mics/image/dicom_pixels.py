@@ -10,6 +10,8 @@ _ROWS, _COLUMNS, _FRAMES, _SAMPLES = "0028|0010", "0028|0011", "0028|0008", "002
 _ALLOCATED, _STORED, _HIGH_BIT = "0028|0100", "0028|0101", "0028|0102"
 _SLOPE, _PALETTE = "0028|1053", "PALETTE COLOR"
 _PHOTOMETRIC = "0028|0004"
+# How the meanings of pixels of several values begin (PS3.3, C.7.6.3.1.2).
+_COLOURS = ("RGB", "ARGB", "HSV", "CMYK", "YBR")
 # A table of values for pixels, in place of slope and intercept (PS3.3, C.11.1).
 _TABLE = 0x00283000
 
@@ -24,8 +26,9 @@ def refuse_other_pixels(path: Path, elements: Mapping[str, str], dataset: Datase
     """
     if elements.get(_PHOTOMETRIC) == _PALETTE:
         raise InputError(f"{path} holds numbers of colours (PALETTE COLOR), not HU: give the series of the scanner.")
-    if (_whole(elements, _SAMPLES) or 1) > 1:
-        raise InputError(f"{path} holds colours ({elements.get(_PHOTOMETRIC, 'RGB')}), not HU: give a CT series.")
+    meaning = elements.get(_PHOTOMETRIC, "")
+    if (_whole(elements, _SAMPLES) or 1) > 1 or meaning.startswith(_COLOURS):
+        raise InputError(f"{path} holds colours ({meaning or 'RGB'}), not HU: give a CT series.")
     dataset = read_dataset(path, path) if dataset is None else dataset
     if dataset is not None and _SLOPE not in elements and _TABLE in dataset.elements:
         raise InputError(
