@@ -286,6 +286,13 @@ def test_slices_without_the_intercept_of_the_others_are_refused(slices, first, a
         assert "shifted by about +10" in sentence
 
 
+@pytest.mark.parametrize("low", [-110, -105, -100, -95])
+@pytest.mark.parametrize("fat", [0.02, 0.06, 0.2])
+def test_values_cut_off_at_the_value_of_fat_are_no_tenth(low, fat):
+    hu = body(fat=fat).clip(low, 240)
+    assert hounsfield_units(hu, "A scan") is hu
+
+
 @pytest.mark.parametrize("skin", [-300, 0, 150, 1000])
 @pytest.mark.parametrize("covered", [0.2, 0.4, 0.6, 0.8])
 def test_a_body_on_a_flat_board_is_taken(skin, covered):

@@ -226,7 +226,8 @@ def _refuse_tenth(seen: Values, name: str) -> None:
     """
     peaks = tissue_peaks(10 * seen)
     by_peaks = peaks is not None and _FAT_HU[0] < peaks[0] < _FAT_HU[1] and _SOFT_HU[0] < peaks[1] < _SOFT_HU[1]
-    by_air = np.mean(np.abs(10 * seen - AIR_HU) < _NOISE_OF_AIR_HU) > _AIR_AROUND
+    # The lowest value alone may be where a scan was cut off, at -100 too.
+    by_air = np.mean((np.abs(10 * seen - AIR_HU) < _NOISE_OF_AIR_HU) & (seen > seen.min())) > _AIR_AROUND
     if not by_peaks and not by_air:
         return
     tissue = _with_less_background(seen)
