@@ -101,6 +101,7 @@ def test_a_measurement_is_what_the_pipeline_gives(run, folder):
     assert first["score"]["dice"]["6"] == pytest.approx(liver, abs=0.02)  # half-way voxels round either way
 
 
+@pytest.mark.nightly
 def test_table_3_and_figure_3_share_their_networks_with_table_2(run, folder):
     run("table2")
     text, done = run("table3")

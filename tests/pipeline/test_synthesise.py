@@ -188,6 +188,7 @@ def test_what_cannot_be_used_is_refused_and_nothing_is_written(made, data, label
     assert not out.exists()
 
 
+@pytest.mark.nightly
 def test_people_between_training_people_lie_part_of_the_way(data, tmp_path):
     rows = {row.name: row for row in synthesise(data, None, tmp_path / "out", between=1)}
     assert set(rows) == {

@@ -52,6 +52,7 @@ def test_the_affine_lays_organs_upon_each_other_whatever_the_field_of_view(
     assert mean_dice(labels, brought) > at_least
 
 
+@pytest.mark.nightly
 def test_exchanged_scans_give_the_inverse_affine(real_data):
     # These two have several affines of nearly the same cost, centimetres apart.
     scans = [

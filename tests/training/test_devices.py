@@ -50,6 +50,7 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run
 
 
+@pytest.mark.nightly
 def test_two_processes_have_the_losses_of_one_with_the_same_global_batch(alone: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     shutil.copytree(alone / "cases", run / "cases")
