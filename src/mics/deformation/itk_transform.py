@@ -10,6 +10,7 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from mics.errors import GeometryError, InputError
+from mics.files.text import number
 
 _TEXT = b"#Insight Transform File"
 _NUMBERS = ("Parameters", "FixedParameters")
@@ -92,18 +93,15 @@ def _refuse_other_numbers(path: Path, transform: sitk.Transform) -> None:
 def _count_of_numbers(path: Path, name: str, value: str) -> int:
     """How many numbers a line holds, a deformation's one by one; raises InputError for what is none."""
     count = 0
-    for count, word in enumerate(re.finditer(r"\S+", value), start=1):  # noqa: B007
-        if not _is_number(word[0]):
-            raise InputError(f"{path} has {word[0][:40]!r} among its {name}, which is no number: write it again.")
+    for word in re.finditer(r"\S+", value):
+        try:
+            number(word[0])
+        except ValueError as error:
+            raise InputError(
+                f"{path} has {word[0][:40]!r} among its {name}, which is no number: write it again."
+            ) from error
+        count += 1
     return count
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return "_" not in text
 
 
 def matrix_of(linear: sitk.Transform) -> NDArray[np.float64]:

@@ -28,3 +28,20 @@ def read_text(path: Path) -> str:
     if "\0" in text:  # as in other encodings that tell nothing of themselves
         raise UnicodeError(_NO_TEXT)
     return text
+
+
+def number(text: str) -> float:
+    """The number that a word in a file stands for.
+
+    Args:
+        text: The word, with or without blanks around it.
+
+    Returns:
+        Its value, which may be infinite or none.
+
+    Raises:
+        ValueError: Where it is no number, as 1_5, which Python would take for 15.
+    """
+    if "_" in text:
+        raise ValueError(text)
+    return float(text)

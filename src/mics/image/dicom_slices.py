@@ -16,7 +16,7 @@ from mics.image.content import gunzipped, looks_like_dicom
 from mics.image.dicom_pixels import refuse_other_pixels
 
 MODALITY, POSITION, ORIENTATION, SPACING = "0008|0060", "0020|0032", "0020|0037", "0028|0030"
-INTERCEPT, SLOPE = "0028|1052", "0028|1053"
+_INTERCEPT, _SLOPE = "0028|1052", "0028|1053"
 _ROWS, _COLUMNS = "0028|0010", "0028|0011"
 _CLASS = "0008|0016"
 # By what slices of several volumes are told apart, in words and with the element's name.
@@ -28,8 +28,6 @@ _OF_A_VOLUME = (
     ("reconstructions (ConvolutionKernel", "0018|1210"),
     ("series (SeriesNumber", "0020|0011"),
 )
-# Of these, decimal numbers, which may be written in several ways.
-_DECIMAL = {"0020|0012", "0020|0100", "0020|9241", "0018|0060", "0020|0011", "0018|1060"}
 # What may change or be missing within a volume, by overlapping rotations, uneven hearts and slices that were worked on: of two
 # volumes are two values that change from each slice to the next.
 _OF_A_PIECE = (
@@ -85,9 +83,9 @@ def refuse_unlike(folder: Path, slices: Sequence[Slice]) -> None:
 def _refuse_unusable(one: Slice) -> None:
     """Raise InputError for a slice whose place, size, scale or pixels ITK would make up."""
     refuse_odd_place(one.name, *(one.elements.get(key, "") for key in (POSITION, ORIENTATION, SPACING)))
-    for name, key in (("RescaleSlope", SLOPE), ("RescaleIntercept", INTERCEPT)):
+    for name, key in (("RescaleSlope", _SLOPE), ("RescaleIntercept", _INTERCEPT)):
         numbers = _header_numbers(one.elements.get(key, ""))
-        sound = len(numbers) == 1 and np.isfinite(numbers[0]) and (key != SLOPE or numbers[0] != 0)
+        sound = len(numbers) == 1 and np.isfinite(numbers[0]) and (key != _SLOPE or numbers[0] != 0)
         if key in one.elements and not sound:
             raise InputError(
                 f"{one.name} has {one.elements[key] or 'nothing'} for its {name}, so its values cannot be HU: export the "
@@ -115,7 +113,7 @@ def refuse_odd_place(name: str | Path, position: str, orientation: str, spacing:
 
 def _refuse_partly_scaled(folder: Path, slices: Sequence[Slice]) -> None:
     """Raise InputError where some slices are rescaled and others, which ITK takes as they are stored, do not say by what."""
-    for name, key, neutral in (("RescaleIntercept", INTERCEPT, 0.0), ("RescaleSlope", SLOPE, 1.0)):
+    for name, key, neutral in (("RescaleIntercept", _INTERCEPT, 0.0), ("RescaleSlope", _SLOPE, 1.0)):
         without = [one for one in slices if key not in one.elements]
         if without and any(one.numbers(key)[0] != neutral for one in slices if key in one.elements):
             raise InputError(
@@ -131,9 +129,7 @@ def refuse_interleaved(folder: Path, slices: Sequence[Slice]) -> None:
     ``slices``: in the order of their places. Acquisitions that follow each other along the table are one volume.
     """
     for what, key in (*_OF_A_VOLUME, *_OF_A_PIECE):
-        values = [one.elements.get(key, "") for one in slices]
-        if key in _DECIMAL:
-            values = _in_one_way(values)
+        values = _in_one_way([one.elements.get(key, "") for one in slices])
         if (what, key) in _OF_A_VOLUME:
             mixed = are_interleaved([value for value in values if value])
         else:
@@ -148,7 +144,7 @@ def refuse_interleaved(folder: Path, slices: Sequence[Slice]) -> None:
 
 
 def _in_one_way(texts: Sequence[str]) -> list[str]:
-    """Texts, those of the same numbers written as the first of them is."""
+    """Texts, those of the same decimal numbers, which may be written in several ways, as the first of them is."""
     first: dict[tuple[float, ...] | str, str] = {}
     return [first.setdefault(tuple(_header_numbers(text).tolist()) or text, text) for text in texts]
 

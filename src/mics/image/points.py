@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from mics.errors import InputError, MissingFileError, SettingError
 from mics.files.csv_rows import CsvRows
 from mics.files.paths import as_path, output_path
-from mics.files.text import read_text
+from mics.files.text import number, read_text
 from mics.files.whole import write_text
 
 SUFFIXES = (".csv", ".fcsv", ".mrk.json")
@@ -156,15 +156,8 @@ def _read_csv(text: str) -> tuple[list[_Row], list[str]]:
                 )
         if (row.get("defined") or "").lower() in _UNPLACED:
             unplaced.append(name or row.get("label") or "")
-        points.append(([_number(row[axis]) for axis in "xyz"], name))
+        points.append(([number(row[axis]) for axis in "xyz"], name))
     return points, unplaced
-
-
-def _number(text: str) -> float:
-    """As a table has it; Python would also take 1_5 for 15."""
-    if "_" in text:
-        raise ValueError(text)
-    return float(text)
 
 
 def _read_fcsv(text: str) -> tuple[list[_Row], list[str]]:
@@ -178,7 +171,7 @@ def _read_fcsv(text: str) -> tuple[list[_Row], list[str]]:
         elif line.strip() and not line.startswith("#"):
             cells = next(csv.reader([line]))
             row = dict(zip(columns, cells, strict=False))
-            points.append(([_number(row[axis]) for axis in "xyz"], row.get("label", "")))
+            points.append(([number(row[axis]) for axis in "xyz"], row.get("label", "")))
             status = _status(line, cells, columns)
             if status not in ("", _FCSV_DEFINED):
                 unplaced.append(points[-1][1])
