@@ -6,7 +6,6 @@ determinant is the same, divided by that of a step along each axis.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import product
 
@@ -17,6 +16,7 @@ from scipy import ndimage
 from torch import Tensor
 
 from mics.deformation.jacobian import triple_product
+from mics.threads import side_by_side
 
 Box = tuple[slice, ...]
 Corner = tuple[int, ...]
@@ -105,8 +105,7 @@ def find_folds(field: Field, limit: float, boxes: Iterable[Box]) -> FoldReport:
 
 
 def _find_folds_in(field: Field, limit: float, pieces: Sequence[Box]) -> list[FoldReport]:
-    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
-        return list(pool.map(lambda piece: _find_folds(field, limit, piece), pieces))
+    return side_by_side(lambda piece: _find_folds(field, limit, piece), pieces)
 
 
 def _joined(found: Sequence[FoldReport]) -> FoldReport:

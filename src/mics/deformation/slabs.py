@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
@@ -11,6 +10,7 @@ from torch import Tensor
 
 from mics.deformation.field import sample
 from mics.image.grid import Grid
+from mics.threads import side_by_side
 
 Box = tuple[slice, ...]
 """A slice along each axis of a grid."""
@@ -32,8 +32,7 @@ def each_slab(grid: Grid, work: Callable[[slice, Grid], None], *, voxels: int = 
         i, j, k = grid.voxel_to_world([start, 0, 0]).tolist()
         work(part, dataclasses.replace(grid, size=(part.stop - start, y, z), origin=(i, j, k)))
 
-    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
-        list(pool.map(call, range(0, x, depth)))
+    side_by_side(call, range(0, x, depth))
 
 
 def positions(matrix: NDArray[np.floating], size: tuple[int, int, int], box: Box | None = None) -> NDArray[np.float32]:

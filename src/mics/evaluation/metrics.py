@@ -4,7 +4,6 @@ Label maps are integer ``(X, Y, Z)``. A displacement is ``(3, X, Y, Z)`` in voxe
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +13,7 @@ from scipy import ndimage
 
 from mics.deformation.jacobian import jacobian_determinant
 from mics.evaluation.surface import surface_distances
+from mics.threads import side_by_side
 
 Labels = NDArray[np.integer]
 
@@ -67,8 +67,7 @@ def surface_agreement(
             return label, SurfaceAgreement(np.inf, np.inf)
         return label, SurfaceAgreement(distances.hausdorff(95), distances.mean())
 
-    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
-        return dict(pool.map(measured, _masks(fixed_labels, warped_labels, labels, moving_labels)))
+    return dict(side_by_side(measured, _masks(fixed_labels, warped_labels, labels, moving_labels)))
 
 
 def sd_log_jacobian(displacement_voxels: NDArray[np.floating]) -> float:

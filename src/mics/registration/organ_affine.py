@@ -29,6 +29,7 @@ from mics.network.weights import LoadedModel, load_model_for
 from mics.registration.coarse import Coarse, coarse
 from mics.registration.pair import Pair
 from mics.registration.start import best_start
+from mics.threads import side_by_side
 
 AFFINE_MODEL = "organs-coarse"
 """A quarter of the default model's time, and good enough to tell where organs are."""
@@ -43,8 +44,10 @@ _IMAGE, _SHAPE, _SIZE = 0.5, 2.0, 0.5
 _LENGTH_MM = 100.0
 """Shift that counts as much as a change of the linear part by one: about the distance of an organ from the middle."""
 _ITERATIONS = 60
-_EXACTLY, _SHARPLY = 1e-8, 1e-7
-"""Change of the cost that ends a descent, ten times that of the gradient: on smoothed volumes, and at last."""
+_FIRST, _LAST = 1e-8, 1e-7
+"""Change of the cost that ends a descent, ten times that of the gradient, from a start and at last."""
+_SMOOTHED, _SPLINE = 1 / 2, 1 / 3
+"""Weights of the neighbours in the volumes that either looks at; with the second the volumes are cubic B-splines' values."""
 _SAME_MM = 2.0
 """Within the body, of two affines that one descent would bring together."""
 
@@ -107,9 +110,9 @@ def register_affine_by_organs(
     Minimised is one minus the mean overlap of the organ maps, plus half of one minus the correlation of the abdominal window
     within the body, plus squares of the Green-Lagrange strain, twice that of shape and half that of size; all in both
     directions. Descents from two starts (the organs' centres; a search of shifts along the body) go to their ends on smoothed
-    volumes, 60 iterations at most; where these differ, each goes on with the volumes as they are, and the lower end is taken.
-    Where several affines cost nearly the same, rounding decides which is found; so the scan with the smaller body always counts
-    as fixed.
+    volumes, 60 iterations at most; where these differ, each goes on, on volumes that are smoothed less, and the lower end is
+    taken. Where several affines cost nearly the same, rounding decides which is found; so the scan with the smaller body always
+    counts as fixed.
 
     Args:
         fixed: Scan in HU, any geometry.
@@ -126,17 +129,19 @@ def register_affine_by_organs(
     swapped = _size(searched.moving) < _size(searched.fixed)
     if swapped:
         fixed, moving, searched = moving, fixed, Pair(fixed=searched.moving, moving=searched.fixed)
-    fixed_scan, moving_scan = (
-        _with_maps(_cropped(coarse(scan, model.spacing_mm)), model, device) for scan in (fixed, moving)
+    model.network.to(device)
+    # With one thread each, a network's last digits, and where a flat cost is least, are the same for any number of cores.
+    fixed_scan, moving_scan = side_by_side(
+        lambda scan: _with_maps(_cropped(coarse(scan, model.spacing_mm)), model, device), (fixed, moving)
     )
     problem = _Problem(Pair(fixed=fixed_scan, moving=moving_scan))
-    smooth = problem.smoothed()
+    smooth, spline = problem.smoothed(_SMOOTHED), problem.smoothed(_SPLINE)
+    starts = [best_start(searched), *problem.centres_upon_each_other()]
     ends: list[NDArray[np.float64]] = []
-    for start in (best_start(searched), *problem.centres_upon_each_other()):
-        end = smooth.solved(start, _EXACTLY)
+    for end in side_by_side(lambda start: smooth.solved(start, _FIRST), starts):
         if all(problem.apart_mm(end, other) > _SAME_MM for other in ends):
             ends.append(end)
-    found = min((problem.solved(end, _SHARPLY) for end in ends), key=problem.cost)
+    found = min(side_by_side(lambda end: spline.solved(end, _LAST), ends), key=spline.cost)
     return np.linalg.inv(found).astype(np.float64) if swapped else found
 
 
@@ -157,13 +162,12 @@ def _cropped(scan: Coarse) -> Coarse:
 
 @torch.no_grad()
 def _with_maps(scan: Coarse, model: LoadedModel, device: torch.device) -> _Scan:
-    """A scan with the organ maps of the network, on voxels twice as large as its own."""
-    network = cast(Segmentation, model.network).to(device)
+    """A scan with the organ maps of the network, which is on ``device``, on voxels twice as large as its own."""
     hu = torch.from_numpy(np.ascontiguousarray(scan.image.array))[None, None].to(device)
     # Coarse volumes lie in LPS order, the network knows LAS.
     windows = hu_windows(hu, model.hu_range).flip(3)
     with half_precision(device):
-        maps = network.organ_maps(windows, model.crop)
+        maps = cast(Segmentation, model.network).organ_maps(windows, model.crop)
     data = torch.from_numpy(np.stack([scan.in_view, scan.body]).astype(np.float32))[None].to(device)
     window = windows[:, :1].flip(3) * data[:, :1]
     volume = torch.cat([maps.float().flip(3) * data[:, :1], window, data], dim=1)
@@ -191,10 +195,14 @@ def _scan(volume: Tensor, grid: Grid) -> _Scan:
     return _Scan(volume, grid, organs, _points(volume[0, -2:], body & stride, grid))
 
 
-def _smoothed(volume: Tensor) -> Tensor:
-    """Means over the neighbours along each axis by 1, 2 and 1."""
-    padded = functional.pad(volume, [1] * 6, mode="replicate")
-    return functional.avg_pool3d(functional.avg_pool3d(padded, 2, stride=1), 2, stride=1)
+def _smoothed(volume: Tensor, weight: float) -> Tensor:
+    """Averages (1, C, X, Y, Z) of each value and, along each axis, its two neighbours, who have this ``weight`` together."""
+    for axis in (2, 3, 4):
+        voxels = torch.arange(volume.shape[axis], device=volume.device)
+        ahead, behind = ((voxels + step).clamp(0, len(voxels) - 1) for step in (1, -1))
+        neighbours = (volume.index_select(axis, ahead) + volume.index_select(axis, behind)) / 2
+        volume = torch.lerp(volume, neighbours, weight)
+    return volume
 
 
 def _points(volume: Tensor, where: Tensor, grid: Grid) -> _Points:
@@ -236,15 +244,16 @@ class _Problem:
         difference = torch.from_numpy(one - other).to(places)
         return float((places @ difference[:3, :3].T + difference[:3, 3]).norm(dim=1).max())
 
-    def smoothed(self) -> Self:
-        """The same, but that points look at smoothed volumes.
+    def smoothed(self, weight: float) -> Self:
+        """The same, but that points look at smoothed volumes, with this ``weight`` of the neighbours.
 
-        Linear interpolation gives the cost a small valley at every voxel, and a descent would end in another one for every
-        rounding, centimetres apart where the cost is flat.
+        Linear interpolation of the volumes as they are gives the cost a small valley at every voxel, and a descent would end in
+        another one for every rounding, centimetres apart where the cost is flat.
         """
         problem = copy.copy(self)
         fixed, moving = (
-            dataclasses.replace(scan, volume=_smoothed(scan.volume)) for scan in (self.scans.fixed, self.scans.moving)
+            dataclasses.replace(scan, volume=_smoothed(scan.volume, weight))
+            for scan in (self.scans.fixed, self.scans.moving)
         )
         problem.scans = Pair(fixed=fixed, moving=moving)
         return problem

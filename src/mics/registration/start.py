@@ -5,7 +5,6 @@ tells how far a scan must be shifted along the body: one reaches to the hip, the
 tried.
 """
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from mics.deformation.slabs import resampled
 from mics.registration.coarse import Coarse
 from mics.registration.pair import Pair
+from mics.threads import side_by_side
 
 # Of the shorter of the two scans' lengths along the body, how much both must show. With less, any two slabs look alike.
 _LEAST_SHARED_LENGTH = 0.4
@@ -47,8 +47,7 @@ def best_start(scans: Pair[Coarse], *, scaled: bool = True) -> NDArray[np.float6
     (where ``scaled``) and without scaling one's width and depth to the other's.
     """
     starts = _candidates(scans, scaled=scaled)
-    with ThreadPoolExecutor(min(torch.get_num_threads(), _MOST_THREADS)) as pool:
-        differences = list(pool.map(lambda start: difference(scans, start), starts))
+    differences = side_by_side(lambda start: difference(scans, start), starts, at_most=_MOST_THREADS)
     return starts[int(np.argmin(differences))]
 
 
