@@ -65,7 +65,7 @@ def plain_loss(network: MICS, a: Volumes, b: Volumes, steps: int, weights: Mappi
             moved, target = network.encoder(warp(moving.windows, so_far)), network.encoder(warp(fixed.windows, still))
             gradient, field = network.decode([m - t for m, t in zip(moved, target, strict=True)])
             gradients.append(gradient)
-            fields.append(field if total is None else compose(total, field))
+            fields.append(field if total is None else compose(field, total))
         totals = list(fields)
         for direction, pair in enumerate(pairs):
             grid, field = fields[direction].shape[2:], fields[direction]

@@ -49,7 +49,7 @@ def test_they_are_met_and_the_two_ways_stay_inverse():
     for displacement in found:
         assert fold_share(displacement) == nondiffeomorphic_volume(displacement) == 0
     inner = (..., slice(6, -6), slice(6, -6), slice(6, -6))
-    assert compose(*found)[inner].norm(dim=1).max() < 0.35
+    assert compose(*reversed(found))[inner].norm(dim=1).max() < 0.35
     far = found[0] - START[0]
     assert far[:, :, -1, -1, -1].norm() < 0.35 * far.norm(dim=1).max()
 

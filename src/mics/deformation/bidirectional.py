@@ -67,13 +67,13 @@ class BidirectionalField:
         """
         return replace(self, moving_to_fixed=self.fixed_to_moving, fixed_to_moving=self.moving_to_fixed)
 
-    def then(self, other: "BidirectionalField") -> "BidirectionalField":
-        """One deformation for two, in the order in which the moving image goes through them: this one, then ``other``.
+    def compose(self, other: "BidirectionalField") -> "BidirectionalField":
+        """One deformation for two: the moving image goes through ``other`` first, then through this one.
 
-        The fixed image goes back through ``other`` first. Beyond the grid, displacements keep their border value. Raises
-        InputError where the two do not lie on one grid.
+        The order is that of ``Transform.compose``; the fixed image goes back through this one first. Beyond the grid,
+        displacements keep their border value. Raises InputError where the two do not lie on one grid.
         """
-        require_type(other, BidirectionalField, "What follows a deformation is a BidirectionalField")
+        require_type(other, BidirectionalField, "What a deformation is composed with is a BidirectionalField")
         if self.grid.size != other.grid.size or not self.grid.is_close(other.grid):
             raise InputError("The two deformations lie on different grids: resize one of them.")
         return replace(
@@ -95,7 +95,7 @@ class BidirectionalField:
 
         Of the other order: ``field.swap().inverse_residual()``. Beyond the grid, displacements keep their border value.
         """
-        voxels = compose(self.fixed_to_moving, self.moving_to_fixed)[0]
+        voxels = compose(self.moving_to_fixed, self.fixed_to_moving)[0]
         spacing = torch.tensor(self.grid.spacing, dtype=torch.float32, device=voxels.device)
         residual: Tensor = (voxels * spacing.view(3, 1, 1, 1)).norm(dim=0)
         return residual

@@ -260,10 +260,9 @@ class Transform(MadeOnDemand):
         return between_voxels(self.part, self.grid.size, voxels)
 
     def compose(self, other: "Transform") -> "Transform":
-        """One transform for another first and this one after it, on images.
+        """One transform for two: an image goes through ``other`` first, then through this one; points the other way round.
 
-        ``a.compose(b).transform_image(v)`` is ``a.transform_image(b.transform_image(v))`` without the second
-        interpolation; points go through ``a`` first, then through ``b``.
+        ``a.compose(b).transform_image(v)`` is ``a.transform_image(b.transform_image(v))`` without the second interpolation.
 
         Args:
             other: The transform that an image goes through first.

@@ -171,7 +171,7 @@ def squared_inverse_loss_unit(direction: Direction) -> Tensor:
 
 def _residual(direction: Direction) -> Tensor:
     """The inverse-consistency residual of each voxel, ``(B, 3, X, Y, Z)`` in voxels."""
-    return compose(direction.displacement, direction.opposite)
+    return compose(direction.opposite, direction.displacement)
 
 
 def _normalised(direction: Direction) -> Tensor:

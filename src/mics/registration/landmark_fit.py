@@ -82,8 +82,8 @@ def _step(
         to_moving, from_moving = (exponentiate(sign * share * at_moving, squarings=2) for sign in (1, -1))
         to_fixed, from_fixed = (exponentiate(sign * share * at_fixed, squarings=2) for sign in (1, -1))
         # x goes back along the flow at the fixed end, there, and on along the flow at the moving end.
-        new_forward = compose(to_moving, compose(forward, from_fixed))
-        new_backward = compose(to_fixed, compose(backward, from_moving))
+        new_forward = compose(compose(from_fixed, forward), to_moving)
+        new_backward = compose(compose(from_moving, backward), to_fixed)
         directions = zip((new_forward, new_backward), limits, strict=True)
         if all(_min_jacobian(u) >= least and nondiffeomorphic_volume(u) <= turned for u, (least, turned) in directions):
             return new_forward, new_backward

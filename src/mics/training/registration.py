@@ -68,7 +68,7 @@ class RegistrationTraining(NetworkTraining):
             "val/dice": sum(overlaps.values()) / max(len(overlaps), 1),
             "val/sd_log_jacobian": sd_log_jacobian(field[0].cpu().numpy()),
             "val/folds": fold_share(field),
-            "val/inverse_error_mm": compose(field, opposite).norm(dim=1).mean() * self.recipe.spacing_mm,
+            "val/inverse_error_mm": compose(opposite, field).norm(dim=1).mean() * self.recipe.spacing_mm,
             **{f"val/dice_{organ:02d}": overlap for organ, overlap in overlaps.items()},
         }
 
