@@ -62,19 +62,6 @@ PAPER_WEIGHTS = {"similarity": 1.0, "segmentation": 1.0, "gradient": 0.1, "jacob
 """α, β, γ, δ, ε of ``L = α Lsim + β Lseg + γ Lreg + δ Ljac + ε Linv``, as in the paper's Table 4."""
 
 
-def register_loss(name: str, loss: Loss) -> None:
-    """Add a loss: a recipe that gives it a weight trains with it, others do not compute it.
-
-    Args:
-        name: By which recipes call it, as ``losses.NAME``.
-        loss: Takes one :class:`mics.losses.paper.Direction` and returns a scalar, or None where it does not apply.
-
-    Raises:
-        InputError: For a name that one of the package's own losses has.
-    """
-    LOSSES.register(name, loss)
-
-
 def _complete(weights: dict[str, float]) -> dict[str, float]:
     """The paper's weights where none are given. Raises for a name that no loss has."""
     for name in weights:
