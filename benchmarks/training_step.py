@@ -28,8 +28,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from mics.allocator import keep_freed_memory
 from mics.deformation.field import compose, resize_displacement, warp
+from mics.losses.overlap import annotated_in_both
 from mics.losses.paper import Direction
-from mics.losses.segmentation import annotated_in_both
 from mics.losses.total import LOSSES, Volumes, weighted_sum
 from mics.network import blocks
 from mics.network.mics import MICS, MICSConfig

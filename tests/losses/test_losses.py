@@ -13,8 +13,7 @@ from torch.nn import functional
 from mics.deformation.field import exponentiate, identity, resize_displacement
 from mics.errors import InputError
 from mics.losses.correlation import LocalNCC, box_mean
-from mics.losses.paper import Direction, gradient_loss, inverse_loss, jacobian_loss, similarity_loss
-from mics.losses.segmentation import (
+from mics.losses.overlap import (
     annotated_in_both,
     bray_curtis_loss,
     dice_loss,
@@ -22,6 +21,7 @@ from mics.losses.segmentation import (
     marginal_logits,
     one_hot,
 )
+from mics.losses.paper import Direction, gradient_loss, inverse_loss, jacobian_loss, similarity_loss
 from mics.losses.total import (
     FORMS,
     LOSSES,

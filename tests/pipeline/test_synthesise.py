@@ -16,7 +16,7 @@ from mics.pipeline import synthesise as module
 from mics.pipeline.synthesise import synthesise
 from mics.pseudo_labels.complete import complete
 from mics.training.cache import read_cases
-from mics.training.prepare import prepare as prepare_training
+from mics.training.cases import prepare as prepare_training
 
 CLAIMED = np.diag([16.0, 16, 16, 1])
 

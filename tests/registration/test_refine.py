@@ -7,13 +7,13 @@ import torch
 
 from mics.deformation.field import compose, exponentiate, identity, logarithm, resize, warp
 from mics.deformation.jacobian import fold_share
-from mics.losses.segmentation import bray_curtis_loss
+from mics.losses.overlap import bray_curtis_loss
 from mics.registration.refine import refine
-from mics.registration.refine_settings import RefineSettings, Stage
+from mics.registration.refine_settings import Level, RefineSettings
 
 SHAPE = (24, 20, 28)
 SPACING = 8.0
-SETTINGS = RefineSettings(stages=(Stage(16, 16, 16, 30), Stage(8, 8, 8, 40)), result_mm=SPACING, smoothness=0.1)
+SETTINGS = RefineSettings(levels=(Level(16, 16, 16, 30), Level(8, 8, 8, 40)), result_mm=SPACING, smoothness=0.1)
 
 
 def balls(centres: list[tuple[float, float, float]], radius: float) -> torch.Tensor:
@@ -73,7 +73,7 @@ def test_it_is_deterministic(fitted: tuple[torch.Tensor, torch.Tensor]) -> None:
 def test_without_iterations_it_keeps_the_networks_field() -> None:
     velocity = smooth_velocity(1.5)
     ab, ba = exponentiate(velocity), exponentiate(-velocity)
-    none = RefineSettings(stages=(Stage(8, 8, 8, 0),), result_mm=SPACING)
+    none = RefineSettings(levels=(Level(8, 8, 8, 0),), result_mm=SPACING)
     kept = refine(image(A), image(B), A, B, ab, ba, spacing_mm=SPACING, settings=none)
     size = ab.abs().mean()
     assert (kept[0] - ab).abs().mean() < 0.05 * size

@@ -11,12 +11,12 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from mics.atlas.choices import FusionName
 from mics.atlas.folder import Clock, failure_message, read_json, require_progress, settle, state_of_files, write_json
 from mics.atlas.fusion import Atlases, Fused, fuse, require_fusion
 from mics.atlas.members import given_members, meaning
 from mics.atlas.registering import Settings, in_view, register_scans
 from mics.atlas.tables import to_csv
+from mics.choices import FusionName, Refine
 from mics.data.cohorts.learn2reg import DATASET_FILE, Case
 from mics.data.label_names import LabelNames, label_name, read_label_names
 from mics.data.pairs import ScanSource
@@ -30,7 +30,6 @@ from mics.image.available import available_host_bytes
 from mics.image.grid import Grid
 from mics.image.io import Image, read_image, read_labels, write_image, write_labels
 from mics.network.weights import DEFAULT_REGISTRATION
-from mics.registration.choices import Refine
 from mics.registration.inputs import load_scan
 
 ATLASES = "atlases"
@@ -112,7 +111,7 @@ def propagate(
             ``volumes.csv``, ``atlases.csv``, ``label_names.json`` and ``summary.json``, and a folder an atlas in ``atlases/``.
         fusion: A rule of :data:`mics.atlas.fusion.FUSIONS`: ``majority``, ``local`` or ``joint``.
         label_names: What the labels mean; by default what the atlases' files or their data set say.
-        model: As in :func:`mics.registration.pipeline.register`; so are ``refine`` and ``device``.
+        model: As in :func:`mics.registration.register.register`; so are ``refine`` and ``device``.
         refine: How much work is spent on each registration.
         device: Where the networks run.
         progress: Called with a few words as each step begins.

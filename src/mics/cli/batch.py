@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def register_many(pairs: "Sequence[ListedPair]", output: Path, *, strict: bool, **settings: Any) -> None:
     """Register all pairs into ``output``; ends the command with the code that :func:`_exit_code` gives."""
-    from mics.batch.run import RESULTS, register_pairs
+    from mics.batch.register_pairs import RESULTS, register_pairs
     from mics.report.review import PAGE
 
     console = Console(stderr=True, highlight=False, quiet=asked().quiet)
@@ -65,7 +65,7 @@ def _plain(outcome: "Outcome") -> dict[str, Any]:
 
 
 def _line(outcome: "Outcome") -> str:
-    from mics.report.summary import moving_label_scores
+    from mics.report.sentences import moving_label_scores
 
     if outcome.summary is None:
         return f"{outcome.pair.name} could not be registered: {outcome.error}"

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mics.choices import Lesions, Refine, Topology
 from mics.cli.manners import asked
 from mics.cli.one_pair import register_one
 from mics.cli.options import Device, LabelNamesFile, Model
 from mics.errors import SettingError
-from mics.registration.choices import Lesions, Refine, Topology
 
 if TYPE_CHECKING:
     from mics.batch.listing import ListedPair

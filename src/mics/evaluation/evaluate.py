@@ -9,16 +9,16 @@ from pathlib import Path
 
 import torch
 
+from mics.choices import Names
 from mics.data.label_names import LabelNames, disagreement, read_label_names
 from mics.data.pairs import Pair, ScanSource, read_pairs
 from mics.deformation.provenance import voxels_sha256
 from mics.errors import InputError
-from mics.evaluation.choices import Names
 from mics.evaluation.convention_check import convention_warning, overlaps
 from mics.evaluation.export import Export, exported
 from mics.evaluation.learn2reg import warp_labels
 from mics.evaluation.numbering import numbering_warning
-from mics.evaluation.pair import PairScore, score_pair
+from mics.evaluation.pair_score import PairScore, score_pair
 from mics.evaluation.resplit import PAIRS, absent_as_zero, halved, halved_displacement
 from mics.evaluation.result import Evaluation
 from mics.evaluation.structure_labels import with_structures

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from mics.deformation.field import compose
 from mics.deformation.jacobian import jacobian_determinant
-from mics.losses.segmentation import dice_loss
+from mics.losses.overlap import dice_loss
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from pydantic_core import PydanticCustomError
 from torch import Tensor
 
 from mics.deformation.field import resize, warp
+from mics.losses.overlap import annotated_in_both
 from mics.losses.paper import (
     Direction,
     absolute_gradient_loss,
@@ -26,7 +27,6 @@ from mics.losses.paper import (
     squared_segmentation_loss,
 )
 from mics.losses.pyramid import ncc_pyramid_loss
-from mics.losses.segmentation import annotated_in_both
 from mics.registry import Registry
 
 Loss = Callable[[Direction], Tensor | None]

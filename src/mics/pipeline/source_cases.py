@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from mics.data.manifest import Entry
 from mics.image.io import Image, read_labels
-from mics.losses.segmentation import bray_curtis_loss
+from mics.losses.overlap import bray_curtis_loss
 from mics.organs import ORGAN_NAMES
 from mics.pipeline.reshape import fitted_voxels
 from mics.training.organ_maps import label_maps

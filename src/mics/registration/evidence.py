@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mics.deformation.field import resize_displacement, warp
 from mics.deformation.jacobian import jacobian_determinant
-from mics.losses.segmentation import expected_precision
+from mics.losses.overlap import expected_precision
 from mics.network.displacements import Both
 from mics.organs import AORTA, LEFT_KIDNEY, LIVER, ORGAN_NAMES, PANCREAS, RIGHT_KIDNEY, SPLEEN, STOMACH
 

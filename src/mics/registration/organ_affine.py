@@ -22,7 +22,7 @@ from torch.nn import functional
 from mics.image.grid import Grid
 from mics.image.intensity import hu_windows
 from mics.image.io import Image
-from mics.losses.segmentation import expected_precision
+from mics.losses.overlap import expected_precision
 from mics.network.precision import half_precision
 from mics.network.segmentation import Segmentation
 from mics.network.weights import LoadedModel, load_model_for

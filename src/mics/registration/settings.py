@@ -10,14 +10,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from mics.choices import Lesions, Topology
 from mics.errors import InputError, SettingError, require_type, shown
 from mics.network.card import MOST_STEPS, ModelCard
 from mics.network.weights import DEFAULT_SEGMENTATION, LoadedModel, load_card_for, load_model_for
 from mics.registration.affine_file import affine_of, read_affine
-from mics.registration.choices import Lesions, Topology
 from mics.registration.device import choose_device
 from mics.registration.organ_affine import AFFINE_MODEL
-from mics.registration.refine_settings import BUDGETS
+from mics.registration.refine_settings import EFFORTS
 from mics.registration.stage import Stage, refuse_other_than_stages
 from mics.registration.stages.fold_removal import FoldRemoval
 from mics.registration.steering import Steering
@@ -40,7 +40,7 @@ class Settings:
     """That network's, or of one patient the one that would predict: how fine the grid is, and which network finds the organs."""
     topology: str
     refine: str
-    """``none`` or a budget of :data:`mics.registration.refine_settings.BUDGETS`; of given ``stages`` their names."""
+    """``none`` or an effort of :data:`mics.registration.refine_settings.EFFORTS`; of given ``stages`` their names."""
     segmentation: LoadedModel | None
     affine_model: LoadedModel | None
     """By which the affine's organs are found; None where no organs are needed for it."""
@@ -100,7 +100,7 @@ def resolve(
     same_patient: bool = False,
     lesions: str = "keep",
 ) -> Settings:
-    """What :func:`mics.registration.pipeline.register` is given, looked up; InputError for what is not there."""
+    """What :func:`mics.registration.register.register` is given, looked up; InputError for what is not there."""
     refine, topology = _chosen(refine, topology, stages)
     require_type(same_patient, bool, "Whether both scans are of one patient is True or False")
     if same_patient:
@@ -173,8 +173,8 @@ def _chosen(refine: str, topology: str, stages: Sequence[Stage] | None) -> tuple
         names = [stage.name for stage in stages if "transforms" not in stage.needs]
         unfolded = any(isinstance(stage, FoldRemoval) for stage in stages)
         return " + ".join(names) or "none", "preserve" if unfolded else "free"
-    if refine not in ("none", *BUDGETS):
-        raise SettingError(f"There is no refinement called {refine!r}; choose none, {' or '.join(BUDGETS)}.")
+    if refine not in ("none", *EFFORTS):
+        raise SettingError(f"There is no refinement called {refine!r}; choose none, {' or '.join(EFFORTS)}.")
     if topology not in TOPOLOGIES:
         raise SettingError(f"There is no topology called {topology!r}; choose {' or '.join(TOPOLOGIES)}.")
     return refine, topology

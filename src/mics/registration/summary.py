@@ -16,10 +16,10 @@ from mics.image.points import Points
 from mics.registration.checksums import environment, pair_checksums
 from mics.registration.inputs import Scan
 from mics.registration.pair import Pair
-from mics.registration.plan import plan
 from mics.registration.result import Registration
 from mics.registration.settings import Settings
 from mics.registration.stage import State
+from mics.registration.stage_order import plan
 from mics.registration.stages.fold_removal import FoldRemoval
 from mics.registration.timing import Timing, peak_memory_gb
 from mics.registration.verdict import Verdict

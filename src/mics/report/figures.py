@@ -21,14 +21,14 @@ from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 
 from mics.data.label_names import label_name
+from mics.data.preview import label_colour
 from mics.files.whole import write_whole
-from mics.report.colours import label_colour
 from mics.report.planes import Plane
+from mics.report.sentences import caption, label_names
 from mics.report.sheets import Sheets, cut, shown_planes
-from mics.report.summary import caption, label_names
 
 if TYPE_CHECKING:
-    from mics.registration.pipeline import Registration
+    from mics.registration.register import Registration
 
 TITLES = (
     "fixed",

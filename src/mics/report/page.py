@@ -9,14 +9,14 @@ from string import Template
 from typing import TYPE_CHECKING, Any
 
 from mics.data.label_names import label_name
+from mics.data.preview import label_colour
 from mics.files.whole import write_text
 from mics.report import sections
-from mics.report.colours import label_colour
-from mics.report.summary import label_names
+from mics.report.sentences import label_names
 from mics.report.volumes import MOST_VOXELS, shown_volumes
 
 if TYPE_CHECKING:
-    from mics.registration.pipeline import Registration
+    from mics.registration.register import Registration
 
 MOST_BYTES = 15_000_000
 

@@ -17,7 +17,7 @@ from mics.image.resample import inside, resample
 from mics.report.planes import Plane, three_planes
 
 if TYPE_CHECKING:
-    from mics.registration.pipeline import Registration
+    from mics.registration.register import Registration
 
 _TISSUE_HU = -100.0
 

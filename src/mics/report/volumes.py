@@ -27,7 +27,7 @@ from mics.report.planes import three_planes, world_axes
 from mics.report.sheets import centre_voxel, has_data, volume_change
 
 if TYPE_CHECKING:
-    from mics.registration.pipeline import Registration
+    from mics.registration.register import Registration
 
 Steps = tuple[int, int, int]
 

@@ -9,7 +9,7 @@ from mics.deformation.field import compose, warp
 from mics.deformation.jacobian import fold_share
 from mics.evaluation.metrics import dice, sd_log_jacobian
 from mics.image.intensity import hu_windows
-from mics.losses.segmentation import one_hot
+from mics.losses.overlap import one_hot
 from mics.losses.total import Volumes, step_losses, weighted_sum
 from mics.network.padding import pad_to_multiple
 from mics.network.pair import Prediction, RegistrationNetwork

@@ -31,7 +31,7 @@ class Subject(NamedTuple):
 
 
 class Source(BaseModel):
-    """``data``, the state of its ``files``, its ``subjects``, how they are prepared (:func:`mics.training.prepare.prepare`)."""
+    """``data``, the state of its ``files``, its ``subjects``, how they are prepared (:func:`mics.training.cases.prepare`)."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 

@@ -7,9 +7,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from mics.choices import Lesions, Refine, Topology
 from mics.data.label_names import LabelNames
 from mics.network.weights import DEFAULT_REGISTRATION, LoadedModel
-from mics.registration.choices import Lesions, Refine, Topology
 from mics.registration.inputs import Source
 from mics.registration.registrar import Registrar
 from mics.registration.result import Registration
