@@ -36,7 +36,7 @@ _LEAST_SD = 1.0
 _SLAB_VOXELS, _CHUNK_VOXELS = 500_000, 10_000
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Atlases:
     """What the atlases show on the scan's grid: ``images`` (N, X, Y, Z) HU, ``labels`` (N, X, Y, Z) integers, and ``in_view``
     (N, X, Y, Z), where each has a field of view. ``spacing`` in mm.
@@ -64,7 +64,7 @@ class Atlases:
         return i, j, k
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Fused:
     """``labels`` (X, Y, Z), and ``agreement`` (X, Y, Z) float32: the share of the atlases in view that show that label there."""
 

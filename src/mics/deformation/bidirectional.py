@@ -17,7 +17,7 @@ from mics.errors import InputError, require_type
 from mics.image.grid import Grid
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True)
 class Transforms:
     """A deformation on the scans' own grids: each :class:`Transform` lies on the grid of the scan that it fills."""
 
@@ -36,6 +36,8 @@ class BidirectionalField:
     - ``moving_to_fixed``, u: what the fixed scan shows at p is what the moving scan shows at A(p + u(p)).
     - ``fixed_to_moving``, v: what the moving scan shows at A(p) is what the fixed scan shows at p + v(p).
 
+    Two are equal if their grids and all displacements are, on one device. Tensors can be changed, so there is no hash.
+
     Raises InputError for tensors that do not fit the grid.
     """
 
@@ -53,6 +55,24 @@ class BidirectionalField:
                     f"The displacement {name} has the shape {tuple(displacement.shape)}: give (1, 3, X, Y, Z) on a grid of "
                     f"{self.grid.size} voxels."
                 )
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, BidirectionalField):
+            return NotImplemented
+        pairs = zip(self._directions(), other._directions(), strict=True)
+        return self.grid == other.grid and all(a.device == b.device and torch.equal(a, b) for a, b in pairs)
+
+    def __repr__(self) -> str:
+        longest = max(float(self._length_mm(displacement).max()) for displacement in self._directions())
+        return f"BidirectionalField({self.grid}, up to {longest:.3g} mm)"
+
+    def _directions(self) -> tuple[Tensor, Tensor]:
+        return self.moving_to_fixed, self.fixed_to_moving
+
+    def _length_mm(self, voxels: Tensor) -> Tensor:
+        spacing = torch.tensor(self.grid.spacing, dtype=torch.float32, device=voxels.device)
+        length: Tensor = (voxels[0] * spacing.view(3, 1, 1, 1)).norm(dim=0)
+        return length
 
     @classmethod
     def identity(cls, grid: Grid, *, device: torch.device | str = "cpu") -> Self:
@@ -95,10 +115,7 @@ class BidirectionalField:
 
         Of the other order: ``field.swap().inverse_residual()``. Beyond the grid, displacements keep their border value.
         """
-        voxels = compose(self.moving_to_fixed, self.fixed_to_moving)[0]
-        spacing = torch.tensor(self.grid.spacing, dtype=torch.float32, device=voxels.device)
-        residual: Tensor = (voxels * spacing.view(3, 1, 1, 1)).norm(dim=0)
-        return residual
+        return self._length_mm(compose(self.moving_to_fixed, self.fixed_to_moving))
 
     def to(self, device: torch.device | str) -> "BidirectionalField":
         """The same on another device."""

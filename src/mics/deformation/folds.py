@@ -39,7 +39,7 @@ CENTRAL = len(TETRAHEDRA)
 _PIECE_VOXELS = 100_000
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Field:
     """A displacement (X, Y, Z, 3) in world mm; ``axes_mm`` (3, 3): column c goes from a voxel to the next along axis c."""
 

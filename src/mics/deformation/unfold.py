@@ -25,7 +25,7 @@ _MOST = 2_500_000
 _MOST_FOLDED = 0.25
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Determinants:
     """Chosen determinants as functions of the voxels that take part in them.
 

@@ -23,7 +23,7 @@ _UNEVEN = 0.1
 _RIGHT, _MOST_TILT = 2e-3, 35.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class SliceStack:
     """The order of slices along their normal, the step between their planes in mm, and how far each slice lies aside of where a
     straight volume would have it, (slices, 3) LPS mm in that order; None where that is less than half a pixel.

@@ -11,7 +11,7 @@ from mics.deformation.jacobian import jacobian_determinant
 from mics.losses.overlap import dice_loss
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Direction:
     """What a loss may look at: one direction of one step of a registration network, on the grid of the field.
 

@@ -91,7 +91,7 @@ LossWeights = Annotated[dict[str, Annotated[float, Field(ge=0)]], AfterValidator
 """Weights by name of :data:`LOSSES`; those of the paper that are not given are :data:`PAPER_WEIGHTS`."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Volumes:
     """One volume of a pair: ``windows`` (B, 3, X, Y, Z) and, where labels exist, ``organs`` (B, organs, X, Y, Z)."""
 

@@ -53,7 +53,7 @@ class Flow:
         self.rest = rest if self.rest is None else compose(self.rest, rest)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class FlowPrediction(Prediction):
     """A prediction that keeps its velocities, coarse to fine, step by step."""
 

@@ -16,7 +16,7 @@ from mics.pipeline.reshape import fitted_voxels
 from mics.training.organ_maps import label_maps
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class LabelledCase:
     """A case of a prepared set, and where its annotated organs are: ``shares`` of coarse voxels, (organs, X, Y, Z) uint8."""
 

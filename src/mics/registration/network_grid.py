@@ -57,7 +57,7 @@ def network_grid(*, fixed: Grid, moving: Grid, affine: NDArray[np.float64], spac
     return dataclasses.replace(grid, size=(x, y, z))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Samples:
     """A scan sampled about every 2 mm over the voxels of a network's grid, to be averaged: ``hu`` (X, Y, Z) float32.
 

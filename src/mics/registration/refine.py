@@ -31,7 +31,7 @@ _LEAST_VOXELS = 5
 """A cube of the local correlation; what is thinner is compared over the whole axis."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Box:
     """Part of a grid: the first voxel and the one after the last along each axis."""
 
@@ -45,7 +45,7 @@ class Box:
         return volume[:, :, x, y, z]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Volumes:
     """What is compared of a pair, A then B, on one grid of ``spacing_mm``; ``masks`` tell where each has data."""
 

@@ -26,7 +26,7 @@ TOPOLOGIES: tuple[str, ...] = get_args(Topology)
 LESIONS: tuple[str, ...] = get_args(Lesions)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Settings:
     """``affine`` (4, 4), fixed to moving LPS points; None to compute it. ``segmentation``: None where no organs are needed."""
 

@@ -23,7 +23,7 @@ _MOST_THREADS = 4
 """Each has a team of torch's own threads."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Profile:
     """Sums over the body in each axial plane: area, x, y, x², y², (5, Z); and the planes' z in mm."""
 

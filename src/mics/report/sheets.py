@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _TISSUE_HU = -100.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Sheets:
     """Pictures (rows, columns) of one plane of the fixed scan; first row on top.
 
