@@ -192,7 +192,7 @@ def test_what_folds_nearly_everywhere_ends_too(seed):
 
 
 def test_more_than_can_be_minimised_is_smoothed_where_it_folds(monkeypatch):
-    monkeypatch.setattr(unfold, "_MOST", 0)
+    monkeypatch.setattr(unfold, "_MAX_DETERMINANTS", 0)
     grid = Grid((60, 14, 12), (1.0, 1.0, 1.0), (0.0, 0.0, 0.0))
     push = np.zeros((*grid.size, 3))
     push[8:12, 5:9, 4:8, 0] = 2.5
@@ -207,7 +207,7 @@ def test_more_than_can_be_minimised_is_smoothed_where_it_folds(monkeypatch):
 
 
 def test_the_last_resort_is_the_affine_and_a_share_of_the_rest(monkeypatch):
-    monkeypatch.setattr(unfold, "_MOST", 0)
+    monkeypatch.setattr(unfold, "_MAX_DETERMINANTS", 0)
     monkeypatch.setattr(topology, "_smooth", lambda *arguments: None)
     folded = displaced(UNIT, bumps(UNIT, 5.0, 1), AFFINE)
     result, certificate = preserve_topology(folded, AFFINE)

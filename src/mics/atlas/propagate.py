@@ -36,7 +36,7 @@ ATLASES = "atlases"
 _NOTE, _RECORD = "propagate.json", "record.json"
 _IMAGE, _LABELS, _VIEW = "image.nii.gz", "labels.nii.gz", "in_view.nii.gz"
 _FEWEST = 3
-_LEAST_AGREEMENT = 0.5
+_MIN_AGREEMENT = 0.5
 _BYTES_PER_VOXEL = 5
 """Of each atlas: HU, labels, and whether it is seen."""
 
@@ -267,7 +267,7 @@ def _summed_up(
     for volume in volumes:
         if volume.agreement is None:
             reasons.append(f"The fusion has no {volume.name}, which {volume.atlases} atlases show.")
-        elif volume.agreement < _LEAST_AGREEMENT:
+        elif volume.agreement < _MIN_AGREEMENT:
             reasons.append(f"The atlases agree little on the {volume.name}: {volume.agreement:.0%} on average.")
         if volume.atlases < len(used):
             reasons.append(

@@ -23,7 +23,7 @@ from mics.image.grid import Grid
 Affine = NDArray[np.floating]
 
 # What is called folded, so that no reader's rounding turns it over; less where the affine itself shrinks.
-_LEAST = 0.01
+_MIN_DETERMINANT = 0.01
 _COARSE_MM = 4.0
 _BISECTIONS = 6
 
@@ -63,7 +63,7 @@ def preserve_topology(transform: Transform, affine: Affine) -> tuple[Transform, 
     if min(transform.grid.size) < 3:
         raise ValueError(f"The topology is told from three voxels along each axis, not {transform.grid.size}.")
     refuse_mirrors(affine)
-    least = _LEAST * min(1.0, float(np.linalg.det(affine[:3, :3])))
+    least = _MIN_DETERMINANT * min(1.0, float(np.linalg.det(affine[:3, :3])))
     original = Transform(as_stored(transform.displacement_mm), transform.grid)
     survey = FoldSurvey.of(_field(original), least)
     before = survey.report

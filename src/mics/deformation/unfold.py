@@ -14,15 +14,15 @@ Array = NDArray[np.float64]
 Indices = NDArray[np.int64]
 
 # In multiples of what is called folded: what is aimed at, above it for the rounding of the file, and up to where determinants
-# near a fold are held, as they may be the next to fold.
+# near a fold are constrained, as they may be the next to fold.
 _TARGET, _CONSTRAINED_BELOW = 3, 30
 _MARGIN = 5
 _ROUNDS = 12
 _WEIGHT, _ITERATIONS = 1000.0, 100
 # Determinants minimised over, of all rounds together: a million takes half a minute.
-_MOST = 2_500_000
-# Where more than this share of what is held folds, the nearest way out is beyond a minimiser.
-_MOST_FOLDED = 0.25
+_MAX_DETERMINANTS = 2_500_000
+# Where more than this share of the constrained determinants folds, the nearest way out is beyond a minimiser.
+_MAX_FOLDED = 0.25
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,14 +68,14 @@ def unfold(field: Field, original_mm: NDArray[np.float32], folded: FoldIndex, le
     Returns what is still folded.
     """
     values, originals = field.displacement_mm.reshape(-1, 3), original_mm.reshape(-1, 3)
-    spent = 0
+    minimised = 0
     for turn in range(_ROUNDS):
         near = boxes_around(voxels_of(field, folded), field.size, (_MARGIN,) * 3)
-        held = find_folds(field, _CONSTRAINED_BELOW * least, near).folded
-        spent += len(held)
-        if not folded or spent > _MOST or len(folded) > _MOST_FOLDED * len(held):
+        constrained = find_folds(field, _CONSTRAINED_BELOW * least, near).folded
+        minimised += len(constrained)
+        if not folded or minimised > _MAX_DETERMINANTS or len(folded) > _MAX_FOLDED * len(constrained):
             break
-        determinants = Determinants.of(field, held)
+        determinants = Determinants.of(field, constrained)
         moved = determinants.voxels
         target = originals[moved] if turn == 0 else values[moved]
         values[moved] = as_stored(_nearest(determinants, values[moved], target, _TARGET * least))

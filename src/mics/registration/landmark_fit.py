@@ -21,7 +21,7 @@ _ROUNDS = ((40.0, 1.0), (24.0, 1.0), (14.0, 0.2), (14.0, 0.2), *((8.0, 0.05),) *
 Wide ones with much of it never overshoot, and take out what neighbours have in common; narrow ones with little meet each
 landmark.
 """
-_LEAST_J = 0.05
+_MIN_J = 0.05
 """What is left of a volume at the least."""
 _HALVINGS = 3
 _SAFELY = 0.5
@@ -53,7 +53,7 @@ def fit_landmarks(
     """
     forward, backward = moving_to_fixed.float(), fixed_to_moving.float()
     errors = _errors_mm(forward, backward, fixed, moving, spacing_mm)
-    limits = [(min(_LEAST_J, _min_jacobian(u)), nondiffeomorphic_volume(u)) for u in (forward, backward)]
+    limits = [(min(_MIN_J, _min_jacobian(u)), nondiffeomorphic_volume(u)) for u in (forward, backward)]
     for width, ridge in _ROUNDS:
         if errors.max() <= _SAFELY * tolerance_mm:
             break

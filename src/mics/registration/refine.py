@@ -21,13 +21,13 @@ from mics.registration.guides import Guides
 from mics.registration.refine_settings import Level, RefineSettings
 from mics.registration.voxel_subset import VoxelSubset
 
-_LEAST = 0.1
+_MIN_VISIBLE = 0.1
 """Probability of an organ, or brightness in the window, from which on there is something to see."""
 _MARGIN = 2
 """Voxels around it."""
-_LEAST_OF_ORGANS = 0.02
+_MIN_OF_ORGANS = 0.02
 """Probability of an organ from which on a voxel is one of the organs'."""
-_LEAST_VOXELS = 5
+_MIN_VOXELS = 5
 """A cube of the local correlation; what is thinner is compared over the whole axis."""
 
 
@@ -86,7 +86,7 @@ class PairData:
         self.image = torch.cat([image, within], dim=1)
         maps = downsample(pair.organs, organ_grid)
         # A small organ is lost on a coarse grid, and on a fine one the whole box would cost more than all the rest.
-        found = maps.amax((0, 1)) > _LEAST_OF_ORGANS
+        found = maps.amax((0, 1)) > _MIN_OF_ORGANS
         self.compared = VoxelSubset.where(found) if level.organs_alone and found.any() else _shown(maps)
         self.organ_count = maps.shape[1]
         # An organ that the segmentation network guesses at in either volume would be pulled to the wrong place.
@@ -193,13 +193,13 @@ def _moved(stack: Tensor, both: Tensor, part: Box | VoxelSubset) -> tuple[Tensor
 
 def _shown(maps: Tensor) -> Box:
     """Where either volume's window or maps show something, and a margin: beyond, there is nothing to compare."""
-    shown = maps.amax((0, 1)) > _LEAST
+    shown = maps.amax((0, 1)) > _MIN_VISIBLE
     bounds = []
     for axis in range(3):
         places = shown.movedim(axis, 0).flatten(1).any(1).nonzero().flatten().tolist()
         low, high = (places[0], places[-1] + 1) if places else (0, shown.shape[axis])
         low, high = max(low - _MARGIN, 0), min(high + _MARGIN, shown.shape[axis])
-        bounds.append((low, high) if high - low >= _LEAST_VOXELS else (0, shown.shape[axis]))
+        bounds.append((low, high) if high - low >= _MIN_VOXELS else (0, shown.shape[axis]))
     axes = (torch.arange(low, high, device=maps.device) for low, high in bounds)
     return Box(tuple(bounds), torch.stack(torch.meshgrid(*axes, indexing="ij"))[None].float())
 

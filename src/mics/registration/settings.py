@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from mics.choices import Lesions, Topology
 from mics.errors import InputError, SettingError, require_type, shown
-from mics.network.card import MOST_STEPS, ModelCard
+from mics.network.card import MAX_STEPS, ModelCard
 from mics.network.weights import DEFAULT_SEGMENTATION, LoadedModel, load_card_for, load_model_for
 from mics.registration.affine_file import affine_of, read_affine
 from mics.registration.device import choose_device
@@ -157,8 +157,8 @@ def _refuse_for_one_patient(refine: str, stages: Sequence[Stage] | None, steps: 
 
 def _steps(chosen: int) -> int:
     require_type(chosen, (int, np.integer), "The steps of the network are a whole number")
-    if not 1 <= chosen <= MOST_STEPS:
-        raise SettingError(f"The network takes at least one step and at most {MOST_STEPS} steps, not {shown(chosen)}.")
+    if not 1 <= chosen <= MAX_STEPS:
+        raise SettingError(f"The network takes at least one step and at most {MAX_STEPS} steps, not {shown(chosen)}.")
     return int(chosen)
 
 
