@@ -49,7 +49,7 @@ def _page(registration: Registration, meta: dict[str, Any], volumes: dict[str, s
     ]
     return Template(viewer_part("page.html")).substitute(
         style=viewer_part("base.css") + viewer_part("page.css"),
-        script=viewer_part("theme.js") + viewer_part("viewer.js"),
+        script="".join(map(viewer_part, ("theme.js", "volumes.js", "viewer.js"))),
         title=sections.title(summary),
         verdict=sections.verdict(summary),
         figures=sections.figures(summary),
