@@ -10,6 +10,7 @@ from rich.console import Console
 
 from mics.cli.errors import BAD_INPUT, FAILED, LOOK, say
 from mics.cli.manners import asked, line, results
+from mics.errors import SettingError
 
 if TYPE_CHECKING:
     from mics.batch.listing import ListedPair
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
 
 def register_many(pairs: "Sequence[ListedPair]", output: Path, *, strict: bool, **settings: Any) -> None:
     """Register all pairs into ``output``; ends the command with the code that :func:`_exit_code` gives."""
+    if asked().force:
+        raise SettingError(
+            "Many pairs go on in their folder and replace nothing: leave `force` out, or give a new folder."
+        )
     from mics.batch.register_pairs import RESULTS, register_pairs
     from mics.report.review import PAGE
 
