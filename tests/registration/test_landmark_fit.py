@@ -21,7 +21,15 @@ START = exponentiate(VELOCITY), exponentiate(-VELOCITY)
 def fit(
     fixed: np.ndarray, moving: np.ndarray, tolerance_mm: float = 1.0, start: tuple = START
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    return fit_landmarks(*start, fixed=fixed, moving=moving, spacing_mm=SPACING, tolerance_mm=tolerance_mm)
+    forward, backward = start
+    return fit_landmarks(
+        moving_to_fixed=forward,
+        fixed_to_moving=backward,
+        fixed=fixed,
+        moving=moving,
+        spacing_mm=SPACING,
+        tolerance_mm=tolerance_mm,
+    )
 
 
 def missed_mm(found: tuple, fixed: np.ndarray, moving: np.ndarray) -> np.ndarray:

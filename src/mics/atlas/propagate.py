@@ -213,7 +213,7 @@ def _register_atlas(target: Image, member: ScanSource, folder: Path, settings: S
         return Outcome(member.name, used=False, verdict=None, reasons=("It is the scan itself.",))
     if not (labels.array > 0).any():
         raise InputError(f"The label map of {member.name} is empty: give one with labels, or take the atlas away.")
-    result = register_scans(target, image, settings, moving_labels=labels)
+    result = register_scans(settings, fixed=target, moving=image, moving_labels=labels)
     assert result.moving_labels_warped is not None
     verdict = result.verdict
     folder.mkdir(parents=True, exist_ok=True)

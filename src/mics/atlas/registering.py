@@ -37,10 +37,10 @@ class Settings:
 
 
 def register_scans(
-    fixed: Image,
-    moving: Image,
     settings: Settings,
     *,
+    fixed: Image,
+    moving: Image,
     moving_labels: Image | None = None,
     affine: NDArray[np.float64] | None = None,
 ) -> Registration:

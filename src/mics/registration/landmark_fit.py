@@ -30,9 +30,9 @@ _SAFELY = 0.5
 
 @torch.no_grad()
 def fit_landmarks(
+    *,
     moving_to_fixed: Tensor,
     fixed_to_moving: Tensor,
-    *,
     fixed: NDArray[np.float64],
     moving: NDArray[np.float64],
     spacing_mm: NDArray[np.float64],
@@ -52,7 +52,7 @@ def fit_landmarks(
         Both displacements (1, 3, X, Y, Z) in voxels, first that which takes places of the fixed scan to those of the moving one.
     """
     forward, backward = moving_to_fixed.float(), fixed_to_moving.float()
-    errors = _errors_mm(forward, backward, fixed, moving, spacing_mm)
+    errors = _errors_mm(forward, backward, fixed=fixed, moving=moving, spacing_mm=spacing_mm)
     limits = [(min(_MIN_J, _min_jacobian(u)), nondiffeomorphic_volume(u)) for u in (forward, backward)]
     for width, ridge in _ROUNDS:
         if errors.max() <= _SAFELY * tolerance_mm:
@@ -64,7 +64,7 @@ def fit_landmarks(
         better = _step(forward, backward, at_moving, at_fixed, limits)
         if better is None:
             continue
-        now = _errors_mm(*better, fixed, moving, spacing_mm)
+        now = _errors_mm(*better, fixed=fixed, moving=moving, spacing_mm=spacing_mm)
         if now.mean() < errors.mean():
             (forward, backward), errors = better, now
     return forward, backward
@@ -127,6 +127,7 @@ def _min_jacobian(displacement: Tensor) -> float:
 def _errors_mm(
     forward: Tensor,
     backward: Tensor,
+    *,
     fixed: NDArray[np.float64],
     moving: NDArray[np.float64],
     spacing_mm: NDArray[np.float64],

@@ -11,7 +11,7 @@ _SURE = 0.85
 """Of the organs in a scan that the network knows, mirrored or not; what it guesses into anything else may lie on any side."""
 
 
-def check_laterality(organs_moving: Tensor, organs_fixed: Tensor, spacing_mm: float) -> list[str]:
+def check_laterality(*, organs_moving: Tensor, organs_fixed: Tensor, spacing_mm: float) -> list[str]:
     """What the sides of liver and spleen say about the headers, a sentence each; nothing where they are not surely seen.
 
     Organ maps ``(1, organs, X, Y, Z)`` on a grid whose first axis runs towards the patient's left. The segmentation

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from mics.choices import Lesions, Topology
-from mics.errors import InputError, SettingError, require_type, shown
+from mics.errors import SettingError, require_type, shown
 from mics.network.card import MAX_STEPS, ModelCard
 from mics.network.weights import DEFAULT_SEGMENTATION, LoadedModel, load_card_for, load_model_for
 from mics.registration.affine_file import affine_of, read_affine
@@ -158,7 +158,9 @@ def _refuse_for_one_patient(refine: str, stages: Sequence[Stage] | None, steps: 
 def _steps(chosen: int) -> int:
     require_type(chosen, (int, np.integer), "The steps of the network are a whole number")
     if not 1 <= chosen <= MAX_STEPS:
-        raise SettingError(f"The network takes at least one step and at most {MAX_STEPS} steps, not {shown(chosen)}.")
+        raise SettingError(
+            f"The network takes at least one step and at most {MAX_STEPS} steps, not {shown(chosen)}.", option="steps"
+        )
     return int(chosen)
 
 
@@ -166,17 +168,22 @@ def _chosen(refine: str, topology: str, stages: Sequence[Stage] | None) -> tuple
     """What is refined how, and the topology: as asked for, by default, or as given stages amount to."""
     if stages is not None:
         if (refine, topology) != ("fast", "free"):
-            raise InputError(
-                "Stages take the place of what refine and topology stand for: leave both as they are by default."
+            raise SettingError(
+                "Stages take the place of what refine and topology stand for: leave both as they are by default.",
+                option="stages",
             )
         refuse_other_than_stages(stages)
         names = [stage.name for stage in stages if "transforms" not in stage.needs]
         unfolded = any(isinstance(stage, FoldRemoval) for stage in stages)
         return " + ".join(names) or "none", "preserve" if unfolded else "free"
     if refine not in ("none", *EFFORTS):
-        raise SettingError(f"There is no refinement called {refine!r}; choose none, {' or '.join(EFFORTS)}.")
+        raise SettingError(
+            f"There is no refinement called {refine!r}; choose none, {' or '.join(EFFORTS)}.", option="refine"
+        )
     if topology not in TOPOLOGIES:
-        raise SettingError(f"There is no topology called {topology!r}; choose {' or '.join(TOPOLOGIES)}.")
+        raise SettingError(
+            f"There is no topology called {topology!r}; choose {' or '.join(TOPOLOGIES)}.", option="topology"
+        )
     return refine, topology
 
 

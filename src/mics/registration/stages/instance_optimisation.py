@@ -76,7 +76,8 @@ class InstanceOptimisation(Stage):
             labels = torch.cat(maps).to(state.device)
         if led.landmarks is not None:
             places = landmark_places(led.landmarks, grid, state.affine)
-            points = torch.from_numpy(places.astype(np.float32)).transpose(1, 2)[..., None, None].to(state.device)
+            stack = np.stack([places.moving, places.fixed]).astype(np.float32)
+            points = torch.from_numpy(stack).transpose(1, 2)[..., None, None].to(state.device)
         if self.settings.rigidity:
             organs = state.views.organs.moving, state.views.organs.fixed
             maps = [
