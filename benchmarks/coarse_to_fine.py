@@ -33,8 +33,8 @@ from mics.network.presets import PRESETS
 from mics.network.weights import LoadedModel, load_model
 from mics.organs import ORGAN_NAMES
 from mics.training.cache import CachedCase, read_cases, split
+from mics.training.cases import prepare
 from mics.training.datamodule import Cases
-from mics.training.prepare import prepare
 from mics.training.recipe import Recipe, load_recipe
 from mics.training.registration import RegistrationTraining
 from mics.training.run import train

@@ -37,7 +37,7 @@ from mics.image.io import Image
 from mics.registration.affine import register_affine
 
 _APART = 2
-_BLOCK_MM, _SPINE_MM, _LEAST_VOXELS = 30.0, 40.0, 60
+_BLOCK_MM, _SPINE_MM, _MIN_VOXELS = 30.0, 40.0, 60
 
 
 def _rigid(case: FollowUp) -> Transform:
@@ -87,8 +87,8 @@ def measure(case: FollowUp, found: Transform) -> dict[str, float]:
     in_view = ((seen >= 0) & (seen <= np.array(case.baseline.grid.size) - 1)).all(axis=-1)
     errors = np.linalg.norm(found.displacement_mm - case.truth.displacement_mm, axis=-1)
     counted = case.body & in_view & ~ndimage.binary_dilation(lesion, iterations=2)
-    thinned = (slice(None, None, _APART),) * 3
-    tre = errors[thinned][counted[thinned]]
+    subsampled = (slice(None, None, _APART),) * 3
+    tre = errors[subsampled][counted[subsampled]]
     bones = case.bones & in_view
     stretches = from_rotation(found, bones)
     vertebrae, ribs = rigid_residuals(found, bones)
@@ -131,7 +131,7 @@ def rigid_residuals(transform: Transform, bones: NDArray[np.bool_]) -> tuple[flo
     squares: dict[bool, list[float]] = {True: [], False: []}
     for block in range(which.max() + 1):
         own = which.ravel() == block
-        if own.sum() >= _LEAST_VOXELS:
+        if own.sum() >= _MIN_VOXELS:
             squares[bool(spine[own][0])] += left_by_rigid(points[own], moved[own]).tolist()
     vertebrae, ribs = (float(np.sqrt(np.mean(squares[kind]))) if squares[kind] else np.nan for kind in (True, False))
     return vertebrae, ribs

@@ -26,7 +26,7 @@ from mics.image.io import Image, read_image
 Values = NDArray[np.float32]
 BOX_MM = 64.0
 # Of a part with less there is nothing to say.
-LEAST_TISSUE = 0.05
+MIN_TISSUE = 0.05
 CUT_OFF_HU = -125.0
 RANDOM = np.random.default_rng(0)
 
@@ -137,7 +137,7 @@ def parts(image: Image, count: int) -> Iterator[tuple[str, Values]]:
     for _ in range(count):
         corner = [int(RANDOM.integers(0, n - s + 1)) for n, s in zip(array.shape, size, strict=True)]
         box = array[tuple(slice(c, c + s) for c, s in zip(corner, size, strict=True))]
-        if np.mean(box > CUT_OFF_HU) > LEAST_TISSUE:
+        if np.mean(box > CUT_OFF_HU) > MIN_TISSUE:
             yield "box of 64 mm", box
 
 

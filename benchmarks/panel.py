@@ -31,7 +31,7 @@ from hard_versions import HARD_VERSIONS, Scan
 import mics
 from mics.data.pairs import read_pairs
 from mics.errors import InputError
-from mics.evaluation.pair import PairScore, score_pair
+from mics.evaluation.pair_score import PairScore, score_pair
 from mics.evaluation.statistics import quantile30
 from mics.evaluation.summary import MEASURES
 from mics.evaluation.tables import number, table

@@ -27,22 +27,22 @@ from mics.evaluation.metrics import dice, sd_log_jacobian
 from mics.network.weights import DEFAULT_REGISTRATION
 from mics.organs import ORGAN_NAMES
 from mics.registration.inputs import load_pair
-from mics.registration.plan import plan
 from mics.registration.quality import inverse_consistency
-from mics.registration.refine_settings import BUDGETS, RefineSettings
+from mics.registration.refine_settings import EFFORTS, RefineSettings
 from mics.registration.settings import resolve
 from mics.registration.stage import State
+from mics.registration.stage_order import plan
 from mics.registration.stages.composition import Composition
 from mics.registration.stages.instance_optimisation import InstanceOptimisation
 from mics.registration.stages.inverse_consistency import InverseConsistency
 from mics.registration.stages.network_prediction import NetworkPrediction
 
-_FAST, _FROM_IDENTITY = BUDGETS["fast"], "fast, from the identity"
-_EVERYWHERE = replace(_FAST.stages[-1], organs_alone=False)
+_FAST, _FROM_IDENTITY = EFFORTS["fast"], "fast, from the identity"
+_EVERYWHERE = replace(_FAST.levels[-1], organs_alone=False)
 _AT_8_MM = replace(_EVERYWHERE, organs_mm=8)
 VARIANTS: dict[str, RefineSettings | None] = {
     "network": None,
-    **BUDGETS,
+    **EFFORTS,
     "fast, image alone": replace(_FAST, organs=0, descriptors=0),
     "fast, organ maps alone": replace(_FAST, image=0, organs=2, descriptors=0),
     "fast, MIND alone": replace(_FAST, image=0, organs=0, descriptors=20),
@@ -52,8 +52,8 @@ VARIANTS: dict[str, RefineSettings | None] = {
     "fast, organ maps a tenth": replace(_FAST, organs=_FAST.organs / 10),
     "fast, organ maps half": replace(_FAST, organs=_FAST.organs / 2),
     "fast, organ maps double": replace(_FAST, organs=_FAST.organs * 2),
-    "fast, all at 8 mm": replace(_FAST, stages=(*_FAST.stages[:-1], _AT_8_MM)),
-    "fast, all at 4 mm, everywhere": replace(_FAST, stages=(*_FAST.stages[:-1], _EVERYWHERE)),
+    "fast, all at 8 mm": replace(_FAST, levels=(*_FAST.levels[:-1], _AT_8_MM)),
+    "fast, all at 4 mm, everywhere": replace(_FAST, levels=(*_FAST.levels[:-1], _EVERYWHERE)),
     "fast, half as smooth": replace(_FAST, smoothness=_FAST.smoothness / 2),
     "fast, twice as smooth": replace(_FAST, smoothness=_FAST.smoothness * 2),
     _FROM_IDENTITY: _FAST,

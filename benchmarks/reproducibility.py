@@ -33,7 +33,7 @@ from mics.network.weights import DEFAULT_REGISTRATION
 from mics.registration.inputs import Scan, load_pair
 from mics.registration.organ_affine import register_affine_by_organs
 from mics.registration.pair import Pair
-from mics.registration.refine_settings import BUDGETS, RefineSettings
+from mics.registration.refine_settings import EFFORTS, RefineSettings
 from mics.registration.settings import Settings, resolve
 from mics.registration.stage import Stage, State
 from mics.registration.stages.affine import Affine
@@ -91,7 +91,7 @@ def run(
     scans: Pair[Scan],
     affine: np.ndarray,
     settings: Settings,
-    budget: RefineSettings,
+    refinement: RefineSettings,
     way: Way,
     given: Run | None = None,
 ) -> Run:
@@ -113,7 +113,7 @@ def run(
             )
             views = replace(state.views, organs=Pair(moving=organs[0], fixed=organs[1]))
             state = replace(state, organ_views=views).with_displacements(moving_to_fixed=there, fixed_to_moving=back)
-        refined = InverseConsistency().run(InstanceOptimisation(budget).run(state))
+        refined = InverseConsistency().run(InstanceOptimisation(refinement).run(state))
     return Run(*(tuple(one.cpu() for one in both) for both in (*_views(state), _field(state), _field(refined))))
 
 
@@ -170,7 +170,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, help="folder in the Learn2Reg layout")
     parser.add_argument("--pairs", type=int, default=1, help="how many validation pairs (default: %(default)s)")
-    parser.add_argument("--refine", choices=BUDGETS, default="fast")
+    parser.add_argument("--refine", choices=EFFORTS, default="fast")
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS))
     parser.add_argument("--model", default=DEFAULT_REGISTRATION)
     given = parser.parse_args()
@@ -187,11 +187,11 @@ def main() -> None:
     for listed in list(read_pairs(given.data, needs=("image",)))[: given.pairs]:
         scans, _ = load_pair(fixed=listed.fixed.image(), moving=listed.moving.image())
         affine = register_affine_by_organs(fixed=scans.fixed.image, moving=scans.moving.image)
-        budget, spacing = BUDGETS[given.refine], settings.segmentation.spacing_mm
-        reference = run(scans, affine, settings, budget, Way())
+        refinement, spacing = EFFORTS[given.refine], settings.segmentation.spacing_mm
+        reference = run(scans, affine, settings, refinement, Way())
         whole_reference = as_a_whole(scans, given.refine, given.model, Way())
         for name in ways:
-            other, same = (run(scans, affine, settings, budget, WAYS[name], start) for start in (None, reference))
+            other, same = (run(scans, affine, settings, refinement, WAYS[name], start) for start in (None, reference))
             whole = as_a_whole(scans, given.refine, given.model, WAYS[name])
             measured = [row(wholly_apart(whole, whole_reference, scans))]
             measured += (

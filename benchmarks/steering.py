@@ -31,14 +31,14 @@ from mics.image.points import Points
 from mics.network.weights import DEFAULT_REGISTRATION
 from mics.organs import ORGAN_NAMES
 from mics.registration.pair import Pair
-from mics.registration.refine_settings import BUDGETS, RefineSettings
+from mics.registration.refine_settings import EFFORTS, RefineSettings
 from mics.registration.stages.composition import Composition
 from mics.registration.stages.instance_optimisation import InstanceOptimisation
 from mics.registration.stages.inverse_consistency import InverseConsistency
 from mics.registration.stages.landmark_fit import LandmarkFit
 from mics.registration.steering import Steering
 
-_FAST = BUDGETS["fast"]
+_FAST = EFFORTS["fast"]
 HALVES = tuple(tuple(organ for organ in ORGAN_NAMES if organ % 2 == odd) for odd in (1, 0))
 
 

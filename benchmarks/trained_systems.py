@@ -12,7 +12,7 @@ from pathlib import Path
 
 from runs import last_validation
 
-from mics.training.prepare import prepare
+from mics.training.cases import prepare
 from mics.training.recipe import Recipe, load_recipe
 from mics.training.run import train
 

@@ -21,7 +21,7 @@ from runs import last_validation
 from mics.network.config import NetworkConfig
 from mics.network.mics import MICSConfig
 from mics.network.presets import PRESETS
-from mics.training.prepare import prepare
+from mics.training.cases import prepare
 from mics.training.recipe import load_recipe
 from mics.training.run import train
 

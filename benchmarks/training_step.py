@@ -28,8 +28,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from mics.allocator import keep_freed_memory
 from mics.deformation.field import compose, resize_displacement, warp
+from mics.losses.overlap import annotated_in_both
 from mics.losses.paper import Direction
-from mics.losses.segmentation import annotated_in_both
 from mics.losses.total import LOSSES, Volumes, weighted_sum
 from mics.network import blocks
 from mics.network.mics import MICS, MICSConfig
@@ -65,7 +65,7 @@ def plain_loss(network: MICS, a: Volumes, b: Volumes, steps: int, weights: Mappi
             moved, target = network.encoder(warp(moving.windows, so_far)), network.encoder(warp(fixed.windows, still))
             gradient, field = network.decode([m - t for m, t in zip(moved, target, strict=True)])
             gradients.append(gradient)
-            fields.append(field if total is None else compose(total, field))
+            fields.append(field if total is None else compose(field, total))
         totals = list(fields)
         for direction, pair in enumerate(pairs):
             grid, field = fields[direction].shape[2:], fields[direction]

@@ -66,3 +66,10 @@ def test_the_layout_names_every_file():
     listed = Counter(re.findall(r"\b\w+\.py\b", layout))
     needed = Counter(file.name for file in files if file.name != "__init__.py")
     assert {name: count - listed[name] for name, count in needed.items() if listed[name] < count} == {}
+
+
+def test_no_name_of_a_file_is_there_three_times():
+    """Whoever opens `summary.py` is to know which."""
+    files = (DOCS.parent / "src" / "mics").rglob("*.py")
+    names = Counter(file.name for file in files if file.name != "__init__.py")
+    assert [name for name, count in names.items() if count > 2] == []

@@ -4,11 +4,14 @@ import dataclasses
 
 import numpy as np
 import pytest
+import torch
 
+from mics.deformation.bidirectional import BidirectionalField
 from mics.deformation.provenance import Provenance, Scan
 from mics.deformation.transform import Transform
 from mics.image.grid import Grid
 from mics.image.io import Image
+from mics.image.points import Points
 from mics.registration.result import Registration
 
 GRID = Grid((4, 3, 12), (0.84375, 0.84375, 3.0), (-2.5, 1.0, 40.0))
@@ -26,6 +29,17 @@ def transform(longest=0.0, provenance=None):
     return Transform(displacement, GRID, provenance)
 
 
+def field(first=0.0):
+    """Up to 13 times `first` mm, along the axes of 0.84375, 0.84375 and 3 mm."""
+    moving_to_fixed = torch.zeros(1, 3, *GRID.size)
+    moving_to_fixed[0, :, 2, 1, 5] = first * torch.tensor([3 / 0.84375, -4 / 0.84375, 12 / 3])
+    return BidirectionalField(moving_to_fixed=moving_to_fixed, fixed_to_moving=torch.zeros(1, 3, *GRID.size), grid=GRID)
+
+
+def points(last=3.0, name="tip"):
+    return Points(np.array([[1.0, 2.0, 3.0], [1.0, 2.0, last]]), ("", name))
+
+
 def registration():
     return Registration(scan(), scan(), None, None, np.eye(4), transform(), transform(), scan(), scan(), None, None, {})
 
@@ -35,6 +49,9 @@ def test_each_is_printed_on_one_short_line():
     assert repr(scan()) == "Image(4×3×12, 0.8438×0.8438×3 mm, LPS, float32 from -1000 to 7)"
     assert repr(scan(-1002, dtype=np.int16)) == "Image(4×3×12, 0.8438×0.8438×3 mm, LPS, int16 from -1002 to -1000)"
     assert repr(transform(31.2)) == "Transform(4×3×12, 0.8438×0.8438×3 mm, LPS, up to 31.2 mm)"
+    assert repr(field(1.0)) == "BidirectionalField(4×3×12, 0.8438×0.8438×3 mm, LPS, up to 13 mm)"
+    assert repr(field(1.0).swap()) == repr(field(1.0))
+    assert repr(points()) == "Points(2 in LPS mm)"
     shown = repr(registration())
     assert shown == f"Registration(fixed {GRID}; moving {GRID})"
 
@@ -69,7 +86,23 @@ def test_transforms_are_equal_where_place_displacements_and_what_is_known_are():
     assert transform() != GRID
 
 
-@pytest.mark.parametrize("value", [scan(), transform()], ids=["image", "transform"])
+def test_fields_are_equal_where_the_place_and_both_directions_are():
+    assert field(1.0) == field(1.0)
+    assert field(1.0) != field(1.001)
+    assert field(1.0) != field(1.0).swap()
+    assert field(1.0) != dataclasses.replace(field(1.0), grid=dataclasses.replace(GRID, origin=(0.0, 0.0, 0.0)))
+    assert field(1.0) != field(1.0).moving_to_fixed.tolist()
+
+
+def test_points_are_equal_where_all_coordinates_and_names_are():
+    assert points() == points()
+    assert points() != points(3.001)
+    assert points() != points(name="dome")
+    assert points() != Points(points().coordinates[:1], ("", "tip"))
+    assert points() != points().coordinates.tolist()
+
+
+@pytest.mark.parametrize("value", [scan(), transform(), field(), points()], ids=lambda value: type(value).__name__)
 def test_what_can_be_changed_has_no_hash(value):
     with pytest.raises(TypeError, match=f"unhashable type: '{type(value).__name__}'"):
         hash(value)

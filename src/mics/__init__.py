@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from mics.image.io import Image, read_image, read_labels, write_image
     from mics.network.weights import available_models, load_model
     from mics.registration.affine_file import read_affine
-    from mics.registration.pipeline import Registration, register
+    from mics.registration.register import Registration, register
     from mics.registration.registrar import Registrar
 
 __all__ = [
@@ -54,7 +54,7 @@ _HOMES = {
     "Image": "mics.image.io",
     "InputError": "mics.errors",
     "Registrar": "mics.registration.registrar",
-    "Registration": "mics.registration.pipeline",
+    "Registration": "mics.registration.register",
     "Transform": "mics.deformation.transform",
     "available_models": "mics.network.weights",
     "chained": "mics.deformation.chain",
@@ -66,7 +66,7 @@ _HOMES = {
     "read_affine": "mics.registration.affine_file",
     "read_image": "mics.image.io",
     "read_labels": "mics.image.io",
-    "register": "mics.registration.pipeline",
+    "register": "mics.registration.register",
     "template": "mics.atlas.template",
     "write_image": "mics.image.io",
 }

@@ -88,7 +88,7 @@ class SettingsSummary(Part):
     steps: int
     """Of the network; 0 for one patient, whose scans are refined from rest."""
     refine: str
-    """``none``, a budget, or the names of the stages that were given."""
+    """``none``, an effort (``fast``, ``accurate``), or the names of the stages that were given."""
     topology: str = "free"
     same_patient: bool = False
     lesions: Literal["keep", "exclude"] = "keep"

@@ -10,17 +10,16 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def side_by_side(work: Callable[[Item], Result], items: Iterable[Item], *, at_most: int | None = None) -> list[Result]:
-    """The results of ``work`` for each of ``items``, in their order.
+def side_by_side(work: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
+    """The results of ``work`` for each of ``items``, in their order, as many at a time as torch has threads.
 
-    As many at a time as torch has threads, or ``at_most`` so many. Within ``work`` torch has one thread: with as many as before,
-    each for each, they would wait for one another, and sums would be rounded otherwise for another number of cores.
+    Within ``work`` torch has one thread: with more, they would wait for one another, and sums would be rounded otherwise for
+    another number of cores.
     """
     threads = torch.get_num_threads()
-    workers = threads if at_most is None else min(threads, at_most)
-    if workers == 1:
+    if threads == 1:
         return [work(item) for item in items]
-    with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+    with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
         try:
             return list(pool.map(work, items))
         finally:

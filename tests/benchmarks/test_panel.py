@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from mics.errors import InputError
-from mics.evaluation.pair import PairScore
+from mics.evaluation.pair_score import PairScore
 from mics.experiments.baselines.methods import Choice
 from mics.experiments.baselines.outcome import Outcome
 from mics.image.grid import Grid

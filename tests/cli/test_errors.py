@@ -103,8 +103,8 @@ def test_under_a_limit_on_addresses_it_is_one_sentence(tmp_path, gigabytes, said
 
 TERMINATED = """
 import os, signal, sys
-from mics.registration import pipeline
-pipeline.register = lambda *_, **settings: os.kill(os.getpid(), signal.SIGTERM)
+from mics.registration import register as register_module
+register_module.register = lambda *_, **settings: os.kill(os.getpid(), signal.SIGTERM)
 from mics.cli.main import main
 main()
 """

@@ -35,7 +35,7 @@ def test_a_bad_plan_folder_or_recipe_is_refused_before_anything_is_written(refus
 
 
 def test_without_lightning_it_says_what_to_install(refused, plan, monkeypatch, tmp_path):
-    for name in ("mics.pipeline.run", "mics.training.start", "mics.training.run"):
+    for name in ("mics.pipeline.pipeline", "mics.training.start", "mics.training.run"):
         monkeypatch.delitem(sys.modules, name, raising=False)
     monkeypatch.setitem(sys.modules, "lightning", None)
     assert "mics-registration[train]" in refused("pipeline", plan, "-o", tmp_path / "out")

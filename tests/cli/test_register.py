@@ -8,7 +8,7 @@ import SimpleITK as sitk
 
 from mics.cli.register import register
 from mics.network.weights import DEFAULT_REGISTRATION
-from mics.registration import pipeline
+from mics.registration import register as register_module
 
 FILES = {
     "moving_warped.nii.gz",
@@ -154,14 +154,14 @@ def test_results_that_meet_a_quota_are_not_left_half_written(refused, run, quick
 
 
 def test_results_go_beside_what_came_into_the_folder_during_the_work(run, quick, pair, tmp_path, monkeypatch):
-    out, plain = tmp_path / "out", pipeline.register
+    out, plain = tmp_path / "out", register_module.register
 
     def looked_at_meanwhile(*arguments, **settings):
         (out / ".DS_Store").touch()
         (out / "notes.txt").write_text("mine")
         return plain(*arguments, **settings)
 
-    monkeypatch.setattr(pipeline, "register", looked_at_meanwhile)
+    monkeypatch.setattr(register_module, "register", looked_at_meanwhile)
     result = run("register", pair[0], pair[1], "-o", out, *quick)
     assert result.exit_code == 0, result.output
     assert {file.name for file in out.iterdir()} == {".DS_Store", "notes.txt"}

@@ -13,9 +13,11 @@ import pytest
 from mics.data.cohorts.catalogue import open_cohorts
 from mics.data.frame import centres
 from mics.data.manifest import read_manifest
-from mics.data.prepare import prepare, to_native
+from mics.data.prepare import prepare
 from mics.errors import InputError
-from mics.image.io import Image, read_image, read_labels
+from mics.image.grid import Grid
+from mics.image.io import read_image, read_labels
+from mics.image.resample import resample
 from mics.registration.affine import register_affine
 
 SETTINGS = {"spacing_mm": 8.0, "size": (48, 40, 64)}
@@ -89,9 +91,10 @@ def test_ants_brings_other_cohorts_to_the_reference_and_volumes_go_back(publishe
         assert np.linalg.norm(np.subtract(place, reference[organ])) < 60, organ
     assert entry.warnings == ("Its organs may not be annotated all the way beyond the rib cage.",)
     original = cohorts["pancreas-ct"].cases[0].labels()
-    back = to_native(prepared, entry, nearest=True, outside=0)
-    assert back.grid.is_close(original.grid)
-    assert entry.native_grid.orientation == "LPS"
+    native = Grid.from_dict(entry.native)
+    back = resample(prepared, native, np.linalg.inv(entry.affine), nearest=True, outside=0)
+    assert native.is_close(original.grid)
+    assert native.orientation == "LPS"
     for organ, place in centres(original).items():
         assert np.linalg.norm(np.subtract(place, centres(back)[organ])) < 8, organ
 
@@ -280,5 +283,5 @@ def test_the_record_of_a_case_is_its_row(cohorts, tmp_path):
     entry = next(entry for entry in read_manifest(tmp_path) if entry.name == "kits19_case_00000")
     record = json.loads((tmp_path / "cases" / "kits19_case_00000.json").read_text())
     assert type(entry).model_validate(record["entry"]) == entry
-    assert entry.native_grid.orientation == "IPL"
-    assert Image(np.zeros(entry.native_grid.size), entry.native_grid).grid.size == (64, 40, 48)
+    native = Grid.from_dict(entry.native)
+    assert (native.orientation, native.size) == ("IPL", (64, 40, 48))

@@ -146,12 +146,12 @@ def inner(displacement, margin=6):
     return displacement[..., margin:-margin, margin:-margin, margin:-margin]
 
 
-def test_then_is_the_product_of_affine_maps_in_the_order_of_the_moving_image(network_grid):
+def test_composed_is_the_product_of_affine_maps_in_the_order_of_the_moving_image(network_grid):
     """The moving image goes through the first: fixed points through the second map, then through the first."""
     middle = network_grid.centre
     first = field_of(network_grid, TURN, middle - TURN @ middle + [3, -2, 1])
     second = field_of(network_grid, STRETCH, middle - STRETCH @ middle + [-2, 4, 2])
-    both = first.then(second)
+    both = second.compose(first)
     matrix = TURN @ STRETCH
     shift = TURN @ (middle - STRETCH @ middle + [-2, 4, 2]) + middle - TURN @ middle + [3, -2, 1]
     expected = field_of(network_grid, matrix, shift)
@@ -178,29 +178,29 @@ def itk_of(displacement, grid):
 
 
 @pytest.mark.parametrize("direction", ["moving_to_fixed", "fixed_to_moving"])
-def test_then_composes_as_itk_does(network_grid, direction):
+def test_composed_is_what_itk_composes(network_grid, direction):
     """ITK's composite applies the transform that was added last first, to points of what is filled."""
     first, second = smooth(network_grid, 0), smooth(network_grid, 1)
     pair = (first, second) if direction == "moving_to_fixed" else (second, first)
     itk = sitk.CompositeTransform([itk_of(getattr(field, direction), network_grid) for field in pair])
-    found = Transform.from_voxels(getattr(first.then(second), direction), network_grid)
+    found = Transform.from_voxels(getattr(second.compose(first), direction), network_grid)
     at = network_grid.points()[5:-5:3, 5:-5:3, 5:-5:3].reshape(-1, 3).astype(float)
     expected = np.array([itk.TransformPoint(point) for point in at.tolist()])
     np.testing.assert_allclose(found.transform_points(at), expected, atol=2e-3)
     assert np.abs(expected - at).max() > 4
 
 
-def test_then_refuses_what_lies_on_another_grid(network_grid, fixed):
+def test_what_lies_on_another_grid_cannot_be_composed(network_grid, fixed):
     for other in (smooth(fixed, 0), smooth(Grid(network_grid.size, network_grid.spacing, (0, 0, 0)), 0)):
         with pytest.raises(InputError, match="different grids: resize one"):
-            smooth(network_grid, 1).then(other)
+            smooth(network_grid, 1).compose(other)
 
 
 def test_swapping_exchanges_the_directions_and_turns_a_composition_around(network_grid):
     a, b = smooth(network_grid, 0), smooth(network_grid, 1)
     assert a.swap().moving_to_fixed is a.fixed_to_moving
     assert a.swap().swap().moving_to_fixed is a.moving_to_fixed
-    one, other = a.then(b).swap(), b.swap().then(a.swap())
+    one, other = a.compose(b).swap(), b.swap().compose(a.swap())
     assert torch.equal(one.moving_to_fixed, other.moving_to_fixed)
     assert torch.equal(one.fixed_to_moving, other.fixed_to_moving)
 

@@ -154,9 +154,9 @@ def test_composed_is_one_warp_after_the_other():
     first, second = smooth(9, shape, 3), smooth(10, shape, 3)
     # A volume that is linear is not blurred by the interpolation in between.
     volume = (identity(shape) * torch.tensor([2.0, -1.0, 3.0]).view(1, 3, 1, 1, 1)).sum(dim=1, keepdim=True)
-    twice, once = warp(warp(volume, first), second), warp(volume, compose(first, second))
+    twice, once = warp(warp(volume, first), second), warp(volume, compose(second, first))
     torch.testing.assert_close(inner(once, 5), inner(twice, 5), atol=1e-3, rtol=0)
-    other_way = warp(volume, compose(second, first))
+    other_way = warp(volume, compose(first, second))
     assert (inner(once, 5) - inner(other_way, 5)).abs().max() > 0.1  # the order matters, and this test sees it
 
 
@@ -191,8 +191,8 @@ def test_inverse_of_an_affine_displacement():
 def test_inverse_undoes_a_smooth_displacement_both_ways():
     displacement = smooth(12, (24, 24, 24), 1.5)
     inverse = invert(displacement)
-    assert inner(compose(displacement, inverse), 5).abs().max() < 1e-5
-    assert inner(compose(inverse, displacement), 5).abs().max() < 0.1
+    assert inner(compose(inverse, displacement), 5).abs().max() < 1e-5
+    assert inner(compose(displacement, inverse), 5).abs().max() < 0.1
 
 
 # --- resizing ---------------------------------------------------------------------------------------------------------
@@ -224,7 +224,7 @@ def test_resize_keeps_the_corners():
 def test_gradients_flow_through_all_of_it():
     velocity = smooth(14).requires_grad_()
     volume = smooth(15, channels=1)
-    warp(volume, compose(exponentiate(velocity), invert(velocity, iterations=3))).square().mean().backward()
+    warp(volume, compose(invert(velocity, iterations=3), exponentiate(velocity))).square().mean().backward()
     assert torch.isfinite(velocity.grad).all()
     assert velocity.grad.abs().max() > 0
 

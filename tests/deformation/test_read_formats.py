@@ -71,7 +71,7 @@ def test_a_composite_whose_affine_comes_first_and_b_splines_need_a_grid(tmp_path
     first = sitk.CompositeTransform([itk_field(lps, bumps(lps)), itk_affine()])
     for name, transform in (("first.h5", first), ("spline.tfm", spline)):
         sitk.WriteTransform(transform, str(tmp_path / name))
-        with pytest.raises(InputError, match=r"does not say on which grid .* --reference"):
+        with pytest.raises(InputError, match=r"does not say on which grid .* mics convert takes as a reference"):
             read_transform(tmp_path / name)
         check(read_transform(tmp_path / name, oblique), oblique, transform.TransformPoint)
 

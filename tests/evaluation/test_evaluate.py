@@ -11,7 +11,7 @@ import SimpleITK as sitk
 import mics
 from mics.errors import InputError
 from mics.evaluation.learn2reg import displacement_name, read_displacement, write_displacement
-from mics.evaluation.pair import PairScore
+from mics.evaluation.pair_score import PairScore
 from mics.evaluation.result import Evaluation
 from mics.evaluation.summary import summarise
 from mics.image.io import Image, read_labels, write_image

@@ -19,7 +19,7 @@ from mics.experiments.run import experiment
 from mics.experiments.schedule import run_cells
 from mics.experiments.study import Study
 from mics.network.weights import load_model
-from mics.registration.pipeline import register
+from mics.registration.register import register
 
 pytestmark = pytest.mark.filterwarnings("ignore:Checkpoint directory:UserWarning")
 

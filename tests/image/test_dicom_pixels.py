@@ -12,88 +12,21 @@ from mics.image.dicom_pixels import refuse_other_pixels
 from mics.image.io import read_image
 
 RAW = np.random.default_rng(0).integers(1, 2000, (5, 4, 3)).astype("<u2")  # slices, rows, columns
-CT, ENHANCED = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.2.1"
-ALL = range(5)
 
 
-def image_of(raw, number, kind):
-    meta = pydicom.dataset.FileMetaDataset()
-    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = kind, f"1.2.3.5.{number}"
-    meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
-    one = pydicom.dataset.FileDataset("", {}, file_meta=meta, preamble=bytes(128))
-    one.SOPClassUID, one.SOPInstanceUID, one.Modality = kind, f"1.2.3.5.{number}", "CT"
-    one.StudyInstanceUID, one.SeriesInstanceUID, one.InstanceNumber = "1.2.3.2", "1.2.3.3", number
-    one.SamplesPerPixel, one.PhotometricInterpretation = 1, "MONOCHROME2"
-    one.Rows, one.Columns = raw.shape[-2:]
-    one.BitsAllocated, one.BitsStored, one.HighBit, one.PixelRepresentation = 16, 16, 15, 0
-    one.PixelData = raw.tobytes()
-    return one
-
-
-def series(folder, change, numbers=ALL):
-    folder.mkdir()
-    for k in ALL:
-        one = image_of(RAW[k], k, CT)
-        one.ImagePositionPatient, one.ImageOrientationPatient = [10, -20, 2.5 * k], [1, 0, 0, 0, 1, 0]
-        one.PixelSpacing, one.RescaleSlope, one.RescaleIntercept = [0.9, 0.8], "1", "-1024"
-        if k in numbers:
-            change(one)
-        one.save_as(folder / f"{k}.dcm", enforce_file_format=True)
-    return folder
-
-
-def item(**elements):
-    made = Dataset()
-    for name, value in elements.items():
-        setattr(made, name, value)
-    return made
-
-
-def frames(path, scales, change=lambda file: None):
-    """The slices as frames of one file, each with its (slope, intercept), None for none."""
-    one = image_of(RAW, 1, ENHANCED)
-    one.NumberOfFrames = len(RAW)
-    one.SharedFunctionalGroupsSequence = [
-        item(
-            PlaneOrientationSequence=[item(ImageOrientationPatient=[1, 0, 0, 0, 1, 0])],
-            PixelMeasuresSequence=[item(PixelSpacing=[0.9, 0.8])],
-        )
-    ]
-    one.PerFrameFunctionalGroupsSequence = [
-        item(
-            PlanePositionSequence=[item(ImagePositionPatient=[10, -20, 2.5 * k])],
-            **(
-                {}
-                if scale is None
-                else {"PixelValueTransformationSequence": [item(RescaleSlope=scale[0], RescaleIntercept=scale[1])]}
-            ),
-        )
-        for k, scale in enumerate(scales)
-    ]
-    change(one)
-    one.save_as(path, enforce_file_format=True)
-    return path
-
-
-def setting(**elements):
-    def change(one):
-        for name, value in elements.items():
-            setattr(one, name, value)
-
-    return change
-
-
-def with_table(one):
+def with_table(one, _):
     del one.RescaleSlope, one.RescaleIntercept
-    table = item(LUTDescriptor=[4096, 0, 16], ModalityLUTType="HU")
+    table = Dataset()
+    table.LUTDescriptor, table.ModalityLUTType = [4096, 0, 16], "HU"
     table.add_new("LUTData", "OW", (2 * np.arange(4096)).astype("<u2").tobytes())
     one.ModalityLUTSequence = [table]
 
 
-def with_icon(one):
+def with_icon(one, _=0):
     """A small picture within the header, whose pixels come before the slice's own."""
-    icon = item(Rows=2, Columns=2, BitsAllocated=8, BitsStored=8, HighBit=7, PixelRepresentation=0, SamplesPerPixel=1)
-    icon.PhotometricInterpretation = "MONOCHROME2"
+    icon = Dataset()
+    icon.Rows, icon.Columns, icon.SamplesPerPixel, icon.PhotometricInterpretation = 2, 2, 1, "MONOCHROME2"
+    icon.BitsAllocated, icon.BitsStored, icon.HighBit, icon.PixelRepresentation = 8, 8, 7, 0
     icon.add_new("PixelData", "OB", bytes(4))
     one.IconImageSequence = [icon]
 
@@ -102,47 +35,47 @@ def with_icon(one):
     ("change", "numbers", "said"),
     [
         (
-            setting(BitsAllocated=8, BitsStored=8, HighBit=7),
-            ALL,
+            {"BitsAllocated": 8, "BitsStored": 8, "HighBit": 7},
+            None,
             "holds 24 bytes of pixels, and its header promises 12",
         ),
-        (setting(Rows=2), ALL, r"promises 12 \(2 rows of 3 pixels of 16 bits\)"),
-        (setting(PixelData=RAW[0, :2].tobytes()), (3,), r"3\.dcm was cut short: its header promises 24 bytes"),
-        (setting(BitsStored=12, HighBit=15), (2,), r"2\.dcm has its 12 bits not in the lowest place .*HighBit 15"),
-        (with_table, ALL, "by a table"),
-        (setting(PhotometricInterpretation="PALETTE COLOR"), ALL, r"0\.dcm cannot be read"),
-        (setting(ImagePositionPatient=[10, -20]), (2,), r"2\.dcm does not say where it lies .*10"),
-        (setting(Modality="PT"), (2,), r"differ in modality: PT in 2\.dcm, CT in 4 others"),
+        ({"Rows": 2}, None, r"promises 12 \(2 rows of 3 pixels of 16 bits\)"),
+        ({"PixelData": RAW[0, :2].tobytes()}, (3,), r"3\.dcm was cut short: its header promises 24 bytes"),
+        ({"BitsStored": 12, "HighBit": 15}, (2,), r"2\.dcm has its 12 bits not in the lowest place .*HighBit 15"),
+        (with_table, None, "by a table"),
+        ({"PhotometricInterpretation": "PALETTE COLOR"}, None, r"0\.dcm cannot be read"),
+        ({"ImagePositionPatient": [10, -20]}, (2,), r"2\.dcm does not say where it lies .*10"),
+        ({"Modality": "PT"}, (2,), r"differ in modality: PT in 2\.dcm, CT in 4 others"),
     ],
 )
-def test_slices_that_are_not_what_they_say(tmp_path, change, numbers, said):
+def test_slices_that_are_not_what_they_say(tmp_path, change, numbers, said, ct_series):
     with pytest.raises(InputError, match=said):
-        read_image(series(tmp_path / "ct", change, numbers))
+        read_image(ct_series(tmp_path / "ct", RAW, change, numbers))
 
 
 @pytest.mark.filterwarnings("ignore:Invalid value for VR DS")
-def test_a_place_that_is_no_number(tmp_path):
+def test_a_place_that_is_no_number(tmp_path, ct_series):
     with pytest.raises(InputError, match=r"2\.dcm does not say where it lies .*NaN"):
-        read_image(series(tmp_path / "ct", setting(ImagePositionPatient=["10", "-20", "NaN"]), (2,)))
+        read_image(ct_series(tmp_path / "ct", RAW, {"ImagePositionPatient": ["10", "-20", "NaN"]}, (2,)))
 
 
 @pytest.mark.parametrize(
     "change",
     [
         with_icon,
-        lambda one: setattr(one, "PixelData", one.PixelData + bytes(6)),
-        lambda one: setattr(one["PixelData"], "VR", "UN"),
-        setting(RescaleType="HU"),
+        lambda one, _: setattr(one, "PixelData", one.PixelData + bytes(6)),
+        lambda one, _: setattr(one["PixelData"], "VR", "UN"),
+        {"RescaleType": "HU"},
     ],
 )
-def test_icons_and_zeros_after_the_pixels_change_nothing(tmp_path, change):
-    image = read_image(series(tmp_path / "ct", change))
+def test_icons_and_zeros_after_the_pixels_change_nothing(tmp_path, change, ct_series):
+    image = read_image(ct_series(tmp_path / "ct", RAW, change))
     np.testing.assert_array_equal(image.array, RAW.transpose(2, 1, 0) - 1024.0)
 
 
 @pytest.mark.parametrize("scales", [[(1, -1024)] * 5, [(2, -1024)] * 5])
-def test_frames_of_one_scale_are_scaled(tmp_path, scales):
-    image = read_image(frames(tmp_path / "all.dcm", scales))
+def test_frames_of_one_scale_are_scaled(tmp_path, scales, ct_frames):
+    image = read_image(ct_frames(tmp_path / "all.dcm", RAW, {}, scales))
     np.testing.assert_array_equal(image.array, RAW.transpose(2, 1, 0) * float(scales[0][0]) - 1024.0)
 
 
@@ -154,27 +87,27 @@ def test_frames_of_one_scale_are_scaled(tmp_path, scales):
         ([(1, -1024), None, None, (1, -1024), (1, -1024)], "the rescale intercept of 3 of its 5 frames alone"),
     ],
 )
-def test_frames_of_several_scales_are_refused(tmp_path, scales, said):
+def test_frames_of_several_scales_are_refused(tmp_path, scales, said, ct_frames):
     with pytest.raises(InputError, match=said):
-        read_image(frames(tmp_path / "all.dcm", scales))
+        read_image(ct_frames(tmp_path / "all.dcm", RAW, {}, scales))
 
 
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (setting(PixelData=RAW[:4].tobytes()), "was cut short: its header promises 120 bytes"),
-        (setting(BitsAllocated=8, BitsStored=8, HighBit=7), "holds 120 bytes of pixels, and its header promises 60"),
+        ({"PixelData": RAW[:4].tobytes()}, "was cut short: its header promises 120 bytes"),
+        ({"BitsAllocated": 8, "BitsStored": 8, "HighBit": 7}, "holds 120 bytes of pixels, and its header promises 60"),
     ],
 )
-def test_frames_whose_pixels_do_not_fit(tmp_path, change, said):
+def test_frames_whose_pixels_do_not_fit(tmp_path, change, said, ct_frames):
     with pytest.raises(InputError, match=said):
-        read_image(frames(tmp_path / "all.dcm", [(1, -1024)] * 5, change))
+        read_image(ct_frames(tmp_path / "all.dcm", RAW, change))
 
 
 @pytest.mark.filterwarnings("ignore:Invalid value for VR IS")
 @pytest.mark.parametrize("count", ["4.", "x", "-5", "5\\5"])
-def test_a_number_of_frames_that_is_none(tmp_path, count):
-    path = frames(tmp_path / "all.dcm", [(1, -1024)] * 5, setting(NumberOfFrames=77))
+def test_a_number_of_frames_that_is_none(tmp_path, count, ct_frames):
+    path = ct_frames(tmp_path / "all.dcm", RAW, {"NumberOfFrames": 77})
     written = count.encode().ljust(2)
     length = len(written) + len(written) % 2
     head, _, rest = path.read_bytes().partition(b"\x28\0\x08\0IS\x02\x0077")
@@ -183,16 +116,16 @@ def test_a_number_of_frames_that_is_none(tmp_path, count):
         read_image(path)
 
 
-def test_a_step_that_is_no_number(tmp_path):
-    folder = series(tmp_path / "ct", setting(SpacingBetweenSlices="1234"))
+def test_a_step_that_is_no_number(tmp_path, ct_series):
+    folder = ct_series(tmp_path / "ct", RAW, {"SpacingBetweenSlices": "1234"})
     path = folder / "2.dcm"
     path.write_bytes(path.read_bytes().replace(b"\x18\0\x88\0DS\x04\x001234", b"\x18\0\x88\0DS\x04\x00none"))
     with pytest.raises(InputError, match=r"2\.dcm has none for its SpacingBetweenSlices, which is no number"):
         read_image(folder)
 
 
-def test_compressed_pixels_beside_an_icon_are_left_to_the_decoder(tmp_path):
-    one = image_of(RAW[0], 0, CT)
+def test_compressed_pixels_beside_an_icon_are_left_to_the_decoder(tmp_path, ct_slice):
+    one = ct_slice(RAW[0], 0)
     one.compress(pydicom.uid.RLELossless)
     with_icon(one)
     one.save_as(tmp_path / "rle.dcm", enforce_file_format=True)
@@ -207,24 +140,24 @@ def test_compressed_pixels_beside_an_icon_are_left_to_the_decoder(tmp_path):
     refuse_other_pixels(tmp_path / "rle.dcm", sizes)
 
 
-def test_a_long_number_of_frames_in_turns_is_told(tmp_path, monkeypatch):
+def test_a_long_number_of_frames_in_turns_is_told(tmp_path, monkeypatch, ct_frames):
     """As long as Python writes out no number."""
     monkeypatch.setattr(pydicom.config, "replace_un_with_known_vr", False)
 
-    def change(file):
+    def change(file, _):
         for k, frame in enumerate(file.PerFrameFunctionalGroupsSequence):
             frame.FrameContentSequence = [Dataset()]
             frame.FrameContentSequence[0].add_new("TemporalPositionIndex", "UN", bytes([k % 2 + 1, *bytes(7)]) * 500)
 
     with pytest.raises(InputError, match=r"several phases \(TemporalPositionIndex 1, 2\) that lie between each other"):
-        read_image(frames(tmp_path / "all.dcm", [(1, -1024)] * 5, change))
+        read_image(ct_frames(tmp_path / "all.dcm", RAW, change))
 
 
 @pytest.mark.parametrize("samples", [None, 1])
-def test_compressed_colours_that_do_not_say_how_many_are_refused(tmp_path, samples):
+def test_compressed_colours_that_do_not_say_how_many_are_refused(tmp_path, samples, ct_series, ct_frames):
     """ITK calls them damaged."""
 
-    def change(one):
+    def change(one, _):
         one.SamplesPerPixel, one.PhotometricInterpretation, one.PlanarConfiguration = 3, "RGB", 0
         one.BitsAllocated, one.BitsStored, one.HighBit = 8, 8, 7
         one.PixelData = bytes(36 * int(one.get("NumberOfFrames", 1)))
@@ -233,6 +166,6 @@ def test_compressed_colours_that_do_not_say_how_many_are_refused(tmp_path, sampl
         if samples is None:
             del one.SamplesPerPixel
 
-    for path in (series(tmp_path / "ct", change), frames(tmp_path / "all.dcm", [(1, -1024)] * 5, change)):
+    for path in (ct_series(tmp_path / "ct", RAW, change), ct_frames(tmp_path / "all.dcm", RAW, change)):
         with pytest.raises(InputError, match=r"holds colours \(RGB\), not HU"):
             read_image(path)

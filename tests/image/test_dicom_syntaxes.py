@@ -1,6 +1,5 @@
 """Slices and frames in every transfer syntax, with what ITK misreads in them, against pydicom."""
 
-import io
 import re
 import struct
 import subprocess
@@ -11,120 +10,29 @@ import zlib
 import numpy as np
 import pydicom
 import pytest
-from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
-from pydicom.filebase import DicomFileLike
-from pydicom.filewriter import write_dataset, write_file_meta_info
+from pydicom.dataset import Dataset
 
 from mics.errors import InputError
 from mics.image.dicom_elements import dataset_of
 from mics.image.io import read_image
 
 RAW = np.random.default_rng(0).integers(1, 2000, (5, 4, 3)).astype("<u2")  # slices, rows, columns
-CT, ENHANCED = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.2.1"
-SYNTAXES = {
-    "implicit": pydicom.uid.ImplicitVRLittleEndian,
-    "explicit": pydicom.uid.ExplicitVRLittleEndian,
-    "big-endian": pydicom.uid.ExplicitVRBigEndian,
-    "deflated": pydicom.uid.DeflatedExplicitVRLittleEndian,
-}
 HU = RAW.transpose(2, 1, 0) - 1024.0
 
 
-def image_of(raw, number, kind):
-    one = FileDataset("", {}, file_meta=FileMetaDataset(), preamble=bytes(128))
-    one.file_meta.MediaStorageSOPClassUID, one.file_meta.MediaStorageSOPInstanceUID = kind, f"1.2.3.5.{number}"
-    one.SOPClassUID, one.SOPInstanceUID, one.Modality = kind, f"1.2.3.5.{number}", "CT"
-    one.StudyInstanceUID, one.SeriesInstanceUID = "1.2.3.2", "1.2.3.3"
-    one.SamplesPerPixel, one.PhotometricInterpretation = 1, "MONOCHROME2"
-    one.Rows, one.Columns = raw.shape[-2:]
-    one.BitsAllocated, one.BitsStored, one.HighBit, one.PixelRepresentation = 16, 16, 15, 0
-    one.PixelData = raw.tobytes()
-    return one
-
-
-def save(one, path, syntax):
-    one.file_meta.TransferSyntaxUID = SYNTAXES[syntax]
-    if syntax != "big-endian":
-        one.save_as(path, enforce_file_format=True)
-        return
-    one.PixelData = np.frombuffer(one.PixelData, "<u2").astype(">u2").tobytes()
-    one["PixelData"].VR = "OW"
-    buffer = io.BytesIO()
-    file = DicomFileLike(buffer)
-    buffer.write(bytes(128) + b"DICM")
-    file.is_little_endian, file.is_implicit_VR = True, False
-    write_file_meta_info(file, one.file_meta, enforce_standard=True)
-    file.is_little_endian = False
-    write_dataset(file, Dataset(one))
-    path.write_bytes(buffer.getvalue())
-
-
-def series(folder, syntax, change=lambda one, k: None):
-    folder.mkdir()
-    for k in range(len(RAW)):
-        one = image_of(RAW[k], k, CT)
-        one.ImagePositionPatient, one.ImageOrientationPatient = [10, -20, 2.5 * k], [1, 0, 0, 0, 1, 0]
-        one.PixelSpacing, one.RescaleSlope, one.RescaleIntercept = [0.9, 0.8], "1", "-1024"
-        change(one, k)
-        save(one, folder / f"{k}.dcm", syntax)
-    return folder
-
-
-def item(**elements):
-    made = Dataset()
-    for name, value in elements.items():
-        setattr(made, name, value)
-    return made
-
-
-def frames(path, syntax, change=lambda one: None):
-    one = image_of(RAW, 1, ENHANCED)
-    one.NumberOfFrames = len(RAW)
-    one.SharedFunctionalGroupsSequence = [
-        item(
-            PlaneOrientationSequence=[item(ImageOrientationPatient=[1, 0, 0, 0, 1, 0])],
-            PixelMeasuresSequence=[item(PixelSpacing=[0.9, 0.8], SpacingBetweenSlices="2.5")],
-        )
-    ]
-    one.PerFrameFunctionalGroupsSequence = [
-        item(
-            PlanePositionSequence=[item(ImagePositionPatient=[10, -20, 2.5 * k])],
-            PixelValueTransformationSequence=[item(RescaleSlope="1", RescaleIntercept="-1024")],
-            FrameContentSequence=[item(StackID="1", TemporalPositionIndex=1, FrameAcquisitionNumber=1)],
-        )
-        for k in range(len(RAW))
-    ]
-    change(one)
-    save(one, path, syntax)
-    return path
-
-
-def setting(**elements):
-    def change(one, _=0):
-        for name, value in elements.items():
-            setattr(one, name, value)
-
-    return change
-
-
-@pytest.fixture(params=SYNTAXES)
-def syntax(request):
-    return request.param
-
-
 SOUND = {
-    "plain": setting(),
-    "display the other way round": setting(PhotometricInterpretation="MONOCHROME1"),
-    "a step of 0": setting(SpacingBetweenSlices="0"),
-    "a step of -2.5": setting(SpacingBetweenSlices="-2.5"),
-    "a step of 0 in many digits": setting(SpacingBetweenSlices="0.000000000000"),
-    "a step of -2.5 in many digits": setting(SpacingBetweenSlices="-2.500000000000"),
+    "plain": {},
+    "display the other way round": {"PhotometricInterpretation": "MONOCHROME1"},
+    "a step of 0": {"SpacingBetweenSlices": "0"},
+    "a step of -2.5": {"SpacingBetweenSlices": "-2.5"},
+    "a step of 0 in many digits": {"SpacingBetweenSlices": "0.000000000000"},
+    "a step of -2.5 in many digits": {"SpacingBetweenSlices": "-2.500000000000"},
 }
 
 
 @pytest.mark.parametrize("change", SOUND)
-def test_slices_are_read_in_every_syntax(tmp_path, syntax, change):
-    folder = series(tmp_path / "ct", syntax, SOUND[change])
+def test_slices_are_read_in_every_syntax(tmp_path, syntax, change, ct_series):
+    folder = ct_series(tmp_path / "ct", RAW, SOUND[change], syntax=syntax)
     image = read_image(folder)
     slices = [pydicom.dcmread(folder / f"{k}.dcm") for k in range(5)]
     by_pydicom = np.stack([pydicom.pixels.apply_rescale(one.pixel_array, one).T for one in slices], axis=2)
@@ -133,31 +41,32 @@ def test_slices_are_read_in_every_syntax(tmp_path, syntax, change):
     np.testing.assert_allclose(image.grid.voxel_to_world([2, 3, 4]), [11.6, -17.3, 10], atol=1e-4)
 
 
-@pytest.mark.parametrize("change", [setting(Rows=2), setting(Rows=9), setting(BitsStored=12)])
-def test_slices_whose_pixels_do_not_fit_are_refused_in_every_syntax(tmp_path, syntax, change):
+@pytest.mark.parametrize("change", [{"Rows": 2}, {"Rows": 9}, {"BitsStored": 12}])
+def test_slices_whose_pixels_do_not_fit_are_refused_in_every_syntax(tmp_path, syntax, change, ct_series):
     with pytest.raises(InputError, match=r"contradicts itself|was cut short|not in the lowest place"):
-        read_image(series(tmp_path / "ct", syntax, change))
+        read_image(ct_series(tmp_path / "ct", RAW, change, syntax=syntax))
 
 
-def no_step(one):
+def no_step(one, _):
     one.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0].SpacingBetweenSlices = "0"
 
 
-def beside(one):
+def beside(one, _):
     """Positions and sizes that are not the frames': of a referenced image, of an icon, in a private element, and in none."""
-    one.ReferencedImageSequence = [item(ImagePositionPatient=[0, 0, 0])]
-    one.IconImageSequence = [item(PixelSpacing=[5, 5])]
+    one.ReferencedImageSequence, one.IconImageSequence = [Dataset()], [Dataset()]
+    one.ReferencedImageSequence[0].ImagePositionPatient = [0, 0, 0]
+    one.IconImageSequence[0].PixelSpacing = [5, 5]
     block = one.PerFrameFunctionalGroupsSequence[2].private_block(0x11, "X", create=True)
     block.add_new(1, "OB", b"\x20\0\x32\0DS\x06\x001\\2\\3 ")
     one.ImagePositionPatient, one.PixelSpacing = [10, -20, 0], [0.9, 0.8]
 
 
-def empty(one):
+def empty(one, _):
     one.RescaleSlope, one.RescaleIntercept, one.PixelSpacing = None, None, None
 
 
 FRAMES = {
-    "plain": setting(),
+    "plain": {},
     "empty": empty,
     "display": SOUND["display the other way round"],
     "no step": no_step,
@@ -166,17 +75,20 @@ FRAMES = {
 
 
 @pytest.mark.parametrize("change", FRAMES)
-def test_frames_are_read_in_every_syntax(tmp_path, syntax, change):
-    path = frames(tmp_path / "all.dcm", syntax, FRAMES[change])
+def test_frames_are_read_in_every_syntax(tmp_path, syntax, change, ct_frames):
+    path = ct_frames(tmp_path / "all.dcm", RAW, FRAMES[change], syntax=syntax)
     image = read_image(path)
     np.testing.assert_array_equal(image.array, pydicom.dcmread(path).pixel_array.transpose(2, 1, 0) - 1024.0)
     np.testing.assert_array_equal(image.array, HU)
     np.testing.assert_allclose(image.grid.voxel_to_world([2, 3, 4]), [11.6, -17.3, 10], atol=1e-4)
 
 
-def test_functional_groups_of_unknown_type_are_read(tmp_path):
+def test_functional_groups_of_unknown_type_are_read(tmp_path, ct_frames):
     """Their sequences then are implicit and little-endian (PS3.5, 6.2.2)."""
-    path, implicit = frames(tmp_path / "all.dcm", "explicit"), frames(tmp_path / "implicit.dcm", "implicit")
+    path, implicit = (
+        ct_frames(tmp_path / "all.dcm", RAW, {}),
+        ct_frames(tmp_path / "implicit.dcm", RAW, {}, syntax="implicit"),
+    )
     content, groups = path.read_bytes(), implicit.read_bytes()
     groups = groups[groups.index(b"\0\x52\x29\x92") : groups.index(b"\xe0\x7f\x10\0")]
     unknown = b""
@@ -192,21 +104,21 @@ def test_functional_groups_of_unknown_type_are_read(tmp_path):
 
 
 def in_turns(name, values):
-    def change(one):
+    def change(one, _):
         for k, frame in enumerate(one.PerFrameFunctionalGroupsSequence):
             setattr(frame.FrameContentSequence[0], name, values[k % 2])
 
     return change
 
 
-def scaled(one):
+def scaled(one, _):
     one.PerFrameFunctionalGroupsSequence[1].PixelValueTransformationSequence[0].RescaleIntercept = "0"
 
 
-def scaled_twice(one):
-    one.SharedFunctionalGroupsSequence[0].PixelValueTransformationSequence = [
-        item(RescaleSlope="1", RescaleIntercept="-1000")
-    ]
+def scaled_twice(one, _):
+    scale = Dataset()
+    scale.RescaleSlope, scale.RescaleIntercept = "1", "-1000"
+    one.SharedFunctionalGroupsSequence[0].PixelValueTransformationSequence = [scale]
 
 
 @pytest.mark.parametrize(
@@ -217,55 +129,55 @@ def scaled_twice(one):
         (in_turns("FrameAcquisitionNumber", [4, 3]), r"several acquisitions \(FrameAcquisitionNumber 3, 4\)"),
         (scaled, r"differ in rescale intercept \(-1024\.0 and 0\.0\)|\(-1024 and 0\)"),
         (scaled_twice, r"differ in rescale intercept \(-1024(\.0)? and -1000(\.0)?\)"),
-        (setting(NumberOfFrames=4), "contradicts itself: it holds 120 bytes of pixels"),
+        ({"NumberOfFrames": 4}, "contradicts itself: it holds 120 bytes of pixels"),
     ],
 )
-def test_frames_of_several_volumes_or_scales_are_refused_in_every_syntax(tmp_path, syntax, change, said):
+def test_frames_of_several_volumes_or_scales_are_refused_in_every_syntax(tmp_path, syntax, change, said, ct_frames):
     with pytest.raises(InputError, match=said):
-        read_image(frames(tmp_path / "all.dcm", syntax, change))
+        read_image(ct_frames(tmp_path / "all.dcm", RAW, change, syntax=syntax))
 
 
-def test_frames_whose_values_are_called_something_else_are_told(tmp_path, syntax):
-    def change(one):
+def test_frames_whose_values_are_called_something_else_are_told(tmp_path, syntax, ct_frames):
+    def change(one, _):
         for frame in one.PerFrameFunctionalGroupsSequence:
             frame.PixelValueTransformationSequence[0].RescaleType = "Z_EFF"
 
     with pytest.warns(UserWarning, match="values of the kind Z_EFF, not HU"):
-        read_image(frames(tmp_path / "all.dcm", syntax, change))
+        read_image(ct_frames(tmp_path / "all.dcm", RAW, change, syntax=syntax))
 
 
 def red_green_blue(raw):
-    return setting(
-        SamplesPerPixel=3,
-        PhotometricInterpretation="RGB",
-        PlanarConfiguration=0,
-        BitsAllocated=8,
-        BitsStored=8,
-        HighBit=7,
-        PixelData=bytes(range(36)) * raw,
-    )
+    return {
+        "SamplesPerPixel": 3,
+        "PhotometricInterpretation": "RGB",
+        "PlanarConfiguration": 0,
+        "BitsAllocated": 8,
+        "BitsStored": 8,
+        "HighBit": 7,
+        "PixelData": bytes(range(36)) * raw,
+    }
 
 
-def test_colours_are_no_hu(tmp_path):
+def test_colours_are_no_hu(tmp_path, ct_series, ct_frames):
     """ITK makes them grey where real numbers are asked for."""
     with pytest.raises(InputError, match=r"holds colours \(RGB\), not HU"):
-        read_image(series(tmp_path / "ct", "explicit", red_green_blue(1)))
+        read_image(ct_series(tmp_path / "ct", RAW, red_green_blue(1)))
     with pytest.raises(InputError, match=r"holds colours \(RGB\), not HU"):
-        read_image(frames(tmp_path / "all.dcm", "explicit", red_green_blue(5)))
+        read_image(ct_frames(tmp_path / "all.dcm", RAW, red_green_blue(5)))
 
 
-def test_several_multi_frame_files_are_no_slices(tmp_path):
+def test_several_multi_frame_files_are_no_slices(tmp_path, ct_frames):
     (tmp_path / "ct").mkdir()
-    frames(tmp_path / "ct" / "a.dcm", "explicit")
-    frames(tmp_path / "ct" / "b.dcm", "explicit", setting(SOPInstanceUID="1.2.3.9"))
+    ct_frames(tmp_path / "ct" / "a.dcm", RAW, {})
+    ct_frames(tmp_path / "ct" / "b.dcm", RAW, {"SOPInstanceUID": "1.2.3.9"})
     with pytest.raises(
         InputError, match=r"holds 2 files in one series, of which 2 have several frames, the first a\.dcm"
     ):
         read_image(tmp_path / "ct")
 
 
-def test_elements_are_those_that_pydicom_finds(tmp_path, syntax):
-    path = frames(tmp_path / "all.dcm", syntax)
+def test_elements_are_those_that_pydicom_finds(tmp_path, syntax, ct_frames):
+    path = ct_frames(tmp_path / "all.dcm", RAW, {}, syntax=syntax)
     found, expected = dataset_of(path.read_bytes()), pydicom.dcmread(path)
     assert found.elements.keys() == {int(element.tag) for element in expected}
     assert found.number(found.elements[0x00280010]) == expected.Rows == 4
@@ -274,8 +186,8 @@ def test_elements_are_those_that_pydicom_finds(tmp_path, syntax):
 
 
 @pytest.mark.parametrize("kept", range(140, 1400, 60))
-def test_elements_that_break_off_raise_nothing(tmp_path, syntax, kept):
-    content = frames(tmp_path / "all.dcm", syntax).read_bytes()[:kept]
+def test_elements_that_break_off_raise_nothing(tmp_path, syntax, kept, ct_frames):
+    content = ct_frames(tmp_path / "all.dcm", RAW, {}, syntax=syntax).read_bytes()[:kept]
     dataset_of(content)
     dataset_of(content + bytes(200))
     dataset_of(bytes(np.random.default_rng(kept).integers(0, 256, 900, dtype=np.uint8)))
@@ -306,8 +218,8 @@ except InputError as error:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no limit of memory")
-def test_deflated_slices_that_unpack_to_more_than_the_memory(tmp_path):
-    folder = series(tmp_path / "ct", "deflated")
+def test_deflated_slices_that_unpack_to_more_than_the_memory(tmp_path, ct_series):
+    folder = ct_series(tmp_path / "ct", RAW, {}, syntax="deflated")
     content = (folder / "2.dcm").read_bytes()
     start = 144 + int.from_bytes(content[140:144], "little")
     plain, blocks = zlib.decompress(content[start:], -15), 500
@@ -336,8 +248,8 @@ def test_deflated_slices_that_unpack_to_more_than_the_memory(tmp_path):
         ("ImageType", [["ORIGINAL", "PRIMARY", "AXIAL"], ["DERIVED", "SECONDARY", "MPR"]]),
     ],
 )
-def test_slices_of_two_scans_in_turns_are_refused(tmp_path, name, values):
-    folder = series(tmp_path / "ct", "explicit", lambda one, k: setattr(one, name, values[k % 2]))
+def test_slices_of_two_scans_in_turns_are_refused(tmp_path, name, values, ct_series):
+    folder = ct_series(tmp_path / "ct", RAW, lambda one, k: setattr(one, name, values[k % 2]))
     with pytest.raises(InputError, match=rf"holds slices of several .*\({name} .*\) that lie between each other"):
         read_image(folder)
 
@@ -353,31 +265,29 @@ def test_slices_of_two_scans_in_turns_are_refused(tmp_path, name, values):
         ("AcquisitionNumber", ["3", ""]),
     ],
 )
-def test_slices_of_one_scan_may_have_been_taken_or_worked_on_in_pieces(tmp_path, name, values):
-    folder = series(tmp_path / "ct", "explicit", lambda one, k: setattr(one, name, values[k in (1, 3, 4)]))
+def test_slices_of_one_scan_may_have_been_taken_or_worked_on_in_pieces(tmp_path, name, values, ct_series):
+    folder = ct_series(tmp_path / "ct", RAW, lambda one, k: setattr(one, name, values[k in (1, 3, 4)]))
     np.testing.assert_array_equal(read_image(folder).array, HU)
 
 
-def test_one_slice_of_another_kind_of_values_is_told(tmp_path):
-    folder = series(
-        tmp_path / "ct", "explicit", lambda one, k: setattr(one, "RescaleType", "HU" if k != 2 else "Z_EFF")
-    )
+def test_one_slice_of_another_kind_of_values_is_told(tmp_path, ct_series):
+    folder = ct_series(tmp_path / "ct", RAW, lambda one, k: setattr(one, "RescaleType", "HU" if k != 2 else "Z_EFF"))
     with pytest.warns(UserWarning, match=r"kind Z_EFF, not HU, .*in 1 of its 5 slices"):
         read_image(folder)
 
 
-def nested(one, _=0):
+def nested(one, _):
     """More sequences within each other than are followed."""
-    inner = item(PatientID="")
-    for _ in range(40):
-        inner = item(ReferencedImageSequence=[inner])
-    one.ReferencedImageSequence, one.PhotometricInterpretation = [inner], "MONOCHROME1"
+    one.PhotometricInterpretation, outer = "MONOCHROME1", one
+    for _ in range(41):
+        outer.ReferencedImageSequence = [Dataset()]
+        outer = outer.ReferencedImageSequence[0]
 
 
 @pytest.mark.parametrize("kind", [b"??", b"  ", b"XX", b"ox", b"\0\0"])
-def test_types_that_are_none_are_passed_over_as_itk_does(tmp_path, kind):
+def test_types_that_are_none_are_passed_over_as_itk_does(tmp_path, kind, ct_series):
     """Else the display the other way round is not found, and the values are upside down."""
-    folder = series(tmp_path / "ct", "explicit", SOUND["display the other way round"])
+    folder = ct_series(tmp_path / "ct", RAW, SOUND["display the other way round"])
     length = struct.pack("<H" if kind == b"\0\0" else "<xxI", 4)
     for path in folder.iterdir():
         head, samples, rest = path.read_bytes().partition(b"\x28\0\2\0US")
@@ -385,12 +295,12 @@ def test_types_that_are_none_are_passed_over_as_itk_does(tmp_path, kind):
     np.testing.assert_array_equal(read_image(folder).array, HU)
 
 
-def test_what_itk_misreads_and_is_not_found_is_refused(tmp_path):
-    folder = series(tmp_path / "ct", "explicit", nested)
+def test_what_itk_misreads_and_is_not_found_is_refused(tmp_path, ct_series, ct_frames):
+    folder = ct_series(tmp_path / "ct", RAW, nested)
     with pytest.raises(InputError, match=r"0\.dcm has elements that cannot be followed, so .* MONOCHROME1 .*export"):
         read_image(folder)
     (tmp_path / "all").mkdir()
-    frames(tmp_path / "all" / "all.dcm", "explicit", nested)
+    ct_frames(tmp_path / "all" / "all.dcm", RAW, nested)
     for path in (tmp_path / "all", tmp_path / "all" / "all.dcm"):
         with pytest.raises(InputError, match=f"{path} has elements that cannot be followed"):
             read_image(path)

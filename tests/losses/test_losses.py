@@ -13,8 +13,7 @@ from torch.nn import functional
 from mics.deformation.field import exponentiate, identity, resize_displacement
 from mics.errors import InputError
 from mics.losses.correlation import LocalNCC, box_mean
-from mics.losses.paper import Direction, gradient_loss, inverse_loss, jacobian_loss, similarity_loss
-from mics.losses.segmentation import (
+from mics.losses.overlap import (
     annotated_in_both,
     bray_curtis_loss,
     dice_loss,
@@ -22,6 +21,7 @@ from mics.losses.segmentation import (
     marginal_logits,
     one_hot,
 )
+from mics.losses.paper import Direction, gradient_loss, inverse_loss, jacobian_loss, similarity_loss
 from mics.losses.total import (
     FORMS,
     LOSSES,
@@ -29,7 +29,6 @@ from mics.losses.total import (
     LossForms,
     LossWeights,
     Volumes,
-    register_loss,
     step_losses,
     weighted_sum,
 )
@@ -291,7 +290,7 @@ def test_chosen_forms_take_the_place_of_the_losses_and_the_others_stay() -> None
 
 def test_a_registered_loss_is_computed_and_weighed_where_it_has_a_weight(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(LOSSES, "_entries", dict(LOSSES))
-    register_loss("largest_move", lambda direction: direction.displacement.abs().max())
+    LOSSES.register("largest_move", lambda direction: direction.displacement.abs().max())
     a, b = random_pair()
     displacement = torch.zeros(2, 1, 3, *SHAPE)
     displacement[0, 0, 1, 2, 3, 4], displacement[1] = -7.0, 0.5
@@ -304,7 +303,7 @@ def test_a_registered_loss_is_computed_and_weighed_where_it_has_a_weight(monkeyp
 
 def test_a_loss_of_the_paper_is_not_replaced() -> None:
     with pytest.raises(InputError, match="has a loss called 'inverse' itself"):
-        register_loss("inverse", lambda direction: direction.displacement.mean())
+        LOSSES.register("inverse", lambda direction: direction.displacement.mean())
 
 
 def test_volumes_without_labels_are_registered_by_the_image_alone() -> None:

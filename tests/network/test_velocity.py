@@ -12,7 +12,7 @@ from scipy.ndimage import map_coordinates
 
 from mics.deformation.field import identity, resize, resize_displacement, warp
 from mics.deformation.jacobian import fold_share
-from mics.losses.segmentation import dice_loss
+from mics.losses.overlap import dice_loss
 from mics.network.velocity import Flow, VelocityConfig, VelocityMICS
 
 TINY = VelocityConfig(channels=(4, 8, 16), decoder_normalisation=False, velocity_levels=3)

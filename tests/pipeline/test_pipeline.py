@@ -12,8 +12,8 @@ from mics.network.weights import load_model
 
 pytest.importorskip("lightning", reason="training needs the train extra")
 
+from mics.pipeline.pipeline import run
 from mics.pipeline.plan import load_plan
-from mics.pipeline.run import run
 
 SEGMENTATION = {
     "task": "segmentation",

@@ -16,7 +16,7 @@ from mics.pipeline import synthesise as module
 from mics.pipeline.synthesise import synthesise
 from mics.pseudo_labels.complete import complete
 from mics.training.cache import read_cases
-from mics.training.prepare import prepare as prepare_training
+from mics.training.cases import prepare as prepare_training
 
 CLAIMED = np.diag([16.0, 16, 16, 1])
 
@@ -127,7 +127,7 @@ def test_nothing_is_done_twice_and_what_was_stopped_or_lost_goes_on(made, data, 
     assert rows == read_manifest(out)
     message.clear()
     monkeypatch.setattr(module, "fit", nothing_moves)
-    monkeypatch.setattr(module, "LEAST_DICE", 0)
+    monkeypatch.setattr(module, "MIN_DICE", 0)
     (out / "labels" / "learn2reg_0002_as_0050.nii.gz").unlink()
     synthesise(data, labels, out, progress=message.append)
     assert [row.name for row in message] == ["learn2reg_0002_as_0050", "synthesised_0051", "synthesised_0052"]
@@ -139,7 +139,7 @@ def test_nothing_is_done_twice_and_what_was_stopped_or_lost_goes_on(made, data, 
 
 @pytest.mark.usefixtures("still")
 def test_a_prepared_set_is_used_where_it_is_and_only_the_best_source_cases(made, labels, tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "LEAST_DICE", 0)
+    monkeypatch.setattr(module, "MIN_DICE", 0)
     originals, out = made[0] / "originals", tmp_path / "out"
     rows = {row.name: row for row in synthesise(originals, labels, out, source_cases=1)}
     assert not (out / "originals").exists()

@@ -13,7 +13,7 @@ from mics.image.resample import resample
 from mics.organs import LEFT_KIDNEY, LIVER, RIGHT_KIDNEY, SPLEEN
 from mics.registration.affine import register_affine as by_ants
 from mics.registration.organ_affine import register_affine_by_organs
-from mics.registration.pipeline import register
+from mics.registration.register import register
 
 LARGE = (LIVER, SPLEEN, RIGHT_KIDNEY, LEFT_KIDNEY)
 # TotalSegmentator's ids to ours.

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mics.registration.pipeline import register
+from mics.registration.register import register
 
 GOLDEN = json.loads(Path(__file__).with_name("golden.json").read_text())
 MEAN_MM, LARGEST_MM = 0.05, 0.5

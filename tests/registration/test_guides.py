@@ -47,8 +47,8 @@ def test_landmarks_lie_where_the_affine_brings_them():
     points = np.array([[4.0, 8.0, -12.0], [0.0, 0.0, 0.0]])
     moving = Points(points + SHIFT[:3, 3], ("", ""))
     places = landmark_places(Pair(fixed=Points(points, ("", "")), moving=moving), VIEWS, SHIFT)
-    np.testing.assert_allclose(places[0], VIEWS.world_to_voxel(points), atol=1e-9)
-    np.testing.assert_allclose(places[0], places[1], atol=1e-9)
+    np.testing.assert_allclose(places.moving, VIEWS.world_to_voxel(points), atol=1e-9)
+    np.testing.assert_allclose(places.moving, places.fixed, atol=1e-9)
 
 
 def test_lesions_are_stiff_where_asked():

@@ -26,8 +26,8 @@ def test_the_liver_is_on_the_right() -> None:
 
 
 def test_scans_alike_are_taken_with_a_word_if_mirrored() -> None:
-    assert check_laterality(UPRIGHT, UPRIGHT, SPACING) == []
-    (sentence,) = check_laterality(UPRIGHT.flip(2), UPRIGHT.flip(2), SPACING)
+    assert check_laterality(organs_moving=UPRIGHT, organs_fixed=UPRIGHT, spacing_mm=SPACING) == []
+    (sentence,) = check_laterality(organs_moving=UPRIGHT.flip(2), organs_fixed=UPRIGHT.flip(2), spacing_mm=SPACING)
     assert "left and right exchanged" in sentence
 
 
@@ -35,13 +35,13 @@ def test_scans_alike_are_taken_with_a_word_if_mirrored() -> None:
 def test_one_mirrored_scan_is_refused_by_name(moving: bool, fixed: bool, role: str) -> None:
     moving_maps, fixed_maps = (UPRIGHT.flip(2) if mirrored else UPRIGHT for mirrored in (moving, fixed))
     with pytest.raises(InputError, match=f"^The {role} scan"):
-        check_laterality(moving_maps, fixed_maps, SPACING)
+        check_laterality(organs_moving=moving_maps, organs_fixed=fixed_maps, spacing_mm=SPACING)
 
 
 def test_without_a_spleen_in_view_nothing_is_said() -> None:
     unseen = maps(slice(2, 8), slice(0, 0))
     assert liver_is_left(unseen, SPACING) is None
-    assert check_laterality(unseen, UPRIGHT.flip(2), SPACING) == []
+    assert check_laterality(organs_moving=unseen, organs_fixed=UPRIGHT.flip(2), spacing_mm=SPACING) == []
 
 
 def test_a_spleen_of_which_little_is_seen_tells_no_side() -> None:
@@ -53,4 +53,4 @@ def test_a_spleen_of_which_little_is_seen_tells_no_side() -> None:
 def test_what_the_network_only_guesses_at_says_nothing_of_a_header() -> None:
     guessed = torch.where(UPRIGHT > 0, 0.7, 0.0)
     assert liver_is_left(guessed.flip(2), SPACING) is True
-    assert check_laterality(guessed.flip(2), UPRIGHT, SPACING) == []
+    assert check_laterality(organs_moving=guessed.flip(2), organs_fixed=UPRIGHT, spacing_mm=SPACING) == []

@@ -67,7 +67,7 @@ def test_a_setting_that_fits_is_named(monkeypatch, refining):
         require_memory(hungry, fixed=small, moving=small)
 
 
-def test_the_smaller_budget_is_named_first(monkeypatch, refining):
+def test_the_smaller_effort_is_named_first(monkeypatch, refining):
     accurate = dataclasses.replace(refining, refine="accurate")
     wide = Grid((150, 150, 150), (3.0, 3.0, 3.0), (0.0, 0.0, 0.0))
     less = estimate(refining, fixed=wide, moving=wide).host

@@ -7,7 +7,7 @@ import torch
 import mics
 from mics.errors import InputError
 from mics.network import weights
-from mics.registration.pipeline import register
+from mics.registration.register import register
 from mics.registration.registrar import Registrar
 
 

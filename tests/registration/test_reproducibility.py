@@ -12,13 +12,13 @@ from torch.nn import functional
 from mics.data.phantom import phantom
 from mics.data.phantom.scanner import network_grid
 from mics.image.intensity import hu_windows
-from mics.losses.segmentation import one_hot
+from mics.losses.overlap import one_hot
 from mics.organs import ORGAN_NAMES
 from mics.registration.refine import refine
-from mics.registration.refine_settings import RefineSettings, Stage
+from mics.registration.refine_settings import Level, RefineSettings
 
 SPACING = 8.0
-SETTINGS = RefineSettings((Stage(16, 16, 16, 12), Stage(16, 8, 8, 18)), integrated_mm=SPACING, result_mm=SPACING)
+SETTINGS = RefineSettings((Level(16, 16, 16, 12), Level(16, 8, 8, 18)), integrated_mm=SPACING, result_mm=SPACING)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import pydantic
 import pytest
 
 from mics.errors import InputError
-from mics.registration.pipeline import register
+from mics.registration.register import register
 from mics.run_summary import SCHEMA, SCHEMA_VERSION, RunSummary, read_summary
 
 

@@ -12,8 +12,8 @@ from mics.errors import InputError
 from mics.image.grid import Grid, apply_matrix
 from mics.network.weights import load_model
 from mics.registration import memory, settings
-from mics.registration.pipeline import register
-from mics.registration.refine_settings import BUDGETS, RefineSettings
+from mics.registration.refine_settings import EFFORTS, RefineSettings
+from mics.registration.register import register
 from mics.registration.stage import Stage
 from mics.registration.stages.fold_removal import FoldRemoval
 from mics.registration.stages.instance_optimisation import InstanceOptimisation
@@ -293,9 +293,9 @@ def test_two_stages_of_one_kind_have_names_of_their_own(tiny_model):
         topology="free",
         device="cpu",
         stages=[
-            InstanceOptimisation(BUDGETS["fast"]),
+            InstanceOptimisation(EFFORTS["fast"]),
             Scaled(0.9),
-            InstanceOptimisation(replace(BUDGETS["fast"], smoothness=2.0), name="smoother"),
+            InstanceOptimisation(replace(EFFORTS["fast"], smoothness=2.0), name="smoother"),
             InverseConsistency(),
         ],
     )
@@ -303,11 +303,11 @@ def test_two_stages_of_one_kind_have_names_of_their_own(tiny_model):
     assert found.segmentation is not None
 
 
-def test_a_budget_of_refinement_is_one_row(monkeypatch, tiny_model):
+def test_an_effort_of_the_refinement_is_one_row(monkeypatch, tiny_model):
     """Its memory stands with it; where that is not there, the next smaller one is named."""
-    fast = BUDGETS["fast"]
-    thorough = RefineSettings(fast.stages, bytes_per_mm3=400)
-    monkeypatch.setitem(BUDGETS, "thorough", thorough)
+    fast = EFFORTS["fast"]
+    thorough = RefineSettings(fast.levels, bytes_per_mm3=400)
+    monkeypatch.setitem(EFFORTS, "thorough", thorough)
     chosen = settings.resolve(
         affine="none", steps=None, model=tiny_model, refine="thorough", topology="free", device="cpu"
     )

@@ -112,7 +112,7 @@ def test_the_crosshair_tells_what_the_arrays_hold(grid, opened, browser, monkeyp
 
 def test_what_is_shown_coarser_is_the_mean_of_its_voxels_and_lies_in_their_middle(grids, opened, browser, monkeypatch):
     grid = grids["oblique_left_handed"]
-    monkeypatch.setattr(page, "MOST_VOXELS", 1000)
+    monkeypatch.setattr(page, "MAX_VOXELS", 1000)
     result = opened(grid)
     middle = np.array(go(browser, (0.5, 0.5, 0.5)))
     steps = [
@@ -280,7 +280,7 @@ def test_figures_and_tables(full_summary):
 
 
 def test_what_packs_badly_is_shown_coarser(full_summary, monkeypatch):
-    monkeypatch.setattr(page, "MOST_BYTES", 600_000)
+    monkeypatch.setattr(page, "MAX_BYTES", 600_000)
     result = pair(Grid((64, 64, 64), (2, 2, 2), (0, 0, 0)), full_summary)
     result.fixed.array[:] = np.random.default_rng(0).uniform(-200, 300, result.fixed.array.shape)
     html = page.report(result)

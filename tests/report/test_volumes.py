@@ -10,7 +10,7 @@ from mics.report.sheets import volume_change
 from mics.report.volumes import (
     CODE_KNOTS,
     HU_KNOTS,
-    MOST_VOXELS,
+    MAX_VOXELS,
     NO_CHANGE,
     STEPS_PER_OCTAVE,
     Anatomical,
@@ -69,7 +69,7 @@ def test_there_are_at_most_so_many_blocks_and_one_at_least(size, spacing, most):
 
 
 def test_a_native_scan_is_halved_within_its_slices():
-    assert coarser((512, 512, 100), (0.8, 0.8, 3.0), MOST_VOXELS) == (2, 2, 1)
+    assert coarser((512, 512, 100), (0.8, 0.8, 3.0), MAX_VOXELS) == (2, 2, 1)
 
 
 def test_means_of_blocks():

@@ -16,8 +16,8 @@ from mics.image.grid import Grid
 from mics.image.io import Image, write_image
 from mics.network.kinds import build
 from mics.network.presets import preset
+from mics.training.cases import prepare
 from mics.training.divergence import require_finite_weights
-from mics.training.prepare import prepare
 from mics.training.recipe import load_recipe
 
 pytest.importorskip("lightning", reason="training needs the train extra")

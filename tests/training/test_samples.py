@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
 
-from mics.losses.segmentation import dice_loss, one_hot
+from mics.losses.overlap import dice_loss, one_hot
 from mics.organs import ORGAN_NAMES
 from mics.training.cache import CachedCase, read_cases
 from mics.training.recipe import Recipe

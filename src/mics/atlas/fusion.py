@@ -31,12 +31,12 @@ _LOCAL_MM = 8.0
 _PATCH_MM, _SEARCH_MM = 4.0, 2.0
 _ALPHA, _BETA = 0.1, 2.0
 """As Wang et al. 2013 use them."""
-_LEAST_SD = 1.0
+_MIN_SD = 1.0
 """HU: the grey values of a flatter patch are not stretched."""
 _SLAB_VOXELS, _CHUNK_VOXELS = 500_000, 10_000
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Atlases:
     """What the atlases show on the scan's grid: ``images`` (N, X, Y, Z) HU, ``labels`` (N, X, Y, Z) integers, and ``in_view``
     (N, X, Y, Z), where each has a field of view. ``spacing`` in mm.
@@ -64,7 +64,7 @@ class Atlases:
         return i, j, k
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Fused:
     """``labels`` (X, Y, Z), and ``agreement`` (X, Y, Z) float32: the share of the atlases in view that show that label there."""
 
@@ -121,7 +121,7 @@ def locally_weighted(scan: NDArray[np.floating], atlases: Atlases) -> NDArray[np
     weights = []
     for image, view in zip(atlases.images, atlases.in_view, strict=True):
         difference = uniform_filter((_windowed(image) - target) ** 2, edges, mode="nearest")[disputed]
-        weights.append(view[disputed] / (difference + _LEAST_SD**2))
+        weights.append(view[disputed] / (difference + _MIN_SD**2))
     labels[disputed] = _elected(atlases, disputed, weights)
     return labels
 
@@ -299,7 +299,7 @@ class _JointVote:
         mean = self._mean(volume)
         count = int(np.prod([2 * r + 1 for r in self.patch]))
         variance = (self._mean(volume * volume) - mean**2) * count / max(count - 1, 1)
-        return mean, np.sqrt(np.maximum(variance, _LEAST_SD**2))
+        return mean, np.sqrt(np.maximum(variance, _MIN_SD**2))
 
     def _mean(self, volume: Floats) -> Floats:
         means: Floats = uniform_filter(volume, [2 * r + 1 for r in self.patch], mode="nearest")

@@ -9,7 +9,7 @@ from mics.deformation.field import invert
 from mics.deformation.maps import jacobian_map
 from mics.deformation.transform import Transform
 
-_LEAST_DETERMINANT = 0.01
+_MIN_DETERMINANT = 0.01
 
 Affine = NDArray[np.float64]
 
@@ -39,7 +39,7 @@ def inverse(transform: Transform) -> Transform:
 
 def log_jacobian(transform: Transform) -> NDArray[np.float32]:
     """The natural logarithm of the Jacobian determinant at each voxel, (X, Y, Z); below 0.01, as in folds, that of 0.01."""
-    logarithm: NDArray[np.float32] = np.log(np.maximum(jacobian_map(transform).array, _LEAST_DETERMINANT))
+    logarithm: NDArray[np.float32] = np.log(np.maximum(jacobian_map(transform).array, _MIN_DETERMINANT))
     return logarithm
 
 

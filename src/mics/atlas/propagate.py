@@ -11,12 +11,12 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from mics.atlas.choices import FusionName
 from mics.atlas.folder import Clock, failure_message, read_json, require_progress, settle, state_of_files, write_json
 from mics.atlas.fusion import Atlases, Fused, fuse, require_fusion
 from mics.atlas.members import given_members, meaning
 from mics.atlas.registering import Settings, in_view, register_scans
 from mics.atlas.tables import to_csv
+from mics.choices import FusionName, Refine
 from mics.data.cohorts.learn2reg import DATASET_FILE, Case
 from mics.data.label_names import LabelNames, label_name, read_label_names
 from mics.data.pairs import ScanSource
@@ -30,14 +30,13 @@ from mics.image.available import available_host_bytes
 from mics.image.grid import Grid
 from mics.image.io import Image, read_image, read_labels, write_image, write_labels
 from mics.network.weights import DEFAULT_REGISTRATION
-from mics.registration.choices import Refine
 from mics.registration.inputs import load_scan
 
 ATLASES = "atlases"
 _NOTE, _RECORD = "propagate.json", "record.json"
 _IMAGE, _LABELS, _VIEW = "image.nii.gz", "labels.nii.gz", "in_view.nii.gz"
 _FEWEST = 3
-_LEAST_AGREEMENT = 0.5
+_MIN_AGREEMENT = 0.5
 _BYTES_PER_VOXEL = 5
 """Of each atlas: HU, labels, and whether it is seen."""
 
@@ -112,7 +111,7 @@ def propagate(
             ``volumes.csv``, ``atlases.csv``, ``label_names.json`` and ``summary.json``, and a folder an atlas in ``atlases/``.
         fusion: A rule of :data:`mics.atlas.fusion.FUSIONS`: ``majority``, ``local`` or ``joint``.
         label_names: What the labels mean; by default what the atlases' files or their data set say.
-        model: As in :func:`mics.registration.pipeline.register`; so are ``refine`` and ``device``.
+        model: As in :func:`mics.registration.register.register`; so are ``refine`` and ``device``.
         refine: How much work is spent on each registration.
         device: Where the networks run.
         progress: Called with a few words as each step begins.
@@ -214,7 +213,7 @@ def _register_atlas(target: Image, member: ScanSource, folder: Path, settings: S
         return Outcome(member.name, used=False, verdict=None, reasons=("It is the scan itself.",))
     if not (labels.array > 0).any():
         raise InputError(f"The label map of {member.name} is empty: give one with labels, or take the atlas away.")
-    result = register_scans(target, image, settings, moving_labels=labels)
+    result = register_scans(settings, fixed=target, moving=image, moving_labels=labels)
     assert result.moving_labels_warped is not None
     verdict = result.verdict
     folder.mkdir(parents=True, exist_ok=True)
@@ -268,7 +267,7 @@ def _summed_up(
     for volume in volumes:
         if volume.agreement is None:
             reasons.append(f"The fusion has no {volume.name}, which {volume.atlases} atlases show.")
-        elif volume.agreement < _LEAST_AGREEMENT:
+        elif volume.agreement < _MIN_AGREEMENT:
             reasons.append(f"The atlases agree little on the {volume.name}: {volume.agreement:.0%} on average.")
         if volume.atlases < len(used):
             reasons.append(

@@ -8,19 +8,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mics.choices import Refine
 from mics.deformation.transform import Transform
 from mics.image.grid import Grid
 from mics.image.io import Image
 from mics.network.weights import DEFAULT_REGISTRATION, load_model_for
-from mics.registration.choices import Refine
-from mics.registration.pipeline import Registration, register
+from mics.registration.register import Registration, register
 from mics.registration.registrar import Registrar
 from mics.registration.settings import resolve
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """``model``, ``refine`` and ``device`` of :func:`mics.registration.pipeline.register`."""
+    """``model``, ``refine`` and ``device`` of :func:`mics.registration.register.register`."""
 
     model: str | Path = DEFAULT_REGISTRATION
     refine: Refine = "fast"
@@ -37,14 +37,14 @@ class Settings:
 
 
 def register_scans(
-    fixed: Image,
-    moving: Image,
     settings: Settings,
     *,
+    fixed: Image,
+    moving: Image,
     moving_labels: Image | None = None,
     affine: NDArray[np.float64] | None = None,
 ) -> Registration:
-    """``moving`` registered to ``fixed``, both ways; raises InputError as :func:`mics.registration.pipeline.register` does."""
+    """``moving`` registered to ``fixed``, both ways; raises InputError as :func:`mics.registration.register.register` does."""
     if affine is None:
         return _kept_registrar(settings)(fixed, moving, moving_labels=moving_labels)
     return register(fixed, moving, moving_labels=moving_labels, affine=affine, **asdict(settings))

@@ -16,11 +16,11 @@ from mics.atlas.registering import Settings
 from mics.atlas.template_delivery import Template, deliver
 from mics.atlas.template_frame import FEWEST, mean_frame
 from mics.atlas.template_rounds import Rounds
+from mics.choices import Refine
 from mics.data.pairs import ScanSource
 from mics.errors import SettingError, shown
 from mics.files.folder import own_folder
 from mics.network.weights import DEFAULT_REGISTRATION
-from mics.registration.choices import Refine
 
 _NOTE = "template.json"
 
@@ -53,7 +53,7 @@ def template(
         spacing_mm: Of the template's cubic voxels.
         start: The member to begin with, by default the first by name; the result does not depend on it but for what the
             registrations do.
-        model: As in :func:`mics.registration.pipeline.register`; so are ``refine`` and ``device``.
+        model: As in :func:`mics.registration.register.register`; so are ``refine`` and ``device``.
         refine: How much work is spent on each registration, from the second round on.
         device: Where the networks run.
         progress: Called with a few words as each step begins.

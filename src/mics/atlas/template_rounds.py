@@ -124,7 +124,7 @@ class Rounds:
         """Write the member's transforms to and from the last average and its verdict; that alone of one that fails."""
         try:
             image, _ = read_member(member)
-            result = register_scans(average, image, settings, affine=self.frame.affines[member.name])
+            result = register_scans(settings, fixed=average, moving=image, affine=self.frame.affines[member.name])
         except InsufficientMemoryError:
             raise
         except InputError as error:

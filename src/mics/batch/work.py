@@ -14,13 +14,13 @@ import torch
 
 from mics.batch.listing import ListedPair
 from mics.batch.table import Outcome
+from mics.choices import Lesions, Refine, Topology
 from mics.data.label_names import files_that_name
 from mics.data.manifest import reason
 from mics.data.pairs import ROLES
 from mics.data.state import place_of, state_of
 from mics.errors import RunError
 from mics.files.whole import folder_beside, give_name, write_text
-from mics.registration.choices import Lesions, Refine, Topology
 from mics.registration.inputs import PairArguments
 from mics.registration.registrar import Registrar
 from mics.report.files import pictures

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from mics.cli.errors import BAD_INPUT, FAILED, LOOK, say
 from mics.cli.manners import asked, line, results
+from mics.errors import SettingError
 
 if TYPE_CHECKING:
     from mics.batch.listing import ListedPair
@@ -18,7 +19,11 @@ if TYPE_CHECKING:
 
 def register_many(pairs: "Sequence[ListedPair]", output: Path, *, strict: bool, **settings: Any) -> None:
     """Register all pairs into ``output``; ends the command with the code that :func:`_exit_code` gives."""
-    from mics.batch.run import RESULTS, register_pairs
+    if asked().force:
+        raise SettingError(
+            "Many pairs go on in their folder and replace nothing: leave `force` out, or give a new folder."
+        )
+    from mics.batch.register_pairs import RESULTS, register_pairs
     from mics.report.review import PAGE
 
     console = Console(stderr=True, highlight=False, quiet=asked().quiet)
@@ -65,7 +70,7 @@ def _plain(outcome: "Outcome") -> dict[str, Any]:
 
 
 def _line(outcome: "Outcome") -> str:
-    from mics.report.summary import moving_label_scores
+    from mics.report.sentences import moving_label_scores
 
     if outcome.summary is None:
         return f"{outcome.pair.name} could not be registered: {outcome.error}"

@@ -6,11 +6,11 @@ from typing import Annotated
 
 import typer
 
+from mics.choices import Names
 from mics.cli.manners import results
 from mics.cli.options import LabelNamesFile
 from mics.cli.output import Results, output_folder
 from mics.cli.progress import progress
-from mics.evaluation.choices import Names
 
 
 def _is_evaluation(folder: Path) -> bool:

@@ -5,10 +5,10 @@ from typing import Annotated
 
 import typer
 
+from mics.choices import BudgetName, Experiment
 from mics.cli.extras import needs_training
 from mics.cli.manners import line
 from mics.cli.progress import progress
-from mics.experiments.choices import BudgetName, Experiment
 
 
 def experiment(

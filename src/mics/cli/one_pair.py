@@ -44,7 +44,7 @@ def register_one(
 
     ``settings``: as of :func:`mics.register`, or with a ``summary`` that is repeated, of :func:`mics.registration.repeat.repeat`.
     """
-    from mics.report.summary import describe
+    from mics.report.sentences import describe
 
     if summary is not None:
         settings["summary"] = summary
@@ -71,7 +71,7 @@ def register_into(
     ``settings``: as of :func:`mics.register`; with a ``summary`` among them, as of :func:`mics.registration.repeat.repeat`.
     """
     from mics.files.folder import free_folder
-    from mics.registration.pipeline import register as run
+    from mics.registration.register import register as run
     from mics.registration.repeat import repeat
     from mics.report.files import pictures
 

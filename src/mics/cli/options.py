@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from mics.registration.choices import Refine
+from mics.choices import Refine
 
 Model = Annotated[str, typer.Option(help="Name of a shipped model (see `mics info`) or path of a trained one.")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda:N.")]

@@ -21,7 +21,7 @@ def pipeline(
 
     checked = load_plan(plan)
     with needs_training():
-        from mics.pipeline.run import run
+        from mics.pipeline.pipeline import run
     with lines_of("mics.training"):
         places = run(checked, output, device=device, progress=line)
     results("\n".join(f"{stage:14} {place}" for stage, place in places.items()), places)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from mics.atlas.choices import FusionName
+from mics.choices import FusionName
 from mics.cli.errors import say
 from mics.cli.manners import line
 from mics.cli.options import ContinuedFolder, Device, Model, RefineEach

@@ -6,11 +6,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mics.cli.manners import asked
+from mics.choices import Lesions, Refine, Topology
 from mics.cli.one_pair import register_one
 from mics.cli.options import Device, LabelNamesFile, Model
 from mics.errors import SettingError
-from mics.registration.choices import Lesions, Refine, Topology
 
 if TYPE_CHECKING:
     from mics.batch.listing import ListedPair
@@ -154,15 +153,8 @@ def register(
         "fixed_lesions": fixed_lesions,
         "moving_lesions": moving_lesions,
     }
-    many = _many(
-        fixed,
-        moving,
-        pairs,
-        moving_folder,
-        fixed_labels=fixed_labels,
-        moving_labels=moving_labels,
-        of_one_pair=of_one_pair,
-    )
+    labels = {"fixed_labels": fixed_labels, "moving_labels": moving_labels}
+    many = _many(fixed, moving, pairs, moving_folder, labels=labels, of_one_pair=of_one_pair)
     settings: dict[str, Any] = {
         "affine": affine,
         "steps": steps,
@@ -176,10 +168,6 @@ def register(
         "lesions": lesions,
     }
     if many is not None:
-        if asked().force:
-            raise SettingError(
-                "Many pairs go on in their folder and replace nothing: leave `force` out, or give a new folder."
-            )
         from mics.cli.batch import register_many
 
         register_many(
@@ -221,8 +209,7 @@ def _many(
     pairs: Path | None,
     moving_folder: Path | None,
     *,
-    fixed_labels: Path | None,
-    moving_labels: Path | None,
+    labels: "dict[str, Path | None]",
     of_one_pair: "PairArguments",
 ) -> "list[ListedPair] | None":
     """The pairs of a batch, None for a single one; raises InputError for arguments that do not go together."""
@@ -240,9 +227,9 @@ def _many(
     if pairs is not None:
         if fixed is not None or moving is not None or moving_folder is not None:
             raise SettingError("`pairs` names both scans of every pair: leave FIXED, MOVING and `moving_folder` out.")
-        if fixed_labels is not None or moving_labels is not None:
+        if any(label_map is not None for label_map in labels.values()):
             raise SettingError("With `pairs`, label maps stand in the list's columns fixed_labels and moving_labels.")
         return listed_pairs(pairs)
     if fixed is None or moving is not None or moving_folder is None:
         raise SettingError("With `moving_folder`, give FIXED alone: every scan of the folder is brought onto it.")
-    return pairs_of_folder(fixed, moving_folder, fixed_labels=fixed_labels, moving_labels=moving_labels)
+    return pairs_of_folder(fixed, moving_folder, **labels)

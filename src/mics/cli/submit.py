@@ -5,12 +5,10 @@ from typing import Annotated
 
 import typer
 
+from mics.choices import Names, Refine, Which
 from mics.cli.manners import line
 from mics.cli.options import Device, Model
 from mics.cli.progress import progress
-from mics.evaluation.choices import Names
-from mics.experiments.choices import Which
-from mics.registration.choices import Refine
 
 
 def submit(

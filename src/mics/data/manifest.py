@@ -12,9 +12,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mics.data.cohorts.case import Split
 from mics.data.names import is_file_name
-from mics.errors import GeometryError, InputError, MissingFileError, RunError
+from mics.errors import InputError, MissingFileError, RunError
 from mics.files.whole import write_text
-from mics.image.grid import Grid
 
 MANIFEST = "manifest.csv"
 
@@ -41,18 +40,11 @@ class Entry(BaseModel):
     source_image: str = ""
     source_labels: str = ""
     native: dict[str, Any] | None = None
-    """Geometry of the scan itself, in its true orientation, as :meth:`mics.image.grid.Grid.to_dict` gives it."""
+    """Geometry of the scan itself, in its true orientation, for :meth:`mics.image.grid.Grid.from_dict`."""
     affine: list[list[float]] | None = None
     """(4, 4), from LPS points of the prepared volume to LPS points of the scan."""
     checks: dict[str, Any] = {}
     warnings: tuple[str, ...] = ()
-
-    @property
-    def native_grid(self) -> Grid:
-        """Where the scan's own voxels are. Raises :class:`InputError` for a case that was not prepared."""
-        if self.native is None:
-            raise GeometryError(f"{self.name} was not prepared ({self.reason}), so its geometry is not known.")
-        return Grid.from_dict(self.native)
 
 
 def write_manifest(entries: Sequence[Entry], folder: Path) -> Path:

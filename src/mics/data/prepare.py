@@ -134,13 +134,6 @@ def prepare_case(task: Task) -> Entry:
     return entry
 
 
-def to_native(prepared: Image, entry: Entry, *, nearest: bool, outside: float) -> Image:
-    """A volume in the frame back on the scan's own grid, by the affine of its row; arguments as in ``resample``."""
-    return resample(
-        prepared, entry.native_grid, np.linalg.inv(np.array(entry.affine)), nearest=nearest, outside=outside
-    )
-
-
 def _refuse_twice(cohorts: dict[str, Cohort]) -> None:
     """Files of a case are called after it: raises InputError for a name that two cases have, or that no file can have."""
     counts = Counter(full_name(name, case) for name, cohort in cohorts.items() for case in cohort.cases)

@@ -23,6 +23,12 @@ COLOURS = np.array(
 _OPACITY = 0.45
 
 
+def label_colour(label: int) -> str:
+    """The colour (``#rrggbb``) of a label, for our organs that of :data:`COLOURS`; beyond them they come again."""
+    red, green, blue = COLOURS[1 + (label - 1) % (len(COLOURS) - 1)].astype(int)
+    return f"#{red:02x}{green:02x}{blue:02x}"
+
+
 def write_preview(image: Image, labels: NDArray[np.uint8] | None, path: Path, focus: int | None = None) -> None:
     """Write a PNG: axial, coronal and sagittal, the patient's right and front on the left, head on top.
 

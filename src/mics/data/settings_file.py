@@ -7,7 +7,7 @@ import yaml
 
 from mics.errors import InputError, MissingFileError
 
-_MOST_VALUES = 100_000
+_MAX_VALUES = 100_000
 """In a file of settings, each counted as often as it is referred to."""
 
 
@@ -33,8 +33,8 @@ def parse_yaml(text: str) -> Any:
     than a hundred thousand values: a few lines can stand for billions, which whoever prints or copies them would meet.
     """
     content = yaml.safe_load(text)
-    if _unfolded(content, {}) > _MOST_VALUES:
-        raise ValueError(f"its references unfold to more than {_MOST_VALUES} values, or into themselves")
+    if _unfolded(content, {}) > _MAX_VALUES:
+        raise ValueError(f"its references unfold to more than {_MAX_VALUES} values, or into themselves")
     return content
 
 
@@ -43,7 +43,7 @@ def _unfolded(value: Any, known: dict[int, int]) -> int:
     if not isinstance(value, dict | list | set | tuple):
         return 1
     if id(value) not in known:
-        known[id(value)] = _MOST_VALUES + 1  # counted only where it holds itself
+        known[id(value)] = _MAX_VALUES + 1  # counted only where it holds itself
         parts = [part for pair in value.items() for part in pair] if isinstance(value, dict) else value
         known[id(value)] = 1 + sum(_unfolded(part, known) for part in parts)
     return known[id(value)]

@@ -17,7 +17,7 @@ from mics.errors import InputError, require_type
 from mics.image.grid import Grid
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True)
 class Transforms:
     """A deformation on the scans' own grids: each :class:`Transform` lies on the grid of the scan that it fills."""
 
@@ -35,6 +35,8 @@ class BidirectionalField:
 
     - ``moving_to_fixed``, u: what the fixed scan shows at p is what the moving scan shows at A(p + u(p)).
     - ``fixed_to_moving``, v: what the moving scan shows at A(p) is what the fixed scan shows at p + v(p).
+
+    Two are equal if their grids and all displacements are, on one device. Tensors can be changed, so there is no hash.
 
     Raises InputError for tensors that do not fit the grid.
     """
@@ -54,6 +56,24 @@ class BidirectionalField:
                     f"{self.grid.size} voxels."
                 )
 
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, BidirectionalField):
+            return NotImplemented
+        pairs = zip(self._directions(), other._directions(), strict=True)
+        return self.grid == other.grid and all(a.device == b.device and torch.equal(a, b) for a, b in pairs)
+
+    def __repr__(self) -> str:
+        longest = max(float(self._length_mm(displacement).max()) for displacement in self._directions())
+        return f"BidirectionalField({self.grid}, up to {longest:.3g} mm)"
+
+    def _directions(self) -> tuple[Tensor, Tensor]:
+        return self.moving_to_fixed, self.fixed_to_moving
+
+    def _length_mm(self, voxels: Tensor) -> Tensor:
+        spacing = torch.tensor(self.grid.spacing, dtype=torch.float32, device=voxels.device)
+        length: Tensor = (voxels[0] * spacing.view(3, 1, 1, 1)).norm(dim=0)
+        return length
+
     @classmethod
     def identity(cls, grid: Grid, *, device: torch.device | str = "cpu") -> Self:
         """No deformation: the affine alone."""
@@ -67,13 +87,13 @@ class BidirectionalField:
         """
         return replace(self, moving_to_fixed=self.fixed_to_moving, fixed_to_moving=self.moving_to_fixed)
 
-    def then(self, other: "BidirectionalField") -> "BidirectionalField":
-        """One deformation for two, in the order in which the moving image goes through them: this one, then ``other``.
+    def compose(self, other: "BidirectionalField") -> "BidirectionalField":
+        """One deformation for two: the moving image goes through ``other`` first, then through this one.
 
-        The fixed image goes back through ``other`` first. Beyond the grid, displacements keep their border value. Raises
-        InputError where the two do not lie on one grid.
+        The order is that of ``Transform.compose``; the fixed image goes back through this one first. Beyond the grid,
+        displacements keep their border value. Raises InputError where the two do not lie on one grid.
         """
-        require_type(other, BidirectionalField, "What follows a deformation is a BidirectionalField")
+        require_type(other, BidirectionalField, "What a deformation is composed with is a BidirectionalField")
         if self.grid.size != other.grid.size or not self.grid.is_close(other.grid):
             raise InputError("The two deformations lie on different grids: resize one of them.")
         return replace(
@@ -95,10 +115,7 @@ class BidirectionalField:
 
         Of the other order: ``field.swap().inverse_residual()``. Beyond the grid, displacements keep their border value.
         """
-        voxels = compose(self.fixed_to_moving, self.moving_to_fixed)[0]
-        spacing = torch.tensor(self.grid.spacing, dtype=torch.float32, device=voxels.device)
-        residual: Tensor = (voxels * spacing.view(3, 1, 1, 1)).norm(dim=0)
-        return residual
+        return self._length_mm(compose(self.moving_to_fixed, self.fixed_to_moving))
 
     def to(self, device: torch.device | str) -> "BidirectionalField":
         """The same on another device."""

@@ -73,12 +73,13 @@ def warp(
         return sample(volume.float(), position, mode=mode, padding=padding)
 
 
-def compose(first: Tensor, second: Tensor) -> Tensor:
-    """One displacement for two warps in a row: ``warp(warp(v, first), second) == warp(v, compose(first, second))``.
+def compose(a: Tensor, b: Tensor) -> Tensor:
+    """One displacement for two: an image goes through ``b`` first, then through ``a``; points the other way round.
 
-    Both are ``(B, 3, X, Y, Z)`` in voxels of one grid. Beyond the grid, ``first`` keeps its border value.
+    ``warp(v, compose(a, b))`` is ``warp(warp(v, b), a)`` without the second interpolation. Both are ``(B, 3, X, Y, Z)`` in
+    voxels of one grid. Beyond the grid, ``b`` keeps its border value.
     """
-    return second + warp(first, second)
+    return a + warp(b, a)
 
 
 def exponentiate(velocity: Tensor, *, squarings: int = 3) -> Tensor:
@@ -104,8 +105,8 @@ def logarithm(ab: Tensor, ba: Tensor, iterations: int = 4) -> Tensor:
     """
     velocity = (ab - ba) / 2
     for _ in range(iterations):
-        left_ab = compose(exponentiate(-velocity), ab)
-        left_ba = compose(exponentiate(velocity), ba)
+        left_ab = compose(ab, exponentiate(-velocity))
+        left_ba = compose(ba, exponentiate(velocity))
         velocity = velocity + (left_ab - left_ba) / 4
     return velocity
 

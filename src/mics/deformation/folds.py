@@ -20,7 +20,6 @@ from mics.threads import side_by_side
 
 Box = tuple[slice, ...]
 Corner = tuple[int, ...]
-Keys = NDArray[np.int64]
 
 # Three edges of each tetrahedron of a cell, from corner to corner: four at corners and one in the middle, in two ways (Liu et al.
 # 2024, see `mics.deformation.jacobian`). The one in the middle is twice the volume of the others.
@@ -40,7 +39,7 @@ CENTRAL = len(TETRAHEDRA)
 _PIECE_VOXELS = 100_000
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Field:
     """A displacement (X, Y, Z, 3) in world mm; ``axes_mm`` (3, 3): column c goes from a voxel to the next along axis c."""
 
@@ -59,16 +58,33 @@ class Field:
         return [tuple(slice(0, n) for n in self.size)]
 
 
+@dataclass(frozen=True, eq=False)
+class FoldIndex:
+    """Which determinants of a field: the kind of each, (N,) int8, and its voxel's flat index, (N,) int64; sorted, none twice.
+
+    Kinds 0 to 9 are the tetrahedra of the cell whose first corner is the voxel, :data:`CENTRAL` is by central differences.
+    """
+
+    kind: NDArray[np.int8]
+    voxel: NDArray[np.int64]
+
+    @classmethod
+    def by_kind(cls, voxels: Sequence[NDArray[np.int64]]) -> "FoldIndex":
+        """From the voxels of each kind in turn, sorted."""
+        kind = np.repeat(np.arange(len(voxels), dtype=np.int8), [one.size for one in voxels])
+        return cls(kind, np.concatenate(voxels))
+
+    def __len__(self) -> int:
+        return self.voxel.size
+
+
 @dataclass(frozen=True)
 class FoldReport:
-    """What was found: smallest determinants, and the ``keys`` of those below a limit: ``kind * voxels + voxel``, int64.
-
-    Kinds 0 to 9 are the tetrahedra of the cell whose first corner is the voxel, kind 10 is by central differences.
-    """
+    """What was found: the smallest determinants, and which ones are below a limit."""
 
     tetrahedron: float
     central: float
-    keys: Keys
+    folded: FoldIndex
 
 
 @dataclass(frozen=True)
@@ -80,7 +96,7 @@ class FoldSurvey:
 
     @classmethod
     def of(cls, field: Field, limit: float) -> "FoldSurvey":
-        """All determinants; keys of those below ``limit``."""
+        """All determinants, and which are below ``limit``."""
         pieces = list(_pieces(field.everywhere[0]))
         return cls(pieces, _find_folds_in(field, limit, pieces))
 
@@ -100,7 +116,7 @@ class FoldSurvey:
 
 
 def find_folds(field: Field, limit: float, boxes: Iterable[Box]) -> FoldReport:
-    """All determinants in voxels of ``boxes`` and of the cells around them; keys of those below ``limit``."""
+    """All determinants in voxels of ``boxes`` and of the cells around them, and which are below ``limit``."""
     return _joined(_find_folds_in(field, limit, [piece for box in boxes for piece in _pieces(box)]))
 
 
@@ -109,10 +125,12 @@ def _find_folds_in(field: Field, limit: float, pieces: Sequence[Box]) -> list[Fo
 
 
 def _joined(found: Sequence[FoldReport]) -> FoldReport:
+    kind = np.concatenate([np.empty(0, np.int8), *(one.folded.kind for one in found)])
+    voxel = np.concatenate([np.empty(0, np.int64), *(one.folded.voxel for one in found)])
     return FoldReport(
         min((one.tetrahedron for one in found), default=np.inf),
         min((one.central for one in found), default=np.inf),
-        np.unique(np.concatenate([np.empty(0, np.int64), *(one.keys for one in found)])),
+        FoldIndex.by_kind([np.unique(voxel[kind == number]) for number in range(CENTRAL + 1)]),
     )
 
 
@@ -152,22 +170,21 @@ def _find_folds(field: Field, limit: float, box: Box) -> FoldReport:
     origin = [part.start for part in around]
     displacement = torch.from_numpy(np.ascontiguousarray(np.moveaxis(field.displacement_mm[around], -1, 0)))
     axes = torch.from_numpy(field.axes_mm).float()
-    voxels, keys = int(np.prod(field.size)), []
 
-    def below(determinant: Tensor, kind: int, first: list[int]) -> None:
-        if determinant.min() < limit:
-            place = np.nonzero((determinant < limit).numpy())
-            index = np.ravel_multi_index([p + f for p, f in zip(place, first, strict=True)], field.size)
-            keys.append(kind * voxels + index)
+    def below(determinant: Tensor, first: list[int]) -> NDArray[np.int64]:
+        if not determinant.min() < limit:
+            return np.empty(0, np.int64)
+        place = np.nonzero((determinant < limit).numpy())
+        return np.ravel_multi_index([p + f for p, f in zip(place, first, strict=True)], field.size)
 
-    tetrahedron = np.inf
-    for kind, determinant in enumerate(_tetrahedra(displacement, axes)):
+    tetrahedron, folded = np.inf, []
+    for determinant in _tetrahedra(displacement, axes):
         tetrahedron = min(tetrahedron, float(determinant.min()))
-        below(determinant, kind, origin)
+        folded.append(below(determinant, origin))
     inner = tuple(slice(b.start - a.start, b.stop - a.start) for a, b in zip(around, box, strict=True))
     central = _central(displacement, axes)[inner]
-    below(central, CENTRAL, [part.start for part in box])
-    return FoldReport(tetrahedron, float(central.min()), np.concatenate(keys) if keys else np.empty(0, np.int64))
+    folded.append(below(central, [part.start for part in box]))
+    return FoldReport(tetrahedron, float(central.min()), FoldIndex.by_kind(folded))
 
 
 def _tetrahedra(displacement: Tensor, axes: Tensor) -> Iterator[Tensor]:

@@ -41,7 +41,7 @@ def regularise_sharp_bends(ab: Tensor, ba: Tensor) -> tuple[Tensor, Tensor]:
     Where the residual is longer than 0.16 voxels, both directions are averaged with what lies around, and corrected again there.
     """
     both = torch.cat([ab, ba])
-    residual = _length(compose(swap_directions(both), both))
+    residual = _length(compose(both, swap_directions(both)))
     for _ in range(_ROUNDS):
         if residual.max() < _MAX_RESIDUAL:
             break

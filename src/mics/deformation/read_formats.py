@@ -83,7 +83,7 @@ def _own_grid(transform: sitk.Transform, path: Path) -> Grid:
     if transform.GetTransformEnum() != sitk.sitkDisplacementField:
         raise GeometryError(
             f"{path} holds a transform that does not say on which grid it fills an image: write it as a displacement field on "
-            "an image's grid, by mics convert with --reference."
+            "an image's grid, which mics convert takes as a reference."
         )
     return grid_of(sitk.DisplacementFieldTransform(transform).GetDisplacementField())
 

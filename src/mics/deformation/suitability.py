@@ -23,7 +23,7 @@ _APART_MM = 4.0
 _AIR_IN_VIEW_HU = -300.0
 _LOOKED_AT_ALONG = 32  # voxels along each axis
 # A field that is stored coarsely ends up to half a voxel before the scan does.
-_MOST_BEYOND = 0.05
+_MAX_BEYOND = 0.05
 _DIRECTIONS = (("moving", "fixed"), ("fixed", "moving"))
 
 
@@ -74,7 +74,7 @@ def warn_of_continuation(grid: Grid, transform: Transform, name: str) -> None:
     steps = [max(1, length // _LOOKED_AT_ALONG) for length in grid.size]
     voxels = np.mgrid[tuple(slice(0, length, step) for length, step in zip(grid.size, steps, strict=True))]
     beyond = 1 - _within(grid.voxel_to_world(voxels.reshape(3, -1).T), transform.grid).mean()
-    if beyond > _MOST_BEYOND:
+    if beyond > _MAX_BEYOND:
         warnings.warn(
             f"{beyond:.0%} of the grid to fill lie outside that of {name}, and are moved like the nearest place on its border: "
             "is the reference the scan that it fills?",

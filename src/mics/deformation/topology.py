@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from mics.deformation.folds import Box, Field, FoldReport, FoldSurvey, Keys, boxes_around, find_folds
+from mics.deformation.folds import Box, Field, FoldIndex, FoldReport, FoldSurvey, boxes_around, find_folds
 from mics.deformation.jacobian import jacobian_determinant, nondiffeomorphic_volume
 from mics.deformation.slabs import positions
 from mics.deformation.stored import as_stored
@@ -23,7 +23,7 @@ from mics.image.grid import Grid
 Affine = NDArray[np.floating]
 
 # What is called folded, so that no reader's rounding turns it over; less where the affine itself shrinks.
-_LEAST = 0.01
+_MIN_DETERMINANT = 0.01
 _COARSE_MM = 4.0
 _BISECTIONS = 6
 
@@ -63,24 +63,24 @@ def preserve_topology(transform: Transform, affine: Affine) -> tuple[Transform, 
     if min(transform.grid.size) < 3:
         raise ValueError(f"The topology is told from three voxels along each axis, not {transform.grid.size}.")
     refuse_mirrors(affine)
-    least = _LEAST * min(1.0, float(np.linalg.det(affine[:3, :3])))
+    least = _MIN_DETERMINANT * min(1.0, float(np.linalg.det(affine[:3, :3])))
     original = Transform(as_stored(transform.displacement_mm), transform.grid)
     survey = FoldSurvey.of(_field(original), least)
     before = survey.report
-    if not before.keys.size:
+    if not before.folded:
         return original, _certificate(original, before, original, before)
     found = _start(original, least)
     field = _field(found)
     started = survey.after(field, least, _changed(found, original))
-    folded = unfold(field, original.displacement_mm, started.report.keys, least)
-    if folded.size:
+    folded = unfold(field, original.displacement_mm, started.report.folded, least)
+    if folded:
         _smooth(found, affine, folded, least)
         _draw_back(found, original, least)
     after = survey.after(field, least, _changed(found, original)).report
-    if after.keys.size:
+    if after.folded:
         found = _towards_affine(original, affine, least)
         after = _find_folds(found, least)
-        if after.keys.size:
+        if after.folded:
             raise GeometryError(
                 "The affine flattens the patient to what the file's rounding folds: check the headers of both scans."
             )
@@ -129,7 +129,7 @@ def _folds(transform: Transform, found: FoldReport) -> tuple[float, float]:
         return 0.0, 0.0
     grid, size = transform.grid, np.array(transform.grid.size)
     folds = volume = 0.0
-    for box in boxes_around(voxels_of(_field(transform), found.keys), grid.size, (3, 3, 3)):
+    for box in boxes_around(voxels_of(_field(transform), found.folded), grid.size, (3, 3, 3)):
         voxels = Transform(transform.displacement_mm[box], _part(grid, box)).displacement_voxels()
         # Where the box ends and the field does not, differences are one-sided as they are not in the field; nothing folds there.
         inner = tuple(
@@ -155,7 +155,7 @@ def _start(original: Transform, least: float) -> Transform:
         return found
     coarse = original.subsampled(steps)
     field = Field(coarse.displacement_mm.copy(), coarse.grid.matrix[:3, :3])
-    unfold(field, coarse.displacement_mm, find_folds(field, least, field.everywhere).keys, least)
+    unfold(field, coarse.displacement_mm, find_folds(field, least, field.everywhere).folded, least)
     change = Transform(field.displacement_mm - coarse.displacement_mm, coarse.grid)
     changed = np.flatnonzero(change.displacement_mm.any(axis=-1))
     for box in boxes_around(changed, coarse.grid.size, (1, 1, 1)):
@@ -175,11 +175,11 @@ def _part(grid: Grid, box: Box) -> Grid:
     return Grid((x, y, z), grid.spacing, (i, j, k), grid.direction)
 
 
-def _smooth(found: Transform, affine: Affine, folded: Keys, least: float) -> None:
+def _smooth(found: Transform, affine: Affine, folded: FoldIndex, least: float) -> None:
     """Smooth what differs from the affine around the determinants ``folded``, more widely each time while some remain."""
     field, grid = _field(found), found.grid
     width_mm = min(grid.spacing)
-    while folded.size and width_mm < max(n * s for n, s in zip(grid.size, grid.spacing, strict=True)):
+    while folded and width_mm < max(n * s for n, s in zip(grid.size, grid.spacing, strict=True)):
         width_mm *= 2
         reach = [min(int(width_mm / s), n) for s, n in zip(grid.spacing, grid.size, strict=True)]
         at, size = voxels_of(field, folded), grid.size
@@ -195,7 +195,7 @@ def _smooth(found: Transform, affine: Affine, folded: Keys, least: float) -> Non
                 deformation = part - rest[axis]
                 part += weight * (_blurred(deformation, reach) - deformation)
             found.displacement_mm[box] = as_stored(found.displacement_mm[box])
-        folded = find_folds(field, least, boxes).keys
+        folded = find_folds(field, least, boxes).folded
 
 
 def _blurred(values: NDArray[np.float32], reach: list[int]) -> NDArray[np.float32]:
@@ -210,13 +210,13 @@ def _draw_back(found: Transform, original: Transform, least: float) -> None:
     field, size = _field(found), found.grid.size
     for box in boxes_around(_changed(found, original), size, (1, 1, 1)):
         whole, start = found.displacement_mm[box].copy(), original.displacement_mm[box]
-        if find_folds(field, least, [box]).keys.size:
+        if find_folds(field, least, [box]).folded:
             continue
         best, low, high = whole, 0.0, 1.0
         for _ in range(_BISECTIONS):
             share = (low + high) / 2
             found.displacement_mm[box] = as_stored(start + share * (whole - start))
-            if find_folds(field, least, [box]).keys.size:
+            if find_folds(field, least, [box]).folded:
                 low = share
             else:
                 high, best = share, found.displacement_mm[box].copy()
@@ -233,7 +233,7 @@ def _towards_affine(original: Transform, affine: Affine, least: float) -> Transf
         mixed *= share
         mixed += rest
         tried = Transform(as_stored(mixed), original.grid)
-        if _find_folds(tried, least).keys.size:
+        if _find_folds(tried, least).folded:
             high = share
         else:
             low, best = share, tried

@@ -201,6 +201,9 @@ class Transform(MadeOnDemand):
 
         Returns:
             The volume, float32, on that grid.
+
+        Raises:
+            InputError: For what is no :class:`Image`, and for a value that is no finite number.
         """
         require_type(image, Image, _IMAGE)
         if not isinstance(outside, int | float | np.number) or not math.isfinite(outside):
@@ -218,6 +221,9 @@ class Transform(MadeOnDemand):
 
         Returns:
             The label map on that grid.
+
+        Raises:
+            InputError: For what is no :class:`Image`.
         """
         require_type(image, Image, _IMAGE)
         own = self._on(grid)
@@ -260,16 +266,18 @@ class Transform(MadeOnDemand):
         return between_voxels(self.part, self.grid.size, voxels)
 
     def compose(self, other: "Transform") -> "Transform":
-        """One transform for another first and this one after it, on images.
+        """One transform for two: an image goes through ``other`` first, then through this one; points the other way round.
 
-        ``a.compose(b).transform_image(v)`` is ``a.transform_image(b.transform_image(v))`` without the second
-        interpolation; points go through ``a`` first, then through ``b``.
+        ``a.compose(b).transform_image(v)`` is ``a.transform_image(b.transform_image(v))`` without the second interpolation.
 
         Args:
             other: The transform that an image goes through first.
 
         Returns:
             The transform, on this one's grid.
+
+        Raises:
+            InputError: For what is no transform.
         """
         require_type(other, Transform, "What a transform is composed with is a Transform")
         composed = np.empty((*self.grid.size, 3), dtype=np.float32)
@@ -290,6 +298,9 @@ class Transform(MadeOnDemand):
 
         Returns:
             The transform on it.
+
+        Raises:
+            InputError: For what is no :class:`Grid`.
         """
         require_type(grid, Grid, "What a transform is brought onto is a Grid")
         displacement = np.empty((*grid.size, 3), dtype=np.float32)

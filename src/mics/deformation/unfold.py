@@ -7,25 +7,25 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.optimize import minimize
 
-from mics.deformation.folds import CENTRAL, TETRAHEDRA, VOLUMES, Field, Keys, boxes_around, find_folds
+from mics.deformation.folds import CENTRAL, TETRAHEDRA, VOLUMES, Field, FoldIndex, boxes_around, find_folds
 from mics.deformation.stored import as_stored
 
 Array = NDArray[np.float64]
 Indices = NDArray[np.int64]
 
 # In multiples of what is called folded: what is aimed at, above it for the rounding of the file, and up to where determinants
-# near a fold are held, as they may be the next to fold.
+# near a fold are constrained, as they may be the next to fold.
 _TARGET, _CONSTRAINED_BELOW = 3, 30
 _MARGIN = 5
 _ROUNDS = 12
 _WEIGHT, _ITERATIONS = 1000.0, 100
 # Determinants minimised over, of all rounds together: a million takes half a minute.
-_MOST = 2_500_000
-# Where more than this share of what is held folds, the nearest way out is beyond a minimiser.
-_MOST_FOLDED = 0.25
+_MAX_DETERMINANTS = 2_500_000
+# Where more than this share of the constrained determinants folds, the nearest way out is beyond a minimiser.
+_MAX_FOLDED = 0.25
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Determinants:
     """Chosen determinants as functions of the voxels that take part in them.
 
@@ -39,9 +39,9 @@ class Determinants:
     scale: Array
 
     @classmethod
-    def of(cls, field: Field, keys: Keys) -> "Determinants":
-        """Those with the ``keys`` that :func:`mics.deformation.folds.find_folds` found."""
-        tails, heads, rest_edges, scale = _edges(field, keys)
+    def of(cls, field: Field, chosen: FoldIndex) -> "Determinants":
+        """Those of ``field`` that are ``chosen``."""
+        tails, heads, rest_edges, scale = _edges(field, chosen)
         voxels, places = np.unique(np.concatenate([tails.ravel(), heads.ravel()]), return_inverse=True)
         rows = np.tile(np.arange(tails.size), 2)
         signs = np.repeat([-1.0, 1.0], tails.size)
@@ -60,26 +60,26 @@ class Determinants:
         return 0.5 * float(short @ short), self.differences.T @ by_edge.reshape(-1, 3)
 
 
-def unfold(field: Field, original_mm: NDArray[np.float32], folded: Keys, least: float) -> Keys:
+def unfold(field: Field, original_mm: NDArray[np.float32], folded: FoldIndex, least: float) -> FoldIndex:
     """Change ``field`` in place, little and near the determinants ``folded`` only, until all reach ``least``.
 
     First by the shortest way from ``original_mm`` (X, Y, Z, 3); what folds then, by the shortest way from where it is, or else
     each round would undo some of the last. Stops after a few rounds, or at once where too much folds for it.
-    Returns the keys of what is still folded.
+    Returns what is still folded.
     """
     values, originals = field.displacement_mm.reshape(-1, 3), original_mm.reshape(-1, 3)
-    spent = 0
+    minimised = 0
     for turn in range(_ROUNDS):
         near = boxes_around(voxels_of(field, folded), field.size, (_MARGIN,) * 3)
-        held = find_folds(field, _CONSTRAINED_BELOW * least, near).keys
-        spent += held.size
-        if not folded.size or spent > _MOST or folded.size > _MOST_FOLDED * held.size:
+        constrained = find_folds(field, _CONSTRAINED_BELOW * least, near).folded
+        minimised += len(constrained)
+        if not folded or minimised > _MAX_DETERMINANTS or len(folded) > _MAX_FOLDED * len(constrained):
             break
-        determinants = Determinants.of(field, held)
+        determinants = Determinants.of(field, constrained)
         moved = determinants.voxels
         target = originals[moved] if turn == 0 else values[moved]
         values[moved] = as_stored(_nearest(determinants, values[moved], target, _TARGET * least))
-        folded = find_folds(field, least, boxes_around(moved, field.size, (1, 1, 1))).keys
+        folded = find_folds(field, least, boxes_around(moved, field.size, (1, 1, 1))).folded
     return folded
 
 
@@ -103,22 +103,22 @@ def _nearest(
     return np.asarray(found.x, dtype=np.float64).reshape(-1, 3)
 
 
-def voxels_of(field: Field, keys: Keys) -> Indices:
-    """Flat indices of all voxels that take part in the determinants with these keys."""
-    tails, heads, *_ = _edges(field, keys)
+def voxels_of(field: Field, chosen: FoldIndex) -> Indices:
+    """Flat indices of all voxels that take part in the ``chosen`` determinants."""
+    tails, heads, *_ = _edges(field, chosen)
     return np.unique(np.concatenate([tails.ravel(), heads.ravel()]))
 
 
-def _edges(field: Field, keys: Keys) -> tuple[Indices, Indices, Array, Array]:
+def _edges(field: Field, chosen: FoldIndex) -> tuple[Indices, Indices, Array, Array]:
     """Flat indices of where the three edges begin and end, (3, N) each, the edges at rest (3N, 3), and the scale (N,)."""
-    kinds, voxels = np.divmod(keys, int(np.prod(field.size)))
-    base = np.stack(np.unravel_index(voxels, field.size), axis=-1)
+    base = np.stack(np.unravel_index(chosen.voxel, field.size), axis=-1)
     unit = np.eye(3, dtype=np.int64)
-    ends = np.array([*TETRAHEDRA, [(-unit[axis], unit[axis]) for axis in range(3)]], dtype=np.int64)[kinds]
+    ends = np.array([*TETRAHEDRA, [(-unit[axis], unit[axis]) for axis in range(3)]], dtype=np.int64)[chosen.kind]
     # The central differences become one-sided at the border.
     corners = np.clip(base[:, None, None] + ends, 0, np.array(field.size) - 1)
     spans = corners[:, :, 1] - corners[:, :, 0]
-    volume = np.where(kinds == CENTRAL, spans.sum(axis=-1).prod(axis=-1), np.array([*VOLUMES, 1.0])[kinds])
+    central = chosen.kind == CENTRAL
+    volume = np.where(central, spans.sum(axis=-1).prod(axis=-1), np.array([*VOLUMES, 1.0])[chosen.kind])
     tails, heads = (np.ravel_multi_index(list(np.moveaxis(corners[:, :, end], -1, 0)), field.size).T for end in (0, 1))
     rest_edges = (spans.transpose(1, 0, 2) @ field.axes_mm.T).reshape(-1, 3)
     return tails, heads, rest_edges, 1 / (volume * np.linalg.det(field.axes_mm))

@@ -55,7 +55,7 @@ def export(
     Raises InputError for a folder that is not finished or of another fixed scan, and for files that are not of the moving one.
     """
     transform = _transform(results, fixed)
-    _check_moving(transform, moving, fixed, results)
+    _check_moving(transform, results, fixed=fixed, moving=moving)
     writers: dict[str, Callable[[Path], object]] = {
         "CT": partial(write_ct, _like(read_image(results / _SCAN), fixed.grid), fixed)
     }
@@ -90,7 +90,7 @@ def _transform(results: Path, fixed: Series) -> Transform:
     return transform if transform.grid.is_close(fixed.grid) else transform.resampled(fixed.grid)
 
 
-def _check_moving(transform: Transform, moving: Series | None, fixed: Series, results: Path) -> None:
+def _check_moving(transform: Transform, results: Path, *, fixed: Series, moving: Series | None) -> None:
     """Raise InputError where ``moving`` is known to be another scan than the moving one; warn of another patient."""
     if moving is None:
         return

@@ -22,7 +22,7 @@ NOT_ACCUMULATED = (
 """What a warped dose is."""
 # Of the step between planes.
 _UNEVEN = 0.01
-_MOST = np.iinfo(np.uint16).max
+_MAX_STORED = np.iinfo(np.uint16).max
 # What a dose says of itself that stays true of it when it is warped.
 _KEPT = ("DoseUnits", "DoseType", "DoseSummationType", "TissueHeterogeneityCorrection", "ReferencedRTPlanSequence")
 
@@ -84,9 +84,9 @@ def write_dose(dose: Image, source: Dataset, series: Series, path: Path) -> None
     put_plane(made, dose.grid)
     made.NumberOfFrames, made.FrameIncrementPointer = dose.grid.size[2], 0x3004000C
     made.GridFrameOffsetVector = [decimal(dose.grid.spacing[2] * k) for k in range(dose.grid.size[2])]
-    scaling = float(f"{max(float(dose.array.max()), 1e-6) / _MOST:.9e}")
+    scaling = float(f"{max(float(dose.array.max()), 1e-6) / _MAX_STORED:.9e}")
     made.DoseGridScaling = f"{scaling:.9e}"
-    put_pixels(made, np.clip(np.rint(dose.array / scaling), 0, _MOST).astype(np.uint16))
+    put_pixels(made, np.clip(np.rint(dose.array / scaling), 0, _MAX_STORED).astype(np.uint16))
     save(made, path)
 
 

@@ -72,7 +72,7 @@ def _referenced_series(path: Path, content: Dataset) -> Series:
                 return series_of(found[uid])
     raise InputError(
         f"{path} refers to the series {' or '.join(uids) or 'of no UID'}, which is neither in its folder nor in one beside it: "
-        "put its slices there, or make a label map of it by `mics convert --scan FOLDER`."
+        "put its slices there, or make a label map of it by mics convert, which takes their folder as the scan."
     )
 
 

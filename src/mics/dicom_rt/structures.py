@@ -14,7 +14,7 @@ from mics.image.io import Image
 from mics.image.resample import resample
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Structure:
     """What a structure is called, and its voxels, (X, Y, Z) bool on the grid of its set."""
 

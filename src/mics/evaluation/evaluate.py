@@ -9,16 +9,16 @@ from pathlib import Path
 
 import torch
 
+from mics.choices import Names
 from mics.data.label_names import LabelNames, disagreement, read_label_names
 from mics.data.pairs import Pair, ScanSource, read_pairs
 from mics.deformation.provenance import voxels_sha256
 from mics.errors import InputError
-from mics.evaluation.choices import Names
 from mics.evaluation.convention_check import convention_warning, overlaps
 from mics.evaluation.export import Export, exported
 from mics.evaluation.learn2reg import warp_labels
 from mics.evaluation.numbering import numbering_warning
-from mics.evaluation.pair import PairScore, score_pair
+from mics.evaluation.pair_score import PairScore, score_pair
 from mics.evaluation.resplit import PAIRS, absent_as_zero, halved, halved_displacement
 from mics.evaluation.result import Evaluation
 from mics.evaluation.structure_labels import with_structures
@@ -46,20 +46,25 @@ def evaluate(
 ) -> Evaluation:
     """Score a submission on a list of pairs with label maps.
 
-    - ``submission``: a folder or zip with a Learn2Reg displacement or a folder of ``mics register`` for every pair, see
-      :mod:`mics.evaluation.submission`.
-    - ``pairs``: a CSV file or a Learn2Reg folder, see :func:`mics.data.pairs.read_pairs`.
-    - ``against``: another submission for the same pairs, to test the difference.
-    - ``export``: write the deformations as a Learn2Reg submission too, a new folder or ``.zip``, under the file ``names`` of
-      the challenge's current script or of that of 2020.
-    - ``label_names``: what the labels mean, a mapping or a file, see :func:`mics.data.label_names.read_label_names`; by default
-      what the label maps' files or their data set say. A label of which nothing is known keeps its number.
-    - ``resplit``: measure as the public re-split does (:mod:`mics.evaluation.resplit`), of a Learn2Reg folder on its test pairs;
-      displacements at half the resolution are taken too.
-    - ``progress`` is called with a few words as each pair begins.
+    Args:
+        submission: A folder or zip with a Learn2Reg displacement or a folder of ``mics register`` for every pair, see
+            :mod:`mics.evaluation.submission`.
+        pairs: A CSV file or a Learn2Reg folder, see :func:`mics.data.pairs.read_pairs`.
+        against: Another submission for the same pairs, to test the difference.
+        export: Where to write the deformations as a Learn2Reg submission too, a new folder or ``.zip``.
+        names: Of its files: those of the challenge's current script, or of that of 2020.
+        label_names: What the labels mean, a mapping or a file (:func:`mics.data.label_names.read_label_names`); by default what
+            the label maps' files or their data set say. A label of which nothing is known keeps its number.
+        resplit: Measure as the public re-split does (:mod:`mics.evaluation.resplit`), of a Learn2Reg folder on its test pairs;
+            displacements at half the resolution are taken too.
+        progress: Called with a few words as each pair begins.
 
-    Raises InputError for a list or submission that cannot be read, lacks a pair, or does not fit the volumes: missing
-    files and wrong sizes before anything is measured. Warns where the numbers look like other units.
+    Returns:
+        The measures of every pair and of all: overlaps 0 to 1, distances in mm; and the difference to ``against``.
+
+    Raises:
+        InputError: For a list or submission that cannot be read, lacks a pair, or does not fit the volumes: missing files and
+            wrong sizes before anything is measured. Numbers that look like other units are a warning.
     """
     listed = read_pairs(pairs, needs=("labels",), which="resplit" if resplit else "validation")
     given = None if label_names is None else read_label_names(label_names)

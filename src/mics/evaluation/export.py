@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from mics.choices import Names
 from mics.data.pairs import Pair
 from mics.errors import RunError
-from mics.evaluation.choices import Names
 from mics.evaluation.learn2reg import displacement_name, write_displacement
 from mics.files.whole import folder_beside, give_name, write_whole
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mics.evaluation.learn2reg import halved_grid
-from mics.evaluation.pair import PairScore
+from mics.evaluation.pair_score import PairScore
 from mics.image.io import Image
 from mics.organs import ORGAN_NAMES
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mics.data.label_names import label_name
-from mics.evaluation.pair import PairScore
+from mics.evaluation.pair_score import PairScore
 from mics.evaluation.statistics import Difference
 from mics.evaluation.summary import DICE30, INITIAL, MEASURES, RATIO, Summary, finite
 from mics.evaluation.tables import csv_text, interval, table

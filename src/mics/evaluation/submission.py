@@ -52,7 +52,7 @@ Displacement = NDArray[np.float32]
 
 _DEFLATE64 = 9  # zip's number of the method
 _PER_VOXEL = 3 * 8  # bytes of a displacement, at most and not compressed
-_MOST_TEXT = 1 << 24  # bytes of a table of seconds, or of all in a file but voxels
+_MAX_TEXT = 1 << 24  # bytes of a table of seconds, or of all in a file but voxels
 _HEADER, _ENOUGH = 348, 1 << 16  # bytes of a NIfTI header, and of a file that surely hold it
 _FORWARD, _BACKWARD = "transform_moving_to_fixed.nii.gz", "transform_fixed_to_moving.nii.gz"
 
@@ -242,7 +242,7 @@ class Submission:
         """Raise InputError where the zip's file unpacks to more than ``most`` bytes (and a header's), by the zip's own list."""
         with zipfile.ZipFile(self.path) as archive:
             listed = archive.getinfo(self._stored[name]).file_size
-        if listed > most + _MOST_TEXT:
+        if listed > most + _MAX_TEXT:
             raise InputError(
                 f"{self.path} holds {name} of {listed / 1e6:.0f} MB, more than it can need ({most / 1e6:.0f} MB): leave it out."
             )

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from mics.data.label_names import label_name
-from mics.evaluation.pair import PairScore
+from mics.evaluation.pair_score import PairScore
 from mics.evaluation.statistics import Difference, Estimate, Values, bootstrap, paired_test, quantile30
 
 

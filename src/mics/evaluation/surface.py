@@ -52,7 +52,7 @@ def cell_areas(spacing: tuple[float, float, float]) -> NDArray[np.float64]:
     return areas
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class SurfaceDistances:
     """How far each surface element of two masks is from the other mask's surface, and its area, in units of the spacing."""
 

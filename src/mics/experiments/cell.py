@@ -80,7 +80,7 @@ def to_argument(task: Task) -> str:
 
 def _score(pair: Pair, forward: Any, backward: Any, seconds: float) -> dict[str, Any]:
     from mics.evaluation.evaluate import landmarks_of
-    from mics.evaluation.pair import score_pair
+    from mics.evaluation.pair_score import score_pair
 
     labels = pair.fixed.labels(), pair.moving.labels()
     return score_pair(*labels, forward, backward, landmarks=landmarks_of(pair), seconds=seconds).to_dict()

@@ -7,12 +7,12 @@ from typing import Any
 
 from mics.evaluation.evaluate import landmarks_of
 from mics.evaluation.learn2reg import from_transform
-from mics.evaluation.pair import score_pair
+from mics.evaluation.pair_score import score_pair
 from mics.experiments.plan import Measurement, Network
 from mics.experiments.study import Study
 from mics.files.whole import write_text
-from mics.registration.pipeline import register
-from mics.training.prepare import prepare
+from mics.registration.register import register
+from mics.training.cases import prepare
 from mics.training.recipe import Recipe, load_recipe
 from mics.training.run import train
 

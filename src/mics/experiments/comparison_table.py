@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from mics.evaluation.pair import PairScore
+from mics.evaluation.pair_score import PairScore
 from mics.evaluation.summary import MEASURES, compare, summarise
 from mics.evaluation.tables import number, table
 from mics.experiments.baselines.methods import METHODS, Choice

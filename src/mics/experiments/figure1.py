@@ -2,7 +2,7 @@
 
 from matplotlib.axes import Axes
 
-from mics.evaluation.pair import PairScore
+from mics.evaluation.pair_score import PairScore
 from mics.evaluation.tables import table
 from mics.experiments.plan import ELEVEN_ORGANS, Measurement, Network, trained_and_used
 from mics.experiments.study import Study

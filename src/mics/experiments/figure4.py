@@ -10,7 +10,7 @@ from mics.experiments.study import Study
 from mics.experiments.table4 import OURS
 from mics.experiments.write import new_figure, save_figure
 from mics.organs import ORGAN_NAMES
-from mics.registration.pipeline import register
+from mics.registration.register import register
 from mics.report.figures import ABDOMEN, draw_grid_lines, show_slice
 from mics.report.planes import three_planes
 from mics.report.sheets import centre_voxel, cut

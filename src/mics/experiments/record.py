@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mics.errors import InputError, RunError
-from mics.evaluation.pair import PairScore
+from mics.evaluation.pair_score import PairScore
 
 Row = Annotated[list[float], Field(min_length=4, max_length=4)]
 

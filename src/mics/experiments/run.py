@@ -5,10 +5,10 @@ from importlib import import_module
 from pathlib import Path
 from typing import get_args
 
+from mics.choices import BudgetName, Experiment
 from mics.errors import SettingError
 from mics.experiments.budgets import budget_of
 from mics.experiments.cells import cells_for
-from mics.experiments.choices import BudgetName, Experiment
 from mics.experiments.phantom_data import write_phantoms
 from mics.experiments.schedule import require_devices, run_cells
 from mics.experiments.study import NOTE, Study

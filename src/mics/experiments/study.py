@@ -10,7 +10,7 @@ import numpy as np
 from mics.data.pairs import Pair, read_pairs
 from mics.errors import InputError, RunError
 from mics.evaluation.metrics import dice
-from mics.evaluation.pair import PairScore
+from mics.evaluation.pair_score import PairScore
 from mics.experiments.budgets import Budget, budget_of
 from mics.experiments.plan import Measurement, Network
 from mics.files.whole import write_text

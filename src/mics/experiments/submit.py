@@ -5,17 +5,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from mics.choices import Names, Which
 from mics.data.pairs import Pair, read_pairs
 from mics.data.state import state_of
 from mics.errors import InputError, RunError, SettingError
-from mics.evaluation.choices import Names
 from mics.evaluation.export import pack
 from mics.evaluation.learn2reg import displacement_name, from_transform, write_displacement
-from mics.experiments.choices import Which
 from mics.files.folder import own_folder
 from mics.files.whole import write_text, write_whole
 from mics.network.weights import DEFAULT_REGISTRATION, load_model_for
-from mics.registration.pipeline import register
+from mics.registration.register import register
 
 NOTE, DISPLACEMENTS, PACKED = "submission.json", "displacements", "submission.zip"
 

@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from mics.evaluation.pair import PairScore
+from mics.evaluation.pair_score import PairScore
 from mics.files.whole import write_whole
 
 

@@ -15,8 +15,8 @@ from mics.image.grid import Grid
 
 _SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
 # No byte of deflated data stands for more.
-MOST_INFLATION = 1032
-MOST_PADDING = 1 << 16
+MAX_INFLATION = 1032
+MAX_PADDING = 1 << 16
 """Bytes with which some programs fill up the last block of what they write."""
 # Axes whose unit vectors span less than this volume lie in a plane.
 _FLATTEST = 1e-3
@@ -25,7 +25,7 @@ _LONGEST_MM = 3000.0
 # No scanner of the body resolves as much.
 _FINEST_MM = 0.1
 # More different values than that are a scan's.
-MOST_LABELS = 256
+MAX_LABELS = 256
 """A volume with more different values is no label map."""
 
 Array = NDArray[np.float64]
@@ -66,13 +66,13 @@ def refuse_values_of_scans(labels: NDArray[np.integer], name: str) -> None:
     """Raise InputError for a label map, called ``name``, whose integers look like a scan's."""
     if labels.min() < 0:
         raise InputError(f"{name} is not a label map: it holds negative values, down to {labels.min()}.")
-    if labels.max() < MOST_LABELS:
+    if labels.max() < MAX_LABELS:
         return
     found: set[int] = set()
     for plane in labels:
         found.update(np.unique(plane).tolist())
-        if len(found) > MOST_LABELS:
-            raise InputError(f"{name} is not a label map: it holds more than {MOST_LABELS} different values.")
+        if len(found) > MAX_LABELS:
+            raise InputError(f"{name} is not a label map: it holds more than {MAX_LABELS} different values.")
 
 
 def refuse_vanishing_labels(values: NDArray[np.floating], whole: NDArray[np.floating], name: str | Path) -> None:
@@ -208,9 +208,9 @@ def refuse_larger_than_memory(path: Path, size: int) -> None:
 def refuse_left_over(path: Path, after: bytes, promised: int) -> None:
     """Raise InputError where more than what fills up a block or a line follows the voxels: then size or type are others.
 
-    ``after``: what follows, at least one byte more of it than :data:`MOST_PADDING`, as far as there is so much.
+    ``after``: what follows, at least one byte more of it than :data:`MAX_PADDING`, as far as there is so much.
     """
-    if len(after) > MOST_PADDING or after.strip(b"\0\r\n "):
+    if len(after) > MAX_PADDING or after.strip(b"\0\r\n "):
         raise InputError(
             f"{path} contradicts itself: it goes on after the {promised} bytes of voxels that its header promises, so its size "
             "or its type of values is wrong there: convert it again."

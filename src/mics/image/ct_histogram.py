@@ -21,7 +21,7 @@ _ROUNDS = 25
 _KERNEL = np.exp(-0.5 * (np.arange(-6, 7) / 2) ** 2)
 _KERNEL /= _KERNEL.sum()
 # Of values further apart no offset makes a CT.
-_MOST_BINS = 8000
+_MAX_BINS = 8000
 _CANDIDATES = 4
 _APART_BINS = 15
 _SLOPES = (0.25, 0.5, 2.0, 4.0)
@@ -107,7 +107,7 @@ def _shifted(values: NDArray[np.float32], slope: float) -> Fit:
 def _best_offset(values: NDArray[np.float32]) -> tuple[float, float]:
     """The offset in HU by which the values fit best, in whole bins, and their log-likelihood there."""
     histogram, first = _histogram(values)
-    if len(histogram) > _MOST_BINS:
+    if len(histogram) > _MAX_BINS:
         return 0.0, _log_likelihood(_part(histogram, first, 0))
     # Searched with the usual shares of the tissues, and refined with those of this scan.
     usual = np.log(_SHARES @ _DENSITIES + _ELSEWHERE) - np.log(_ELSEWHERE)

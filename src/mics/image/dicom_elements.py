@@ -38,7 +38,7 @@ _IMPLICIT, _BIG = "1.2.840.10008.1.2", "1.2.840.10008.1.2.2"
 _PLAIN, _DEFLATED = b"1.2.840.10008.1.2.1", b"1.2.840.10008.1.2.1.99"
 _SYNTAX = 0x00020010
 # More is no scan, but a file made to fill the memory, of which as much is taken by each of so many copies.
-_MOST_INFLATED = 1 << 31
+_MAX_INFLATED = 1 << 31
 _COPIES = 4
 # Where types are not written out, or unknown to who wrote them, these tell themselves to be sequences by their tag alone: the
 # functional groups of frames, those of them that say where a frame lies and what its values are, the table of values, an icon.
@@ -103,7 +103,7 @@ def read_dataset(file: Path, source: Path) -> Dataset | None:
     Raises InsufficientMemoryError where it does not fit into memory, or unpacks to more than one file may take of it.
     """
     left = available_host_bytes()
-    most = _MOST_INFLATED if left is None else min(_MOST_INFLATED, int(left) // _COPIES)
+    most = _MAX_INFLATED if left is None else min(_MAX_INFLATED, int(left) // _COPIES)
     try:
         return dataset_of(file.read_bytes(), most)
     except _TooLarge as error:
@@ -121,7 +121,7 @@ class _TooLarge(Exception):
     """Deflated elements unpack to more than may be."""
 
 
-def dataset_of(content: bytes, most: int = _MOST_INFLATED) -> Dataset | None:
+def dataset_of(content: bytes, most: int = _MAX_INFLATED) -> Dataset | None:
     """The elements of a file up to its pixels, of any transfer syntax; None where their order cannot be followed.
 
     Files without the group of elements that says the transfer syntax are taken for little-endian. ``most``: bytes to which

@@ -22,7 +22,7 @@ _POSITION, _ORIENTATION = (0x00209113, 0x00200032), (0x00209116, 0x00200037)
 _SPACING, _INTERCEPT, _SLOPE = (0x00289110, 0x00280030), (0x00289145, 0x00281052), (0x00289145, 0x00281053)
 _RESCALE_TYPE = (0x00289145, 0x00281054)
 # DICOM's whole numbers in text have no more (PS3.5, 6.2).
-_MOST_DIGITS = 12
+_MAX_DIGITS = 12
 # What frames of one volume have in common: their stack, their phase and their acquisition.
 _CONTENT = 0x00209111
 _PARTS = (
@@ -45,7 +45,7 @@ def read_frames(shown_path: Path, source: Path, file: Slice, pixel: int | None) 
     are not evenly stacked.
     """
     said = file.elements.get(FRAMES) or "1"
-    if not said.isdecimal() or len(said) > _MOST_DIGITS:
+    if not said.isdecimal() or len(said) > _MAX_DIGITS:
         raise InputError(f"{source} has {said[:50]} for its NumberOfFrames, which is no count: export it again.")
     count = int(said)
     if count < 2:

@@ -42,7 +42,7 @@ _FEWEST_TURNS = 3
 # Of the group of elements at the beginning of a file, MediaStorageSOPClassUID with its type.
 _META_BYTES, _CLASS_TAG = 1024, b"\x02\x00\x02\x00UI"
 # Headers round the six numbers of an orientation to two digits, not more coarsely.
-_LEAST_RIGHT = 0.02
+_MIN_RIGHT = 0.02
 # What all slices of a volume have in common, and by how much numbers may differ by rounding.
 _COMMON = {
     "patient": ("0010|0020", 0.0),
@@ -105,7 +105,7 @@ def refuse_odd_place(name: str | Path, position: str, orientation: str, spacing:
         raise InputError(
             f"{name} does not say where it lies (ImagePositionPatient {position or 'none'}): export the series again."
         )
-    if len(directions) != 6 or not np.abs(_gram(directions) - np.eye(2)).max() <= _LEAST_RIGHT:
+    if len(directions) != 6 or not np.abs(_gram(directions) - np.eye(2)).max() <= _MIN_RIGHT:
         raise InputError(
             f"{name} has an orientation that is no two directions at a right angle ({orientation}): export the series again."
         )

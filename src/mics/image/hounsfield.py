@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mics.errors import InputError
-from mics.image.checks import MOST_LABELS
+from mics.image.checks import MAX_LABELS
 from mics.image.ct_histogram import Fit, fit_as_it_is, fit_scaled, fit_shifted, fit_tenth, tissue_peaks
 from mics.image.hu import AIR_HU
 from mics.image.io import Image, read_image
@@ -20,20 +20,20 @@ _LOOKED_AT = 200_000
 _LOWEST_HU, _HIGHEST_HU = -1100.0, 3071.0
 # A value further from all others than air from fat is no tissue's.
 _GAP_HU = 900.0
-_LEAST_PADDING = 0.001
-_LEAST_TISSUE = 0.001
+_MIN_PADDING = 0.001
+_MIN_TISSUE = 0.001
 _NARROWEST_HU = 30.0
 # Metal stays below, in 16 bits and with every slope that a scanner writes.
 _FARTHEST_HU = 3e5
 # Values put into 8 bits: how many beside the last one, of what share each, and how many times as many at it are a heap.
-_BESIDE, _LEAST_AT_END, _HEAP = 9, 2e-4, 3.0
+_BESIDE, _MIN_AT_END, _HEAP = 9, 2e-4, 3.0
 # A padding: its share, how it stands out from so many values on both sides, and what lies so far below it.
-_LEAST_OF_ONE, _STANDS_OUT, _NEIGHBOURS = 0.01, 2.0, 3
-_ABOVE_AIR_HU, _LEAST_BELOW = 100.0, 0.01
+_MIN_OF_ONE, _STANDS_OUT, _NEIGHBOURS = 0.01, 2.0, 3
+_ABOVE_AIR_HU, _MIN_BELOW = 100.0, 0.01
 # Noise of air, and the share that it has of a scan which shows the body's outside; less than that is soft tissue by chance.
 _NOISE_OF_AIR_HU, _AIR_AROUND = 60.0, 0.2
 # So dense are the hardest bones and metal alone: of what is no air, 7 % at most in parts of 64 mm of a scan with its full range.
-_DENSE_HU, _MOST_DENSE = 1000.0, 0.3
+_DENSE_HU, _MAX_DENSE = 1000.0, 0.3
 _ORDINALS = ("first", "second", "third")
 _USUAL_OFFSET = 1012  # stored values are HU + 1024 or + 1000
 _NOT_BELOW_HU = -20.0
@@ -45,11 +45,11 @@ _GAIN_REFUSED, _GAIN_WARNED = 0.9, 0.55
 # Contrast medium brightens a part of a scan by as much.
 _CONTRAST_HU = 150.0
 # Where air is in view a smaller offset shows too: scans and parts of them, noise and contrast medium gain .12 at most.
-_AIR_BELOW_HU, _LEAST_AIR, _LEAST_OFFSET_HU, _GAIN_WITH_AIR = -700.0, 0.1, 30.0, 0.3
+_AIR_BELOW_HU, _MIN_AIR, _MIN_OFFSET_HU, _GAIN_WITH_AIR = -700.0, 0.1, 30.0, 0.3
 # Where their peaks are in scans with and without contrast medium.
 _FAT_HU, _SOFT_HU = (-160.0, -60.0), (0.0, 150.0)
 # Less is no CT's, whatever the offset; parts of 64 mm reach -7.
-_LEAST_LIKELIHOOD = -7.6
+_MIN_LIKELIHOOD = -7.6
 _WHAT_CT_IS = "while CT in Hounsfield units has air at -1000, fat near -100 and soft tissue near 50"
 
 
@@ -107,7 +107,7 @@ def _reach(seen: Values, corners: set[float]) -> tuple[float, float]:
     lowest, highest = -np.inf, np.inf
     for value in corners:
         others = seen[seen != value]
-        many = 0 < len(others) < (1 - _LEAST_PADDING) * len(seen)
+        many = 0 < len(others) < (1 - _MIN_PADDING) * len(seen)
         if not many or _LOWEST_HU <= value <= _HIGHEST_HU:
             continue
         low, high = np.quantile(others, [0.01, 0.99])
@@ -140,7 +140,7 @@ def _refuse_extreme(array: Values, name: str) -> None:
 
 def _refuse_labels(array: Values, seen: Values, name: str) -> None:
     different = np.unique(seen)
-    if different[0] != 0 or len(different) > MOST_LABELS or not np.array_equal(different, np.rint(different)):
+    if different[0] != 0 or len(different) > MAX_LABELS or not np.array_equal(different, np.rint(different)):
         return
     one, next_one = array[:-1][_lattice(array)], array[1:][_lattice(array)]
     labelled = one > 0
@@ -170,7 +170,7 @@ def _refuse_wrapped(seen: Values, name: str) -> None:
         return
     counts = np.bincount((seen - ends[0]).astype(np.int64), minlength=256)
     for end, beside in ((counts[0], counts[1:_BESIDE]), (counts[-1], counts[-_BESIDE:-1])):
-        if beside.mean() < _LEAST_AT_END * len(seen) or end > _HEAP * beside.mean():
+        if beside.mean() < _MIN_AT_END * len(seen) or end > _HEAP * beside.mean():
             return
     raise InputError(
         f"{name} does not hold Hounsfield units: its values are whole numbers from {ends[0]} to {ends[1]} that go on from one "
@@ -180,7 +180,7 @@ def _refuse_wrapped(seen: Values, name: str) -> None:
 
 def _refuse_dense(seen: Values, name: str) -> None:
     """Refuse a body that is bone and metal for the most part, as attenuation and density times a thousand are."""
-    if np.mean(seen > _DENSE_HU) > _MOST_DENSE * np.mean(seen > AIR_HU / 2):
+    if np.mean(seen > _DENSE_HU) > _MAX_DENSE * np.mean(seen > AIR_HU / 2):
         raise _other_values(seen, name)
 
 
@@ -203,8 +203,8 @@ def _warn_of_padding(array: Values, seen: Values, name: str) -> None:
     # The highest value may be where a scan was cut off.
     for at in np.flatnonzero(np.isin(values[:-1], list(_corners(array)))).tolist():
         around = counts[max(0, at - _NEIGHBOURS) : at + _NEIGHBOURS + 1].sum() - counts[at]
-        stands_out = counts[at] > max(_LEAST_OF_ONE * len(seen), _STANDS_OUT * around)
-        if stands_out and np.mean(seen < values[at] - _ABOVE_AIR_HU) > _LEAST_BELOW:
+        stands_out = counts[at] > max(_MIN_OF_ONE * len(seen), _STANDS_OUT * around)
+        if stands_out and np.mean(seen < values[at] - _ABOVE_AIR_HU) > _MIN_BELOW:
             _warn(
                 f"{name} is {values[at]:g} in {counts[at] / len(seen):.0%} of its voxels, at its corners too, while others are "
                 "far below: if that is padding or a cleared background, put -1000 there, as air is."
@@ -213,7 +213,7 @@ def _warn_of_padding(array: Values, seen: Values, name: str) -> None:
 
 
 def _refuse_air(seen: Values, name: str) -> None:
-    if np.mean((seen < _LOWEST_HU) | (seen > AIR_HU / 2)) < _LEAST_TISSUE:
+    if np.mean((seen < _LOWEST_HU) | (seen > AIR_HU / 2)) < _MIN_TISSUE:
         raise InputError(
             f"{name} shows air alone: fewer than 0.1 % of its values are above -500 HU. Give another scan."
         )
@@ -232,7 +232,7 @@ def _refuse_tenth(seen: Values, name: str) -> None:
         return
     tissue = _with_less_background(seen)
     tenth = fit_tenth(tissue).log_likelihood
-    if tenth > _LEAST_LIKELIHOOD + np.log(10) and tenth - fit_as_it_is(tissue).log_likelihood > _GAIN_REFUSED:
+    if tenth > _MIN_LIKELIHOOD + np.log(10) and tenth - fit_as_it_is(tissue).log_likelihood > _GAIN_REFUSED:
         raise InputError(
             f"{name} does not hold Hounsfield units: the values look like HU divided by 10, so the rescale slope is wrong: "
             "convert the scan from DICOM again, or multiply every value by 10."
@@ -245,13 +245,13 @@ def _refuse_shifted(seen: Values, name: str) -> None:
     usual, shifted = fit_as_it_is(tissue), fit_shifted(tissue)
     gain = shifted.log_likelihood - usual.log_likelihood
     if abs(shifted.offset) < _CONTRAST_HU:
-        evident = gain > _GAIN_WITH_AIR and abs(shifted.offset) >= _LEAST_OFFSET_HU
-        if evident and np.mean(seen < _AIR_BELOW_HU) >= _LEAST_AIR:
+        evident = gain > _GAIN_WITH_AIR and abs(shifted.offset) >= _MIN_OFFSET_HU
+        if evident and np.mean(seen < _AIR_BELOW_HU) >= _MIN_AIR:
             _warn(f"{name} may not hold Hounsfield units: {_looks_like(shifted)}.")
         gain = 0.0
-    if gain > _GAIN_REFUSED or usual.log_likelihood < _LEAST_LIKELIHOOD:
+    if gain > _GAIN_REFUSED or usual.log_likelihood < _MIN_LIKELIHOOD:
         best = fit_scaled(tissue)
-        if best.log_likelihood > _LEAST_LIKELIHOOD and not (grey and best.slope != 1):
+        if best.log_likelihood > _MIN_LIKELIHOOD and not (grey and best.slope != 1):
             raise InputError(f"{name} does not hold Hounsfield units: {_looks_like(best)}.")
         raise _other_values(seen, name)
     if grey:

@@ -25,7 +25,7 @@ _DIRECTIONS = ("Normals", "Vectors", "Tangents", "Tensors")
 _VTK_VERSION = 42
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Mesh:
     """``points`` (N, 3) float64 in LPS mm, in the order in which ``data``, VTK's point set, holds them.
 

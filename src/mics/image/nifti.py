@@ -84,7 +84,7 @@ def read_nifti(path: Path, components: int | None, *, labels: bool = False) -> s
     try:
         with path.open("rb") as file:
             packed, stream = _is_packed(file), _unpacked(file)
-            most = path.stat().st_size * (checks.MOST_INFLATION if packed else 1)
+            most = path.stat().st_size * (checks.MAX_INFLATION if packed else 1)
             header = _header(path, stream)
             if components is None:
                 components = _time_as_components(header)
@@ -93,8 +93,8 @@ def read_nifti(path: Path, components: int | None, *, labels: bool = False) -> s
             grid = place(path, header, size) if tilt is None else None
             before, voxels = _voxels(path, header, stream, math.prod(size) * components, most)
             # Read to the end, as a damage further on shows only in the check sum there.
-            after = stream.read(checks.MOST_PADDING + 1)
-            if packed and len(after) > checks.MOST_PADDING:
+            after = stream.read(checks.MAX_PADDING + 1)
+            if packed and len(after) > checks.MAX_PADDING:
                 raise checks.unpacks_to_more(path, voxels.nbytes)
             checks.refuse_left_over(path, after, voxels.nbytes)
             _refuse_other_start(path, before, after)

@@ -67,12 +67,23 @@ class _FormError(Exception):
     """What is wrong with a list of points, in words."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Points:
-    """``coordinates`` (N, 3) float64 in LPS mm, and a name for each (empty where the file has none)."""
+    """``coordinates`` (N, 3) float64 in LPS mm, and a name for each (empty where the file has none).
+
+    Two are equal if all coordinates and names are. Arrays can be changed, so there is no hash.
+    """
 
     coordinates: NDArray[np.float64]
     names: tuple[str, ...]
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Points):
+            return NotImplemented
+        return self.names == other.names and np.array_equal(self.coordinates, other.coordinates)
+
+    def __repr__(self) -> str:
+        return f"Points({len(self.names)} in LPS mm)"
 
 
 def is_points(path: str | Path) -> bool:

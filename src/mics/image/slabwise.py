@@ -31,7 +31,7 @@ _LEVEL, _MEMORY = 1, 9
 _GZIP_HEADER = struct.pack(
     "<2B2BI2B", 0x1F, 0x8B, zlib.DEFLATED, 0, 0, 4, 255
 )  # no name, no time, at its fastest, any system
-_MOST_THREADS = 4
+_MAX_THREADS = 4
 """Each has a team of torch's own threads, and so has the other direction's file."""
 _LAST_BLOCK = b"\x03\x00"
 
@@ -97,7 +97,7 @@ def _blocks(data: Any) -> bytes:
 
 def _in_order(tasks: Iterable[Callable[[], T]]) -> Iterator[T]:
     """The results of ``tasks``, one after the other; few are begun before the first is asked for, as each holds memory."""
-    threads = min(torch.get_num_threads(), _MOST_THREADS)
+    threads = min(torch.get_num_threads(), _MAX_THREADS)
     begun: deque[Future[T]] = deque()
     with ThreadPoolExecutor(threads) as pool:
         for task in tasks:

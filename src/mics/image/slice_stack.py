@@ -20,10 +20,10 @@ from mics.image.hu import AIR_HU
 _UNEVEN = 0.1
 """Of a step: so much the planes may be off their even places, by rounding in their headers; of a pixel, slices off a tilt."""
 # Cosine of the angle between rows and columns, by rounding in headers; degrees by which a gantry is tilted at most, and a margin.
-_RIGHT, _MOST_TILT = 2e-3, 35.0
+_RIGHT, _MAX_TILT = 2e-3, 35.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class SliceStack:
     """The order of slices along their normal, the step between their planes in mm, and how far each slice lies aside of where a
     straight volume would have it, (slices, 3) LPS mm in that order; None where that is less than half a pixel.
@@ -93,7 +93,7 @@ def tilt_of(matrix: NDArray[np.float64], size: tuple[int, ...]) -> Tilt | None:
         row, column = matrix[:3, one] / lengths[one], matrix[:3, other] / lengths[other]
         normal = np.cross(row, column)
         height = float(normal @ matrix[:3, along])
-        if abs(row @ column) > _RIGHT or abs(height) < np.cos(np.deg2rad(_MOST_TILT)) * lengths[along]:
+        if abs(row @ column) > _RIGHT or abs(height) < np.cos(np.deg2rad(_MAX_TILT)) * lengths[along]:
             continue
         normal *= np.sign(height)
         aside = matrix[:3, along] - abs(height) * normal

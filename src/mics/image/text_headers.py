@@ -154,6 +154,17 @@ def _refuse_unusual_lines(path: Path, fields: dict[str, str]) -> None:
 
 
 def _refuse_unclear_metaimage(path: Path, fields: dict[str, str]) -> None:
+    _refuse_unclear_bytes(path, fields)
+    _refuse_unclear_place(path, fields)
+    for name, neutral in (("elementtointensityfunctionslope", 1.0), ("elementtointensityfunctionoffset", 0.0)):
+        if name in fields and _floats(fields[name]) != [neutral]:
+            raise InputError(
+                f"{path} asks to scale its values ({name} {fields[name]}): apply that and save it unscaled."
+            )
+
+
+def _refuse_unclear_bytes(path: Path, fields: dict[str, str]) -> None:
+    """Raise InputError where a MetaImage header does not say how its voxels are stored, or says it in two ways."""
     if fields.get("ndims") != "3":
         raise InputError(
             f"{path} is damaged: NDims is {fields.get('ndims', 'missing')} in its header, and DimSize has 3."
@@ -176,8 +187,6 @@ def _refuse_unclear_metaimage(path: Path, fields: dict[str, str]) -> None:
             f"{path} tells in two ways where its voxels begin (HeaderSize {fields['headersize']}, and after the header): take "
             "HeaderSize out."
         )
-    if not fields.keys() & set(_PLACE[0][0]):
-        raise checks.no_orientation(path)
     if not fields.get("binarydata", "").lower().startswith(("t", "1")):
         raise InputError(f"{path} holds its voxels as text (BinaryData is not True): save it with binary ones.")
     if fields.get("compresseddata", "false").lower()[:1] not in tuple("tf10"):
@@ -185,6 +194,12 @@ def _refuse_unclear_metaimage(path: Path, fields: dict[str, str]) -> None:
             f"{path} does not say whether its voxels are compressed: CompressedData is {fields['compresseddata']}, neither True "
             "nor False."
         )
+
+
+def _refuse_unclear_place(path: Path, fields: dict[str, str]) -> None:
+    """Raise InputError where a MetaImage header does not say where its voxels lie, in mm, or says it in two ways."""
+    if not fields.keys() & set(_PLACE[0][0]):
+        raise checks.no_orientation(path)
     if fields.get("distanceunits", "?").lower() not in {"?", *_MILLIMETRES}:
         raise _other_lengths(path, fields["distanceunits"])
     for names, count, what in _PLACE:
@@ -200,15 +215,10 @@ def _refuse_unclear_metaimage(path: Path, fields: dict[str, str]) -> None:
         warnings.warn(
             f"{path} tells two sizes of its voxels, {spacing} by ElementSpacing, which is taken, and {fields['elementsize']} by "
             "ElementSize.",
-            stacklevel=4,
+            stacklevel=5,
         )
     if any(_floats(fields.get("centerofrotation", "0"))):
         raise GeometryError(f"{path} turns about another point than its origin (CenterOfRotation): set that to 0 0 0.")
-    for name, neutral in (("elementtointensityfunctionslope", 1.0), ("elementtointensityfunctionoffset", 0.0)):
-        if name in fields and _floats(fields[name]) != [neutral]:
-            raise InputError(
-                f"{path} asks to scale its values ({name} {fields[name]}): apply that and save it unscaled."
-            )
 
 
 def _refuse_unclear_numbers(path: Path, given: dict[str, str], count: int, what: str) -> None:

@@ -89,7 +89,7 @@ def _refuse_other_packed(path: Path, file: BinaryIO, fields: dict[str, str], exp
     """Raise InputError unless the compressed voxels are whole, of the length promised, and where ITK looks for them."""
     start = file.tell()
     left = file.seek(0, 2) - start
-    _refuse_other_length(path, min(left * checks.MOST_INFLATION, expected), expected)
+    _refuse_other_length(path, min(left * checks.MAX_INFLATION, expected), expected)
     checks.refuse_larger_than_memory(path, expected)
     file.seek(start)
     try:

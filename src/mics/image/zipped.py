@@ -17,7 +17,7 @@ from mics.image.content import gunzipped, looks_like_dicom
 _LOOKED_AT = 1024
 # The group with which a file without preamble begins, little-endian.
 _IDENTIFYING = b"\x08\0"
-_MOST_FILES = 100_000
+_MAX_FILES = 100_000
 _LONGEST_PART = 255
 
 
@@ -51,7 +51,7 @@ def _unpack(path: Path, folder: Path) -> None:
     try:
         with zipfile.ZipFile(path) as archive:
             entries = [entry for entry in archive.infolist() if not entry.is_dir()]
-            if len(entries) > _MOST_FILES:
+            if len(entries) > _MAX_FILES:
                 raise InputError(f"{path} holds {len(entries)} files, more than a study has: zip one study alone.")
             names = [_safe_name(path, entry) for entry in entries]
             sound = [_is_dicom(_head(archive, entry)) for entry in entries]

@@ -8,10 +8,10 @@ from torch import Tensor
 
 from mics.deformation.field import compose
 from mics.deformation.jacobian import jacobian_determinant
-from mics.losses.segmentation import dice_loss
+from mics.losses.overlap import dice_loss
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Direction:
     """What a loss may look at: one direction of one step of a registration network, on the grid of the field.
 
@@ -171,7 +171,7 @@ def squared_inverse_loss_unit(direction: Direction) -> Tensor:
 
 def _residual(direction: Direction) -> Tensor:
     """The inverse-consistency residual of each voxel, ``(B, 3, X, Y, Z)`` in voxels."""
-    return compose(direction.displacement, direction.opposite)
+    return compose(direction.opposite, direction.displacement)
 
 
 def _normalised(direction: Direction) -> Tensor:

@@ -10,7 +10,7 @@ from mics.losses.correlation import LocalNCC
 from mics.losses.paper import Direction
 
 _SCALES = 3
-_LEAST_WIDTH = 3
+_MIN_WIDTH = 3
 
 
 def ncc_pyramid_loss(direction: Direction) -> Tensor:
@@ -39,6 +39,6 @@ def _scale_losses(warped: Tensor, target: Tensor, scales: int) -> Iterator[Tenso
     """One weighted term a scale, from the finest on, of volumes ``(N, 1, X, Y, Z)``."""
     for coarser in range(scales):
         shape = [extent >> coarser for extent in target.shape[2:]]
-        similarity = LocalNCC(downsample(target, shape), width=_LEAST_WIDTH + 2 * (scales - 1 - coarser))
+        similarity = LocalNCC(downsample(target, shape), width=_MIN_WIDTH + 2 * (scales - 1 - coarser))
         moved = downsample(warped, shape)
         yield similarity.loss(moved, torch.ones_like(moved)) / 2**coarser

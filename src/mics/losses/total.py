@@ -12,6 +12,7 @@ from pydantic_core import PydanticCustomError
 from torch import Tensor
 
 from mics.deformation.field import resize, warp
+from mics.losses.overlap import annotated_in_both
 from mics.losses.paper import (
     Direction,
     absolute_gradient_loss,
@@ -26,7 +27,6 @@ from mics.losses.paper import (
     squared_segmentation_loss,
 )
 from mics.losses.pyramid import ncc_pyramid_loss
-from mics.losses.segmentation import annotated_in_both
 from mics.registry import Registry
 
 Loss = Callable[[Direction], Tensor | None]
@@ -62,19 +62,6 @@ PAPER_WEIGHTS = {"similarity": 1.0, "segmentation": 1.0, "gradient": 0.1, "jacob
 """α, β, γ, δ, ε of ``L = α Lsim + β Lseg + γ Lreg + δ Ljac + ε Linv``, as in the paper's Table 4."""
 
 
-def register_loss(name: str, loss: Loss) -> None:
-    """Add a loss: a recipe that gives it a weight trains with it, others do not compute it.
-
-    Args:
-        name: By which recipes call it, as ``losses.NAME``.
-        loss: Takes one :class:`mics.losses.paper.Direction` and returns a scalar, or None where it does not apply.
-
-    Raises:
-        InputError: For a name that one of the package's own losses has.
-    """
-    LOSSES.register(name, loss)
-
-
 def _complete(weights: dict[str, float]) -> dict[str, float]:
     """The paper's weights where none are given. Raises for a name that no loss has."""
     for name in weights:
@@ -104,7 +91,7 @@ LossWeights = Annotated[dict[str, Annotated[float, Field(ge=0)]], AfterValidator
 """Weights by name of :data:`LOSSES`; those of the paper that are not given are :data:`PAPER_WEIGHTS`."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Volumes:
     """One volume of a pair: ``windows`` (B, 3, X, Y, Z) and, where labels exist, ``organs`` (B, organs, X, Y, Z)."""
 

@@ -19,7 +19,7 @@ from mics.errors import first_problem
 from mics.network.config import NetworkConfig, RegistrationConfig
 from mics.network.kinds import NETWORKS, unknown_kind
 
-MOST_STEPS = 100
+MAX_STEPS = 100
 """Of a registration network, in training and ever after: no pair needs more than a few."""
 
 Extent = Annotated[int, Field(ge=1, le=10_000)]
@@ -91,7 +91,7 @@ class ModelCard(BaseModel):
     """Range that HU are clipped to before windowing, if any."""
     crop: tuple[Extent, Extent, Extent] | None = None
     """Extent of the crops that the network was trained on, in its voxels; None for whole volumes."""
-    steps: int = Field(1, ge=1, le=MOST_STEPS)
+    steps: int = Field(1, ge=1, le=MAX_STEPS)
     """Registration steps by default."""
     recipe: CardRecipe = CardRecipe()
     """How it was trained."""

@@ -105,7 +105,7 @@ class LapIRN(RegistrationNetwork):
             velocity = self._velocity(moving, targets)
             displacement = exponentiate(velocity, squarings=_SQUARINGS)
             if total is not None:
-                displacement = compose(total, displacement)
+                displacement = compose(displacement, total)
             gradients = 1 + derivatives(velocity)
             results.append(Step(gradients.unflatten(0, (2, -1)), displacement.unflatten(0, (2, -1))))
         return Prediction(tuple(results), tuple(originals.shape[2:]), tuple(a.shape[2:]))

@@ -44,7 +44,7 @@ class MICS(RegistrationUNet):
             total = results[-1].displacement.flatten(0, 1) if results else None
             gradients, displacement = self._step(originals, total, unmoved)
             if total is not None:
-                displacement = compose(total, displacement)
+                displacement = compose(displacement, total)
             results.append(Step(gradients.unflatten(0, (2, -1)), displacement.unflatten(0, (2, -1))))
         return Prediction(tuple(results), tuple(originals.shape[2:]), tuple(a.shape[2:]))
 

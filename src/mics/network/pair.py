@@ -14,7 +14,7 @@ from mics.network.config import RegistrationConfig, StridedUNetConfig
 from mics.network.padding import pad_to_multiple
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Step:
     """What one step predicts, on the field grid (the padded input's extent divided by the stride), voxels of that grid.
 
@@ -27,7 +27,7 @@ class Step:
     displacement: Tensor
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Prediction:
     """Both deformations of a pair after every step."""
 

@@ -119,7 +119,7 @@ class OrganSegmentation(Segmentation):
         self.encoder = Encoder(config.in_channels, config.channels, stem_stride=config.stride)
         self.decoder = Decoder(config.channels, normalise=config.decoder_normalisation)
         self.head = nn.Conv3d(config.channels[0], config.organs + 1, 1)
-        self.fine = FineLevel(config) if config.fine_channels else None
+        self.fine = FullResolutionHead(config) if config.fine_channels else None
 
     def forward(self, windows: Tensor) -> Tensor:
         """HU windows ``(B, 3, X, Y, Z)`` to logits ``(B, 1 + organs, X, Y, Z)``, float32."""
@@ -132,7 +132,7 @@ class OrganSegmentation(Segmentation):
         return logits[..., :x, :y, :z]
 
 
-class FineLevel(nn.Module):
+class FullResolutionHead(nn.Module):
     """Corrections of the scores at the resolution of the input."""
 
     def __init__(self, config: OrganSegmentationConfig) -> None:

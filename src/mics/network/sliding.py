@@ -9,7 +9,7 @@ from torch import Tensor
 
 _STRIDE = 0.8
 """Distance of neighbouring windows at most, as a share of their extent."""
-_SLACK = 1.35
+_TOLERANCE = 1.35
 """A volume larger than a window by no more than this factor is one window along that axis, not two."""
 
 
@@ -31,7 +31,7 @@ def sliding_windows(function: Callable[[Tensor], Tensor], volume: Tensor, size: 
     shape = volume.shape[2:]
     if size is None:
         return function(volume)
-    extents = [n if n <= _SLACK * length else length for n, length in zip(shape, size, strict=True)]
+    extents = [n if n <= _TOLERANCE * length else length for n, length in zip(shape, size, strict=True)]
     if list(shape) == extents:
         return function(volume)
     weight = torch.ones(1, dtype=torch.float32, device=volume.device)

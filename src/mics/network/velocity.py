@@ -46,14 +46,14 @@ class Flow:
         """Of both directions, ``(2, B, 3, *shape)``."""
         if self.half is None or self.rest is None:
             raise ValueError("No velocity was added.")
-        return _both(compose(self.half, self.rest))
+        return _both(compose(self.rest, self.half))
 
     def _append(self, half: Tensor, rest: Tensor) -> None:
-        self.half = half if self.half is None else compose(self.half, half)
-        self.rest = rest if self.rest is None else compose(rest, self.rest)
+        self.half = half if self.half is None else compose(half, self.half)
+        self.rest = rest if self.rest is None else compose(self.rest, rest)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class FlowPrediction(Prediction):
     """A prediction that keeps its velocities, coarse to fine, step by step."""
 

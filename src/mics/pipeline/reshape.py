@@ -11,13 +11,13 @@ from mics.deformation.field import exponentiate, identity, logarithm, warp
 from mics.image.grid import Grid
 from mics.image.io import Image
 from mics.registration.refine import refine
-from mics.registration.refine_settings import RefineSettings, Stage
+from mics.registration.refine_settings import Level, RefineSettings
 from mics.training.organ_maps import label_maps
 
 _FITTED_MM = 4.0
 
 SETTINGS = RefineSettings(
-    stages=(Stage(16, 8, 16, 50), Stage(8, 8, 16, 40), Stage(8, 4, 16, 15)),
+    levels=(Level(16, 8, 16, 50), Level(8, 8, 16, 40), Level(8, 4, 16, 15)),
     image=0.0,
     descriptors=0.0,
     organs=1.0,

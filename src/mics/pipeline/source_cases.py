@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 
 from mics.data.manifest import Entry
 from mics.image.io import Image, read_labels
-from mics.losses.segmentation import bray_curtis_loss
+from mics.losses.overlap import bray_curtis_loss
 from mics.organs import ORGAN_NAMES
 from mics.pipeline.reshape import fitted_voxels
 from mics.training.organ_maps import label_maps
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class LabelledCase:
     """A case of a prepared set, and where its annotated organs are: ``shares`` of coarse voxels, (organs, X, Y, Z) uint8."""
 

@@ -41,8 +41,8 @@ from mics.registration.affine import register_affine
 
 COHORT = "synthesised"
 ORIGINALS, RECORDS = "originals", "synthesised"
-_MOST = 1000
-LEAST_DICE = 0.5
+_MAX_CASES = 1000
+MIN_DICE = 0.5
 """Of the warped organs and those of the label map, on average: below, the source case has not taken on the shape."""
 
 _TOWARDS, _AWAY = (0.3, 0.8), (-0.4, -0.15)
@@ -84,7 +84,7 @@ def synthesise(
     which is prepared into ``output/originals``. ``labels`` is a folder of label maps (``*.nii.gz``) on the same grid. For each
     the ``source_cases`` training people whose organs lie most like its own are registered to it by their organs alone, and their
     scan and labels warped by that one field: the shape is that of the label map, the labels are the source case's and belong to
-    the new scan exactly. People of validation and test are never source cases. Who does not reach :data:`LEAST_DICE`, and a label
+    the new scan exactly. People of validation and test are never source cases. Who does not reach :data:`MIN_DICE`, and a label
     map that cannot be used, has a row that says so. Without ``labels`` there are none of these.
 
     With ``between``, each training person is also brought so many times part of the way into the shape of another, or a little
@@ -96,8 +96,10 @@ def synthesise(
     """
     data, output = Path(data).resolve(), Path(output).resolve()
     cases = [] if labels is None else label_maps(labels)
-    if not 1 <= source_cases <= _MOST or not 0 <= between <= _MOST:
-        raise SettingError(f"Give up to {_MOST} source cases for a label map, and up to {_MOST} people between.")
+    if not 1 <= source_cases <= _MAX_CASES or not 0 <= between <= _MAX_CASES:
+        raise SettingError(
+            f"Give up to {_MAX_CASES} source cases for a label map, and up to {_MAX_CASES} people between."
+        )
     if output == data:
         raise RunError(f"{output} holds the data themselves: give a new folder.")
     if (data / MANIFEST).is_file():
@@ -240,8 +242,8 @@ def _synthesised(task: Task) -> Entry:
             "dice_after": round(after, 3),
         },
     }
-    if task.share == 1.0 and after < LEAST_DICE:
-        sentence = f"Left out: its organs overlap those of {task.path.name} by {after:.2f}, less than {LEAST_DICE}."
+    if task.share == 1.0 and after < MIN_DICE:
+        sentence = f"Left out: its organs overlap those of {task.path.name} by {after:.2f}, less than {MIN_DICE}."
         entry = Entry(**row, status="excluded", reason=sentence)
     else:
         write_image(hu, task.output / files[IMAGES])

@@ -26,8 +26,8 @@ from mics.organs import ORGAN_NAMES
 
 FACTORS = ("volume", "position", "parts", "confidence", "agreement")
 
-_LEAST_CASES = 4
-_LEAST_LOG_VOLUME, _LEAST_MM = 0.15, 8.0
+_MIN_CASES = 4
+_MIN_LOG_VOLUME, _MIN_MM = 0.15, 8.0
 _HALF_AT = 3.0
 _NORMAL = {1: 1.4826, 3: 0.6502}
 """By dimension: standard deviation of a normal distribution over the median distance from its centre."""
@@ -69,8 +69,8 @@ def rank(
     for organ in sorted({organ for organs in cases.values() for organ in organs}):
         found = {name: organs[organ] for name, organs in cases.items() if organ in organs}
         present = {name: statistics for name, statistics in found.items() if statistics.centre_mm is not None}
-        volumes = _deviations(np.log([[statistics.volume_ml] for statistics in present.values()]), _LEAST_LOG_VOLUME)
-        places = _deviations(np.array([statistics.centre_mm for statistics in present.values()]), _LEAST_MM)
+        volumes = _deviations(np.log([[statistics.volume_ml] for statistics in present.values()]), _MIN_LOG_VOLUME)
+        places = _deviations(np.array([statistics.centre_mm for statistics in present.values()]), _MIN_MM)
         unusual = dict(zip(present, zip(volumes, places, strict=True), strict=True))
         for name, statistics in found.items():
             if statistics.predicted:
@@ -99,7 +99,7 @@ def _plausibility(statistics: OrganStatistics, unusual: tuple[float, float] | No
 
 def _deviations(values: NDArray[np.float64], least: float) -> list[float]:
     """Distance of each row from the median of all, in robust standard deviations; 0 where there are too few to tell."""
-    if len(values) < _LEAST_CASES:
+    if len(values) < _MIN_CASES:
         return [0.0] * len(values)
     distances = np.linalg.norm(values - np.median(values, axis=0), axis=1)
     deviations: list[float] = (distances / (_NORMAL[values.shape[1]] * np.median(distances) + least)).tolist()

@@ -11,9 +11,9 @@ from scipy import ndimage
 _DENSE_HU, _CORE_HU = 160.0, 300.0
 _CUT_OFF = 0.98
 """Of the largest value of a scan whose values were cut off below :data:`_CORE_HU`: from there on it is taken for a core."""
-_LEAST_CORE = 0.04
+_MIN_CORE = 0.04
 """Share of a dense part that is core; below it, it is contrast medium."""
-_LEAST_ML = 0.5
+_MIN_ML = 0.5
 _MARROW_MM = 6.0
 """What lies between dense parts so near to each other is marrow."""
 
@@ -32,7 +32,7 @@ def bone_mask(hu: NDArray[np.float32], spacing_mm: float, organs: NDArray[np.boo
         return np.zeros(hu.shape, dtype=np.bool_)
     sizes = np.bincount(parts.ravel(), minlength=count + 1)
     cores = np.bincount(parts[core], minlength=count + 1)
-    kept = (sizes * spacing_mm**3 >= 1000 * _LEAST_ML) & (cores >= _LEAST_CORE * sizes)
+    kept = (sizes * spacing_mm**3 >= 1000 * _MIN_ML) & (cores >= _MIN_CORE * sizes)
     kept[0] = False
     found: NDArray[np.bool_] = kept[parts]
     radius = max(1, round(_MARROW_MM / 2 / spacing_mm))

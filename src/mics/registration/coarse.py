@@ -15,7 +15,7 @@ from mics.image.resample import inside, resample
 LOW_HU, HIGH_HU = -200.0, 300.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Coarse:
     """A scan on an axis-aligned LPS grid of cubic voxels.
 

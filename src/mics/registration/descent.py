@@ -17,7 +17,7 @@ _WIDTH = 3
 """Voxels along an edge of the neighbourhood."""
 _OVERALL = 0.5
 """What the gradient's size overall counts beside that in the neighbourhood, as a share of both."""
-_LEAST = 1e-7
+_EPSILON = 1e-7
 """Added to the root: real gradients are around 1e-5, and where all are smaller by far there is nothing to follow."""
 _SHORTER = 0.9
 """By what share of the first one the steps have become shorter after the last."""
@@ -45,7 +45,7 @@ class Descent:
         self.mean.lerp_(gradient, 1 - _KEPT)
         self.square.lerp_(torch.lerp(around, self._overall(square), _OVERALL), 1 - _KEPT_SQUARE)
         mean, square = self.mean / (1 - _KEPT**self.taken), self.square / (1 - _KEPT_SQUARE**self.taken)
-        velocity -= rate * mean / (square.sqrt() + _LEAST)
+        velocity -= rate * mean / (square.sqrt() + _EPSILON)
 
     def _overall(self, square: Tensor) -> Tensor:
         """The gradient's mean square, of its ``square`` at every voxel."""

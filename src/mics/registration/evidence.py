@@ -10,13 +10,13 @@ from torch import Tensor
 
 from mics.deformation.field import resize_displacement, warp
 from mics.deformation.jacobian import jacobian_determinant
-from mics.losses.segmentation import expected_precision
+from mics.losses.overlap import expected_precision
 from mics.network.displacements import Both
 from mics.organs import AORTA, LEFT_KIDNEY, LIVER, ORGAN_NAMES, PANCREAS, RIGHT_KIDNEY, SPLEEN, STOMACH
 
 _TISSUE = 0.11
 """Of the abdominal window in [0, 1], about -116 HU: above it lies fat and all that is denser."""
-_LEAST_ML = 30.0
+_MIN_ML = 30.0
 """Of an organ, found in both scans together: less is not scored."""
 _FAT, _DENSE = 0.325, 0.75
 """Of the abdominal window: -30 HU, below which tissue is fat, and 140 HU, above which it is bone or enhanced."""
@@ -107,7 +107,7 @@ def _overlaps(
         sums[name] = (_count(a & b), _count(a) + _count(b))
     per_organ: dict[str, Any] = {}
     for index in range(moving.shape[1]):
-        if float(sums["affine"][1][index]) * voxel_ml < _LEAST_ML:
+        if float(sums["affine"][1][index]) * voxel_ml < _MIN_ML:
             continue
         per_organ[ORGAN_NAMES[index + 1]] = {
             "moving_ml": round(float(_count(moving)[index]) * voxel_ml, 1),
@@ -125,7 +125,7 @@ def _volume_ratio(warped: Tensor, determinants: Tensor, voxel_ml: float) -> floa
     """Volume of an organ (1, X, Y, Z) after warping, over that of the same tissue before; None if less than 30 ml are seen."""
     # The determinant is the moving volume that comes into a voxel.
     before = determinants[warped].double().sum()
-    if max(float(before), int(warped.sum())) * voxel_ml < _LEAST_ML or float(before) <= 0:
+    if max(float(before), int(warped.sum())) * voxel_ml < _MIN_ML or float(before) <= 0:
         return None
     return round(float(warped.sum() / before), 3)
 
@@ -169,14 +169,14 @@ def expected_precision_of_all(maps: Tensor) -> float | None:
 
 def _found(maps: Tensor, spacing_mm: float) -> int:
     """How many of the six large organs are seen, with at least 30 ml."""
-    least = _LEAST_ML * 1000 / spacing_mm**3
+    least = _MIN_ML * 1000 / spacing_mm**3
     return sum(int((maps[0, organ - 1] > 0.5).sum()) >= least for organ in _LARGE)
 
 
 def _place(soft: Tensor, spacing_mm: float) -> list[float] | None:
     """Centre of mass in voxels of what is surely the organ; None if less than 30 ml are."""
     voxels = (soft > 0.5).nonzero()
-    return None if len(voxels) * spacing_mm**3 / 1000 < _LEAST_ML else voxels.double().mean(0).tolist()
+    return None if len(voxels) * spacing_mm**3 / 1000 < _MIN_ML else voxels.double().mean(0).tolist()
 
 
 def _correlation(a: Tensor, b: Tensor, where: Tensor) -> float | None:

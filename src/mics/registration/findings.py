@@ -5,11 +5,11 @@ from typing import Any
 
 from mics.image.points import Points
 from mics.registration.lesions import lesion_table
-from mics.registration.plan import refine_settings
 from mics.registration.quality import label_warnings, landmark_scores, landmark_warnings, measure
 from mics.registration.result import Registration
 from mics.registration.settings import Settings
 from mics.registration.stage import State
+from mics.registration.stage_order import refine_settings
 from mics.registration.steering import Steering, others_alone
 from mics.registration.summary import describe_geometry, quality_warnings
 from mics.registration.verdict import Verdict, VerdictInputs, judge

@@ -5,9 +5,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from mics.deformation.field import downsample, exponentiate, identity, sample, voxel_ratio
-from mics.losses.segmentation import bray_curtis_loss
+from mics.losses.overlap import bray_curtis_loss
 from mics.registration.guides import Guides
-from mics.registration.refine_settings import RefineSettings, Stage
+from mics.registration.refine_settings import Level, RefineSettings
 from mics.registration.voxel_subset import VoxelSubset
 
 _RAMP = 1.5
@@ -25,7 +25,7 @@ _BENDING_MM = 10.0
 
 
 class GuideTerms:
-    """The guides of a pair at the resolutions of one stage of the refinement.
+    """The guides of a pair at the resolutions of one level of the refinement.
 
     ``masks`` (2, 1, X, Y, Z) tell where either scan has data that count, on the grid of the organ maps.
     """
@@ -34,7 +34,7 @@ class GuideTerms:
         self,
         guides: Guides,
         masks: Tensor,
-        stage: Stage,
+        level: Level,
         settings: RefineSettings,
         *,
         velocity_grid: list[int],
@@ -47,7 +47,7 @@ class GuideTerms:
         near = None
         if guides.labels is not None and settings.labels:
             distances = downsample(guides.labels, organ_grid)
-            maps = (0.5 - distances / (2 * _RAMP * stage.organs_mm)).clamp(0, 1)
+            maps = (0.5 - distances / (2 * _RAMP * level.organs_mm)).clamp(0, 1)
             near = maps.amax((0, 1)) > 0
         if near is not None and near.any():  # labels beyond the grid lead nothing
             self.maps = torch.cat([maps, masks], dim=1)
@@ -57,7 +57,7 @@ class GuideTerms:
         self.points: Tensor | None = None
         if guides.points is not None and settings.landmarks:
             self.points = guides.points * voxel_ratio(shape, velocity_grid, device=masks.device)
-            self.width = 2 * round((_SPREAD_MM / stage.velocity_mm - 1) / 2) + 1
+            self.width = 2 * round((_SPREAD_MM / level.velocity_mm - 1) / 2) + 1
         self.stiff: Stiff | None = None
         if guides.rigid is not None and settings.rigidity:
             rigid = downsample(guides.rigid, velocity_grid)

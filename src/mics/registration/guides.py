@@ -76,10 +76,10 @@ def _to_border(mask: NDArray[np.bool_], grid: Grid) -> NDArray[np.float64]:
     return np.where(mask, to_centre - min(grid.spacing) / 2, 0)
 
 
-def landmark_places(landmarks: Pair[Points], grid: Grid, affine: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Voxels of ``grid``, (2, N, 3), at which the landmarks of the moving and of the fixed scan lie after the affine."""
+def landmark_places(landmarks: Pair[Points], grid: Grid, affine: NDArray[np.float64]) -> Pair[NDArray[np.float64]]:
+    """Voxels of ``grid``, (N, 3) each, at which the landmarks of both scans lie after the affine."""
     brought = apply_matrix(np.linalg.inv(affine), landmarks.moving.coordinates)
-    return np.stack([grid.world_to_voxel(brought), grid.world_to_voxel(landmarks.fixed.coordinates)])
+    return Pair(fixed=grid.world_to_voxel(landmarks.fixed.coordinates), moving=grid.world_to_voxel(brought))
 
 
 def stiff_map(scan: Scan, organs: Tensor, grid: Grid, matrix: NDArray[np.float64], *, lesions: bool) -> Tensor:

@@ -193,7 +193,9 @@ def load_pair(
                 names=target.label_names | names,
             )
             paths = [as_path(one) if _is_path(one) else None for one in (fixed, moving)]
-            warn_of_same_scan(target.image, source.image, paths, [fixed_series, moving_series])
+            warn_of_same_scan(
+                fixed=target.image, moving=source.image, sources=paths, series=[fixed_series, moving_series]
+            )
         for _, warning in caught:
             warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
     own = [warning for thread, warning in caught if thread is threading.current_thread()]

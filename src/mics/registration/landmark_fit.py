@@ -21,7 +21,7 @@ _ROUNDS = ((40.0, 1.0), (24.0, 1.0), (14.0, 0.2), (14.0, 0.2), *((8.0, 0.05),) *
 Wide ones with much of it never overshoot, and take out what neighbours have in common; narrow ones with little meet each
 landmark.
 """
-_LEAST_J = 0.05
+_MIN_J = 0.05
 """What is left of a volume at the least."""
 _HALVINGS = 3
 _SAFELY = 0.5
@@ -30,9 +30,9 @@ _SAFELY = 0.5
 
 @torch.no_grad()
 def fit_landmarks(
+    *,
     moving_to_fixed: Tensor,
     fixed_to_moving: Tensor,
-    *,
     fixed: NDArray[np.float64],
     moving: NDArray[np.float64],
     spacing_mm: NDArray[np.float64],
@@ -52,8 +52,8 @@ def fit_landmarks(
         Both displacements (1, 3, X, Y, Z) in voxels, first that which takes places of the fixed scan to those of the moving one.
     """
     forward, backward = moving_to_fixed.float(), fixed_to_moving.float()
-    errors = _errors_mm(forward, backward, fixed, moving, spacing_mm)
-    limits = [(min(_LEAST_J, _min_jacobian(u)), nondiffeomorphic_volume(u)) for u in (forward, backward)]
+    errors = _errors_mm(forward, backward, fixed=fixed, moving=moving, spacing_mm=spacing_mm)
+    limits = [(min(_MIN_J, _min_jacobian(u)), nondiffeomorphic_volume(u)) for u in (forward, backward)]
     for width, ridge in _ROUNDS:
         if errors.max() <= _SAFELY * tolerance_mm:
             break
@@ -64,7 +64,7 @@ def fit_landmarks(
         better = _step(forward, backward, at_moving, at_fixed, limits)
         if better is None:
             continue
-        now = _errors_mm(*better, fixed, moving, spacing_mm)
+        now = _errors_mm(*better, fixed=fixed, moving=moving, spacing_mm=spacing_mm)
         if now.mean() < errors.mean():
             (forward, backward), errors = better, now
     return forward, backward
@@ -82,8 +82,8 @@ def _step(
         to_moving, from_moving = (exponentiate(sign * share * at_moving, squarings=2) for sign in (1, -1))
         to_fixed, from_fixed = (exponentiate(sign * share * at_fixed, squarings=2) for sign in (1, -1))
         # x goes back along the flow at the fixed end, there, and on along the flow at the moving end.
-        new_forward = compose(to_moving, compose(forward, from_fixed))
-        new_backward = compose(to_fixed, compose(backward, from_moving))
+        new_forward = compose(compose(from_fixed, forward), to_moving)
+        new_backward = compose(compose(from_moving, backward), to_fixed)
         directions = zip((new_forward, new_backward), limits, strict=True)
         if all(_min_jacobian(u) >= least and nondiffeomorphic_volume(u) <= turned for u, (least, turned) in directions):
             return new_forward, new_backward
@@ -127,6 +127,7 @@ def _min_jacobian(displacement: Tensor) -> float:
 def _errors_mm(
     forward: Tensor,
     backward: Tensor,
+    *,
     fixed: NDArray[np.float64],
     moving: NDArray[np.float64],
     spacing_mm: NDArray[np.float64],

@@ -6,12 +6,12 @@ from mics.errors import GeometryError
 from mics.organs import LIVER, SPLEEN
 from mics.registration.evidence import expected_precision_of_all
 
-_LEAST_ML = 40.0
+_MIN_ML = 40.0
 _SURE = 0.85
 """Of the organs in a scan that the network knows, mirrored or not; what it guesses into anything else may lie on any side."""
 
 
-def check_laterality(organs_moving: Tensor, organs_fixed: Tensor, spacing_mm: float) -> list[str]:
+def check_laterality(*, organs_moving: Tensor, organs_fixed: Tensor, spacing_mm: float) -> list[str]:
     """What the sides of liver and spleen say about the headers, a sentence each; nothing where they are not surely seen.
 
     Organ maps ``(1, organs, X, Y, Z)`` on a grid whose first axis runs towards the patient's left. The segmentation
@@ -44,7 +44,7 @@ def liver_is_left(organs: Tensor, spacing_mm: float) -> bool | None:
     places = []
     for organ in (LIVER, SPLEEN):
         profile = (organs[0, organ - 1] > 0.5).sum((1, 2)).double()
-        if profile.sum() * spacing_mm**3 / 1000 < _LEAST_ML:
+        if profile.sum() * spacing_mm**3 / 1000 < _MIN_ML:
             return None
         index = profile.new_tensor(range(len(profile)))
         places.append(float((profile * index).sum() / profile.sum()))

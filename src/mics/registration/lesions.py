@@ -39,9 +39,9 @@ def lesion_table(scans: Pair[Scan], fixed_to_moving: Transform) -> dict[str, dic
     before, after = _volumes(moving), _volumes(fixed)
     return {
         str(label): _row(
-            before.get(label, 0.0) if moving is not None else None,
-            after.get(label, 0.0) if fixed is not None else None,
-            None if moving is None or label not in before else _mean_jacobian(moving, label, fixed_to_moving),
+            moving_ml=before.get(label, 0.0) if moving is not None else None,
+            fixed_ml=after.get(label, 0.0) if fixed is not None else None,
+            jacobian=None if moving is None or label not in before else _mean_jacobian(moving, label, fixed_to_moving),
         )
         for label in sorted(before.keys() | after.keys())
     }
@@ -58,7 +58,7 @@ def lesions_csv(rows: Mapping[str, Mapping[str, float | None]]) -> str:
     return text.getvalue()
 
 
-def _row(moving_ml: float | None, fixed_ml: float | None, jacobian: float | None) -> dict[str, float | None]:
+def _row(*, moving_ml: float | None, fixed_ml: float | None, jacobian: float | None) -> dict[str, float | None]:
     change = percent = growth = left = None
     if moving_ml is not None and fixed_ml is not None:
         change = fixed_ml - moving_ml

@@ -8,9 +8,9 @@ import torch
 from mics.errors import InsufficientMemoryError
 from mics.image.available import available_host_bytes
 from mics.image.grid import Grid
-from mics.registration.plan import plan, refine_settings
-from mics.registration.refine_settings import BUDGETS
+from mics.registration.refine_settings import EFFORTS
 from mics.registration.settings import Settings
+from mics.registration.stage_order import plan, refine_settings
 
 _GB = 1e9
 
@@ -86,9 +86,9 @@ def _alternatives(settings: Settings) -> list[tuple[str, Settings]]:
 
 def _smaller(settings: Settings) -> list[tuple[str, Settings]]:
     """The refinements that need less memory than this one, the largest first."""
-    if settings.refine not in BUDGETS:
+    if settings.refine not in EFFORTS:
         return []
-    others = [dataclasses.replace(settings, refine=name) for name in BUDGETS]
+    others = [dataclasses.replace(settings, refine=name) for name in EFFORTS]
     needs = {other.refine: refine_settings(other).bytes_per_mm3 for other in others}
     smaller = [other for other in others if needs[other.refine] < needs[settings.refine]]
     return [(f'`refine="{other.refine}"`', other) for other in sorted(smaller, key=lambda other: -needs[other.refine])]

@@ -17,12 +17,12 @@ from mics.registration.pair import Pair
 
 _MARGIN_MM = 40.0
 _SAMPLES_MM = 2.0
-_LEAST_VOXELS = 4
+_MIN_VOXELS = 4
 
 
 def refuse_thin(*, fixed: Grid, moving: Grid, spacing_mm: float) -> None:
     """Raise InputError for a scan that shows too little of the patient for a network with voxels of ``spacing_mm``."""
-    least = _LEAST_VOXELS * spacing_mm
+    least = _MIN_VOXELS * spacing_mm
     for role, grid in (("fixed", fixed), ("moving", moving)):
         extent = float(np.ptp(_bounds(grid.corners()), axis=0).min())
         if extent < least:
@@ -41,7 +41,7 @@ def network_grid(*, fixed: Grid, moving: Grid, affine: NDArray[np.float64], spac
     """
     boxes = [_bounds(fixed.corners()), _bounds(apply_matrix(np.linalg.inv(affine), moving.corners()))]
     lower, upper = np.max([box[0] for box in boxes], axis=0), np.min([box[1] for box in boxes], axis=0)
-    shared, least = float((upper - lower).min()), _LEAST_VOXELS * spacing_mm
+    shared, least = float((upper - lower).min()), _MIN_VOXELS * spacing_mm
     if shared < least:
         raise GeometryError(
             "The fields of view of the fixed and the moving scan do not overlap"
@@ -57,7 +57,7 @@ def network_grid(*, fixed: Grid, moving: Grid, affine: NDArray[np.float64], spac
     return dataclasses.replace(grid, size=(x, y, z))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Samples:
     """A scan sampled about every 2 mm over the voxels of a network's grid, to be averaged: ``hu`` (X, Y, Z) float32.
 

@@ -22,7 +22,7 @@ from torch.nn import functional
 from mics.image.grid import Grid
 from mics.image.intensity import hu_windows
 from mics.image.io import Image
-from mics.losses.segmentation import expected_precision
+from mics.losses.overlap import expected_precision
 from mics.network.precision import half_precision
 from mics.network.segmentation import Segmentation
 from mics.network.weights import LoadedModel, load_model_for
@@ -34,9 +34,9 @@ from mics.threads import side_by_side
 AFFINE_MODEL = "organs-coarse"
 """A quarter of the default model's time, and good enough to tell where organs are."""
 _SEARCH_MM = 8.0
-_LEAST_ML = 10.0
+_MIN_ML = 10.0
 """Of an organ in either scan, in soft voxels: less says little about where it is."""
-_LEAST_PROBABILITY = 0.05
+_MIN_PROBABILITY = 0.05
 _BODY_STRIDE = 2
 """Of the body one voxel in so many along each axis is compared."""
 _IMAGE, _SHAPE, _SIZE = 0.5, 2.0, 0.5
@@ -191,7 +191,7 @@ def _scan(volume: Tensor, grid: Grid) -> _Scan:
     body, volume = volume[0, -1] > 0.5, volume[:, :-1]
     stride = torch.zeros_like(body)
     stride[::_BODY_STRIDE, ::_BODY_STRIDE, ::_BODY_STRIDE] = True
-    organs = [_points(organ, organ > _LEAST_PROBABILITY, grid) for organ in volume[0, :-2]]
+    organs = [_points(organ, organ > _MIN_PROBABILITY, grid) for organ in volume[0, :-2]]
     return _Scan(volume, grid, organs, _points(volume[0, -2:], body & stride, grid))
 
 
@@ -216,7 +216,7 @@ class _Problem:
     def __init__(self, scans: Pair[_Scan]) -> None:
         self.scans = scans
         self.volumes_ml = [self._volumes_ml(scan) for scan in (scans.fixed, scans.moving)]
-        common = (self.volumes_ml[0] >= _LEAST_ML) & (self.volumes_ml[1] >= _LEAST_ML)
+        common = (self.volumes_ml[0] >= _MIN_ML) & (self.volumes_ml[1] >= _MIN_ML)
         sure = (expected_precision(scans.fixed.maps) * expected_precision(scans.moving.maps)).square()[0]
         self.weights = torch.where(common, sure, 0)
         self.counted = self.weights.nonzero().flatten().tolist()

@@ -13,25 +13,25 @@ from torch.nn import functional
 from mics.deformation.field import downsample, exponentiate, logarithm, resize_displacement, sample
 from mics.deformation.inverse import correct_inverse_consistency
 from mics.losses.mind import mind_ssc
-from mics.losses.segmentation import bray_curtis_loss, expected_precision
+from mics.losses.overlap import bray_curtis_loss, expected_precision
 from mics.losses.similarities import SIMILARITIES
 from mics.registration.descent import Descent
 from mics.registration.guide_terms import GuideTerms
 from mics.registration.guides import Guides
-from mics.registration.refine_settings import RefineSettings, Stage
+from mics.registration.refine_settings import Level, RefineSettings
 from mics.registration.voxel_subset import VoxelSubset
 
-_LEAST = 0.1
+_MIN_VISIBLE = 0.1
 """Probability of an organ, or brightness in the window, from which on there is something to see."""
 _MARGIN = 2
 """Voxels around it."""
-_LEAST_OF_ORGANS = 0.02
+_MIN_OF_ORGANS = 0.02
 """Probability of an organ from which on a voxel is one of the organs'."""
-_LEAST_VOXELS = 5
+_MIN_VOXELS = 5
 """A cube of the local correlation; what is thinner is compared over the whole axis."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Box:
     """Part of a grid: the first voxel and the one after the last along each axis."""
 
@@ -45,7 +45,7 @@ class Box:
         return volume[:, :, x, y, z]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Volumes:
     """What is compared of a pair, A then B, on one grid of ``spacing_mm``; ``masks`` tell where each has data."""
 
@@ -72,10 +72,10 @@ class Volumes:
 
 
 class PairData:
-    """Both volumes of a pair at the resolutions of one stage."""
+    """Both volumes of a pair at the resolutions of one level."""
 
-    def __init__(self, pair: Volumes, stage: Stage, similarity: str) -> None:
-        image_grid, organ_grid = pair.coarser(stage.image_mm), pair.coarser(stage.organs_mm)
+    def __init__(self, pair: Volumes, level: Level, similarity: str) -> None:
+        image_grid, organ_grid = pair.coarser(level.image_mm), pair.coarser(level.organs_mm)
         # Merely sampled, what is finer than the grid would be compared as noise, in which a hair decides where things go.
         image = downsample(pair.windows, image_grid)
         self.image_box = _shown(image)
@@ -86,8 +86,8 @@ class PairData:
         self.image = torch.cat([image, within], dim=1)
         maps = downsample(pair.organs, organ_grid)
         # A small organ is lost on a coarse grid, and on a fine one the whole box would cost more than all the rest.
-        found = maps.amax((0, 1)) > _LEAST_OF_ORGANS
-        self.compared = VoxelSubset.where(found) if stage.organs_alone and found.any() else _shown(maps)
+        found = maps.amax((0, 1)) > _MIN_OF_ORGANS
+        self.compared = VoxelSubset.where(found) if level.organs_alone and found.any() else _shown(maps)
         self.organ_count = maps.shape[1]
         # An organ that the segmentation network guesses at in either volume would be pulled to the wrong place.
         self.organ_weights = expected_precision(maps).prod(dim=0, keepdim=True).square()
@@ -128,10 +128,10 @@ def refine(
         masks=torch.ones_like(windows) if valid is None else valid.float(),
         spacing_mm=spacing_mm,
     )
-    coarsest = pair.coarser(settings.stages[0].velocity_mm)
+    coarsest = pair.coarser(settings.levels[0].velocity_mm)
     velocity = logarithm(resize_displacement(displacement_ab, coarsest), resize_displacement(displacement_ba, coarsest))
-    for stage in settings.stages:
-        velocity = _fitted(velocity, pair, guides, stage, settings)
+    for level in settings.levels:
+        velocity = _fitted(velocity, pair, guides, level, settings)
     with torch.no_grad():
         fine = resize_displacement(velocity, pair.finer(settings.integrated_mm))
         both = exponentiate(torch.cat([fine, -fine]), squarings=settings.squarings)
@@ -139,25 +139,25 @@ def refine(
         return correct_inverse_consistency(result[:1], result[1:])
 
 
-def _fitted(velocity: Tensor, pair: Volumes, guides: Guides | None, stage: Stage, settings: RefineSettings) -> Tensor:
-    """The velocity on the grid of a stage, after its descent."""
-    grid = pair.coarser(stage.velocity_mm)
+def _fitted(velocity: Tensor, pair: Volumes, guides: Guides | None, level: Level, settings: RefineSettings) -> Tensor:
+    """The velocity on the grid of a level, after its descent."""
+    grid = pair.coarser(level.velocity_mm)
     velocity = resize_displacement(velocity, grid).detach().requires_grad_(True)
-    data = PairData(pair, stage, settings.similarity)
+    data = PairData(pair, level, settings.similarity)
     led = None
     if guides is not None:
         led = GuideTerms(
             guides,
             data.features[:, -1:],
-            stage,
+            level,
             settings,
             velocity_grid=grid,
             spacing_mm=pair.spacing_mm,
             shape=pair.shape,
         )
-    rate = settings.step_mm / stage.velocity_mm
-    descent = Descent(velocity, rate, stage.iterations, still_counts=settings.still_counts)
-    for _ in range(stage.iterations):
+    rate = settings.step_mm / level.velocity_mm
+    descent = Descent(velocity, rate, level.iterations, still_counts=settings.still_counts)
+    for _ in range(level.iterations):
         (gradient,) = torch.autograd.grad(_loss(velocity, data, led, settings), velocity)
         descent.step(velocity, gradient)
         if led is not None:
@@ -193,13 +193,13 @@ def _moved(stack: Tensor, both: Tensor, part: Box | VoxelSubset) -> tuple[Tensor
 
 def _shown(maps: Tensor) -> Box:
     """Where either volume's window or maps show something, and a margin: beyond, there is nothing to compare."""
-    shown = maps.amax((0, 1)) > _LEAST
+    shown = maps.amax((0, 1)) > _MIN_VISIBLE
     bounds = []
     for axis in range(3):
         places = shown.movedim(axis, 0).flatten(1).any(1).nonzero().flatten().tolist()
         low, high = (places[0], places[-1] + 1) if places else (0, shown.shape[axis])
         low, high = max(low - _MARGIN, 0), min(high + _MARGIN, shown.shape[axis])
-        bounds.append((low, high) if high - low >= _LEAST_VOXELS else (0, shown.shape[axis]))
+        bounds.append((low, high) if high - low >= _MIN_VOXELS else (0, shown.shape[axis]))
     axes = (torch.arange(low, high, device=maps.device) for low, high in bounds)
     return Box(tuple(bounds), torch.stack(torch.meshgrid(*axes, indexing="ij"))[None].float())
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
-class Stage:
+class Level:
     """One resolution of the optimisation: spacing of the velocity's, the organ maps' and the image's grid, iterations.
 
     ``organs_alone``: organ maps and descriptors are compared where either volume's maps show an organ, and nowhere else.
@@ -19,19 +19,19 @@ class Stage:
 
 @dataclass(frozen=True)
 class RefineSettings:
-    """Stages from coarse to fine, of a fixed number of iterations, and the weights of the loss.
+    """Levels from coarse to fine, of a fixed number of iterations, and the weights of the loss.
 
     ``image`` weighs the similarity of the abdominal window, ``descriptors`` its MIND-SSC, ``organs`` the overlap of the
     organ maps, ``smoothness`` the diffusion of the velocity. These were chosen on the validation pairs.
     """
 
-    stages: tuple[Stage, ...]
+    levels: tuple[Level, ...]
     integrated_mm: float = 4.0
     """Spacing of the grid on which the velocity is integrated in the end."""
     result_mm: float = 3.0
     """Spacing of the grid on which both directions are then made inverse to each other, as the result."""
     step_mm: float = 1.6
-    """What a stage's first iteration moves where the gradient is of ordinary size. In mm, so that no grid takes leaps."""
+    """What a level's first iteration moves where the gradient is of ordinary size. In mm, so that no grid takes leaps."""
     still_counts: bool = False
     """Whether voxels that nothing pulls count for the gradient's ordinary size. With them steps are longer, which fits true organ
     maps, whose gradients are at the organs' borders alone; the more air is around a body, the more."""
@@ -52,8 +52,8 @@ class RefineSettings:
     """Memory at its peak for the box of the network's grid; measured, and rounded up."""
 
 
-_EVERYWHERE, _ORGANS = Stage(8, 8, 8, 12), Stage(8, 4, 4, 6, organs_alone=True)
-BUDGETS = {
+_EVERYWHERE, _ORGANS = Level(8, 8, 8, 12), Level(8, 4, 4, 6, organs_alone=True)
+EFFORTS = {
     "fast": RefineSettings((_EVERYWHERE, _ORGANS), bytes_per_mm3=16),
     "accurate": RefineSettings((replace(_EVERYWHERE, iterations=20), _ORGANS, replace(_ORGANS, velocity_mm=4))),
 }
@@ -65,17 +65,17 @@ _STIFFER, _RIGIDITY = 2.0, 3.0
 def for_one_patient(settings: RefineSettings) -> RefineSettings:
     """Of two scans of one patient: stiffer, bones nearly rigid, and fine enough at last to tell ribs apart.
 
-    It begins at rest, from where a breath is a long way: so a coarser stage comes first, and there are more iterations.
+    It begins at rest, from where a breath is a long way: so a coarser level comes first, and there are more iterations.
     """
-    first, last = settings.stages[0], settings.stages[-1]
+    first, last = settings.levels[0], settings.levels[-1]
     return replace(
         settings,
-        stages=(
+        levels=(
             replace(first, velocity_mm=16, iterations=2 * first.iterations),
-            *(replace(stage, iterations=20) for stage in settings.stages[:-1]),
+            *(replace(level, iterations=20) for level in settings.levels[:-1]),
             replace(last, velocity_mm=4, iterations=2 * last.iterations),
         ),
         smoothness=_STIFFER * settings.smoothness,
         rigidity=_RIGIDITY,
-        bytes_per_mm3=BUDGETS["accurate"].bytes_per_mm3,  # whose velocities are as fine
+        bytes_per_mm3=EFFORTS["accurate"].bytes_per_mm3,  # whose velocities are as fine
     )

@@ -10,21 +10,21 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from mics.choices import Lesions, Refine, Topology
 from mics.errors import SettingError
 from mics.evaluation.landmarks import read_landmarks
 from mics.image.points import Points
 from mics.network.weights import DEFAULT_REGISTRATION, LoadedModel
-from mics.registration.choices import Lesions, Refine, Topology
 from mics.registration.findings import findings
 from mics.registration.fork import refuse_forked
 from mics.registration.inputs import PairArguments, Scan, Source, load_pair, meaning_of_labels
 from mics.registration.memory import require_memory
 from mics.registration.network_grid import refuse_thin
 from mics.registration.pair import Pair
-from mics.registration.plan import after_network, plan, refuse_unfit
 from mics.registration.result import Registration
 from mics.registration.settings import Settings, resolve
 from mics.registration.stage import Stage, State, run_stage
+from mics.registration.stage_order import after_network, plan, refuse_unfit
 from mics.registration.steering import refuse_unfit_steering, what_steers
 from mics.registration.summary import completed, summarise
 from mics.registration.timing import Timing

@@ -12,7 +12,7 @@ from mics.image.zipped import is_zip
 
 
 def warn_of_same_scan(
-    fixed: Image, moving: Image, sources: Sequence[Path | None], series: Sequence[str | None]
+    *, fixed: Image, moving: Image, sources: Sequence[Path | None], series: Sequence[str | None]
 ) -> None:
     """Warn, in one sentence, where both scans have the same voxels or come from the same DICOM series.
 

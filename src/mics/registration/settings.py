@@ -10,14 +10,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mics.errors import InputError, SettingError, require_type, shown
-from mics.network.card import MOST_STEPS, ModelCard
+from mics.choices import Lesions, Topology
+from mics.errors import SettingError, require_type, shown
+from mics.network.card import MAX_STEPS, ModelCard
 from mics.network.weights import DEFAULT_SEGMENTATION, LoadedModel, load_card_for, load_model_for
 from mics.registration.affine_file import affine_of, read_affine
-from mics.registration.choices import Lesions, Topology
 from mics.registration.device import choose_device
 from mics.registration.organ_affine import AFFINE_MODEL
-from mics.registration.refine_settings import BUDGETS
+from mics.registration.refine_settings import EFFORTS
 from mics.registration.stage import Stage, refuse_other_than_stages
 from mics.registration.stages.fold_removal import FoldRemoval
 from mics.registration.steering import Steering
@@ -26,7 +26,7 @@ TOPOLOGIES: tuple[str, ...] = get_args(Topology)
 LESIONS: tuple[str, ...] = get_args(Lesions)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Settings:
     """``affine`` (4, 4), fixed to moving LPS points; None to compute it. ``segmentation``: None where no organs are needed."""
 
@@ -40,7 +40,7 @@ class Settings:
     """That network's, or of one patient the one that would predict: how fine the grid is, and which network finds the organs."""
     topology: str
     refine: str
-    """``none`` or a budget of :data:`mics.registration.refine_settings.BUDGETS`; of given ``stages`` their names."""
+    """``none`` or an effort of :data:`mics.registration.refine_settings.EFFORTS`; of given ``stages`` their names."""
     segmentation: LoadedModel | None
     affine_model: LoadedModel | None
     """By which the affine's organs are found; None where no organs are needed for it."""
@@ -100,7 +100,7 @@ def resolve(
     same_patient: bool = False,
     lesions: str = "keep",
 ) -> Settings:
-    """What :func:`mics.registration.pipeline.register` is given, looked up; InputError for what is not there."""
+    """What :func:`mics.registration.register.register` is given, looked up; InputError for what is not there."""
     refine, topology = _chosen(refine, topology, stages)
     require_type(same_patient, bool, "Whether both scans are of one patient is True or False")
     if same_patient:
@@ -157,8 +157,10 @@ def _refuse_for_one_patient(refine: str, stages: Sequence[Stage] | None, steps: 
 
 def _steps(chosen: int) -> int:
     require_type(chosen, (int, np.integer), "The steps of the network are a whole number")
-    if not 1 <= chosen <= MOST_STEPS:
-        raise SettingError(f"The network takes at least one step and at most {MOST_STEPS} steps, not {shown(chosen)}.")
+    if not 1 <= chosen <= MAX_STEPS:
+        raise SettingError(
+            f"The network takes at least one step and at most {MAX_STEPS} steps, not {shown(chosen)}.", option="steps"
+        )
     return int(chosen)
 
 
@@ -166,17 +168,22 @@ def _chosen(refine: str, topology: str, stages: Sequence[Stage] | None) -> tuple
     """What is refined how, and the topology: as asked for, by default, or as given stages amount to."""
     if stages is not None:
         if (refine, topology) != ("fast", "free"):
-            raise InputError(
-                "Stages take the place of what refine and topology stand for: leave both as they are by default."
+            raise SettingError(
+                "Stages take the place of what refine and topology stand for: leave both as they are by default.",
+                option="stages",
             )
         refuse_other_than_stages(stages)
         names = [stage.name for stage in stages if "transforms" not in stage.needs]
         unfolded = any(isinstance(stage, FoldRemoval) for stage in stages)
         return " + ".join(names) or "none", "preserve" if unfolded else "free"
-    if refine not in ("none", *BUDGETS):
-        raise SettingError(f"There is no refinement called {refine!r}; choose none, {' or '.join(BUDGETS)}.")
+    if refine not in ("none", *EFFORTS):
+        raise SettingError(
+            f"There is no refinement called {refine!r}; choose none, {' or '.join(EFFORTS)}.", option="refine"
+        )
     if topology not in TOPOLOGIES:
-        raise SettingError(f"There is no topology called {topology!r}; choose {' or '.join(TOPOLOGIES)}.")
+        raise SettingError(
+            f"There is no topology called {topology!r}; choose {' or '.join(TOPOLOGIES)}.", option="topology"
+        )
     return refine, topology
 
 

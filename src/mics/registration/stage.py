@@ -1,7 +1,7 @@
 """What a stage of a registration is, and what is handed from stage to stage.
 
 A registration is a list of stages on a pair: each takes the :class:`State` and gives the next one back. The package's own are
-in ``stages/``, and whoever has an idea of his own writes another and gives it to :func:`mics.registration.pipeline.register`.
+in ``stages/``, and whoever has an idea of his own writes another and gives it to :func:`mics.registration.register.register`.
 """
 
 import dataclasses

@@ -17,13 +17,11 @@ from mics.registration.pair import Pair
 from mics.threads import side_by_side
 
 # Of the shorter of the two scans' lengths along the body, how much both must show. With less, any two slabs look alike.
-_LEAST_SHARED_LENGTH = 0.4
+_MIN_SHARED_LENGTH = 0.4
 _SCALES = (0.7, 1.4)
-_MOST_THREADS = 4
-"""Each has a team of torch's own threads."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Profile:
     """Sums over the body in each axial plane: area, x, y, x², y², (5, Z); and the planes' z in mm."""
 
@@ -47,7 +45,7 @@ def best_start(scans: Pair[Coarse], *, scaled: bool = True) -> NDArray[np.float6
     (where ``scaled``) and without scaling one's width and depth to the other's.
     """
     starts = _candidates(scans, scaled=scaled)
-    differences = side_by_side(lambda start: difference(scans, start), starts, at_most=_MOST_THREADS)
+    differences = side_by_side(lambda start: difference(scans, start), starts)
     return starts[int(np.argmin(differences))]
 
 
@@ -80,7 +78,7 @@ def _nearest(volume: NDArray[np.uint8], matrix: NDArray[np.float64], size: tuple
 def _candidates(scans: Pair[Coarse], *, scaled: bool) -> list[NDArray[np.float64]]:
     a, b = _profile(scans.fixed), _profile(scans.moving)
     shortest = min(a.z[-1] - a.z[0], b.z[-1] - b.z[0])
-    shared = _LEAST_SHARED_LENGTH * shortest
+    shared = _MIN_SHARED_LENGTH * shortest
     step = scans.fixed.image.grid.spacing[2]
     candidates = []
     for shift in np.arange(b.z[0] - a.z[-1] + shared, b.z[-1] - a.z[0] - shared + step / 2, step):

@@ -16,18 +16,18 @@ from mics.image.points import Points
 from mics.registration.checksums import environment, pair_checksums
 from mics.registration.inputs import Scan
 from mics.registration.pair import Pair
-from mics.registration.plan import plan
 from mics.registration.result import Registration
 from mics.registration.settings import Settings
 from mics.registration.stage import State
+from mics.registration.stage_order import plan
 from mics.registration.stages.fold_removal import FoldRemoval
 from mics.registration.timing import Timing, peak_memory_gb
 from mics.registration.verdict import Verdict
 from mics.run_summary import SCHEMA_VERSION, RunSummary
 
-_MOST_FOLDS = 1e-3
+_MAX_FOLDS = 1e-3
 _USUAL_SCALE = (0.6, 1.6)
-_LEAST_SHARED = 0.25
+_MIN_SHARED = 0.25
 
 
 def summarise(
@@ -84,13 +84,13 @@ def quality_warnings(affine: NDArray[np.float64], geometry: dict[str, Any], fold
             f"The affine scales by {scales.min():.2f} to {scales.max():.2f}, which is much between two adults: "
             "look at the overview before using the result."
         )
-    if shared < _LEAST_SHARED:
+    if shared < _MIN_SHARED:
         sentences.append(
             f"Both scans show only {shared:.0%} of the region that was registered: beyond it, the deformation is "
             "a continuation."
         )
     delivered = max(folds["moving_to_fixed"], folds["fixed_to_moving"])
-    if delivered > _MOST_FOLDS:
+    if delivered > _MAX_FOLDS:
         sentences.append(f"The deformation folds at {delivered:.2%} of the voxels.")
     return sentences
 

@@ -20,7 +20,7 @@ _LOOK_CERTAINTY = 0.85
 _LOOK_LARGE_ORGAN = 0.3
 _LOOK_VOLUME = 4.0
 _FAT_HU = (-127.0, -67.0)
-_LEAST_FAT, _MOST_DENSE = 0.1, 0.3
+_MIN_FAT, _MAX_DENSE = 0.1, 0.3
 _LARGE = ("spleen", "right kidney", "left kidney", "liver", "stomach", "aorta")
 # A stomach is full or empty, and how much is seen of an aorta depends on the scan.
 _SOLID = _LARGE[:4]
@@ -138,12 +138,12 @@ def is_like_ct(shares: Mapping[str, float | None]) -> bool:
 
 
 def _tissues(role: str, shares: Mapping[str, float | None]) -> Iterator[str]:
-    if shares["fat"] is not None and shares["fat"] < _LEAST_FAT:
+    if shares["fat"] is not None and shares["fat"] < _MIN_FAT:
         yield (
             f"Of the body in the {role} scan {shares['fat']:.0%} has the values of fat (-116 to -30), usual is a quarter to a "
             "half: are they HU, and of a CT?"
         )
-    if shares["dense"] is not None and shares["dense"] > _MOST_DENSE:
+    if shares["dense"] is not None and shares["dense"] > _MAX_DENSE:
         yield (
             f"Of the body in the {role} scan {shares['dense']:.0%} has values above 140, as bone and contrast medium, usual is "
             "up to a fifth: are they HU, and of a CT?"

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class VoxelSubset:
     """Some voxels of a grid: their places in the flattened grid ``(N,)``, and their indices ``(1, 3, N, 1, 1)`` in voxels."""
 

@@ -21,14 +21,14 @@ from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 
 from mics.data.label_names import label_name
+from mics.data.preview import label_colour
 from mics.files.whole import write_whole
-from mics.report.colours import label_colour
 from mics.report.planes import Plane
+from mics.report.sentences import caption, label_names
 from mics.report.sheets import Sheets, cut, shown_planes
-from mics.report.summary import caption, label_names
 
 if TYPE_CHECKING:
-    from mics.registration.pipeline import Registration
+    from mics.registration.register import Registration
 
 TITLES = (
     "fixed",
@@ -42,15 +42,15 @@ TITLES = (
 ABDOMEN = Normalize(-160, 240)  # HU: the abdominal window, W 400 L 40
 BEHIND_GRID = Normalize(-160, 600)  # HU: the same anatomy, dark enough for lines upon it
 DIFFERENCE = Normalize(-250, 250)  # HU
-MOST_OCTAVES = 2
+MAX_OCTAVES = 2
 OCTAVES = Normalize(
-    -MOST_OCTAVES, MOST_OCTAVES
+    -MAX_OCTAVES, MAX_OCTAVES
 )  # log2 of the Jacobian without the affine: a quarter to four times the volume
 VOLUME_COLOURS = colormaps["bwr"].with_extremes(under="#ffd60a")  # blue, white, red; folds
 FOLDED = -99.0  # drawn as what lies under the scale
 GRID_COLOUR, NO_DATA = "#ffe14d", "#5b6472"
 GRID_MM = 15.0
-MOST_NAMES = 40
+MAX_NAMES = 40
 LineStyle = str | tuple[float, tuple[float, ...]]
 DASHED: LineStyle = (0.0, (3.0, 1.6))
 DPI = 110
@@ -111,7 +111,7 @@ def _draw_row(panels: list[Axes], plane: Plane, sheets: Sheets) -> None:
     show_slice(before, sheets.fixed - sheets.affine, plane, "gray", DIFFERENCE)
     show_slice(after, sheets.fixed - sheets.warped, plane, "gray", DIFFERENCE)
     show_slice(grid, np.where(no_data, np.nan, sheets.fixed), plane, "gray", BEHIND_GRID)
-    octaves = np.where(np.isneginf(sheets.octaves), FOLDED, np.maximum(sheets.octaves, -MOST_OCTAVES))
+    octaves = np.where(np.isneginf(sheets.octaves), FOLDED, np.maximum(sheets.octaves, -MAX_OCTAVES))
     show_slice(volume, np.where(no_data, np.nan, octaves), plane, VOLUME_COLOURS, OCTAVES)
     for k in range(2):
         draw_grid_lines(grid, np.where(no_data, np.nan, sheets.position_mm[..., k]), plane)
@@ -233,7 +233,7 @@ def _add_organs(figure: Figure, rows: list[tuple[Plane, Sheets]], names: Mapping
             Line2D([], [], color="0.4", label="fixed"),
             Line2D([], [], color="0.4", ls=DASHED, label="moving"),
         ]
-    handles += [Patch(color=label_colour(label), label=label_name(label, names)) for label in shown[:MOST_NAMES]]
+    handles += [Patch(color=label_colour(label), label=label_name(label, names)) for label in shown[:MAX_NAMES]]
     place = (LEFT / width, (BELOW - 0.05) / height)
     columns = max(4, -(-len(handles) // 4))
     figure.legend(

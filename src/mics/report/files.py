@@ -8,7 +8,7 @@ from threading import Lock
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from mics.registration.pipeline import Registration
+    from mics.registration.register import Registration
 
 _DRAWING = Lock()
 """matplotlib draws one figure at a time."""

@@ -9,16 +9,16 @@ from string import Template
 from typing import TYPE_CHECKING, Any
 
 from mics.data.label_names import label_name
+from mics.data.preview import label_colour
 from mics.files.whole import write_text
 from mics.report import sections
-from mics.report.colours import label_colour
-from mics.report.summary import label_names
-from mics.report.volumes import MOST_VOXELS, shown_volumes
+from mics.report.sentences import label_names
+from mics.report.volumes import MAX_VOXELS, shown_volumes
 
 if TYPE_CHECKING:
-    from mics.registration.pipeline import Registration
+    from mics.registration.register import Registration
 
-MOST_BYTES = 15_000_000
+MAX_BYTES = 15_000_000
 
 
 def write_report(registration: Registration, path: str | Path) -> None:
@@ -32,11 +32,11 @@ def write_report(registration: Registration, path: str | Path) -> None:
 
 def report(registration: Registration) -> str:
     """The page as HTML."""
-    most_voxels = MOST_VOXELS
+    most_voxels = MAX_VOXELS
     while True:
         text = _page(registration, *shown_volumes(registration, most_voxels))
         # A scan of nothing but noise packs badly.
-        if len(text) <= MOST_BYTES or most_voxels < 1000:
+        if len(text) <= MAX_BYTES or most_voxels < 1000:
             return text
         most_voxels //= 2
 
@@ -49,7 +49,7 @@ def _page(registration: Registration, meta: dict[str, Any], volumes: dict[str, s
     ]
     return Template(viewer_part("page.html")).substitute(
         style=viewer_part("base.css") + viewer_part("page.css"),
-        script=viewer_part("theme.js") + viewer_part("viewer.js"),
+        script="".join(map(viewer_part, ("theme.js", "volumes.js", "viewer.js"))),
         title=sections.title(summary),
         verdict=sections.verdict(summary),
         figures=sections.figures(summary),

@@ -13,7 +13,7 @@ from urllib.parse import quote
 from mics.files.whole import write_text
 from mics.report.page import viewer_part
 from mics.report.sections import MARKS, without_folders
-from mics.report.summary import above_zero, fold_percentage, inverse_error, label_of, moving_label_scores
+from mics.report.sentences import above_zero, fold_percentage, inverse_error, label_of, moving_label_scores
 from mics.run_summary import BeforeAndAfter, EvidenceSummary, RunSummary
 
 PAGE = "review.html"

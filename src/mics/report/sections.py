@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from html import escape
 from pathlib import Path
 
-from mics.report.colours import label_colour
-from mics.report.summary import (
+from mics.data.preview import label_colour
+from mics.report.sentences import (
     TG132,
     VERDICTS,
     above_zero,

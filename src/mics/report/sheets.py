@@ -17,12 +17,12 @@ from mics.image.resample import inside, resample
 from mics.report.planes import Plane, three_planes
 
 if TYPE_CHECKING:
-    from mics.registration.pipeline import Registration
+    from mics.registration.register import Registration
 
 _TISSUE_HU = -100.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Sheets:
     """Pictures (rows, columns) of one plane of the fixed scan; first row on top.
 

@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as Picture
 
+from mics.data.preview import label_colour
 from mics.files.whole import write_whole
-from mics.report.colours import label_colour
 from mics.report.sheets import cut, shown_planes
 
 if TYPE_CHECKING:
-    from mics.registration.pipeline import Registration
+    from mics.registration.register import Registration
 
 _HEIGHT, _GAP = 168, 3
 _ABDOMEN_HU, _DIFFERENCE_HU = (-160.0, 240.0), (-250.0, 250.0)

@@ -27,11 +27,11 @@ from mics.report.planes import three_planes, world_axes
 from mics.report.sheets import centre_voxel, has_data, volume_change
 
 if TYPE_CHECKING:
-    from mics.registration.pipeline import Registration
+    from mics.registration.register import Registration
 
 Steps = tuple[int, int, int]
 
-MOST_VOXELS = 6_600_000
+MAX_VOXELS = 6_600_000
 HU_KNOTS, CODE_KNOTS = (-1024, -200, 300, 3068), (1, 104, 354, 700)
 """A code is linear between these: a step is 8 HU, 2 HU in soft tissue, 8 HU; code 0: no data."""
 FIELD_MM = 4.0
@@ -105,7 +105,7 @@ class Anatomical:
         return Grid((x, y, z), (i, j, k), tuple(origin[:3].tolist()), tuple(direction.ravel().tolist()))
 
 
-def shown_volumes(registration: Registration, most_voxels: int = MOST_VOXELS) -> tuple[dict[str, Any], dict[str, str]]:
+def shown_volumes(registration: Registration, most_voxels: int = MAX_VOXELS) -> tuple[dict[str, Any], dict[str, str]]:
     """What the page's viewer needs: its geometry and tables, fit for JSON, and its volumes by name, packed as text.
 
     The scans are averaged over blocks of voxels so that there are at most ``most_voxels``; label maps are taken at the blocks'

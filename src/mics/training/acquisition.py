@@ -18,7 +18,7 @@ _WATER_PER_MM = 0.019
 """Linear attenuation of water at the mean energy of a CT beam, 70 keV (NIST)."""
 _NARROWEST, _WIDEST = 0.38, 0.55
 """Radius of the field of view, as a share of the volume's width."""
-_MOST_CUT = 0.4
+_MAX_CUT = 0.4
 """Of the volume's height, at either end."""
 
 
@@ -40,7 +40,7 @@ class FieldOfView(NamedTuple):
         width, depth, height = shape
         radius = (_NARROWEST + size * (_WIDEST - _NARROWEST)) * width
         centre = ((width - 1) / 2 + (left - 0.5) * 0.2 * width, (depth - 1) / 2 + (back - 0.5) * 0.2 * depth)
-        missing = cut * _MOST_CUT * height
+        missing = cut * _MAX_CUT * height
         bottom, top = (missing, height - 1.0) if end < 0.5 else (0.0, height - 1.0 - missing)
         return cls(centre, radius, bottom, top)
 

@@ -19,7 +19,7 @@ from mics.files.whole import write_whole
 from mics.organs import ORGAN_NAMES
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class CachedCase:
     """One person on the network's grid: ``hu`` int16 and ``labels`` uint8, both (X, Y, Z) in LAS array order.
 

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from mics.data.settings_file import parse_yaml, read_yaml
 from mics.errors import InputError, MissingFileError, SettingError
 from mics.losses.total import PAPER_WEIGHTS, LossForms, LossWeights
-from mics.network.card import MOST_STEPS, Extent
+from mics.network.card import MAX_STEPS, Extent
 from mics.network.config import RegistrationConfig
 from mics.network.precision import half_precision_pays
 from mics.network.presets import preset
@@ -85,7 +85,7 @@ class Recipe(BaseModel):
     """Random crops of this many voxels in training; whole volumes without it."""
     workers: int = Field(0, ge=0, le=256)
     """Processes that read training cases ahead of the device; the samples are the same for any number."""
-    steps: int = Field(2, ge=1, le=MOST_STEPS)
+    steps: int = Field(2, ge=1, le=MAX_STEPS)
     """Registration steps in training."""
     organs_model: str = DEFAULT_SEGMENTATION
     """Segmentation model that finds the organ maps of a registration network that sees them, in training and ever after."""

@@ -9,7 +9,7 @@ from mics.deformation.field import compose, warp
 from mics.deformation.jacobian import fold_share
 from mics.evaluation.metrics import dice, sd_log_jacobian
 from mics.image.intensity import hu_windows
-from mics.losses.segmentation import one_hot
+from mics.losses.overlap import one_hot
 from mics.losses.total import Volumes, step_losses, weighted_sum
 from mics.network.padding import pad_to_multiple
 from mics.network.pair import Prediction, RegistrationNetwork
@@ -68,7 +68,7 @@ class RegistrationTraining(NetworkTraining):
             "val/dice": sum(overlaps.values()) / max(len(overlaps), 1),
             "val/sd_log_jacobian": sd_log_jacobian(field[0].cpu().numpy()),
             "val/folds": fold_share(field),
-            "val/inverse_error_mm": compose(field, opposite).norm(dim=1).mean() * self.recipe.spacing_mm,
+            "val/inverse_error_mm": compose(opposite, field).norm(dim=1).mean() * self.recipe.spacing_mm,
             **{f"val/dice_{organ:02d}": overlap for organ, overlap in overlaps.items()},
         }
 

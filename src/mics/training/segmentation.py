@@ -5,7 +5,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from mics.image.intensity import hu_windows
-from mics.losses.segmentation import dice_loss, marginal_logits, one_hot
+from mics.losses.overlap import dice_loss, marginal_logits, one_hot
 from mics.network.segmentation import Segmentation
 from mics.organs import ORGAN_NAMES
 from mics.training.divergence import require_finite

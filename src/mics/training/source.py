@@ -15,7 +15,7 @@ from mics.files.whole import write_text
 PHANTOMS = "phantom:"
 PHANTOM_VALIDATION = 3
 """So many of the generated subjects are for validation."""
-_MOST_PHANTOMS = 100_000
+_MAX_PHANTOMS = 100_000
 
 SOURCE = "source.txt"
 """In the folder of cases, JSON; whatever ends in .json there is a case."""
@@ -31,7 +31,7 @@ class Subject(NamedTuple):
 
 
 class Source(BaseModel):
-    """``data``, the state of its ``files``, its ``subjects``, how they are prepared (:func:`mics.training.prepare.prepare`)."""
+    """``data``, the state of its ``files``, its ``subjects``, how they are prepared (:func:`mics.training.cases.prepare`)."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
@@ -103,9 +103,9 @@ def usable(root: Path) -> list[Entry]:
 def phantom_count(data: str) -> int:
     """N of ``phantom:N``; raises InputError for anything but a number of people that leaves some for training."""
     count = data.removeprefix(PHANTOMS)
-    if not (count.isdecimal() and len(count) < 9 and PHANTOM_VALIDATION < int(count) <= _MOST_PHANTOMS):
+    if not (count.isdecimal() and len(count) < 9 and PHANTOM_VALIDATION < int(count) <= _MAX_PHANTOMS):
         raise InputError(
-            f"`data {data[:50]}`: give phantom:N with N people, more than {PHANTOM_VALIDATION} and at most {_MOST_PHANTOMS}.",
+            f"`data {data[:50]}`: give phantom:N with N people, more than {PHANTOM_VALIDATION} and at most {_MAX_PHANTOMS}.",
             option="data",
         )
     return int(count)

@@ -20,9 +20,9 @@ from mics.network.kinds import build
 from mics.network.presets import preset
 from mics.network.weights import load_initial_weights
 from mics.training.cache import read_cases
+from mics.training.cases import prepare
 from mics.training.checkpoints import read_checkpoint
 from mics.training.datamodule import Cases
-from mics.training.prepare import prepare
 from mics.training.recipe import Recipe, changed_recipe, load_recipe
 from mics.training.run import LAST, require_devices, train
 from mics.training.source import SOURCE, source_of
@@ -50,7 +50,7 @@ def start(
     """Prepare the cases of ``data`` once into ``output/cases`` and train as ``recipe`` says; returns the model's path.
 
     ``output/run.json`` keeps all that the run depends on: the resolved recipe, data, initial model, devices, cases, versions.
-    See :func:`mics.training.recipe.load_recipe`, :func:`mics.training.prepare.prepare` and :func:`mics.training.run.train`
+    See :func:`mics.training.recipe.load_recipe`, :func:`mics.training.cases.prepare` and :func:`mics.training.run.train`
     for what the arguments may be and what is raised; InputError too where ``output`` already holds a run or something else, or
     another run writes into it. What cannot be trained on is refused before anything is written. With several
     processes, the first prepares and writes, and the others wait for its ``run.json``.

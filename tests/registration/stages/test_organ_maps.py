@@ -11,7 +11,7 @@ from mics.image.grid import Grid
 from mics.image.io import Image
 from mics.registration.inputs import Scan
 from mics.registration.pair import Pair
-from mics.registration.refine_settings import BUDGETS
+from mics.registration.refine_settings import EFFORTS
 from mics.registration.stage import Alignment, State, Views
 from mics.registration.stages.instance_optimisation import InstanceOptimisation
 from mics.registration.stages.organ_maps import compared
@@ -64,7 +64,7 @@ def test_masks_that_together_leave_nothing_to_compare(scan):
             compared=compared(state, 8.0),
             spacing_mm=8.0,
         )
-        stage, state = InstanceOptimisation(BUDGETS["fast"]), dataclasses.replace(state, organ_views=views)
+        stage, state = InstanceOptimisation(EFFORTS["fast"]), dataclasses.replace(state, organ_views=views)
         if refused:
             with pytest.raises(InputError, match="nothing is left to compare"):
                 stage.run(state)

@@ -16,7 +16,7 @@ from mics.image.grid import NETWORK_ORIENTATION, Grid
 _TO_REFERENCE = np.array([[1.0, 0, 0, CENTRE[0]], [0, -1, 0, CENTRE[1]], [0, 0, 1, CENTRE[2]], [0, 0, 0, 1]])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Scanner:
     """How one volume is taken.
 

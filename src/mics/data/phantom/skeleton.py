@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from mics.data.phantom.shapes import ellipsoid, rotated, smooth_intersection
+from mics.data.phantom.shapes import Array, Box, ellipsoid, rotated, smooth_intersection
 from mics.data.phantom.subject import EXTENT
 from mics.data.phantom.torso import MIDLINE, Torso
 
@@ -64,7 +64,14 @@ class Skeleton:
         c.paint(box, femur, np.where(femur > -2.5, 480 * density, 230 * density))
         pubis = np.hypot(y - 200, z - 20 - 0.15 * x) - 10
         c.paint(box, np.maximum(pubis, np.maximum(x - 72, 3 - x)), 330 * density)
-        # The sacrum: a body in the middle, wings that meet the ilium, narrowing downwards.
+        self._sacrum(box, x, y, z)
+        bladder = ellipsoid(x, y, z, (0, 180, 30), (40, 30, 34))
+        c.paint(box, bladder, 45.0)
+        c.paint(box, bladder + 3, 8.0)
+
+    def _sacrum(self, box: Box, x: Array, y: Array, z: Array) -> None:
+        """A body in the middle, wings that meet the ilium, narrowing downwards."""
+        c, density = self.canvas, self.density
         u, v, w = rotated(x, y, z, (0, 98, 112), (-28.0, 0.0, 0.0))
         flat = np.abs(v - 98 + 0.002 * u**2) - 11 - 10 * np.exp(-((u / 24) ** 2))
         sacrum = smooth_intersection(flat, u - 68 + 0.5 * np.maximum(150 - w, 0), 12)
@@ -73,9 +80,6 @@ class Skeleton:
         c.paint(box, np.maximum(np.hypot(u, v - 86) - 6, np.abs(w - 115) - 45), 25.0)
         for h in (88, 112, 136):
             c.paint(box, np.maximum(np.hypot(u - 22, w - h) - 4, np.abs(v - 98) - 15), 10.0)
-        bladder = ellipsoid(x, y, z, (0, 180, 30), (40, 30, 34))
-        c.paint(box, bladder, 45.0)
-        c.paint(box, bladder + 3, 8.0)
 
     def _spine(self) -> None:
         c, density = self.canvas, self.density

@@ -11,7 +11,7 @@ from scipy import ndimage
 SQUARINGS = 6
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class SmoothField:
     """A displacement u(p) in mm on a lattice: p -> p + u(p), a diffeomorphism.
 

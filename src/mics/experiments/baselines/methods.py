@@ -47,7 +47,7 @@ METHODS: Registry[Method] = Registry(
         "predecessor": Method("predecessor's form of the network", f"{_OWN}.ours:network", model=True, own_model=True),
         "lapirn": Method("LapIRN", f"{_OWN}.ours:network", model=True, own_model=True),
         "mics": Method("MICS, as the command runs it", f"{_OWN}.ours:fast", model=True),
-        "mics-accurate": Method("MICS, --refine accurate", f"{_OWN}.ours:accurate", model=True),
+        "mics-accurate": Method("MICS, accurate", f"{_OWN}.ours:accurate", model=True),
         "ants-syn": Method("ANTs SyN", f"{_OWN}.ants_syn:register", package="antspyx"),
         "greedy": Method("greedy", f"{_OWN}.greedy:register", package="picsl-greedy"),
         "elastix": Method("elastix", f"{_OWN}.elastix:register", package="itk-elastix"),

@@ -3,12 +3,12 @@
 import time
 
 from mics.allocator import keep_freed_memory
+from mics.choices import Refine
 from mics.evaluation.learn2reg import from_transform
 from mics.experiments.baselines.outcome import Matrix, Outcome
 from mics.image.io import Image
 from mics.network.weights import DEFAULT_REGISTRATION
-from mics.registration.choices import Refine
-from mics.registration.pipeline import register
+from mics.registration.register import register
 
 
 def fast(fixed: Image, moving: Image, affine: Matrix, model: str | None = None) -> Outcome:

@@ -1,1 +1,1 @@
-"""The stages of a registration, a file each; :mod:`mics.registration.plan` puts them in order."""
+"""The stages of a registration, a file each; :mod:`mics.registration.stage_order` puts them in order."""

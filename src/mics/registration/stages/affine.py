@@ -10,7 +10,7 @@ from mics.registration.organ_affine import register_affine_by_organs
 from mics.registration.stage import Alignment, Matrix, Stage, State
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Affine(Stage):
     """``matrix`` (4, 4), fixed to moving LPS points; None to compute it: by the organs that ``model`` finds, or else with ANTs.
 

@@ -25,7 +25,7 @@ _BYTES_PER_LABEL_MM3 = 1.0
 class InstanceOptimisation(Stage):
     """On the abdominal window and the organ maps, where both scans are compared, with ``settings``.
 
-    ``effort`` names them to a user who waits: a key of :data:`mics.registration.refine_settings.BUDGETS`, or any word.
+    ``effort`` names them to a user who waits: a key of :data:`mics.registration.refine_settings.EFFORTS`, or any word.
     ``steering``: given labels and landmarks that lead it as well. ``keeps_lesions``: lesions are as stiff as the bones, which
     the rigidity of ``settings`` weighs.
     """
@@ -76,7 +76,8 @@ class InstanceOptimisation(Stage):
             labels = torch.cat(maps).to(state.device)
         if led.landmarks is not None:
             places = landmark_places(led.landmarks, grid, state.affine)
-            points = torch.from_numpy(places.astype(np.float32)).transpose(1, 2)[..., None, None].to(state.device)
+            stack = np.stack([places.moving, places.fixed]).astype(np.float32)
+            points = torch.from_numpy(stack).transpose(1, 2)[..., None, None].to(state.device)
         if self.settings.rigidity:
             organs = state.views.organs.moving, state.views.organs.fixed
             maps = [

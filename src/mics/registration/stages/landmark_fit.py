@@ -33,12 +33,12 @@ class LandmarkFit(Stage):
         led, field = self.steering, state.field
         assert led.landmarks is not None
         assert led.tolerance_mm is not None
-        moving, fixed = landmark_places(led.landmarks, field.grid, state.affine)
+        places = landmark_places(led.landmarks, field.grid, state.affine)
         moving_to_fixed, fixed_to_moving = fit_landmarks(
-            field.moving_to_fixed,
-            field.fixed_to_moving,
-            fixed=fixed,
-            moving=moving,
+            moving_to_fixed=field.moving_to_fixed,
+            fixed_to_moving=field.fixed_to_moving,
+            fixed=places.fixed,
+            moving=places.moving,
             spacing_mm=np.array(field.grid.spacing),
             tolerance_mm=led.tolerance_mm,
         )

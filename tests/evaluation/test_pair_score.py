@@ -9,7 +9,7 @@ import pytest
 from mics.deformation.transform import Transform
 from mics.errors import InputError
 from mics.evaluation.learn2reg import from_transform
-from mics.evaluation.pair import PairScore, score_pair
+from mics.evaluation.pair_score import PairScore, score_pair
 from mics.image.grid import Grid
 from mics.image.io import Image
 from mics.image.points import Points

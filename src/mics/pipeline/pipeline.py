@@ -14,11 +14,11 @@ from mics.data.prepare import prepare
 from mics.data.workers import default_workers
 from mics.files.folder import own_folder
 from mics.network.weights import load_model
-from mics.pipeline.evaluate import RESULT, evaluate
 from mics.pipeline.plan import ExistingModel, Plan, Training
 from mics.pipeline.possible import require_held_out, require_models, require_multiples, require_subjects
 from mics.pipeline.segmentation_scores import TABLE, score_segmentation
 from mics.pipeline.stages import digest, once, state
+from mics.pipeline.validation import RESULT, evaluate
 from mics.pseudo_labels.complete import complete
 from mics.registration.affine import register_affine
 from mics.registration.device import choose_device

@@ -13,7 +13,7 @@ from mics.image.grid import Grid
 from mics.image.io import Image, read_image, read_labels, write_image
 from mics.network.weights import load_model
 from mics.registration import settings
-from mics.registration.pipeline import register
+from mics.registration.register import register
 from mics.registration.stage import Stage
 from mics.registration.stages import affine, instance_optimisation
 

@@ -9,11 +9,11 @@ from typing import Any
 from mics.data.manifest import Entry, read_manifest
 from mics.errors import InputError
 from mics.evaluation.learn2reg import from_transform
-from mics.evaluation.pair import PairScore, score_pair
+from mics.evaluation.pair_score import PairScore, score_pair
 from mics.evaluation.summary import summarise
 from mics.files.whole import write_text
 from mics.image.io import read_image, read_labels
-from mics.registration.pipeline import register
+from mics.registration.register import register
 
 RESULT = "evaluation.json"
 

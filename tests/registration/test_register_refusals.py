@@ -7,7 +7,7 @@ from mics.errors import InputError
 from mics.image.grid import Grid
 from mics.image.io import Image
 from mics.registration import memory
-from mics.registration.pipeline import register
+from mics.registration.register import register
 from mics.registration.stages import affine, resampling
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from mics.errors import InputError
-from mics.registration.refine_settings import BUDGETS, RefineSettings, for_one_patient
+from mics.registration.refine_settings import EFFORTS, RefineSettings, for_one_patient
 from mics.registration.settings import Settings
 from mics.registration.stage import Stage
 from mics.registration.stages.affine import Affine
@@ -67,9 +67,9 @@ def after_network(settings: Settings) -> Sequence[Stage]:
 
 
 def refine_settings(settings: Settings) -> RefineSettings:
-    """Of the chosen budget, as one patient or two people need it."""
-    budget = BUDGETS[settings.refine]
-    return for_one_patient(budget) if settings.same_patient else budget
+    """Of the chosen effort, as one patient or two people need it."""
+    chosen = EFFORTS[settings.refine]
+    return for_one_patient(chosen) if settings.same_patient else chosen
 
 
 def _refinement(settings: Settings) -> InstanceOptimisation:

@@ -13,9 +13,9 @@ from mics.image.io import Image
 from mics.image.points import Points, write_points
 from mics.network.weights import load_model
 from mics.registration import settings
-from mics.registration.pipeline import register
+from mics.registration.register import register
 from mics.registration.repeat import repeat
-from mics.report.summary import describe
+from mics.report.sentences import describe
 from mics.run_summary import RunSummary, read_summary
 
 GRID = Grid((40, 32, 20), (5, 5, 7), (-97.5, -77.5, -66.5))

@@ -39,7 +39,7 @@ _DISTANCES = (
     Measure("MDA, mm", 5, 1, lambda scores: scores.mda_mm_affine_only, lambda scores: scores.mda_mm),
 )
 MEASURES = (DICE, *_DISTANCES)
-_MOST_ROWS = 20
+_MAX_ROWS = 20
 _CAPTION = 160
 """Characters of a line above the picture."""
 
@@ -115,7 +115,7 @@ def _organs(summary: RunSummary) -> list[str]:
     if scores is None or not scores.dice:
         return []
     labels = sorted(scores.dice, key=scores.dice.__getitem__)
-    shown = labels if len(labels) <= _MOST_ROWS else labels[:_MOST_ROWS]
+    shown = labels if len(labels) <= _MAX_ROWS else labels[:_MAX_ROWS]
     names = {label: _numbered(summary, label) for label in shown}
     width, steered, measures = max(map(len, names.values())), _steered(summary), known_measures(scores)
     rows = [

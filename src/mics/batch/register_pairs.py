@@ -25,13 +25,13 @@ from mics.batch.work import (
     register_pair,
     stop,
 )
+from mics.choices import Lesions, Refine, Topology
 from mics.data.workers import default_workers, each, require_scheduler
 from mics.deformation.compact import TOLERANCE_MM, refuse_tolerance
 from mics.errors import RunError, SettingError, require_type
 from mics.files.folder import own_folder
 from mics.files.whole import write_text
 from mics.network.weights import DEFAULT_REGISTRATION, load_model_for
-from mics.registration.choices import Lesions, Refine, Topology
 from mics.report.review import PAGE, Reviewed, write_review
 
 MARK, PAIRS, RESULTS = "batch.json", "pairs.csv", "results.csv"

@@ -12,7 +12,7 @@ from mics.errors import InputError
 from mics.image.grid import Grid
 from mics.image.io import Image, write_image
 from mics.training.cache import read_cases
-from mics.training.prepare import prepare
+from mics.training.cases import prepare
 from mics.training.source import SOURCE, note, refuse_other, source_of
 
 

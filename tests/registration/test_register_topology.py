@@ -9,7 +9,7 @@ import SimpleITK as sitk
 from mics.deformation.jacobian import fold_share, jacobian_determinant, nondiffeomorphic_volume
 from mics.deformation.transform import Transform
 from mics.errors import InputError
-from mics.registration.pipeline import register
+from mics.registration.register import register
 from mics.registration.stages import resampling
 
 
