@@ -13,7 +13,7 @@ from mics.image.ct_histogram import Fit, fit_as_it_is, fit_scaled, fit_shifted, 
 from mics.image.ct_scale import scale_of, shows_fat
 from mics.image.hu import AIR_HU
 from mics.image.io import Image, read_image
-from mics.image.slice_scales import step_between_slices
+from mics.image.slice_scales import other_scale, step_between_slices
 
 Values = NDArray[np.float32]
 
@@ -188,6 +188,13 @@ def _refuse_dense(seen: Values, name: str) -> None:
 def _refuse_steps(array: Values, name: str, orientation: str) -> None:
     """Refuse a volume of which some slices are on another scale."""
     axis = next(axis for axis, letter in enumerate(orientation) if letter in "IS")
+    first = other_scale(array, axis)
+    if first is not None:
+        raise InputError(
+            f"{name} does not hold Hounsfield units in all its slices: at number {first}, from 0, along its {_ORDINALS[axis]} "
+            "axis, values go over to another scale (by a factor, upside down, or wrapped to fewer bits): convert the scan from "
+            "DICOM again."
+        )
     found = step_between_slices(array, axis)
     if found is not None:
         slice_, step = found
