@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from mics.errors import GeometryError, InputError, SettingError, require_type
 from mics.files.paths import as_path, output_path
 from mics.files.whole import write_whole
-from mics.image import checks, completeness, dicom, nifti, text_headers, text_voxels
+from mics.image import checks, completeness, dicom, modality, nifti, text_headers, text_voxels
 from mics.image.content import is_dicom, other_kind
 from mics.image.grid import Grid
 from mics.image.segments import set_segments
@@ -172,6 +172,8 @@ def read_image(path: str | Path, series: str | None = None) -> Image:
     if low == float(image.array.max()):
         raise InputError(f"{path} is constant (every voxel is {low:g}), so there is nothing to register.")
     checks.warn_of_odd_lengths(path, image.grid)
+    if as_path(path).is_file():
+        modality.warn_of_other_kind(as_path(path))
     return image
 
 

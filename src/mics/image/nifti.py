@@ -160,16 +160,21 @@ def _header(path: Path, stream: io.BufferedIOBase) -> Any:
     return header
 
 
+def header_of(path: Path) -> Any:
+    """The header in nibabel's hands; raises InputError where there is none."""
+    try:
+        with path.open("rb") as file:
+            return _header(path, _unpacked(file))
+    except (EOFError, zlib.error, OSError) as error:
+        raise checks.unreadable(path, error) from error
+
+
 def time_step(path: Path) -> float | None:
     """Seconds between the volumes of a 4-D file, 1 where it does not say how many; None where it holds a single volume.
 
     Raises InputError where there is no NIfTI header.
     """
-    try:
-        with path.open("rb") as file:
-            header = _header(path, _unpacked(file))
-    except (EOFError, zlib.error, OSError) as error:
-        raise checks.unreadable(path, error) from error
+    header = header_of(path)
     if _time_as_components(header) == 1:
         return None
     step = float(header["pixdim"][4]) * _SECONDS.get(int(header["xyzt_units"]) & 56, 1.0)
