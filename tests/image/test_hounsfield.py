@@ -184,7 +184,7 @@ def test_other_values_are_refused_with_what_they_are(array, said):
     assert re.search(said, refusal(array))
 
 
-@pytest.mark.parametrize("factor", [0.15, 0.4, 3, 25, -0.2, -1, -5])
+@pytest.mark.parametrize("factor", [0.0625, 0.15, 0.4, 3, 25, -0.2, -1, -5])
 @pytest.mark.parametrize("offset", [0, 300])
 def test_the_places_of_air_fat_and_soft_tissue_are_named(factor, offset):
     sentence = refusal(body(seed=4) * factor + offset)

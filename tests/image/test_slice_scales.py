@@ -65,6 +65,16 @@ def test_slices_on_another_scale_than_the_others_are_refused(change, slices, fir
     assert f"in all its slices: at number {first}, from 0, along its third axis" in refusal(hu)
 
 
+@pytest.mark.parametrize(
+    "change", [lambda hu: -hu, np.zeros_like, lambda hu: np.random.default_rng(0).normal(0, 300, hu.shape)]
+)
+@pytest.mark.parametrize("slices", [np.s_[20:21], np.s_[1::3]])
+def test_slices_that_show_something_else_than_both_neighbours_are_refused(change, slices):
+    hu = person().copy()
+    hu[:, :, slices] = change(hu[:, :, slices])
+    assert f"in all its slices: at number {slices.start}, " in refusal(hu)
+
+
 def test_an_end_that_resampling_filled_in_part_is_no_other_scale():
     hu = person().copy()
     hu[:, :, :6] = -1000

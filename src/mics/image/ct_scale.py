@@ -29,6 +29,8 @@ _MODERATE = (0.5, 2.0)
 _GAIN_MODERATE, _GAIN_SURE, _GAIN_OTHER = 0.3, 0.6, 1.1
 # Factors between these are none: contrast medium makes soft tissue seem further from fat.
 _NO_FACTOR = (0.94, 1.15)
+# Air that lies below all that is possible tells smaller ones.
+_SMALL_FACTOR, _GAIN_SMALL = 1.06, 1.5
 # Where their peaks are in scans with and without contrast medium.
 _FAT_HU, _SOFT_HU = (-160.0, -60.0), (0.0, 150.0)
 # A background that is brightest: its share of the values.
@@ -53,9 +55,11 @@ def scale_of(values: Values, *, bright_background: bool) -> tuple[Fit, bool] | N
         return None
     tissue = _with_fewer_at_ends(values)
     best = _fit_by_peaks(tissue, values[inner])
-    if best is None or _NO_FACTOR[0] < best.slope < _NO_FACTOR[1]:
+    if best is None:
         return None
     gain = best.log_likelihood - fit_as_it_is(tissue).log_likelihood
+    if _NO_FACTOR[0] < best.slope < _NO_FACTOR[1] and not (best.slope > _SMALL_FACTOR and gain > _GAIN_SMALL):
+        return None
     hu = (values - np.float32(best.offset)) / np.float32(best.slope)
     shows_air = np.mean((np.abs(hu + 1000) < _NEAR_AIR_HU) & inner) > _LEAST_AIR
     if shows_air and _MODERATE[0] <= best.slope <= _MODERATE[1]:

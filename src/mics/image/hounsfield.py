@@ -47,6 +47,8 @@ _GAIN_REFUSED, _GAIN_WARNED = 0.9, 0.55
 _CONTRAST_HU = 150.0
 # Where air is in view a smaller offset shows too: scans and parts of them, noise and contrast medium gain .12 at most.
 _AIR_BELOW_HU, _LEAST_AIR, _LEAST_OFFSET_HU, _GAIN_WITH_AIR = -700.0, 0.1, 30.0, 0.3
+# What a tenth may seem to be, by people's fat and soft tissue.
+_TENTH = (0.07, 0.14)
 _TISSUES_HU = (-1000.0, -100.0, 50.0)
 # Less is no CT's, whatever the offset; parts of 64 mm reach -7.
 _LEAST_LIKELIHOOD = -7.3
@@ -86,7 +88,6 @@ def hounsfield_units(array: Values, name: str, *, orientation: str = "LPS") -> V
     _refuse_wrapped(seen, name)
     _refuse_air(seen, name)
     _refuse_steps(cleared, name, orientation)
-    _refuse_tenth(seen, name)
     _refuse_scaled(seen, _corners(cleared), name)
     _refuse_shifted(seen, name)
     _refuse_dense(seen, name)
@@ -249,6 +250,8 @@ def _refuse_tenth(seen: Values, name: str) -> None:
 def _refuse_scaled(seen: Values, corners: list[float], name: str) -> None:
     """Refuse HU times a factor, upside down too, that the peaks of tissues tell; warn where they nearly do."""
     found = scale_of(seen, bright_background=corners.count(float(seen.max())) > len(corners) / 2)
+    if found is None or _TENTH[0] < found[0].slope < _TENTH[1]:
+        _refuse_tenth(seen, name)
     if found is None:
         return
     fit, sure = found
@@ -307,7 +310,7 @@ def _looks_like(fit: Fit) -> str:
     """What the values seem to be, and what to do."""
     offset = round(fit.offset / 10) * 10
     if fit.slope != 1:
-        air, fat, soft = (f"{fit.slope * hu + fit.offset:.2g}" for hu in _TISSUES_HU)
+        air, fat, soft = (f"{float(f'{fit.slope * hu + fit.offset:.2g}'):g}" for hu in _TISSUES_HU)
         places = f"air near {air}, fat near {fat} and soft tissue near {soft}"
         if fit.slope < 0:
             return (

@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 _LOOKED_AT = 48
 # Neighbours that correlate so well show the same anatomy. In 18 good scans, whole, halved and in boxes of 64 mm, the means of
 # such are at most 300 HU apart.
-_LEAST_CORRELATION, _FARTHEST_HU = 0.65, 500.0
+_LEAST_CORRELATION, _FARTHEST_HU, _OF_RANGE = 0.65, 500.0, 0.2
 # Where two pairs of neighbours on both sides go on as evenly: by what factor spreads differ at most (1.4 in 3000 whole scans and
 # parts of 64 to 128 mm, with thick slices, noise and cut-off values), and how badly neighbours correlate (.33).
 _EVEN, _FAIRLY_EVEN, _EVEN_FACTOR = 0.9, 0.5, 1.15
 _MOST_FACTOR, _MOST_FACTOR_UNLIKE, _WORST = 1.5, 3.0, 0.0
-# Medians over so many slices, where every other one is on another scale: of good ones the next but one is never more alike.
-_ALTERNATING, _ALTERNATING_FACTOR, _FEWEST = 0.3, 1.4, 12
+# By how much the next but one may be more alike than the one between, of good slices never; and the median factor over so many.
+_ODD, _ALTERNATING_FACTOR, _FEWEST = 0.3, 1.4, 12
 # A slice that varies less shows nothing; beside it one may be filled in part, by resampling.
 _LEAST_SPREAD = 1e-3
 
@@ -48,7 +48,9 @@ def step_between_slices(array: NDArray[np.float32], axis: int) -> tuple[int, flo
     """
     pairs = _neighbours(array, axis)
     steps = np.where(pairs.filled & (pairs.alike > _LEAST_CORRELATION), pairs.steps, 0.0)
-    far = np.flatnonzero(np.abs(steps) > _FARTHEST_HU)
+    # Where all values are on a larger scale, so are their steps.
+    least = max(_FARTHEST_HU, _OF_RANGE * float(np.ptp(np.quantile(array[::4, ::4, ::4], [0.01, 0.99]))))
+    far = np.flatnonzero(np.abs(steps) > least)
     return (int(far[0]) + 1, float(steps[far[0]])) if len(far) else None
 
 
@@ -64,13 +66,15 @@ def other_scale(array: NDArray[np.float32], axis: int) -> int | None:
     """
     pairs = _neighbours(array, axis)
     factors, alike = pairs.factors, pairs.alike
+    if len(alike) < _FEWEST:
+        return None
+    odd = pairs.alike_by_two - np.maximum(alike[:-1], alike[1:]) > _ODD
+    if odd.any():
+        return int(np.argmax(odd)) + 1
     filled = np.flatnonzero(pairs.filled)
     if len(filled) < _FEWEST:
         return None
-    both = filled[filled < len(alike) - 1]
-    nearest = np.maximum(alike[both], alike[both + 1])
-    by_turns = np.median(pairs.alike_by_two[both] - nearest) > _ALTERNATING
-    if by_turns or np.median(factors[filled]) > np.log(_ALTERNATING_FACTOR):
+    if np.median(factors[filled]) > np.log(_ALTERNATING_FACTOR):
         return int(filled[0]) + 1
     middle = np.arange(2, len(alike) - 2)
     beside = middle[:, None] + np.array([-2, -1, 1, 2])
