@@ -34,7 +34,7 @@ def folder(tmp_path, monkeypatch):
     (tmp_path / "out").mkdir()
     for name, grid in (("fixed", fixed), ("moving", moving)):
         x, y, z = np.moveaxis(grid.points(), -1, 0)
-        hu = 100 * np.cos(x / 20) * np.cos(y / 25) * np.cos(z / 15)
+        hu = 100 * np.cos(x / 20 + z / 30) * np.cos(y / 25)
         write_image(Image(hu.astype(np.float32), grid), tmp_path / f"{name}.nii.gz")
     shift = np.array([3.0, -2.0, 1.5])
     for name, grid, sign in (("moving_to_fixed", fixed, 1), ("fixed_to_moving", moving, -1)):

@@ -1,6 +1,7 @@
 """Fields of vectors as other programs write them, which are no displacements in LPS millimetres."""
 
 import os
+import warnings
 
 import nibabel
 import numpy as np
@@ -131,3 +132,25 @@ def test_what_is_known_to_be_ours_is_a_displacement_whatever_it_looks_like(tmp_p
     np.testing.assert_allclose(
         Transform.load(tmp_path / "ours.nii.gz").displacement_mm, twice.displacement_mm, atol=0.002
     )
+
+
+@pytest.mark.parametrize(
+    ("times", "said"),
+    [
+        (0, "moves nothing: its displacements are 0 everywhere"),
+        (1e-3, r"moves by 0\.0\d+ mm at most along an axis: are its displacements millimetres"),
+        (1e3, r"moves by 4e\+03 mm at most along an axis: are its displacements millimetres"),
+    ],
+)
+def test_displacements_in_other_units_or_none_are_told(tmp_path, times, said):
+    with pytest.warns(UserWarning, match=rf"field\.mha {said}"):
+        read_transform(itk(tmp_path / "field.mha", BUMP * times))
+
+
+def test_small_displacements_of_our_own_are_taken_without_a_word(tmp_path):
+    field = Transform.load(itk(tmp_path / "field.mha", BUMP * 1e-3))
+    scan = KnownScan(field.grid, "0" * 64)
+    field.known_as(Provenance("moving", "fixed", {"moving": scan, "fixed": scan}, {})).save(tmp_path / "ours.nii.gz")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        read_transform(tmp_path / "ours.nii.gz")

@@ -1,10 +1,12 @@
 """Pixels that are not what their header says, and frames and slices that differ in what their values mean; written by pydicom."""
 
+import io
 import re
 
 import numpy as np
 import pydicom
 import pytest
+from PIL import Image as Picture
 from pydicom.dataset import Dataset
 
 from mics.errors import InputError
@@ -169,3 +171,34 @@ def test_compressed_colours_that_do_not_say_how_many_are_refused(tmp_path, sampl
     for path in (ct_series(tmp_path / "ct", RAW, change), ct_frames(tmp_path / "all.dcm", RAW, change)):
         with pytest.raises(InputError, match=r"holds colours \(RGB\), not HU"):
             read_image(path)
+
+
+def compressed(shape):
+    """What gives a file a JPEG of random pixels, which its header calls grey, and as many as it has itself."""
+    buffer = io.BytesIO()
+    Picture.fromarray(np.random.default_rng(0).integers(0, 255, shape, dtype=np.uint8)).save(buffer, "JPEG")
+
+    def change(one, k):
+        one.BitsAllocated, one.BitsStored, one.HighBit = 8, 8, 7
+        one.PixelData = pydicom.encaps.encapsulate([buffer.getvalue()] * int(one.get("NumberOfFrames", 1)))
+        one["PixelData"].VR, one["PixelData"].is_undefined_length = "OB", True
+        one.file_meta.TransferSyntaxUID = pydicom.uid.JPEGBaseline8Bit
+
+    return change
+
+
+@pytest.mark.parametrize("multi_frame", [False, True])
+@pytest.mark.parametrize(
+    ("shape", "said"),
+    [((4, 3, 3), "have 3 values each, as colours have"), ((5, 6), "has 5 rows of 6 pixels"), ((4, 3), None)],
+)
+def test_compressed_pictures_that_the_header_calls_something_else(
+    tmp_path, multi_frame, shape, said, ct_series, ct_frames
+):
+    file, folder, change = tmp_path / "frames.dcm", tmp_path / "series", compressed(shape)
+    source = ct_frames(file, RAW, change, [(1, -1024)] * 5) if multi_frame else ct_series(folder, RAW, change)
+    if said is None:
+        assert read_image(source).array.shape == (3, 4, 5)
+        return
+    with pytest.raises(InputError, match=f"contradicts itself: .*{said}"):
+        read_image(source)

@@ -9,7 +9,7 @@ import torch
 
 from mics.errors import InputError
 from mics.image.grid import Grid
-from mics.image.io import Image
+from mics.image.io import Image, read_image
 from mics.image.libraries import as_image
 
 RAS = np.diag([-1.0, -1.0, 1.0])
@@ -193,3 +193,34 @@ def test_an_affine_that_a_program_gave_an_image_counts(tmp_path):
     assert as_image(given, "it").grid.origin == (-5, -6, 7)
     assert as_image(nibabel.AnalyzeImage(np.zeros((8, 7, 6), np.int16), PLACE), "it").grid.orientation == "LPS"
     assert as_image(nibabel.MGHImage(np.zeros((8, 7, 6), np.float32), PLACE), "it").grid.orientation == "LPS"
+
+
+def tilted(library):
+    """A volume whose third axis leaves the normal of its slices by 17 degrees along y (LPS)."""
+    array = np.arange(6 * 7 * 5, dtype=np.float32).reshape(6, 7, 5)
+    lps = np.array([[0.8, 0, 0, 10], [0, 0.8, 5 * np.tan(np.deg2rad(17)), 20], [0, 0, 5, 30], [0, 0, 0, 1]])
+    if library == "nibabel":
+        return nibabel.Nifti1Image(array, np.diag([-1.0, -1, 1, 1]) @ lps)
+    lengths = np.linalg.norm(lps[:3, :3], axis=0)
+    volume = sitk.GetImageFromArray(array.transpose(2, 1, 0))
+    volume.SetSpacing(lengths.tolist())
+    volume.SetDirection((lps[:3, :3] / lengths).ravel().tolist())
+    volume.SetOrigin(lps[:3, 3].tolist())
+    return volume
+
+
+@pytest.mark.parametrize("library", ["nibabel", "SimpleITK"])
+def test_a_tilted_gantry_is_put_straight_as_its_file_is(tmp_path, library):
+    volume = tilted(library)
+    nibabel.save(tilted("nibabel"), tmp_path / "scan.nii.gz")
+    with pytest.warns(UserWarning, match=r"gantry tilted by 17\.0 degrees"):
+        of_file = read_image(tmp_path / "scan.nii.gz")
+    with pytest.warns(UserWarning, match=r"^The fixed scan has slices .* gantry tilted by 17\.0 degrees"):
+        image = as_image(volume, "The fixed scan", labels=False)
+    assert image.grid.is_close(of_file.grid)
+    np.testing.assert_allclose(image.array, of_file.array, atol=1e-3)
+    with pytest.warns(UserWarning, match="gantry tilted"):
+        labels = as_image(volume, "The fixed label map", labels=True)
+    assert set(np.unique(labels.array)) <= set(range(6 * 7 * 5))
+    with pytest.raises(InputError, match="The scan is sheared"):
+        as_image(volume, "The scan")

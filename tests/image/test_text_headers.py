@@ -49,8 +49,41 @@ def test_small_skews_are_mended_and_large_ones_refused_with_the_file_named(tmp_p
     np.testing.assert_allclose(
         image.grid.voxel_to_world([[0, 0, 0], [6, 5, 4]]), [[10, 20, 30], [14.8, 24.08, 50]], atol=0.05
     )
-    with pytest.raises(InputError, match=r"tilt\S* is sheared .* by up to \d\.\d mm"):
-        read_image(skewed(tmp_path / f"tilt{suffix}", 1.5))
+    path = tmp_path / f"sheared{suffix}"  # no two of the axes are at a right angle
+    columns = np.array([[0.8, 0, 0], [0.2, 0.8, 0], [0.5, 1.5, 5]])
+    if path.suffix.lower() == ".nrrd":
+        nrrd(path, " ".join(f"({','.join(map(str, column))})" for column in columns))
+    else:
+        mha(path, " ".join(map(str, (columns / np.linalg.norm(columns, axis=1)[:, None]).ravel().tolist())))
+    with pytest.raises(InputError, match=r"sheared\S* is sheared .* by up to \d\.\d mm"):
+        read_image(path)
+
+
+@pytest.mark.parametrize("make", [nrrd, mha])
+def test_a_tilted_gantry_is_put_straight(tmp_path, make):
+    """Of values that are linear in the world, linear interpolation within the slices gives them everywhere."""
+    columns = np.array([[0.8, 0, 0], [0, 0.8, 0], [0, 1.5, 5]])
+    values = (np.moveaxis(np.indices((7, 6, 5)), 0, -1) @ columns) @ [100, -70, 30]
+    if make is nrrd:
+        path = nrrd(tmp_path / "tilt.nrrd", " ".join(f"({','.join(map(str, column))})" for column in columns))
+    else:
+        lengths = np.linalg.norm(columns, axis=1)
+        path = mha(tmp_path / "tilt.mha", " ".join(map(str, (columns / lengths[:, None]).ravel().tolist())))
+        path.write_bytes(path.read_bytes().replace(b"0.8 0.8 5\n", f"0.8 0.8 {lengths[2]}\n".encode()))
+    path.write_bytes(path.read_bytes().replace(HU.tobytes(order="F"), np.rint(values).astype("<i2").tobytes(order="F")))
+    with pytest.warns(UserWarning, match=r"up to 6\.0 mm over 20 mm, as with a gantry tilted by 16\.7 degrees"):
+        image = read_image(path)
+    np.testing.assert_allclose(image.grid.direction, np.eye(3).ravel(), atol=1e-6)
+    np.testing.assert_allclose(image.grid.spacing, [0.8, 0.8, 5], atol=1e-6)
+    offsets = image.grid.voxel_to_world(np.moveaxis(np.indices(image.grid.size), 0, -1).reshape(-1, 3)) - [10, 20, 30]
+    within = np.linalg.solve(columns.T, offsets.T).T
+    seen = ((within >= -1e-5) & (within <= np.array([6, 5, 4]) + 1e-5)).all(axis=1)
+    assert seen.sum() > 100
+    np.testing.assert_allclose(image.array.ravel()[seen], (offsets @ [100, -70, 30])[seen], atol=1)
+    assert (image.array.ravel()[~seen] == -1000).all()
+    with pytest.warns(UserWarning, match="gantry tilted"):
+        labels = read_labels(path)
+    assert labels.grid == image.grid
 
 
 @pytest.mark.parametrize(

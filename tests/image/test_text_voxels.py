@@ -1,10 +1,13 @@
 """Voxels behind NRRD and MetaImage headers, written by hand, that are others than the header says."""
 
 import gzip
+import itertools
 import zlib
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from mics.errors import InputError
 from mics.image.io import read_image
@@ -154,3 +157,22 @@ def test_a_size_behind_the_line_that_names_the_voxels_file_hides_no_missing_file
     path.write_bytes("\n".join([*lines, "ElementDataFile = LOCALtation", *behind]).encode() + zlib.compress(bytes(96)))
     with pytest.raises(InputError, match="LOCALtation, which is not there"):
         read_image(path)
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.lists(st.integers(0, 3 * 40 * 41 * 42), max_size=4), st.integers(0, 9))
+def test_nrrd_voxels_in_several_members_of_gzip_are_read(tmp_path_factory, cuts, level):
+    """As pigz, bgzip or cat leave them; the numbers are large enough for no reader's buffer to hold them."""
+    values = np.random.default_rng(0).integers(-1000, 1000, (40, 41, 42), dtype=np.int16)
+    raw = values.astype("<i2").tobytes(order="F")
+    bounds = sorted({0, len(raw), *(cut % len(raw) for cut in cuts)})
+    members = [gzip.compress(raw[a:b], level) for a, b in itertools.pairwise(bounds)]
+    folder = tmp_path_factory.mktemp("members")
+    path = nrrd(folder, "gzip", b"".join(members))
+    path.write_bytes(path.read_bytes().replace(b"sizes: 7 6 5", b"sizes: 40 41 42", 1))
+    np.testing.assert_array_equal(read_image(path).array, values)
+    for data, said in ((b"".join(members)[:-9], "break off"), (b"".join([*members, members[0]]), "unpack to more")):
+        path = nrrd(folder, "gzip", data)
+        path.write_bytes(path.read_bytes().replace(b"sizes: 7 6 5", b"sizes: 40 41 42", 1))
+        with pytest.raises(InputError, match=said):
+            read_image(path)

@@ -24,6 +24,8 @@ _AIR_IN_VIEW_HU = -300.0
 _LOOKED_AT_ALONG = 32  # voxels along each axis
 # A field that is stored coarsely ends up to half a voxel before the scan does.
 _MAX_BEYOND = 0.05
+# Less is below what any registration resolves, metres taken for millimetres; more is longer than any scanner's table.
+_SHORTEST_MM, _LONGEST_MM = 0.1, 3000.0
 _DIRECTIONS = (("moving", "fixed"), ("fixed", "moving"))
 
 
@@ -79,6 +81,22 @@ def warn_of_continuation(grid: Grid, transform: Transform, name: str) -> None:
             f"{beyond:.0%} of the grid to fill lie outside that of {name}, and are moved like the nearest place on its border: "
             "is the reference the scan that it fills?",
             stacklevel=2,
+        )
+
+
+def warn_of_odd_lengths(transform: Transform, name: str) -> None:
+    """Warn where a transform of another tool moves nothing, or by lengths that no registration of a patient has in mm.
+
+    Those of MICS, whose provenance is known, are in mm, and small ones right, as of a scan registered to itself.
+    """
+    if transform.provenance is not None:
+        return
+    farthest = max(-float(transform.displacement_mm.min()), float(transform.displacement_mm.max()))
+    if farthest == 0:
+        warnings.warn(f"{name} moves nothing: its displacements are 0 everywhere.", stacklevel=2)
+    elif not _SHORTEST_MM <= farthest <= _LONGEST_MM:
+        warnings.warn(
+            f"{name} moves by {farthest:.2g} mm at most along an axis: are its displacements millimetres?", stacklevel=2
         )
 
 

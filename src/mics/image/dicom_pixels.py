@@ -12,6 +12,9 @@ _SLOPE, _PALETTE = "0028|1053", "PALETTE COLOR"
 _PHOTOMETRIC = "0028|0004"
 # How the meanings of pixels of several values begin (PS3.3, C.7.6.3.1.2).
 _COLOURS = ("RGB", "ARGB", "HSV", "CMYK", "YBR")
+# How JPEG and JPEG-LS begin, and the markers of a picture's size (ISO 10918-1, table B.1; 14495-1).
+_JPEG = b"\xff\xd8"
+_FRAME_HEADERS = {0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF, 0xF7}
 # A table of values for pixels, in place of slope and intercept (PS3.3, C.11.1).
 _TABLE = 0x00283000
 
@@ -42,6 +45,7 @@ def refuse_other_pixels(path: Path, elements: Mapping[str, str], dataset: Datase
         )
     if dataset is not None:
         _refuse_other_length(path, elements, dataset)
+        _refuse_other_picture(path, elements, dataset)
 
 
 def _refuse_other_length(path: Path, elements: Mapping[str, str], dataset: Dataset) -> None:
@@ -58,6 +62,39 @@ def _refuse_other_length(path: Path, elements: Mapping[str, str], dataset: Datas
             f"{path} contradicts itself: it holds {len(pixels.value)} bytes of pixels, and its header promises {expected} "
             f"({rows} rows of {columns} pixels of {bits} bits): export it again."
         )
+
+
+def _refuse_other_picture(path: Path, elements: Mapping[str, str], dataset: Dataset) -> None:
+    """Raise InputError where a JPEG or JPEG-LS picture has colours or another size than told; ITK refuses those of JPEG 2000."""
+    pixels = dataset.elements.get(PIXELS)
+    picture = _picture(dataset.content[pixels.start :]) if pixels is not None and pixels.value is None else None
+    if picture is None:
+        return
+    rows, columns, samples = picture
+    if samples > 1:
+        raise InputError(
+            f"{path} contradicts itself: its compressed pixels have {samples} values each, as colours have, and its header "
+            "promises one: give the series of the scanner."
+        )
+    said = _whole(elements, _ROWS), _whole(elements, _COLUMNS)
+    if None not in said and said != (rows, columns):
+        raise InputError(
+            f"{path} contradicts itself: its compressed picture has {rows} rows of {columns} pixels, and its header promises "
+            f"{said[0]} of {said[1]}: export it again."
+        )
+
+
+def _picture(items: bytes) -> tuple[int, int, int] | None:
+    """Rows, columns and values a pixel of the first compressed picture in DICOM's ``items``; None where it tells of none."""
+    first = 8 + int.from_bytes(items[4:8], "little")  # after the table of offsets
+    data = items[first + 8 : first + 8 + int.from_bytes(items[first + 4 : first + 8], "little")]
+    at = 2
+    while data.startswith(_JPEG) and at + 10 <= len(data) and data[at] == 0xFF:
+        if data[at + 1] in _FRAME_HEADERS:
+            rows, columns = (int.from_bytes(data[n : n + 2], "big") for n in (at + 5, at + 7))
+            return rows, columns, data[at + 9]
+        at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+    return None
 
 
 def _whole(elements: Mapping[str, str], key: str) -> int | None:

@@ -9,10 +9,11 @@ from numpy.typing import NDArray
 
 from mics.errors import InputError
 from mics.image.checks import MAX_LABELS
-from mics.image.ct_histogram import Fit, fit_as_it_is, fit_scaled, fit_shifted, fit_tenth, tissue_peaks
+from mics.image.ct_histogram import Fit, fit_as_it_is, fit_scaled, fit_shifted, fit_tenth
+from mics.image.ct_scale import scale_of, shows_fat
 from mics.image.hu import AIR_HU
 from mics.image.io import Image, read_image
-from mics.image.slice_scales import step_between_slices
+from mics.image.slice_scales import other_scale, step_between_slices
 
 Values = NDArray[np.float32]
 
@@ -46,10 +47,11 @@ _GAIN_REFUSED, _GAIN_WARNED = 0.9, 0.55
 _CONTRAST_HU = 150.0
 # Where air is in view a smaller offset shows too: scans and parts of them, noise and contrast medium gain .12 at most.
 _AIR_BELOW_HU, _MIN_AIR, _MIN_OFFSET_HU, _GAIN_WITH_AIR = -700.0, 0.1, 30.0, 0.3
-# Where their peaks are in scans with and without contrast medium.
-_FAT_HU, _SOFT_HU = (-160.0, -60.0), (0.0, 150.0)
+# What a tenth may seem to be, by people's fat and soft tissue.
+_TENTH = (0.07, 0.14)
+_TISSUES_HU = (-1000.0, -100.0, 50.0)
 # Less is no CT's, whatever the offset; parts of 64 mm reach -7.
-_MIN_LIKELIHOOD = -7.6
+_MIN_LIKELIHOOD = -7.3
 _WHAT_CT_IS = "while CT in Hounsfield units has air at -1000, fat near -100 and soft tissue near 50"
 
 
@@ -85,27 +87,27 @@ def hounsfield_units(array: Values, name: str, *, orientation: str = "LPS") -> V
     _refuse_narrow(seen, name)
     _refuse_wrapped(seen, name)
     _refuse_air(seen, name)
-    _refuse_tenth(seen, name)
+    _refuse_steps(cleared, name, orientation)
+    _refuse_scaled(seen, _corners(cleared), name)
     _refuse_shifted(seen, name)
     _refuse_dense(seen, name)
-    _refuse_steps(cleared, name, orientation)
     _warn_of_padding(cleared, seen, name)
     if high < np.inf:
         _warn(f"{name} holds values above {high:.4g} outside of its field of view, its padding, taken for air.")
     return cleared
 
 
-def _corners(array: Values) -> set[float]:
+def _corners(array: Values) -> list[float]:
     """The values at the corners: whatever lies outside of a convex field of view reaches a corner of every box that it
     shows in.
     """
-    return {float(array[corner]) for corner in itertools.product(*[(0, -1)] * 3)}
+    return [float(array[corner]) for corner in itertools.product(*[(0, -1)] * 3)]
 
 
-def _reach(seen: Values, corners: set[float]) -> tuple[float, float]:
+def _reach(seen: Values, corners: list[float]) -> tuple[float, float]:
     """Bounds beyond which lies padding: a value of many voxels that stands at a corner and is far from all others."""
     lowest, highest = -np.inf, np.inf
-    for value in corners:
+    for value in set(corners):
         others = seen[seen != value]
         many = 0 < len(others) < (1 - _MIN_PADDING) * len(seen)
         if not many or _LOWEST_HU <= value <= _HIGHEST_HU:
@@ -187,6 +189,13 @@ def _refuse_dense(seen: Values, name: str) -> None:
 def _refuse_steps(array: Values, name: str, orientation: str) -> None:
     """Refuse a volume of which some slices are on another scale."""
     axis = next(axis for axis, letter in enumerate(orientation) if letter in "IS")
+    first = other_scale(array, axis)
+    if first is not None:
+        raise InputError(
+            f"{name} does not hold Hounsfield units in all its slices: at number {first}, from 0, along its {_ORDINALS[axis]} "
+            "axis, values go over to another scale (by a factor, upside down, or wrapped to fewer bits): convert the scan from "
+            "DICOM again."
+        )
     found = step_between_slices(array, axis)
     if found is not None:
         slice_, step = found
@@ -201,7 +210,7 @@ def _warn_of_padding(array: Values, seen: Values, name: str) -> None:
     """Warn of one value at the corners that stands out from all others and lies above air, as a tool's 0 outside does."""
     values, counts = np.unique(seen, return_counts=True)
     # The highest value may be where a scan was cut off.
-    for at in np.flatnonzero(np.isin(values[:-1], list(_corners(array)))).tolist():
+    for at in np.flatnonzero(np.isin(values[:-1], _corners(array))).tolist():
         around = counts[max(0, at - _NEIGHBOURS) : at + _NEIGHBOURS + 1].sum() - counts[at]
         stands_out = counts[at] > max(_MIN_OF_ONE * len(seen), _STANDS_OUT * around)
         if stands_out and np.mean(seen < values[at] - _ABOVE_AIR_HU) > _MIN_BELOW:
@@ -224,8 +233,7 @@ def _refuse_tenth(seen: Values, name: str) -> None:
 
     Only with peaks of fat and of soft tissue, or as much air as around a body, where a tenth has them: water alone is as narrow.
     """
-    peaks = tissue_peaks(10 * seen)
-    by_peaks = peaks is not None and _FAT_HU[0] < peaks[0] < _FAT_HU[1] and _SOFT_HU[0] < peaks[1] < _SOFT_HU[1]
+    by_peaks = shows_fat(10 * seen)
     # The lowest value alone may be where a scan was cut off, at -100 too.
     by_air = np.mean((np.abs(10 * seen - AIR_HU) < _NOISE_OF_AIR_HU) & (seen > seen.min())) > _AIR_AROUND
     if not by_peaks and not by_air:
@@ -237,6 +245,19 @@ def _refuse_tenth(seen: Values, name: str) -> None:
             f"{name} does not hold Hounsfield units: the values look like HU divided by 10, so the rescale slope is wrong: "
             "convert the scan from DICOM again, or multiply every value by 10."
         )
+
+
+def _refuse_scaled(seen: Values, corners: list[float], name: str) -> None:
+    """Refuse HU times a factor, upside down too, that the peaks of tissues tell; warn where they nearly do."""
+    found = scale_of(seen, bright_background=corners.count(float(seen.max())) > len(corners) / 2)
+    if found is None or _TENTH[0] < found[0].slope < _TENTH[1]:
+        _refuse_tenth(seen, name)
+    if found is None:
+        return
+    fit, sure = found
+    if sure:
+        raise InputError(f"{name} does not hold Hounsfield units: {_looks_like(fit)}.")
+    _warn(f"{name} may not hold Hounsfield units: {_looks_like(fit)}.")
 
 
 def _refuse_shifted(seen: Values, name: str) -> None:
@@ -289,9 +310,16 @@ def _looks_like(fit: Fit) -> str:
     """What the values seem to be, and what to do."""
     offset = round(fit.offset / 10) * 10
     if fit.slope != 1:
+        air, fat, soft = (f"{float(f'{fit.slope * hu + fit.offset:.2g}'):g}" for hu in _TISSUES_HU)
+        places = f"air near {air}, fat near {fat} and soft tissue near {soft}"
+        if fit.slope < 0:
+            return (
+                f"the values look like HU upside down ({places}), bright for dark: convert the scan from DICOM again, or "
+                "turn them round"
+            )
         return (
-            f"the values look like HU times about {fit.slope:g}, plus {offset:g}, so the rescale slope is missing or wrong: "
-            "convert the scan from DICOM again"
+            f"the values look like HU times about {fit.slope:.2g}, plus {offset:g} ({places}), so the rescale slope is missing "
+            "or wrong: convert the scan from DICOM again"
         )
     if abs(offset - _USUAL_OFFSET) < 40:
         return (

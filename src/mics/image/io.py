@@ -15,15 +15,14 @@ from numpy.typing import NDArray
 from mics.errors import GeometryError, InputError, SettingError, require_type
 from mics.files.paths import as_path, output_path
 from mics.files.whole import write_whole
-from mics.image import checks, completeness, dicom, nifti, text_headers, text_voxels
+from mics.image import checks, completeness, dicom, modality, nifti, text_headers, text_voxels
 from mics.image.content import is_dicom, other_kind
 from mics.image.grid import Grid
 from mics.image.segments import set_segments
+from mics.image.slice_stack import Tilt, put_straight
 from mics.image.zipped import is_zip
 from mics.registry import Registry
 
-# Directions in text headers are rounded.
-_UNIT_TOLERANCE = 1e-3
 # Label maps that went through floating-point numbers hold 1.0000001.
 _WHOLE_TOLERANCE = 1e-3
 # Floating-point numbers name the integers up to this one singly.
@@ -173,6 +172,8 @@ def read_image(path: str | Path, series: str | None = None) -> Image:
     if low == float(image.array.max()):
         raise InputError(f"{path} is constant (every voxel is {low:g}), so there is nothing to register.")
     checks.warn_of_odd_lengths(path, image.grid)
+    if as_path(path).is_file():
+        modality.warn_of_other_kind(as_path(path))
     return image
 
 
@@ -317,8 +318,7 @@ def read_itk(path: str | Path, *, pixel: int | None, components: int = 1, series
         with _decimal_point():
             reader.ReadImageInformation()
             checks.refuse_other_shapes(path, reader.GetSize(), reader.GetNumberOfComponents(), components)
-            grid = _straight_grid(path, reader)
-            text_headers.warn_of_other_orientation(path, grid)
+            place = text_headers.place(path, reader, may_be_tilted=components == 1)
             text_voxels.refuse_damaged_data(path, reader)
             if pixel is not None:
                 reader.SetOutputPixelType(pixel)
@@ -327,7 +327,9 @@ def read_itk(path: str | Path, *, pixel: int | None, components: int = 1, series
         if "determinant is 0" in str(error):
             raise checks.degenerate(path) from error
         raise checks.unreadable(path, error) from error
-    set_grid(itk, grid)
+    if isinstance(place, Tilt):
+        return put_straight(path, itk, place, labels=pixel is None)
+    set_grid(itk, place)
     return itk
 
 
@@ -335,22 +337,6 @@ def _registered_reader(path: Path) -> Reader | None:
     """The reader of the longest ending that the name has."""
     endings = [ending for ending in READERS if path.name.lower().endswith(ending)]
     return READERS[max(endings, key=len)] if endings else None
-
-
-def _straight_grid(path: Path, reader: sitk.ImageFileReader) -> Grid:
-    """The grid of an NRRD or MetaImage header, which ITK takes with axes of any kind."""
-    axes = np.array(reader.GetDirection()).reshape(3, 3)
-    matrix = np.eye(4)
-    matrix[:3, :3] = axes * reader.GetSpacing()
-    matrix[:3, 3] = reader.GetOrigin()
-    grid = checks.straightened(path, matrix, reader.GetSize())
-    lengths = np.linalg.norm(axes, axis=0)
-    if np.abs(lengths - 1).max() > _UNIT_TOLERANCE:
-        raise GeometryError(
-            f"{path} has a direction whose columns are {' '.join(f'{length:.4g}' for length in lengths)} long instead "
-            "of 1, so its spacing is uncertain: convert it from DICOM again."
-        )
-    return grid
 
 
 @contextlib.contextmanager

@@ -11,25 +11,30 @@ from importlib import import_module
 from typing import Any
 
 import numpy as np
+import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from mics.errors import GeometryError, InputError, SettingError, shown
 from mics.image import checks, nifti
 from mics.image.grid import Grid
 from mics.image.io import Image, from_itk, smallest
+from mics.image.slice_stack import put_straight, tilt_of
 
 _TURNED = np.diag([-1.0, -1.0, 1.0, 1.0])
 """RAS to LPS and back."""
 
 
-def as_image(volume: Any, name: str) -> Image | None:
+def as_image(volume: Any, name: str, *, labels: bool | None = None) -> Image | None:
     """The volume of an object that a library made, or of ``(array, grid)``; None for an object of another kind.
+
+    Slices of a tilted gantry are put straight, with a warning, where it is known whether their values are labels.
 
     Args:
         volume: a ``SimpleITK.Image``, a nibabel image, an ``ants`` image, a MONAI ``MetaTensor`` or a TorchIO ``Image``, each of
             one 3D volume (a single channel may lead, where the library has channels), or a numpy array (X, Y, Z) with its
             :class:`Grid`.
         name: what a sentence calls it.
+        labels: whether it is a label map, which is not interpolated; None where that is not known.
 
     Returns:
         A copy, (X, Y, Z), in the type of its values, on a :class:`Grid` in LPS mm.
@@ -45,7 +50,7 @@ def as_image(volume: Any, name: str) -> Image | None:
     for module, read in _READERS.items():
         if any(own == module or own.startswith(f"{module}.") for own in modules):
             try:
-                return read(volume, name)
+                return read(volume, name, labels)
             except AttributeError:  # something of that library that is no volume
                 return None
             except (OSError, EOFError, zlib.error) as error:  # of a library that reads when it is asked
@@ -114,21 +119,22 @@ def _library(module: str, title: str, package: str) -> Any:
         ) from error
 
 
-def _from_sitk(volume: Any, name: str) -> Image:
+def _from_sitk(volume: Any, name: str, labels: bool | None) -> Image:
     if volume.GetDimension() != 3 or volume.GetNumberOfComponentsPerPixel() != 1:
         raise _not_one(name, (*volume.GetSize(), volume.GetNumberOfComponentsPerPixel()))
-    return from_itk(volume)
+    array = sitk.GetArrayFromImage(volume).transpose(2, 1, 0)
+    return _in_lps(array, _matrix(volume.GetDirection(), volume.GetSpacing(), volume.GetOrigin()), name, labels)
 
 
-def _from_nibabel(volume: Any, name: str) -> Image:
+def _from_nibabel(volume: Any, name: str, labels: bool | None) -> Image:
     if volume.affine is None:
         raise GeometryError(f"{name} has no affine, so its place is not known: give it one.")
-    image = _placed(np.asanyarray(volume.dataobj), np.asarray(volume.affine), name)
-    _refuse_made_up_place(volume, name, image.grid)
+    image = _placed(np.asanyarray(volume.dataobj), np.asarray(volume.affine), name, labels)
+    _refuse_made_up_place(volume, name)
     return image
 
 
-def _refuse_made_up_place(volume: Any, name: str, grid: Grid) -> None:
+def _refuse_made_up_place(volume: Any, name: str) -> None:
     """Raise InputError where nibabel made the affine up, or took one of two that contradict each other, or left out its unit."""
     import nibabel
 
@@ -137,32 +143,35 @@ def _refuse_made_up_place(volume: Any, name: str, grid: Grid) -> None:
     if not isinstance(header, nibabel.AnalyzeHeader) or not np.allclose(volume.affine, header.get_best_affine()):
         return
     if isinstance(header, nibabel.Nifti1Header):
-        nifti.place(name, header, grid.size)
+        size = header.get_data_shape()[:3]
+        if nifti.tilt(name, header, size) is None:
+            nifti.place(name, header, size)
     elif np.allclose(volume.affine, header.get_base_affine()):
         raise checks.no_orientation(name)
 
 
-def _from_ants(volume: Any, name: str) -> Image:
+def _from_ants(volume: Any, name: str, labels: bool | None) -> Image:
     if volume.dimension != 3 or volume.has_components:
         raise _not_one(name, volume.shape)
-    direction = np.asarray(volume.direction, dtype=float).ravel()
-    return Image(volume.numpy(), Grid(volume.shape, volume.spacing, volume.origin, tuple(direction.tolist())))
+    return _in_lps(volume.numpy(), _matrix(volume.direction, volume.spacing, volume.origin), name, labels)
 
 
-def _from_monai(volume: Any, name: str) -> Image:
+def _from_monai(volume: Any, name: str, labels: bool | None) -> Image:
     matrix = np.asarray(volume.affine.detach().cpu(), dtype=float)
     # The space is an enumeration of strings; without one, MONAI means RAS.
     space = str(getattr(volume.meta.get("space"), "value", volume.meta.get("space") or "RAS"))
     if space not in ("RAS", "LPS"):
         raise GeometryError(f"{name} is placed in {space!r}: give a MetaTensor in RAS or LPS.")
-    return _placed(volume.as_tensor().detach().cpu().numpy(), matrix if space == "RAS" else _TURNED @ matrix, name)
+    return _placed(
+        volume.as_tensor().detach().cpu().numpy(), matrix if space == "RAS" else _TURNED @ matrix, name, labels
+    )
 
 
-def _from_torchio(volume: Any, name: str) -> Image:
-    return _placed(volume.data.detach().cpu().numpy(), np.asarray(volume.affine, dtype=float), name)
+def _from_torchio(volume: Any, name: str, labels: bool | None) -> Image:
+    return _placed(volume.data.detach().cpu().numpy(), np.asarray(volume.affine, dtype=float), name, labels)
 
 
-_READERS: dict[str, Callable[[Any, str], Image]] = {
+_READERS: dict[str, Callable[[Any, str, bool | None], Image]] = {
     "SimpleITK": _from_sitk,
     "nibabel": _from_nibabel,
     "ants": _from_ants,
@@ -172,14 +181,31 @@ _READERS: dict[str, Callable[[Any, str], Image]] = {
 """By the package of the type."""
 
 
-def _placed(array: NDArray[Any], ras: NDArray[np.float64], name: str) -> Image:
+def _placed(array: NDArray[Any], ras: NDArray[np.float64], name: str, labels: bool | None) -> Image:
     """An array, a channel of one before its axes or after them, with an affine (4, 4) from voxels to RAS mm."""
     if array.ndim == 4 and 1 in (array.shape[0], array.shape[3]):
         array = array[0] if array.shape[0] == 1 else array[..., 0]
     if array.ndim != 3 or ras.shape != (4, 4):
         raise _not_one(name, array.shape)
-    grid = checks.straightened(name, _TURNED @ ras, array.shape)
-    return Image(np.array(array), grid)
+    return _in_lps(array, _TURNED @ ras, name, labels)
+
+
+def _matrix(direction: Any, spacing: Any, origin: Any) -> NDArray[np.float64]:
+    """The map (4, 4) from voxel to world of ITK's and ANTs' volumes."""
+    matrix = np.eye(4)
+    matrix[:3, :3] = np.asarray(direction, dtype=float).reshape(3, 3) * spacing
+    matrix[:3, 3] = origin
+    return matrix
+
+
+def _in_lps(array: NDArray[Any], matrix: NDArray[np.float64], name: str, labels: bool | None) -> Image:
+    """An array with its map (4, 4) from voxel to LPS mm; put straight if that is of a tilted gantry and ``labels`` is known."""
+    sheared = checks.is_place(matrix) and checks.is_sheared(matrix, array.shape)
+    tilt = tilt_of(matrix, array.shape) if sheared and labels is not None else None
+    if tilt is None:
+        return Image(np.array(array), checks.straightened(name, matrix, array.shape))
+    volume = sitk.GetImageFromArray(np.ascontiguousarray(array.transpose(2, 1, 0)))
+    return from_itk(put_straight(name, volume, tilt, labels=bool(labels)))
 
 
 def _not_one(name: str, shape: Sequence[int]) -> InputError:

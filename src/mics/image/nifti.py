@@ -89,8 +89,8 @@ def read_nifti(path: Path, components: int | None, *, labels: bool = False) -> s
             if components is None:
                 components = _time_as_components(header)
             size = _size(path, header, components)
-            tilt = _tilt(path, header, size) if components == 1 else None
-            grid = place(path, header, size) if tilt is None else None
+            straight_from = tilt(path, header, size) if components == 1 else None
+            grid = place(path, header, size) if straight_from is None else None
             before, voxels = _voxels(path, header, stream, math.prod(size) * components, most)
             # Read to the end, as a damage further on shows only in the check sum there.
             after = stream.read(checks.MAX_PADDING + 1)
@@ -107,8 +107,8 @@ def read_nifti(path: Path, components: int | None, *, labels: bool = False) -> s
         raise InsufficientMemoryError(
             f"{path} does not fit into memory: give a part of it, or use a larger machine."
         ) from error
-    if tilt is not None:
-        return put_straight(path, itk, tilt, labels=labels)
+    if straight_from is not None:
+        return put_straight(path, itk, straight_from, labels=labels)
     assert grid is not None
     itk.SetSpacing(grid.spacing)
     itk.SetOrigin(grid.origin)
@@ -116,7 +116,7 @@ def read_nifti(path: Path, components: int | None, *, labels: bool = False) -> s
     return itk
 
 
-def _tilt(path: Path, header: Any, size: tuple[int, int, int]) -> Tilt | None:
+def tilt(path: Path | str, header: Any, size: tuple[int, int, int]) -> Tilt | None:
     """The tilt of the gantry that an sform tells of, None where there is none.
 
     Raises InputError where the qform, which can tell of no tilt, places the first slice elsewhere.
@@ -125,21 +125,21 @@ def _tilt(path: Path, header: Any, size: tuple[int, int, int]) -> Tilt | None:
     metres = int(header["xyzt_units"]) & 7 in _LENGTHS
     if int(header["sform_code"]) <= 0 or metres or not checks.is_place(sform) or not checks.is_sheared(sform, size):
         return None
-    tilt = tilt_of(sform, size)
-    if tilt is None:
+    found = tilt_of(sform, size)
+    if found is None:
         return None
     pixdim = header["pixdim"].astype(np.float64)
     qform = _qform(header, pixdim) if int(header["qform_code"]) > 0 else None
     if qform is not None:
-        corners = np.array([[0, 0], [size[tilt.axes[0]] - 1, 0], [0, size[tilt.axes[1]] - 1]])
-        plane = list(tilt.axes[:2])
+        corners = np.array([[0, 0], [size[found.axes[0]] - 1, 0], [0, size[found.axes[1]] - 1]])
+        plane = list(found.axes[:2])
         apart = np.linalg.norm(corners @ (qform - sform)[:3, plane].T + (qform - sform)[:3, 3], axis=1).max()
-        if apart > min(tilt.grid.spacing) / 2:
+        if apart > min(found.grid.spacing) / 2:
             raise GeometryError(
                 f"{path} places its first slice in two ways that are up to {apart:.1f} mm apart, by its sform, of a tilted "
                 "gantry, and by its qform: set the wrong one's code to 0."
             )
-    return tilt
+    return found
 
 
 def _header(path: Path, stream: io.BufferedIOBase) -> Any:
@@ -160,16 +160,21 @@ def _header(path: Path, stream: io.BufferedIOBase) -> Any:
     return header
 
 
+def header_of(path: Path) -> Any:
+    """The header in nibabel's hands; raises InputError where there is none."""
+    try:
+        with path.open("rb") as file:
+            return _header(path, _unpacked(file))
+    except (EOFError, zlib.error, OSError) as error:
+        raise checks.unreadable(path, error) from error
+
+
 def time_step(path: Path) -> float | None:
     """Seconds between the volumes of a 4-D file, 1 where it does not say how many; None where it holds a single volume.
 
     Raises InputError where there is no NIfTI header.
     """
-    try:
-        with path.open("rb") as file:
-            header = _header(path, _unpacked(file))
-    except (EOFError, zlib.error, OSError) as error:
-        raise checks.unreadable(path, error) from error
+    header = header_of(path)
     if _time_as_components(header) == 1:
         return None
     step = float(header["pixdim"][4]) * _SECONDS.get(int(header["xyzt_units"]) & 56, 1.0)

@@ -109,7 +109,7 @@ def tilt_of(matrix: NDArray[np.float64], size: tuple[int, ...]) -> Tilt | None:
     return None
 
 
-def put_straight(source: Path, volume: sitk.Image, tilt: Tilt, *, labels: bool) -> sitk.Image:
+def put_straight(source: Path | str, volume: sitk.Image, tilt: Tilt, *, labels: bool) -> sitk.Image:
     """:func:`straightened` for a volume as a file has it, its axes in the order that they have there."""
     last = sitk.PermuteAxes(volume, tilt.axes)
     last.SetSpacing(tilt.grid.spacing)
@@ -121,7 +121,7 @@ def put_straight(source: Path, volume: sitk.Image, tilt: Tilt, *, labels: bool) 
     return as_before
 
 
-def straightened(source: Path, volume: sitk.Image, stack: SliceStack, *, labels: bool) -> sitk.Image:
+def straightened(source: Path | str, volume: sitk.Image, stack: SliceStack, *, labels: bool) -> sitk.Image:
     """The volume on the smallest straight grid that holds all slices, with a warning where it was none.
 
     Args:

@@ -9,11 +9,17 @@ import warnings
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
+import SimpleITK as sitk
+
 from mics.errors import GeometryError, InputError
 from mics.image import checks
 from mics.image.grid import Grid
+from mics.image.slice_stack import Tilt, tilt_of
 
 _LONGEST_HEADER = 1 << 20
+# Directions in text headers are rounded.
+_UNIT_TOLERANCE = 1e-3
 _SPACES = {"left-posterior-superior", "right-anterior-superior", "left-anterior-superior", "lps", "ras", "las"}
 _MILLIMETRES = {"", "mm", "millimeter", "millimeters", "millimetre", "millimetres"}
 # MetaImage's names of one thing, the numbers that each has, and what it is.
@@ -154,8 +160,8 @@ def _refuse_unusual_lines(path: Path, fields: dict[str, str]) -> None:
 
 
 def _refuse_unclear_metaimage(path: Path, fields: dict[str, str]) -> None:
-    _refuse_unclear_bytes(path, fields)
     _refuse_unclear_place(path, fields)
+    _refuse_unclear_bytes(path, fields)
     for name, neutral in (("elementtointensityfunctionslope", 1.0), ("elementtointensityfunctionoffset", 0.0)):
         if name in fields and _floats(fields[name]) != [neutral]:
             raise InputError(
@@ -281,7 +287,33 @@ def data_file(fields: dict[str, str]) -> str:
     return fields.get("data file") or fields.get("datafile") or fields.get("elementdatafile", "LOCAL")
 
 
-def warn_of_other_orientation(path: Path, grid: Grid) -> None:
+def place(path: Path, reader: sitk.ImageFileReader, *, may_be_tilted: bool) -> Grid | Tilt:
+    """Where a header that ``reader`` has read, which takes axes of any kind, places its volume; on a tilted gantry, if it may be.
+
+    Raises InputError where axes are sheared otherwise, span no space, or are no unit vectors.
+    """
+    size = reader.GetSize()
+    axes = np.array(reader.GetDirection()).reshape(3, 3)
+    matrix = np.eye(4)
+    matrix[:3, :3] = axes * reader.GetSpacing()
+    matrix[:3, 3] = reader.GetOrigin()
+    lengths = np.linalg.norm(axes, axis=0)
+    if checks.is_place(matrix) and np.abs(lengths - 1).max() > _UNIT_TOLERANCE:
+        raise GeometryError(
+            f"{path} has a direction whose columns are {' '.join(f'{length:.4g}' for length in lengths)} long instead "
+            "of 1, so its spacing is uncertain: convert it from DICOM again."
+        )
+    tilt = None
+    if may_be_tilted and checks.is_place(matrix) and checks.is_sheared(matrix, size):
+        tilt = tilt_of(matrix, size)
+    if tilt is not None:
+        return tilt
+    grid = checks.straightened(path, matrix, size)
+    _warn_of_other_orientation(path, grid)
+    return grid
+
+
+def _warn_of_other_orientation(path: Path, grid: Grid) -> None:
     """Warn where MetaImage's letters for the axes say something else than its matrix, by which ``grid`` lies."""
     said = header_fields(path).get("anatomicalorientation", "").upper()
     own = "".join(_FROM[letter] for letter in grid.orientation)
@@ -289,7 +321,7 @@ def warn_of_other_orientation(path: Path, grid: Grid) -> None:
         warnings.warn(
             f"{path} tells its orientation in two ways: {said} by AnatomicalOrientation and {own} by TransformMatrix (where its "
             "axes come from), which is taken.",
-            stacklevel=2,
+            stacklevel=3,
         )
 
 

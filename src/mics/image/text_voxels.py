@@ -19,7 +19,8 @@ from mics.image.text_headers import data_file, header_lines, is_compressed, refu
 
 _CHUNK = 1 << 18
 # How gzip and zlib's data begin.
-_PACKED = (b"\x1f\x8b", b"\x78\x01", b"\x78\x9c", b"\x78\xda")
+_GZIP = b"\x1f\x8b"
+_PACKED = (_GZIP, b"\x78\x01", b"\x78\x9c", b"\x78\xda")
 _WHOLE = re.compile(rb"[+-]?[0-9]+(\.0*)?")
 _REAL = re.compile(rb"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?|[+-]?(nan|inf|infinity)", re.IGNORECASE)
 
@@ -93,7 +94,7 @@ def _refuse_other_packed(path: Path, file: BinaryIO, fields: dict[str, str], exp
     checks.refuse_larger_than_memory(path, expected)
     file.seek(start)
     try:
-        found, packed = _inflated(file, expected)
+        found, packed = _inflated(file, expected, members="dimsize" not in fields)  # ITK's MetaImage reads one
     except (EOFError, zlib.error) as error:
         raise InputError(
             f"{path} is damaged or was cut short (its compressed data break off): copy it again."
@@ -147,16 +148,25 @@ def _words(file: BinaryIO) -> Iterator[bytes]:
         yield rest
 
 
-def _inflated(file: BinaryIO, most: int) -> tuple[int, int]:
-    """How many bytes come out of zlib or gzip data, their check sum verified, and of how many; no more than just over ``most``
-    is unpacked.
+def _inflated(file: BinaryIO, most: int, *, members: bool) -> tuple[int, int]:
+    """How many bytes come out of zlib or gzip data, their check sums verified, and of how many; no more than just over ``most``
+    is unpacked. ``members``: one may follow another, as pigz, bgzip and joined files have them.
     """
     member, length, taken = zlib.decompressobj(47), 0, 0
     while chunk := file.read(_CHUNK):
         taken += len(chunk)
-        while chunk and not member.eof:
+        while chunk:
             length += len(member.decompress(chunk, _CHUNK))
+            if length > most:
+                return length, taken - len(member.unused_data)
             chunk = member.unconsumed_tail
-        if member.eof or length > most:
-            return length, taken - len(member.unused_data)
+            if not member.eof:
+                continue
+            chunk = member.unused_data
+            if len(chunk) < len(_GZIP):
+                more = file.read(_CHUNK)
+                chunk, taken = chunk + more, taken + len(more)
+            if not (members and chunk.startswith(_GZIP)):
+                return length, taken - len(chunk)
+            member = zlib.decompressobj(31)
     raise EOFError("compressed data break off")

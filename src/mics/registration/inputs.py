@@ -246,11 +246,11 @@ def _refuse_nameless(*labels: Source | None) -> None:
         )
 
 
-def _given(source: Source, name: str) -> str | Path | Image:
+def _given(source: Source, name: str, *, labels: bool = False) -> str | Path | Image:
     """A name, or the Image of whatever library's volume; raises InputError for anything else."""
     if isinstance(source, str | os.PathLike):
         return Path(source) if isinstance(source, os.PathLike) else source
-    image = as_image(source, name)
+    image = as_image(source, name, labels=labels)
     if image is None:
         raise SettingError(
             f"{name} is a file, a DICOM folder or an Image, not {shown(source)}; volumes of SimpleITK, nibabel, ANTs, MONAI and "
@@ -261,7 +261,7 @@ def _given(source: Source, name: str) -> str | Path | Image:
 
 def _given_labels(source: Source, name: str) -> str | Path | Image:
     """:func:`_given`; other libraries hold label maps as real numbers."""
-    given = _given(source, name)
+    given = _given(source, name, labels=True)
     return given if isinstance(source, Image) or not isinstance(given, Image) else whole_numbers(given, name)
 
 

@@ -1,0 +1,82 @@
+"""Scans of which some slices are on another scale than the others."""
+
+import functools
+import re
+
+import numpy as np
+import pytest
+
+from mics.data.phantom import network_grid, phantom
+from mics.errors import InputError
+from mics.image.hounsfield import hounsfield_units
+
+
+def refusal(array, **kwargs):
+    with pytest.raises(InputError, match=r"^A scan ") as error:
+        hounsfield_units(array.astype(np.float32), "A scan", **kwargs)
+    return str(error.value)
+
+
+@functools.cache
+def person():
+    return phantom(0, network_grid(8.0)).image.array
+
+
+def raised(slices):
+    hu = person().copy()
+    hu[:, :, slices] += np.float32(1024)
+    return hu
+
+
+@pytest.mark.parametrize(
+    ("slices", "first"), [(np.s_[20:], 20), (np.s_[::2], 1), (np.s_[15:16], 15), (np.s_[:18], 18), (np.s_[10:14], 10)]
+)
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_slices_without_the_intercept_of_the_others_are_refused(slices, first, axis):
+    sentence = refusal(np.moveaxis(raised(slices), 2, axis), orientation=("SLP", "LSP", "LPS")[axis])
+    if "in all its slices" in sentence:  # where they are most, all look shifted
+        assert (
+            f"at number {first}, from 0, along its {('first', 'second', 'third')[axis]} axis, values change by about "
+            in sentence
+        )
+        step = float(re.search(r"about ([+-]\d+)", sentence)[1])
+        assert abs(abs(step) - 1024) < 150
+        assert (step > 0) == (raised(slices)[:, :, first].mean() > raised(slices)[:, :, first - 1].mean())
+    else:
+        assert "shifted by about +10" in sentence
+
+
+SCALES = {
+    "1.6 times": lambda hu: hu * 1.6,
+    "halved": lambda hu: hu / 2,
+    "tenth": lambda hu: hu / 10,
+    "0 to 255": lambda hu: (hu.clip(-1000, 1000) + 1000) * 0.1275,
+    "upside down": lambda hu: -hu,
+    "8 bits": lambda hu: np.rint(hu).astype(np.int16).astype(np.int8).astype(np.float32),
+    "8 bits from 0": lambda hu: np.rint(hu).astype(np.int16).astype(np.uint8).astype(np.float32),
+}
+
+
+@pytest.mark.parametrize("change", SCALES)
+@pytest.mark.parametrize(("slices", "first"), [(np.s_[20:], 20), (np.s_[:18], 18), (np.s_[1::2], 1)])
+def test_slices_on_another_scale_than_the_others_are_refused(change, slices, first):
+    hu = person() + np.random.default_rng(0).normal(0, 10, person().shape).astype(np.float32)
+    hu[:, :, slices] = SCALES[change](hu[:, :, slices])
+    assert f"in all its slices: at number {first}, from 0, along its third axis" in refusal(hu)
+
+
+@pytest.mark.parametrize(
+    "change", [lambda hu: -hu, np.zeros_like, lambda hu: np.random.default_rng(0).normal(0, 300, hu.shape)]
+)
+@pytest.mark.parametrize("slices", [np.s_[20:21], np.s_[1::3]])
+def test_slices_that_show_something_else_than_both_neighbours_are_refused(change, slices):
+    hu = person().copy()
+    hu[:, :, slices] = change(hu[:, :, slices])
+    assert f"in all its slices: at number {slices.start}, " in refusal(hu)
+
+
+def test_an_end_that_resampling_filled_in_part_is_no_other_scale():
+    hu = person().copy()
+    hu[:, :, :6] = -1000
+    hu[:, :, 6] = (hu[:, :, 7] - 2000) / 3
+    assert hounsfield_units(hu, "A scan") is hu
