@@ -35,6 +35,7 @@ def test_as_many_work_at_a_time_as_torch_has_threads(threads, count):
 def test_within_the_work_torch_has_one_thread(threads):
     threads(3)
     assert side_by_side(lambda item: torch.get_num_threads(), range(6)) == [1] * 6
+    assert side_by_side(lambda item: torch.get_num_threads(), range(2)) == [1] * 2
 
 
 def test_afterwards_torch_has_as_many_as_before_also_in_new_threads(threads):
@@ -45,6 +46,22 @@ def test_afterwards_torch_has_as_many_as_before_also_in_new_threads(threads):
     new.start()
     new.join()
     assert (torch.get_num_threads(), found) == (3, [3])
+
+
+def test_a_thread_that_begins_meanwhile_has_as_many_as_the_process(threads):
+    threads(3)
+    found, at_work, over = [], threading.Event(), threading.Event()
+
+    def other():
+        at_work.wait(20)
+        found.append(torch.get_num_threads())
+        over.set()
+
+    new = threading.Thread(target=other)
+    new.start()
+    side_by_side(lambda item: (at_work.set(), over.wait(20)), range(3))
+    new.join()
+    assert found == [3]
 
 
 def test_an_error_in_the_work_comes_out_and_leaves_torch_as_it_was(threads):

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 from typing import TypeVar
 
 import torch
@@ -16,12 +17,21 @@ def side_by_side(work: Callable[[Item], Result], items: Iterable[Item]) -> list[
     Within ``work`` torch has one thread: with more, they would wait for one another, and sums would be rounded otherwise for
     another number of cores.
     """
-    threads = torch.get_num_threads()
-    if threads == 1:
+    items, threads = list(items), torch.get_num_threads()
+    workers = min(threads, len(items))
+    if workers <= 1:
         return [work(item) for item in items]
-    with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        try:
-            return list(pool.map(work, items))
-        finally:
-            # Threads that others start meanwhile take the number that was set last.
-            torch.set_num_threads(threads)
+    ready = Barrier(workers + 1)
+
+    def begin(_: int) -> None:
+        torch.get_num_threads()  # a thread takes the process's number when it first asks, and not again
+        torch.set_num_threads(1)
+        ready.wait()
+
+    with ThreadPoolExecutor(workers) as pool:
+        begun = pool.map(begin, range(workers))
+        ready.wait()
+        # Threads that others start take the number that was set last.
+        torch.set_num_threads(threads)
+        list(begun)
+        return list(pool.map(work, items))

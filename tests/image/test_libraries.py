@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
+from scipy.spatial.transform import Rotation
 
 from mics.errors import InputError
 from mics.image.grid import Grid
@@ -105,6 +106,20 @@ def test_what_comes_out_is_a_copy():
     Image.of(volume).array[:] = -1
     assert volume.get_fdata().min() == 0
     assert image.array.min() == 0
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_place_of_a_simpleitk_volume_is_its_own_to_the_last_digit(seed):
+    random = np.random.default_rng(seed)
+    direction = Rotation.from_rotvec(random.normal(size=3)).as_matrix()
+    grid = Grid((4, 5, 6), tuple(random.uniform(0.5, 5, 3)), tuple(random.normal(0, 200, 3)), tuple(direction.ravel()))
+    volume = Image(random.normal(size=grid.size).astype(np.float32), grid).to_sitk()
+    found = Image.of(volume).grid
+    assert (found.spacing, found.origin, found.direction) == (
+        volume.GetSpacing(),
+        volume.GetOrigin(),
+        volume.GetDirection(),
+    )
 
 
 def test_an_array_with_its_grid():

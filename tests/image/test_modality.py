@@ -55,6 +55,8 @@ def test_a_header_that_says_so_is_told(tmp_path, made, said):
         lambda folder: nifti(folder / "a.nii", descrip=b"FSL5.0"),
         lambda folder: nifti(folder / "a.nii", descrip=b"Time=101112.000"),
         lambda folder: nifti(folder / "a.nii", descrip=b"", intent=1001),
+        lambda folder: nifti(folder / "a.nii", descrip=b"TE=0;Time=143221.000"),  # an old dcm2niix, of CT
+        lambda folder: nifti(folder / "a.nii", descrip=b"CT liver, prior MR 2019"),
         lambda folder: text(folder / "a.mha", {"Modality": "MET_MOD_CT"}),
         lambda folder: text(folder / "a.mha", {"Modality": "MET_MOD_UNKNOWN"}),
         lambda folder: text(folder / "a.nrrd", {"modality": "CT", "comment2": "MR"}),

@@ -80,3 +80,23 @@ def test_an_end_that_resampling_filled_in_part_is_no_other_scale():
     hu[:, :, :6] = -1000
     hu[:, :, 6] = (hu[:, :, 7] - 2000) / 3
     assert hounsfield_units(hu, "A scan") is hu
+
+
+@pytest.mark.parametrize("value", [3071, 30_000])
+@pytest.mark.parametrize("slices", [np.s_[15:16], np.s_[3::6]])
+def test_metal_that_few_slices_show_is_no_other_scale(value, slices):
+    hu = person().copy()
+    i, j = np.indices(hu.shape[:2])
+    body = np.argwhere(hu[:, :, 15] > 0).mean(axis=0)
+    screw = (i - body[0]) ** 2 + (j - body[1]) ** 2 <= 4
+    hu[screw, slices] = value
+    assert hounsfield_units(hu, "A scan") is hu
+
+
+def test_slices_that_show_hardly_anything_are_no_other_scale():
+    """Lung whose values are cut off at fat's, in which a few voxels of vessels decide how alike neighbours are."""
+    hu, rng = person().clip(-125, None), np.random.default_rng(0)
+    for k in range(4, 12):
+        hu[:, :, k] = -125
+        hu[rng.integers(hu.shape[0]), rng.integers(hu.shape[1]), k] = 40
+    assert hounsfield_units(hu, "A scan") is hu

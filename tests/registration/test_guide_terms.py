@@ -8,7 +8,7 @@ from scipy.spatial.transform import Rotation
 
 from mics.deformation.field import compose, exponentiate, identity, sample
 from mics.deformation.jacobian import fold_share
-from mics.registration.guide_terms import RigidPieces, Stiff
+from mics.registration.guide_terms import GuideTerms, RigidPieces, Stiff
 from mics.registration.guides import Guides
 from mics.registration.refine import refine
 from mics.registration.refine_settings import Level, RefineSettings
@@ -106,6 +106,27 @@ def test_landmarks_come_together_in_both_directions_without_folds():
         assert residual(displacement, starts, ends).mean() < 0.35
         assert fold_share(displacement) == 0
     assert compose(backward, forward).norm(dim=1).mean() < 0.1
+
+
+@pytest.mark.parametrize(("velocity_mm", "rigid"), [(16.0, False), (8.0, True), (4.0, True)])
+def test_bones_are_rigid_once_velocities_are_fine_enough_to_tell_them(velocity_mm, rigid):
+    bone = torch.zeros(2, 1, *SHAPE)
+    bone[:, :, 4:9, 3:17, 5:20] = 1
+    grid = [round((n - 1) * SPACING / velocity_mm) + 1 for n in SHAPE]
+    terms = GuideTerms(
+        Guides(rigid=bone),
+        torch.ones(2, 1, *SHAPE),
+        Level(velocity_mm, 8, 8, 1),
+        replace(SETTINGS, rigidity=3.0),
+        velocity_grid=grid,
+        spacing_mm=SPACING,
+        shape=SHAPE,
+    )
+    velocity = torch.randn(1, 3, *grid, generator=torch.Generator().manual_seed(0))
+    before = velocity.clone()
+    terms.project(velocity)
+    assert torch.equal(velocity, before) is not rigid
+    assert (float(terms.loss(before, torch.cat([before, -before]), before)) > 0) is rigid
 
 
 def test_given_labels_come_together_where_the_image_says_nothing():

@@ -29,6 +29,8 @@ _MODERATE = (0.5, 2.0)
 _GAIN_MODERATE, _GAIN_SURE, _GAIN_OTHER = 0.3, 0.6, 1.1
 # Factors between these are none: contrast medium makes soft tissue seem further from fat.
 _NO_FACTOR = (0.94, 1.15)
+# So are these of scans that are as they should be: inner parts whose lung lies where air would, and cone-beam CT's air.
+_DOUBTFUL = (0.85, 1.15)
 # Air that lies below all that is possible tells smaller ones.
 _SMALL_FACTOR, _GAIN_SMALL = 1.06, 1.5
 # Where their peaks are in scans with and without contrast medium.
@@ -63,7 +65,8 @@ def scale_of(values: Values, *, bright_background: bool) -> tuple[Fit, bool] | N
     hu = (values - np.float32(best.offset)) / np.float32(best.slope)
     shows_air = np.mean((np.abs(hu + 1000) < _NEAR_AIR_HU) & inner) > _MIN_AIR
     if shows_air and _MODERATE[0] <= best.slope <= _MODERATE[1]:
-        return (best, bool(gain > _GAIN_SURE)) if gain > _GAIN_MODERATE else None
+        doubtful = _DOUBTFUL[0] < best.slope < _DOUBTFUL[1]
+        return (best, bool(gain > _GAIN_SURE) and not doubtful) if gain > _GAIN_MODERATE else None
     # Fat and soft tissue alone look alike upside down, and contrast medium makes a third peak of a part without air.
     if not shows_fat(hu) or (shows_fat(values) and not shows_air):
         return None

@@ -88,8 +88,8 @@ def hounsfield_units(array: Values, name: str, *, orientation: str = "LPS") -> V
     _refuse_wrapped(seen, name)
     _refuse_air(seen, name)
     _refuse_steps(cleared, name, orientation)
-    _refuse_scaled(seen, _corners(cleared), name)
-    _refuse_shifted(seen, name)
+    if not _scaled(seen, _corners(cleared), name):
+        _refuse_shifted(seen, name)
     _refuse_dense(seen, name)
     _warn_of_padding(cleared, seen, name)
     if high < np.inf:
@@ -193,8 +193,8 @@ def _refuse_steps(array: Values, name: str, orientation: str) -> None:
     if first is not None:
         raise InputError(
             f"{name} does not hold Hounsfield units in all its slices: at number {first}, from 0, along its {_ORDINALS[axis]} "
-            "axis, values go over to another scale (by a factor, upside down, or wrapped to fewer bits): convert the scan from "
-            "DICOM again."
+            "axis, values do not go on as beside it (another factor, upside down, wrapped to fewer bits, or none at all): "
+            "convert the scan from DICOM again."
         )
     found = step_between_slices(array, axis)
     if found is not None:
@@ -247,17 +247,18 @@ def _refuse_tenth(seen: Values, name: str) -> None:
         )
 
 
-def _refuse_scaled(seen: Values, corners: list[float], name: str) -> None:
-    """Refuse HU times a factor, upside down too, that the peaks of tissues tell; warn where they nearly do."""
+def _scaled(seen: Values, corners: list[float], name: str) -> bool:
+    """Refuse HU times a factor, upside down too, that the peaks of tissues tell; whether they nearly do, with a warning."""
     found = scale_of(seen, bright_background=corners.count(float(seen.max())) > len(corners) / 2)
     if found is None or _TENTH[0] < found[0].slope < _TENTH[1]:
         _refuse_tenth(seen, name)
     if found is None:
-        return
+        return False
     fit, sure = found
     if sure:
         raise InputError(f"{name} does not hold Hounsfield units: {_looks_like(fit)}.")
     _warn(f"{name} may not hold Hounsfield units: {_looks_like(fit)}.")
+    return True
 
 
 def _refuse_shifted(seen: Values, name: str) -> None:

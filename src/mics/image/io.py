@@ -172,7 +172,7 @@ def read_image(path: str | Path, series: str | None = None) -> Image:
     if low == float(image.array.max()):
         raise InputError(f"{path} is constant (every voxel is {low:g}), so there is nothing to register.")
     checks.warn_of_odd_lengths(path, image.grid)
-    if as_path(path).is_file():
+    if as_path(path).is_file() and _registered_reader(as_path(path)) is None:
         modality.warn_of_other_kind(as_path(path))
     return image
 

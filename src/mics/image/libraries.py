@@ -122,8 +122,10 @@ def _library(module: str, title: str, package: str) -> Any:
 def _from_sitk(volume: Any, name: str, labels: bool | None) -> Image:
     if volume.GetDimension() != 3 or volume.GetNumberOfComponentsPerPixel() != 1:
         raise _not_one(name, (*volume.GetSize(), volume.GetNumberOfComponentsPerPixel()))
-    array = sitk.GetArrayFromImage(volume).transpose(2, 1, 0)
-    return _in_lps(array, _matrix(volume.GetDirection(), volume.GetSpacing(), volume.GetOrigin()), name, labels)
+    matrix = _matrix(volume.GetDirection(), volume.GetSpacing(), volume.GetOrigin())
+    if not checks.is_sheared(matrix, volume.GetSize()):
+        return from_itk(volume)  # whose grid is exactly its own
+    return _in_lps(sitk.GetArrayFromImage(volume).transpose(2, 1, 0), matrix, name, labels)
 
 
 def _from_nibabel(volume: Any, name: str, labels: bool | None) -> Image:
@@ -153,7 +155,11 @@ def _refuse_made_up_place(volume: Any, name: str) -> None:
 def _from_ants(volume: Any, name: str, labels: bool | None) -> Image:
     if volume.dimension != 3 or volume.has_components:
         raise _not_one(name, volume.shape)
-    return _in_lps(volume.numpy(), _matrix(volume.direction, volume.spacing, volume.origin), name, labels)
+    matrix = _matrix(volume.direction, volume.spacing, volume.origin)
+    if not checks.is_sheared(matrix, volume.shape):
+        direction = np.asarray(volume.direction, dtype=float).ravel()
+        return Image(volume.numpy(), Grid(volume.shape, volume.spacing, volume.origin, tuple(direction.tolist())))
+    return _in_lps(volume.numpy(), matrix, name, labels)
 
 
 def _from_monai(volume: Any, name: str, labels: bool | None) -> Image:

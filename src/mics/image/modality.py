@@ -11,8 +11,8 @@ from mics.image import nifti, text_headers
 
 _OTHERS = {"MR", "MRI", "DWMRI", "PT", "PET", "NM", "SPECT", "US", "XA", "CR", "DX", "MG", "RTDOSE", "SEG"}
 _TEXT_FIELDS = ("modality", "modality:", "dicom_0008_0060_modality:", "dicom_0008_0060:")
-# What dcm2niix writes of MR, and the word itself.
-_ECHO, _WORD = re.compile(r"\bT[ER]=\d"), re.compile(r"\b(MRI?|PET|SPECT)\b")
+# What dcm2niix writes of MR, of CT with times of 0 where it is an old one; and the words themselves.
+_ECHO, _WORD, _CT = re.compile(r"\bT[ER]=[0.]*[1-9]"), re.compile(r"\b(MRI?|PET|SPECT)\b"), re.compile(r"\bCT\b")
 # NIfTI's statistics (nifti1.h, NIFTI_FIRST_STATCODE to NIFTI_LAST_STATCODE), and numbers that name things.
 _STATISTICS, _LABELS = range(2, 25), 1002
 
@@ -38,6 +38,8 @@ def _of_nifti(path: Path) -> str | None:
     if intent == _LABELS:
         return f"labels, as its header says (intent_code {intent})"
     text = bytes(header["descrip"]).rstrip(b"\0").decode("latin-1")
+    if _CT.search(text):
+        return None
     if _ECHO.search(text):
         return "MR, as its header tells an echo or repetition time (descrip)"
     found = _WORD.search(text)

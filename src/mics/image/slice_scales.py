@@ -19,14 +19,18 @@ _EVEN, _FAIRLY_EVEN, _EVEN_FACTOR = 0.9, 0.5, 1.15
 _MAX_FACTOR, _MAX_FACTOR_UNLIKE, _WORST = 1.5, 3.0, 0.0
 # By how much the next but one may be more alike than the one between, of good slices never; and the median factor over so many.
 _ODD, _ALTERNATING_FACTOR, _FEWEST = 0.3, 1.4, 12
-# A slice that varies less shows nothing; beside it one may be filled in part, by resampling.
-_MIN_SPREAD = 1e-3
+# A slice that varies less than this share of what most do shows nothing that could be compared: a few voxels decide. Beside it
+# one may be filled in part, by resampling. The same holds of so few voxels a slice.
+_MIN_SPREAD, _MIN_VOXELS = 0.05, 200
+# Of all values: beyond lie metal and what else a single slice may show, which is to count no more than bone.
+_USUAL = (0.02, 0.98)
 
 
 @dataclass(frozen=True)
 class _Neighbours:
     """Of each slice and the next: the difference of their means, the factor between their spreads (as a logarithm), and how well
-    they correlate; how well each correlates with the next but one; and whether both show anything and have neighbours that do.
+    they correlate; how well each correlates with the next but one; whether both show anything and have neighbours that do; and
+    whether a slice and the next but one do.
     """
 
     steps: NDArray[np.float64]
@@ -34,6 +38,7 @@ class _Neighbours:
     alike: NDArray[np.float64]
     alike_by_two: NDArray[np.float64]
     filled: NDArray[np.bool_]
+    filled_by_two: NDArray[np.bool_]
 
 
 def step_between_slices(array: NDArray[np.float32], axis: int) -> tuple[int, float] | None:
@@ -64,11 +69,12 @@ def other_scale(array: NDArray[np.float32], axis: int) -> int | None:
     Returns:
         The number of the first such slice, from 0; None where there is none.
     """
-    pairs = _neighbours(array, axis)
-    factors, alike = pairs.factors, pairs.alike
-    if len(alike) < _FEWEST:
+    if array.shape[axis] <= _FEWEST or array[_lattice(array, axis)].size < _MIN_VOXELS * array.shape[axis]:
         return None
-    odd = pairs.alike_by_two - np.maximum(alike[:-1], alike[1:]) > _ODD
+    low, high = np.quantile(array[_lattice(array, axis)], _USUAL)
+    pairs = _neighbours(array[_lattice(array, axis)].clip(low, high), axis)
+    factors, alike = pairs.factors, pairs.alike
+    odd = pairs.filled_by_two & (pairs.alike_by_two - np.maximum(alike[:-1], alike[1:]) > _ODD)
     if odd.any():
         return int(np.argmax(odd)) + 1
     filled = np.flatnonzero(pairs.filled)
@@ -89,9 +95,8 @@ def other_scale(array: NDArray[np.float32], axis: int) -> int | None:
 
 
 def _neighbours(array: NDArray[np.float32], axis: int) -> _Neighbours:
-    slices = np.moveaxis(array, axis, 0)
-    lattice = (slice(None), *(slice(None, None, max(1, length // _LOOKED_AT)) for length in slices.shape[1:]))
-    values = slices[lattice].reshape(len(slices), -1).astype(np.float64)
+    slices = np.moveaxis(array[_lattice(array, axis)], axis, 0)
+    values = slices.reshape(len(slices), -1).astype(np.float64)
     means = values.mean(axis=1)
     centred = values - means[:, None]
     spread = np.sqrt((centred**2).mean(axis=1))
@@ -102,6 +107,14 @@ def _neighbours(array: NDArray[np.float32], axis: int) -> _Neighbours:
         return found
 
     logarithms = np.log(np.maximum(spread, np.finfo(float).tiny))
-    shows = np.pad(spread > _MIN_SPREAD, 1, constant_values=True)
-    filled = shows[:-3] & shows[1:-2] & shows[2:-1] & shows[3:]
-    return _Neighbours(np.diff(means), np.abs(np.diff(logarithms)), alike(1), alike(2), filled)
+    shows = spread > _MIN_SPREAD * np.quantile(spread, 0.75)
+    around = np.pad(shows, 1, constant_values=True)
+    filled = around[:-3] & around[1:-2] & around[2:-1] & around[3:]
+    by_two = shows[:-2] & shows[2:]
+    return _Neighbours(np.diff(means), np.abs(np.diff(logarithms)), alike(1), alike(2), filled, by_two)
+
+
+def _lattice(array: NDArray[np.float32], axis: int) -> tuple[slice, ...]:
+    """Of each slice along ``axis`` some voxels from all over it."""
+    steps = (1 if own == axis else max(1, length // _LOOKED_AT) for own, length in enumerate(array.shape))
+    return tuple(slice(None, None, step) for step in steps)

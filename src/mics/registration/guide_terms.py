@@ -18,6 +18,8 @@ _MET_MM = 1.0
 """Below this distance a landmark pulls less and less."""
 _RIGID = 0.25
 """Of a voxel, how much of it keeps its shape where the penalty looks."""
+_COARSEST_RIGID_MM = 8.0
+"""Of a velocity's grid: a voxel of a coarser one holds more of what lies around a bone, which would be held with it."""
 _PIECE_MM = 20.0
 """Edge of the cube over which a bone moves as one."""
 _BENDING_MM = 10.0
@@ -59,7 +61,7 @@ class GuideTerms:
             self.points = guides.points * voxel_ratio(shape, velocity_grid, device=masks.device)
             self.width = 2 * round((_SPREAD_MM / level.velocity_mm - 1) / 2) + 1
         self.stiff: Stiff | None = None
-        if guides.rigid is not None and settings.rigidity:
+        if guides.rigid is not None and settings.rigidity and level.velocity_mm <= _COARSEST_RIGID_MM:
             rigid = downsample(guides.rigid, velocity_grid)
             self.stiff, self.pieces = Stiff(rigid, self.edges_mm), RigidPieces(rigid, self.edges_mm)
 
