@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from mics.deformation.chain import Link, chained
 from mics.deformation.itk_transform import matrix_of, read_itk_transform, refuse_singular
-from mics.deformation.suitability import warn_of_continuation, warn_of_odd_lengths
+from mics.deformation.suitability import warn_of_continuation, warn_of_other_units
 from mics.deformation.transform import Transform
 from mics.errors import GeometryError, InputError, MissingFileError, SettingError
 from mics.image.checks import straightened
@@ -49,7 +49,7 @@ def read_transform(path: Path, grid: Grid | None = None) -> Link:
     else:
         found = Transform.load(path)
     if isinstance(found, Transform):
-        warn_of_odd_lengths(found, str(path))
+        warn_of_other_units(found, str(path))
     if grid is None or (isinstance(found, Transform) and found.grid == grid):
         return found
     if isinstance(found, Transform):

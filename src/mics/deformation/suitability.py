@@ -84,7 +84,7 @@ def warn_of_continuation(grid: Grid, transform: Transform, name: str) -> None:
         )
 
 
-def warn_of_odd_lengths(transform: Transform, name: str) -> None:
+def warn_of_other_units(transform: Transform, name: str) -> None:
     """Warn where a transform of another tool moves nothing, or by lengths that no registration of a patient has in mm.
 
     Those of MICS, whose provenance is known, are in mm, and small ones right, as of a scan registered to itself.
