@@ -54,21 +54,14 @@ class Registrar:
     """Registers pairs of abdominal CT scans with the same settings; models are loaded once and stay on the device.
 
     Args:
-        affine: ``"organs"`` computes it from the organs found in both scans and the tissue around them
-            (:func:`mics.registration.organ_affine.register_affine_by_organs`), ``"ants"`` from intensities by ANTs, ``"none"``
-            takes the scans as they lie in the world, a file (``.tfm``, ``.txt``, ``.mat``, ``.h5``) gives the map from fixed to
-            moving points, as ITK and ANTs store it, and so does an array (4, 4), in LPS millimetres, with 0, 0, 0, 1 as its last
-            row.
-        steps: of the network; by default what the model's card says.
-        model: a shipped model, a file, or what :func:`mics.load_model` returned. For ``same_patient`` its card alone is read: how
-            fine the network's grid is, and which network finds the organs.
-        refine: how much work to spend on improving the network's prediction on this pair: ``"none"``, ``"fast"`` or
-            ``"accurate"``.
-        topology: ``"free"`` delivers the transforms as they come, ``"preserve"`` without any fold, changed as little as can be
-            (:func:`mics.deformation.topology.preserve_topology`); the summary says where and by how much.
-        stages: what follows the network's prediction, in place of what ``refine`` and ``topology`` stand for; see
-            :func:`mics.register`.
-        steer: what leads the refinement beside images and organ maps; see :func:`mics.register`.
+        affine: how the scans are laid upon each other first: ``"organs"``, ``"ants"``, ``"none"``, a file, or an array (4, 4),
+            fixed to moving LPS mm; :func:`mics.register` says more of it and of all that follows.
+        steps: of the network.
+        model: a shipped model, a file, or what :func:`mics.load_model` returned.
+        refine: ``"none"``, ``"fast"`` or ``"accurate"``.
+        topology: ``"free"`` or ``"preserve"``.
+        stages: what follows the network's prediction, in place of what ``refine`` and ``topology`` stand for.
+        steer: what leads the refinement beside images and organ maps.
         landmark_tolerance_mm: how near landmarks that steer are to come.
         same_patient: two scans of one patient: rigid affine (by ANTs), from rest, stiffer, bones nearly rigid.
         lesions: what becomes of their lesions, ``"keep"`` or ``"exclude"``.
