@@ -92,7 +92,8 @@ def _picture(items: bytes) -> tuple[int, int, int] | None:
     while data.startswith(_JPEG) and at + 10 <= len(data) and data[at] == 0xFF:
         if data[at + 1] in _FRAME_HEADERS:
             rows, columns = (int.from_bytes(data[n : n + 2], "big") for n in (at + 5, at + 7))
-            return rows, columns, data[at + 9]
+            # Lines of 0 are counted after the pixels, a size of 0 of JPEG-LS in a segment of its own.
+            return (rows, columns, data[at + 9]) if rows and columns else None
         at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
     return None
 
