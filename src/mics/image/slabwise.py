@@ -4,7 +4,6 @@ import errno
 import gzip
 import io
 import struct
-import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,6 +13,7 @@ from typing import Any, TypeVar
 
 import SimpleITK as sitk
 import torch
+from isal import isal_zlib
 from numpy.typing import NDArray
 
 from mics.files.whole import write_whole
@@ -26,10 +26,10 @@ LONGEST = 2**15 - 1
 """Voxels along an axis that a NIfTI-1 header can tell."""
 
 _HEADER, _DIM = 352, 42  # bytes before the voxels, and where the first of three sizes stands, int16
-# ITK's compressor takes as long as zlib does at its fastest, whose files are a tenth larger; one step up it takes twice as long.
-_LEVEL, _MEMORY = 1, 9
+_LEVEL = 2
+"""Of ISA-L, which packs a displacement at this level as well as zlib at its fastest, in a sixth of the time."""
 _GZIP_HEADER = struct.pack(
-    "<2B2BI2B", 0x1F, 0x8B, zlib.DEFLATED, 0, 0, 4, 255
+    "<2B2BI2B", 0x1F, 0x8B, isal_zlib.DEFLATED, 0, 0, 4, 255
 )  # no name, no time, at its fastest, any system
 _MAX_THREADS = 4
 """Each has a team of torch's own threads, and so has the other direction's file."""
@@ -82,17 +82,17 @@ def _write_gzip(file: io.BufferedWriter, header: bytearray, slabs: Iterable[Slab
         return values, _blocks(values.data)
 
     file.write(_GZIP_HEADER + _blocks(header))
-    check, length = zlib.crc32(header), len(header)
+    check, length = isal_zlib.crc32(header), len(header)
     for values, blocks in _in_order(partial(pack, slab) for slab in slabs):
         file.write(blocks)
-        check, length = zlib.crc32(values.data, check), length + values.nbytes
+        check, length = isal_zlib.crc32(values.data, check), length + values.nbytes
     file.write(_LAST_BLOCK + struct.pack("<2I", check, length % (1 << 32)))
 
 
 def _blocks(data: Any) -> bytes:
     """Deflated, to the end of a byte, so that other blocks can follow."""
-    packer = zlib.compressobj(_LEVEL, zlib.DEFLATED, -zlib.MAX_WBITS, _MEMORY)
-    return packer.compress(data) + packer.flush(zlib.Z_SYNC_FLUSH)
+    packer = isal_zlib.compressobj(_LEVEL, isal_zlib.DEFLATED, -isal_zlib.MAX_WBITS)
+    return packer.compress(data) + packer.flush(isal_zlib.Z_SYNC_FLUSH)
 
 
 def _in_order(tasks: Iterable[Callable[[], T]]) -> Iterator[T]:
