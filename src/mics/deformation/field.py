@@ -17,8 +17,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from mics.deformation.many_channels import interpolate
+
 Anchor = Literal["first_voxel", "line_mean"]
 Padding = Literal["border", "zeros"]
+
+_MANY_CHANNELS = 8
 
 
 def identity(shape: Sequence[int], *, device: torch.device | str = "cpu") -> Tensor:
@@ -122,6 +126,11 @@ def invert(displacement: Tensor, *, iterations: int = 20) -> Tensor:
     return inverse
 
 
+def length(vectors: Tensor) -> Tensor:
+    """Of ``(B, 3, …)``, ``(B, 1, …)``: the library's norm over so short an axis takes ten times as long as all the rest."""
+    return vectors.square().sum(dim=1, keepdim=True).sqrt()
+
+
 def resize(volume: Tensor, shape: Sequence[int]) -> Tensor:
     """Trilinear resampling of ``(B, C, X, Y, Z)`` to another shape, corner centres onto corner centres."""
     if tuple(volume.shape[2:]) == tuple(shape):
@@ -182,15 +191,23 @@ def sample(
 
     The one place that knows ``grid_sample``'s conventions.
     """
+    on_cpu = volume.device.type == "cpu" and not torch.compiler.is_compiling()
+    smooth = mode == "bilinear" and padding == "border"
+    if on_cpu and smooth and volume.shape[1] >= _MANY_CHANNELS and not volume.requires_grad:
+        return interpolate(volume.contiguous(memory_format=torch.channels_last_3d), position)
     size = torch.tensor([max(n - 1, 1) for n in volume.shape[2:]], dtype=torch.float32, device=volume.device)
     grid = (2 * position / size.view(1, 3, 1, 1, 1) - 1).permute(0, 2, 3, 4, 1).flip(-1)
-    batch, (length, *plane) = volume.shape[0], position.shape[2:]
-    # On CPU grid_sample runs in parallel over the batch only, so a lone volume is sampled in slabs that form a batch.
-    alone = volume.device.type == "cpu" and batch == 1 and not torch.compiler.is_compiling()
-    slabs = torch.get_num_threads() if alone else 1
-    if slabs == 1 or length % slabs:
+    parts = torch.get_num_threads() if on_cpu and volume.shape[0] == 1 else 1
+    if parts == 1:
         return functional.grid_sample(volume, grid, mode=mode, padding_mode=padding, align_corners=True)
-    grid = grid.reshape(slabs, length // slabs, *plane, 3)
-    stack = volume.expand(slabs, *volume.shape[1:])
-    parts = functional.grid_sample(stack, grid, mode=mode, padding_mode=padding, align_corners=True)
-    return parts.transpose(0, 1).reshape(1, volume.shape[1], length, *plane)
+    # On CPU grid_sample runs in parallel over the batch only, so the voxels of a lone volume form a batch.
+    shape, places = grid.shape[1:4], grid.reshape(-1, 3)
+    each = -(-len(places) // parts)
+    if each * parts > len(places):
+        places = functional.pad(places, (0, 0, 0, each * parts - len(places)))
+    batch = volume.expand(parts, *volume.shape[1:])
+    values = functional.grid_sample(
+        batch, places.view(parts, each, 1, 1, 3), mode=mode, padding_mode=padding, align_corners=True
+    )
+    lone: Tensor = values.transpose(0, 1).reshape(1, volume.shape[1], -1)[..., : shape.numel()].unflatten(2, shape)
+    return lone

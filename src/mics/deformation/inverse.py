@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from mics.deformation.field import compose, identity, resize, resize_displacement, sample
+from mics.deformation.field import compose, identity, length, resize, resize_displacement, sample
 from mics.deformation.jacobian import slabs
 
 _BEFORE, _AFTER, _FINE = 3, 3, 3
@@ -41,7 +41,7 @@ def regularise_sharp_bends(ab: Tensor, ba: Tensor) -> tuple[Tensor, Tensor]:
     Where the residual is longer than 0.16 voxels, both directions are averaged with what lies around, and corrected again there.
     """
     both = torch.cat([ab, ba])
-    residual = _length(compose(both, swap_directions(both)))
+    residual = length(compose(both, swap_directions(both)))
     for _ in range(_ROUNDS):
         if residual.max() < _MAX_RESIDUAL:
             break
@@ -51,7 +51,7 @@ def regularise_sharp_bends(ab: Tensor, ba: Tensor) -> tuple[Tensor, Tensor]:
         for _ in range(_AFTER):
             both[:, :, x, y, z] -= _half_steps(both, places)
         residual = torch.zeros_like(residual)
-        residual[:, :, x, y, z] = _length(_residual(both, places))
+        residual[:, :, x, y, z] = length(_residual(both, places))
     ab, ba = both.chunk(2)
     return ab, ba
 
@@ -114,7 +114,7 @@ def _half_step(residual: Tensor, derivatives: Iterable[Tensor]) -> Tensor:
     step = residual.clone()
     for axis, derivative in enumerate(derivatives):
         step.addcmul_(derivative, residual[:, axis : axis + 1])
-    return step.div_(2 * _length(step).clamp_min_(1))
+    return step.div_(2 * length(step).clamp_min_(1))
 
 
 def _near(sharp: Tensor) -> Tensor:
@@ -132,15 +132,10 @@ def _near(sharp: Tensor) -> Tensor:
 def _smoothed(both: Tensor, places: Tensor) -> Tensor:
     """``both`` around the ``places``, ``(2 * B, 1, X, Y, Z)``, interpolated from averages over 3³ voxels, two apart."""
     # Extents of 2 m - 1 have every second voxel's centre on their outermost ones.
-    beyond = [n for length in both.shape[:1:-1] for n in (0, 1 - length % 2)]
+    beyond = [n for extent in both.shape[:1:-1] for n in (0, 1 - extent % 2)]
     found, odd = (functional.pad(part, beyond, mode="replicate") for part in (places.float(), both))
     near = functional.max_pool3d(found, 5, 2, 2)
     average = functional.avg_pool3d(odd, 3, 2, 1, count_include_pad=False)
     x, y, z = both.shape[2:]
     share, smooth = (resize(coarse, odd.shape[2:])[..., :x, :y, :z] for coarse in (near, average))
     return torch.lerp(both, smooth, share)
-
-
-def _length(vectors: Tensor) -> Tensor:
-    """Of ``(B, 3, …)``, ``(B, 1, …)``: the library's norm over so short an axis takes ten times as long as all the rest."""
-    return vectors.square().sum(dim=1, keepdim=True).sqrt()

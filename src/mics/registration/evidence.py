@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mics.deformation.field import resize_displacement, warp
+from mics.deformation.field import length, resize_displacement, warp
 from mics.deformation.jacobian import jacobian_determinant
 from mics.losses.overlap import expected_precision
 from mics.network.displacements import Both
@@ -105,13 +105,13 @@ def _overlaps(
     for name, (own, seen) in shares.items():
         a, b = own & seen, fixed & seen
         sums[name] = (_count(a & b), _count(a) + _count(b))
+    whole = {"moving_ml": _count(moving), "fixed_ml": _count(fixed)}
     per_organ: dict[str, Any] = {}
     for index in range(moving.shape[1]):
         if float(sums["affine"][1][index]) * voxel_ml < _MIN_ML:
             continue
         per_organ[ORGAN_NAMES[index + 1]] = {
-            "moving_ml": round(float(_count(moving)[index]) * voxel_ml, 1),
-            "fixed_ml": round(float(_count(fixed)[index]) * voxel_ml, 1),
+            **{name: round(float(counts[index]) * voxel_ml, 1) for name, counts in whole.items()},
             **{f"dice_{name}": _dice(shared[index], total[index]) for name, (shared, total) in sums.items()},
             "volume_ratio": _volume_ratio((moved & after)[:, index], determinants, voxel_ml),
         }
@@ -151,7 +151,7 @@ def tissue_shares(window: Tensor, valid: Tensor | None = None) -> dict[str, floa
 def _deformation(
     displacement: Tensor, determinants: Tensor, tissue: Tensor, spacing_mm: float
 ) -> dict[str, float | None]:
-    lengths = displacement.norm(dim=1, keepdim=True)[tissue] * spacing_mm
+    lengths = length(displacement)[tissue] * spacing_mm
     logs = determinants[tissue[:, 0]].clamp_min(1e-3).log()
     if len(logs) < 2:
         return {"percentile_99_mm": None, "sd_log_jacobian": None}
@@ -195,7 +195,7 @@ def _share(lost: Tensor, of: Tensor) -> float | None:
 
 
 def _count(masks: Tensor) -> Tensor:
-    return masks.sum((0, 2, 3, 4)).double()
+    return torch.stack([mask.count_nonzero() for mask in masks.unbind(1)]).double()
 
 
 def _dice(shared: Tensor, total: Tensor) -> float | None:

@@ -15,6 +15,7 @@ from mics.deformation.inverse import correct_inverse_consistency
 from mics.losses.mind import mind_ssc
 from mics.losses.overlap import bray_curtis_loss, expected_precision
 from mics.losses.similarities import SIMILARITIES
+from mics.network.blocks import to_channels_last
 from mics.registration.descent import Descent
 from mics.registration.guide_terms import GuideTerms
 from mics.registration.guides import Guides
@@ -82,7 +83,7 @@ class PairData:
         self.similarity = SIMILARITIES.find(similarity)(self.image_box.of(image).flip(0))
         # Only cubes count that lie within what both volumes show: half of a cube out of view would pass for an edge.
         margin = self.similarity.margin
-        within = -functional.max_pool3d(-_whole(pair.masks, image_grid), 2 * margin + 1, 1, margin)
+        within = _eroded(_whole(pair.masks, image_grid), margin)
         self.image = torch.cat([image, within], dim=1)
         maps = downsample(pair.organs, organ_grid)
         # A small organ is lost on a coarse grid, and on a fine one the whole box would cost more than all the rest.
@@ -94,7 +95,7 @@ class PairData:
         features = [maps]
         if pair.descriptors is not None:
             features.append(downsample(pair.descriptors, organ_grid))
-        self.features = torch.cat([*features, _whole(pair.masks, organ_grid)], dim=1)
+        self.features = to_channels_last(torch.cat([*features, _whole(pair.masks, organ_grid)], dim=1))
         self.wanted = self.compared.of(self.features[:, :-1]).flip(0)
 
 
@@ -177,10 +178,12 @@ def _loss(velocity: Tensor, data: PairData, led: GuideTerms | None, settings: Re
         loss = loss + settings.image * data.similarity.loss(image, valid)
     features, valid = _moved(data.features, on_features, data.compared)
     n = data.organ_count
-    maps, wanted = features[:, :n] * valid, data.wanted[:, :n] * valid
-    loss = loss + settings.organs * bray_curtis_loss(maps, wanted, data.organ_weights)
+    # Split, not sliced: the gradient of each slice would be as large as the whole, mostly zeros.
+    parts = [n, features.shape[1] - n]
+    (maps, descriptors), (wanted_maps, wanted_descriptors) = features.split(parts, 1), data.wanted.split(parts, 1)
+    loss = loss + settings.organs * bray_curtis_loss(maps * valid, wanted_maps * valid, data.organ_weights)
     if settings.descriptors:
-        difference = ((features[:, n:] - data.wanted[:, n:]).square() * valid).mean(dim=1)
+        difference = ((descriptors - wanted_descriptors).square() * valid).mean(dim=1)
         loss = loss + settings.descriptors * difference.sum() / valid.sum().clamp_min(1)
     return loss if led is None else loss + led.loss(velocity, both, on_features)
 
@@ -188,7 +191,8 @@ def _loss(velocity: Tensor, data: PairData, led: GuideTerms | None, settings: Re
 def _moved(stack: Tensor, both: Tensor, part: Box | VoxelSubset) -> tuple[Tensor, Tensor]:
     """In part of the grid: each volume's channels warped onto the other, and where both have data (the last channel says)."""
     moved = sample(stack, part.indices + part.of(both))
-    return moved[:, :-1], moved[:, -1:] * part.of(stack[:, -1:]).flip(0)
+    values, valid = moved.split([moved.shape[1] - 1, 1], dim=1)
+    return values, valid * part.of(stack[:, -1:]).flip(0)
 
 
 def _shown(maps: Tensor) -> Box:
@@ -208,6 +212,14 @@ def _whole(masks: Tensor, shape: list[int]) -> Tensor:
     """Masks on a coarser grid: what is averaged there lies within them altogether."""
     coarse = downsample(masks, shape)
     return coarse if coarse is masks else (coarse > 0.999).float()
+
+
+def _eroded(masks: Tensor, margin: int) -> Tensor:
+    """Where masks ``(B, 1, X, Y, Z)`` are 1 in the whole cube of ``margin`` voxels around, as far as it lies within the grid."""
+    width = 2 * margin + 1
+    for extents in ((width, 1, 1), (1, width, 1), (1, 1, width)):
+        masks = -functional.max_pool3d(-masks, extents, 1, [extent // 2 for extent in extents])
+    return masks
 
 
 def _diffusion(velocity: Tensor) -> Tensor:
