@@ -162,8 +162,8 @@ def answer(values: Values) -> tuple[str, float | None]:
     return ("warned", _named(messages[0])) if messages else ("taken", None)
 
 
-def _named(sentence: str) -> float | None:
-    found = re.search(r"HU ([+-]) about (\d+)", sentence)
+def _named(message: str) -> float | None:
+    found = re.search(r"HU ([+-]) about (\d+)", message)
     return None if found is None else float(found[1] + found[2])
 
 

@@ -313,8 +313,8 @@ def main() -> None:
     if NATIVE in conditions and options.native is None:
         parser.error(f"the {NATIVE} needs --native with its four files")
     output = writable_folder(options.output)
-    baselines, sentences = choose(BASELINES if options.baselines else [])
-    print("".join(f"{sentence}\n" for sentence in sentences), end="")
+    baselines, messages = choose(BASELINES if options.baselines else [])
+    print("".join(f"{message}\n" for message in messages), end="")
     rows: list[Row] = []
     for case in cases(options.data, options.native, conditions):
         others = [baseline.method for baseline in baselines] if case.condition == "plain" else []

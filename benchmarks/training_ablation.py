@@ -26,7 +26,7 @@ from mics.training.recipe import load_recipe
 from mics.training.run import train
 
 _FULL = PRESETS["velocity-small"]
-_SHIPPED = PRESETS["velocity"]
+_VELOCITY = PRESETS["velocity"]
 _PHANTOMS = "phantom:64"
 _STILL = ("augmentation.probability=0", "augmentation.mirror_probability=0")
 
@@ -54,8 +54,8 @@ VARIANTS = {
     "with synthesised people": Variant(data="SYNTHESISED"),
     _PRETRAINED: Variant(data=_PHANTOMS),
     "from weights trained on phantoms": Variant(initial=_PRETRAINED),
-    "down to 8 mm": Variant(_SHIPPED),
-    "down to 8 mm, with synthesised people": Variant(_SHIPPED, data="SYNTHESISED"),
+    "down to 8 mm": Variant(_VELOCITY),
+    "down to 8 mm, with synthesised people": Variant(_VELOCITY, data="SYNTHESISED"),
 }
 
 

@@ -26,8 +26,8 @@ class InputError(ValueError):
     a value, as in "use `affine="none"`"; the commands show them as their flags, ``--affine none``.
     """
 
-    def __init__(self, sentence: str, *, option: str | None = None) -> None:
-        super().__init__(sentence)
+    def __init__(self, message: str, *, option: str | None = None) -> None:
+        super().__init__(message)
         self.option = option
 
 

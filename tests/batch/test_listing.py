@@ -66,7 +66,7 @@ def test_what_cannot_be_a_batch_is_refused(folder):
         listed_pairs(folder / "pairs.csv")
 
 
-def test_sentences_name_files_as_the_list_does(folder):
+def test_summary_text_name_files_as_the_list_does(folder):
     patient = folder / "Doe_Jane"
     (patient / "ct").mkdir(parents=True)
     for name in ("moving.nii.gz", "moving.raw", "labels.nii.gz"):
@@ -77,8 +77,8 @@ def test_sentences_name_files_as_the_list_does(folder):
     ]
     (patient / "pairs.csv").write_text("\n".join(rows) + "\n")
     (pair,) = listed_pairs(patient / "pairs.csv")
-    sentence = f"{patient / 'ct' / '1.dcm'} differs from {patient / 'moving.nii.gz'} and {patient / 'moving.raw'}."
-    assert pair.with_listed_names(sentence) == "ct/1.dcm differs from moving.nii.gz and moving.raw."
+    message = f"{patient / 'ct' / '1.dcm'} differs from {patient / 'moving.nii.gz'} and {patient / 'moving.raw'}."
+    assert pair.with_listed_names(message) == "ct/1.dcm differs from moving.nii.gz and moving.raw."
     given = str(folder / "labels" / "a.nii.gz")  # as the list names it
     assert pair.with_listed_names(f"{given} is no label map.") == f"{given} is no label map."
     (other, *_) = pairs_of_folder(folder / "template.nii.gz", folder / "scans")

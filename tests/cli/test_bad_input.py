@@ -106,10 +106,10 @@ def test_a_dicom_folder_with_two_series(tmp_path, refused, quick, scan):
     write_series(folder, 8, 4, 0)
     still, grid = tmp_path / "still.nii.gz", Grid.axis_aligned((0, 0, 0), (15, 15, 15), 5, "LPS")
     Transform(np.zeros((*grid.size, 3), np.float32), grid).save(still)
-    sentence = refused("register", scan, folder, "-o", tmp_path / "out", *quick)
-    assert "study" in sentence
-    assert "--moving-series" in sentence
-    assert "1.2.3.8" in sentence
+    message = refused("register", scan, folder, "-o", tmp_path / "out", *quick)
+    assert "study" in message
+    assert "--moving-series" in message
+    assert "1.2.3.8" in message
     assert "no DICOM series 1.2.3.9" in refused(
         *("register", scan, folder, "-o", tmp_path / "out", *quick, "--moving-series", "1.2.3.9")
     )
@@ -129,9 +129,9 @@ def test_a_folder_without_a_series(tmp_path, refused, quick, scan):
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is there")
 def test_a_gpu_that_is_not_there(tmp_path, refused, quick, scan):
-    sentence = refused("register", scan, scan, "-o", tmp_path / "out", *quick, "--device", "cuda:0")
-    assert "cuda:0" in sentence
-    assert "cpu" in sentence.lower()
+    message = refused("register", scan, scan, "-o", tmp_path / "out", *quick, "--device", "cuda:0")
+    assert "cuda:0" in message
+    assert "cpu" in message.lower()
     assert not (tmp_path / "out").exists()
 
 

@@ -106,8 +106,8 @@ def test_what_is_no_part_of_a_chain_is_refused(refused, pair, affine):
     ):
         assert message in refused("warp", pair / "moving.nii.gz", pair / TO_FIXED, "--then", link, *out)
     (pair / "points.csv").write_text("x,y,z\n1,2,3\n")
-    sentence = refused("warp", pair / "points.csv", affine, "--reference", pair / "fixed.nii.gz", "-o", pair / "o.csv")
-    assert "--reference" in sentence
+    refusal = refused("warp", pair / "points.csv", affine, "--reference", pair / "fixed.nii.gz", "-o", pair / "o.csv")
+    assert "--reference" in refusal
     assert not (pair / "out.nii.gz").exists()
 
 
@@ -155,8 +155,8 @@ def test_of_several_inputs_all_are_written_or_none(refused, pair, make):
 
 
 def test_the_scan_of_the_other_side_is_refused_with_the_file_to_take(refused, run, pair):
-    sentence = refused("warp", pair / "fixed.nii.gz", pair / TO_FIXED, "-o", pair / "out.nii.gz")
-    assert f"take {TO_MOVING}" in sentence
+    message = refused("warp", pair / "fixed.nii.gz", pair / TO_FIXED, "-o", pair / "out.nii.gz")
+    assert f"take {TO_MOVING}" in message
     assert not (pair / "out.nii.gz").exists()
     (pair / f"{TO_FIXED}.json").unlink()
     assert run("warp", pair / "fixed.nii.gz", pair / TO_FIXED, "-o", pair / "out.nii.gz").stderr == ""

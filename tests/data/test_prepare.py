@@ -195,7 +195,7 @@ def test_a_reference_of_any_orientation_gives_an_upright_frame_around_its_organs
 def test_what_is_odd_about_a_case_is_told(cohorts, tmp_path):
     entries = {entry.name: entry for entry in prepare(cohorts, tmp_path, affine=mirror, **SETTINGS)}
     warnings = entries["kits19_case_00000"].warnings
-    assert any("right kidney is to the left of the left kidney: mirrored?" in sentence for sentence in warnings)
+    assert any("right kidney is to the left of the left kidney: mirrored?" in message for message in warnings)
     assert entries["kits19_case_00000"].checks["scale"] == -1
     assert entries["learn2reg_0002"].warnings == ()
     volumes = entries["learn2reg_0002"].checks["volumes_ml"]
@@ -217,7 +217,7 @@ def test_organs_beyond_the_frame_and_far_from_the_references_are_told(cohorts, t
     ):
         entries = prepare(cohorts, tmp_path / affine.__name__, affine=affine, **SETTINGS)
         warnings = next(entry.warnings for entry in entries if entry.name == "kits19_case_00000")
-        assert any(re.search(message, sentence) for sentence in warnings), warnings
+        assert any(re.search(message, warning) for warning in warnings), warnings
 
 
 def askew(fixed, moving):

@@ -16,7 +16,7 @@ from mics.image.grid import Grid
 from mics.image.io import Image, write_image
 from mics.pipeline.synthesise import synthesise
 from mics.pseudo_labels.complete import complete
-from mics.pseudo_labels.verdicts import read_verdicts
+from mics.pseudo_labels.label_review import read_reviews
 
 GRID = Grid.axis_aligned((0, 0, 0), (48, 48, 48), 4, "LAS")
 
@@ -163,7 +163,7 @@ def test_a_description_of_another_type_is_told(tmp_path: Path, content: str) -> 
 def test_verdicts_that_are_no_csv_are_told(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "verdicts.csv").write_bytes(content)
     with pytest.raises(InputError, match=r"verdicts\.csv is not a CSV file"):
-        read_verdicts(tmp_path / "verdicts.csv", {"a"})
+        read_reviews(tmp_path / "verdicts.csv", {"a"})
 
 
 @pytest.mark.parametrize(

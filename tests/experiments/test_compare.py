@@ -103,7 +103,7 @@ def test_a_registered_method_runs_in_a_process_that_does_not_know_its_name(folde
 def test_a_failing_cell_is_told_and_the_others_go_on(folder, output):
     (folder / "labelsTr" / "AbdomenCTCT_0001_0000.nii.gz").write_bytes(b"no image")
     result = compare(folder, output, methods=["unregistered"])
-    assert [sentence.split(",")[0] for sentence in result.failed] == [
+    assert [message.split(",")[0] for message in result.failed] == [
         "unregistered failed on 0001_0002",
         "unregistered failed on 0002_0001",
     ]

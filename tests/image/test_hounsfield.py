@@ -72,11 +72,11 @@ def test_any_offset_is_named_within_30_hu(shares, offset):
         warnings.simplefilter("always")
         try:
             hounsfield_units(body(**shares) + np.float32(offset), "A scan")
-            sentence = str(caught[0].message)
+            message = str(caught[0].message)
         except InputError as error:
-            sentence = str(error)
-    found = re.search(r"look like HU shifted by about ([+-]\d+)", sentence)
-    assert found is not None, sentence
+            message = str(error)
+    found = re.search(r"look like HU shifted by about ([+-]\d+)", message)
+    assert found is not None, message
     assert abs(float(found[1]) - offset) <= 30
 
 
@@ -84,9 +84,9 @@ def test_any_offset_is_named_within_30_hu(shares, offset):
 @pytest.mark.parametrize("offset", [1000, 1024])
 def test_stored_values_without_their_intercept_are_refused_with_the_mend(offset, padding):
     stored = body() + offset
-    sentence = refusal(stored if padding is None else outside_of_the_circle(stored, padding))
-    assert "the rescale intercept (-1024 or -1000) is missing: convert the scan from DICOM again" in sentence
-    assert abs(float(re.search(r"subtract about (\d+)", sentence)[1]) - offset) <= 30
+    message = refusal(stored if padding is None else outside_of_the_circle(stored, padding))
+    assert "the rescale intercept (-1024 or -1000) is missing: convert the scan from DICOM again" in message
+    assert abs(float(re.search(r"subtract about (\d+)", message)[1]) - offset) <= 30
 
 
 CUT = {
@@ -187,9 +187,9 @@ def test_other_values_are_refused_with_what_they_are(array, said):
 @pytest.mark.parametrize("factor", [0.0625, 0.15, 0.4, 3, 25, -0.2, -1, -5])
 @pytest.mark.parametrize("offset", [0, 300])
 def test_the_places_of_air_fat_and_soft_tissue_are_named(factor, offset):
-    sentence = refusal(body(seed=4) * factor + offset)
-    assert ("look like HU upside down" in sentence) is (factor < 0)
-    places = re.search(r"air near (\S+), fat near (\S+) and soft tissue near ([^)]+)", sentence).groups()
+    message = refusal(body(seed=4) * factor + offset)
+    assert ("look like HU upside down" in message) is (factor < 0)
+    places = re.search(r"air near (\S+), fat near (\S+) and soft tissue near ([^)]+)", message).groups()
     np.testing.assert_allclose((np.array(places, float) - offset) / factor, [-1000, -100, 50], atol=70)
 
 
@@ -199,8 +199,8 @@ def test_the_places_of_air_fat_and_soft_tissue_are_named(factor, offset):
     ids=lambda number: f"{number:g}",
 )
 def test_a_factor_near_one_is_named(factor, offset):
-    sentence = refusal(body(seed=1) * factor + offset)
-    named = re.search(r"HU times about (\S+), plus (-?\d+)", sentence)
+    message = refusal(body(seed=1) * factor + offset)
+    named = re.search(r"HU times about (\S+), plus (-?\d+)", message)
     assert float(named[1]) == pytest.approx(factor, abs=0.04)
     assert float(named[2]) == pytest.approx(offset, abs=30)
 

@@ -33,17 +33,17 @@ def raised(slices):
 )
 @pytest.mark.parametrize("axis", [0, 1, 2])
 def test_slices_without_the_intercept_of_the_others_are_refused(slices, first, axis):
-    sentence = refusal(np.moveaxis(raised(slices), 2, axis), orientation=("SLP", "LSP", "LPS")[axis])
-    if "in all its slices" in sentence:  # where they are most, all look shifted
+    message = refusal(np.moveaxis(raised(slices), 2, axis), orientation=("SLP", "LSP", "LPS")[axis])
+    if "in all its slices" in message:  # where they are most, all look shifted
         assert (
             f"at number {first}, from 0, along its {('first', 'second', 'third')[axis]} axis, values change by about "
-            in sentence
+            in message
         )
-        step = float(re.search(r"about ([+-]\d+)", sentence)[1])
+        step = float(re.search(r"about ([+-]\d+)", message)[1])
         assert abs(abs(step) - 1024) < 150
         assert (step > 0) == (raised(slices)[:, :, first].mean() > raised(slices)[:, :, first - 1].mean())
     else:
-        assert "shifted by about +10" in sentence
+        assert "shifted by about +10" in message
 
 
 SCALES = {

@@ -356,9 +356,9 @@ def test_letters_for_the_axes_that_say_something_else_than_the_matrix(tmp_path, 
         warnings.simplefilter("always")
         image = read_image(tmp_path / "scan.mha")
     assert image.grid.direction == sitk.ReadImage(str(tmp_path / "scan.mha")).GetDirection()
-    said = [str(one.message) for one in caught]
-    assert len(said) == (letters == "LPS")
-    assert all("LPS by AnatomicalOrientation and RAI by TransformMatrix" in sentence for sentence in said)
+    messages = [str(one.message) for one in caught]
+    assert len(messages) == (letters == "LPS")
+    assert all("LPS by AnatomicalOrientation and RAI by TransformMatrix" in message for message in messages)
 
 
 def test_two_sizes_of_voxels_are_told(tmp_path):

@@ -60,8 +60,8 @@ def plan(publishers, tmp_path_factory):
 
 @pytest.mark.nightly
 def test_raw_folders_become_an_evaluated_model_once(plan, tmp_path):
-    out, message = tmp_path / "out", []
-    places = run(load_plan(plan), out, device="cpu", progress=message.append)
+    out, messages = tmp_path / "out", []
+    places = run(load_plan(plan), out, device="cpu", progress=messages.append)
 
     prepared = {row.name: row for row in read_manifest(places["prepared"])}
     assert len(prepared) == 4 + 1 + 1 + 2 + 2
@@ -95,16 +95,16 @@ def test_raw_folders_become_an_evaluated_model_once(plan, tmp_path):
     assert load_model(places["segmentation"]).card.recipe.epochs == 2
 
     files = {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file()}
-    message.clear()
-    assert run(load_plan(plan), out, device="cpu", progress=message.append) == places
-    assert [sentence.split(":")[0] for sentence in message if "current" in sentence] == [
+    messages.clear()
+    assert run(load_plan(plan), out, device="cpu", progress=messages.append) == places
+    assert [message.split(":")[0] for message in messages if "current" in message] == [
         "segmentation",
         "segmentation-scores",
         "pretrain",
         "finetune",
         "evaluate",
     ]
-    assert not [sentence for sentence in message if sentence.startswith("  ")]
+    assert not [message for message in messages if message.startswith("  ")]
     changed = {path.name for path, when in files.items() if path.stat().st_mtime_ns != when}
     assert changed == {"manifest.csv", "ranking.csv", "review.html"}
 

@@ -15,7 +15,7 @@ from mics.network.weights import load_model
 from mics.registration import settings
 from mics.registration.register import register
 from mics.registration.repeat import repeat
-from mics.report.sentences import describe
+from mics.report.summary_text import describe
 from mics.run_summary import RunSummary, read_summary
 
 GRID = Grid((40, 32, 20), (5, 5, 7), (-97.5, -77.5, -66.5))

@@ -49,10 +49,10 @@ def state_of_files(member: ScanSource) -> dict[str, list[int]]:
 
 def failure_message(member: ScanSource, error: Exception) -> str:
     """What an error says, for results that are handed on: the scan's files by their own names."""
-    sentence = str(error)
+    message = str(error)
     for path in sorted(map(str, member.files.values()), key=len, reverse=True):
-        sentence = sentence.replace(path, Path(path).name)
-    return sentence
+        message = message.replace(path, Path(path).name)
+    return message
 
 
 def require_progress(progress: object) -> None:

@@ -79,8 +79,8 @@ def meaning(members: Sequence[ScanSource]) -> dict[int, str]:
     names: dict[int, str] = {}
     for member in members:
         own = member.label_names()
-        if sentences := disagreement(names, own):
-            raise InputError(f"{member.name}: {sentences[0]} Mend the labels, or their names.")
+        if messages := disagreement(names, own):
+            raise InputError(f"{member.name}: {messages[0]} Mend the labels, or their names.")
         names |= own
     return names
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mics.batch.listing import ListedPair
-from mics.report.sentences import fold_percentage, inverse_error, jacobian_range, moving_label_scores
+from mics.report.summary_text import fold_percentage, inverse_error, jacobian_range, moving_label_scores
 from mics.run_summary import RunSummary
 
 _FIRST = ("fixed", "moving", "verdict", "error", "reasons", "warnings")

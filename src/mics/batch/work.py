@@ -139,12 +139,12 @@ def source_of(task: Task) -> dict[str, Any]:
 
 def not_registered(task: Task, error: Exception) -> Outcome:
     """What is told of a pair whose registration ended with an error."""
-    sentence = task.pair.with_listed_names(reason(error))
+    message = task.pair.with_listed_names(reason(error))
     settings = task.settings
     for path in (settings.affine, settings.label_names, settings.model, str(task.folder)):
         if path is not None and "/" in path:
-            sentence = sentence.replace(path, Path(path).name)
-    return Outcome(task.pair, error=sentence)
+            message = message.replace(path, Path(path).name)
+    return Outcome(task.pair, error=message)
 
 
 def stop() -> None:

@@ -70,7 +70,7 @@ def _plain(outcome: "Outcome") -> dict[str, Any]:
 
 
 def _line(outcome: "Outcome") -> str:
-    from mics.report.sentences import moving_label_scores
+    from mics.report.summary_text import moving_label_scores
 
     if outcome.summary is None:
         return f"{outcome.pair.name} could not be registered: {outcome.error}"

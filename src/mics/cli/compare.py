@@ -34,7 +34,7 @@ def compare(
         f"{result.table}\nWritten to {output}",
         {"folder": output, "cells": result.records, "skipped": result.skipped, "failed": result.failed},
     )
-    for sentence in [*result.skipped, *result.failed]:
-        say(sentence)
+    for message in [*result.skipped, *result.failed]:
+        say(message)
     if result.failed:
         raise typer.Exit(1)

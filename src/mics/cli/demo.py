@@ -28,7 +28,7 @@ def demo(
     """Register two phantom scans of different people, spacing and orientation, and show what comes out."""
     from mics.files.whole import write_text
     from mics.organs import ORGAN_NAMES
-    from mics.report.sentences import describe
+    from mics.report.summary_text import describe
 
     with output_folder(output, _OURS), progress() as step:
         step("Drawing two phantom patients")

@@ -94,7 +94,7 @@ class Commands(TyperGroup):
         }
 
 
-def in_flags(sentence: str, flags: Mapping[str, str]) -> str:
+def in_flags(message: str, flags: Mapping[str, str]) -> str:
     """A sentence of the library as a command says it: `` `refine="none"` `` is ``--refine none`` where it has that option."""
 
     def flag(argument: re.Match[str]) -> str:
@@ -103,7 +103,7 @@ def in_flags(sentence: str, flags: Mapping[str, str]) -> str:
             return argument.group()
         return flags[name] if value is None else f"{flags[name]} {value.strip(chr(34))}"
 
-    return _ARGUMENT.sub(flag, sentence)
+    return _ARGUMENT.sub(flag, message)
 
 
 @contextmanager
@@ -129,9 +129,9 @@ def _sigterm_raises() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def say(sentence: str) -> None:
+def say(message: str) -> None:
     """Print a sentence on stderr, on one line."""
-    print(" ".join(sentence.split()), file=sys.stderr, flush=True)
+    print(" ".join(message.split()), file=sys.stderr, flush=True)
 
 
 def _show_warning(

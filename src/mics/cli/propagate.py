@@ -57,5 +57,5 @@ def propagate(
     used = sum(outcome.used for outcome in result.atlases)
     line(f"Verdict: {result.verdict}, {used} of {len(result.atlases)} atlases used")
     line(f"Written to {output}")
-    for sentence in result.reasons:
-        say(sentence)
+    for message in result.reasons:
+        say(message)

@@ -49,5 +49,5 @@ def template(
         line(", ".join(parts))
     line(f"Verdict: {result.verdict}")
     line(f"Written to {output}")
-    for sentence in result.reasons:
-        say(sentence)
+    for message in result.reasons:
+        say(message)

@@ -104,13 +104,13 @@ def prepare_case(task: Task) -> Entry:
         image = case.image()
         labels = None if case.labels_path is None else case.labels(image)
     matrix = _to_case(task, image)
-    figures, sentences = check(task.frame, image.grid, matrix)
+    figures, deviations = check(task.frame, image.grid, matrix)
     hu = resample(image, grid, matrix, outside=AIR_HU).array
     volume = Image(np.clip(np.rint(hu), _LOWEST_HU, _HIGHEST_HU).astype(np.int16), grid)
     prepared = None if labels is None else resample(labels, grid, matrix, nearest=True, outside=0)
     if labels is not None and prepared is not None:
         more, odd = check_labels(task.frame, prepared, labels, matrix, case.organs)
-        figures, sentences = {**figures, **more}, [*sentences, *odd]
+        figures, deviations = {**figures, **more}, [*deviations, *odd]
         write_image(prepared, task.output / LABELS / f"{task.name}.nii.gz")
     write_image(volume, task.output / IMAGES / f"{task.name}.nii.gz")
     write_preview(volume, None if prepared is None else prepared.array, task.output / PREVIEWS / f"{task.name}.png")
@@ -128,7 +128,7 @@ def prepare_case(task: Task) -> Entry:
         native=image.grid.to_dict(),
         affine=matrix.tolist(),
         checks=figures,
-        warnings=(*case.known_issues, *messages, *sentences),
+        warnings=(*case.known_issues, *messages, *deviations),
     )
     record_entry(entry, task.output, RECORDS, _source(case))
     return entry

@@ -106,7 +106,7 @@ def _markdown(evaluation: Evaluation) -> str:
         f"{summary.pairs} pairs; in brackets the 95 % bootstrap interval over pairs.{_RESPLIT * evaluation.resplit}",
         "",
     ]
-    lines += [f"Look twice: {sentence}\n" for sentence in evaluation.warnings]
+    lines += [f"Look twice: {message}\n" for message in evaluation.warnings]
     lines += table(["measure", "mean"], [[title, interval(value, decimals)] for title, decimals, value in rows])
     lines += [
         "",

@@ -98,11 +98,11 @@ class Submission:
         if not missing:
             return
         first = missing[0]
-        sentence = f"{self.path} lacks {len(missing)} of {len(pairs)} pairs, the first is "
-        sentence += f"{displacement_name(first.fixed.name, first.moving.name)} (or {first.name}/{_FORWARD}): "
+        message = f"{self.path} lacks {len(missing)} of {len(pairs)} pairs, the first is "
+        message += f"{displacement_name(first.fixed.name, first.moving.name)} (or {first.name}/{_FORWARD}): "
         turned = sum(self._find(Pair(pair.moving, pair.fixed)) is not None for pair in missing)
         if turned == len(missing):
-            sentence += "the opposite pairs are there, so fixed and moving may be exchanged; name the fixed scan first."
+            message += "the opposite pairs are there, so fixed and moving may be exchanged; name the fixed scan first."
         else:
             present = sorted(PurePosixPath(name).name for name in self._files)
             held = (
@@ -110,8 +110,8 @@ class Submission:
                 if present
                 else "it holds no file"
             )
-            sentence += f"{held}; add them, or leave these pairs out of the list."
-        raise InputError(sentence)
+            message += f"{held}; add them, or leave these pairs out of the list."
+        raise InputError(message)
 
     def require_size(self, pair: Pair, fixed: Grid) -> None:
         """Raise InputError, from the file's header alone, if the pair's deformation does not cover ``fixed``."""

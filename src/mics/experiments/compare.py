@@ -73,9 +73,9 @@ def compare(
         write_text(json.dumps(content, indent=2) + "\n", folder / _NOTE)
         records, failed = [], []
         for cells in by_pair:
-            done, sentences = _done(cells, (str(pairs), both_ways), progress)
+            done, messages = _done(cells, (str(pairs), both_ways), progress)
             records += done
-            failed += sentences
+            failed += messages
         records.sort(key=lambda record: wanted.index(Choice(record["method"], record["model"])))
         table = comparison_table.markdown(records)
         write_text(table, folder / "table.md")

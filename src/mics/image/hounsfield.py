@@ -303,8 +303,8 @@ def _other_values(seen: Values, name: str) -> InputError:
     )
 
 
-def _warn(sentence: str) -> None:
-    warnings.warn(sentence, UserWarning, stacklevel=4)
+def _warn(message: str) -> None:
+    warnings.warn(message, UserWarning, stacklevel=4)
 
 
 def _looks_like(fit: Fit) -> str:

@@ -53,7 +53,7 @@ def network_config(settings: Any) -> NetworkConfig:
     settings = _with_kind(settings)
     kind = settings.get("kind") if isinstance(settings, dict) else None
     if not isinstance(kind, str) or kind not in NETWORKS:
-        raise PydanticCustomError("network_kind", "{sentence}", {"sentence": unknown_kind(kind)})
+        raise PydanticCustomError("network_kind", "{message}", {"message": unknown_kind(kind)})
     try:
         return NETWORKS[kind].config.model_validate_json(json.dumps(settings), strict=True)
     except ValidationError as error:

@@ -23,7 +23,7 @@ from mics.network.kinds import Network, build
 DEFAULT_REGISTRATION = "mics-velocity"
 DEFAULT_SEGMENTATION = "organs-small"
 
-SHIPPED = Path(str(files("mics.network"))) / "weights"
+BUNDLED_MODELS = Path(str(files("mics.network"))) / "weights"
 
 
 @dataclass(frozen=True)
@@ -141,7 +141,9 @@ def available_models() -> list[dict[str, Any]]:
         ``spacing_mm``, ``hu_range``, ``steps``, ``organs_model`` (whose organ maps it sees, None if it sees none), and in words,
         None where the card is silent, ``title``, ``training_data``, ``validation``, ``limits`` and ``licence``.
     """
-    cards = [(path.stem, ModelCard.model_validate_json(path.read_bytes())) for path in sorted(SHIPPED.glob("*.json"))]
+    cards = [
+        (path.stem, ModelCard.model_validate_json(path.read_bytes())) for path in sorted(BUNDLED_MODELS.glob("*.json"))
+    ]
     said = {"sha256", "spacing_mm", "hu_range", "steps", "title", "training_data", "validation", "limits", "licence"}
     return [
         {
@@ -176,7 +178,7 @@ def takes_weights_of(network: Network, other: Network) -> bool:
 def _files(name_or_path: str | Path) -> tuple[Path, Path]:
     """The weights and the card of a model that has both. Raises InputError for any other."""
     named = as_path(name_or_path)
-    path = SHIPPED / f"{name_or_path}.safetensors"
+    path = BUNDLED_MODELS / f"{name_or_path}.safetensors"
     if not path.is_file():
         path = named
     if path.is_dir():

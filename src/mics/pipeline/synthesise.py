@@ -243,8 +243,8 @@ def _synthesised(task: Task) -> Entry:
         },
     }
     if task.share == 1.0 and after < MIN_DICE:
-        sentence = f"Left out: its organs overlap those of {task.path.name} by {after:.2f}, less than {MIN_DICE}."
-        entry = Entry(**row, status="excluded", reason=sentence)
+        message = f"Left out: its organs overlap those of {task.path.name} by {after:.2f}, less than {MIN_DICE}."
+        entry = Entry(**row, status="excluded", reason=message)
     else:
         write_image(hu, task.output / files[IMAGES])
         write_image(warped, task.output / files[LABELS])

@@ -42,7 +42,7 @@ class PairInputs:
     settings: Settings
     """The registrar's, with what steers this pair."""
     scans: Pair[Scan]
-    sentences: Sequence[str]
+    messages: Sequence[str]
     """What was warned about."""
     meaning: Mapping[int, str]
     disagreements: Sequence[str]
@@ -174,7 +174,7 @@ class Registrar:
         """
         timing = Timing(progress)
         with timing("read", "Reading"):
-            scans, sentences = load_pair(fixed=fixed, moving=moving, **given)
+            scans, messages = load_pair(fixed=fixed, moving=moving, **given)
             meaning, disagreements = meaning_of_labels(given.get("label_names"), scans)
             landmarks = read_landmarks(given.get("fixed_landmarks"), given.get("moving_landmarks"))
             steering = what_steers(
@@ -185,7 +185,7 @@ class Registrar:
         return PairInputs(
             settings=settings,
             scans=scans,
-            sentences=sentences,
+            messages=messages,
             meaning=meaning,
             disagreements=disagreements,
             landmarks=landmarks,
@@ -212,7 +212,7 @@ class Registrar:
         settings, scans = inputs.settings, inputs.scans
         require_memory(settings, fixed=scans.fixed.image.grid, moving=scans.moving.image.grid)
         timing = Timing(progress, before={"read": inputs.seconds})
-        state = State(scans=scans, device=settings.device, warnings=list(inputs.sentences))
+        state = State(scans=scans, device=settings.device, warnings=list(inputs.messages))
         for stage in plan(settings):
             with timing(stage.name, stage.title):
                 state = run_stage(stage, state)

@@ -36,7 +36,7 @@ def turned_headers(scans: Mapping[str, Image], device: torch.device) -> list[str
     """A sentence for each of the ``scans``, by role, whose organs are found far better in another orientation than its own."""
     model = load_model(_MODEL)
     found = (_turned(scan, role, model, device) for role, scan in scans.items())
-    return [sentence for sentence in found if sentence is not None]
+    return [message for message in found if message is not None]
 
 
 def _turned(scan: Image, role: str, model: LoadedModel, device: torch.device) -> str | None:

@@ -174,9 +174,9 @@ def _given_labels(labels: LabelPair | None) -> tuple[list[str], list[str]]:
     before, after = labels.moving_to_fixed.mean_dice_affine_only, labels.moving_to_fixed.mean_dice
     if before is None or after is None or after >= max(before, _LOOK_GIVEN):
         return [], []
-    sentence = f"The given labels overlap by {after:.2f} after registration, by {before:.2f} with the affine alone."
+    message = f"The given labels overlap by {after:.2f} after registration, by {before:.2f} with the affine alone."
     # Small things, as lesions, overlap little in good registrations too.
-    return ([sentence], []) if after < min(before, _LOOK_GIVEN) else ([], [sentence])
+    return ([message], []) if after < min(before, _LOOK_GIVEN) else ([], [message])
 
 
 def _inverse(errors: DistancePair) -> Iterator[str]:

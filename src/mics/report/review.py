@@ -13,7 +13,7 @@ from urllib.parse import quote
 from mics.files.whole import write_text
 from mics.report.page import viewer_part
 from mics.report.sections import MARKS, without_folders
-from mics.report.sentences import above_zero, fold_percentage, inverse_error, label_of, moving_label_scores
+from mics.report.summary_text import above_zero, fold_percentage, inverse_error, label_of, moving_label_scores
 from mics.run_summary import BeforeAndAfter, EvidenceSummary, RunSummary
 
 PAGE = "review.html"
@@ -156,11 +156,11 @@ def _sentences(pair: Reviewed) -> str:
         return f"<p>{escape(pair.error or '')}</p>"
     summary = pair.summary
     reasons = [] if summary.verdict is None else summary.verdict.reasons
-    sentences = [without_folders(sentence, summary) for sentence in (*reasons, *summary.warnings)]
+    messages = [without_folders(message, summary) for message in (*reasons, *summary.warnings)]
     scores, worst = moving_label_scores(summary), _worst_dice(summary)
     if scores is not None and worst is not None:
-        sentences.append(f"Worst label: {label_of(summary, str(scores.worst_label))}, Dice {worst:.2f}.")
-    return "".join(f"<p>{escape(sentence)}</p>" for sentence in sentences)
+        messages.append(f"Worst label: {label_of(summary, str(scores.worst_label))}, Dice {worst:.2f}.")
+    return "".join(f"<p>{escape(message)}</p>" for message in messages)
 
 
 def _cell(measure: _Measure, pair: Reviewed) -> str:

@@ -18,7 +18,7 @@ from mics.network.presets import preset
 from mics.network.weights import DEFAULT_SEGMENTATION
 from mics.organs import ORGAN_NAMES
 
-SHIPPED = Path(__file__).parent / "recipes"
+BUNDLED_RECIPES = Path(__file__).parent / "recipes"
 
 
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
@@ -122,11 +122,11 @@ def load_recipe(name_or_path: str | Path, overrides: list[str] | None = None) ->
     ``precision: auto`` becomes bfloat16 where this machine is faster with it, else float32.
     Raises :class:`InputError` for a file that is not there, an unknown key (with the nearest known one) or a bad value.
     """
-    path = SHIPPED / f"{name_or_path}.yaml"
+    path = BUNDLED_RECIPES / f"{name_or_path}.yaml"
     if not path.is_file():
         path = Path(name_or_path)
     if not path.is_file():
-        known = ", ".join(sorted(file.stem for file in SHIPPED.glob("*.yaml")))
+        known = ", ".join(sorted(file.stem for file in BUNDLED_RECIPES.glob("*.yaml")))
         raise MissingFileError(f"There is no recipe {name_or_path}; give a YAML file or one of {known}.")
     settings = read_yaml(path, "a recipe")
     for override in overrides or []:

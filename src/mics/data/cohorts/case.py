@@ -104,7 +104,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Cohort:
-    """What a folder holds: its cases, and which cases are left out, with the reason (``{name: sentence}``)."""
+    """What a folder holds: its cases, and which cases are left out, with the reason (``{name: reason}``)."""
 
     cases: list[Case]
     excluded: dict[str, str] = field(default_factory=dict)

@@ -91,20 +91,20 @@ def choose(words: Iterable[str]) -> tuple[list[Choice], list[str]]:
     method that takes none.
     """
     choices: list[Choice] = []
-    sentences = []
+    messages = []
     for word in words:
         name, _, model = word.partition("=")
         if name not in METHODS:
             raise SettingError(f"There is no method {name!r}; choose of {', '.join(METHODS)}.")
         if model and not METHODS[name].model:
             raise SettingError(f"{name} takes no model; write {name} without '={model}'.")
-        sentence = lacking(name, model)
+        message = lacking(name, model)
         choice = Choice(name, model or None)
-        if sentence is not None:
-            sentences.append(sentence)
+        if message is not None:
+            messages.append(message)
         elif choice not in choices:
             choices.append(choice)
-    return choices, sentences
+    return choices, messages
 
 
 def lacking(name: str, model: str) -> str | None:

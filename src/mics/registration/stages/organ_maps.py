@@ -41,14 +41,14 @@ class OrganMaps(Stage):
         windows = state.organ_windows
         assert windows is not None
         organs = organ_maps(self.model, windows)
-        sentences = _sides(organs, self.model.spacing_mm, state)
+        messages = _sides(organs, self.model.spacing_mm, state)
         views = Views(
             windows=windows,
             organs=organs,
             compared=compared(state, self.model.spacing_mm),
             spacing_mm=self.model.spacing_mm,
         )
-        return replace(state, organ_windows=None, organ_views=views, warnings=[*state.warnings, *sentences])
+        return replace(state, organ_windows=None, organ_views=views, warnings=[*state.warnings, *messages])
 
 
 @torch.no_grad()

@@ -1,7 +1,7 @@
 import pytest
 
 from mics.report.sections import figures
-from mics.report.sentences import TG132, caption, describe
+from mics.report.summary_text import TG132, caption, describe
 from mics.run_summary import RunSummary
 
 

@@ -67,14 +67,14 @@ def caption(summary: RunSummary) -> str:
     figures = [_overlap(summary), _plausibility(summary)]
     reasons = [
         line
-        for sentence in [*_verdict(summary), *_warnings(summary)]
-        for line in wrap(sentence, _CAPTION, subsequent_indent="  ")
+        for message in [*_verdict(summary), *_warnings(summary)]
+        for line in wrap(message, _CAPTION, subsequent_indent="  ")
     ]
     return "\n".join(["     ".join(names), "   ".join(figure for figure in figures if figure), *reasons])
 
 
 def _warnings(summary: RunSummary) -> list[str]:
-    return [f"Look twice: {sentence}" for sentence in summary.warnings]
+    return [f"Look twice: {message}" for message in summary.warnings]
 
 
 def _verdict(summary: RunSummary) -> list[str]:
@@ -249,12 +249,12 @@ def inverse_error(summary: RunSummary) -> tuple[float, float] | None:
 
 def _plausibility(summary: RunSummary) -> str:
     """Folds, Jacobian range and inverse-consistency error of the worse direction each."""
-    sentence = f"Folds: {above_zero(fold_percentage(summary), 3)} % of the voxels"
+    message = f"Folds: {above_zero(fold_percentage(summary), 3)} % of the voxels"
     if determinants := jacobian_range(summary):
-        sentence += f"; Jacobian {determinants[0]:.2f} to {determinants[1]:.2f}"
+        message += f"; Jacobian {determinants[0]:.2f} to {determinants[1]:.2f}"
     if error := inverse_error(summary):
-        sentence += f"; inverse-consistency error: mean {error[0]:.2f} mm, at most {error[1]:.1f} mm"
-    return sentence + "."
+        message += f"; inverse-consistency error: mean {error[0]:.2f} mm, at most {error[1]:.1f} mm"
+    return message + "."
 
 
 def _tolerances(summary: RunSummary) -> list[str]:
