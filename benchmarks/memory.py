@@ -39,7 +39,7 @@ def grid(size: Size) -> Grid:
 
 
 def drawn() -> list[Image]:
-    """Two people, on coarse voxels."""
+    """Two subjects, on coarse voxels."""
     return [phantom(seed, grid(DRAWN)).image for seed in (0, 1)]
 
 

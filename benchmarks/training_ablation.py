@@ -3,7 +3,7 @@
     python benchmarks/training_ablation.py AbdomenCTCT runs/ablation
     python benchmarks/training_ablation.py AbdomenCTCT runs/ablation --synthesised synthesised --epochs 4
     python benchmarks/training_ablation.py AbdomenCTCT runs/people --synthesised synthesised --epochs 10 --seeds 1 2 \
-        --only "down to 8 mm" "down to 8 mm, with synthesised people"
+        --only "down to 8 mm" "down to 8 mm, with synthesised subjects"
 
 All variants begin from random weights with one seed, take as many iterations on whole 8 mm volumes in one step, and are scored
 after the last epoch, when the learning rate has decayed: mean Dice of 13 organs, SdLogJ and folds on the 8 mm label maps.
@@ -51,11 +51,11 @@ VARIANTS = {
     ),
     "no organ maps": Variant(_FULL.model_copy(update={"organ_maps": False})),
     "no augmentation": Variant(settings=_STILL),
-    "with synthesised people": Variant(data="SYNTHESISED"),
+    "with synthesised subjects": Variant(data="SYNTHESISED"),
     _PRETRAINED: Variant(data=_PHANTOMS),
     "from weights trained on phantoms": Variant(initial=_PRETRAINED),
     "down to 8 mm": Variant(_VELOCITY),
-    "down to 8 mm, with synthesised people": Variant(_VELOCITY, data="SYNTHESISED"),
+    "down to 8 mm, with synthesised subjects": Variant(_VELOCITY, data="SYNTHESISED"),
 }
 
 

@@ -84,14 +84,14 @@ def test_weights_that_are_a_pickle_with_a_card_that_names_their_checksum(tmp_pat
         load_model(path)
 
 
-@pytest.mark.parametrize("file", ["person.hu.npy", "person.labels.npy"])
+@pytest.mark.parametrize("file", ["subject.hu.npy", "subject.labels.npy"])
 def test_a_prepared_case_that_holds_objects(tmp_path, trace, file):
     shape = (4, 4, 4)
-    np.save(tmp_path / "person.hu.npy", np.zeros(shape, np.int16))
-    np.save(tmp_path / "person.labels.npy", np.zeros(shape, np.uint8))
+    np.save(tmp_path / "subject.hu.npy", np.zeros(shape, np.int16))
+    np.save(tmp_path / "subject.labels.npy", np.zeros(shape, np.uint8))
     np.save(tmp_path / file, np.array([Order(trace)], dtype=object), allow_pickle=True)
     case = {"split": "train", "organs": [6], "shape": list(shape), "spacing_mm": 8.0, "maps": False}
-    (tmp_path / "person.json").write_text(json.dumps(case))
+    (tmp_path / "subject.json").write_text(json.dumps(case))
     with pytest.raises(InputError, match=r"is missing or damaged .*(allow_pickle|Python objects)"):
         read_cases(tmp_path)
 

@@ -114,7 +114,7 @@ def main() -> None:
 
 
 def subjects(data: Path) -> Path:
-    """Four people of 16 mm in the Learn2Reg layout, a pair of 8 mm, a plan of the pipeline."""
+    """Four subjects of 16 mm in the Learn2Reg layout, a pair of 8 mm, a plan of the pipeline."""
     if not (data / "plan.yaml").is_file():
         data.mkdir(parents=True, exist_ok=True)
         write_phantoms(data / "learn2reg")

@@ -10,7 +10,7 @@ import pytest
 
 @pytest.fixture
 def own(published, tmp_path):
-    """A copy of a hospital's own two people, who need no registration: the first is the reference."""
+    """A copy of a hospital's own two subjects, who need no registration: the first is the reference."""
     folder = tmp_path / "own"
     shutil.copytree(published("nnunet").parent, folder)
     return folder / "cohort.yaml"

@@ -29,7 +29,7 @@ def scaled(*factors):
         ((1.7, 0.8, 0.8), "by 0.80 along one axis and by 1.70 along another"),
     ],
 )
-def test_an_affine_that_scales_as_people_do_not_differ_is_told(factors, message):
+def test_an_affine_that_scales_as_subjects_do_not_differ_is_told(factors, message):
     figures, messages = check(FRAME, GRID, scaled(*factors))
     assert figures["scale"] == pytest.approx(np.prod(factors), abs=1e-3)
     assert figures["stretches"] == pytest.approx(sorted(factors, reverse=True))

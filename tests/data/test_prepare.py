@@ -25,7 +25,7 @@ SHIFTS = {"kits19": 500.0, "msd-spleen": 150.0, "pancreas-ct": -300.0}
 
 
 def shift(fixed, moving):
-    """Registration of generated people: the middle of one scan goes to the middle of the other."""
+    """Registration of generated subjects: the middle of one scan goes to the middle of the other."""
     matrix = np.eye(4)
     matrix[:3, 3] = moving.grid.centre - fixed.grid.centre
     return matrix
@@ -33,7 +33,7 @@ def shift(fixed, moving):
 
 @pytest.fixture(scope="module")
 def learn2reg(publishers, tmp_path_factory):
-    """Three annotated people of today's release, of whom the first is for training."""
+    """Three annotated subjects of today's release, of whom the first is for training."""
     return publishers.learn2reg(tmp_path_factory.mktemp("learn2reg"), 3, 8.0)
 
 
@@ -68,7 +68,7 @@ def test_everybody_lies_in_the_frame_of_the_reference(cohorts, publishers, tmp_p
     assert len(grids) == 1
     (grid,) = grids
     assert (grid.orientation, grid.size, grid.spacing) == ("LAS", (48, 40, 64), (8, 8, 8))
-    # The generated people all lie about the origin of one anatomy: the same person drawn in LAS is the truth.
+    # The generated subjects all lie about the origin of one anatomy: the same subject drawn in LAS is the truth.
     for name, cohort, number, kept in (
         ("kits19_case_00001", "kits", 1, (2, 3)),
         ("msd-spleen_spleen_0", "msd-spleen", 0, (1,)),
@@ -234,7 +234,7 @@ def too_low(fixed, moving):
     return matrix
 
 
-def test_people_of_a_registered_cohort_correspond_voxel_by_voxel_whatever_their_origin(learn2reg, tmp_path):
+def test_subjects_of_a_registered_cohort_correspond_voxel_by_voxel_whatever_their_origin(learn2reg, tmp_path):
     folder = tmp_path / "learn2reg"
     shutil.copytree(learn2reg, folder)
     for kind in ("imagesTr", "labelsTr"):

@@ -23,7 +23,7 @@ GRID = Grid.axis_aligned((0, 0, 0), (48, 48, 48), 4, "LAS")
 
 @pytest.fixture
 def own(tmp_path):
-    """A person in an nnU-Net folder of one's own, described by a YAML file."""
+    """A subject in an nnU-Net folder of one's own, described by a YAML file."""
     scan = Image(np.random.default_rng(0).integers(-900, 200, GRID.size).astype(np.int16), GRID)
     for kind, volume in (("imagesTr/a_0000", scan), ("labelsTr/a", Image((scan.array > 150).astype(np.uint8), GRID))):
         path = tmp_path / "own" / f"{kind}.nii.gz"
@@ -35,7 +35,7 @@ def own(tmp_path):
 
 @pytest.fixture
 def prepared(own, tmp_path):
-    """The same person as a prepared set, whose other organs nobody looked for."""
+    """The same subject as a prepared set, whose other organs nobody looked for."""
     root = tmp_path / "prepared"
     root.mkdir()
     shutil.copy(own.parent / "imagesTr" / "a_0000.nii.gz", root / "a.nii.gz")
@@ -93,7 +93,7 @@ def too_many(own, prepared, output):
         (of_registration, "is for registration, not for segmentation"),
         (no_multiple, "no multiple of the prepared 8 mm"),
         (no_source_case, "there is no source case"),
-        (too_many, "up to 1000 people between"),
+        (too_many, "up to 1000 subjects between"),
     ],
 )
 def test_refused_before_anything_is_written(own, prepared, tmp_path, work, message):

@@ -186,7 +186,7 @@ def test_scans_in_the_place_of_label_maps_are_refused(pairs, perfect, tmp_path, 
         mics.evaluate(perfect, pairs)
 
 
-def test_people_see_shares_to_a_thousandth_and_lengths_to_a_hundredth(tmp_path):
+def test_readers_see_shares_to_a_thousandth_and_lengths_to_a_hundredth(tmp_path):
     """Two thirds of everything, of one pair."""
     each = {6: 2 / 3}
     lengths = dict.fromkeys(("inverse_mean_mm", "inverse_max_mm", "seconds", "jacobian_min", "jacobian_max"), 2 / 3)

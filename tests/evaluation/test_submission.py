@@ -276,7 +276,7 @@ def test_two_forms_of_one_pair_are_refused(listed, registered, submit):
 
 @pytest.mark.parametrize("packed", [False, True])
 def test_a_folder_that_was_renamed_to_another_pair(listed, grid, registered, packed):
-    """Of three people's scans on one grid, p2 was registered to p1, and the folder is taken for p3 to p1."""
+    """Of three subjects' scans on one grid, p2 was registered to p1, and the folder is taken for p3 to p1."""
     voxels = {name: np.random.default_rng(seed).normal(size=grid.size) for seed, name in enumerate(("p1", "p2", "p3"))}
     sha256 = {  # as docs/summary.md has it: float32, the first axis running fastest
         name: hashlib.sha256(values.astype("<f4").tobytes(order="F")).hexdigest() for name, values in voxels.items()

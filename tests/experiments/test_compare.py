@@ -23,7 +23,7 @@ SHAPE = (12, 10, 10)
 
 @pytest.fixture
 def folder(tmp_path):
-    """Two people in the Learn2Reg layout, the second one's liver two voxels further along i."""
+    """Two subjects in the Learn2Reg layout, the second one's liver two voxels further along i."""
     folder = tmp_path / "AbdomenCTCT"
     training = []
     for number, start in (("0001", 2), ("0002", 4)):
@@ -126,7 +126,7 @@ def test_results_of_another_list_or_an_unstated_model_are_not_mixed(folder, outp
 
 
 def test_cells_are_computed_again_after_what_they_were_made_of_has_changed(folder, output):
-    """The table has what a changed label map gives, and a change is noticed for scans and labels of both people."""
+    """The table has what a changed label map gives, and a change is noticed for scans and labels of both subjects."""
     record = json.loads((output / "cells" / "affine" / "0001_0002.json").read_text())
     cell = output / "cells" / "unregistered" / "0001_0002.json"
     cell.parent.mkdir()

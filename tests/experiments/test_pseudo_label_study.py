@@ -19,7 +19,7 @@ GRID = Grid.axis_aligned((0, 0, 0), (54, 14, 14), 2, "LAS")
 
 @pytest.fixture
 def prepared(tmp_path):
-    """Four people for training and one for validation, each organ a box."""
+    """Four subjects for training and one for validation, each organ a box."""
     root = tmp_path / "prepared"
     root.mkdir()
     truth = np.zeros(GRID.size, np.uint8)

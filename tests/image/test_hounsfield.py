@@ -114,8 +114,8 @@ def test_values_cut_off_at_both_ends_and_metal_are_taken(low, high):
         hounsfield_units(hu.clip(low, high), "A scan")
 
 
-def test_generated_people_are_taken():
-    hu = person()
+def test_generated_subjects_are_taken():
+    hu = subject()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert hounsfield_units(hu, "A scan") is hu
@@ -171,7 +171,7 @@ def organs(dtype=np.float32):
         "MR",
         "PET",
         "tenth",
-        "tenth of a thin person",
+        "tenth of a thin subject",
         "attenuation",
         "doubled",
         "halved",
@@ -311,7 +311,7 @@ def test_hu_cut_off_to_8_bits_are_taken():
 
 
 @functools.cache
-def person():
+def subject():
     return phantom(0, network_grid(8.0)).image.array
 
 
@@ -326,7 +326,7 @@ def test_values_cut_off_at_the_value_of_fat_are_no_tenth(low, fat):
 @pytest.mark.parametrize("covered", [0.2, 0.4, 0.6, 0.8])
 def test_a_body_on_a_flat_board_is_taken(skin, covered):
     """As in radiotherapy: a plane that shows the board's top in part and one that shows all of it are alike."""
-    hu = person().copy()
+    hu = subject().copy()
     lowest = int(np.flatnonzero((hu > -500).any(axis=(0, 2)))[-1])
     hu[3:-3, lowest - 1] = np.maximum(hu[3:-3, lowest - 1], -1000 + covered * (1000 + skin))
     hu[3:-3, lowest] = np.maximum(hu[3:-3, lowest], skin)

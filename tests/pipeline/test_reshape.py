@@ -1,4 +1,4 @@
-"""A person in another's shape: the organs come to lie on the other's, and the labels stay those of the scan."""
+"""A subject in another's shape: the organs come to lie on the other's, and the labels stay those of the scan."""
 
 import numpy as np
 import pytest

@@ -43,7 +43,7 @@ def lines_of(summary):
     return describe(RunSummary.model_validate(summary))
 
 
-def test_lines_for_a_person(summary):
+def test_lines_to_read(summary):
     assert lines_of(summary) == [
         "Verdict: look at the picture before you use this.",
         "- The affine mirrors the patient.",

@@ -45,7 +45,7 @@ def test_labels_of_an_organ_that_is_not_annotated_or_not_supervised_change_nothi
     preset = "small" if task == "registration" else "organs-small"
 
     def both(organs: tuple[int, ...], supervised: tuple[int, ...] | None) -> tuple[float, float]:
-        """The loss with and without the first person's right kidney in the labels."""
+        """The loss with and without the first subject's right kidney in the labels."""
         settings = recipe(task=task, preset=preset, supervised_organs=supervised)
         first, *others = [make_case(str(i), i) for i in range(2 if task == "registration" else 1)]
         first = replace(first, organs=organs)

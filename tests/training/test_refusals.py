@@ -40,7 +40,7 @@ def begin(output: Path, data: str = "phantom:5", **options: Any) -> Path:
 
 @pytest.fixture
 def prepared(tmp_path: Path) -> Path:
-    """A prepared set by hand: two people for training, two for validation."""
+    """A prepared set by hand: two subjects for training, two for validation."""
     root = tmp_path / "prepared"
     root.mkdir()
     rows = []
@@ -59,7 +59,7 @@ def prepared(tmp_path: Path) -> Path:
         ({"initial": "organs-small"}, "another network shape"),
         ({"initial": "mics-velocity"}, "another network shape"),
         ({"data": "phantom:0"}, "phantom:N"),
-        ({"data": "phantom:4"}, "1 people in the split 'train'"),
+        ({"data": "phantom:4"}, "1 subjects in the split 'train'"),
         ({"data": "phantom:²"}, "phantom:N"),
         ({"data": "phantom:" + "9" * 5000}, "phantom:N"),
         ({"data": "no/such/folder"}, "no/such/folder"),

@@ -35,7 +35,7 @@ def read_members(source: str | Path, *, labelled: bool) -> list[ScanSource]:
     """The scans of a folder or of a CSV file, by name; nothing but names and headers of tables is read yet.
 
     Args:
-        source: A Learn2Reg folder (its annotated people), an nnU-Net folder (``imagesTr``, ``labelsTr``; names of labels in
+        source: A Learn2Reg folder (its annotated subjects), an nnU-Net folder (``imagesTr``, ``labelsTr``; names of labels in
             ``dataset.json``), a folder of scans with label maps beside them, or a CSV file with the columns ``image``, ``labels``
             and, optionally, ``name``, whose files are relative to it.
         labelled: Only scans with labels count; without, a scan may have none.

@@ -116,7 +116,7 @@ def _show() -> None:
         known = ("name", "title", "subjects", "annotated", "layout", "known_issues")
         results("", {"cohorts": [{name: getattr(one, name) for name in known} for one in ADAPTERS.values()]})
         return
-    titles = ("cohort", "people", "annotated", "expected in the folder", "known of it")
+    titles = ("cohort", "subjects", "annotated", "expected in the folder", "known of it")
     table = Table(*(Column(title, overflow="fold") for title in titles), box=None, pad_edge=False)
     for adapter in ADAPTERS.values():
         table.add_row(

@@ -13,7 +13,7 @@ from mics.image.resample import inside
 from mics.organs import LEFT_KIDNEY, LIVER, ORGAN_NAMES, RIGHT_KIDNEY, SPLEEN
 
 _SCALES = (0.6, 1.6)
-"""Of the volume, and along each axis: what grown people differ by."""
+"""Of the volume, and along each axis: what adults differ by."""
 _TURN_DEGREES = 30.0
 _FAR_MM = 90.0
 _KEPT = 0.9
@@ -64,7 +64,7 @@ def check_labels(
         before = native_volumes[organ] / abs(np.linalg.det(affine[:3, :3]))
         if before > 0 and volume < _KEPT * before:
             messages.append(f"Only {volume / before:.0%} of the {ORGAN_NAMES[organ]} lies in the frame.")
-    # One organ may lie elsewhere in a healthy person; most of them may not.
+    # One organ may lie elsewhere in a healthy subject; most of them may not.
     both = places.keys() & frame.organs_mm.keys()
     distances = [np.linalg.norm(np.subtract(places[organ], frame.organs_mm[organ])) for organ in both]
     if distances and (distance := float(np.median(distances))) > _FAR_MM:

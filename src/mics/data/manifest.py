@@ -28,7 +28,7 @@ class Entry(BaseModel):
     cohort: str
     split: Split
     status: Literal["prepared", "excluded", "failed", "rejected"]
-    """``excluded``: known to be bad; ``failed``: could not be prepared; ``rejected``: by a person, after pseudo-labelling."""
+    """``excluded``: known to be bad; ``failed``: could not be prepared; ``rejected``: by a reviewer, after pseudo-labelling."""
     reason: str = ""
     organs: tuple[int, ...] = ()
     """Ids that were looked for by the annotators."""

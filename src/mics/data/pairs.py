@@ -70,7 +70,7 @@ def read_pairs(
     ``fixed`` may itself be the scan's file, which then gives the name; likewise ``moving``.
     ``both_ways`` takes each validation pair of a Learn2Reg folder in both directions; a CSV file is taken as it is. ``needs``,
     of ``image`` and ``labels``, are files that every scan must have. ``which`` takes other pairs of a Learn2Reg folder, as
-    far as both people are there: the challenge's ``test`` pairs, or those of the public ``resplit``'s test.
+    far as both subjects are there: the challenge's ``test`` pairs, or those of the public ``resplit``'s test.
 
     Raises InputError for a list that is missing, empty, of another form, names a pair twice or a file that is not there, or
     lacks one that is needed.
@@ -95,10 +95,10 @@ def read_pairs(
 
 
 def _chosen(cohort: Learn2Reg, which: Which, source: Path, *, both_ways: bool) -> list[tuple[str, str]]:
-    """The numbers of the (fixed, moving) people of the pairs that are wanted of a Learn2Reg folder."""
+    """The numbers of the (fixed, moving) subjects of the pairs that are wanted of a Learn2Reg folder."""
     if which == "test":
         if not cohort.test_pairs:
-            raise InputError(f"{source} has no pair of test people: give the whole release, with its imagesTs.")
+            raise InputError(f"{source} has no pair of test subjects: give the whole release, with its imagesTs.")
         return cohort.test_pairs
     if which == "resplit":
         release = release_of(cohort.cases)
@@ -108,7 +108,9 @@ def _chosen(cohort: Learn2Reg, which: Which, source: Path, *, both_ways: bool) -
             )
         present = [pair for pair in release.resplit_pairs if cohort.cases.keys() >= set(pair)]
         if not present:
-            raise InputError(f"{source} has fewer than two of the people of the re-split's test; give a whole release.")
+            raise InputError(
+                f"{source} has fewer than two of the subjects of the re-split's test; give a whole release."
+            )
         return present
     numbers = [(fixed.number, moving.number) for fixed, moving in cohort.ordered_validation_pairs]
     pairs = numbers if both_ways else cohort.validation_pairs

@@ -164,5 +164,5 @@ def warp_labels(labels: Labels, displacement_voxels: NDArray[np.floating]) -> La
 
 
 def text(size: tuple[int, ...]) -> str:
-    """A size as people write it: 192x160x256."""
+    """A size as it is written: 192x160x256."""
     return "x".join(map(str, size))

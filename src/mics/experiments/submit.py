@@ -30,7 +30,7 @@ def submit(
 ) -> Path:
     """Register the challenge's pairs and write ``output/submission.zip``; returns its path.
 
-    - ``data``: a Learn2Reg folder of either release, for ``test`` with its test people (``imagesTs`` or ``Testing/img``): the
+    - ``data``: a Learn2Reg folder of either release, for ``test`` with its test subjects (``imagesTs`` or ``Testing/img``): the
       39 test pairs of today's or the 55 of 2020. ``validation`` takes its validation pairs.
     - ``names``: file names of the challenge's current script, or of that of 2020.
     - ``settings``: ``model``, ``affine``, ``refine``, ``steps``, ``topology`` and ``device`` of :func:`mics.register`.

@@ -10,7 +10,7 @@ PREDECESSOR = Network(steps=1, delta=0.0, epsilon=0.0, long_pretraining=True)
 """Similarity, Dice and gradient losses alone, at the same budget."""
 
 LAPIRN = Network(steps=1, kind="lapirn")
-"""On the fine-tuning's people alone and with their labels, as its authors took part in the challenge."""
+"""On the fine-tuning's subjects alone and with their labels, as its authors took part in the challenge."""
 
 
 def cells(*, sweep_ends: bool) -> list[Network | Measurement]:

@@ -131,7 +131,7 @@ def read_file(path: Path, pixel: int | None) -> sitk.Image:
 
 
 def _describe(uid: str, names: list[str]) -> str:
-    """A series as a person knows it: description, number of slices, identifier."""
+    """A series as a user knows it: description, number of slices, identifier."""
     description = header(names[0]).elements.get(_DESCRIPTION, "no description")
     return f"'{description}' with {len(names)} slices, first {Path(names[0]).name}, {uid}"
 

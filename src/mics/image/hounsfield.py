@@ -47,7 +47,7 @@ _GAIN_REFUSED, _GAIN_WARNED = 0.9, 0.55
 _CONTRAST_HU = 150.0
 # Where air is in view a smaller offset shows too: scans and parts of them, noise and contrast medium gain .12 at most.
 _AIR_BELOW_HU, _MIN_AIR, _MIN_OFFSET_HU, _GAIN_WITH_AIR = -700.0, 0.1, 30.0, 0.3
-# What a tenth may seem to be, by people's fat and soft tissue.
+# What a tenth may seem to be, by subjects' fat and soft tissue.
 _TENTH = (0.07, 0.14)
 _TISSUES_HU = (-1000.0, -100.0, 50.0)
 # Less is no CT's, whatever the offset; parts of 64 mm reach -7.

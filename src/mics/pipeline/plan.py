@@ -8,9 +8,9 @@
     segmentation:                 # or {model: organs-small}, to train none
       recipe: organs-small
       initial: runs/organs-coarse
-    segmentation_validation:      # people that this network is validated on, not trained, beside those of the cohorts' own splits
+    segmentation_validation:      # subjects to validate this network on, not to train, beside those of the cohorts' own splits
       pancreas-ct: [PANCREAS_0034]
-    unannotated: false            # nobody is trained on of whom nothing is annotated, as the decathlon's test people
+    unannotated: false            # no subject is trained on of whom nothing is annotated, as the decathlon's test subjects
     pretrain: {recipe: pretrain}
     finetune: {recipe: finetune, set: [epochs=100]}
 
@@ -63,7 +63,7 @@ class Plan(BaseModel):
     pretrain: Training = Training(recipe="pretrain")
     finetune: Training = Training(recipe="finetune")
     finetune_cohort: str = "learn2reg"
-    """Whose training people the last training sees, with what was annotated alone, and whose validation pairs are scored."""
+    """Whose training subjects the last training sees, with what was annotated alone, and whose validation pairs are scored."""
 
 
 def load_plan(path: Path) -> Plan:

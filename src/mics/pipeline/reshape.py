@@ -1,4 +1,4 @@
-"""One person's scan and labels in the shape of another, of whom only the labels are known."""
+"""One subject's scan and labels in the shape of another, of whom only the labels are known."""
 
 from dataclasses import replace
 

@@ -37,7 +37,7 @@ def coarse_shares(name: str, labels: Image) -> NDArray[np.uint8]:
 
 
 def best_source_cases(wanted: NDArray[np.uint8], subjects: Sequence[LabelledCase], count: int) -> list[LabelledCase]:
-    """The ``count`` people whose organs overlap those of ``wanted`` (:func:`coarse_shares`) most as they lie, best first.
+    """The ``count`` subjects whose organs overlap those of ``wanted`` (:func:`coarse_shares`) most as they lie, best first.
 
     The mean is over the organs of ``wanted``: who has none of one has no overlap there. Who has none at all is no source case.
     """

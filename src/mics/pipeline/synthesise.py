@@ -1,4 +1,4 @@
-"""A training set with more people in it: scans in the shape of label maps without one, and on the way from person to person."""
+"""A training set with more subjects in it: scans in the shape of label maps without one, and part of the way between subjects."""
 
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -46,7 +46,7 @@ MIN_DICE = 0.5
 """Of the warped organs and those of the label map, on average: below, the source case has not taken on the shape."""
 
 _TOWARDS, _AWAY = (0.3, 0.8), (-0.4, -0.15)
-"""Shares of the way from one training person's shape to another's."""
+"""Shares of the way from one training subject's shape to another's."""
 _AWAY_PROBABILITY = 0.3
 
 Progress = Callable[[Entry], None]
@@ -54,7 +54,7 @@ Progress = Callable[[Entry], None]
 
 @dataclass(frozen=True)
 class Task:
-    """One person to make: the scan of ``source_case``, a row of the manifest in ``root``, in the shape of ``wanted``
+    """One subject to make: the scan of ``source_case``, a row of the manifest in ``root``, in the shape of ``wanted``
     (``path``).
 
     ``share`` of the way from the source case's own shape is gone (:func:`mics.pipeline.reshape.fit`).
@@ -78,16 +78,16 @@ def synthesise(
     between: int = 0,
     progress: Progress = lambda _: None,
 ) -> list[Entry]:
-    """Write all people of ``data``, and one for each label map and each of its best source cases, as a prepared set.
+    """Write all subjects of ``data``, and one for each label map and each of its best source cases, as a prepared set.
 
     ``data`` is a folder of :func:`mics.data.prepare.prepare`, whose volumes are used where they are, or a Learn2Reg folder,
     which is prepared into ``output/originals``. ``labels`` is a folder of label maps (``*.nii.gz``) on the same grid. For each
-    the ``source_cases`` training people whose organs lie most like its own are registered to it by their organs alone, and their
-    scan and labels warped by that one field: the shape is that of the label map, the labels are the source case's and belong to
-    the new scan exactly. People of validation and test are never source cases. Who does not reach :data:`MIN_DICE`, and a label
-    map that cannot be used, has a row that says so. Without ``labels`` there are none of these.
+    the ``source_cases`` training subjects whose organs lie most like its own are registered to it by their organs alone, and
+    their scan and labels warped by that one field: the shape is that of the label map, the labels are the source case's and
+    belong to the new scan exactly. Subjects of validation and test are never source cases. A subject that does not reach
+    :data:`MIN_DICE`, and a label map that cannot be used, has a row that says so. Without ``labels`` there are none of these.
 
-    With ``between``, each training person is also brought so many times part of the way into the shape of another, or a little
+    With ``between``, each training subject is also brought so many times part of the way into the shape of another, or a little
     away from it: whom, and how far, follows from the names. What is there already, from the same files, stays. ``progress`` is
     told each row that is new. Returns the manifest's rows.
 
@@ -98,13 +98,13 @@ def synthesise(
     cases = [] if labels is None else label_maps(labels)
     if not 1 <= source_cases <= _MAX_CASES or not 0 <= between <= _MAX_CASES:
         raise SettingError(
-            f"Give up to {_MAX_CASES} source cases for a label map, and up to {_MAX_CASES} people between."
+            f"Give up to {_MAX_CASES} source cases for a label map, and up to {_MAX_CASES} subjects between."
         )
     if output == data:
         raise RunError(f"{output} holds the data themselves: give a new folder.")
     if (data / MANIFEST).is_file():
         _source_cases(data)
-    with own_folder(output, RECORDS, "synthesised people"):
+    with own_folder(output, RECORDS, "synthesised subjects"):
         return _synthesise(data, cases, output, source_cases, between, progress)
 
 
@@ -140,7 +140,7 @@ def _synthesise(
 
 
 def _source_cases(root: Path) -> list[Entry]:
-    """The training people whose scans can be brought into other shapes; raises InputError for nobody."""
+    """The training subjects whose scans can be brought into other shapes; raises InputError for nobody."""
     source_cases = [
         entry
         for entry in read_manifest(root)
@@ -206,7 +206,7 @@ def _matched(
     wanted = case.labels()
     if not wanted.grid.is_close(grid, GRID_TOLERANCE_VOXELS * min(grid.spacing)):
         raise GeometryError(
-            f"{case.labels_path} is on another grid than the training people ({difference(wanted.grid, grid)}): "
+            f"{case.labels_path} is on another grid than the training subjects ({difference(wanted.grid, grid)}): "
             "bring it to theirs."
         )
     shares = coarse_shares(case.name, wanted)
@@ -217,12 +217,12 @@ def _matched(
         raise InputError(f"{case.labels_path} is of {same[0].name} ({same[0].split}), whose scan is there: remove it.")
     chosen = best_source_cases(shares, trained, count)
     if not chosen:
-        raise InputError(f"No training person is annotated with an organ that {case.labels_path} shows.")
+        raise InputError(f"No training subject is annotated with an organ that {case.labels_path} shows.")
     return wanted, chosen
 
 
 def _synthesised(task: Task) -> Entry:
-    """Make one person and write the files, the record last."""
+    """Make one subject and write the files, the record last."""
     image, labels = read_image(task.root / task.source_case.image), read_labels(task.root / task.source_case.labels)
     organs = tuple(o for o in task.source_case.organs if (labels.array == o).any() and (task.wanted.array == o).any())
     hu, warped = reshaped(image, labels, fit(labels, task.wanted, organs, task.share))
@@ -270,7 +270,7 @@ def _mean_dice(
 
 
 def _current(task: Task) -> Entry | None:
-    """The row of a person made from the same files in the same way, else None."""
+    """The row of a subject made from the same files in the same way, else None."""
     return recorded_entry(task.name, task.output, RECORDS, _source(task))
 
 

@@ -1,4 +1,4 @@
-"""A prepared set whose annotations a network completes, with what a person has said of it."""
+"""A prepared set whose annotations a network completes, and what a reviewer has said of it."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -44,7 +44,7 @@ def complete(
     ``prepared`` is a folder of :func:`mics.data.prepare.prepare`, whose volumes are used where they are. What annotators
     drew is kept; of each other organ of :data:`PSEUDO_ORGANS` the largest connected part is added. ``output`` gets
     ``labels/``, ``manifest.csv``, ``ranking.csv`` and ``review.html``, worst first. The reviews in ``output/verdicts.csv`` are
-    honoured: what is rejected is no longer trained on, and its row says why. People of a test split are passed on as they
+    honoured: what is rejected is no longer trained on, and its row says why. Subjects of a test split are passed on as they
     are. Predictions that are there, of the same model and files, stay. ``progress`` is told each case that is predicted.
 
     Raises :class:`InputError` for a model that does not segment or does not fit, for reviews that cannot be read, and for an

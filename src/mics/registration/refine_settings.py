@@ -59,7 +59,7 @@ EFFORTS = {
 }
 
 _STIFFER, _RIGIDITY = 2.0, 3.0
-"""Of one patient: smoothness as a multiple of that between two people, and the rigidity of bones."""
+"""Of one patient: smoothness as a multiple of that between two patients, and the rigidity of bones."""
 
 
 def for_one_patient(settings: RefineSettings) -> RefineSettings:

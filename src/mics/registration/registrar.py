@@ -249,7 +249,7 @@ def _refuse_unusable(scans: Pair[Scan], settings: Settings) -> None:
     if followed and not settings.same_patient:
         raise SettingError(
             "Lesions are followed from scan to scan of one patient: say so by `same_patient`, or use `fixed_exclude` and "
-            "`moving_exclude` between two people.",
+            "`moving_exclude` between two patients.",
             option="same_patient",
         )
     refuse_thin(fixed=scans.fixed.image.grid, moving=scans.moving.image.grid, spacing_mm=settings.card.spacing_mm)

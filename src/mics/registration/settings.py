@@ -112,7 +112,7 @@ def resolve(
     if lesions != "keep" and not same_patient:
         raise SettingError(
             f'`lesions="{lesions}"` is for two scans of one patient: say so by `same_patient`, or use `fixed_exclude` and '
-            "`moving_exclude` between two people.",
+            "`moving_exclude` between two patients.",
             option="same_patient",
         )
     if same_patient and isinstance(affine, str) and affine == "organs":

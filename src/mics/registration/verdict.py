@@ -121,7 +121,7 @@ def _questions(evidence: EvidenceSummary) -> Iterator[str]:
             )
     spread = evidence.deformation.get("sd_log_jacobian")
     if spread is not None and spread > _LOOK_SD_LOG_JACOBIAN:
-        yield f"Volumes change more than between two people: SdLogJ {spread:.2f} within the body."
+        yield f"Volumes change more than between two patients: SdLogJ {spread:.2f} within the body."
 
 
 def _volumes(organs: Mapping[str, OrganEvidence]) -> Iterator[str]:
@@ -129,7 +129,7 @@ def _volumes(organs: Mapping[str, OrganEvidence]) -> Iterator[str]:
         ratio = organs[organ].volume_ratio if organ in organs else None
         if ratio is not None and not 1 / _LOOK_VOLUME <= ratio <= _LOOK_VOLUME:
             change = f"{ratio:.1f} times" if ratio > 1 else f"1/{1 / ratio:.1f} of" if ratio > 0 else "none of"
-            yield f"The {organ} has {change} its volume once it is warped: more than two people differ."
+            yield f"The {organ} has {change} its volume once it is warped: more than two patients differ."
 
 
 def is_like_ct(shares: Mapping[str, float | None]) -> bool:

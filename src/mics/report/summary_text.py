@@ -45,7 +45,7 @@ _CAPTION = 160
 
 
 def describe(summary: RunSummary) -> list[str]:
-    """A few lines that a person reads after a registration."""
+    """A few lines to read after a registration."""
     lines = [
         *_verdict(summary),
         _overlap(summary),

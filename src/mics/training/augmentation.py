@@ -8,7 +8,7 @@ tensors lie; hence a sample is the same for every device and number of worker pr
 - Labels stay with their anatomy (:func:`names` without ``swapped``): the kidney on the liver's side is still the right
   one. That is what a file with a mirrored header shows; a network trained with it takes such files as they are. In a
   pair, both members are flipped together.
-- Left and right labels change places (``swapped``): left is where left was before, so the picture is a person with situs
+- Left and right labels change places (``swapped``): left is where left was before, so the picture is a subject with situs
   inversus. Done to one member of a pair, the kidneys and adrenals still have their partners in the other member, but
   liver, spleen, stomach, gallbladder and the great vessels lie on the wrong side, and registering them asks for a
   displacement across the body. It teaches something about paired organs alone; use it with ``supervised_organs``

@@ -41,8 +41,8 @@ def prepare(
     """Write the cases of ``data`` into ``folder``; cases that are already there stay.
 
     ``data`` is a folder that ``mics prepare`` or ``mics pseudo-labels`` has made, a Learn2Reg folder, whose
-    ``registration_val`` people become the validation cases, or ``phantom:N`` for N generated people. With ``organ_maps`` each
-    gets those that the segmentation model of that name or path finds in its image; those of generated people, whom it does not
+    ``registration_val`` subjects become the validation cases, or ``phantom:N`` for N generated subjects. With ``organ_maps`` each
+    gets those that the segmentation model of that name or path finds in its image; those of generated subjects, whom it does not
     know, are their labels. With ``phase_variants`` each scan for training is there so many times more, in random contrast phases
     (:mod:`mics.training.phases`) that follow from its name, with the organ maps that are found in them. ``progress`` is told the
     name of each case. Raises :class:`InputError` for anything else, if ``spacing_mm`` is not a multiple of the data's voxel

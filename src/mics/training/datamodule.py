@@ -39,7 +39,7 @@ class EpochSampler(DistributedSampler[Any]):
 class Cases(lightning.LightningDataModule):
     """The cases of a cache for one recipe.
 
-    Raises :class:`InputError` if a split has too few people or volumes that cannot be stacked.
+    Raises :class:`InputError` if a split has too few subjects or volumes that cannot be stacked.
     """
 
     def __init__(self, cases: Sequence[CachedCase], recipe: Recipe) -> None:
@@ -52,7 +52,7 @@ class Cases(lightning.LightningDataModule):
         for part in (self.training, self.validation):
             if len(part) < self.members:
                 raise InputError(
-                    f"Registration needs two people in the split {part[0].split!r}; there is {part[0].name}."
+                    f"Registration needs two subjects in the split {part[0].split!r}; there is {part[0].name}."
                 )
         for case in cases:
             if case.maps is None and recipe.organ_maps is not None:

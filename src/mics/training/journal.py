@@ -85,7 +85,7 @@ class Journal(lightning.Callback):
 
 
 def duration(seconds: float) -> str:
-    """A time as people say it: ``8 s``, ``3 min 5 s``, ``2 h 4 min``."""
+    """A time to read: ``8 s``, ``3 min 5 s``, ``2 h 4 min``."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"

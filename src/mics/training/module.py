@@ -85,7 +85,7 @@ class NetworkTraining(lightning.LightningModule):
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def case_names(self, batch: Sample, split: str = "train") -> list[str]:
-        """Names of the people in a batch of that split."""
+        """Names of the subjects in a batch of that split."""
         data: Cases = self.trainer.datamodule  # type: ignore[attr-defined]
         cases = data.training if split == "train" else data.validation
         return [cases[place].name for place in batch["case"].flatten().tolist()]

@@ -50,7 +50,7 @@ class Source(BaseModel):
         for split in ("train", "val"):
             if counts[split] < least:
                 raise InputError(
-                    f"{self.data} has {counts[split]} people in the split {split!r}, and this training needs {least}: "
+                    f"{self.data} has {counts[split]} subjects in the split {split!r}, and this training needs {least}: "
                     "add some, or hold some out."
                 )
 
@@ -93,7 +93,7 @@ def source_of(data: str, spacing_mm: float, organ_maps: str | None, phase_varian
 
 
 def usable(root: Path) -> list[Entry]:
-    """Who of a manifest is trained on; those of a test split, and those that left it, are passed over. InputError for nobody."""
+    """The subjects of a manifest to train on: none of a test split, none that were left out. InputError if none is left."""
     entries = [entry for entry in read_manifest(root) if entry.status == "prepared" and entry.split != "test"]
     if not entries:
         raise InputError(f"{root / MANIFEST} lists no case to train on: see its column reason.")
@@ -101,11 +101,11 @@ def usable(root: Path) -> list[Entry]:
 
 
 def phantom_count(data: str) -> int:
-    """N of ``phantom:N``; raises InputError for anything but a number of people that leaves some for training."""
+    """N of ``phantom:N``; raises InputError for anything but a number of subjects that leaves some for training."""
     count = data.removeprefix(PHANTOMS)
     if not (count.isdecimal() and len(count) < 9 and PHANTOM_VALIDATION < int(count) <= _MAX_PHANTOMS):
         raise InputError(
-            f"`data {data[:50]}`: give phantom:N with N people, more than {PHANTOM_VALIDATION} and at most {_MAX_PHANTOMS}.",
+            f"`data {data[:50]}`: give phantom:N with N subjects, more than {PHANTOM_VALIDATION} and at most {_MAX_PHANTOMS}.",
             option="data",
         )
     return int(count)

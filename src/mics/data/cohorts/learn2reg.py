@@ -30,7 +30,7 @@ LAYOUT = f"{DATASET_FILE} with imagesTr and labelsTr, or Training/img and Traini
 
 @dataclass(frozen=True)
 class Case(common.Case):
-    """One person; ``name`` is the challenge's case number ("0027")."""
+    """One subject; ``name`` is the challenge's case number ("0027")."""
 
     @property
     def number(self) -> str:
@@ -61,25 +61,25 @@ class Case(common.Case):
 
 @dataclass(frozen=True)
 class Learn2Reg:
-    """A Learn2Reg folder, its annotated cases by number, its validation pairs, and the test people."""
+    """A Learn2Reg folder, its annotated cases by number, its validation pairs, and the test subjects."""
 
     cases: dict[str, Case]
     validation_pairs: list[tuple[str, str]]
     """(fixed, moving) of the json's ``registration_val``, as listed there; of a whole release without it the published ones."""
     test: list[Case] = field(default_factory=list)
-    """People whose annotations the challenge keeps."""
+    """Subjects whose annotations the challenge keeps."""
     test_pairs: list[tuple[str, str]] = field(default_factory=list)
-    """(fixed, moving) that the challenge scores, as published, as far as both people are there."""
+    """(fixed, moving) that the challenge scores, as published, as far as both subjects are there."""
 
     @property
     def validation(self) -> list[Case]:
-        """The people of the validation pairs."""
+        """The subjects of the validation pairs."""
         numbers = {number for pair in self.validation_pairs for number in pair}
         return [self.cases[number] for number in sorted(numbers)]
 
     @property
     def training(self) -> list[Case]:
-        """Everybody else: the json lists the people of the validation pairs among its training cases too."""
+        """Everybody else: the json lists the subjects of the validation pairs among its training cases too."""
         held_out = {case.number for case in self.validation}
         return [case for number, case in sorted(self.cases.items()) if number not in held_out]
 
@@ -130,10 +130,10 @@ def open_cohort(folder: Path) -> Cohort:
 
 
 def label_maps(folder: str | Path) -> list[Case]:
-    """People of whom there are labels but no image: every ``NAME.nii.gz`` of a folder, by name; ``label0002`` is 0002.
+    """Subjects of whom there are labels but no image: every ``NAME.nii.gz`` of a folder, by name; ``label0002`` is 0002.
 
     On the challenge's grid and in its array order, hence settled in the same way. Raises :class:`InputError` where there is
-    none, or two of one person.
+    none, or two of one subject.
     """
     cases: dict[str, Case] = {}
     for path in visible(Path(folder), "*.nii.gz"):
@@ -185,7 +185,7 @@ def _open_2020(folder: Path) -> Learn2Reg:
 
 
 def _there(pairs: Pairs, subjects: Sequence[Case]) -> list[tuple[str, str]]:
-    """Those of the pairs whose people are among these."""
+    """Those of the pairs whose subjects are among these."""
     numbers = {case.number for case in subjects}
     return [pair for pair in pairs if numbers.issuperset(pair)]
 

@@ -1,6 +1,6 @@
 """Medical Segmentation Decathlon: ``imagesTr``, ``labelsTr``, ``imagesTs`` and ``dataset.json`` (Simpson et al. 2019).
 
-Tasks 3 (liver), 7 (pancreas) and 9 (spleen). Label 1 is the organ, 2 its tumours, which join it. The test people have no
+Tasks 3 (liver), 7 (pancreas) and 9 (spleen). Label 1 is the organ, 2 its tumours, which join it. The test subjects have no
 annotation; here they are training cases without one, because the test is one of segmentation.
 """
 
@@ -65,7 +65,7 @@ MSD_LIVER = _adapter(
     LIVER,
     "201 (131 annotated)",
     "liver (tumours joined)",
-    f"{len(_IRCADB)} people of 3D-IRCADb may have lost their spacing",
+    f"{len(_IRCADB)} subjects of 3D-IRCADb may have lost their spacing",
 )
 MSD_PANCREAS = _adapter("pancreas", "Task07_Pancreas", PANCREAS, "420 (281 annotated)", "pancreas (tumours joined)", "")
 MSD_SPLEEN = _adapter("spleen", "Task09_Spleen", SPLEEN, "61 (41 annotated)", "spleen", "")

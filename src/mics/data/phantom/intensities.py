@@ -32,7 +32,7 @@ _INDEX = {"native": 0, "arterial": 1, "portal": 2}
 
 
 class Tissues:
-    """HU by tissue for one person: phase means, a common factor for the dose of contrast, a little of its own each."""
+    """HU by tissue for one subject: phase means, a common factor for the dose of contrast, a little of its own each."""
 
     def __init__(self, subject: Subject) -> None:
         rng = subject.rng("tissues")

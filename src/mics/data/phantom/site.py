@@ -22,7 +22,7 @@ def tube_points(x: ArrayLike, y: ArrayLike, z: ArrayLike, radius: ArrayLike) -> 
 
 
 class Site:
-    """One person's trunk with the places that several organs share.
+    """One subject's trunk with the places that several organs share.
 
     `shift`: of everything under the diaphragm, mm.  `retro`: of kidneys, pancreas, splenic vessels.  `gap`: mm of fat
     around an organ.  `kidneys`: centres by label.  `junction`: oesophagus to stomach.  `pancreas`: its axis, (N, 4).
