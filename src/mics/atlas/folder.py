@@ -43,7 +43,7 @@ def write_json(content: Mapping[str, Any], path: Path) -> None:
 
 
 def state_of_files(member: ScanSource) -> dict[str, list[int]]:
-    """By what a changed file of the scan is noticed, or another in its place."""
+    """The state by which a changed file of the scan shows, or another in its place."""
     return {place_of(path.resolve()): state_of(path) for path in member.files.values()}
 
 

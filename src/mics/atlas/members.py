@@ -54,7 +54,7 @@ def read_members(source: str | Path, *, labelled: bool) -> list[ScanSource]:
 
 
 def given_members(source: str | Path | Sequence[ScanSource], what: str, *, labelled: bool) -> list[ScanSource]:
-    """Those that a user gives: the members themselves, or where they lie (:func:`read_members`); InputError as there."""
+    """The members that a user gives: themselves, or where they lie (:func:`read_members`); InputError as there."""
     if isinstance(source, str | Path):
         return read_members(source, labelled=labelled)
     require_type(source, (list, tuple), f"{what} are a folder, a CSV file or a list of members")

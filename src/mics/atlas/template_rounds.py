@@ -62,7 +62,7 @@ class Rounds:
         self.folder, self.frame, self.settings, self.progress = folder, frame, settings, progress
 
     def run(self, rounds: int) -> list[Round]:
-        """Until it has converged, or so many rounds; the table of convergence."""
+        """Go on until it has converged, or so many rounds; returns the table of convergence."""
         table = [self._begin()]
         # Of rounds that are done only the last has kept its transforms.
         while self._is_done(len(table)) or (len(table) <= rounds and not converged(table)):
@@ -142,7 +142,7 @@ class Rounds:
         )
 
     def taking_part(self, number: int) -> Sequence[ScanSource]:
-        """Those whose registration in this round has not failed."""
+        """The members whose registration in this round has not failed."""
         if number == 0:
             return self.frame.members
         words = {member.name: read_json(self.place(number) / member.name / _RECORD) for member in self.frame.members}

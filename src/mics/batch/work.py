@@ -63,7 +63,7 @@ class Task:
 
     @property
     def place(self) -> Path:
-        """Where the pair's results are."""
+        """Folder of the pair's results."""
         return self.folder / self.pair.name
 
 
@@ -118,7 +118,7 @@ def finished(task: Task) -> RunSummary | None:
 
 
 def source_of(task: Task) -> dict[str, Any]:
-    """By what is noticed that the pair's results depend on another file than before, or were made by another version of MICS.
+    """The state by which it shows that results depend on another file than before, or were made by another version of MICS.
 
     Files are told apart by a checksum of where they lie, so that a pair's folder can be handed on.
     """

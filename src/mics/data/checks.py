@@ -23,7 +23,7 @@ _SIDES = ((LIVER, SPLEEN), (RIGHT_KIDNEY, LEFT_KIDNEY))
 
 
 def check(frame: Frame, native: Grid, affine: NDArray[np.float64]) -> tuple[dict[str, Any], list[str]]:
-    """Of the affine: how much of the frame the scan fills, its scales (volume, three axes) and turn (degrees)."""
+    """Check the affine: how much of the frame the scan fills, its scales (volume, three axes) and turn (degrees)."""
     linear = affine[:3, :3]
     left, stretches, right = np.linalg.svd(linear)
     turn = float(np.degrees(np.arccos(np.clip((np.trace(left @ right) - 1) / 2, -1, 1))))
@@ -51,7 +51,7 @@ def check(frame: Frame, native: Grid, affine: NDArray[np.float64]) -> tuple[dict
 def check_labels(
     frame: Frame, prepared: Image, native: Image, affine: NDArray[np.float64], organs: tuple[int, ...]
 ) -> tuple[dict[str, Any], list[str]]:
-    """Of the labels: volumes in ml, in frame and scan, which organs the frame cuts, whether they lie far, and sides."""
+    """Check the labels: volumes in ml, in frame and scan, which organs the frame cuts, whether they lie far, and sides."""
     places, messages = centres(prepared), []
     volumes = {organ: np.count_nonzero(prepared.array == organ) * _ml(prepared.grid) for organ in organs}
     native_volumes = {organ: np.count_nonzero(native.array == organ) * _ml(native.grid) for organ in organs}

@@ -89,7 +89,7 @@ class Submission:
                 self._files[base] = name
 
     def missing(self, pairs: list[Pair]) -> list[Pair]:
-        """Those of ``pairs`` for which there is no deformation."""
+        """The ``pairs`` for which there is no deformation."""
         return [pair for pair in pairs if self._find(pair) is None]
 
     def require(self, pairs: list[Pair]) -> None:
@@ -165,7 +165,7 @@ class Submission:
         ]
 
     def seconds(self, pair: Pair) -> float | None:
-        """How long the registration took, where the submission says it."""
+        """Seconds that the registration took, where the submission says it."""
         name = self._find(pair)
         summary = None if name is None else str(PurePosixPath(name).with_name("summary.json"))
         try:

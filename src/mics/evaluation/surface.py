@@ -54,7 +54,7 @@ def cell_areas(spacing: tuple[float, float, float]) -> NDArray[np.float64]:
 
 @dataclass(frozen=True, eq=False)
 class SurfaceDistances:
-    """How far each surface element of two masks is from the other mask's surface, and its area, in units of the spacing."""
+    """Distance of each surface element of two masks to the other mask's surface, and its area, in units of the spacing."""
 
     first_to_second: NDArray[np.float64]
     first_areas: NDArray[np.float64]

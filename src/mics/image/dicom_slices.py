@@ -64,7 +64,7 @@ class Slice:
     elements: dict[str, str]
 
     def numbers(self, key: str) -> NDArray[np.float64]:
-        """Of an element of decimal numbers."""
+        """The values of an element of decimal numbers."""
         return to_numbers(self.elements[key])
 
 

@@ -90,15 +90,15 @@ class Image:
         return given_image(volume, "What is to become an Image")
 
     def to_sitk(self) -> sitk.Image:
-        """For SimpleITK.
+        """The volume for SimpleITK.
 
         Returns:
-            A copy.
+            A ``SimpleITK.Image``, a copy.
         """
         return to_itk(self)
 
     def to_nibabel(self) -> Any:
-        """For nibabel.
+        """The volume for nibabel.
 
         Returns:
             A ``nibabel.Nifti1Image``, a copy, its affine in RAS mm.
@@ -108,7 +108,7 @@ class Image:
         return libraries.to_nibabel(self)
 
     def to_ants(self) -> Any:
-        """For ANTsPy.
+        """The volume for ANTsPy.
 
         Returns:
             An ``ants.ANTsImage``, a copy.
@@ -118,7 +118,7 @@ class Image:
         return libraries.to_ants(self)
 
     def to_monai(self) -> Any:
-        """For MONAI.
+        """The volume for MONAI.
 
         Returns:
             A ``MetaTensor`` (1, X, Y, Z), its affine in RAS mm.
@@ -131,7 +131,7 @@ class Image:
         return libraries.to_monai(self)
 
     def to_torchio(self, *, labels: bool = False) -> Any:
-        """For TorchIO.
+        """The volume for TorchIO.
 
         Args:
             labels: Whether the voxels are labels.

@@ -69,7 +69,7 @@ def given_image(volume: Any, name: str) -> Image:
 
 
 def to_nibabel(image: Image) -> Any:
-    """As a ``nibabel.Nifti1Image``, its affine in RAS mm; 64-bit integers in the smallest type that holds them."""
+    """The volume as a ``nibabel.Nifti1Image``, its affine in RAS mm; 64-bit integers in the smallest type that holds them."""
     import nibabel
 
     wide = image.array.dtype.kind in "iu" and image.array.dtype.itemsize == 8
@@ -81,7 +81,7 @@ def to_nibabel(image: Image) -> Any:
 
 
 def to_ants(image: Image) -> Any:
-    """As an ``ants.ANTsImage`` of uint8, uint32, float32 or float64, whichever holds the values first."""
+    """The volume as an ``ants.ANTsImage`` of uint8, uint32, float32 or float64, whichever holds the values first."""
     import ants
 
     grid, array = image.grid, image.array
@@ -94,7 +94,7 @@ def to_ants(image: Image) -> Any:
 
 
 def to_monai(image: Image) -> Any:
-    """As a MONAI ``MetaTensor``, (1, X, Y, Z), its affine in RAS mm; needs MONAI."""
+    """The volume as a MONAI ``MetaTensor``, (1, X, Y, Z), its affine in RAS mm; needs MONAI."""
     import torch
 
     monai = _library("monai.data", "MONAI", "monai")
@@ -102,7 +102,7 @@ def to_monai(image: Image) -> Any:
 
 
 def to_torchio(image: Image, *, labels: bool = False) -> Any:
-    """As a TorchIO ``ScalarImage``, or of ``labels`` a ``LabelMap``, (1, X, Y, Z), its affine in RAS mm; needs TorchIO."""
+    """The volume as a TorchIO ``ScalarImage``, of ``labels`` a ``LabelMap``, (1, X, Y, Z), affine in RAS mm; needs TorchIO."""
     import torch
 
     torchio = _library("torchio", "TorchIO", "torchio")

@@ -43,7 +43,7 @@ class Flow:
             self._append(other.half, other.rest)
 
     def displacement(self) -> Tensor:
-        """Of both directions, ``(2, B, 3, *shape)``."""
+        """Displacement of both directions, ``(2, B, 3, *shape)``."""
         if self.half is None or self.rest is None:
             raise ValueError("No velocity was added.")
         return _both(compose(self.rest, self.half))
@@ -81,7 +81,7 @@ class VelocityConfig(RegistrationUNetConfig):
 
     kind: Literal["velocity"] = "velocity"
     velocity_levels: int = Field(ge=1)
-    """How many levels, from the finest, predict a velocity."""
+    """Number of levels, from the finest, that predict a velocity."""
 
     @model_validator(mode="after")
     def _levels_exist(self) -> Self:

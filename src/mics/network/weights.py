@@ -36,7 +36,7 @@ class LoadedModel:
 
     @property
     def sha256(self) -> str:
-        """Of the file of weights."""
+        """SHA-256 of the file of weights."""
         return self.card.sha256
 
     @property
@@ -134,7 +134,7 @@ def load_card_for(task: str, given: str | Path | LoadedModel) -> ModelCard:
 
 
 def available_models() -> list[dict[str, Any]]:
-    """What the card of every shipped model says that helps to choose one.
+    """List the shipped models, with what their cards say that helps to choose one.
 
     Returns:
         A dict a model: ``name``, ``task``, ``default`` (whether it is taken where no model is named), ``sha256``,

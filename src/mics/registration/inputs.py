@@ -32,14 +32,14 @@ Source = Any
 
 
 class PairArguments(TypedDict, total=False):
-    """What can be given with two scans, each by its name; all of it may be left out."""
+    """Arguments that can be given with two scans, each by its name; all may be left out."""
 
     fixed_labels: Source | None
     """Label map on the grid of the fixed scan: warped along, and scored if both scans have one."""
     moving_labels: Source | None
     """Label map on the grid of the moving scan."""
     label_names: LabelNames | None
-    """What the labels mean, a mapping or a file (:func:`mics.data.label_names.read_label_names`); by default what the label
+    """Names of the labels, a mapping or a file (:func:`mics.data.label_names.read_label_names`); by default what the label
     maps' files or their data set say."""
     fixed_landmarks: str | Path | None
     """A file of points on the fixed scan (:func:`mics.image.points.read_points`): their distances to those of the moving scan

@@ -112,12 +112,12 @@ class Registrar:
 
     @property
     def device(self) -> torch.device:
-        """Where the networks run."""
+        """The device that the networks run on."""
         return self._settings.device
 
     @property
     def settings(self) -> Settings:
-        """What was chosen, looked up: models, affine, device and the rest."""
+        """The settings, looked up: models, affine, device and the rest."""
         return self._settings
 
     @property

@@ -73,7 +73,7 @@ class Settings:
         return replace(self, refine="none", segmentation=self.segmentation if needed else None)
 
     def to_dict(self) -> dict[str, Any]:
-        """For the summary: plain data, the models with their checksums."""
+        """The settings for the summary: plain data, the models with their checksums."""
         return {
             "affine": self.affine_source,
             "affine_model": None if self.affine_model is None else _described(self.affine_model),

@@ -73,7 +73,7 @@ def describe_geometry(state: State) -> dict[str, Any]:
 
 
 def quality_warnings(affine: NDArray[np.float64], geometry: dict[str, Any], folds: dict[str, float]) -> list[str]:
-    """What should make the reader look twice, a sentence each."""
+    """Warnings that should make the reader look twice."""
     shared = geometry["field_of_view"]["shared_by_both"]
     scales = np.linalg.svd(affine[:3, :3], compute_uv=False)
     messages = []
@@ -96,7 +96,7 @@ def quality_warnings(affine: NDArray[np.float64], geometry: dict[str, Any], fold
 
 
 def completed(result: Registration, summary: dict[str, Any]) -> Registration:
-    """With its summary, and with transforms that know where they come from: no name and no path of the user's."""
+    """The registration with summary, and with transforms that know where they come from: no name and no path of the user's."""
     settings = summary["settings"]
     affine = settings["affine"]
     made = {

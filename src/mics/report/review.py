@@ -36,7 +36,7 @@ class Reviewed:
 
     @property
     def word(self) -> str:
-        """Of the verdict, or ``none``."""
+        """The word of the verdict, or ``none``."""
         return _NONE if self.summary is None or self.summary.verdict is None else self.summary.verdict.word
 
 

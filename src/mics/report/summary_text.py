@@ -61,7 +61,7 @@ def describe(summary: RunSummary) -> list[str]:
 
 
 def caption(summary: RunSummary) -> str:
-    """Above the picture: which scans, the key figures, the verdict, its reasons and the warnings."""
+    """The lines above the picture: which scans, the key figures, the verdict, its reasons and the warnings."""
     inputs = summary.inputs
     names = [f"fixed: {scan_name(inputs.fixed.path)}", f"moving: {scan_name(inputs.moving.path)}"]
     figures = [_overlap(summary), _plausibility(summary)]
@@ -99,7 +99,7 @@ def _overlap(summary: RunSummary) -> str:
 
 
 def moving_label_scores(summary: RunSummary) -> LabelScores | None:
-    """Of the moving labels on the fixed grid; None where not both scans have labels."""
+    """Scores of the moving labels on the fixed grid; None where not both scans have labels."""
     return None if summary.labels is None else summary.labels.moving_to_fixed
 
 
@@ -134,7 +134,7 @@ def _organs(summary: RunSummary) -> list[str]:
 
 
 def known_measures(scores: LabelScores) -> list[Measure]:
-    """Those that were measured: earlier versions measured fewer."""
+    """The measures that the summary holds: earlier versions measured fewer."""
     return [measure for measure in MEASURES if measure.before(scores) and measure.after(scores)]
 
 
@@ -219,7 +219,7 @@ def _numbered(summary: RunSummary, label: str) -> str:
 
 
 def fold_percentage(summary: RunSummary) -> float:
-    """Of the voxels of the worse direction."""
+    """Percentage of folded voxels in the worse direction."""
     return 100 * max(summary.folds.moving_to_fixed, summary.folds.fixed_to_moving)
 
 

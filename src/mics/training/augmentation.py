@@ -38,7 +38,7 @@ class Box(NamedTuple):
 
     @property
     def slices(self) -> tuple[slice, ...]:
-        """To cut the part out of an array."""
+        """Slices that cut the part out of an array."""
         return tuple(slice(first, first + length) for first, length in zip(self.start, self.size, strict=True))
 
 

@@ -32,7 +32,7 @@ class Journal(lightning.Callback):
 
     @property
     def seconds(self) -> float:
-        """Of the run so far, pauses left out."""
+        """Seconds of the run so far, pauses left out."""
         return self._earlier + time.monotonic() - self._began
 
     def state_dict(self) -> dict[str, Any]:

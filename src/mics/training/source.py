@@ -22,7 +22,7 @@ SOURCE = "source.txt"
 
 
 class Subject(NamedTuple):
-    """Who cases are made of."""
+    """A subject that cases are made of."""
 
     name: str
     split: str

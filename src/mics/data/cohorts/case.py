@@ -104,7 +104,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Cohort:
-    """What a folder holds: its cases, and which cases are left out, with the reason (``{name: reason}``)."""
+    """Content of a folder: its cases, and the cases that are left out, with the reason (``{name: reason}``)."""
 
     cases: list[Case]
     excluded: dict[str, str] = field(default_factory=dict)

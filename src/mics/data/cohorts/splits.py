@@ -19,7 +19,7 @@ class Published:
 
     @property
     def resplit_pairs(self) -> Pairs:
-        """Of the public re-split, which tests on the last seven annotated subjects, every pair in both directions."""
+        """The pairs of the public re-split, which tests on the last seven annotated subjects, every pair in both directions."""
         return tuple(permutations(sorted((*self.train, *self.validation))[23:], 2))
 
 

@@ -18,7 +18,7 @@ _TO_REFERENCE = np.array([[1.0, 0, 0, CENTRE[0]], [0, -1, 0, CENTRE[1]], [0, 0, 
 
 @dataclass(frozen=True, eq=False)
 class Scanner:
-    """How one volume is taken.
+    """Settings of a scanner that takes one volume.
 
     `pose` (4, 4): LPS mm of the scan's world to LPS mm of a subject who lies straight with the middle of the abdomen at
     the origin; scale included (a larger subject has a scale below one).  `heights`: the stretch in view, mm in the
@@ -40,7 +40,7 @@ class Scanner:
         return np.asarray(_TO_REFERENCE @ self.pose)
 
     def in_view(self, x: NDArray[np.float32], y: NDArray[np.float32], z: NDArray[np.float32]) -> NDArray[np.bool_]:
-        """Which points of the reference anatomy are in the field of view."""
+        """Mask of the points of the reference anatomy that are in the field of view."""
         radial = (x - self.circle[0]) ** 2 + (y - self.circle[1]) ** 2 <= self.circle[2] ** 2
         return np.asarray(radial & (z >= self.heights[0]) & (z <= self.heights[1]))
 

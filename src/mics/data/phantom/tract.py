@@ -14,7 +14,7 @@ from mics.data.phantom.torso import vertebra_front
 
 
 def oesophagus(site: Site) -> None:
-    """From the upper end of the chest to the stomach."""
+    """The oesophagus, from the upper end of the chest to the stomach."""
     rng, end = site.subject.rng("oesophagus"), site.junction
     x, y = rng.normal(0, 4, 2)
     inside = float(rng.choice([20, 30, -300], p=[0.4, 0.35, 0.25]))

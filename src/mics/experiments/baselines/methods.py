@@ -72,7 +72,7 @@ class Choice:
 
     @property
     def word(self) -> str:
-        """As it is asked for."""
+        """The word by which it is asked for."""
         return self.method if self.model is None else f"{self.method}={self.model}"
 
     @property

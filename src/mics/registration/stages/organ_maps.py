@@ -26,18 +26,18 @@ from mics.registration.turned import turned_headers
 
 @dataclass(frozen=True, kw_only=True)
 class OrganMaps(Stage):
-    """By the segmentation network ``model``."""
+    """Organ maps by the segmentation network ``model``."""
 
     model: LoadedModel
     name = "organs"
     title = "Finding the organs"
 
     def memory(self, grid: Grid, device: torch.device) -> float:
-        """Of a pass through the network."""
+        """Bytes for a pass through the network."""
         return pass_bytes(self.model, grid, device)
 
     def run(self, state: State) -> State:
-        """With the views. Raises InputError where one scan's header mirrors or turns its patient and the other's does not."""
+        """Add the views. Raises InputError where one scan's header mirrors or turns its patient and the other's does not."""
         windows = state.organ_windows
         assert windows is not None
         organs = organ_maps(self.model, windows)
@@ -62,7 +62,7 @@ def organ_maps(model: LoadedModel, windows: Pair[Tensor]) -> Pair[Tensor]:
 
 
 def compared(state: State, spacing_mm: float) -> Pair[Tensor]:
-    """Where either scan has data that count, (1, 1, X, Y, Z) in [0, 1], voxels of ``spacing_mm``: in view and not excluded."""
+    """Weights of the data to compare in either scan, (1, 1, X, Y, Z) in [0, 1], at ``spacing_mm``: in view and not excluded."""
     grid, scans, in_view = of_spacing(state.grid, spacing_mm), state.scans, state.in_view
     fixed = _valid(in_view.fixed, scans.fixed, np.eye(4), grid)
     moving = _valid(in_view.moving, scans.moving, state.affine, grid)
