@@ -134,7 +134,7 @@ def test_label_names_count_where_there_are_labels(folder, task):
 
 
 def test_errors_name_no_folder_of_the_batch_or_of_its_settings(folder, task):
-    said = (
+    message = (
         f"{folder / 'affine.tfm'}, {folder / 'names.json'} and {folder / 'out' / 's_a'}: {folder / 'scans' / 'a.mhd'}."
     )
-    assert not_registered(task, InputError(said)).error == "affine.tfm, names.json and out/s_a: scans/a.mhd."
+    assert not_registered(task, InputError(message)).error == "affine.tfm, names.json and out/s_a: scans/a.mhd."

@@ -161,8 +161,8 @@ def test_an_output_folder_that_cannot_be_written(tmp_path, refused, quick, scan,
 def test_stored_values_are_refused_before_anything_else_is_said(tmp_path, make, refused, quick, scan):
     raw = make(tmp_path / "raw.nii.gz", (make.body() + 1024).clip(0).astype(np.uint16))
     for pair in ((raw, scan), (scan, raw), (raw, raw)):
-        said = refused("register", *pair, "-o", tmp_path / "out", *quick)
-        assert "raw.nii.gz does not hold Hounsfield units" in said
-        assert "subtract about 10" in said
-        assert "header" not in said
+        message = refused("register", *pair, "-o", tmp_path / "out", *quick)
+        assert "raw.nii.gz does not hold Hounsfield units" in message
+        assert "subtract about 10" in message
+        assert "header" not in message
     assert not (tmp_path / "out").exists()

@@ -254,7 +254,7 @@ def test_an_image_that_may_be_ct_or_not_is_told_what_it_was_filled_with(run, mak
     np.testing.assert_allclose(warped.T, by_itk(source, field, sitk.sitkLinear, outside).T, atol=1e-3)
     assert ("was taken for CT by its lowest value, -60, and is -1000" in result.stderr) == warned
     assert ("--outside" in result.stderr) == warned
-    quiet = run("warp", source, field, "-o", tmp_path / "said.nii.gz", "--outside", "0")
+    quiet = run("warp", source, field, "-o", tmp_path / "quiet.nii.gz", "--outside", "0")
     assert "taken for CT" not in quiet.stderr
 
 

@@ -249,6 +249,6 @@ def test_where_nothing_was_lacking_before_there_is_no_ratio():
 
 
 def test_each_pair_is_told_as_it_begins(pairs, perfect):
-    said = []
-    mics.evaluate(perfect, pairs, progress=said.append)
-    assert sorted(said) == ["perfect: pair 1 of 2, p1_p2", "perfect: pair 2 of 2, p1_p3"]
+    messages = []
+    mics.evaluate(perfect, pairs, progress=messages.append)
+    assert sorted(messages) == ["perfect: pair 1 of 2, p1_p2", "perfect: pair 2 of 2, p1_p3"]

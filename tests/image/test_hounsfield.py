@@ -143,7 +143,7 @@ def organs(dtype=np.float32):
 
 
 @pytest.mark.parametrize(
-    ("array", "said"),
+    ("array", "message"),
     [
         ((body().clip(-1000, 1000) + 1000) / 2000, r"between .* scaling to \[0, 1\] or a z-score"),
         ((body() - body().mean()) / body().std(), r"between .* scaling to \[0, 1\] or a z-score"),
@@ -180,8 +180,8 @@ def organs(dtype=np.float32):
         "padded air",
     ],
 )
-def test_other_values_are_refused_with_what_they_are(array, said):
-    assert re.search(said, refusal(array))
+def test_other_values_are_refused_with_what_they_are(array, message):
+    assert re.search(message, refusal(array))
 
 
 @pytest.mark.parametrize("factor", [0.0625, 0.15, 0.4, 3, 25, -0.2, -1, -5])

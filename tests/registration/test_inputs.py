@@ -30,15 +30,15 @@ def with_voxel(value):
 
 
 @pytest.mark.parametrize(
-    ("image", "said"),
+    ("image", "message"),
     [
         (with_voxel(np.nan), "The moving scan holds NaN"),
         (with_voxel(np.inf), "The moving scan holds NaN or infinite"),
         (Image(np.full(GRID.size, 40), GRID), "The moving scan is constant"),
     ],
 )
-def test_arrays_with_the_faults_of_files_are_refused(image, said):
-    with pytest.raises(InputError, match=said):
+def test_arrays_with_the_faults_of_files_are_refused(image, message):
+    with pytest.raises(InputError, match=message):
         load_scan(image, None, "moving")
 
 

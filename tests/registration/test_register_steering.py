@@ -148,7 +148,7 @@ def test_one_patients_grid_is_that_of_the_repeated_registration(run, tiny_model,
 
 
 @pytest.mark.parametrize(
-    ("more", "said"),
+    ("more", "message"),
     [
         ({"steer": "labels"}, "give the label maps of both"),
         ({**LABELS, "steer": "labels", "refine": "none"}, 'use `refine="fast"`'),
@@ -159,6 +159,6 @@ def test_one_patients_grid_is_that_of_the_repeated_registration(run, tiny_model,
         ({"fixed_lesions": FIXED_LABELS}, "say so by `same_patient`"),
     ],
 )
-def test_what_does_not_go_together_is_told_before_anything_long_begins(run, more, said):
-    with pytest.raises(InputError, match=said):
+def test_what_does_not_go_together_is_told_before_anything_long_begins(run, more, message):
+    with pytest.raises(InputError, match=message):
         run(**more)

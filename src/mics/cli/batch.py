@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 from rich.console import Console
 
-from mics.cli.errors import BAD_INPUT, FAILED, LOOK, say
+from mics.cli.errors import BAD_INPUT, FAILED, LOOK, print_message
 from mics.cli.manners import asked, line, results
 from mics.errors import SettingError
 
@@ -50,7 +50,7 @@ def register_many(pairs: "Sequence[ListedPair]", output: Path, *, strict: bool, 
     )
     lost = [outcome for outcome in outcomes if outcome.error is not None]
     if lost:
-        say(
+        print_message(
             f"Error: {len(lost)} of {len(outcomes)} pairs could not be registered ({lost[0].pair.name}: {lost[0].error})"
         )
     if code := _exit_code(outcomes, strict=strict):

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from mics.cli.errors import say
+from mics.cli.errors import print_message
 from mics.cli.manners import results
 from mics.cli.progress import progress
 
@@ -35,6 +35,6 @@ def compare(
         {"folder": output, "cells": result.records, "skipped": result.skipped, "failed": result.failed},
     )
     for message in [*result.skipped, *result.failed]:
-        say(message)
+        print_message(message)
     if result.failed:
         raise typer.Exit(1)

@@ -52,7 +52,7 @@ class Commands(TyperGroup):
                 warnings.showwarning = partial(_show_warning, lambda: self._flags(ctx))
                 return super().invoke(ctx)
         except InputError as error:
-            say(f"Error: {in_flags(str(error), self._flags(ctx))}")
+            print_message(f"Error: {in_flags(str(error), self._flags(ctx))}")
             raise typer.Exit(BAD_INPUT) from None
         except OSError as error:  # a full disk, a read-only home: nothing that a traceback explains
             if error.errno == errno.EPIPE:  # the reader of our output has gone, which typer knows how to take
@@ -64,22 +64,22 @@ class Commands(TyperGroup):
             )
             # A library's own, as matplotlib's where it keeps its fonts.
             mend = ": name a folder that can be written in TMPDIR" if "temporary directory" in what else ""
-            say(f"Error: {what.rstrip('.')}{mend}.")
+            print_message(f"Error: {what.rstrip('.')}{mend}.")
             raise typer.Exit(BAD_INPUT) from None
         except (MemoryError, RuntimeError) as error:
             # SimpleITK and torch raise RuntimeError.
             if isinstance(error, RuntimeError) and "allocate" not in str(error):
                 raise
-            say(
+            print_message(
                 "Error: There is not enough memory left: give smaller scans, or use a machine, a job or a limit (ulimit -v) "
                 "with more."
             )
             raise typer.Exit(BAD_INPUT) from None
         except Terminated:
-            say("Terminated.")
+            print_message("Terminated.")
             raise typer.Exit(TERMINATED) from None
         except KeyboardInterrupt:
-            say("Interrupted.")
+            print_message("Interrupted.")
             raise typer.Exit(INTERRUPTED) from None
 
     def _flags(self, ctx: Any) -> dict[str, str]:
@@ -129,8 +129,8 @@ def _sigterm_raises() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def say(message: str) -> None:
-    """Print a sentence on stderr, on one line."""
+def print_message(message: str) -> None:
+    """Print a message on stderr, on one line."""
     print(" ".join(message.split()), file=sys.stderr, flush=True)
 
 
@@ -143,6 +143,6 @@ def _show_warning(
     file: TextIO | None = None,
     line: str | None = None,
 ) -> None:
-    """Show the package's warnings to the user as sentences; those of other libraries are for their developers."""
+    """Show the package's warnings to the user as messages; those of other libraries are for their developers."""
     if issubclass(category, UserWarning) and Path(filename).is_relative_to(PACKAGE):
-        say(f"Warning: {in_flags(str(message), flags())}")
+        print_message(f"Warning: {in_flags(str(message), flags())}")

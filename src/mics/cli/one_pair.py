@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from mics.cli.errors import FAILED, LOOK, say
+from mics.cli.errors import FAILED, LOOK, print_message
 from mics.cli.manners import results
 from mics.cli.output import Results, output_folder
 from mics.cli.progress import progress
@@ -58,7 +58,7 @@ def register_one(
         lines.append(message)
     results("\n".join(lines), data)
     if summary is not None and data["repeated"]["other_bytes"]:
-        say(f"Warning: {message}")
+        print_message(f"Warning: {message}")
     if strict:
         raise typer.Exit({"good": 0, "look": LOOK, "failed": FAILED}[result.verdict.word])
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from mics.cli.errors import say
+from mics.cli.errors import print_message
 from mics.cli.manners import line
 from mics.cli.options import ContinuedFolder, Device, Model, RefineEach
 from mics.cli.progress import progress
@@ -50,4 +50,4 @@ def template(
     line(f"Verdict: {result.verdict}")
     line(f"Written to {output}")
     for message in result.reasons:
-        say(message)
+        print_message(message)

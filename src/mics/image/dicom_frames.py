@@ -44,10 +44,10 @@ def read_frames(shown_path: Path, source: Path, file: Slice, pixel: int | None) 
     Raises InputError for a file of one slice, for frames without a place, of several scales, sizes or phases, and for those that
     are not evenly stacked.
     """
-    said = file.elements.get(FRAMES) or "1"
-    if not said.isdecimal() or len(said) > _MAX_DIGITS:
-        raise InputError(f"{source} has {said[:50]} for its NumberOfFrames, which is no count: export it again.")
-    count = int(said)
+    stated = file.elements.get(FRAMES) or "1"
+    if not stated.isdecimal() or len(stated) > _MAX_DIGITS:
+        raise InputError(f"{source} has {stated[:50]} for its NumberOfFrames, which is no count: export it again.")
+    count = int(stated)
     if count < 2:
         raise GeometryError(f"{source} holds a single DICOM slice: give the folder of a whole series.")
     found = read_dataset(Path(file.name), source)

@@ -136,9 +136,9 @@ def refuse_interleaved(folder: Path, slices: Sequence[Slice]) -> None:
             changes = all(itertools.starmap(operator.ne, itertools.pairwise(values)))
             mixed = changes and len(set(values)) == 2 and len(values) > _FEWEST_TURNS
         if mixed:
-            said = ", ".join(value or "none" for value in sorted(set(values)))
+            found = ", ".join(value or "none" for value in sorted(set(values)))
             raise InputError(
-                f"{folder} holds slices of several {what} {said}) that lie between each other: copy those of one into a folder "
+                f"{folder} holds slices of several {what} {found}) that lie between each other: copy those of one into a folder "
                 "of their own."
             )
 

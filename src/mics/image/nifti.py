@@ -333,8 +333,8 @@ def place(path: Path | str, header: Any, size: tuple[int, ...]) -> Grid:
             f"{_numbers([header[f'quatern_{name}'] for name in 'bcd'])}, offset "
             f"{_numbers([header[f'qoffset_{axis}'] for axis in 'xyz'])}): convert it from DICOM again."
         )
-    said = "; ".join(_numbers(row) for row in rows)
-    raise GeometryError(f"{path} has a degenerate direction in its header (sform {said}): convert it from DICOM again.")
+    text = "; ".join(_numbers(row) for row in rows)
+    raise GeometryError(f"{path} has a degenerate direction in its header (sform {text}): convert it from DICOM again.")
 
 
 def _rows(header: Any) -> Array:

@@ -144,13 +144,13 @@ def available_models() -> list[dict[str, Any]]:
     cards = [
         (path.stem, ModelCard.model_validate_json(path.read_bytes())) for path in sorted(BUNDLED_MODELS.glob("*.json"))
     ]
-    said = {"sha256", "spacing_mm", "hu_range", "steps", "title", "training_data", "validation", "limits", "licence"}
+    fields = {"sha256", "spacing_mm", "hu_range", "steps", "title", "training_data", "validation", "limits", "licence"}
     return [
         {
             "name": name,
             "task": card.network.task,
             "default": name in (DEFAULT_REGISTRATION, DEFAULT_SEGMENTATION),
-            **card.model_dump(mode="json", include=said),
+            **card.model_dump(mode="json", include=fields),
             "organs_model": (card.organs_model or DEFAULT_SEGMENTATION) if card.sees_organ_maps else None,
         }
         for name, card in cards
