@@ -11,7 +11,7 @@ from mics.data.cohorts.catalogue import ADAPTERS, open_cohorts
 from mics.data.manifest import Entry, write_manifest
 from mics.data.prepare import prepare
 from mics.errors import InputError
-from mics.files.folder import held_folder
+from mics.files.folder import locked_folder
 from mics.image.grid import Grid
 from mics.image.io import Image, write_image
 from mics.pipeline.synthesise import synthesise
@@ -118,7 +118,7 @@ def test_somebodys_folder_and_one_in_use_are_left_alone(own, prepared, tmp_path,
     with pytest.raises(InputError, match="holds something else"):
         work(own, prepared, mine)
     assert [path.read_text() for path in mine.iterdir()] == ["mine"]
-    with held_folder(tmp_path / "busy"), pytest.raises(InputError, match="Another run"):
+    with locked_folder(tmp_path / "busy"), pytest.raises(InputError, match="Another run"):
         work(own, prepared, tmp_path / "busy")
     assert not any((tmp_path / "busy").iterdir())
 

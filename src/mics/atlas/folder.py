@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from mics.data.pairs import ScanSource
-from mics.data.state import place_of, state_of
+from mics.data.state import location_of, state_of
 from mics.errors import InputError, RunError, SettingError, shown
 from mics.files.whole import write_text
 
 
-def settle(folder: Path, name: str, content: Mapping[str, Any]) -> None:
-    """Write what the work is made of into ``folder / name``; raises InputError where it says something else already."""
+def pin_inputs(folder: Path, name: str, content: Mapping[str, Any]) -> None:
+    """Pin the inputs of the work: write them into ``folder / name``; raises InputError where that says something else."""
     path = folder / name
     earlier = read_json(path)
     if earlier is not None and earlier != content:
@@ -44,7 +44,7 @@ def write_json(content: Mapping[str, Any], path: Path) -> None:
 
 def state_of_files(member: ScanSource) -> dict[str, list[int]]:
     """The state by which a changed file of the scan shows, or another in its place."""
-    return {place_of(path.resolve()): state_of(path) for path in member.files.values()}
+    return {location_of(path.resolve()): state_of(path) for path in member.files.values()}
 
 
 def failure_message(member: ScanSource, error: Exception) -> str:

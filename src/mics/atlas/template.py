@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
-from mics.atlas.folder import require_progress, settle
+from mics.atlas.folder import pin_inputs, require_progress
 from mics.atlas.members import given_members, meaning
 from mics.atlas.registering import Settings
 from mics.atlas.template_delivery import Template, deliver
@@ -82,7 +82,7 @@ def template(
     settings.refuse_unusable()
     with own_folder(output, _NOTE, "a template") as folder:
         content = {"scans": names, "spacing_mm": spacing_mm, "start": start, **settings.to_dict()}
-        settle(folder, _NOTE, {**content, "version": version("mics-registration")})
+        pin_inputs(folder, _NOTE, {**content, "version": version("mics-registration")})
         frame = mean_frame(folder, members, start=start, spacing_mm=spacing_mm, device=device, progress=progress)
         work = Rounds(folder, frame, settings, progress)
         return deliver(work, work.run(rounds), label_names)

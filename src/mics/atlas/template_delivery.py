@@ -60,8 +60,8 @@ def deliver(rounds: Rounds, table: Sequence[Round], label_names: Mapping[int, st
     ``table`` is that of the ``rounds``; ``label_names`` what the labels mean, where that is known.
     """
     taking_part = rounds.taking_part(len(table) - 1)
-    delivered = _members_delivered(rounds, rounds.place(len(table) - 1), taking_part)
-    image = read_image(rounds.place(len(table) - 1) / TEMPLATE)
+    delivered = _members_delivered(rounds, rounds.round_folder(len(table) - 1), taking_part)
+    image = read_image(rounds.round_folder(len(table) - 1) / TEMPLATE)
     fused = _fused([one for one in delivered if one.labels is not None], image.grid)
     reasons = _reasons(rounds.frame, taking_part, table)
     logs = [one.log_jacobian for one in delivered]

@@ -69,17 +69,17 @@ class Rounds:
             table.append(self._round(len(table), rounds))
         return table
 
-    def place(self, number: int) -> Path:
+    def round_folder(self, number: int) -> Path:
         """The folder of a round."""
         return self.folder / _ROUNDS / f"{number:02d}"
 
     def _is_done(self, number: int) -> bool:
-        return (self.place(number) / _LINE).exists()
+        return (self.round_folder(number) / _LINE).exists()
 
     def _begin(self) -> Round:
         """Round 0: the average after the affines."""
-        place = self.place(0)
-        earlier = read_json(place / _LINE)
+        folder = self.round_folder(0)
+        earlier = read_json(folder / _LINE)
         if earlier is not None:
             return Round(**earlier)
         self.progress("Averaging after the affines")
@@ -90,34 +90,34 @@ class Rounds:
 
     def _round(self, number: int, of: int) -> Round:
         """Register everyone to the last average, take the mean displacement out, and average again."""
-        place = self.place(number)
-        earlier = read_json(place / _LINE)
+        folder = self.round_folder(number)
+        earlier = read_json(folder / _LINE)
         if earlier is not None:
             return Round(**earlier)
-        average = read_image(self.place(number - 1) / TEMPLATE)
+        average = read_image(self.round_folder(number - 1) / TEMPLATE)
         settings = replace(self.settings, refine="none") if number == 1 else self.settings
-        waiting = [member for member in self.frame.members if read_json(place / member.name / _RECORD) is None]
+        waiting = [member for member in self.frame.members if read_json(folder / member.name / _RECORD) is None]
         clock = Clock(len(waiting))
         for member in waiting:
             done = len(self.frame.members) - clock.left + 1
             self.progress(f"Round {number} of at most {of}: {member.name}, {done} of {len(self.frame.members)}{clock}")
-            self._register(member, average, settings, place / member.name)
+            self._register(member, average, settings, folder / member.name)
             clock.tick()
         self.progress(f"Round {number} of at most {of}: averaging")
         taking_part = self.taking_part(number)
         if len(taking_part) < FEWEST:
             raise RunError(
-                f"Of round {number} only {len(taking_part)} registrations have worked: see the verdicts in {place}."
+                f"Of round {number} only {len(taking_part)} registrations have worked: see the verdicts in {folder}."
             )
-        mean = mean_displacement([Transform.load(place / member.name / TO_TEMPLATE) for member in taking_part])
-        mean.save(place / MEAN)
+        mean = mean_displacement([Transform.load(folder / member.name / TO_TEMPLATE) for member in taking_part])
+        mean.save(folder / MEAN)
         inverse_mean = inverse(mean)
         line = self._averaged(
-            number, mean, lambda name: inverse_mean.compose(Transform.load(place / name / TO_TEMPLATE)), taking_part
+            number, mean, lambda name: inverse_mean.compose(Transform.load(folder / name / TO_TEMPLATE)), taking_part
         )
         if number > 1:  # only the last round's transforms are needed any more
             for member in self.frame.members:
-                shutil.rmtree(self.place(number - 1) / member.name, ignore_errors=True)
+                shutil.rmtree(self.round_folder(number - 1) / member.name, ignore_errors=True)
         return line
 
     def _register(self, member: ScanSource, average: Image, settings: Settings, folder: Path) -> None:
@@ -145,7 +145,9 @@ class Rounds:
         """The members whose registration in this round has not failed."""
         if number == 0:
             return self.frame.members
-        words = {member.name: read_json(self.place(number) / member.name / _RECORD) for member in self.frame.members}
+        words = {
+            member.name: read_json(self.round_folder(number) / member.name / _RECORD) for member in self.frame.members
+        }
         return [member for member in self.frame.members if (words[member.name] or {}).get("word") != "failed"]
 
     def _averaged(
@@ -155,8 +157,8 @@ class Rounds:
         transform_of: Callable[[str], Transform],
         members: Sequence[ScanSource] | None = None,
     ) -> Round:
-        place = self.place(number)
-        place.mkdir(parents=True, exist_ok=True)
+        folder = self.round_folder(number)
+        folder.mkdir(parents=True, exist_ok=True)
         group, maps = GroupMean(self.frame.grid), []
         total = np.zeros((*self.frame.grid.size, 3), np.float32)
         for member in members or self.frame.members:
@@ -176,7 +178,7 @@ class Rounds:
             dice=pairwise_dice(maps) if len(maps) > 1 else None,
         )
         write_together(
-            place,
+            folder,
             {TEMPLATE: partial(write_image, group.image()), _LINE: partial(write_json, asdict(line))},
         )
         return line

@@ -14,7 +14,7 @@ from mics.errors import SettingError
 
 if TYPE_CHECKING:
     from mics.batch.listing import ListedPair
-    from mics.batch.table import Outcome
+    from mics.batch.table import PairOutcome
 
 
 def register_many(pairs: "Sequence[ListedPair]", output: Path, *, strict: bool, **settings: Any) -> None:
@@ -32,7 +32,7 @@ def register_many(pairs: "Sequence[ListedPair]", output: Path, *, strict: bool, 
 
     with console.status(f"{len(pairs)} pairs") as status:
 
-        def report(outcome: "Outcome", done: int, of: int) -> None:
+        def report(outcome: "PairOutcome", done: int, of: int) -> None:
             nonlocal here
             here += 1
             left = (of - done) * (time.monotonic() - began) / here
@@ -57,7 +57,7 @@ def register_many(pairs: "Sequence[ListedPair]", output: Path, *, strict: bool, 
         raise typer.Exit(code)
 
 
-def _exit_code(outcomes: "Sequence[Outcome]", *, strict: bool) -> int:
+def _exit_code(outcomes: "Sequence[PairOutcome]", *, strict: bool) -> int:
     """2 if a pair could not be registered, else, if ``strict``, 4 for a verdict failed and 3 for look; else 0."""
     words = {outcome.verdict for outcome in outcomes}
     if None in words:
@@ -65,11 +65,11 @@ def _exit_code(outcomes: "Sequence[Outcome]", *, strict: bool) -> int:
     return FAILED if strict and "failed" in words else LOOK if strict and "look" in words else 0
 
 
-def _plain(outcome: "Outcome") -> dict[str, Any]:
+def _plain(outcome: "PairOutcome") -> dict[str, Any]:
     return {"pair": outcome.pair.name, "verdict": outcome.verdict, "error": outcome.error}
 
 
-def _line(outcome: "Outcome") -> str:
+def _line(outcome: "PairOutcome") -> str:
     from mics.report.summary_text import moving_label_scores
 
     if outcome.summary is None:

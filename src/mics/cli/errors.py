@@ -18,7 +18,7 @@ import typer
 from typer.core import TyperGroup
 
 from mics.errors import InputError, Terminated
-from mics.files.paths import as_path, refuse_other_place
+from mics.files.paths import as_path, refuse_undecodable_path
 from mics.image.available import refuse_small_limit
 
 BAD_INPUT = 2
@@ -37,8 +37,8 @@ class Commands(TyperGroup):
         for name in filter(None, args):
             as_path(name)
         with suppress(FileNotFoundError):
-            refuse_other_place(os.getcwd(), "working folder")
-        refuse_other_place(os.environ.get("TMPDIR"), "folder for temporary files (TMPDIR)")
+            refuse_undecodable_path(os.getcwd(), "working folder")
+        refuse_undecodable_path(os.environ.get("TMPDIR"), "folder for temporary files (TMPDIR)")
         refuse_small_limit()
         return super().resolve_command(ctx, args)
 

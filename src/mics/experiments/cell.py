@@ -30,7 +30,7 @@ class Task:
     """
 
     pairs: str
-    both_ways: bool
+    both_directions: bool
     name: str
     method: str
     adapter: str
@@ -44,7 +44,7 @@ class Task:
 def work(task: Task) -> None:
     """Register and measure; writes the figures as JSON, whole or not at all."""
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
-    pair = next(p for p in read_pairs(task.pairs, both_ways=task.both_ways) if p.name == task.name)
+    pair = next(p for p in read_pairs(task.pairs, both_directions=task.both_directions) if p.name == task.name)
     fixed, moving = pair.fixed.image(), pair.moving.image()
     affine, seconds_of_affine = task.affine, 0.0
     if affine is None:

@@ -43,14 +43,14 @@ def compare(
     output: str | Path,
     *,
     methods: Sequence[str] | None = None,
-    both_ways: bool = True,
+    both_directions: bool = True,
     progress: Callable[[str], None] | None = None,
 ) -> Comparison:
     """Run methods on pairs with label maps and write ``table.md``, ``table.csv`` and ``cells/METHOD/PAIR.json``.
 
     The cells of a method with a model are in a folder of their own, ``cells/METHOD-MODEL-KEY``.
 
-    - ``pairs``: a CSV file, or a Learn2Reg folder, whose validation pairs are taken in both directions (``both_ways``).
+    - ``pairs``: a CSV file, or a Learn2Reg folder, whose validation pairs are taken in both directions (``both_directions``).
     - ``methods``: names of :data:`mics.experiments.baselines.methods.METHODS`, ours with a model of your own as
       ``network=MODEL``, which may be there several times; all by default, those that others have registered too. What is not
       installed is skipped with a sentence.
@@ -62,7 +62,7 @@ def compare(
     an output folder that holds something else, the cells of another list, or into which another run writes; all before anything
     is computed.
     """
-    listed = read_pairs(pairs, both_ways=both_ways, needs=("image", "labels"))
+    listed = read_pairs(pairs, both_directions=both_directions, needs=("image", "labels"))
     choices, skipped = choose(methods or METHODS)
     wanted = [AFFINE, *(choice for choice in choices if choice != AFFINE)]
     with own_folder(output, "cells", "the cells of a comparison") as folder:
@@ -73,7 +73,7 @@ def compare(
         write_text(json.dumps(content, indent=2) + "\n", folder / _NOTE)
         records, failed = [], []
         for cells in by_pair:
-            done, messages = _done(cells, (str(pairs), both_ways), progress)
+            done, messages = _done(cells, (str(pairs), both_directions), progress)
             records += done
             failed += messages
         records.sort(key=lambda record: wanted.index(Choice(record["method"], record["model"])))

@@ -19,7 +19,7 @@ from mics.image import checks, completeness, dicom, modality, nifti, text_header
 from mics.image.content import is_dicom, other_kind
 from mics.image.grid import Grid
 from mics.image.segments import set_segments
-from mics.image.slice_stack import Tilt, put_straight
+from mics.image.slice_stack import Tilt, correct_tilt
 from mics.image.zipped import is_zip
 from mics.registry import Registry
 
@@ -328,7 +328,7 @@ def read_itk(path: str | Path, *, pixel: int | None, components: int = 1, series
             raise checks.degenerate(path) from error
         raise checks.unreadable(path, error) from error
     if isinstance(place, Tilt):
-        return put_straight(path, itk, place, labels=pixel is None)
+        return correct_tilt(path, itk, place, labels=pixel is None)
     set_grid(itk, place)
     return itk
 

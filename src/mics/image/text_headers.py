@@ -160,7 +160,7 @@ def _refuse_unusual_lines(path: Path, fields: dict[str, str]) -> None:
 
 
 def _refuse_unclear_metaimage(path: Path, fields: dict[str, str]) -> None:
-    _refuse_unclear_place(path, fields)
+    _refuse_ambiguous_geometry(path, fields)
     _refuse_unclear_bytes(path, fields)
     for name, neutral in (("elementtointensityfunctionslope", 1.0), ("elementtointensityfunctionoffset", 0.0)):
         if name in fields and _floats(fields[name]) != [neutral]:
@@ -202,7 +202,7 @@ def _refuse_unclear_bytes(path: Path, fields: dict[str, str]) -> None:
         )
 
 
-def _refuse_unclear_place(path: Path, fields: dict[str, str]) -> None:
+def _refuse_ambiguous_geometry(path: Path, fields: dict[str, str]) -> None:
     """Raise InputError where a MetaImage header does not say where its voxels lie, in mm, or says it in two ways."""
     if not fields.keys() & set(_PLACE[0][0]):
         raise checks.no_orientation(path)
@@ -298,17 +298,17 @@ def place(path: Path, reader: sitk.ImageFileReader, *, may_be_tilted: bool) -> G
     matrix[:3, :3] = axes * reader.GetSpacing()
     matrix[:3, 3] = reader.GetOrigin()
     lengths = np.linalg.norm(axes, axis=0)
-    if checks.is_place(matrix) and np.abs(lengths - 1).max() > _UNIT_TOLERANCE:
+    if checks.is_valid_affine(matrix) and np.abs(lengths - 1).max() > _UNIT_TOLERANCE:
         raise GeometryError(
             f"{path} has a direction whose columns are {' '.join(f'{length:.4g}' for length in lengths)} long instead "
             "of 1, so its spacing is uncertain: convert it from DICOM again."
         )
     tilt = None
-    if may_be_tilted and checks.is_place(matrix) and checks.is_sheared(matrix, size):
+    if may_be_tilted and checks.is_valid_affine(matrix) and checks.is_sheared(matrix, size):
         tilt = tilt_of(matrix, size)
     if tilt is not None:
         return tilt
-    grid = checks.straightened(path, matrix, size)
+    grid = checks.orthonormal_grid(path, matrix, size)
     _warn_of_other_orientation(path, grid)
     return grid
 

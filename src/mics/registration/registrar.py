@@ -17,6 +17,7 @@ from mics.image.points import Points
 from mics.network.weights import DEFAULT_REGISTRATION, LoadedModel
 from mics.registration.findings import findings
 from mics.registration.fork import refuse_forked
+from mics.registration.header_orientation import wrong_orientations
 from mics.registration.inputs import PairArguments, Scan, Source, load_pair, meaning_of_labels
 from mics.registration.memory import require_memory
 from mics.registration.network_grid import refuse_thin
@@ -28,7 +29,6 @@ from mics.registration.stage_order import after_network, plan, refuse_unfit
 from mics.registration.steering import refuse_unfit_steering, what_steers
 from mics.registration.summary import completed, summarise
 from mics.registration.timing import Timing
-from mics.registration.turned import turned_headers
 
 _logger = logging.getLogger("mics.registration")
 
@@ -230,7 +230,7 @@ class Registrar:
         if verdict.word == "failed" and state.evidence is not None:
             with timing("headers", "It failed: looking for a header that turns its patient"):
                 verdict = verdict.because(
-                    turned_headers({"fixed": result.fixed, "moving": result.moving}, settings.device)
+                    wrong_orientations({"fixed": result.fixed, "moving": result.moving}, settings.device)
                 )
         _logger.info("Verdict: %s", verdict.word)
         summary = summarise(state, settings, landmarks=inputs.landmarks, found=found, verdict=verdict, timing=timing)

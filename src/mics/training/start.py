@@ -14,7 +14,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from pydantic import BaseModel, Field, ValidationError
 
 from mics.errors import InputError, MissingFileError, RunError, SettingError
-from mics.files.folder import held_folder, own_folder
+from mics.files.folder import locked_folder, own_folder
 from mics.files.whole import write_text
 from mics.network.kinds import build
 from mics.network.presets import preset
@@ -111,7 +111,7 @@ def resume(
     given = recipe, output, settings.initial, settings.devices, settings.nodes, callbacks, progress
     if not _first():
         return _trained(*given, resume=True)
-    with held_folder(output):
+    with locked_folder(output):
         if recipe != settings.recipe:
             content = json.loads(record)
             changes = [*content.get("changes", []), {"after_epoch": epochs, "set": overrides}]

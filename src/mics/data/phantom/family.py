@@ -164,7 +164,7 @@ def _scan(subject: Subject, scanner: Scanner, motion: SmoothField | None) -> Pha
         paint(site)
     canvas.labels[~scanner.in_view(*points)] = 0
     _keep_largest(canvas.labels)
-    hu = scanner.finish(canvas.hu, points)
+    hu = scanner.acquire(canvas.hu, points)
     return Phantom(Image(hu, scanner.grid), Image(canvas.labels, scanner.grid))
 
 

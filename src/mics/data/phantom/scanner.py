@@ -44,7 +44,7 @@ class Scanner:
         radial = (x - self.circle[0]) ** 2 + (y - self.circle[1]) ** 2 <= self.circle[2] ** 2
         return np.asarray(radial & (z >= self.heights[0]) & (z <= self.heights[1]))
 
-    def finish(self, hu: NDArray[np.float32], points: tuple[NDArray[np.float32], ...]) -> NDArray[np.float32]:
+    def acquire(self, hu: NDArray[np.float32], points: tuple[NDArray[np.float32], ...]) -> NDArray[np.float32]:
         """Table, noise correlated over about a millimetre and a half, field of view; whole HU."""
         rng = np.random.default_rng([self.seed, 1])
         x, y, z = points

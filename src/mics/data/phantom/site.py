@@ -85,9 +85,9 @@ class Site:
             d, _ = self.canvas.tube(box, curve[:, :3], curve[:, 3])
             self.canvas.paint(box, np.where(self.canvas.labels[box] == organ, d, np.float32(1e3)), hu)
 
-    def texture(self, name: str, box: Box, grain_mm: float) -> Array:
+    def texture(self, name: str, box: Box, lattice_mm: float) -> Array:
         """Unit-variance texture of one tissue."""
-        return texture(self.subject.rng(name), self.canvas.at(box), grain_mm)
+        return texture(self.subject.rng(name), self.canvas.at(box), lattice_mm)
 
 
 def local(canvas: Canvas, box: Box, shift: Sequence[float] | Points) -> tuple[Array, Array, Array]:

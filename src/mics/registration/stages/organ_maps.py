@@ -17,11 +17,11 @@ from mics.network.precision import half_precision
 from mics.network.segmentation import Segmentation
 from mics.network.weights import LoadedModel
 from mics.registration.footprint import pass_bytes
+from mics.registration.header_orientation import wrong_orientations
 from mics.registration.inputs import Scan
 from mics.registration.laterality import check_laterality
 from mics.registration.pair import Pair
 from mics.registration.stage import Mask, Matrix, Stage, State, Views
-from mics.registration.turned import turned_headers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +83,7 @@ def _sides(organs: Pair[Tensor], spacing_mm: float, state: State) -> list[str]:
         return check_laterality(organs_moving=organs.moving, organs_fixed=organs.fixed, spacing_mm=spacing_mm)
     except InputError:
         # What is found in a patient who is turned may lie on any side.
-        turned = turned_headers({"fixed": state.scans.fixed.image, "moving": state.scans.moving.image}, state.device)
-        if turned:
-            raise GeometryError(" ".join(turned)) from None
+        wrong = wrong_orientations({"fixed": state.scans.fixed.image, "moving": state.scans.moving.image}, state.device)
+        if wrong:
+            raise GeometryError(" ".join(wrong)) from None
         raise
