@@ -112,7 +112,7 @@ def register_pairs(
     kept_registrar(settings, "cpu" if scheduler else own_device(device))
     go_on()
     with own_folder(output, MARK, "a batch of registrations"):
-        _claim(output, settings, pairs)
+        _pin_settings(output, settings, pairs)
         tasks = [Task(pair, output, settings) for pair in pairs]
         found = {
             task.pair.name: PairOutcome(task.pair, summary) for task in tasks if (summary := finished(task)) is not None
@@ -159,7 +159,7 @@ def _outcomes(tasks: Sequence[Task], workers: int | None, scheduler: str | None,
     )
 
 
-def _claim(output: Path, settings: BatchSettings, pairs: Sequence[ListedPair]) -> None:
+def _pin_settings(output: Path, settings: BatchSettings, pairs: Sequence[ListedPair]) -> None:
     """Note the settings in a new folder; raise InputError where it holds results of others. Unfinished pairs are cleared away."""
     own = _noted(settings)
     try:

@@ -23,22 +23,22 @@ _SIDES = ((LIVER, SPLEEN), (RIGHT_KIDNEY, LEFT_KIDNEY))
 
 
 def check(frame: Frame, native: Grid, affine: NDArray[np.float64]) -> tuple[dict[str, Any], list[str]]:
-    """Check the affine: how much of the frame the scan fills, its scales (volume, three axes) and turn (degrees)."""
+    """Check the affine: how much of the frame the scan fills, its scales (volume, three axes) and rotation (degrees)."""
     linear = affine[:3, :3]
     left, stretches, right = np.linalg.svd(linear)
-    turn = float(np.degrees(np.arccos(np.clip((np.trace(left @ right) - 1) / 2, -1, 1))))
+    rotation = float(np.degrees(np.arccos(np.clip((np.trace(left @ right) - 1) / 2, -1, 1))))
     scale = float(np.linalg.det(linear))
     figures = {
         "in_view": round(float(inside(native, frame.grid, affine).mean()), 3),
         "scale": round(scale, 3),
         "stretches": [round(float(stretch), 3) for stretch in stretches],
-        "turn_degrees": round(turn, 1),
+        "turn_degrees": round(rotation, 1),
     }
     messages = []
     low, high = _SCALES
-    if not low <= scale <= high or turn > _TURN_DEGREES:
+    if not low <= scale <= high or rotation > _TURN_DEGREES:
         messages.append(
-            f"The affine changes the volume by {scale:.2f} and turns by {turn:.0f} degrees: it may have failed."
+            f"The affine changes the volume by {scale:.2f} and turns by {rotation:.0f} degrees: it may have failed."
         )
     elif not low <= stretches.min() <= stretches.max() <= high:
         messages.append(

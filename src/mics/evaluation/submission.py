@@ -93,24 +93,24 @@ class Submission:
         return [pair for pair in pairs if self._find(pair) is None]
 
     def require(self, pairs: list[Pair]) -> None:
-        """Raise InputError if a pair's deformation is missing; the sentence says how many, which, and what is there."""
+        """Raise InputError if a pair's deformation is missing; the message says how many, which, and what is there."""
         missing = self.missing(pairs)
         if not missing:
             return
         first = missing[0]
         message = f"{self.path} lacks {len(missing)} of {len(pairs)} pairs, the first is "
         message += f"{displacement_name(first.fixed.name, first.moving.name)} (or {first.name}/{_FORWARD}): "
-        turned = sum(self._find(Pair(pair.moving, pair.fixed)) is not None for pair in missing)
-        if turned == len(missing):
+        opposite = sum(self._find(Pair(pair.moving, pair.fixed)) is not None for pair in missing)
+        if opposite == len(missing):
             message += "the opposite pairs are there, so fixed and moving may be exchanged; name the fixed scan first."
         else:
             present = sorted(PurePosixPath(name).name for name in self._files)
-            held = (
+            content = (
                 f"it holds {', '.join(present[:3])}{', ...' if len(present) > 3 else ''}"
                 if present
                 else "it holds no file"
             )
-            message += f"{held}; add them, or leave these pairs out of the list."
+            message += f"{content}; add them, or leave these pairs out of the list."
         raise InputError(message)
 
     def require_size(self, pair: Pair, fixed: Grid) -> None:

@@ -73,7 +73,7 @@ class Study:
         sources = [source_of(data, 1.0, None, 0) for data in (str(self.data), self.pretraining)]
         return hashlib.sha256("".join(source.model_dump_json() for source in sources).encode()).hexdigest()
 
-    def claim(self, state: str) -> None:
+    def pin_inputs(self, state: str) -> None:
         """Note in the folder what it is of.
 
         ``state`` is that of the data (:meth:`state`), or nothing where they are made there. Raises InputError if it holds a

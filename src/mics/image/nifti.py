@@ -360,7 +360,7 @@ def _qform(header: Any, pixdim: Array) -> Array | None:
     # Near a half turn, the rounding of the three given would make up an angle (nibabel and the reference set 0 as well).
     a = math.sqrt(1 - squared) if 1 - squared >= _ROUNDED_QUATERNION else 0.0
     a, b, c, d = np.array([a, b, c, d]) / math.sqrt(a * a + squared)
-    turn = np.array(
+    rotation = np.array(
         [
             [a * a + b * b - c * c - d * d, 2 * (b * c - a * d), 2 * (b * d + a * c)],
             [2 * (b * c + a * d), a * a + c * c - b * b - d * d, 2 * (c * d - a * b)],
@@ -368,7 +368,7 @@ def _qform(header: Any, pixdim: Array) -> Array | None:
         ]
     )
     steps = pixdim[1:4] * [1, 1, -1 if pixdim[0] < 0 else 1]
-    return _lps(np.column_stack([turn * steps, offset]))
+    return _lps(np.column_stack([rotation * steps, offset]))
 
 
 def _lps(rows: Array) -> Array:

@@ -165,8 +165,8 @@ def _mean_of_mirror_images(velocity: Tensor) -> Tensor:
     as_it_lies, mirrored = (part.flatten(0, 1) for part in velocity.unflatten(0, (2, 2, -1)).unbind(dim=1))
     # Flipped back, where the first component changes its sign.
     signs = torch.tensor([-1.0, 1.0, 1.0], dtype=torch.float32, device=velocity.device).view(1, 3, 1, 1, 1)
-    turned = mirrored.flip(2) * signs
-    mean: Tensor = (as_it_lies + turned) / 2
+    flipped_back = mirrored.flip(2) * signs
+    mean: Tensor = (as_it_lies + flipped_back) / 2
     return mean
 
 

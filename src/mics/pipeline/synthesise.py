@@ -54,7 +54,7 @@ Progress = Callable[[Entry], None]
 
 @dataclass(frozen=True)
 class Task:
-    """One subject to make: the scan of ``source_case``, a row of the manifest in ``root``, in the shape of ``wanted``
+    """One subject to make: the scan of ``source_case``, a row of the manifest in ``root``, in the shape of ``target_labels``
     (``path``).
 
     ``share`` of the way from the source case's own shape is gone (:func:`mics.pipeline.reshape.fit`).
@@ -64,7 +64,7 @@ class Task:
     source_case: Entry
     root: Path
     path: Path
-    wanted: Image
+    target_labels: Image
     output: Path
     share: float = 1.0
 
@@ -122,14 +122,14 @@ def _synthesise(
     rows = [moved(entry, root, output) for entry in originals]
     for case in cases:
         try:
-            wanted, chosen = _matched(case, grid, subjects, trained, source_cases)
+            target_labels, chosen = _matched(case, grid, subjects, trained, source_cases)
         except InputError as error:
             rows.append(_failed(full_name(COHORT, case), case.labels_path, error))
             progress(rows[-1])
             continue
         assert case.labels_path is not None
         tasks = [
-            Task(f"{subject.entry.name}_as_{case.name}", subject.entry, root, case.labels_path, wanted, output)
+            Task(f"{subject.entry.name}_as_{case.name}", subject.entry, root, case.labels_path, target_labels, output)
             for subject in chosen
         ]
         rows += _made(tasks, progress)
@@ -203,13 +203,13 @@ def _matched(
     case: Case, grid: Grid, subjects: Sequence[LabelledCase], trained: Sequence[LabelledCase], count: int
 ) -> tuple[Image, list[LabelledCase]]:
     """A label map and its source cases. Raises InputError where it cannot be read, lies elsewhere, or nobody fits."""
-    wanted = case.labels()
-    if not wanted.grid.is_close(grid, GRID_TOLERANCE_VOXELS * min(grid.spacing)):
+    target_labels = case.labels()
+    if not target_labels.grid.is_close(grid, GRID_TOLERANCE_VOXELS * min(grid.spacing)):
         raise GeometryError(
-            f"{case.labels_path} is on another grid than the training subjects ({difference(wanted.grid, grid)}): "
+            f"{case.labels_path} is on another grid than the training subjects ({difference(target_labels.grid, grid)}): "
             "bring it to theirs."
         )
-    shares = coarse_shares(case.name, wanted)
+    shares = coarse_shares(case.name, target_labels)
     if not shares.any():
         raise InputError(f"{case.labels_path} shows none of the {len(ORGAN_NAMES)} organs.")
     same = [subject.entry for subject in subjects if np.array_equal(subject.shares, shares)]
@@ -218,16 +218,18 @@ def _matched(
     chosen = best_source_cases(shares, trained, count)
     if not chosen:
         raise InputError(f"No training subject is annotated with an organ that {case.labels_path} shows.")
-    return wanted, chosen
+    return target_labels, chosen
 
 
 def _synthesised(task: Task) -> Entry:
     """Make one subject and write the files, the record last."""
     image, labels = read_image(task.root / task.source_case.image), read_labels(task.root / task.source_case.labels)
-    organs = tuple(o for o in task.source_case.organs if (labels.array == o).any() and (task.wanted.array == o).any())
-    hu, warped = reshaped(image, labels, fit(labels, task.wanted, organs, task.share))
-    before = _mean_dice(task.wanted.array, labels.array, labels.array, organs)
-    after = _mean_dice(task.wanted.array, warped.array, labels.array, organs)
+    organs = tuple(
+        o for o in task.source_case.organs if (labels.array == o).any() and (task.target_labels.array == o).any()
+    )
+    hu, warped = reshaped(image, labels, fit(labels, task.target_labels, organs, task.share))
+    before = _mean_dice(task.target_labels.array, labels.array, labels.array, organs)
+    after = _mean_dice(task.target_labels.array, warped.array, labels.array, organs)
     files = {kind: f"{kind}/{task.name}.nii.gz" for kind in (IMAGES, LABELS)}
     row: dict[str, Any] = {
         "name": task.name,
@@ -264,9 +266,9 @@ def _synthesised(task: Task) -> Entry:
 
 
 def _mean_dice(
-    wanted: NDArray[np.integer], shown: NDArray[np.integer], before: NDArray[np.integer], organs: Sequence[int]
+    target_labels: NDArray[np.integer], shown: NDArray[np.integer], before: NDArray[np.integer], organs: Sequence[int]
 ) -> float:
-    return float(np.mean(list(dice(wanted, shown, organs, moving_labels=before).values())))
+    return float(np.mean(list(dice(target_labels, shown, organs, moving_labels=before).values())))
 
 
 def _current(task: Task) -> Entry | None:

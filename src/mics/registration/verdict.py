@@ -61,7 +61,7 @@ def judge(inputs: VerdictInputs, warnings: Sequence[str] = ()) -> Verdict:
         The word, and a sentence for each reason, those of a failure first. ``good`` has none.
     """
     evidence = inputs.evidence
-    failures, questions = _given_labels(inputs.labels)
+    failures, questions = _label_overlap(inputs.labels)
     questions += [*warnings, *_inverse(inputs.inverse_consistency_mm)]
     if evidence is None:
         questions.append(
@@ -167,7 +167,7 @@ def _order(evidence: EvidenceSummary) -> Iterator[str]:
             )
 
 
-def _given_labels(labels: LabelPair | None) -> tuple[list[str], list[str]]:
+def _label_overlap(labels: LabelPair | None) -> tuple[list[str], list[str]]:
     """What the overlap of the given labels says against it, as a failure and as a question."""
     if labels is None:
         return [], []

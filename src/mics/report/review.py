@@ -139,7 +139,7 @@ def _row(number: int, pair: Reviewed, measures: Sequence[_Measure]) -> str:
         f'<td class="picture">{_picture(pair, link)}</td>'
         f'<th scope="row" data-value="{escape(name)}">{title}</th>'
         f'<td data-value="{_ORDER.index(pair.word)}"><span class="word">{MARKS.get(pair.word, "–")} {_WORDS[pair.word]}</span>'
-        f"{_sentences(pair)}</td>{cells}</tr>"
+        f"{_messages(pair)}</td>{cells}</tr>"
     )
 
 
@@ -151,7 +151,7 @@ def _picture(pair: Reviewed, link: str) -> str:
     return f'<a href="{escape(link)}" tabindex="-1" aria-hidden="true"><img alt="" src="data:image/jpeg;base64,{data}"></a>'
 
 
-def _sentences(pair: Reviewed) -> str:
+def _messages(pair: Reviewed) -> str:
     if pair.summary is None:
         return f"<p>{escape(pair.error or '')}</p>"
     summary = pair.summary

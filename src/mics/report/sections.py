@@ -53,7 +53,7 @@ def figures(summary: RunSummary) -> str:
 
 def organs(summary: RunSummary, shown: Sequence[int]) -> str:
     """Tables of the given labels, of which those ``shown`` can be gone to, and of the organs that the network finds."""
-    return _given(summary, shown) + _found(summary)
+    return _given_label_rows(summary, shown) + _found_organ_rows(summary)
 
 
 def settings(summary: RunSummary) -> str:
@@ -126,7 +126,7 @@ def _figures(summary: RunSummary) -> Iterator[tuple[str, str, str]]:
 _BEFORE = "affine alone → registered"
 
 
-def _given(summary: RunSummary, shown: Sequence[int]) -> str:
+def _given_label_rows(summary: RunSummary, shown: Sequence[int]) -> str:
     scores = moving_label_scores(summary)
     if scores is None or not scores.dice:
         return ""
@@ -144,7 +144,7 @@ def _given(summary: RunSummary, shown: Sequence[int]) -> str:
     )
 
 
-def _found(summary: RunSummary) -> str:
+def _found_organ_rows(summary: RunSummary) -> str:
     if summary.evidence is None or not summary.evidence.organs:
         return ""
     rows = [

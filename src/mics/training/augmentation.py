@@ -68,10 +68,10 @@ class Deformation(NamedTuple):
         matrix = torch.diag(1 + uniform(settings.scale))
         for axis, angle in enumerate((uniform(settings.rotation_degrees) * math.pi / 180).tolist()):
             i, j = (axis + 1) % 3, (axis + 2) % 3
-            turn = torch.eye(3)
-            turn[i, i] = turn[j, j] = math.cos(angle)
-            turn[i, j], turn[j, i] = -math.sin(angle), math.sin(angle)
-            matrix = turn @ matrix
+            rotation = torch.eye(3)
+            rotation[i, i] = rotation[j, j] = math.cos(angle)
+            rotation[i, j], rotation[j, i] = -math.sin(angle), math.sin(angle)
+            matrix = rotation @ matrix
         shift = uniform(settings.shift)
         nodes = torch.randn(1, 3, *(max(n // 16, 3) for n in shape), generator=generator) * settings.elastic
         return cls(matrix - torch.eye(3), shift, nodes, shape)

@@ -76,7 +76,7 @@ def start(
             progress=lambda name: _log.info("prepared %s", name),
         )
         Cases(read_cases(output / CASES), checked)  # refuses what cannot be trained on while there is no run yet
-        where = {"data": _where(data), "initial": _given(initial), "devices": devices, "nodes": nodes}
+        where = {"data": _where(data), "initial": _resolved(initial), "devices": devices, "nodes": nodes}
         _write(output, {"recipe": checked.model_dump(mode="json"), **where})
         return _trained(checked, output, initial, devices, nodes, callbacks, progress)
 
@@ -209,7 +209,7 @@ def _where(data: str) -> str:
     return str(folder.resolve()) if folder.exists() else data
 
 
-def _given(initial: str | Path | None) -> str | None:
+def _resolved(initial: str | Path | None) -> str | None:
     """A path as it is from anywhere; the name of a shipped model as it is."""
     if initial is None:
         return None

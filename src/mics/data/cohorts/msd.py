@@ -15,7 +15,7 @@ from mics.organs import LIVER, PANCREAS, SPLEEN
 LAYOUT = "imagesTr, labelsTr, imagesTs and dataset.json"
 
 _IRCADB = {f"liver_{number}" for number in range(28, 48)}
-_IRCADB_SENTENCE = "From 3D-IRCADb-01: where its header says 1 mm along every axis, that is not the true spacing."
+_IRCADB_NOTE = "From 3D-IRCADb-01: where its header says 1 mm along every axis, that is not the true spacing."
 
 
 def open_task(folder: Path, *, task: str, title: str, organ: int) -> Cohort:
@@ -43,7 +43,7 @@ def open_task(folder: Path, *, task: str, title: str, organ: int) -> Cohort:
 
 def _case(image: Path, **known: Any) -> Case:
     name = image.name.removesuffix(".nii.gz")
-    return Case(name, image, **known, known_issues=(_IRCADB_SENTENCE,) if name in _IRCADB else ())
+    return Case(name, image, **known, known_issues=(_IRCADB_NOTE,) if name in _IRCADB else ())
 
 
 def _adapter(task: str, folder: str, organ: int, subjects: str, annotated: str, known_issues: str) -> Adapter:

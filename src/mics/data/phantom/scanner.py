@@ -93,12 +93,12 @@ def hospital_scanner(seed: int, pixels: int = 160) -> Scanner:
     pixel, slice_mm = width / pixels, float(rng.choice([2.5, 3.0, 4.0, 5.0]))
     low, high = float(rng.uniform(0, 110)), float(rng.uniform(425, 480))
     scale = float(np.clip(rng.normal(1, 0.05), 0.88, 1.12))
-    turn = Rotation.from_euler("xyz", rng.normal(0, 2.5, 3), degrees=True).as_matrix()
+    rotation = Rotation.from_euler("xyz", rng.normal(0, 2.5, 3), degrees=True).as_matrix()
     # p = pose(x): the subject's frame from the world's, about the scan's own centre.
     centre_world = np.array([rng.normal(0, 15), rng.uniform(-200, 50), rng.uniform(-900, 600)])
     centre_subject = np.array([rng.normal(0, 6), rng.normal(0, 8), (low + high) / 2 - CENTRE[2]])
     pose = np.eye(4)
-    pose[:3, :3] = turn / scale
+    pose[:3, :3] = rotation / scale
     pose[:3, 3] = centre_subject - pose[:3, :3] @ centre_world
     slices = round((high - low) * scale / slice_mm)
     letters = str(rng.choice(["LPS", "LPS", "RAS", "LPI", "LAS"]))
