@@ -157,7 +157,7 @@ def answer(values: Values) -> tuple[str, float | None]:
             hounsfield_units(values, "A scan")
         except InputError as error:
             return "refused", _named(str(error))
-    # Unsigned padding is mended and told.
+    # Unsigned padding is corrected and warned of.
     messages = [str(warning.message) for warning in caught if "may not" in str(warning.message)]
     return ("warned", _named(messages[0])) if messages else ("taken", None)
 

@@ -5,7 +5,7 @@
 
 Atheris (libFuzzer) changes sound files so that ever more of its lines are reached. Whatever else is raised, hangs of more
 than ten seconds and more than 4 GB of memory are finds: the input is kept in ``out/fuzz/PARSER/``, and what was raised in
-``told.txt`` there. Needs the extra ``fuzz``. A find that was mended becomes a case of the parser's tests.
+``messages.txt`` there. Needs the extra ``fuzz``. A find that was corrected becomes a case of the parser's tests.
 """
 
 import argparse
@@ -41,7 +41,7 @@ def main() -> None:
         if done.returncode and not kept:
             raise SystemExit(done.stderr[-2000:])
         found += kept
-        (arguments.out / name / "told.txt").write_text(done.stderr, encoding="utf-8")
+        (arguments.out / name / "messages.txt").write_text(done.stderr, encoding="utf-8")
         print(f"| {name} | {inputs[0] if inputs else '-'} | {len(kept)} |", flush=True)
     raise SystemExit(bool(found))
 

@@ -1,6 +1,6 @@
-"""The errors that a user can mend, and the system's request to end.
+"""The errors that a user can correct, and the system's request to end.
 
-InputError (ValueError)        whatever a user can mend: all below, and files whose content is damaged or of another kind
+InputError (ValueError)        whatever a user can correct: all below, and files whose content is damaged or of another kind
 ├── MissingFileError           a file or folder to read is not there, or the system does not give it
 ├── GeometryError              grids, headers and fields of view that say no place, or do not fit together
 ├── SettingError               an argument or a setting that is unknown, of another type, or does not go with the others

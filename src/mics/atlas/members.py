@@ -80,7 +80,7 @@ def meaning(members: Sequence[ScanSource]) -> dict[int, str]:
     for member in members:
         own = member.label_names()
         if messages := disagreement(names, own):
-            raise InputError(f"{member.name}: {messages[0]} Mend the labels, or their names.")
+            raise InputError(f"{member.name}: {messages[0]} Correct the labels, or their names.")
         names |= own
     return names
 
@@ -128,7 +128,7 @@ def _described(dataset: Path) -> tuple[str, dict[int, str] | None]:
     try:
         content = json.loads(dataset.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{dataset} is not valid JSON ({error}): mend it, or take it away.") from error
+        raise InputError(f"{dataset} is not valid JSON ({error}): correct it, or take it away.") from error
     ending = content.get("file_ending", ".nii.gz") if isinstance(content, dict) else None
     if ending not in ENDINGS:
         raise InputError(f"{dataset}: file_ending is one of {', '.join(ENDINGS)}, not {ending!r}.")

@@ -1,4 +1,4 @@
-"""How the commands fail: one sentence on stderr and an exit code, never a traceback for something the user can mend."""
+"""How the commands fail: one sentence on stderr and an exit code, never a traceback for something the user can correct."""
 
 import errno
 import os
@@ -63,8 +63,8 @@ class Commands(TyperGroup):
                 else error.strerror or str(error)
             )
             # A library's own, as matplotlib's where it keeps its fonts.
-            mend = ": name a folder that can be written in TMPDIR" if "temporary directory" in what else ""
-            print_message(f"Error: {what.rstrip('.')}{mend}.")
+            remedy = ": name a folder that can be written in TMPDIR" if "temporary directory" in what else ""
+            print_message(f"Error: {what.rstrip('.')}{remedy}.")
             raise typer.Exit(BAD_INPUT) from None
         except (MemoryError, RuntimeError) as error:
             # SimpleITK and torch raise RuntimeError.

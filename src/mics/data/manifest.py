@@ -121,7 +121,7 @@ def recorded_entry(name: str, folder: Path, records: str, source: dict[str, Any]
 
 
 def reason(error: Exception) -> str:
-    """Why a case is not there, for its row: on one line, and with its kind where it is nothing that a user can mend."""
+    """Why a case is not there, for its row: on one line, and with its kind where it is nothing that a user can correct."""
     message = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
     return " ".join(message.split())
 

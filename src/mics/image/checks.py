@@ -50,8 +50,8 @@ def has_known_suffix(path: Path) -> bool:
 def unreadable(path: Path, error: Exception) -> InputError:
     """The error for a file that cannot be read as what its name says."""
     if (kind := other_kind(path)) is not None:
-        what, mend = kind
-        return InputError(f"{path} cannot be read as an image, by its content it is {what}: {mend}.")
+        what, remedy = kind
+        return InputError(f"{path} cannot be read as an image, by its content it is {what}: {remedy}.")
     return InputError(f"{path} cannot be read as an image, it is damaged or of another kind: {reason(error)}.")
 
 
@@ -147,7 +147,7 @@ def is_valid_affine(matrix: Array) -> bool:
 def orthonormal_grid(path: Path | str, matrix: Array, size: tuple[int, ...]) -> Grid:
     """The grid of a header's map (4, 4) from voxel to LPS mm, its axes replaced by the nearest orthonormal ones.
 
-    Rounding in other tools' headers is mended so. Raises InputError where a voxel would move by more than half the
+    Rounding in other tools' headers is corrected so. Raises InputError where a voxel would move by more than half the
     smallest spacing, as the volume is then really sheared (a tilted gantry), and where the axes do not span the space.
     """
     if not is_valid_affine(matrix):

@@ -60,7 +60,7 @@ def other_kind(path: Path) -> tuple[str, str] | None:
         return "NIfTI", "let its name end in .nii.gz, or in .nii where it is not compressed"
     if looks_like_dicom(head):
         return "DICOM", "give the folder of the series, or let the name of a multi-frame file end in .dcm"
-    kind = next(((what, mend) for start, what, mend in _KINDS if head.startswith(start)), None)
+    kind = next(((what, remedy) for start, what, remedy in _KINDS if head.startswith(start)), None)
     return None if kind and name.endswith(_ENDINGS.get(kind[0], "/")) else kind
 
 

@@ -73,7 +73,7 @@ def hounsfield_units(array: Values, name: str, *, orientation: str = "LPS") -> V
 
     Raises:
         InputError: if the values clearly are something else: shifted (stored values without their rescale intercept), scaled,
-            a label map, another modality, or air alone. The sentence says what they look like and how to mend them.
+            a label map, another modality, or air alone. The sentence says what they look like and how to correct them.
 
     Warns where the values are doubtful, and of padding above all values.
     """

@@ -48,6 +48,6 @@ def _reviews(path: Path, rows: "csv.DictReader[str]", cases: set[str]) -> Iterat
         if case not in cases or organ not in ("", *_IDS) or verdict not in ("keep", "reject"):
             raise InputError(
                 f"{path}, line {rows.line_num}: {case!r}, {organ!r}, {verdict!r} is not a case of this set, an organ "
-                "(or nothing, for the whole case) and keep or reject; mend that line."
+                "(or nothing, for the whole case) and keep or reject; correct that line."
             )
         yield (case, _IDS.get(organ, WHOLE_CASE)), LabelReview(verdict == "keep", (row.get("comment") or "").strip())

@@ -189,7 +189,7 @@ def refuse_other_than_stages(stages: Sequence[Stage]) -> None:
             )
 
 
-def _at_hand(value: T | None, name: str, mend: str) -> T:
+def _at_hand(value: T | None, name: str, remedy: str) -> T:
     if value is None:
-        raise InputError(f"A stage asks for the {name}, which it does not have when it runs: {mend}.")
+        raise InputError(f"A stage asks for the {name}, which it does not have when it runs: {remedy}.")
     return value
