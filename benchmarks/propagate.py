@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from mics.atlas.fusion import FUSIONS, Atlases, fuse, undisputed
 from mics.atlas.members import read_members
 from mics.atlas.propagate import ATLASES, propagate, read_atlases
-from mics.data.cohorts.learn2reg import Case, open_learn2reg
+from mics.data.cohorts.learn2reg import Learn2RegCase, open_learn2reg
 from mics.evaluation.metrics import dice
 from mics.evaluation.tables import number, table
 from mics.network.weights import DEFAULT_REGISTRATION, load_model
@@ -58,7 +58,7 @@ def ants_joint_fusion(scan: NDArray[np.floating], atlases: Atlases) -> NDArray[n
     return labels
 
 
-def measured(case: Case, options: argparse.Namespace) -> dict[str, float]:
+def measured(case: Learn2RegCase, options: argparse.Namespace) -> dict[str, float]:
     """Every way's Dice on one subject, and the seconds of each fusion on stderr."""
     data = open_learn2reg(options.data)
     training = {other.number for other in data.training}

@@ -5,7 +5,7 @@ import shutil
 import pytest
 
 from mics.batch.listing import as_csv, listed_pairs, pairs_of_folder
-from mics.batch.work import BatchSettings, Task, not_registered, source_of
+from mics.batch.work import BatchSettings, PairTask, not_registered, source_of
 from mics.data.pairs import read_pairs
 from mics.errors import InputError
 
@@ -99,7 +99,7 @@ def task(folder):
     (pair,) = listed_pairs(folder / "pairs.csv")
     plain = dict.fromkeys(BatchSettings.__dataclass_fields__)
     files = {"affine": str(folder / "affine.tfm"), "label_names": str(folder / "names.json")}
-    return Task(pair, folder / "out", BatchSettings(**plain | files))
+    return PairTask(pair, folder / "out", BatchSettings(**plain | files))
 
 
 @pytest.mark.parametrize(

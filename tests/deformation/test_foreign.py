@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from mics.deformation.provenance import Provenance
-from mics.deformation.provenance import Scan as KnownScan
+from mics.deformation.provenance import KnownScan, Provenance
 from mics.deformation.read_formats import read_transform
 from mics.deformation.transform import Transform
 from mics.errors import InputError

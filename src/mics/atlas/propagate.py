@@ -22,10 +22,10 @@ from mics.atlas.folder import (
 )
 from mics.atlas.fusion import Atlases, Fused, fuse, require_fusion
 from mics.atlas.members import given_members, meaning
-from mics.atlas.registering import Settings, in_view, register_scans
+from mics.atlas.registering import AtlasSettings, in_view, register_scans
 from mics.atlas.tables import to_csv
 from mics.choices import FusionName, Refine
-from mics.data.cohorts.learn2reg import DATASET_FILE, Case
+from mics.data.cohorts.learn2reg import DATASET_FILE, Learn2RegCase
 from mics.data.label_names import LabelNames, label_name, read_label_names
 from mics.data.pairs import ScanSource
 from mics.deformation.provenance import voxels_sha256
@@ -131,7 +131,7 @@ def propagate(
         InputError: For a scan or settings that cannot be used, label maps that use one number for different things, a folder
             that holds something else or other work, and where no atlas is left.
     """
-    settings = Settings(model=model, refine=refine, device=device)
+    settings = AtlasSettings(model=model, refine=refine, device=device)
     require_fusion(fusion)
     require_progress(progress)
     members = given_members(atlases, "The atlases", labelled=True)
@@ -170,7 +170,7 @@ def _read_target(scan: str | Path | Image) -> tuple[Image, Grid]:
     if isinstance(scan, str | os.PathLike):
         path = as_path(scan)
         if (path.absolute().parent.parent / DATASET_FILE).is_file():
-            return Case(path.name, path, None).image(), read_image(path).grid
+            return Learn2RegCase(path.name, path, None).image(), read_image(path).grid
     image = load_scan(scan, None, "fixed").image
     return image, image.grid
 
@@ -185,7 +185,7 @@ def _require_memory(grid: Grid, count: int) -> None:
 
 
 def _registered(
-    target: Image, members: Sequence[ScanSource], folder: Path, settings: Settings, progress: Callable[[str], None]
+    target: Image, members: Sequence[ScanSource], folder: Path, settings: AtlasSettings, progress: Callable[[str], None]
 ) -> list[AtlasOutcome]:
     """All atlases registered to the scan, each into a folder of its own, those that are there already not again."""
     done = {member.name: _finished(folder / member.name, member) for member in members}
@@ -215,7 +215,7 @@ def _outcome(name: str, verdict: Literal["good", "look", "failed"], reasons: Seq
     return AtlasOutcome(name, used=verdict != "failed", verdict=verdict, reasons=tuple(reasons))
 
 
-def _register_atlas(target: Image, member: ScanSource, folder: Path, settings: Settings) -> AtlasOutcome:
+def _register_atlas(target: Image, member: ScanSource, folder: Path, settings: AtlasSettings) -> AtlasOutcome:
     image, labels = member.image(), member.labels()
     if image.grid.is_close(target.grid) and np.array_equal(image.array, target.array):
         return AtlasOutcome(member.name, used=False, verdict=None, reasons=("It is the scan itself.",))
@@ -331,7 +331,7 @@ def _counts(labels: NDArray[np.integer], values: NDArray[np.integer]) -> NDArray
     return np.bincount(np.searchsorted(values, labels.ravel()), minlength=len(values))
 
 
-def _write(result: Propagation, folder: Path, *, fusion: str, settings: Settings) -> None:
+def _write(result: Propagation, folder: Path, *, fusion: str, settings: AtlasSettings) -> None:
     summary = {
         "verdict": {"word": result.verdict, "reasons": list(result.reasons)},
         "settings": {"fusion": fusion, **settings.to_dict()},

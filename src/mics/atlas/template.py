@@ -12,7 +12,7 @@ from pathlib import Path
 
 from mics.atlas.folder import pin_inputs, require_progress
 from mics.atlas.members import given_members, meaning
-from mics.atlas.registering import Settings
+from mics.atlas.registering import AtlasSettings
 from mics.atlas.template_delivery import Template, deliver
 from mics.atlas.template_frame import FEWEST, mean_frame
 from mics.atlas.template_rounds import Rounds
@@ -64,7 +64,7 @@ def template(
     Raises:
         InputError: For settings that cannot be used, fewer than two scans, and a folder that holds something else or other work.
     """
-    settings = Settings(model=model, refine=refine, device=device)
+    settings = AtlasSettings(model=model, refine=refine, device=device)
     require_progress(progress)
     if not isinstance(rounds, int) or not 1 <= rounds <= 99:
         raise SettingError(f"`rounds` is a whole number from 1 to 99, not {shown(rounds)}.", option="rounds")

@@ -15,7 +15,7 @@ from mics.atlas.mean_shape import inverse, log_jacobian
 from mics.atlas.members import read_member
 from mics.atlas.registering import in_view
 from mics.atlas.tables import to_csv
-from mics.atlas.template_frame import Frame
+from mics.atlas.template_frame import TemplateFrame
 from mics.atlas.template_rounds import DRIFT_MM, FROM_TEMPLATE, MEAN, TEMPLATE, TO_TEMPLATE, Round, Rounds, converged
 from mics.data.pairs import ScanSource
 from mics.deformation.transform import Transform
@@ -114,7 +114,7 @@ def _fused(labelled: Sequence[_Delivered], grid: Grid) -> Fused | None:
     return fuse(images[0], voting, "majority")
 
 
-def _reasons(frame: Frame, taking_part: Sequence[ScanSource], table: Sequence[Round]) -> list[str]:
+def _reasons(frame: TemplateFrame, taking_part: Sequence[ScanSource], table: Sequence[Round]) -> list[str]:
     """Why to look at the template before it is used."""
     reasons = [f"{name} is left out: {reason}" for name, reason in frame.left_out.items()]
     reasons += [

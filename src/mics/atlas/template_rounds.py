@@ -12,8 +12,8 @@ from mics.atlas.folder import Clock, failure_message, read_json, write_json
 from mics.atlas.group import GroupMean, pairwise_dice
 from mics.atlas.mean_shape import inverse, mean_displacement, root_mean_square
 from mics.atlas.members import read_member
-from mics.atlas.registering import Settings, in_view, register_scans
-from mics.atlas.template_frame import FEWEST, Frame
+from mics.atlas.registering import AtlasSettings, in_view, register_scans
+from mics.atlas.template_frame import FEWEST, TemplateFrame
 from mics.data.pairs import ScanSource
 from mics.deformation.chain import chained
 from mics.deformation.transform import Transform
@@ -58,7 +58,9 @@ class Rounds:
         progress: Called with a few words as each step begins.
     """
 
-    def __init__(self, folder: Path, frame: Frame, settings: Settings, progress: Callable[[str], None]) -> None:
+    def __init__(
+        self, folder: Path, frame: TemplateFrame, settings: AtlasSettings, progress: Callable[[str], None]
+    ) -> None:
         self.folder, self.frame, self.settings, self.progress = folder, frame, settings, progress
 
     def run(self, rounds: int) -> list[Round]:
@@ -120,7 +122,7 @@ class Rounds:
                 shutil.rmtree(self.round_folder(number - 1) / member.name, ignore_errors=True)
         return line
 
-    def _register(self, member: ScanSource, average: Image, settings: Settings, folder: Path) -> None:
+    def _register(self, member: ScanSource, average: Image, settings: AtlasSettings, folder: Path) -> None:
         """Write the member's transforms to and from the last average and its verdict; that alone of one that fails."""
         try:
             image, _ = read_member(member)

@@ -16,7 +16,7 @@ from mics.batch.table import PairOutcome, results_csv
 from mics.batch.work import (
     THUMBNAIL,
     BatchSettings,
-    Task,
+    PairTask,
     finished,
     go_on,
     kept_registrar,
@@ -113,7 +113,7 @@ def register_pairs(
     go_on()
     with own_folder(output, MARK, "a batch of registrations"):
         _pin_settings(output, settings, pairs)
-        tasks = [Task(pair, output, settings) for pair in pairs]
+        tasks = [PairTask(pair, output, settings) for pair in pairs]
         found = {
             task.pair.name: PairOutcome(task.pair, summary) for task in tasks if (summary := finished(task)) is not None
         }
@@ -142,7 +142,9 @@ def _collected(
     return ordered
 
 
-def _outcomes(tasks: Sequence[Task], workers: int | None, scheduler: str | None, device: str) -> Iterator[PairOutcome]:
+def _outcomes(
+    tasks: Sequence[PairTask], workers: int | None, scheduler: str | None, device: str
+) -> Iterator[PairOutcome]:
     gpus = torch.cuda.device_count() if device == "auto" else int(device.startswith("cuda"))
     usual = default_workers() if gpus == 0 else gpus if find_spec("distributed") else 1
     count = workers or usual

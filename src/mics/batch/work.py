@@ -54,7 +54,7 @@ class BatchSettings:
 
 
 @dataclass(frozen=True)
-class Task:
+class PairTask:
     """All that a worker needs for one pair; ``folder`` is the batch's."""
 
     pair: ListedPair
@@ -67,7 +67,7 @@ class Task:
         return self.folder / self.pair.name
 
 
-def register_pair(task: Task) -> PairOutcome:
+def register_pair(task: PairTask) -> PairOutcome:
     """Register a pair and write its folder, which appears whole or not at all.
 
     Raises InputError for a pair that cannot be registered.
@@ -107,7 +107,7 @@ def register_pair(task: Task) -> PairOutcome:
     return PairOutcome(task.pair, RunSummary.model_validate(summary))
 
 
-def finished(task: Task) -> RunSummary | None:
+def finished(task: PairTask) -> RunSummary | None:
     """The summary of a pair that is there already, from the same files; else None."""
     try:
         known = json.loads((task.results_folder / SOURCE).read_text(encoding="utf-8"))
@@ -117,7 +117,7 @@ def finished(task: Task) -> RunSummary | None:
     return summary if known == source_of(task) else None
 
 
-def source_of(task: Task) -> dict[str, Any]:
+def source_of(task: PairTask) -> dict[str, Any]:
     """The state by which it shows that results depend on another file than before, or were made by another version of MICS.
 
     Files are told apart by a checksum of where they lie, so that a pair's folder can be handed on.
@@ -137,7 +137,7 @@ def source_of(task: Task) -> dict[str, Any]:
     return {"mics_version": version("mics-registration"), **states}
 
 
-def not_registered(task: Task, error: Exception) -> PairOutcome:
+def not_registered(task: PairTask, error: Exception) -> PairOutcome:
     """What is told of a pair whose registration ended with an error."""
     message = task.pair.with_listed_names(reason(error))
     settings = task.settings

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Literal, NoReturn
 
-from mics.data.cohorts.learn2reg import Case, Learn2Reg, open_learn2reg
+from mics.data.cohorts.learn2reg import Learn2Reg, Learn2RegCase, open_learn2reg
 from mics.data.cohorts.splits import release_of
 from mics.data.label_names import known_names
 from mics.data.names import LONGEST_NAME, is_file_name, name_of_scan
@@ -183,7 +183,7 @@ def _scan_at(path: Path, needs: Sequence[str]) -> Path | None:
         return None
 
 
-def _of(case: Case) -> dict[str, Path]:
+def _of(case: Learn2RegCase) -> dict[str, Path]:
     paths = {"image": case.image_path, "labels": case.labels_path}
     return {kind: path for kind, path in paths.items() if path is not None}
 

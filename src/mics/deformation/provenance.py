@@ -19,7 +19,7 @@ _SCHEMA = "mics-transform/1"
 
 
 @dataclass(frozen=True)
-class Scan:
+class KnownScan:
     """A scan as a transform remembers it: where its voxels are, and the SHA-256 of their values."""
 
     grid: Grid
@@ -44,7 +44,7 @@ class Provenance:
 
     source: str
     target: str
-    scans: Mapping[str, Scan]
+    scans: Mapping[str, KnownScan]
     made: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -86,7 +86,7 @@ class Provenance:
                 return None
             images, _ = content.pop("images"), content.pop("points")
             scans = {
-                name: Scan(Grid.from_dict(scan["grid"]), scan["voxels_sha256"])
+                name: KnownScan(Grid.from_dict(scan["grid"]), scan["voxels_sha256"])
                 for name, scan in content.pop("scans").items()
             }
             if {images["from"], images["to"]} <= scans.keys():

@@ -14,7 +14,7 @@ from mics.data.state import state_of
 from mics.errors import InputError, RunError
 from mics.experiments import comparison_table
 from mics.experiments.baselines.methods import METHODS, Choice, choose
-from mics.experiments.cell import Task, to_argument
+from mics.experiments.cell import CellTask, to_argument
 from mics.experiments.own_process import run_alone
 from mics.experiments.record import read_record
 from mics.files.folder import own_folder
@@ -156,7 +156,7 @@ def _computed(
         progress(f"{cell.choice.word} on {cell.pair.name}{again}")
     for path in (cell.path, cell.log):
         path.parent.mkdir(parents=True, exist_ok=True)
-    task = Task(
+    task = CellTask(
         *source,
         cell.pair.name,
         cell.choice.method,

@@ -11,7 +11,7 @@ from mics.evaluation.pair_score import PairScore
 Row = Annotated[list[float], Field(min_length=4, max_length=4)]
 
 
-class Record(BaseModel):
+class CellRecord(BaseModel):
     """What :func:`mics.experiments.cell.work` writes."""
 
     model_config = ConfigDict(extra="allow")
@@ -53,7 +53,7 @@ def read_record(path: Path, model: str | None) -> dict[str, Any] | None:
                 f"{path} was computed with {_model_name(identity.model)}, not with {_model_name(model)}: give another output "
                 "folder, or delete the old cells."
             )
-        record = Record.model_validate_json(text)
+        record = CellRecord.model_validate_json(text)
         PairScore.from_dict(record.score).measures()
     except FileNotFoundError:
         return None

@@ -53,7 +53,7 @@ Progress = Callable[[Entry], None]
 
 
 @dataclass(frozen=True)
-class Task:
+class SynthesisTask:
     """One subject to make: the scan of ``source_case``, a row of the manifest in ``root``, in the shape of ``target_labels``
     (``path``).
 
@@ -129,7 +129,9 @@ def _synthesise(
             continue
         assert case.labels_path is not None
         tasks = [
-            Task(f"{subject.entry.name}_as_{case.name}", subject.entry, root, case.labels_path, target_labels, output)
+            SynthesisTask(
+                f"{subject.entry.name}_as_{case.name}", subject.entry, root, case.labels_path, target_labels, output
+            )
             for subject in chosen
         ]
         rows += _made(tasks, progress)
@@ -151,7 +153,7 @@ def _source_cases(root: Path) -> list[Entry]:
     return source_cases
 
 
-def _made(tasks: Sequence[Task], progress: Progress) -> Iterator[Entry]:
+def _made(tasks: Sequence[SynthesisTask], progress: Progress) -> Iterator[Entry]:
     """The rows of the tasks: those that were done before, then the others as they are done."""
     current = {task.name: entry for task in tasks if (entry := _current(task)) is not None}
     yield from current.values()
@@ -163,7 +165,7 @@ def _made(tasks: Sequence[Task], progress: Progress) -> Iterator[Entry]:
 
 def _between(
     subject: LabelledCase, subjects: Sequence[LabelledCase], root: Path, output: Path, count: int
-) -> list[Task]:
+) -> list[SynthesisTask]:
     """``subject`` part of the way towards others, or away from them."""
     others = [other.entry for other in subjects if other is not subject]
     tasks = []
@@ -176,7 +178,7 @@ def _between(
             path = root / other.labels
             name = f"{subject.entry.name}_towards_{other.name}"
             share = low + how_far * (high - low)
-            tasks.append(Task(name, subject.entry, root, path, read_labels(path), output, share))
+            tasks.append(SynthesisTask(name, subject.entry, root, path, read_labels(path), output, share))
     return tasks
 
 
@@ -221,7 +223,7 @@ def _matched(
     return target_labels, chosen
 
 
-def _synthesised(task: Task) -> Entry:
+def _synthesised(task: SynthesisTask) -> Entry:
     """Make one subject and write the files, the record last."""
     image, labels = read_image(task.root / task.source_case.image), read_labels(task.root / task.source_case.labels)
     organs = tuple(
@@ -271,12 +273,12 @@ def _mean_dice(
     return float(np.mean(list(dice(target_labels, shown, organs, moving_labels=before).values())))
 
 
-def _current(task: Task) -> Entry | None:
+def _current(task: SynthesisTask) -> Entry | None:
     """The row of a subject made from the same files in the same way, else None."""
     return recorded_entry(task.name, task.output, RECORDS, _source(task))
 
 
-def _source(task: Task) -> dict[str, Any]:
+def _source(task: SynthesisTask) -> dict[str, Any]:
     """What the result depends on."""
     files = (task.root / task.source_case.image, task.root / task.source_case.labels, task.path)
     return {

@@ -22,7 +22,7 @@ from mics.pseudo_labels.label_review import REVIEWS, WHOLE_CASE, LabelReview, re
 from mics.pseudo_labels.page import Card, write_page
 from mics.pseudo_labels.predict import blocks, predict
 from mics.pseudo_labels.rank import OrganStatistics, Plausibility, as_csv, rank
-from mics.pseudo_labels.record import PREDICTED, Record, key_of, read_record, write_record
+from mics.pseudo_labels.record import PREDICTED, CaseRecord, key_of, read_record, write_record
 
 LABELS, PICTURES, RANKING = "labels", "pictures", "ranking.csv"
 
@@ -97,7 +97,7 @@ def _completed(
 
 def _predicted(
     prepared: Path, output: Path, entry: Entry, model: LoadedModel, key: str, device: torch.device
-) -> Record:
+) -> CaseRecord:
     """Predict one case, unless its annotators looked for everything, and write the prediction and its organs' statistics."""
     image = read_image(prepared / entry.image)
     truth = _annotated(prepared, entry)
@@ -116,12 +116,12 @@ def _predicted(
         ):
             agreement = float(np.mean(list(overlaps.values())))
         write_image(Image(labels, image.grid), output / PREDICTED / f"{entry.name}.nii.gz")
-    record = Record(key=key, organs=organs, agreement=agreement)
+    record = CaseRecord(key=key, organs=organs, agreement=agreement)
     write_record(output, entry.name, record)
     return record
 
 
-def _write_labels(prepared: Path, output: Path, entry: Entry, row: Entry, record: Record, scores: Scores) -> None:
+def _write_labels(prepared: Path, output: Path, entry: Entry, row: Entry, record: CaseRecord, scores: Scores) -> None:
     """Write the labels to train with and their picture, unless they are there."""
     path, picture = output / row.labels, output / PICTURES / f"{entry.name}.png"
     if record.completed == row.pseudo_organs and path.is_file():
@@ -137,7 +137,7 @@ def _write_labels(prepared: Path, output: Path, entry: Entry, row: Entry, record
     write_record(output, entry.name, record.model_copy(update={"completed": row.pseudo_organs}))
 
 
-def _reviewed(entry: Entry, record: Record, reviews: LabelReviews) -> Entry:
+def _reviewed(entry: Entry, record: CaseRecord, reviews: LabelReviews) -> Entry:
     """The row of a completed case, without what was rejected."""
     found = [organ for organ, known in record.organs.items() if known.predicted and known.centre_mm is not None]
     rejected = {

@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mics.deformation.provenance import Provenance
-from mics.deformation.provenance import Scan as KnownScan
+from mics.deformation.provenance import KnownScan, Provenance
 from mics.image.points import Points
 from mics.registration.checksums import environment, pair_checksums
 from mics.registration.inputs import Scan

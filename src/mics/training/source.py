@@ -21,7 +21,7 @@ SOURCE = "source.txt"
 """In the folder of cases, JSON; whatever ends in .json there is a case."""
 
 
-class Subject(NamedTuple):
+class SourceSubject(NamedTuple):
     """A subject that cases are made of."""
 
     name: str
@@ -36,7 +36,7 @@ class Source(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
     data: str
-    subjects: list[Subject] = Field(alias="people")
+    subjects: list[SourceSubject] = Field(alias="people")
     """``people`` in the file."""
     files: dict[str, list[int]]
     spacing_mm: float
@@ -70,7 +70,8 @@ def source_of(data: str, spacing_mm: float, organ_maps: str | None, phase_varian
     if data.startswith(PHANTOMS):
         count = phantom_count(data)
         subjects = [
-            Subject(f"phantom{seed:04d}", "val" if seed < PHANTOM_VALIDATION else "train", ()) for seed in range(count)
+            SourceSubject(f"phantom{seed:04d}", "val" if seed < PHANTOM_VALIDATION else "train", ())
+            for seed in range(count)
         ]
         return Source(data=data, subjects=subjects, files={}, **made)
     root = Path(data).resolve()
@@ -81,13 +82,15 @@ def source_of(data: str, spacing_mm: float, organ_maps: str | None, phase_varian
         )
     if (root / MANIFEST).is_file():
         entries = usable(root)
-        subjects = [Subject(entry.name, entry.split, (*entry.organs, *entry.pseudo_organs)) for entry in entries]
+        subjects = [SourceSubject(entry.name, entry.split, (*entry.organs, *entry.pseudo_organs)) for entry in entries]
         paths = [root / name for entry in entries for name in (entry.image, entry.labels) if name]
     else:
         cohort = open_learn2reg(root)
         validation = {case.number for case in cohort.validation}
         cases = sorted(cohort.cases.items())
-        subjects = [Subject(number, "val" if number in validation else "train", case.organs) for number, case in cases]
+        subjects = [
+            SourceSubject(number, "val" if number in validation else "train", case.organs) for number, case in cases
+        ]
         paths = [path for _, case in cases for path in (case.image_path, case.labels_path) if path is not None]
     return Source(data=str(root), subjects=subjects, files={str(path): state_of(path) for path in paths}, **made)
 
