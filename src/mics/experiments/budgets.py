@@ -9,9 +9,9 @@ from mics.errors import SettingError
 class Budget:
     """``pretrain``, ``finetune`` and ``lapirn``: a recipe and what is changed of it. ``pretraining``: data where none are given.
 
-    ``sweep_ends``: of every sweep only the first and the last value. ``both_directions``: evaluate every validation pair in both
+    ``sweep_ends``: of every sweep only the first and the last value. ``both_ways``: evaluate every validation pair in both
     directions; the paper takes each once. ``baselines``: the other tools of Table 4. ``one_step``: ending of the names of the
-    recipes for networks of one step, where they have their own.
+    recipes for networks of one step, where they have their own. Fields keep their names: the note of a folder holds them.
     """
 
     pretrain: tuple[str, tuple[str, ...]]
@@ -19,7 +19,7 @@ class Budget:
     lapirn: tuple[str, tuple[str, ...]]
     pretraining: str | None
     sweep_ends: bool = False
-    both_directions: bool = True
+    both_ways: bool = True
     baselines: tuple[str, ...] = ()
     one_step: str = ""
 
@@ -48,7 +48,7 @@ BUDGETS: dict[str, Budget] = {
         ("finetune", ()),
         ("lapirn", ("losses.segmentation=1",)),
         None,
-        both_directions=False,
+        both_ways=False,
         baselines=_BASELINES,
         one_step="-one-step",
     ),

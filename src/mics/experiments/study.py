@@ -40,7 +40,7 @@ class Study:
 
     def pairs(self) -> list[Pair]:
         """The validation pairs."""
-        return read_pairs(self.data, both_directions=self.budget.both_directions, needs=("image", "labels"))
+        return read_pairs(self.data, both_directions=self.budget.both_ways, needs=("image", "labels"))
 
     def unregistered_dice(self) -> float:
         """Mean Dice of the validation pairs as they are."""

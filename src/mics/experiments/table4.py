@@ -24,5 +24,5 @@ def write(study: Study) -> str:
     methods = [f"{method}={study.model(network)}" for method, network in networks.items()]
     if study.budget.baselines:
         methods += ["unregistered", f"mics={study.model(OURS)}", *study.budget.baselines]
-    result = compare(study.data, study.folder / "table4", methods=methods, both_directions=study.budget.both_directions)
+    result = compare(study.data, study.folder / "table4", methods=methods, both_directions=study.budget.both_ways)
     return "\n".join([result.table, *result.skipped, *result.failed]) + "\n"
