@@ -51,10 +51,10 @@ class Variant:
     iterations: int
 
 
-_SHIPPED = PRESETS["velocity"]
+_VELOCITY = PRESETS["velocity"]
 VARIANTS = {
-    "64, 32, 16 and 8 mm": Variant(_SHIPPED, 1),
-    "8 mm alone": Variant(_SHIPPED.model_copy(update={"velocity_levels": 1}), 2),
+    "64, 32, 16 and 8 mm": Variant(_VELOCITY, 1),
+    "8 mm alone": Variant(_VELOCITY.model_copy(update={"velocity_levels": 1}), 2),
 }
 
 

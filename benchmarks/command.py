@@ -28,7 +28,7 @@ Costs = dict[str, tuple[float, float]]
 PASSED = ("fixed-labels", "moving-labels", "refine", "device")
 
 
-def run(given: argparse.Namespace) -> None:
+def run(arguments: argparse.Namespace) -> None:
     """The command, in this process; prints when each stage began, by the clock and by the processor, as JSON."""
     from mics.cli import register
     from mics.cli.main import main as command
@@ -44,10 +44,10 @@ def run(given: argparse.Namespace) -> None:
         note("end")
 
     register.progress = noted
-    options = {name: getattr(given, name.replace("-", "_")) for name in PASSED}
+    options = {name: getattr(arguments, name.replace("-", "_")) for name in PASSED}
     reported = [str(part) for name, value in options.items() if value is not None for part in (f"--{name}", value)]
     with TemporaryDirectory() as folder:
-        sys.argv = ["mics", "register", str(given.fixed), str(given.moving), "-o", f"{folder}/out", *reported]
+        sys.argv = ["mics", "register", str(arguments.fixed), str(arguments.moving), "-o", f"{folder}/out", *reported]
         try:
             command()
         finally:
@@ -83,17 +83,17 @@ def main() -> None:
     parser.add_argument("--repeat", type=int, default=5, help="runs of each (default: %(default)s)")
     parser.add_argument("--against", type=Path, nargs="+", default=[], help="src folders of other states of the code")
     parser.add_argument("--once", action="store_true", help=argparse.SUPPRESS)
-    given = parser.parse_args()
-    if given.once:
-        run(given)
+    arguments = parser.parse_args()
+    if arguments.once:
+        run(arguments)
         return
-    for source in given.against:
+    for source in arguments.against:
         if not (source / "mics").is_dir():
             parser.error(f"{source} holds no package mics: give the src folder of a checkout")
-    sources = [*given.against, Path(mics.__file__).parents[1]]
+    sources = [*arguments.against, Path(mics.__file__).parents[1]]
     runs: list[list[Costs]] = [[] for _ in sources]
     peaks: list[list[float]] = [[] for _ in sources]
-    for _ in range(given.repeat):
+    for _ in range(arguments.repeat):
         for source, costs, memory in zip(sources, runs, peaks, strict=True):
             cost, peak = measured(source, sys.argv[1:])
             print(f"{source}: {cost['total'][0]:.1f} s ({cost['total'][1]:.1f} s)", file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""Digital people in folders laid out as the publishers of the cohorts lay out theirs, to measure and test preparation with.
+"""Digital subjects in folders laid out as the publishers of the cohorts lay out theirs, to measure and test preparation with.
 
     python benchmarks/generated_cohorts.py FOLDER --subjects 4 --spacing 4
 
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from mics.data.phantom import Phantom, phantom
 from mics.image.grid import Grid
 
-# What the first person of each cohort is; all are different.
+# What the first subject of each cohort is; all are different.
 _SEEDS = {
     name: 100 * (1 + place)
     for place, name in enumerate(("l2r", "tcia", "kits", "msd-liver", "msd-pancreas", "msd-spleen", "own"))
@@ -27,7 +27,7 @@ _BTCV_TO_TCIA = {1: 1, 3: 3, 4: 4, 5: 5, 6: 6, 7: 7, 11: 11}
 
 
 def subject(cohort: str, number: int, spacing: float, orientation: str, shift_mm: float = 0.0) -> Phantom:
-    """A generated person on a grid that runs along the letters of ``orientation``, its world shifted along the body."""
+    """A generated subject on a grid that runs along the letters of ``orientation``, its world shifted along the body."""
     half = np.array([192.0, 160.0, 256.0]) - spacing / 2
     seed = _SEEDS[cohort] + number
     made = phantom(seed, Grid.axis_aligned(-half, half, spacing, orientation))
@@ -55,7 +55,7 @@ def learn2reg(folder: Path, subjects: int, spacing: float) -> Path:
 
 
 def learn2reg_2020(folder: Path, subjects: int, spacing: float) -> Path:
-    """The release of 2020, its first people; 0001 and 0004 are of its validation."""
+    """The release of 2020, its first subjects; 0001 and 0004 are of its validation."""
     for number in range(1, subjects + 1):
         made = subject("l2r", number, spacing, "LAS")
         _save(
@@ -70,7 +70,7 @@ def learn2reg_2020(folder: Path, subjects: int, spacing: float) -> Path:
 
 
 def pancreas_ct(folder: Path, subjects: int, spacing: float) -> Path:
-    """DICOM; the first person with the labels of seven organs and the duodenum, the others with the pancreas alone."""
+    """DICOM; the first subject with the labels of seven organs and the duodenum, the others with the pancreas alone."""
     for number in range(1, subjects + 1):
         made = subject("tcia", number, spacing, "LPS", shift_mm=-300)
         name = f"PANCREAS_{number:04d}"
@@ -88,7 +88,7 @@ def pancreas_ct(folder: Path, subjects: int, spacing: float) -> Path:
 
 
 def kits19(folder: Path, subjects: int, spacing: float) -> Path:
-    """Slices first, from head to foot; kidneys 1, a tumour 2 in the left one; the last person is of the test."""
+    """Slices first, from head to foot; kidneys 1, a tumour 2 in the left one; the last subject is of the test."""
     for number in range(subjects + 1):
         made = subject("kits", number, spacing, "IPL", shift_mm=500)
         case = folder / (f"case_{number:05d}" if number < subjects else "case_00210")
@@ -104,7 +104,7 @@ def kits19(folder: Path, subjects: int, spacing: float) -> Path:
 
 
 def msd(task: str, organ: int, orientation: str, dtype: type) -> Callable[[Path, int, float], Path]:
-    """A task of the decathlon: liver, pancreas or spleen; its last person is of the test."""
+    """A task of the decathlon: liver, pancreas or spleen; its last subject is of the test."""
     names = {0: "background", 1: task, **({} if task == "spleen" else {2: "cancer"})}
 
     def write(folder: Path, subjects: int, spacing: float) -> Path:

@@ -150,9 +150,9 @@ def rolled(scan: Scan, degrees: float = 15.0) -> Scan:
     """
     angle = math.radians(degrees)
     cosine, sine = math.cos(angle), math.sin(angle)
-    turn = np.array([[cosine, -sine, 0.0], [sine, cosine, 0.0], [0.0, 0.0, 1.0]])
+    rotation = np.array([[cosine, -sine, 0.0], [sine, cosine, 0.0], [0.0, 0.0, 1.0]])
     centre = scan.image.grid.centre
-    return moved(scan, turn, centre - turn @ centre)
+    return moved(scan, rotation, centre - rotation @ centre)
 
 
 HARD_VERSIONS: dict[str, Callable[[Scan], Scan]] = {
@@ -200,11 +200,11 @@ def _resized(grid: Grid, axis: int, length: int, *, origin: NDArray[np.float64],
     return Grid(tuple(size), tuple(spacings), tuple(origin), grid.direction)  # type: ignore[arg-type]
 
 
-def moved(scan: Scan, turn: NDArray[np.float64], offset: NDArray[np.float64]) -> Scan:
-    """The same voxels, the world's point x now at ``turn @ x + offset``."""
+def moved(scan: Scan, rotation: NDArray[np.float64], offset: NDArray[np.float64]) -> Scan:
+    """The same voxels, the world's point x now at ``rotation @ x + offset``."""
     grid = scan.image.grid
-    direction = turn @ np.reshape(grid.direction, (3, 3))
+    direction = rotation @ np.reshape(grid.direction, (3, 3))
     moved = dataclasses.replace(
-        grid, origin=tuple(turn @ np.array(grid.origin) + offset), direction=tuple(direction.ravel())
+        grid, origin=tuple(rotation @ np.array(grid.origin) + offset), direction=tuple(direction.ravel())
     )
     return Scan(Image(scan.image.array, moved), Image(scan.labels.array, moved))

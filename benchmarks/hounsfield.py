@@ -157,13 +157,13 @@ def answer(values: Values) -> tuple[str, float | None]:
             hounsfield_units(values, "A scan")
         except InputError as error:
             return "refused", _named(str(error))
-    # Unsigned padding is mended and told.
+    # Unsigned padding is corrected and warned of.
     messages = [str(warning.message) for warning in caught if "may not" in str(warning.message)]
     return ("warned", _named(messages[0])) if messages else ("taken", None)
 
 
-def _named(sentence: str) -> float | None:
-    found = re.search(r"HU ([+-]) about (\d+)", sentence)
+def _named(message: str) -> float | None:
+    found = re.search(r"HU ([+-]) about (\d+)", message)
     return None if found is None else float(found[1] + found[2])
 
 

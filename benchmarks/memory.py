@@ -39,7 +39,7 @@ def grid(size: Size) -> Grid:
 
 
 def drawn() -> list[Image]:
-    """Two people, on coarse voxels."""
+    """Two subjects, on coarse voxels."""
     return [phantom(seed, grid(DRAWN)).image for seed in (0, 1)]
 
 
@@ -91,27 +91,27 @@ def main() -> None:
     parser.add_argument("--refine", default="fast", help="as of the command (default: %(default)s)")
     parser.add_argument("--topology", default="free", help="as of the command (default: %(default)s)")
     parser.add_argument("--repeats", type=int, help="registrations in one process, in place of commands")
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     subjects = drawn()
     sizes = []
-    for text in given.sizes:
+    for text in arguments.sizes:
         if not re.fullmatch(r"\d+(x\d+x\d+)?", text):
             parser.error(f"{text} is no size: give 512x512x200, or 128 for a cube")
         x, y, z = (int(n) for n in (text if "x" in text else "x".join([text] * 3)).split("x"))
         sizes.append((x, y, z))
-    if given.repeats is not None:
+    if arguments.repeats is not None:
         for size in sizes:
-            grown(subjects, size, given.repeats, given.refine)
+            grown(subjects, size, arguments.repeats, arguments.refine)
         return
     settings = resolve(
         affine="organs",
         steps=None,
         model="mics-velocity",
-        refine=given.refine,
-        topology=given.topology,
+        refine=arguments.refine,
+        topology=arguments.topology,
         device="cpu",
     )
-    options = ["--refine", given.refine, "--topology", given.topology, "--device", "cpu"]
+    options = ["--refine", arguments.refine, "--topology", arguments.topology, "--device", "cpu"]
     print("| voxels | predicted, GB | measured, GB | predicted / measured |\n|---|---|---|---|", flush=True)
     for size in sizes:
         predicted = estimate(settings, fixed=grid(size), moving=grid(size)).host

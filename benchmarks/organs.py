@@ -1,10 +1,10 @@
-"""How well segmentation models find the organs of the validation people, as they are and in the hard versions of their scans.
+"""How well segmentation models find the organs of the validation subjects, as they are and in the hard versions of their scans.
 
     python benchmarks/organs.py AbdomenCTCT                                  # organs-small and organs-coarse
     python benchmarks/organs.py AbdomenCTCT --models organs-small mine.safetensors
 
-Mean Dice of the hard prediction over the organs that a version shows, on label maps of the model's spacing, averaged over people.
-Versions on another grid (thick slices, moved patients) concern the way to the network's grid, and are left to panel.py.
+Mean Dice of the hard prediction over the organs that a version shows, on label maps of the model's spacing, averaged over
+subjects. Versions on another grid (thick slices, moved patients) concern the way to the network's grid, and are left to panel.py.
 """
 
 import argparse

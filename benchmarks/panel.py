@@ -122,7 +122,7 @@ def measured(case: Case, methods: Sequence[str], model: str, output: Path) -> li
         start = time.perf_counter()
         matrix = register_affine_by_organs(fixed=fixed.image, moving=moving.image)
         seconds = time.perf_counter() - start
-        return {"affine": matrix.tolist(), "seconds": seconds, **_both_ways(case, Choice(_AFFINE), matrix)}
+        return {"affine": matrix.tolist(), "seconds": seconds, **_both_directions(case, Choice(_AFFINE), matrix)}
 
     start = _kept(folder, _AFFINE, {**scans, "code": _code(_OUR_PACKAGES)}, affine_cell)
     matrix = np.array(start["affine"])
@@ -131,7 +131,7 @@ def measured(case: Case, methods: Sequence[str], model: str, output: Path) -> li
     for method in methods:
         choice = Choice(OURS[method][0], model) if method in OURS else Choice(method)
         depends_on = {**scans, "affine": start["affine"], **depends(method, model)}
-        cells[method] = _kept(folder, method, depends_on, partial(_both_ways, case, choice, matrix))
+        cells[method] = _kept(folder, method, depends_on, partial(_both_directions, case, choice, matrix))
     rows = []
     for method, cell in cells.items():
         for names, score, alone in zip((case.names, case.names[::-1]), cell["scores"], affine_scores, strict=True):
@@ -194,7 +194,7 @@ def to_csv(rows: Sequence[Row]) -> str:
     return text.getvalue()
 
 
-def _both_ways(case: Case, choice: Choice, affine: np.ndarray) -> dict[str, Any]:
+def _both_directions(case: Case, choice: Choice, affine: np.ndarray) -> dict[str, Any]:
     """The scores of both directions, None for a pair that the method refuses, with its sentence."""
     fixed, moving = case.fixed, case.moving
     try:
@@ -313,8 +313,8 @@ def main() -> None:
     if NATIVE in conditions and options.native is None:
         parser.error(f"the {NATIVE} needs --native with its four files")
     output = writable_folder(options.output)
-    baselines, sentences = choose(BASELINES if options.baselines else [])
-    print("".join(f"{sentence}\n" for sentence in sentences), end="")
+    baselines, messages = choose(BASELINES if options.baselines else [])
+    print("".join(f"{message}\n" for message in messages), end="")
     rows: list[Row] = []
     for case in cases(options.data, options.native, conditions):
         others = [baseline.method for baseline in baselines] if case.condition == "plain" else []

@@ -37,14 +37,14 @@ from mics.registration.timing import peak_memory_gb
 VARIANTS = ("plain", "compiled")
 
 
-def loaded(given: argparse.Namespace) -> LoadedModel:
+def loaded(arguments: argparse.Namespace) -> LoadedModel:
     """The model asked for, or the preset with random weights."""
-    if given.preset is None:
-        return load_model(given.model)
+    if arguments.preset is None:
+        return load_model(arguments.model)
     torch.manual_seed(0)
-    config = PRESETS[given.preset]
-    card = ModelCard(network=config, sha256="", spacing_mm=given.spacing, hu_range=None)
-    return LoadedModel(build(config).eval(), given.preset, card)
+    config = PRESETS[arguments.preset]
+    card = ModelCard(network=config, sha256="", spacing_mm=arguments.spacing, hu_range=None)
+    return LoadedModel(build(config).eval(), arguments.preset, card)
 
 
 def seen(model: LoadedModel, seed: int) -> Tensor:
@@ -55,30 +55,30 @@ def seen(model: LoadedModel, seed: int) -> Tensor:
     return model.network.network_input(hu_windows(hu[None].float(), model.hu_range), maps)
 
 
-def measure(variant: str, given: argparse.Namespace) -> None:
+def measure(variant: str, arguments: argparse.Namespace) -> None:
     """Print a row, and keep the displacements beside those of the other variant."""
     keep_freed_memory()  # as the command does
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    model = loaded(given)
+    model = loaded(arguments)
     model.network.to(device)
-    a, b = (volume.to(device) for volume in torch.load(given.folder / "pair"))
+    a, b = (volume.to(device) for volume in torch.load(arguments.folder / "pair"))
     call = (
-        compiled(model, steps=given.steps)
+        compiled(model, steps=arguments.steps)
         if variant == "compiled"
-        else partial(displacements, model, steps=given.steps)
+        else partial(displacements, model, steps=arguments.steps)
     )
     seconds = []
-    for _ in range(1 + given.repeat):
+    for _ in range(1 + arguments.repeat):
         began = time.perf_counter()
         found = torch.cat([way.cpu() for way in call(a, b)])  # a GPU is done when its results are here
         seconds.append(time.perf_counter() - began)
     memory = peak_memory_gb(device)
-    results = sorted(given.folder.glob("*.pt"))
+    results = sorted(arguments.folder.glob("*.pt"))
     differs = "–"
     if results:
         distance = (found - torch.load(results[0])).square().sum(dim=1).sqrt()
         differs = f"{distance.mean():.4f}, {distance.max():.3f}"
-    torch.save(found, given.folder / f"{variant}.pt")
+    torch.save(found, arguments.folder / f"{variant}.pt")
     median = statistics.median(seconds[1:])
     peak = memory["process"] if memory["gpu"] is None else memory["gpu"]
     print(f"| {variant} | {seconds[0]:.1f} | {median:.2f} | {peak} | {differs} |", flush=True)
@@ -95,15 +95,15 @@ def main() -> None:
     parser.add_argument("--repeat", type=int, default=5, help="calls after the first (default: %(default)s)")
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=VARIANTS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
-    given = parser.parse_args()
-    if given.folder is not None:
-        measure(given.variants[0], given)
+    arguments = parser.parse_args()
+    if arguments.folder is not None:
+        measure(arguments.variants[0], arguments)
         return
     print("| variant | first call, s | others, s | memory, GB | differs, voxels |\n|---|---|---|---|---|", flush=True)
     with TemporaryDirectory() as folder:
-        model = loaded(given)
+        model = loaded(arguments)
         torch.save([seen(model, seed) for seed in (0, 1)], Path(folder) / "pair")
-        for variant in given.variants:
+        for variant in arguments.variants:
             own = ["--folder", folder, "--variants", variant]
             subprocess.run([sys.executable, __file__, *sys.argv[1:], *own], check=True)
 

@@ -1,12 +1,12 @@
-"""How well labels are carried over to the validation people from all others, by every fusion.
+"""How well labels are carried over to the validation subjects from all others, by every fusion.
 
     python benchmarks/propagate.py AbdomenCTCT -o work                       # the default registration
     python benchmarks/propagate.py AbdomenCTCT -o work-quick --model mics-fast --refine none --ants
 
-Mean Dice over the organs that a person has, on the scan's voxels. The best and the mean single atlas are of the same warped label
-maps; the best is chosen by its Dice, which nobody knows of a new scan. `organs-small` is the shipped segmentation network, on the
-same person. With --ants also ANTs' joint label fusion of the same warped atlases, with the same neighbourhoods. Registrations are
-kept in the folder: an interrupted run goes on.
+Mean Dice over the organs that a subject has, on the scan's voxels. The best and the mean single atlas are of the same warped
+label maps; the best is chosen by its Dice, which nobody knows of a new scan. `organs-small` is the shipped segmentation network,
+on the same subject. With --ants also ANTs' joint label fusion of the same warped atlases, with the same neighbourhoods.
+Registrations are kept in the folder: an interrupted run goes on.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from mics.atlas.fusion import FUSIONS, Atlases, fuse, undisputed
 from mics.atlas.members import read_members
 from mics.atlas.propagate import ATLASES, propagate, read_atlases
-from mics.data.cohorts.learn2reg import Case, open_learn2reg
+from mics.data.cohorts.learn2reg import Learn2RegCase, open_learn2reg
 from mics.evaluation.metrics import dice
 from mics.evaluation.tables import number, table
 from mics.network.weights import DEFAULT_REGISTRATION, load_model
@@ -58,8 +58,8 @@ def ants_joint_fusion(scan: NDArray[np.floating], atlases: Atlases) -> NDArray[n
     return labels
 
 
-def measured(case: Case, options: argparse.Namespace) -> dict[str, float]:
-    """Every way's Dice on one person, and the seconds of each fusion on stderr."""
+def measured(case: Learn2RegCase, options: argparse.Namespace) -> dict[str, float]:
+    """Every way's Dice on one subject, and the seconds of each fusion on stderr."""
     data = open_learn2reg(options.data)
     training = {other.number for other in data.training}
     members = [member for member in read_members(options.data, labelled=True) if member.name in training]
@@ -94,7 +94,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, help="folder in the Learn2Reg layout")
     parser.add_argument("-o", "--output", type=Path, required=True, help="folder that keeps the registrations")
-    parser.add_argument("--subjects", nargs="+", help="numbers of validation people; by default all")
+    parser.add_argument("--subjects", nargs="+", help="numbers of validation subjects; by default all")
     parser.add_argument("--model", default=DEFAULT_REGISTRATION)
     parser.add_argument("--refine", default="fast")
     parser.add_argument("--ants", action="store_true", help="ANTs' joint label fusion as well")
@@ -114,7 +114,7 @@ def main() -> None:
 
 
 def average(name: str, scores: dict[str, dict[str, float]]) -> str:
-    """Over the people."""
+    """Over the subjects."""
     return "" if name == "atlases" else number(float(np.mean([one[name] for one in scores.values()])), 3)
 
 

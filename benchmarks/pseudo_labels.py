@@ -7,8 +7,8 @@
     mics pseudo-labels study/hidden -o study/completed --model study/organs
     python benchmarks/pseudo_labels.py score prepared study
 
-``hide`` leaves every third training person all annotations, and of the others what one of the public cohorts annotates. It
-writes the set ``study/hidden``, and ``study/annotated`` with the fully annotated people alone, to train registration with and
+``hide`` leaves every third training subject all annotations, and of the others what one of the public cohorts annotates. It
+writes the set ``study/hidden``, and ``study/annotated`` with the fully annotated subjects alone, to train registration with and
 without pseudo-labels. ``score`` prints Dice with the hidden truth for each organ, before and after the post-processing, and
 how well the ranking knows the bad ones.
 """

@@ -15,5 +15,5 @@ METHODS = ["unregistered", "affine", "network", "mics", "ants-syn", "greedy"]
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("pairs", type=Path, help="folder of a Learn2Reg dataset, or a CSV file of pairs")
 parser.add_argument("results", type=Path, help="folder for the results; a run that was cut off goes on there")
-given = parser.parse_args()
-print(compare(given.pairs, given.results, methods=METHODS, progress=print).table)
+arguments = parser.parse_args()
+print(compare(arguments.pairs, arguments.results, methods=METHODS, progress=print).table)

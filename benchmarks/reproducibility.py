@@ -93,9 +93,9 @@ def run(
     settings: Settings,
     refinement: RefineSettings,
     way: Way,
-    given: Run | None = None,
+    start: Run | None = None,
 ) -> Run:
-    """Everything, or the refinement alone of a ``given`` run's organ maps and prediction."""
+    """Everything, or the refinement alone of the run ``start``'s organ maps and prediction."""
     assert settings.segmentation is not None
     state = State(scans=scans, device=torch.device(way.device))
     stages: list[Stage] = [
@@ -107,9 +107,9 @@ def run(
     with going(way):
         for stage in stages:
             state = stage.run(state)
-        if given is not None:
+        if start is not None:
             organs, (there, back) = (
-                tuple(one.to(state.device) for one in both) for both in (given.organs, given.network)
+                tuple(one.to(state.device) for one in both) for both in (start.organs, start.network)
             )
             views = replace(state.views, organs=Pair(moving=organs[0], fixed=organs[1]))
             state = replace(state, organ_views=views).with_displacements(moving_to_fixed=there, fixed_to_moving=back)
@@ -173,26 +173,26 @@ def main() -> None:
     parser.add_argument("--refine", choices=EFFORTS, default="fast")
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS))
     parser.add_argument("--model", default=DEFAULT_REGISTRATION)
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     keep_freed_memory()
     settings = resolve(
-        affine="organs", steps=None, model=given.model, refine=given.refine, topology="free", device="cpu"
+        affine="organs", steps=None, model=arguments.model, refine=arguments.refine, topology="free", device="cpu"
     )
     assert settings.segmentation is not None
-    ways = [name for name in given.ways if WAYS[name].device == "cpu" or torch.cuda.is_available()]
+    ways = [name for name in arguments.ways if WAYS[name].device == "cpu" or torch.cuda.is_available()]
     print(
         f"| pair | differs in | as a whole, mm | network, mm | refined, mm | refined, same start |\n{'|---' * 6}|",
         flush=True,
     )
-    for listed in list(read_pairs(given.data, needs=("image",)))[: given.pairs]:
+    for listed in list(read_pairs(arguments.data, needs=("image",)))[: arguments.pairs]:
         scans, _ = load_pair(fixed=listed.fixed.image(), moving=listed.moving.image())
         affine = register_affine_by_organs(fixed=scans.fixed.image, moving=scans.moving.image)
-        refinement, spacing = EFFORTS[given.refine], settings.segmentation.spacing_mm
+        refinement, spacing = EFFORTS[arguments.refine], settings.segmentation.spacing_mm
         reference = run(scans, affine, settings, refinement, Way())
-        whole_reference = as_a_whole(scans, given.refine, given.model, Way())
+        whole_reference = as_a_whole(scans, arguments.refine, arguments.model, Way())
         for name in ways:
             other, same = (run(scans, affine, settings, refinement, WAYS[name], start) for start in (None, reference))
-            whole = as_a_whole(scans, given.refine, given.model, WAYS[name])
+            whole = as_a_whole(scans, arguments.refine, arguments.model, WAYS[name])
             measured = [row(wholly_apart(whole, whole_reference, scans))]
             measured += (
                 row(apart(ours, theirs, reference.volumes, spacing))

@@ -3,7 +3,7 @@
     python benchmarks/training_ablation.py AbdomenCTCT runs/ablation
     python benchmarks/training_ablation.py AbdomenCTCT runs/ablation --synthesised synthesised --epochs 4
     python benchmarks/training_ablation.py AbdomenCTCT runs/people --synthesised synthesised --epochs 10 --seeds 1 2 \
-        --only "down to 8 mm" "down to 8 mm, with synthesised people"
+        --only "down to 8 mm" "down to 8 mm, with synthesised subjects"
 
 All variants begin from random weights with one seed, take as many iterations on whole 8 mm volumes in one step, and are scored
 after the last epoch, when the learning rate has decayed: mean Dice of 13 organs, SdLogJ and folds on the 8 mm label maps.
@@ -26,7 +26,7 @@ from mics.training.recipe import load_recipe
 from mics.training.run import train
 
 _FULL = PRESETS["velocity-small"]
-_SHIPPED = PRESETS["velocity"]
+_VELOCITY = PRESETS["velocity"]
 _PHANTOMS = "phantom:64"
 _STILL = ("augmentation.probability=0", "augmentation.mirror_probability=0")
 
@@ -51,11 +51,11 @@ VARIANTS = {
     ),
     "no organ maps": Variant(_FULL.model_copy(update={"organ_maps": False})),
     "no augmentation": Variant(settings=_STILL),
-    "with synthesised people": Variant(data="SYNTHESISED"),
+    "with synthesised subjects": Variant(data="SYNTHESISED"),
     _PRETRAINED: Variant(data=_PHANTOMS),
     "from weights trained on phantoms": Variant(initial=_PRETRAINED),
-    "down to 8 mm": Variant(_SHIPPED),
-    "down to 8 mm, with synthesised people": Variant(_SHIPPED, data="SYNTHESISED"),
+    "down to 8 mm": Variant(_VELOCITY),
+    "down to 8 mm, with synthesised subjects": Variant(_VELOCITY, data="SYNTHESISED"),
 }
 
 

@@ -72,7 +72,7 @@ def plain_loss(network: MICS, a: Volumes, b: Volumes, steps: int, weights: Mappi
             moving, fixed = (volumes.resized(tuple(grid)) for volumes in pair)
             assert moving.organs is not None
             assert fixed.organs is not None
-            given = Direction(
+            one_direction = Direction(
                 warped=warp(moving.windows, field),
                 target=fixed.windows,
                 gradients=gradients[direction],
@@ -84,7 +84,7 @@ def plain_loss(network: MICS, a: Volumes, b: Volumes, steps: int, weights: Mappi
                 target_organs=fixed.organs,
                 annotated=annotated_in_both(moving.organs, fixed.organs),
             )
-            terms = {name: LOSSES[name](given) for name in weights}
+            terms = {name: LOSSES[name](one_direction) for name in weights}
             loss = loss + weighted_sum(terms, weights)
     return loss
 
@@ -160,30 +160,38 @@ def main() -> None:
     parser.add_argument("--repeat", type=int, default=3, help="rounds")
     parser.add_argument("--count", action="store_true", help="count operations instead")
     parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
-    given = parser.parse_args()
-    config = MICSConfig(channels=tuple(given.channels))
-    if given.count:
-        for steps in given.steps:
-            print(f"steps: {steps}, {teraflop(config, given.size, given.batch, steps):.1f} TFLOP")
+    arguments = parser.parse_args()
+    config = MICSConfig(channels=tuple(arguments.channels))
+    if arguments.count:
+        for steps in arguments.steps:
+            print(f"steps: {steps}, {teraflop(config, arguments.size, arguments.batch, steps):.1f} TFLOP")
         return
-    if given.one:
-        variant, steps = given.variants[0], given.steps[0]
-        print(json.dumps(measure(variant, config, given.size, given.batch, steps)))
+    if arguments.one:
+        variant, steps = arguments.variants[0], arguments.steps[0]
+        print(json.dumps(measure(variant, config, arguments.size, arguments.batch, steps)))
         return
     print("| steps | variant | seconds | faster | memory, GB | share |\n|---|---|---|---|---|---|")
-    for steps in given.steps:
+    for steps in arguments.steps:
         # Round by round, so that what else the machine does meets all variants alike.
         rounds = [
-            {variant: _in_process(variant, steps, given) for variant in given.variants} for _ in range(given.repeat)
+            {variant: _in_process(variant, steps, arguments) for variant in arguments.variants}
+            for _ in range(arguments.repeat)
         ]
-        for variant in given.variants:
+        for variant in arguments.variants:
             print(_row(steps, variant, rounds), flush=True)
 
 
-def _in_process(variant: str, steps: int, given: argparse.Namespace) -> dict[str, float] | str:
+def _in_process(variant: str, steps: int, arguments: argparse.Namespace) -> dict[str, float] | str:
     """What :func:`measure` finds in a process of its own, or the last line of its error."""
     command = [sys.executable, str(Path(__file__)), "--one", "--variants", variant, "--steps", str(steps)]
-    command += ["--channels", *map(str, given.channels), "--size", str(given.size), "--batch", str(given.batch)]
+    command += [
+        "--channels",
+        *map(str, arguments.channels),
+        "--size",
+        str(arguments.size),
+        "--batch",
+        str(arguments.batch),
+    ]
     ended = subprocess.run(command, capture_output=True, text=True)
     if ended.returncode:
         return (ended.stderr.splitlines() or ["killed"])[-1]

@@ -54,9 +54,9 @@ def turned(axes: tuple[int, int, int]) -> Callable[[Scan], Scan]:
     """A header that takes left-right, front-back and head-feet the other way where the sign is -1."""
 
     def make(scan: Scan) -> Scan:
-        turn = np.diag(np.array(axes, dtype=float))
+        rotation = np.diag(np.array(axes, dtype=float))
         centre = scan.image.grid.centre
-        return moved(scan, turn, centre - turn @ centre)
+        return moved(scan, rotation, centre - rotation @ centre)
 
     return make
 
@@ -84,8 +84,8 @@ def shifted_by(distance_mm: float) -> Callable[[Scan], Scan]:
 def rolled_by(degrees: float) -> Callable[[Scan], Scan]:
     """The patient turned about the body axis, with the header of it."""
     angle = np.radians(degrees)
-    turn = np.array([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]])
-    return lambda scan: moved(scan, turn, scan.image.grid.centre - turn @ scan.image.grid.centre)
+    rotation = np.array([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]])
+    return lambda scan: moved(scan, rotation, scan.image.grid.centre - rotation @ scan.image.grid.centre)
 
 
 def with_values(change: Callable[[Scan], np.ndarray]) -> Callable[[Scan], Scan]:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from mics.network.weights import DEFAULT_REGISTRATION, SHIPPED, load_model
+from mics.network.weights import BUNDLED_MODELS, DEFAULT_REGISTRATION, load_model
 
 ROOT = Path(__file__).resolve().parents[1]
 SCHEMA = "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json"
@@ -26,7 +26,7 @@ def main(folder: Path) -> None:
         (folder / part).mkdir(parents=True)
     for name in (model.name, organs.name):
         for ending in (".safetensors", ".json"):
-            shutil.copy(SHIPPED / f"{name}{ending}", folder / "models")
+            shutil.copy(BUNDLED_MODELS / f"{name}{ending}", folder / "models")
     torch.save(model.network.state_dict(), folder / "models" / "model.pt")  # where MONAI's own tools look for weights
     shutil.copy(ROOT / "bundle" / "inference.json", folder / "configs")
     shutil.copy(ROOT / "docs" / "bundle.md", folder / "docs" / "README.md")

@@ -103,13 +103,13 @@ def benchmark_script() -> Callable[[str], ModuleType]:
 
 @pytest.fixture(scope="session")
 def publishers(benchmark_script: Callable[[str], ModuleType]) -> ModuleType:
-    """The benchmark that writes generated people into folders laid out as each cohort's publisher does."""
+    """The benchmark that writes generated subjects into folders laid out as each cohort's publisher does."""
     return benchmark_script("generated_cohorts")
 
 
 @pytest.fixture(scope="session")
 def published(publishers: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """`published(cohort)`: the folder (of nnunet the YAML file) of two generated people at 8 mm, written once; read only."""
+    """`published(cohort)`: the folder (of nnunet the YAML file) of two generated subjects at 8 mm, written once; read only."""
     places: dict[str, Path] = {}
 
     def write(cohort: str) -> Path:

@@ -17,10 +17,10 @@ TRANSFORM = mics.Transform(FIELD, GRID)
 def refused(call):
     with pytest.raises(mics.InputError) as caught:
         call()
-    sentence = str(caught.value)
-    assert sentence.endswith(".")
-    assert "\n" not in sentence
-    return sentence
+    message = str(caught.value)
+    assert message.endswith(".")
+    assert "\n" not in message
+    return message
 
 
 @pytest.mark.parametrize("size", [None, 5, "abc", (np.nan, 4, 5), (1.5, 4, 5), (3, 4), (0, 4, 5), (3 + 1j, 4, 5)])

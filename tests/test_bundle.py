@@ -85,8 +85,8 @@ def test_monai_verifies_the_metadata(bundle, tmp_path):
     pytest.importorskip("jsonschema")
     (tmp_path / "schema.json").write_text(json.dumps(MANDATORY))  # where it is, nothing is fetched
     arguments = ("--meta_file", "configs/metadata.json", "--filepath", tmp_path / "schema.json")
-    said = monai(bundle, "verify_metadata", *arguments)
-    assert "metadata is verified with no error" in said.stdout + said.stderr
+    result = monai(bundle, "verify_metadata", *arguments)
+    assert "metadata is verified with no error" in result.stdout + result.stderr
 
 
 @pytest.mark.nightly

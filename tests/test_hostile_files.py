@@ -18,7 +18,7 @@ from mics.data.cohorts.nnunet import open_nnunet
 from mics.data.label_names import read_label_names
 from mics.errors import InputError
 from mics.evaluation.submission import Submission
-from mics.network.weights import SHIPPED, load_model
+from mics.network.weights import BUNDLED_MODELS, load_model
 from mics.pipeline.plan import load_plan
 from mics.training.cache import read_cases
 from mics.training.recipe import load_recipe
@@ -77,21 +77,21 @@ def test_the_folder_of_a_training_from_elsewhere(tmp_path, trace):
 def test_weights_that_are_a_pickle_with_a_card_that_names_their_checksum(tmp_path, trace):
     path = tmp_path / "model.safetensors"
     torch.save(Order(trace), path)
-    card = json.loads((SHIPPED / "mics-small.json").read_text())
+    card = json.loads((BUNDLED_MODELS / "mics-small.json").read_text())
     card["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
     path.with_suffix(".json").write_text(json.dumps(card))
     with pytest.raises(InputError, match="not a model"):
         load_model(path)
 
 
-@pytest.mark.parametrize("file", ["person.hu.npy", "person.labels.npy"])
+@pytest.mark.parametrize("file", ["subject.hu.npy", "subject.labels.npy"])
 def test_a_prepared_case_that_holds_objects(tmp_path, trace, file):
     shape = (4, 4, 4)
-    np.save(tmp_path / "person.hu.npy", np.zeros(shape, np.int16))
-    np.save(tmp_path / "person.labels.npy", np.zeros(shape, np.uint8))
+    np.save(tmp_path / "subject.hu.npy", np.zeros(shape, np.int16))
+    np.save(tmp_path / "subject.labels.npy", np.zeros(shape, np.uint8))
     np.save(tmp_path / file, np.array([Order(trace)], dtype=object), allow_pickle=True)
     case = {"split": "train", "organs": [6], "shape": list(shape), "spacing_mm": 8.0, "maps": False}
-    (tmp_path / "person.json").write_text(json.dumps(case))
+    (tmp_path / "subject.json").write_text(json.dumps(case))
     with pytest.raises(InputError, match=r"is missing or damaged .*(allow_pickle|Python objects)"):
         read_cases(tmp_path)
 
@@ -180,7 +180,7 @@ def test_a_safetensors_header_that_promises_more_than_there_is(tmp_path):
     path = tmp_path / "model.safetensors"
     header = json.dumps({"w": {"dtype": "F16", "shape": [10**9, 10**6], "data_offsets": [0, 2 * 10**15]}}).encode()
     path.write_bytes(struct.pack("<Q", len(header)) + header)
-    card = json.loads((SHIPPED / "mics-small.json").read_text())
+    card = json.loads((BUNDLED_MODELS / "mics-small.json").read_text())
     card["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
     path.with_suffix(".json").write_text(json.dumps(card))
     with pytest.raises(InputError, match="not a model"):

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from mics.deformation.bidirectional import BidirectionalField
-from mics.deformation.provenance import Provenance, Scan
+from mics.deformation.provenance import KnownScan, Provenance
 from mics.deformation.transform import Transform
 from mics.image.grid import Grid
 from mics.image.io import Image
@@ -78,7 +78,7 @@ def test_scans_are_equal_where_place_type_and_all_values_are():
 
 
 def test_transforms_are_equal_where_place_displacements_and_what_is_known_are():
-    known = Provenance("moving", "fixed", {"fixed": Scan.of(scan()), "moving": Scan.of(scan(8.0))})
+    known = Provenance("moving", "fixed", {"fixed": KnownScan.of(scan()), "moving": KnownScan.of(scan(8.0))})
     assert transform(2.0) == transform(2.0)
     assert transform(2.0) != transform(2.001)
     assert transform(2.0, known) != transform(2.0)

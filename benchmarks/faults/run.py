@@ -99,14 +99,14 @@ def main() -> None:
     parser.add_argument("--commands", nargs="+", choices=COMMANDS, default=list(COMMANDS))
     parser.add_argument("--times", type=int, default=20, help="of each signal (default: %(default)s)")
     parser.add_argument("--full", action="store_true", help="a disk that is full, instead of signals")
-    given = parser.parse_args()
-    folder = given.folder.resolve()
+    arguments = parser.parse_args()
+    folder = arguments.folder.resolve()
     data = subjects(folder / "data")
-    for name in given.commands:
+    for name in arguments.commands:
         command, whole = COMMANDS[name], folder / "undisturbed" / name
         seconds = undisturbed(command, data, whole)
-        faults = [("full", limit) for limit in range(len(LIMITS))] if given.full else []
-        faults = faults or [(fault, number) for number in range(given.times) for fault in SIGNALS]
+        faults = [("full", limit) for limit in range(len(LIMITS))] if arguments.full else []
+        faults = faults or [(fault, number) for number in range(arguments.times) for fault in SIGNALS]
         for fault, number in faults:
             if (name, fault, str(number)) not in done(folder):
                 trial(folder, name, fault, number, data, whole, seconds)
@@ -114,7 +114,7 @@ def main() -> None:
 
 
 def subjects(data: Path) -> Path:
-    """Four people of 16 mm in the Learn2Reg layout, a pair of 8 mm, a plan of the pipeline."""
+    """Four subjects of 16 mm in the Learn2Reg layout, a pair of 8 mm, a plan of the pipeline."""
     if not (data / "plan.yaml").is_file():
         data.mkdir(parents=True, exist_ok=True)
         write_phantoms(data / "learn2reg")

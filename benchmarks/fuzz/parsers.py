@@ -15,13 +15,13 @@ from mics.image.grid import Grid
 from mics.image.io import Image, read_image, write_image
 from mics.image.points import Points, read_points, write_points
 from mics.network.card import ModelCard
-from mics.network.weights import SHIPPED
+from mics.network.weights import BUNDLED_MODELS
 from mics.pipeline.plan import load_plan
 from mics.registration.affine_file import read_affine
 from mics.run_summary import read_summary
 from mics.training.recipe import load_recipe
 
-RECIPES = SHIPPED.parents[1] / "training" / "recipes"
+RECIPES = BUNDLED_MODELS.parents[1] / "training" / "recipes"
 
 
 def volume(path: Path) -> None:
@@ -70,7 +70,7 @@ PARSERS: dict[str, tuple[str, Callable[[Path], object], Callable[[Path], object]
     "recipe": ("recipe.yaml", load_recipe, text((RECIPES / "velocity.yaml").read_text(encoding="utf-8"))),
     "plan": ("plan.yaml", load_plan, text(PLAN)),
     "nnunet": ("ours.yaml", open_nnunet, text("folder: x\nlabels: {liver: [1, 2], spleen: 3}\n")),
-    "card": ("model.json", card, text((SHIPPED / "mics-small.json").read_text(encoding="utf-8"))),
+    "card": ("model.json", card, text((BUNDLED_MODELS / "mics-small.json").read_text(encoding="utf-8"))),
     "provenance": ("t.nii.gz.json", lambda path: Provenance.load(path.with_suffix("")), text('{"format": 1}')),
     "summary": ("summary.json", read_summary, text('{"schema_version": 1, "mics_version": "1", "warnings": []}')),
 }

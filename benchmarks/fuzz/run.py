@@ -5,7 +5,7 @@
 
 Atheris (libFuzzer) changes sound files so that ever more of its lines are reached. Whatever else is raised, hangs of more
 than ten seconds and more than 4 GB of memory are finds: the input is kept in ``out/fuzz/PARSER/``, and what was raised in
-``told.txt`` there. Needs the extra ``fuzz``. A find that was mended becomes a case of the parser's tests.
+``messages.txt`` there. Needs the extra ``fuzz``. A find that was corrected becomes a case of the parser's tests.
 """
 
 import argparse
@@ -28,20 +28,20 @@ def main() -> None:
     parser.add_argument("--parsers", nargs="+", choices=PARSERS, default=list(PARSERS))
     parser.add_argument("--seconds", type=int, default=60, help="for each (default: %(default)s)")
     parser.add_argument("--out", type=Path, default=Path("out/fuzz"))
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     found = []
     print("| parser | inputs | finds |\n|---|---|---|")
-    for name in given.parsers:
-        command = [sys.executable, __file__, "--one", name, str(given.out / name), str(given.seconds)]
+    for name in arguments.parsers:
+        command = [sys.executable, __file__, "--one", name, str(arguments.out / name), str(arguments.seconds)]
         done = subprocess.run(command, capture_output=True, text=True)
         inputs = [
             line.split()[1] for line in done.stderr.splitlines() if line.startswith("stat::number_of_executed_units")
         ]
-        kept = [path for path in (given.out / name).glob("*-*") if path.is_file()]
+        kept = [path for path in (arguments.out / name).glob("*-*") if path.is_file()]
         if done.returncode and not kept:
             raise SystemExit(done.stderr[-2000:])
         found += kept
-        (given.out / name / "told.txt").write_text(done.stderr, encoding="utf-8")
+        (arguments.out / name / "messages.txt").write_text(done.stderr, encoding="utf-8")
         print(f"| {name} | {inputs[0] if inputs else '-'} | {len(kept)} |", flush=True)
     raise SystemExit(bool(found))
 

@@ -66,11 +66,11 @@ def main() -> None:
         "--also", nargs="+", default=[], metavar="FILE", help="files of tests that are run for each fault"
     )
     parser.add_argument("--again", action="store_true", help="try once more what survived")
-    given = parser.parse_args()
-    folder = given.folder.resolve()
+    arguments = parser.parse_args()
+    folder = arguments.folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
-    drawn = [fault for package in given.packages for fault in sample(package, given.each, given.seed)]
-    reached = Reached(folder, given.tests, given.also)
+    drawn = [fault for package in arguments.packages for fault in sample(package, arguments.each, arguments.seed)]
+    reached = Reached(folder, arguments.tests, arguments.also)
     shutil.rmtree(folder / "src", ignore_errors=True)
     shutil.copytree(ROOT / "src", folder / "src", ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
     compileall.compile_dir(folder / "src", quiet=1)
@@ -89,8 +89,8 @@ def main() -> None:
             writer.writeheader()
         for number, fault in enumerate(drawn, 1):
             known = rows.get((fault.module, str(fault.start), str(fault.end), fault.after))
-            if known is None or (given.again and known["outcome"] == "survived"):
-                row = trial(fault, reached, folder, given.seconds)
+            if known is None or (arguments.again and known["outcome"] == "survived"):
+                row = trial(fault, reached, folder, arguments.seconds)
                 writer.writerow(row)
                 file.flush()
                 rows[key(row)] = row

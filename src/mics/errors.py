@@ -1,6 +1,6 @@
-"""The errors that a user can mend, and the system's request to end.
+"""The errors that a user can correct, and the system's request to end.
 
-InputError (ValueError)        whatever a user can mend: all below, and files whose content is damaged or of another kind
+InputError (ValueError)        whatever a user can correct: all below, and files whose content is damaged or of another kind
 ├── MissingFileError           a file or folder to read is not there, or the system does not give it
 ├── GeometryError              grids, headers and fields of view that say no place, or do not fit together
 ├── SettingError               an argument or a setting that is unknown, of another type, or does not go with the others
@@ -26,8 +26,8 @@ class InputError(ValueError):
     a value, as in "use `affine="none"`"; the commands show them as their flags, ``--affine none``.
     """
 
-    def __init__(self, sentence: str, *, option: str | None = None) -> None:
-        super().__init__(sentence)
+    def __init__(self, message: str, *, option: str | None = None) -> None:
+        super().__init__(message)
         self.option = option
 
 

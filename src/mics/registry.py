@@ -64,5 +64,5 @@ def load_plugins() -> None:
         except Exception as error:
             package = point.value if point.dist is None else point.dist.name
             raise InputError(
-                f"The installed package {package} extends MICS and cannot be loaded ({error!r}): mend or uninstall it."
+                f"The installed package {package} extends MICS and cannot be loaded ({error!r}): correct or uninstall it."
             ) from error

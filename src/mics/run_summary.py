@@ -29,7 +29,7 @@ class Part(BaseModel):
 
 
 class GridSummary(Part):
-    """Where a volume is."""
+    """Grid of a volume."""
 
     size: tuple[int, int, int]
     """Voxels along the array axes."""
@@ -79,7 +79,7 @@ class ModelSummary(Part):
 
 
 class SettingsSummary(Part):
-    """What was chosen."""
+    """Settings of the registration."""
 
     affine: str
     """``organs``, ``ants``, ``none``, ``array`` or the file's name."""
@@ -116,7 +116,7 @@ class FieldOfView(Part):
 
 
 class Geometry(Part):
-    """What lies where."""
+    """Position of the scans to each other, and what both show."""
 
     affine_fixed_to_moving_lps_mm: Matrix
     """Takes points of the fixed scan to the moving one."""
@@ -134,28 +134,28 @@ class Folds(Part):
 
 
 class Range(Part):
-    """Of the Jacobian determinant; None where it is not finite."""
+    """Range of the Jacobian determinant; None where it is not finite."""
 
     min: float | None
     max: float | None
 
 
 class MeanAndMax(Part):
-    """Of distances in mm; None where no point can be compared."""
+    """Mean and maximum of distances in mm; None where no point can be compared."""
 
     mean: float | None
     max: float | None
 
 
 class RangePair(Part):
-    """By direction."""
+    """Ranges by direction."""
 
     moving_to_fixed: Range
     fixed_to_moving: Range
 
 
 class DistancePair(Part):
-    """By direction: the inverse error, by how much points that go through it and back through the other miss themselves."""
+    """Inverse error by direction: by how much points that go through it and back through the other miss themselves."""
 
     moving_to_fixed: MeanAndMax
     fixed_to_moving: MeanAndMax
@@ -178,7 +178,7 @@ class LabelScores(Part):
 
 
 class LabelPair(Part):
-    """By direction, on the grid of the scan that it fills."""
+    """Scores of the labels by direction, on the grid of the scan that it fills."""
 
     moving_to_fixed: LabelScores
     fixed_to_moving: LabelScores
@@ -193,7 +193,7 @@ class LandmarkScores(Part):
 
 
 class StoredTransform(Part):
-    """How a transform lies in its file, where that may be off by a tolerance."""
+    """Storage of a transform, where its file may be off by a tolerance."""
 
     size: tuple[int, int, int]
     """Voxels of the file's grid."""
@@ -222,7 +222,7 @@ class SteeringLandmarks(Part):
 
 
 class SteeringSummary(Part):
-    """What the refinement followed beside images and organ maps."""
+    """Labels and landmarks that the refinement followed beside images and organ maps."""
 
     labels: SteeringLabels | None
     landmarks: SteeringLandmarks | None
@@ -245,7 +245,7 @@ class LesionRow(Part):
 
 
 class BeforeAndAfter(Part):
-    """With the affine alone and after registration; None where there is nothing to compare."""
+    """A measure with the affine alone and after registration; None where there is nothing to compare."""
 
     affine: float | None = None
     result: float | None = None
@@ -263,7 +263,7 @@ class OrganEvidence(Part):
 
 
 class EvidenceSummary(Part):
-    """What the verdict stands on (:func:`mics.registration.evidence.gather`)."""
+    """Evidence that the verdict stands on (:func:`mics.registration.evidence.gather`)."""
 
     organs: dict[str, OrganEvidence] = {}
     """By name."""
@@ -288,7 +288,7 @@ class EvidenceSummary(Part):
 
 
 class CertificateSummary(Part):
-    """What a transform without folds took, and what holds now (:class:`mics.deformation.topology.Certificate`)."""
+    """Changes that a transform without folds took, and what holds now (:class:`mics.deformation.topology.Certificate`)."""
 
     voxels_changed: int
     largest_change_mm: float
@@ -315,7 +315,7 @@ class PeakMemory(Part):
 
 
 class Environment(Part):
-    """What the last digits depend on."""
+    """Environment that the last digits depend on."""
 
     torch: str
     numpy: str
@@ -368,7 +368,7 @@ class RunSummary(Part):
 
     @property
     def total_seconds(self) -> float:
-        """Of the whole registration."""
+        """Seconds of the whole registration."""
         return self.seconds["total"]
 
 

@@ -11,14 +11,14 @@ INNER = (slice(6, -6),) * 3
 
 
 def subject(seed):
-    """Where each point of a common body lies in one person, as a displacement of up to 6 mm or so."""
+    """Where each point of a common body lies in one subject, as a displacement of up to 6 mm or so."""
     rng = np.random.default_rng(seed)
     bumps = np.stack([gaussian_filter(rng.normal(size=GRID.size), 5, mode="constant") for _ in range(3)], axis=-1)
     return Transform((bumps / np.abs(bumps).max() * 6).astype(np.float32), GRID)
 
 
 def to_everyone(subjects, first):
-    """Perfect registrations of one person to everyone: out of the first, into the other."""
+    """Perfect registrations of one subject to everyone: out of the first, into the other."""
     out = inverse(subjects[first])
     return [out.compose(one) for one in subjects]
 

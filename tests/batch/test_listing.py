@@ -5,7 +5,7 @@ import shutil
 import pytest
 
 from mics.batch.listing import as_csv, listed_pairs, pairs_of_folder
-from mics.batch.work import BatchSettings, Task, not_registered, source_of
+from mics.batch.work import BatchSettings, PairTask, not_registered, source_of
 from mics.data.pairs import read_pairs
 from mics.errors import InputError
 
@@ -66,7 +66,7 @@ def test_what_cannot_be_a_batch_is_refused(folder):
         listed_pairs(folder / "pairs.csv")
 
 
-def test_sentences_name_files_as_the_list_does(folder):
+def test_summary_text_name_files_as_the_list_does(folder):
     patient = folder / "Doe_Jane"
     (patient / "ct").mkdir(parents=True)
     for name in ("moving.nii.gz", "moving.raw", "labels.nii.gz"):
@@ -77,8 +77,8 @@ def test_sentences_name_files_as_the_list_does(folder):
     ]
     (patient / "pairs.csv").write_text("\n".join(rows) + "\n")
     (pair,) = listed_pairs(patient / "pairs.csv")
-    sentence = f"{patient / 'ct' / '1.dcm'} differs from {patient / 'moving.nii.gz'} and {patient / 'moving.raw'}."
-    assert pair.with_listed_names(sentence) == "ct/1.dcm differs from moving.nii.gz and moving.raw."
+    message = f"{patient / 'ct' / '1.dcm'} differs from {patient / 'moving.nii.gz'} and {patient / 'moving.raw'}."
+    assert pair.with_listed_names(message) == "ct/1.dcm differs from moving.nii.gz and moving.raw."
     given = str(folder / "labels" / "a.nii.gz")  # as the list names it
     assert pair.with_listed_names(f"{given} is no label map.") == f"{given} is no label map."
     (other, *_) = pairs_of_folder(folder / "template.nii.gz", folder / "scans")
@@ -99,7 +99,7 @@ def task(folder):
     (pair,) = listed_pairs(folder / "pairs.csv")
     plain = dict.fromkeys(BatchSettings.__dataclass_fields__)
     files = {"affine": str(folder / "affine.tfm"), "label_names": str(folder / "names.json")}
-    return Task(pair, folder / "out", BatchSettings(**plain | files))
+    return PairTask(pair, folder / "out", BatchSettings(**plain | files))
 
 
 @pytest.mark.parametrize(
@@ -134,7 +134,7 @@ def test_label_names_count_where_there_are_labels(folder, task):
 
 
 def test_errors_name_no_folder_of_the_batch_or_of_its_settings(folder, task):
-    said = (
+    message = (
         f"{folder / 'affine.tfm'}, {folder / 'names.json'} and {folder / 'out' / 's_a'}: {folder / 'scans' / 'a.mhd'}."
     )
-    assert not_registered(task, InputError(said)).error == "affine.tfm, names.json and out/s_a: scans/a.mhd."
+    assert not_registered(task, InputError(message)).error == "affine.tfm, names.json and out/s_a: scans/a.mhd."

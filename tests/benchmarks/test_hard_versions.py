@@ -22,7 +22,7 @@ def hard(benchmark_script: Callable[[str], ModuleType]) -> ModuleType:
 
 @pytest.fixture(scope="module")
 def scan(hard: ModuleType) -> object:
-    """A generated person, whose array runs as Learn2Reg's do."""
+    """A generated subject, whose array runs as Learn2Reg's do."""
     subject = phantom(3, network_grid())
     return hard.Scan(subject.image, subject.labels)
 
@@ -184,7 +184,7 @@ def test_a_sharp_kernel_sharpens_within_the_slices_only(hard: ModuleType) -> Non
     np.testing.assert_allclose(hard.sharper(hard.Scan(Image(along, grid), labels)).image.array, along, atol=1e-3)
 
 
-def test_all_versions_of_a_person_are_scans_and_always_the_same(hard: ModuleType, scan: object) -> None:
+def test_all_versions_of_a_subject_are_scans_and_always_the_same(hard: ModuleType, scan: object) -> None:
     for name, make in hard.HARD_VERSIONS.items():
         first, again = make(scan), make(scan)
         assert first.image.grid == first.labels.grid, name

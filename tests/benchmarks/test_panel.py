@@ -13,8 +13,8 @@ import pytest
 
 from mics.errors import InputError
 from mics.evaluation.pair_score import PairScore
+from mics.experiments.baselines.baseline_result import BaselineResult
 from mics.experiments.baselines.methods import Choice
-from mics.experiments.baselines.outcome import Outcome
 from mics.image.grid import Grid
 from mics.image.io import Image, read_labels, write_image
 
@@ -48,11 +48,11 @@ def calls(panel: ModuleType, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Methods that ran; all but the affine shift by the right two voxels."""
     ran: list[str] = []
 
-    def run(choice: Choice, fixed: Image, moving: Image, affine: np.ndarray) -> Outcome:
+    def run(choice: Choice, fixed: Image, moving: Image, affine: np.ndarray) -> BaselineResult:
         ran.append(choice.method)
         forward = np.zeros((3, *GRID.size), np.float32)
         forward[0] = affine[0, 3] / 2 if choice.method == "affine" else 2
-        return Outcome(forward, None if choice.method == "convexadam" else -forward, seconds=1.5)
+        return BaselineResult(forward, None if choice.method == "convexadam" else -forward, seconds=1.5)
 
     monkeypatch.setattr(panel, "run", run)
     return ran
@@ -111,7 +111,7 @@ def test_a_refused_pair_is_a_failure_with_dice_zero(
 ) -> None:
     works = panel.run
 
-    def run(choice: Choice, *pair: object) -> Outcome:
+    def run(choice: Choice, *pair: object) -> BaselineResult:
         if choice.method == "network":
             raise InputError("No overlap.")
         return works(choice, *pair)

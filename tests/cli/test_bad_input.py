@@ -106,10 +106,10 @@ def test_a_dicom_folder_with_two_series(tmp_path, refused, quick, scan):
     write_series(folder, 8, 4, 0)
     still, grid = tmp_path / "still.nii.gz", Grid.axis_aligned((0, 0, 0), (15, 15, 15), 5, "LPS")
     Transform(np.zeros((*grid.size, 3), np.float32), grid).save(still)
-    sentence = refused("register", scan, folder, "-o", tmp_path / "out", *quick)
-    assert "study" in sentence
-    assert "--moving-series" in sentence
-    assert "1.2.3.8" in sentence
+    message = refused("register", scan, folder, "-o", tmp_path / "out", *quick)
+    assert "study" in message
+    assert "--moving-series" in message
+    assert "1.2.3.8" in message
     assert "no DICOM series 1.2.3.9" in refused(
         *("register", scan, folder, "-o", tmp_path / "out", *quick, "--moving-series", "1.2.3.9")
     )
@@ -129,9 +129,9 @@ def test_a_folder_without_a_series(tmp_path, refused, quick, scan):
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is there")
 def test_a_gpu_that_is_not_there(tmp_path, refused, quick, scan):
-    sentence = refused("register", scan, scan, "-o", tmp_path / "out", *quick, "--device", "cuda:0")
-    assert "cuda:0" in sentence
-    assert "cpu" in sentence.lower()
+    message = refused("register", scan, scan, "-o", tmp_path / "out", *quick, "--device", "cuda:0")
+    assert "cuda:0" in message
+    assert "cpu" in message.lower()
     assert not (tmp_path / "out").exists()
 
 
@@ -161,8 +161,8 @@ def test_an_output_folder_that_cannot_be_written(tmp_path, refused, quick, scan,
 def test_stored_values_are_refused_before_anything_else_is_said(tmp_path, make, refused, quick, scan):
     raw = make(tmp_path / "raw.nii.gz", (make.body() + 1024).clip(0).astype(np.uint16))
     for pair in ((raw, scan), (scan, raw), (raw, raw)):
-        said = refused("register", *pair, "-o", tmp_path / "out", *quick)
-        assert "raw.nii.gz does not hold Hounsfield units" in said
-        assert "subtract about 10" in said
-        assert "header" not in said
+        message = refused("register", *pair, "-o", tmp_path / "out", *quick)
+        assert "raw.nii.gz does not hold Hounsfield units" in message
+        assert "subtract about 10" in message
+        assert "header" not in message
     assert not (tmp_path / "out").exists()

@@ -28,7 +28,7 @@ LABELS = {"moving_labels_warped.nii.gz", "fixed_labels_warped.nii.gz"}
 
 @pytest.fixture
 def study(tmp_path, make):
-    """Three people with labels, and a list of three pairs, the second of which has a damaged scan."""
+    """Three subjects with labels, and a list of three pairs, the second of which has a damaged scan."""
     for number, name in enumerate("abc"):
         array = make.body((24, 22, 20 + number))
         make(tmp_path / f"{name}.nii.gz", array, centre=3.0 * number)

@@ -82,8 +82,8 @@ def test_too_little_memory_is_one_sentence_and_other_errors_stay():
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux keeps to a limit on addresses")
-@pytest.mark.parametrize(("gigabytes", "said"), [(0.3, "may take 0.3 GB"), (1.0, "may take 1 GB"), (1.5, "memory")])
-def test_under_a_limit_on_addresses_it_is_one_sentence(tmp_path, gigabytes, said):
+@pytest.mark.parametrize(("gigabytes", "message"), [(0.3, "may take 0.3 GB"), (1.0, "may take 1 GB"), (1.5, "memory")])
+def test_under_a_limit_on_addresses_it_is_one_sentence(tmp_path, gigabytes, message):
     scan = sitk.GetImageFromArray(np.zeros((8, 8, 8), np.float32))
     scan[0, 0, 0] = 1
     sitk.WriteImage(scan, str(tmp_path / "scan.nii.gz"))
@@ -97,7 +97,7 @@ def test_under_a_limit_on_addresses_it_is_one_sentence(tmp_path, gigabytes, said
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
     errors = [line for line in done.stderr.splitlines() if line.startswith("Error: ")]
     assert (done.returncode, len(errors), "Traceback" in done.stderr) == (2, 1, False), done.stderr
-    assert said in errors[0]
+    assert message in errors[0]
     assert not (tmp_path / "warped.nii.gz").exists()
 
 

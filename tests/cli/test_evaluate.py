@@ -47,8 +47,8 @@ def test_names_of_labels(run, refused, pairs, submission, tmp_path):
     result = run("evaluate", submission, pairs, "-o", tmp_path / "out", "--label-names", names)
     assert "| Leber | 1 |" in result.stdout
     names.write_text("[]")
-    sentence = refused("evaluate", submission, pairs, "-o", tmp_path / "other", "--label-names", names)
-    assert "not a list of label names" in sentence
+    message = refused("evaluate", submission, pairs, "-o", tmp_path / "other", "--label-names", names)
+    assert "not a list of label names" in message
     assert not (tmp_path / "other").exists()
 
 

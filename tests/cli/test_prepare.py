@@ -10,7 +10,7 @@ import pytest
 
 @pytest.fixture
 def own(published, tmp_path):
-    """A copy of a hospital's own two people, who need no registration: the first is the reference."""
+    """A copy of a hospital's own two subjects, who need no registration: the first is the reference."""
     folder = tmp_path / "own"
     shutil.copytree(published("nnunet").parent, folder)
     return folder / "cohort.yaml"
@@ -63,10 +63,10 @@ def test_without_dask_one_process_does_it_unless_more_are_asked_for(run, own, tm
 
 def test_without_dask_it_says_what_to_install(refused, own, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "distributed", None)
-    sentence = refused(
+    message = refused(
         "prepare", f"nnunet={own}", "-o", tmp_path / "out", "--spacing", 16, "--size", 24, 20, 32, "--workers", 2
     )
-    assert "mics-registration[cluster]" in sentence
+    assert "mics-registration[cluster]" in message
 
 
 @pytest.mark.nightly

@@ -78,14 +78,14 @@ def test_labels_are_carried_over_told_and_not_registered_twice(tmp_path, atlases
 def test_what_cannot_be_used_is_told_before_the_work(tmp_path, atlases, make, run):
     scan, folder, _ = atlases
     out = tmp_path / "out"
-    for options, sentence in (
+    for options, message in (
         ([scan, "--atlases", folder, "--fusion", "best"], "'joint'"),
         ([scan, "--atlases", tmp_path / "none"], "is not there"),
         ([tmp_path / "none.nii.gz", "--atlases", folder], "none.nii.gz"),
     ):
         result = run("propagate", *options, "-o", out)
         assert result.exit_code == 2
-        assert sentence in " ".join(result.output.split())
+        assert message in " ".join(result.output.split())
         assert not out.exists()
 
 

@@ -14,7 +14,7 @@ from mics.network.weights import save_model
 
 @pytest.fixture
 def prepared(tmp_path):
-    """One person without annotation."""
+    """One subject without annotation."""
     root = tmp_path / "prepared"
     root.mkdir()
     grid = Grid.axis_aligned((0, 0, 0), (22, 22, 22), 2, "LAS")

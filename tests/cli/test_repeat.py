@@ -57,8 +57,8 @@ def first(files, tmp_path_factory):
 
     out = tmp_path_factory.mktemp("first") / "out"
     settings = ["--affine", "none", "--refine", "none", "--steps", "1", "--topology", "preserve"]
-    message = CliRunner().invoke(app, [*map(str, arguments(files)), "-o", str(out), *settings])
-    assert message.exit_code == 0, message.output
+    result = CliRunner().invoke(app, [*map(str, arguments(files)), "-o", str(out), *settings])
+    assert result.exit_code == 0, result.output
     return out
 
 
@@ -84,14 +84,14 @@ def with_summary(first, folder, **changes):
 
 def test_the_bytes_are_the_same(run, files, first, tmp_path):
     time.sleep(1.1)  # whatever holds a time holds another one
-    message = run(*arguments(files), "-o", tmp_path / "again", "--repeat", first / "summary.json")
-    assert message.exit_code == 0, message.output
+    result = run(*arguments(files), "-o", tmp_path / "again", "--repeat", first / "summary.json")
+    assert result.exit_code == 0, result.output
     again = tmp_path / "again"
     assert {path.name for path in again.glob("*.nii.gz")} == VOLUMES
     for name in VOLUMES:
         assert (again / name).read_bytes() == (first / name).read_bytes(), name
-    assert "The same bytes as in" in message.stdout
-    assert "Warning" not in message.stderr
+    assert "The same bytes as in" in result.stdout
+    assert "Warning" not in result.stderr
     before, after = (json.loads((folder / "summary.json").read_text()) for folder in (first, again))
     for key in ("settings", "inputs", "geometry", "folds", "labels", "environment"):
         assert after[key] == before[key], key
@@ -102,9 +102,9 @@ def test_scans_elsewhere_and_in_another_format_are_the_same_scans(run, files, fi
     image = sitk.ReadImage(str(copy / "moving.nii.gz"))
     sitk.WriteImage(image, str(copy / "moving.mha"))
     words = [copy / "moving.mha" if word == copy / "moving.nii.gz" else word for word in arguments(copy)]
-    message = run(*words, "-o", tmp_path / "again", "--repeat", first / "summary.json")
-    assert message.exit_code == 0, message.output
-    assert "The same bytes as in" in message.stdout
+    result = run(*words, "-o", tmp_path / "again", "--repeat", first / "summary.json")
+    assert result.exit_code == 0, result.output
+    assert "The same bytes as in" in result.stdout
 
 
 def test_another_result_is_told(run, files, first, tmp_path):
@@ -112,23 +112,23 @@ def test_another_result_is_told(run, files, first, tmp_path):
     shutil.copytree(first, beside)
     other = beside / "moving_warped.nii.gz"
     other.write_bytes((first / "fixed_warped.nii.gz").read_bytes())
-    message = run(*arguments(files), "-o", tmp_path / "again", "--repeat", beside / "summary.json")
-    assert message.exit_code == 0, message.output
-    assert "Warning: Not the same bytes as in" in message.stderr
-    assert "moving_warped.nii.gz" in message.stderr.splitlines()[-1]
+    result = run(*arguments(files), "-o", tmp_path / "again", "--repeat", beside / "summary.json")
+    assert result.exit_code == 0, result.output
+    assert "Warning: Not the same bytes as in" in result.stderr
+    assert "moving_warped.nii.gz" in result.stderr.splitlines()[-1]
 
 
 @pytest.mark.parametrize(
-    ("name", "change", "sentence"),
+    ("name", "change", "expected"),
     [
         ("fixed.nii.gz", lambda image: image + 1, "The fixed scan was changed"),
         ("moving_labels.nii.gz", lambda image: image * 2, "The moving label map was changed"),
     ],
 )
-def test_a_changed_input_is_refused(refused, files, first, tmp_path, name, change, sentence):
+def test_a_changed_input_is_refused(refused, files, first, tmp_path, name, change, expected):
     copy = changed(files, tmp_path, name, change)
     message = refused(*arguments(copy), "-o", tmp_path / "again", "--repeat", first / "summary.json")
-    assert sentence in message
+    assert expected in message
     assert not (tmp_path / "again").exists()
 
 
@@ -183,8 +183,8 @@ def test_affine_refinement_and_steering_give_the_same_bytes(run, tmp_path):
     settings = ["--model", "mics-fast", "--steer", "6", "--steer", "landmarks", "--landmark-tolerance", "3"]
     out, again = tmp_path / "out", tmp_path / "again"
     assert run(*inputs, *settings, "-o", out).exit_code == 0
-    message = run(*inputs, "--repeat", out / "summary.json", "-o", again)
-    assert message.exit_code == 0, message.output
+    result = run(*inputs, "--repeat", out / "summary.json", "-o", again)
+    assert result.exit_code == 0, result.output
     assert {path.name for path in out.glob("*.nii.gz")} == VOLUMES
     for name in VOLUMES:
         assert (out / name).read_bytes() == (again / name).read_bytes(), name
@@ -223,11 +223,11 @@ def test_another_version_and_other_threads_are_told(run, files, first, tmp_path)
     content = json.loads((first / "summary.json").read_text())
     surroundings = {**content["environment"], "threads": 99}
     summary = with_summary(first, tmp_path, mics_version="0.1.0", environment=surroundings)
-    message = run(*arguments(files), "-o", tmp_path / "again", "--repeat", summary)
-    assert message.exit_code == 0, message.output
-    assert "was written by MICS 0.1.0" in message.stderr
-    assert "threads 99, now" in message.stderr
-    assert "no volumes and transforms to compare with" in message.stdout
+    result = run(*arguments(files), "-o", tmp_path / "again", "--repeat", summary)
+    assert result.exit_code == 0, result.output
+    assert "was written by MICS 0.1.0" in result.stderr
+    assert "threads 99, now" in result.stderr
+    assert "no volumes and transforms to compare with" in result.stdout
 
 
 def test_a_summary_without_checksums_or_of_own_stages_is_refused(refused, files, first, tmp_path):

@@ -84,10 +84,10 @@ def nodes(make, tmp_path):
 
 
 def run(job):
-    said = []
-    while not job.poll(said.append):
+    lines = []
+    while not job.poll(lines.append):
         time.sleep(0.05)
-    return said
+    return lines
 
 
 @pytest.mark.nightly
@@ -99,9 +99,9 @@ def test_volumes_segments_and_points_are_carried_the_right_way(library, nodes, q
     scene = FileScene(job.Segment)
     one = job.Job(scene, environment, job.Inputs(**nodes, options=options), tmp_path / "work")
     one.start()
-    said = run(one)
+    lines = run(one)
     found = one.results()
-    assert any("Reading" in line for line in said)
+    assert any("Reading" in line for line in lines)
     forward, backward = found.moving_to_fixed["from_parent"], found.fixed_to_moving["from_parent"]
     # A moving volume put under the node lies on the fixed one: from parent, the fixed point goes to the moving one.
     np.testing.assert_allclose(forward.TransformPoint((0.0, 0.0, 0.0)), SHIFT, atol=8)
@@ -139,8 +139,8 @@ def test_what_cannot_be_meant_is_said_before_anything_runs(library, nodes, tmp_p
 
 def test_the_commands_own_sentence_is_told_and_a_long_run_can_be_stopped(library, tmp_path):
     job, process = library("job"), library("process")
-    said = ["   1.0 s  Reading", "Error: fixed.nrrd is empty:", "give another."]
-    assert job.failure(said, 2) == "fixed.nrrd is empty: give another."
+    lines = ["   1.0 s  Reading", "Error: fixed.nrrd is empty:", "give another."]
+    assert job.failure(lines, 2) == "fixed.nrrd is empty: give another."
     assert job.failure([], 139) == "It ended with code 139: without a word"
     script = "import sys, time; print('begun', flush=True); print('half', end='', flush=True); time.sleep(60)"
     one = process.Process([sys.executable, "-c", script], tmp_path / "log.txt")

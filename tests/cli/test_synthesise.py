@@ -1,4 +1,4 @@
-"""`mics synthesise` on generated people: what reaches the user, and what is refused."""
+"""`mics synthesise` on generated subjects: what reaches the user, and what is refused."""
 
 import nibabel
 import numpy as np
@@ -14,13 +14,13 @@ def labels(publishers, tmp_path):
     return folder
 
 
-def test_a_person_is_synthesised_and_a_bad_label_map_told(run, publishers, labels, tmp_path):
+def test_a_subject_is_synthesised_and_a_bad_label_map_told(run, publishers, labels, tmp_path):
     data = publishers.learn2reg(tmp_path / "learn2reg", 3, 16.0)
     (labels / "other.nii.gz").write_bytes(b"no label map")
     result = run("synthesise", data, labels, "-o", tmp_path / "out", "--source-cases", 1)
     assert result.exit_code == 2
     assert "prepared learn2reg_0001_as_0050: mean Dice 0." in result.stdout
-    assert "1 people synthesised in" in result.stdout
+    assert "1 subjects synthesised in" in result.stdout
     assert "1 cases could not be prepared (synthesised_other:" in result.stderr
     assert (tmp_path / "out" / "manifest.csv").is_file()
 

@@ -72,7 +72,7 @@ def test_the_average_of_a_group_lies_in_its_middle(tmp_path, group, quick, run):
 def test_what_cannot_be_used_is_told_before_the_work(tmp_path, group, run):
     out = tmp_path / "out"
     (tmp_path / "empty").mkdir()
-    for options, sentence in (
+    for options, message in (
         ([group, "--rounds", 0], "--rounds is a whole number from 1 to 99"),
         ([group, "--start", "d"], "--start is the name of one of the scans, a, b, c"),
         ([group, "--spacing-mm", 0.1], "--spacing-mm is from 0.5 to 20"),
@@ -80,5 +80,5 @@ def test_what_cannot_be_used_is_told_before_the_work(tmp_path, group, run):
     ):
         result = run("template", *options, "-o", out)
         assert result.exit_code == 2
-        assert sentence in " ".join(result.output.split())
+        assert message in " ".join(result.output.split())
         assert not out.exists()

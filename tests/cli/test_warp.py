@@ -133,8 +133,8 @@ def test_where_nothing_comes_into_view_the_other_direction_is_named(
     values = np.rint(make.body()).astype(np.int16)
     scan = make(tmp_path / "far.nii.gz", (values > 0).astype(np.uint8) if labels else values, centre=2000.0)
     options = ["--labels"] if labels else []
-    sentence = refused("warp", scan, tmp_path / name, "-o", tmp_path / "out.nii.gz", *options)
-    assert message in sentence
+    refusal = refused("warp", scan, tmp_path / name, "-o", tmp_path / "out.nii.gz", *options)
+    assert message in refusal
     assert not (tmp_path / "out.nii.gz").exists()
 
 
@@ -245,16 +245,16 @@ def test_a_scan_as_label_map_is_refused(refused, make, field, tmp_path, number):
     assert not (tmp_path / "out.nii.gz").exists()
 
 
-@pytest.mark.parametrize(("low", "message"), [(-1000.0, False), (-60.0, True), (-20.0, False)])
-def test_an_image_that_may_be_ct_or_not_is_told_what_it_was_filled_with(run, make, field, tmp_path, low, message):
+@pytest.mark.parametrize(("low", "warned"), [(-1000.0, False), (-60.0, True), (-20.0, False)])
+def test_an_image_that_may_be_ct_or_not_is_told_what_it_was_filled_with(run, make, field, tmp_path, low, warned):
     source = make(tmp_path / "in.nii.gz", np.where(make.body() > 0, make.body(), low).astype(np.float32))
     result = run("warp", source, field, "-o", tmp_path / "out.nii.gz")
     warped = sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "out.nii.gz")))
     outside = 0 if low == -20 else -1000
     np.testing.assert_allclose(warped.T, by_itk(source, field, sitk.sitkLinear, outside).T, atol=1e-3)
-    assert ("was taken for CT by its lowest value, -60, and is -1000" in result.stderr) == message
-    assert ("--outside" in result.stderr) == message
-    quiet = run("warp", source, field, "-o", tmp_path / "said.nii.gz", "--outside", "0")
+    assert ("was taken for CT by its lowest value, -60, and is -1000" in result.stderr) == warned
+    assert ("--outside" in result.stderr) == warned
+    quiet = run("warp", source, field, "-o", tmp_path / "quiet.nii.gz", "--outside", "0")
     assert "taken for CT" not in quiet.stderr
 
 

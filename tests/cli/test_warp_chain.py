@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from mics.deformation.provenance import Provenance, Scan
+from mics.deformation.provenance import KnownScan, Provenance
 from mics.deformation.transform import Transform
 from mics.image.io import read_image
 
@@ -17,7 +17,7 @@ def pair(make, tmp_path):
     fixed = make(tmp_path / "fixed.nii.gz")
     moving = make(tmp_path / "moving.nii.gz", make.body((20, 24, 22)) + 7, spacing=9.0, centre=4.0)
     images = {"fixed": read_image(fixed), "moving": read_image(moving)}
-    scans = {name: Scan.of(image) for name, image in images.items()}
+    scans = {name: KnownScan.of(image) for name, image in images.items()}
     for source, target, shift in (("moving", "fixed", 5.0), ("fixed", "moving", -5.0)):
         displacement = np.full((*images[target].grid.size, 3), shift, np.float32)
         path = tmp_path / f"transform_{source}_to_{target}.nii.gz"
@@ -106,8 +106,8 @@ def test_what_is_no_part_of_a_chain_is_refused(refused, pair, affine):
     ):
         assert message in refused("warp", pair / "moving.nii.gz", pair / TO_FIXED, "--then", link, *out)
     (pair / "points.csv").write_text("x,y,z\n1,2,3\n")
-    sentence = refused("warp", pair / "points.csv", affine, "--reference", pair / "fixed.nii.gz", "-o", pair / "o.csv")
-    assert "--reference" in sentence
+    refusal = refused("warp", pair / "points.csv", affine, "--reference", pair / "fixed.nii.gz", "-o", pair / "o.csv")
+    assert "--reference" in refusal
     assert not (pair / "out.nii.gz").exists()
 
 
@@ -155,8 +155,8 @@ def test_of_several_inputs_all_are_written_or_none(refused, pair, make):
 
 
 def test_the_scan_of_the_other_side_is_refused_with_the_file_to_take(refused, run, pair):
-    sentence = refused("warp", pair / "fixed.nii.gz", pair / TO_FIXED, "-o", pair / "out.nii.gz")
-    assert f"take {TO_MOVING}" in sentence
+    message = refused("warp", pair / "fixed.nii.gz", pair / TO_FIXED, "-o", pair / "out.nii.gz")
+    assert f"take {TO_MOVING}" in message
     assert not (pair / "out.nii.gz").exists()
     (pair / f"{TO_FIXED}.json").unlink()
     assert run("warp", pair / "fixed.nii.gz", pair / TO_FIXED, "-o", pair / "out.nii.gz").stderr == ""
@@ -167,7 +167,7 @@ def test_scans_on_one_grid_are_told_apart_by_their_voxels(refused, run, pair, ma
         (pair / f"{name}.json").unlink()
     moving = make(pair / "moving.nii.gz", make.body() + 7)
     images = {"fixed": read_image(pair / "fixed.nii.gz"), "moving": read_image(moving)}
-    scans = {name: Scan.of(image) for name, image in images.items()}
+    scans = {name: KnownScan.of(image) for name, image in images.items()}
     field = Transform.load(pair / TO_FIXED)
     Transform(field.displacement_mm, field.grid, Provenance("moving", "fixed", scans)).save(pair / "mine.nii.gz")
     assert TO_MOVING in refused("warp", pair / "fixed.nii.gz", pair / "mine.nii.gz", "-o", pair / "a.nii.gz")

@@ -29,12 +29,12 @@ def scaled(*factors):
         ((1.7, 0.8, 0.8), "by 0.80 along one axis and by 1.70 along another"),
     ],
 )
-def test_an_affine_that_scales_as_people_do_not_differ_is_told(factors, message):
-    figures, sentences = check(FRAME, GRID, scaled(*factors))
+def test_an_affine_that_scales_as_subjects_do_not_differ_is_told(factors, message):
+    figures, messages = check(FRAME, GRID, scaled(*factors))
     assert figures["scale"] == pytest.approx(np.prod(factors), abs=1e-3)
     assert figures["stretches"] == pytest.approx(sorted(factors, reverse=True))
-    assert len(sentences) == (message is not None)
-    assert message is None or message in sentences[0]
+    assert len(messages) == (message is not None)
+    assert message is None or message in messages[0]
 
 
 def box(grid, voxels):
@@ -48,8 +48,8 @@ def box(grid, voxels):
 def test_a_liver_of_more_than_four_litres_is_told_with_its_volume_in_the_scan(voxels, odd):
     """The same voxels, 10 mm in the frame and 8 mm in the scan."""
     native = Grid.axis_aligned((-160, -160, -160), (160, 160, 160), 8.0, "LAS")
-    figures, sentences = check_labels(FRAME, box(GRID, voxels), box(native, voxels), scaled(0.8, 0.8, 0.8), (LIVER,))
+    figures, messages = check_labels(FRAME, box(GRID, voxels), box(native, voxels), scaled(0.8, 0.8, 0.8), (LIVER,))
     assert figures["volumes_ml"] == {"6": voxels**3}
     assert figures["native_volumes_ml"] == {"6": pytest.approx(voxels**3 * 0.512, abs=0.05)}
     message = ["The liver has 4096 ml in the frame and 2097 ml in the scan: the affine or the labels may be wrong."]
-    assert sentences == (message if odd else [])
+    assert messages == (message if odd else [])

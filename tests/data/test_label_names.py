@@ -121,5 +121,5 @@ def test_what_cannot_be_opened(tmp_path, name):
 
 def test_maps_that_contradict_each_other():
     assert disagreement({1: "spleen", 3: "kidney_left"}, {2: "liver", 3: "Kidney left"}) == []
-    (sentence,) = disagreement({5: "liver", 6: "stomach"}, {5: "esophagus", 6: "liver"})
-    assert "5 is liver in one, esophagus in another" in sentence
+    (message,) = disagreement({5: "liver", 6: "stomach"}, {5: "esophagus", 6: "liver"})
+    assert "5 is liver in one, esophagus in another" in message

@@ -1,4 +1,4 @@
-"""The Learn2Reg adapter on a generated folder: orientation settled, people of the validation pairs kept apart."""
+"""The Learn2Reg adapter on a generated folder: orientation settled, subjects of the validation pairs kept apart."""
 
 import json
 
@@ -43,7 +43,7 @@ def folder(tmp_path):
     return tmp_path
 
 
-def test_people_of_the_validation_pairs_are_not_trained_on(folder):
+def test_subjects_of_the_validation_pairs_are_not_trained_on(folder):
     dataset = open_learn2reg(folder)
     assert sorted(dataset.cases) == ["0001", "0002", "0003", "0004"]
     assert [case.number for case in dataset.training] == ["0001"]
@@ -106,7 +106,7 @@ def test_any_other_orientation_is_refused(folder):
         open_learn2reg(folder).cases["0001"].image()
 
 
-def test_people_with_labels_only(tmp_path):
+def test_subjects_with_labels_only(tmp_path):
     for number in ("0008", "0002"):
         write(tmp_path / f"label{number}.nii.gz", liver_first(np.uint8))
     cases = label_maps(tmp_path)
@@ -132,7 +132,7 @@ def test_a_folder_that_is_not_learn2reg_is_refused_in_one_sentence(folder):
             open_learn2reg(folder)
 
 
-def test_a_missing_file_and_an_unknown_person_are_named(folder):
+def test_a_missing_file_and_an_unknown_subject_are_named(folder):
     path = folder / DATASET_FILE
     description = json.loads(path.read_text())
     description["registration_val"].append(

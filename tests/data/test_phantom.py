@@ -122,8 +122,8 @@ def test_contrast_phases_enhance_as_they_do() -> None:
     assert median_hu(arterial, organs.PORTAL_AND_SPLENIC_VEIN) < median_hu(arterial, organs.AORTA)
 
 
-def test_the_same_person_on_any_grid() -> None:
-    """A person is a function of the world: a turned, shifted, anisotropic grid shows the same organ at a point."""
+def test_the_same_subject_on_any_grid() -> None:
+    """A subject is a function of the world: a turned, shifted, anisotropic grid shows the same organ at a point."""
     straight = phantom(4, Grid.axis_aligned((-150, -110, -60), (150, 110, 150), 4.0, "LAS"))
     axes = np.array([[0, -1, 0], [0, 0, 1], [-1, 0, 0]], float)  # array axes run I, R, P
     size, spacing = (34, 56, 40), (5.0, 4.5, 5.0)
@@ -147,7 +147,7 @@ def test_field_of_view_varies_and_is_air_outside() -> None:
         assert not scan.labels.array[:, :, top + 1 :].any()
 
 
-def test_two_people_differ_as_two_people_do() -> None:
+def test_two_subjects_differ_as_two_subjects_do() -> None:
     fixed, moving = phantom_pair(2, network_grid(6.0), network_grid(6.0))
     a, b = fixed.labels.array, moving.labels.array
     dice = [2 * ((a == o) & (b == o)).sum() / ((a == o).sum() + (b == o).sum()) for o in organs.ORGAN_NAMES]
@@ -190,7 +190,7 @@ def test_truth_is_smooth_and_without_folds() -> None:
 
 
 def test_truth_holds_between_two_hospitals() -> None:
-    """Other spacing, orientation, origin, pose and size of the person: the transform carries all of it."""
+    """Other spacing, orientation, origin, pose and size of the subject: the transform carries all of it."""
     fixed_scanner, moving_scanner = hospital_scanner(8, pixels=72), hospital_scanner(9, pixels=80)
     assert fixed_scanner.grid.spacing != moving_scanner.grid.spacing
     assert np.linalg.norm(fixed_scanner.grid.centre - moving_scanner.grid.centre) > 50

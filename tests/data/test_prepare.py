@@ -25,7 +25,7 @@ SHIFTS = {"kits19": 500.0, "msd-spleen": 150.0, "pancreas-ct": -300.0}
 
 
 def shift(fixed, moving):
-    """Registration of generated people: the middle of one scan goes to the middle of the other."""
+    """Registration of generated subjects: the middle of one scan goes to the middle of the other."""
     matrix = np.eye(4)
     matrix[:3, 3] = moving.grid.centre - fixed.grid.centre
     return matrix
@@ -33,7 +33,7 @@ def shift(fixed, moving):
 
 @pytest.fixture(scope="module")
 def learn2reg(publishers, tmp_path_factory):
-    """Three annotated people of today's release, of whom the first is for training."""
+    """Three annotated subjects of today's release, of whom the first is for training."""
     return publishers.learn2reg(tmp_path_factory.mktemp("learn2reg"), 3, 8.0)
 
 
@@ -68,7 +68,7 @@ def test_everybody_lies_in_the_frame_of_the_reference(cohorts, publishers, tmp_p
     assert len(grids) == 1
     (grid,) = grids
     assert (grid.orientation, grid.size, grid.spacing) == ("LAS", (48, 40, 64), (8, 8, 8))
-    # The generated people all lie about the origin of one anatomy: the same person drawn in LAS is the truth.
+    # The generated subjects all lie about the origin of one anatomy: the same subject drawn in LAS is the truth.
     for name, cohort, number, kept in (
         ("kits19_case_00001", "kits", 1, (2, 3)),
         ("msd-spleen_spleen_0", "msd-spleen", 0, (1,)),
@@ -195,7 +195,7 @@ def test_a_reference_of_any_orientation_gives_an_upright_frame_around_its_organs
 def test_what_is_odd_about_a_case_is_told(cohorts, tmp_path):
     entries = {entry.name: entry for entry in prepare(cohorts, tmp_path, affine=mirror, **SETTINGS)}
     warnings = entries["kits19_case_00000"].warnings
-    assert any("right kidney is to the left of the left kidney: mirrored?" in sentence for sentence in warnings)
+    assert any("right kidney is to the left of the left kidney: mirrored?" in message for message in warnings)
     assert entries["kits19_case_00000"].checks["scale"] == -1
     assert entries["learn2reg_0002"].warnings == ()
     volumes = entries["learn2reg_0002"].checks["volumes_ml"]
@@ -217,7 +217,7 @@ def test_organs_beyond_the_frame_and_far_from_the_references_are_told(cohorts, t
     ):
         entries = prepare(cohorts, tmp_path / affine.__name__, affine=affine, **SETTINGS)
         warnings = next(entry.warnings for entry in entries if entry.name == "kits19_case_00000")
-        assert any(re.search(message, sentence) for sentence in warnings), warnings
+        assert any(re.search(message, warning) for warning in warnings), warnings
 
 
 def askew(fixed, moving):
@@ -234,7 +234,7 @@ def too_low(fixed, moving):
     return matrix
 
 
-def test_people_of_a_registered_cohort_correspond_voxel_by_voxel_whatever_their_origin(learn2reg, tmp_path):
+def test_subjects_of_a_registered_cohort_correspond_voxel_by_voxel_whatever_their_origin(learn2reg, tmp_path):
     folder = tmp_path / "learn2reg"
     shutil.copytree(learn2reg, folder)
     for kind in ("imagesTr", "labelsTr"):

@@ -11,19 +11,19 @@ from mics.data.cohorts.catalogue import ADAPTERS, open_cohorts
 from mics.data.manifest import Entry, write_manifest
 from mics.data.prepare import prepare
 from mics.errors import InputError
-from mics.files.folder import held_folder
+from mics.files.folder import locked_folder
 from mics.image.grid import Grid
 from mics.image.io import Image, write_image
 from mics.pipeline.synthesise import synthesise
 from mics.pseudo_labels.complete import complete
-from mics.pseudo_labels.verdicts import read_verdicts
+from mics.pseudo_labels.label_review import read_reviews
 
 GRID = Grid.axis_aligned((0, 0, 0), (48, 48, 48), 4, "LAS")
 
 
 @pytest.fixture
 def own(tmp_path):
-    """A person in an nnU-Net folder of one's own, described by a YAML file."""
+    """A subject in an nnU-Net folder of one's own, described by a YAML file."""
     scan = Image(np.random.default_rng(0).integers(-900, 200, GRID.size).astype(np.int16), GRID)
     for kind, volume in (("imagesTr/a_0000", scan), ("labelsTr/a", Image((scan.array > 150).astype(np.uint8), GRID))):
         path = tmp_path / "own" / f"{kind}.nii.gz"
@@ -35,7 +35,7 @@ def own(tmp_path):
 
 @pytest.fixture
 def prepared(own, tmp_path):
-    """The same person as a prepared set, whose other organs nobody looked for."""
+    """The same subject as a prepared set, whose other organs nobody looked for."""
     root = tmp_path / "prepared"
     root.mkdir()
     shutil.copy(own.parent / "imagesTr" / "a_0000.nii.gz", root / "a.nii.gz")
@@ -93,7 +93,7 @@ def too_many(own, prepared, output):
         (of_registration, "is for registration, not for segmentation"),
         (no_multiple, "no multiple of the prepared 8 mm"),
         (no_source_case, "there is no source case"),
-        (too_many, "up to 1000 people between"),
+        (too_many, "up to 1000 subjects between"),
     ],
 )
 def test_refused_before_anything_is_written(own, prepared, tmp_path, work, message):
@@ -118,7 +118,7 @@ def test_somebodys_folder_and_one_in_use_are_left_alone(own, prepared, tmp_path,
     with pytest.raises(InputError, match="holds something else"):
         work(own, prepared, mine)
     assert [path.read_text() for path in mine.iterdir()] == ["mine"]
-    with held_folder(tmp_path / "busy"), pytest.raises(InputError, match="Another run"):
+    with locked_folder(tmp_path / "busy"), pytest.raises(InputError, match="Another run"):
         work(own, prepared, tmp_path / "busy")
     assert not any((tmp_path / "busy").iterdir())
 
@@ -163,7 +163,7 @@ def test_a_description_of_another_type_is_told(tmp_path: Path, content: str) -> 
 def test_verdicts_that_are_no_csv_are_told(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "verdicts.csv").write_bytes(content)
     with pytest.raises(InputError, match=r"verdicts\.csv is not a CSV file"):
-        read_verdicts(tmp_path / "verdicts.csv", {"a"})
+        read_reviews(tmp_path / "verdicts.csv", {"a"})
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import torch
 
 from mics.deformation.bidirectional import BidirectionalField
 from mics.deformation.compact import compacted, on_own_lattice
-from mics.deformation.provenance import Provenance, Scan
+from mics.deformation.provenance import KnownScan, Provenance
 from mics.deformation.transform import Transform
 from mics.errors import InputError
 from mics.image.grid import Grid
@@ -77,7 +77,7 @@ def test_a_lattice_that_does_not_fit_is_not_taken(field):
 def test_it_is_loaded_onto_the_grid_of_the_scan(field, tmp_path):
     fine = Grid.axis_aligned((-20, -20, 0), (20, 20, 30), (1, 1, 1.5), "RAS")
     exact = field.to_transforms(fixed=fine, moving=LATTICE, affine=AFFINE).moving_to_fixed
-    known = Provenance("moving", "fixed", {"fixed": Scan(fine, "1"), "moving": Scan(LATTICE, "2")})
+    known = Provenance("moving", "fixed", {"fixed": KnownScan(fine, "1"), "moving": KnownScan(LATTICE, "2")})
     exact = Transform(exact.displacement_mm, fine, known)
     compacted(exact, 0.05, on_own_lattice(field, AFFINE, fine)).transform.save(tmp_path / "t.nii.gz")
     loaded = Transform.load(tmp_path / "t.nii.gz")

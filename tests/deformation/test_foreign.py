@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from mics.deformation.provenance import Provenance
-from mics.deformation.provenance import Scan as KnownScan
+from mics.deformation.provenance import KnownScan, Provenance
 from mics.deformation.read_formats import read_transform
 from mics.deformation.transform import Transform
 from mics.errors import InputError
@@ -40,10 +39,10 @@ def itk(path, vectors, kind=np.float32):
 
 @pytest.mark.parametrize("load", [Transform.load, read_transform])
 @pytest.mark.parametrize(
-    ("name", "said"), [("NREG_TRANS", "transform of NiftyReg .* NREG_TRANS[)]"), ("Mapping", "SPM .* Mapping[)]")]
+    ("name", "message"), [("NREG_TRANS", "transform of NiftyReg .* NREG_TRANS[)]"), ("Mapping", "SPM .* Mapping[)]")]
 )
-def test_transforms_that_their_headers_name(tmp_path, load, name, said):
-    with pytest.raises(InputError, match=said):
+def test_transforms_that_their_headers_name(tmp_path, load, name, message):
+    with pytest.raises(InputError, match=message):
         load(nifti(tmp_path / "y_scan.nii", BUMP, name))
 
 
@@ -79,22 +78,22 @@ def test_values_without_a_sign_are_no_displacements(tmp_path, path):
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "said"),
+    ("old", "new", "message"),
     [
         (b"left-posterior-superior", b"right-anterior-superior", "placed in right-anterior-superior"),
         (b"encoding:", b"measurement frame: (-1,0,0) (0,-1,0) (0,0,1)\nencoding:", "in another frame"),
         (b"encoding:", b"measurement frame: (1,0,0) (0,1,0) (0,0,1)\nencoding:", None),
     ],
 )
-def test_the_frame_of_an_nrrd_fields_vectors(tmp_path, old, new, said):
+def test_the_frame_of_an_nrrd_fields_vectors(tmp_path, old, new, message):
     path = itk(tmp_path / "field.nrrd", BUMP)
     raw = path.read_bytes()
     assert b"measurement frame" not in raw[:500]
     path.write_bytes(raw.replace(old, new, 1))
-    if said is None:
+    if message is None:
         np.testing.assert_allclose(Transform.load(path).displacement_mm, BUMP, atol=1e-6)
         return
-    with pytest.raises(InputError, match=said):
+    with pytest.raises(InputError, match=message):
         Transform.load(path)
 
 
@@ -135,15 +134,15 @@ def test_what_is_known_to_be_ours_is_a_displacement_whatever_it_looks_like(tmp_p
 
 
 @pytest.mark.parametrize(
-    ("times", "said"),
+    ("times", "message"),
     [
         (0, "moves nothing: its displacements are 0 everywhere"),
         (1e-3, r"moves by 0\.0\d+ mm at most along an axis: are its displacements millimetres"),
         (1e3, r"moves by 4e\+03 mm at most along an axis: are its displacements millimetres"),
     ],
 )
-def test_displacements_in_other_units_or_none_are_told(tmp_path, times, said):
-    with pytest.warns(UserWarning, match=rf"field\.mha {said}"):
+def test_displacements_in_other_units_or_none_are_told(tmp_path, times, message):
+    with pytest.warns(UserWarning, match=rf"field\.mha {message}"):
         read_transform(itk(tmp_path / "field.mha", BUMP * times))
 
 

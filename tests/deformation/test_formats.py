@@ -10,7 +10,7 @@ import SimpleITK as sitk
 from scipy.ndimage import gaussian_filter
 
 from mics.deformation.formats import ENDINGS, files_of, write_transform
-from mics.deformation.provenance import Provenance, Scan
+from mics.deformation.provenance import KnownScan, Provenance
 from mics.deformation.transform import Transform
 from mics.errors import InputError
 from mics.image.grid import Grid
@@ -45,7 +45,7 @@ def test_itk_reads_a_field(tmp_path, grid, ending):
 def test_itk_reads_a_composite_of_affine_and_displacement(tmp_path, grid, ending, direction):
     source, target = direction.split("_to_")
     made = {"affine_fixed_to_moving_lps_mm": AFFINE.tolist()}
-    scans = {name: Scan(grid, "0") for name in (source, target)}
+    scans = {name: KnownScan(grid, "0") for name in (source, target)}
     transform = transform_on(grid, Provenance(source, target, scans, made))
     write_transform(transform, tmp_path / f"t{ending}")
     composite = sitk.CompositeTransform(sitk.ReadTransform(str(tmp_path / f"t{ending}")))
@@ -157,7 +157,7 @@ def test_greedy_reads_the_field(tmp_path, grids):
 
 
 def test_the_field_keeps_what_it_is_for(tmp_path, grids):
-    scans = {name: Scan(grids["lps"], "0") for name in ("fixed", "moving")}
+    scans = {name: KnownScan(grids["lps"], "0") for name in ("fixed", "moving")}
     known = Provenance("moving", "fixed", scans, {})
     write_transform(transform_on(grids["lps"], known), tmp_path / "t.mha")
     assert Transform.load(tmp_path / "t.mha").provenance == known

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from mics.deformation.provenance import Provenance, Scan
+from mics.deformation.provenance import KnownScan, Provenance
 from mics.deformation.transform import Transform
 from mics.errors import InputError
 from mics.image.grid import Grid, apply_matrix
@@ -70,7 +70,7 @@ def test_where_it_folds_the_inverse_says_so():
 
 
 def test_the_grid_is_that_of_the_scan_which_the_transform_takes():
-    scans = {"fixed": Scan(GRID, "1"), "moving": Scan(OTHER, "2")}
+    scans = {"fixed": KnownScan(GRID, "1"), "moving": KnownScan(OTHER, "2")}
     known = transform(GRID, bump)
     known = Transform(known.displacement_mm, GRID, Provenance("moving", "fixed", scans))
     with warnings.catch_warnings():
@@ -103,7 +103,7 @@ def test_other_libraries_take_points_and_images_to_the_same_place(tmp_path):
 
 
 def test_onto_another_grid_it_is_known_to_be_of_no_scan():
-    scans = {"fixed": Scan(GRID, "1"), "moving": Scan(OTHER, "2")}
+    scans = {"fixed": KnownScan(GRID, "1"), "moving": KnownScan(OTHER, "2")}
     known = Transform(transform(GRID, bump).displacement_mm, GRID, Provenance("moving", "fixed", scans))
     elsewhere = Grid.axis_aligned((-20, -30, -10), (20, 30, 10), (5, 5, 5), "LPS")
     back = known.inverse(elsewhere)

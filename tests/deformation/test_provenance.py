@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from mics.deformation.provenance import Provenance, Scan, provenance_path
+from mics.deformation.provenance import KnownScan, Provenance, provenance_path
 from mics.deformation.transform import Transform
 from mics.image.io import Image, read_image, write_image
 
@@ -15,7 +15,7 @@ from mics.image.io import Image, read_image, write_image
 def saved(tmp_path, grids, smooth_image):
     """A transform with its provenance, in a file, and both scans."""
     fixed, moving = smooth_image(grids["oblique"], 1), smooth_image(grids["ras"], 2)
-    scans = {"fixed": Scan.of(fixed), "moving": Scan.of(moving)}
+    scans = {"fixed": KnownScan.of(fixed), "moving": KnownScan.of(moving)}
     known = Provenance("moving", "fixed", scans, {"mics_version": "0.1.0", "settings": {"steps": 2}})
     shift = np.full((*fixed.grid.size, 3), 1.5, np.float32)
     path = tmp_path / "there.nii.gz"
@@ -49,7 +49,7 @@ def test_the_checksum_is_that_of_the_voxels_in_a_nifti_file(tmp_path, grids, smo
     write_image(image, tmp_path / "scan.nii")
     offset = nibabel.load(tmp_path / "scan.nii").dataobj.offset
     values = (tmp_path / "scan.nii").read_bytes()[offset:]
-    assert Scan.of(image).voxels_sha256 == hashlib.sha256(values).hexdigest()
+    assert KnownScan.of(image).voxels_sha256 == hashlib.sha256(values).hexdigest()
 
 
 def test_rounded_voxels_have_the_checksum_of_the_same_voxels_as_integers(tmp_path, grids, smooth_image):
@@ -58,7 +58,7 @@ def test_rounded_voxels_have_the_checksum_of_the_same_voxels_as_integers(tmp_pat
     assert np.signbit(rounded.array[rounded.array == 0]).any()  # -0.4 becomes -0.0
     write_image(rounded, tmp_path / "floats.nii.gz")
     sitk.WriteImage(sitk.Cast(sitk.ReadImage(tmp_path / "floats.nii.gz"), sitk.sitkInt16), tmp_path / "integers.nii.gz")
-    known = Scan.of(read_image(tmp_path / "floats.nii.gz"))
+    known = KnownScan.of(read_image(tmp_path / "floats.nii.gz"))
     assert known.is_scan(read_image(tmp_path / "integers.nii.gz"))
 
 

@@ -41,7 +41,7 @@ def test_a_dose_lies_where_its_offsets_say(tmp_path, offsets, last):
 
 @pytest.mark.filterwarnings("ignore:Invalid value for VR DS", "ignore:The number of bytes of pixel data is sufficient")
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ({"DoseGridScaling": "0"}, "has 0 for its DoseGridScaling"),
         ({"DoseGridScaling": "NaN"}, "has NaN for its DoseGridScaling"),
@@ -56,6 +56,6 @@ def test_a_dose_lies_where_its_offsets_say(tmp_path, offsets, last):
         ({"GridFrameOffsetVector": [0, 2.5, 5, 8.5]}, "unevenly spaced planes"),
     ],
 )
-def test_what_is_no_dose_is_refused_with_the_files_name(tmp_path, changes, said):
-    with pytest.raises(InputError, match=rf"rd\.dcm .*{said}|rd\.dcm {said}"):
+def test_what_is_no_dose_is_refused_with_the_files_name(tmp_path, changes, message):
+    with pytest.raises(InputError, match=rf"rd\.dcm .*{message}|rd\.dcm {message}"):
         read_dose(written(tmp_path / "rd.dcm", **changes))

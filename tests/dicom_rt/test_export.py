@@ -233,8 +233,8 @@ def test_nothing_of_a_patient_is_in_files_that_are_not_dicom(study, helpers, tmp
 )
 def test_what_does_not_belong_together_is_refused_and_nothing_written(study, tmp_path, arguments, message, monkeypatch):
     monkeypatch.chdir(study)
-    sentence = refused("dicom", *arguments, "-o", tmp_path / "out")
-    assert re.search(message, sentence), sentence
+    refusal = refused("dicom", *arguments, "-o", tmp_path / "out")
+    assert re.search(message, refusal), refusal
     assert not (tmp_path / "out").exists()
 
 
@@ -243,5 +243,5 @@ def test_a_dose_of_another_frame_of_reference_is_refused(study, tmp_path):
     dose.FrameOfReferenceUID = "1.2.3"
     dose.save_as(tmp_path / "rd.dcm")
     options = ("--moving", study / "moving", "--dose", tmp_path / "rd.dcm")
-    sentence = refused("dicom", study / "results", study / "fixed", "-o", tmp_path / "out", *options)
-    assert "is not in the frame of reference of the moving series" in sentence
+    message = refused("dicom", study / "results", study / "fixed", "-o", tmp_path / "out", *options)
+    assert "is not in the frame of reference of the moving series" in message

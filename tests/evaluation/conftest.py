@@ -1,4 +1,4 @@
-"""A list of two pairs of three people with known labels, and deformations for it."""
+"""A list of two pairs of three subjects with known labels, and deformations for it."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +14,7 @@ SIZE = (16, 14, 12)
 GRID = Grid(SIZE, (2.0, 2.0, 2.0), (10.0, -20.0, 30.0))
 PAIRS = [("p1", "p2"), ("p1", "p3")]
 SHIFT = {"p1": 0, "p2": 2, "p3": -1}
-"""How many voxels further along i the person's organs lie."""
+"""How many voxels further along i the subject's organs lie."""
 
 
 def labels_of(subject: str) -> Image:

@@ -36,9 +36,9 @@ def constant(vector):
     ids=["millimetres", "sign", "order", "places", "normalised"],
 )
 def test_another_reading_is_named(labels, submitted, message):
-    sentence = convention_warning([overlaps(submitted, *labels)])
-    assert sentence is not None
-    assert message in sentence
+    warning = convention_warning([overlaps(submitted, *labels)])
+    assert warning is not None
+    assert message in warning
 
 
 @pytest.mark.parametrize("submitted", [constant(SHIFT), constant((0, 0, 0)), constant((0, 20, 20))])

@@ -186,7 +186,7 @@ def test_scans_in_the_place_of_label_maps_are_refused(pairs, perfect, tmp_path, 
         mics.evaluate(perfect, pairs)
 
 
-def test_people_see_shares_to_a_thousandth_and_lengths_to_a_hundredth(tmp_path):
+def test_readers_see_shares_to_a_thousandth_and_lengths_to_a_hundredth(tmp_path):
     """Two thirds of everything, of one pair."""
     each = {6: 2 / 3}
     lengths = dict.fromkeys(("inverse_mean_mm", "inverse_max_mm", "seconds", "jacobian_min", "jacobian_max"), 2 / 3)
@@ -249,6 +249,6 @@ def test_where_nothing_was_lacking_before_there_is_no_ratio():
 
 
 def test_each_pair_is_told_as_it_begins(pairs, perfect):
-    said = []
-    mics.evaluate(perfect, pairs, progress=said.append)
-    assert sorted(said) == ["perfect: pair 1 of 2, p1_p2", "perfect: pair 2 of 2, p1_p3"]
+    messages = []
+    mics.evaluate(perfect, pairs, progress=messages.append)
+    assert sorted(messages) == ["perfect: pair 1 of 2, p1_p2", "perfect: pair 2 of 2, p1_p3"]

@@ -23,8 +23,8 @@ def test_ids_of_totalsegmentator_upon_those_of_btcv():
     """Spleen and gallbladder have the same number; liver, stomach and pancreas have not."""
     btcv, total = row_of_boxes([1, 4, 6, 7, 11]), row_of_boxes([1, 4, 5, 6, 7], 2)
     assert other_numbering(btcv, total) == [(6, 5), (7, 6), (11, 7)]
-    (sentence,) = numbering_warning(btcv, total)
-    assert "5 on 6, 6 on 7, 7 on 11" in sentence
+    (message,) = numbering_warning(btcv, total)
+    assert "5 on 6, 6 on 7, 7 on 11" in message
 
 
 def test_numbers_that_the_other_map_lacks():

@@ -13,7 +13,7 @@ from mics.evaluation.learn2reg import displacement_name, write_displacement
 
 SIZE = (16, 14, 12)
 MOVES = {("p1", "p2"): 2, ("p1", "p3"): -1}
-"""Of the fixture's people, in voxels along i."""
+"""Of the fixture's subjects, in voxels along i."""
 
 
 def halves(tmp_path):
@@ -27,7 +27,7 @@ def halves(tmp_path):
     return folder
 
 
-def test_it_tests_on_the_last_seven_annotated_people_in_both_directions():
+def test_it_tests_on_the_last_seven_annotated_subjects_in_both_directions():
     old, today = LEARN2REG_2020.resplit_pairs, LEARN2REG_TODAY.resplit_pairs
     assert (len(old), len(set(old)), len(today)) == (42, 42, 42)
     assert {number for pair in old for number in pair} == {f"00{n}" for n in range(34, 41)}
@@ -59,11 +59,11 @@ def test_absent_organs_count_as_zero_and_both_resolutions_of_a_field_give_the_sa
 
 @pytest.mark.parametrize("count", [41, 42])
 def test_fewer_than_its_pairs_are_told_and_all_of_them_are_not(pairs, submit, tmp_path, count):
-    """Seven people in both directions, all alike and unmoved."""
-    people = [f"p{n}" for n in range(1, 8)]
-    listed = list(itertools.permutations(people, 2))[:count]
-    for person in people[1:]:
-        (tmp_path / f"{person}.nii.gz").write_bytes((tmp_path / "p1.nii.gz").read_bytes())
+    """Seven subjects in both directions, all alike and unmoved."""
+    subjects = [f"p{n}" for n in range(1, 8)]
+    listed = list(itertools.permutations(subjects, 2))[:count]
+    for subject in subjects[1:]:
+        (tmp_path / f"{subject}.nii.gz").write_bytes((tmp_path / "p1.nii.gz").read_bytes())
     lines = [f"{fixed},{moving},{fixed}.nii.gz,{moving}.nii.gz" for fixed, moving in listed]
     pairs.write_text("\n".join(["fixed,moving,fixed_labels,moving_labels", *lines]) + "\n")
     still = submit("still", dict.fromkeys(listed, 0))

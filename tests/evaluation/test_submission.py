@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from mics.data.pairs import read_pairs
-from mics.deformation.provenance import Provenance, Scan
+from mics.deformation.provenance import KnownScan, Provenance
 from mics.deformation.transform import Transform
 from mics.errors import InputError
 from mics.evaluation.learn2reg import read_displacement
@@ -276,14 +276,14 @@ def test_two_forms_of_one_pair_are_refused(listed, registered, submit):
 
 @pytest.mark.parametrize("packed", [False, True])
 def test_a_folder_that_was_renamed_to_another_pair(listed, grid, registered, packed):
-    """Of three people's scans on one grid, p2 was registered to p1, and the folder is taken for p3 to p1."""
+    """Of three subjects' scans on one grid, p2 was registered to p1, and the folder is taken for p3 to p1."""
     voxels = {name: np.random.default_rng(seed).normal(size=grid.size) for seed, name in enumerate(("p1", "p2", "p3"))}
     sha256 = {  # as docs/summary.md has it: float32, the first axis running fastest
         name: hashlib.sha256(values.astype("<f4").tobytes(order="F")).hexdigest() for name, values in voxels.items()
     }
     right, wrong = listed
     forward = registered / right.name / "transform_moving_to_fixed.nii.gz"
-    scans = {"fixed": Scan(grid, sha256["p1"]), "moving": Scan(grid, sha256["p2"])}
+    scans = {"fixed": KnownScan(grid, sha256["p1"]), "moving": KnownScan(grid, sha256["p2"])}
     Provenance("moving", "fixed", scans).save(forward)
     shutil.copytree(registered / right.name, registered / wrong.name)
     found = Submission(zipped(registered) if packed else registered)
@@ -297,7 +297,7 @@ def test_a_folder_that_was_renamed_to_another_pair(listed, grid, registered, pac
 @pytest.mark.parametrize("packed", [False, True])
 def test_a_transform_that_was_renamed_to_the_other_direction(listed, grid, registered, packed):
     """Both scans have one grid here, so that nothing else tells them apart."""
-    scan = Scan(grid, "0" * 64)
+    scan = KnownScan(grid, "0" * 64)
     both = {"fixed": scan, "moving": scan}
     pair = listed[0]
     folder = registered / pair.name

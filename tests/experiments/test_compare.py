@@ -16,14 +16,14 @@ from mics.errors import InputError
 from mics.experiments.baselines.methods import METHODS, Method
 from mics.experiments.compare import compare
 from mics.experiments.comparison_table import markdown
-from mics.files.folder import held_folder
+from mics.files.folder import locked_folder
 
 SHAPE = (12, 10, 10)
 
 
 @pytest.fixture
 def folder(tmp_path):
-    """Two people in the Learn2Reg layout, the second one's liver two voxels further along i."""
+    """Two subjects in the Learn2Reg layout, the second one's liver two voxels further along i."""
     folder = tmp_path / "AbdomenCTCT"
     training = []
     for number, start in (("0001", 2), ("0002", 4)):
@@ -85,11 +85,11 @@ def test_cells_are_computed_once_and_tabulated(folder, output):
 def test_a_registered_method_runs_in_a_process_that_does_not_know_its_name(folder, output, tmp_path, monkeypatch):
     (tmp_path / "two_voxels.py").write_text(
         "import numpy as np\n"
-        "from mics.experiments.baselines.outcome import Outcome\n"
+        "from mics.experiments.baselines.baseline_result import BaselineResult\n"
         "def register(fixed, moving, affine):\n"
         "    forward = np.zeros((3, *fixed.grid.size), np.float32)\n"
         "    forward[0] = 2\n"
-        "    return Outcome(forward, -forward, seconds=0.25)\n"
+        "    return BaselineResult(forward, -forward, seconds=0.25)\n"
     )
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]))
     monkeypatch.setattr(METHODS, "_entries", dict(METHODS))
@@ -103,7 +103,7 @@ def test_a_registered_method_runs_in_a_process_that_does_not_know_its_name(folde
 def test_a_failing_cell_is_told_and_the_others_go_on(folder, output):
     (folder / "labelsTr" / "AbdomenCTCT_0001_0000.nii.gz").write_bytes(b"no image")
     result = compare(folder, output, methods=["unregistered"])
-    assert [sentence.split(",")[0] for sentence in result.failed] == [
+    assert [message.split(",")[0] for message in result.failed] == [
         "unregistered failed on 0001_0002",
         "unregistered failed on 0002_0001",
     ]
@@ -126,21 +126,21 @@ def test_results_of_another_list_or_an_unstated_model_are_not_mixed(folder, outp
 
 
 def test_cells_are_computed_again_after_what_they_were_made_of_has_changed(folder, output):
-    """The table has what a changed label map gives, and a change is noticed for scans and labels of both people."""
+    """The table has what a changed label map gives, and a change is noticed for scans and labels of both subjects."""
     record = json.loads((output / "cells" / "affine" / "0001_0002.json").read_text())
     cell = output / "cells" / "unregistered" / "0001_0002.json"
     cell.parent.mkdir()
     cell.write_text(json.dumps({**record, "method": "unregistered", "made_of": {"files": {}}}))
     asked = []
-    result = compare(folder, output, methods=["unregistered"], both_ways=False, progress=asked.append)
+    result = compare(folder, output, methods=["unregistered"], both_directions=False, progress=asked.append)
     assert asked == ["unregistered on 0001_0002, again, as what it was made of has changed"]
     assert [record["score"]["dice"] for record in result.records] == [{"6": 1.0}, {"6": 0.5}]
-    compare(folder, output, methods=["unregistered"], both_ways=False, progress=pytest.fail)
+    compare(folder, output, methods=["unregistered"], both_directions=False, progress=pytest.fail)
     for file in (path for kind in ("images", "labels") for path in (folder / f"{kind}Tr").iterdir()):
         before = file.stat().st_mtime_ns
         os.utime(file, ns=(before, before + 1))
         with pytest.raises(pytest.fail.Exception, match="unregistered on 0001_0002, again"):
-            compare(folder, output, methods=["unregistered"], both_ways=False, progress=pytest.fail)
+            compare(folder, output, methods=["unregistered"], both_directions=False, progress=pytest.fail)
         os.utime(file, ns=(before, before))
 
 
@@ -174,7 +174,7 @@ def test_somebodys_folder_and_one_in_use_are_left_alone(folder, tmp_path):
     with pytest.raises(InputError, match="holds something else"):
         compare(folder, mine, methods=["affine"])
     assert [path.read_text() for path in mine.iterdir()] == ["mine"]
-    with held_folder(tmp_path / "busy"), pytest.raises(InputError, match="Another run"):
+    with locked_folder(tmp_path / "busy"), pytest.raises(InputError, match="Another run"):
         compare(folder, tmp_path / "busy", methods=["affine"])
 
 
@@ -223,17 +223,17 @@ def test_several_models_of_a_method_stand_side_by_side(folder, output, monkeypat
     """An adapter that moves by as many voxels as its model's name says: each model has a row, a folder and a line."""
     (tmp_path / "moves.py").write_text(
         "import numpy as np\n"
-        "from mics.experiments.baselines.outcome import Outcome\n"
+        "from mics.experiments.baselines.baseline_result import BaselineResult\n"
         "def register(fixed, moving, affine, model='0'):\n"
         "    forward = np.zeros((3, *fixed.grid.size), np.float32)\n"
         "    forward[0] = int(model)\n"
-        "    return Outcome(forward, -forward, seconds=0.25)\n"
+        "    return BaselineResult(forward, -forward, seconds=0.25)\n"
     )
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]))
     monkeypatch.setattr(METHODS, "_entries", dict(METHODS))
     METHODS.register("moves", Method("moves", "moves:register", model=True))
     monkeypatch.setattr("mics.experiments.compare._models", lambda choice: [])
-    found = compare(folder, output, methods=["moves=2", "moves"], both_ways=False)
+    found = compare(folder, output, methods=["moves=2", "moves"], both_directions=False)
     rows = {line.split("|")[1].strip(): line.split("|")[3].strip() for line in found.table.splitlines()[2:5]}
     assert rows == {"affine alone": "1.000", "moves: 2": "1.000", "moves: mics-velocity": "0.500"}
     assert len({path.parent for path in (output / "cells").glob("moves*/*.json")}) == 2
@@ -243,4 +243,4 @@ def test_several_models_of_a_method_stand_side_by_side(folder, output, monkeypat
     for model, title in (("2", "| moves |"), ("mics-velocity", "| moves |"), ("mics-fast", "| moves: mics-fast |")):
         assert title in markdown([{**cell, "model": model} for cell in cells])
     with pytest.raises(pytest.fail.Exception):
-        compare(folder, output, methods=["moves=3"], both_ways=False, progress=pytest.fail)
+        compare(folder, output, methods=["moves=3"], both_directions=False, progress=pytest.fail)

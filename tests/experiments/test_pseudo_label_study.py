@@ -11,7 +11,7 @@ from mics.data.manifest import Entry, read_manifest, write_manifest
 from mics.image.grid import Grid
 from mics.image.io import Image, read_labels, write_image
 from mics.pseudo_labels.rank import OrganStatistics
-from mics.pseudo_labels.record import Record, write_record
+from mics.pseudo_labels.record import CaseRecord, write_record
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "pseudo_labels.py"
 GRID = Grid.axis_aligned((0, 0, 0), (54, 14, 14), 2, "LAS")
@@ -19,7 +19,7 @@ GRID = Grid.axis_aligned((0, 0, 0), (54, 14, 14), 2, "LAS")
 
 @pytest.fixture
 def prepared(tmp_path):
-    """Four people for training and one for validation, each organ a box."""
+    """Four subjects for training and one for validation, each organ a box."""
     root = tmp_path / "prepared"
     root.mkdir()
     truth = np.zeros(GRID.size, np.uint8)
@@ -68,7 +68,7 @@ def test_organs_are_hidden_as_cohorts_do_and_predictions_are_compared_with_them(
         write_image(Image(truth, GRID), completed / f"{name}.nii.gz")
         missing = set(range(1, 12)) - set(organs[name])
         statistics = {organ: OrganStatistics(volume_ml=1, centre_mm=(0, 0, 0), predicted=True) for organ in missing}
-        write_record(completed, name, Record(key="", organs=statistics))
+        write_record(completed, name, CaseRecord(key="", organs=statistics))
     rows = [hidden[name].model_copy(update={"labels": f"{name}.nii.gz"}) for name in "bc"]
     write_manifest(rows, completed)
     table = run("score", prepared, study)

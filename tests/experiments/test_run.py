@@ -208,12 +208,12 @@ def test_data_of_the_pretraining_that_are_none_are_refused_before_anything_is_wr
 def test_data_that_have_changed_are_noticed(tmp_path):
     phantoms = write_phantoms(tmp_path / "phantoms")
     study = Study(tmp_path, "small", phantoms, "phantom:48")
-    study.claim(study.state())
-    study.claim(study.state())
+    study.pin_inputs(study.state())
+    study.pin_inputs(study.state())
     scan = next((phantoms / "imagesTr").iterdir())
     os.utime(scan, ns=(0, scan.stat().st_mtime_ns + 1))
     with pytest.raises(InputError, match="before they changed"):
-        study.claim(study.state())
+        study.pin_inputs(study.state())
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{", "[" * 9999])

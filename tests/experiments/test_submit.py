@@ -1,4 +1,4 @@
-"""A submission: the published pairs of the people that are there, in the challenge's files; it goes on where it stopped."""
+"""A submission: the published pairs of the subjects that are there, in the challenge's files; it goes on where it stopped."""
 
 import json
 import shutil
@@ -19,7 +19,7 @@ QUICK = {"model": "mics-small", "affine": "none", "refine": "none", "device": "c
 
 @pytest.fixture(scope="module")
 def release(tmp_path_factory):
-    """Four people, three of them as test people too, of whom two of today's pairs are made."""
+    """Four subjects, three of them as test subjects too, of whom two of today's pairs are made."""
     folder = write_phantoms(tmp_path_factory.mktemp("release"), spacing_mm=8.0)
     content = json.loads((folder / DATASET_FILE).read_text())
     (folder / "imagesTs").mkdir()
@@ -31,7 +31,7 @@ def release(tmp_path_factory):
     return folder
 
 
-def test_the_published_pairs_of_the_people_that_are_there(release):
+def test_the_published_pairs_of_the_subjects_that_are_there(release):
     assert open_learn2reg(release).test_pairs == [("0031", "0032"), ("0031", "0036")]
     assert [pair.name for pair in read_pairs(release, which="test")] == ["0031_0032", "0031_0036"]
 
@@ -61,7 +61,7 @@ def test_a_submission_goes_on_and_scores_as_its_pairs_do(release, tmp_path):
         submit(release, tmp_path / "out", **{**QUICK, "steps": 1})
 
 
-def test_what_has_no_test_people_is_refused_before_anything_is_written(tmp_path):
+def test_what_has_no_test_subjects_is_refused_before_anything_is_written(tmp_path):
     bare = write_phantoms(tmp_path / "bare")
     with pytest.raises(InputError, match="imagesTs"):
         submit(bare, tmp_path / "out", **QUICK)

@@ -25,12 +25,12 @@ def test_blanks_and_lines_without_values_do_not_count():
     assert list(CsvRows(text)) == [{"a": "1", "b": "2 3"}, {"a": "4", "b": "5"}]
 
 
-@pytest.mark.parametrize(("sign", "said"), [(";", "semicolons"), ("\t", "tabs")])
-def test_other_signs_than_commas_are_named(tmp_path, sign, said):
+@pytest.mark.parametrize(("sign", "message"), [(";", "semicolons"), ("\t", "tabs")])
+def test_other_signs_than_commas_are_named(tmp_path, sign, message):
     path = tmp_path / "table.csv"
     for read, columns in ((read_pairs, ("fixed", "moving")), (read_label_names, ("id", "name"))):
         path.write_text(f"{sign.join(columns)}\n1,5{sign}2\n")
-        with pytest.raises(InputError, match=f"{said} divide its values: save it with commas"):
+        with pytest.raises(InputError, match=f"{message} divide its values: save it with commas"):
             read(path)
 
 

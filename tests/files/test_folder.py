@@ -11,8 +11,8 @@ import pytest
 
 from mics.errors import InputError
 from mics.files.folder import (
-    claimed_folder,
     free_folder,
+    locked_usable_folder,
     temporary_folder,
     usable_folder,
     writable_folder,
@@ -70,8 +70,8 @@ def test_what_somebody_may_have_put_there_counts(tmp_path, name):
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from mics.files.folder import claimed_folder, write_together
-with claimed_folder(sys.argv[1]) as folder:
+from mics.files.folder import locked_usable_folder, write_together
+with locked_usable_folder(sys.argv[1]) as folder:
     write_together(folder, {"a": lambda path: (path.write_text("1"), os.kill(os.getpid(), signal.SIGKILL))})
 """
 
@@ -81,14 +81,14 @@ def test_after_a_kill_while_writing_the_same_folder_is_free_and_clean(tmp_path):
     killed = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)], check=False)
     assert killed.returncode == -signal.SIGKILL
     assert [file.name[:9] for file in tmp_path.iterdir()] == [".partial-"]
-    with claimed_folder(tmp_path) as folder:
+    with locked_usable_folder(tmp_path) as folder:
         assert list(folder.iterdir()) == []
 
 
 HOLDS = """
 import sys
-from mics.files.folder import claimed_folder
-with claimed_folder(sys.argv[1]):
+from mics.files.folder import locked_usable_folder
+with locked_usable_folder(sys.argv[1]):
     print("held", flush=True)
     sys.stdin.read()
 """
@@ -100,11 +100,11 @@ def test_a_second_run_learns_at_once_that_the_folder_is_taken(tmp_path):
         [sys.executable, "-c", HOLDS, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as first:
         assert first.stdout.readline() == "held\n"
-        with pytest.raises(InputError, match="Another run"), claimed_folder(tmp_path):
+        with pytest.raises(InputError, match="Another run"), locked_usable_folder(tmp_path):
             pass
         first.stdin.close()
         first.wait()
-    with claimed_folder(tmp_path) as folder:
+    with locked_usable_folder(tmp_path) as folder:
         assert folder == tmp_path
 
 

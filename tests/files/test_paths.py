@@ -58,11 +58,11 @@ def test_a_command_refuses_such_names_before_it_loads_anything(tmp_path):
         (tmp_path, ["register", "a.nii", "b.nii", "-o", "out"], {"TMPDIR": str(strange)}, "The folder for temporary "),
     ):
         done = subprocess.run(command + arguments, cwd=place, env=os.environ | environment, capture_output=True)
-        said = done.stderr.decode()
+        output = done.stderr.decode()
         assert done.returncode == 2
-        assert said.startswith(f"Error: {message}")
-        assert "is not UTF-8" in said
-        assert said.count("\n") == 1
+        assert output.startswith(f"Error: {message}")
+        assert "is not UTF-8" in output
+        assert output.count("\n") == 1
     assert [entry.name for entry in tmp_path.iterdir()] == [strange.name]
     assert not list(strange.iterdir())
 

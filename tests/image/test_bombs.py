@@ -66,8 +66,8 @@ def test_more_voxels_than_the_header_promises(tmp_path, suffix):
     path.write_bytes(FORMATS[suffix]((7, 6, 5), 90))
     assert path.stat().st_size < 120_000
     done = subprocess.run([sys.executable, "-c", READ, path], capture_output=True, text=True, check=True)
-    sentence, kilobytes = done.stdout.splitlines()
-    assert f"bomb{suffix} is damaged: its compressed data unpack to more than the 420 bytes" in sentence
+    message, kilobytes = done.stdout.splitlines()
+    assert f"bomb{suffix} is damaged: its compressed data unpack to more than the 420 bytes" in message
     assert int(kilobytes) < 30_000
 
 
@@ -78,8 +78,8 @@ def test_more_voxels_than_memory_holds(tmp_path, suffix):
     path.write_bytes(FORMATS[suffix]((1024, 1024, 1000), 1) + bytes(3_000_000))
     limited = f"import resource; resource.setrlimit(resource.RLIMIT_AS, (3 * 10**9,) * 2){READ}"
     done = subprocess.run([sys.executable, "-c", limited, path], capture_output=True, text=True, check=True)
-    sentence, kilobytes = done.stdout.splitlines()
-    assert f"large{suffix} unpacks to 2.1 GB of voxels" in sentence
+    message, kilobytes = done.stdout.splitlines()
+    assert f"large{suffix} unpacks to 2.1 GB of voxels" in message
     assert int(kilobytes) < 30_000
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from mics.errors import InputError
-from mics.image.checks import is_place
+from mics.image.checks import is_valid_affine
 from mics.image.io import read_image, write_image
 
 FORMATS = [".nii", ".nii.gz", ".nrrd", ".mha"]
@@ -177,11 +177,11 @@ def test_degenerate_direction(tmp_path):
 def test_axes_span_the_space_however_they_turn_and_whatever_their_voxels(turn, spacing, flat):
     matrix = np.eye(4)
     matrix[:3, :3] = Rotation.from_euler("xyz", turn, degrees=True).as_matrix() * spacing
-    assert is_place(matrix)
+    assert is_valid_affine(matrix)
     matrix[:3, flat] = matrix[:3, flat - 1] - 0.5 * matrix[:3, flat - 2]  # in the plane of the other two
-    assert not is_place(matrix)
+    assert not is_valid_affine(matrix)
     matrix[:3, flat] = 0
-    assert not is_place(matrix)
+    assert not is_valid_affine(matrix)
 
 
 def test_a_left_handed_direction_is_read_as_it_is(tmp_path):

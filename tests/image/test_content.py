@@ -20,7 +20,7 @@ def zipped(content):
 
 
 @pytest.mark.parametrize(
-    ("name", "made", "said"),
+    ("name", "made", "message"),
     [
         ("a.nii", lambda files: files[".nrrd"], "it is NRRD: let its name end in .nrrd"),
         ("a.nii.gz", lambda files: gzip.compress(files[".nrrd"]), "it is NRRD"),
@@ -37,13 +37,13 @@ def zipped(content):
         ("a.nii", lambda files: bytes(128) + b"DICM" + bytes(400), "it is DICOM: give the folder"),
     ],
 )
-def test_what_it_is_and_what_to_do_is_said(tmp_path, smooth_image, grids, name, made, said):
+def test_what_it_is_and_what_to_do_is_said(tmp_path, smooth_image, grids, name, made, message):
     files = {}
     for ending in (".nii", ".nrrd", ".mha"):
         write_image(smooth_image(grids["lps"]), tmp_path / f"whole{ending}")
         files[ending] = (tmp_path / f"whole{ending}").read_bytes()
     (tmp_path / name).write_bytes(made(files))
-    with pytest.raises(InputError, match=f"cannot be read as an image, by its content .*{said}"):
+    with pytest.raises(InputError, match=f"cannot be read as an image, by its content .*{message}"):
         read_image(tmp_path / name)
 
 
@@ -52,7 +52,7 @@ def test_the_libraries_say_nothing_beside_the_sentence(tmp_path, capfd):
     (tmp_path / "study").mkdir()
     (tmp_path / "study" / "note.txt").write_text("x")
     (tmp_path / "scan.mha").write_bytes((348).to_bytes(4, "little") + bytes(600))
-    for path, said in ((tmp_path / "study", "holds no DICOM series"), (tmp_path / "scan.mha", "it is NIfTI")):
-        with pytest.raises(InputError, match=said):
+    for path, message in ((tmp_path / "study", "holds no DICOM series"), (tmp_path / "scan.mha", "it is NIfTI")):
+        with pytest.raises(InputError, match=message):
             read_image(path)
     assert capfd.readouterr().err == ""

@@ -216,9 +216,9 @@ def test_a_folder_within_folders(tmp_path):
 
 
 def test_names_and_pipes_that_gdcm_would_stumble_over(tmp_path):
-    for name, said in ((os.fsdecode(b"J\xfcrgen"), "not UTF-8"), ("pipe", "is a pipe")):
-        folder = tmp_path / said.replace(" ", "_")
+    for name, message in ((os.fsdecode(b"J\xfcrgen"), "not UTF-8"), ("pipe", "is a pipe")):
+        folder = tmp_path / message.replace(" ", "_")
         write_series(folder)
         os.mkfifo(folder / name)
-        with pytest.raises(InputError, match=said):
+        with pytest.raises(InputError, match=message):
             read_image(folder)

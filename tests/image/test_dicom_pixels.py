@@ -34,7 +34,7 @@ def with_icon(one, _=0):
 
 
 @pytest.mark.parametrize(
-    ("change", "numbers", "said"),
+    ("change", "numbers", "message"),
     [
         (
             {"BitsAllocated": 8, "BitsStored": 8, "HighBit": 7},
@@ -50,8 +50,8 @@ def with_icon(one, _=0):
         ({"Modality": "PT"}, (2,), r"differ in modality: PT in 2\.dcm, CT in 4 others"),
     ],
 )
-def test_slices_that_are_not_what_they_say(tmp_path, change, numbers, said, ct_series):
-    with pytest.raises(InputError, match=said):
+def test_slices_that_are_not_what_they_say(tmp_path, change, numbers, message, ct_series):
+    with pytest.raises(InputError, match=message):
         read_image(ct_series(tmp_path / "ct", RAW, change, numbers))
 
 
@@ -82,27 +82,27 @@ def test_frames_of_one_scale_are_scaled(tmp_path, scales, ct_frames):
 
 
 @pytest.mark.parametrize(
-    ("scales", "said"),
+    ("scales", "message"),
     [
         ([(1, -1024), (2, -1024), (1, -1024), (1, -1024), (1, -1024)], r"differ in rescale slope \(1.0 and 2.0\)"),
         ([(1, -1024), (1, 0), (1, -1024), (1, -1024), (1, -1024)], "differ in rescale intercept"),
         ([(1, -1024), None, None, (1, -1024), (1, -1024)], "the rescale intercept of 3 of its 5 frames alone"),
     ],
 )
-def test_frames_of_several_scales_are_refused(tmp_path, scales, said, ct_frames):
-    with pytest.raises(InputError, match=said):
+def test_frames_of_several_scales_are_refused(tmp_path, scales, message, ct_frames):
+    with pytest.raises(InputError, match=message):
         read_image(ct_frames(tmp_path / "all.dcm", RAW, {}, scales))
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ({"PixelData": RAW[:4].tobytes()}, "was cut short: its header promises 120 bytes"),
         ({"BitsAllocated": 8, "BitsStored": 8, "HighBit": 7}, "holds 120 bytes of pixels, and its header promises 60"),
     ],
 )
-def test_frames_whose_pixels_do_not_fit(tmp_path, change, said, ct_frames):
-    with pytest.raises(InputError, match=said):
+def test_frames_whose_pixels_do_not_fit(tmp_path, change, message, ct_frames):
+    with pytest.raises(InputError, match=message):
         read_image(ct_frames(tmp_path / "all.dcm", RAW, change))
 
 
@@ -189,16 +189,16 @@ def compressed(shape):
 
 @pytest.mark.parametrize("multi_frame", [False, True])
 @pytest.mark.parametrize(
-    ("shape", "said"),
+    ("shape", "message"),
     [((4, 3, 3), "have 3 values each, as colours have"), ((5, 6), "has 5 rows of 6 pixels"), ((4, 3), None)],
 )
 def test_compressed_pictures_that_the_header_calls_something_else(
-    tmp_path, multi_frame, shape, said, ct_series, ct_frames
+    tmp_path, multi_frame, shape, message, ct_series, ct_frames
 ):
     file, folder, change = tmp_path / "frames.dcm", tmp_path / "series", compressed(shape)
     source = ct_frames(file, RAW, change, [(1, -1024)] * 5) if multi_frame else ct_series(folder, RAW, change)
-    if said is None:
+    if message is None:
         assert read_image(source).array.shape == (3, 4, 5)
         return
-    with pytest.raises(InputError, match=f"contradicts itself: .*{said}"):
+    with pytest.raises(InputError, match=f"contradicts itself: .*{message}"):
         read_image(source)

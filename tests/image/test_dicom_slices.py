@@ -115,7 +115,7 @@ ALL = tuple(range(5))
 
 
 @pytest.mark.parametrize(
-    ("changes", "numbers", "said"),
+    ("changes", "numbers", "message"),
     [
         ({"PixelSpacing": [0, 0]}, ALL, r"PixelSpacing 0\.0\\0\.0"),
         ({"PixelSpacing": None}, ALL, "PixelSpacing none"),
@@ -128,8 +128,8 @@ ALL = tuple(range(5))
         ({"ImagePositionPatient": [0, 0, 2.5]}, (2,), r"doubled slices, .*\((1.dcm and 2|2.dcm and 1)\.dcm lie"),
     ],
 )
-def test_slices_that_itk_would_make_something_up_for(tmp_path, changes, numbers, said):
-    with pytest.raises(InputError, match=said):
+def test_slices_that_itk_would_make_something_up_for(tmp_path, changes, numbers, message):
+    with pytest.raises(InputError, match=message):
         read_image(changed_series(tmp_path / "ct", changes, numbers))
 
 

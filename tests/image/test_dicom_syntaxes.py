@@ -122,7 +122,7 @@ def scaled_twice(one, _):
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         (in_turns("StackID", ["1", "2"]), r"several stacks \(StackID 1, 2\) that lie between each other"),
         (in_turns("TemporalPositionIndex", [1, 2]), r"several phases \(TemporalPositionIndex 1, 2\)"),
@@ -132,8 +132,8 @@ def scaled_twice(one, _):
         ({"NumberOfFrames": 4}, "contradicts itself: it holds 120 bytes of pixels"),
     ],
 )
-def test_frames_of_several_volumes_or_scales_are_refused_in_every_syntax(tmp_path, syntax, change, said, ct_frames):
-    with pytest.raises(InputError, match=said):
+def test_frames_of_several_volumes_or_scales_are_refused_in_every_syntax(tmp_path, syntax, change, message, ct_frames):
+    with pytest.raises(InputError, match=message):
         read_image(ct_frames(tmp_path / "all.dcm", RAW, change, syntax=syntax))
 
 

@@ -72,11 +72,11 @@ def test_any_offset_is_named_within_30_hu(shares, offset):
         warnings.simplefilter("always")
         try:
             hounsfield_units(body(**shares) + np.float32(offset), "A scan")
-            sentence = str(caught[0].message)
+            message = str(caught[0].message)
         except InputError as error:
-            sentence = str(error)
-    found = re.search(r"look like HU shifted by about ([+-]\d+)", sentence)
-    assert found is not None, sentence
+            message = str(error)
+    found = re.search(r"look like HU shifted by about ([+-]\d+)", message)
+    assert found is not None, message
     assert abs(float(found[1]) - offset) <= 30
 
 
@@ -84,9 +84,9 @@ def test_any_offset_is_named_within_30_hu(shares, offset):
 @pytest.mark.parametrize("offset", [1000, 1024])
 def test_stored_values_without_their_intercept_are_refused_with_the_mend(offset, padding):
     stored = body() + offset
-    sentence = refusal(stored if padding is None else outside_of_the_circle(stored, padding))
-    assert "the rescale intercept (-1024 or -1000) is missing: convert the scan from DICOM again" in sentence
-    assert abs(float(re.search(r"subtract about (\d+)", sentence)[1]) - offset) <= 30
+    message = refusal(stored if padding is None else outside_of_the_circle(stored, padding))
+    assert "the rescale intercept (-1024 or -1000) is missing: convert the scan from DICOM again" in message
+    assert abs(float(re.search(r"subtract about (\d+)", message)[1]) - offset) <= 30
 
 
 CUT = {
@@ -114,8 +114,8 @@ def test_values_cut_off_at_both_ends_and_metal_are_taken(low, high):
         hounsfield_units(hu.clip(low, high), "A scan")
 
 
-def test_generated_people_are_taken():
-    hu = person()
+def test_generated_subjects_are_taken():
+    hu = subject()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert hounsfield_units(hu, "A scan") is hu
@@ -143,7 +143,7 @@ def organs(dtype=np.float32):
 
 
 @pytest.mark.parametrize(
-    ("array", "said"),
+    ("array", "message"),
     [
         ((body().clip(-1000, 1000) + 1000) / 2000, r"between .* scaling to \[0, 1\] or a z-score"),
         ((body() - body().mean()) / body().std(), r"between .* scaling to \[0, 1\] or a z-score"),
@@ -171,7 +171,7 @@ def organs(dtype=np.float32):
         "MR",
         "PET",
         "tenth",
-        "tenth of a thin person",
+        "tenth of a thin subject",
         "attenuation",
         "doubled",
         "halved",
@@ -180,16 +180,16 @@ def organs(dtype=np.float32):
         "padded air",
     ],
 )
-def test_other_values_are_refused_with_what_they_are(array, said):
-    assert re.search(said, refusal(array))
+def test_other_values_are_refused_with_what_they_are(array, message):
+    assert re.search(message, refusal(array))
 
 
 @pytest.mark.parametrize("factor", [0.0625, 0.15, 0.4, 3, 25, -0.2, -1, -5])
 @pytest.mark.parametrize("offset", [0, 300])
 def test_the_places_of_air_fat_and_soft_tissue_are_named(factor, offset):
-    sentence = refusal(body(seed=4) * factor + offset)
-    assert ("look like HU upside down" in sentence) is (factor < 0)
-    places = re.search(r"air near (\S+), fat near (\S+) and soft tissue near ([^)]+)", sentence).groups()
+    message = refusal(body(seed=4) * factor + offset)
+    assert ("look like HU upside down" in message) is (factor < 0)
+    places = re.search(r"air near (\S+), fat near (\S+) and soft tissue near ([^)]+)", message).groups()
     np.testing.assert_allclose((np.array(places, float) - offset) / factor, [-1000, -100, 50], atol=70)
 
 
@@ -199,8 +199,8 @@ def test_the_places_of_air_fat_and_soft_tissue_are_named(factor, offset):
     ids=lambda number: f"{number:g}",
 )
 def test_a_factor_near_one_is_named(factor, offset):
-    sentence = refusal(body(seed=1) * factor + offset)
-    named = re.search(r"HU times about (\S+), plus (-?\d+)", sentence)
+    message = refusal(body(seed=1) * factor + offset)
+    named = re.search(r"HU times about (\S+), plus (-?\d+)", message)
     assert float(named[1]) == pytest.approx(factor, abs=0.04)
     assert float(named[2]) == pytest.approx(offset, abs=30)
 
@@ -311,7 +311,7 @@ def test_hu_cut_off_to_8_bits_are_taken():
 
 
 @functools.cache
-def person():
+def subject():
     return phantom(0, network_grid(8.0)).image.array
 
 
@@ -326,7 +326,7 @@ def test_values_cut_off_at_the_value_of_fat_are_no_tenth(low, fat):
 @pytest.mark.parametrize("covered", [0.2, 0.4, 0.6, 0.8])
 def test_a_body_on_a_flat_board_is_taken(skin, covered):
     """As in radiotherapy: a plane that shows the board's top in part and one that shows all of it are alike."""
-    hu = person().copy()
+    hu = subject().copy()
     lowest = int(np.flatnonzero((hu > -500).any(axis=(0, 2)))[-1])
     hu[3:-3, lowest - 1] = np.maximum(hu[3:-3, lowest - 1], -1000 + covered * (1000 + skin))
     hu[3:-3, lowest] = np.maximum(hu[3:-3, lowest], skin)

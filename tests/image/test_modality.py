@@ -31,7 +31,7 @@ def text(path, fields):
 
 
 @pytest.mark.parametrize(
-    ("made", "said"),
+    ("made", "expected"),
     [
         (lambda folder: nifti(folder / "a.nii.gz", descrip=b"TE=2.9;Time=101112.000;phase=1"), "MR, .*echo"),
         (lambda folder: nifti(folder / "a.nii", descrip=b"Doe^Jane MRI abdomen"), r"MRI, .*\(descrip\)"),
@@ -42,9 +42,9 @@ def text(path, fields):
         (lambda folder: text(folder / "a.nrrd", {"DICOM_0008_0060_Modality": "PT"}), "PT"),
     ],
 )
-def test_a_header_that_says_so_is_told(tmp_path, made, said):
+def test_a_header_that_says_so_is_told(tmp_path, made, expected):
     path = made(tmp_path)
-    with pytest.warns(UserWarning, match=f"{path.name} holds {said}.*, not CT") as caught:
+    with pytest.warns(UserWarning, match=f"{path.name} holds {expected}.*, not CT") as caught:
         read_image(path)
     assert "Doe" not in str(caught[0].message)
 

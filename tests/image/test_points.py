@@ -143,7 +143,7 @@ FCSV = "# CoordinateSystem = LPS\n# columns = id,x,y,z,ow,ox,oy,oz,vis,sel,lock,
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "said"),
+    ("name", "text", "message"),
     [
         ("decimal_comma.csv", "x,y,z\n1.5,2,3\n1,5,2,5,3,5\n", "line 3 has 6 values and the first line 3 columns"),
         ("a_name.csv", "x,y,z,name\n1,2,3,liver, dome\n", "text with a comma stands between quotes"),
@@ -155,9 +155,9 @@ FCSV = "# CoordinateSystem = LPS\n# columns = id,x,y,z,ow,ox,oy,oz,vis,sel,lock,
         ),
     ],
 )
-def test_values_that_would_go_into_another_column(tmp_path, name, text, said):
+def test_values_that_would_go_into_another_column(tmp_path, name, text, message):
     (tmp_path / name).write_text(text)
-    with pytest.raises(InputError, match=said):
+    with pytest.raises(InputError, match=message):
         read_points(tmp_path / name)
 
 
@@ -178,7 +178,7 @@ def test_markups_that_are_no_landmarks(tmp_path, kind, landmarks):
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "said"),
+    ("name", "content", "message"),
     [
         ("p.csv", b"x;y;z\n1,5;2;3\n", "semicolons divide its values"),
         ("p.csv", "x,y,z,name\n1,2,3,L\xe4sion\n".encode("latin-1"), "not UTF-8 text"),
@@ -206,9 +206,9 @@ def test_markups_that_are_no_landmarks(tmp_path, kind, landmarks):
         ("p.mrk.json", b"[" * 100_000, "not a readable list of points"),
     ],
 )
-def test_what_is_wrong_with_a_list_is_said(tmp_path, name, content, said):
+def test_what_is_wrong_with_a_list_is_said(tmp_path, name, content, message):
     (tmp_path / name).write_bytes(content)
-    with pytest.raises(InputError, match=said):
+    with pytest.raises(InputError, match=message):
         read_points(tmp_path / name)
 
 

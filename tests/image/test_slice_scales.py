@@ -18,12 +18,12 @@ def refusal(array, **kwargs):
 
 
 @functools.cache
-def person():
+def subject():
     return phantom(0, network_grid(8.0)).image.array
 
 
 def raised(slices):
-    hu = person().copy()
+    hu = subject().copy()
     hu[:, :, slices] += np.float32(1024)
     return hu
 
@@ -33,17 +33,17 @@ def raised(slices):
 )
 @pytest.mark.parametrize("axis", [0, 1, 2])
 def test_slices_without_the_intercept_of_the_others_are_refused(slices, first, axis):
-    sentence = refusal(np.moveaxis(raised(slices), 2, axis), orientation=("SLP", "LSP", "LPS")[axis])
-    if "in all its slices" in sentence:  # where they are most, all look shifted
+    message = refusal(np.moveaxis(raised(slices), 2, axis), orientation=("SLP", "LSP", "LPS")[axis])
+    if "in all its slices" in message:  # where they are most, all look shifted
         assert (
             f"at number {first}, from 0, along its {('first', 'second', 'third')[axis]} axis, values change by about "
-            in sentence
+            in message
         )
-        step = float(re.search(r"about ([+-]\d+)", sentence)[1])
+        step = float(re.search(r"about ([+-]\d+)", message)[1])
         assert abs(abs(step) - 1024) < 150
         assert (step > 0) == (raised(slices)[:, :, first].mean() > raised(slices)[:, :, first - 1].mean())
     else:
-        assert "shifted by about +10" in sentence
+        assert "shifted by about +10" in message
 
 
 SCALES = {
@@ -60,7 +60,7 @@ SCALES = {
 @pytest.mark.parametrize("change", SCALES)
 @pytest.mark.parametrize(("slices", "first"), [(np.s_[20:], 20), (np.s_[:18], 18), (np.s_[1::2], 1)])
 def test_slices_on_another_scale_than_the_others_are_refused(change, slices, first):
-    hu = person() + np.random.default_rng(0).normal(0, 10, person().shape).astype(np.float32)
+    hu = subject() + np.random.default_rng(0).normal(0, 10, subject().shape).astype(np.float32)
     hu[:, :, slices] = SCALES[change](hu[:, :, slices])
     assert f"in all its slices: at number {first}, from 0, along its third axis" in refusal(hu)
 
@@ -70,13 +70,13 @@ def test_slices_on_another_scale_than_the_others_are_refused(change, slices, fir
 )
 @pytest.mark.parametrize("slices", [np.s_[20:21], np.s_[1::3]])
 def test_slices_that_show_something_else_than_both_neighbours_are_refused(change, slices):
-    hu = person().copy()
+    hu = subject().copy()
     hu[:, :, slices] = change(hu[:, :, slices])
     assert f"in all its slices: at number {slices.start}, " in refusal(hu)
 
 
 def test_an_end_that_resampling_filled_in_part_is_no_other_scale():
-    hu = person().copy()
+    hu = subject().copy()
     hu[:, :, :6] = -1000
     hu[:, :, 6] = (hu[:, :, 7] - 2000) / 3
     assert hounsfield_units(hu, "A scan") is hu
@@ -85,7 +85,7 @@ def test_an_end_that_resampling_filled_in_part_is_no_other_scale():
 @pytest.mark.parametrize("value", [3071, 30_000])
 @pytest.mark.parametrize("slices", [np.s_[15:16], np.s_[3::6]])
 def test_metal_that_few_slices_show_is_no_other_scale(value, slices):
-    hu = person().copy()
+    hu = subject().copy()
     i, j = np.indices(hu.shape[:2])
     body = np.argwhere(hu[:, :, 15] > 0).mean(axis=0)
     screw = (i - body[0]) ** 2 + (j - body[1]) ** 2 <= 4
@@ -95,7 +95,7 @@ def test_metal_that_few_slices_show_is_no_other_scale(value, slices):
 
 def test_slices_that_show_hardly_anything_are_no_other_scale():
     """Lung whose values are cut off at fat's, in which a few voxels of vessels decide how alike neighbours are."""
-    hu, rng = person().clip(-125, None), np.random.default_rng(0)
+    hu, rng = subject().clip(-125, None), np.random.default_rng(0)
     for k in range(4, 12):
         hu[:, :, k] = -125
         hu[rng.integers(hu.shape[0]), rng.integers(hu.shape[1]), k] = 40

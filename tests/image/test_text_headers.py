@@ -150,7 +150,7 @@ def test_a_flipped_bit_in_compressed_voxels_is_noticed(tmp_path, suffix, smooth_
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "said"),
+    ("old", "new", "message"),
     [
         (
             "dimension: 3\nsizes: 7 6 5\n",
@@ -165,10 +165,10 @@ def test_a_flipped_bit_in_compressed_voxels_is_noticed(tmp_path, suffix, smooth_
         ("short", "block", "type block"),
     ],
 )
-def test_nrrd_lines_that_itk_does_not_read(tmp_path, old, new, said):
+def test_nrrd_lines_that_itk_does_not_read(tmp_path, old, new, message):
     path = nrrd(tmp_path / "scan.nrrd", "(1,0,0) (0,1,0) (0,0,5)")
     path.write_bytes(path.read_bytes().replace(old.encode(), new.encode(), 1))
-    with pytest.raises(InputError, match=rf"scan\.nrrd .*{said}") as error:
+    with pytest.raises(InputError, match=rf"scan\.nrrd .*{message}") as error:
         read_image(path)
     assert "nrrd]" not in str(error.value)
 
@@ -199,7 +199,7 @@ def test_voxels_beside_the_header_are_found(tmp_path, suffix, compressed, smooth
 
 
 @pytest.mark.parametrize(
-    ("suffix", "other", "said"),
+    ("suffix", "other", "message"),
     [
         (".mhd", "gone.raw", "voxels in .*gone.raw, which is not there"),
         (".nhdr", "gone.raw", "voxels in .*gone.raw, which is not there"),
@@ -209,14 +209,14 @@ def test_voxels_beside_the_header_are_found(tmp_path, suffix, compressed, smooth
         (".nhdr", "scan%03d.raw 0 4 1", "in several files"),
     ],
 )
-def test_voxels_in_several_files_or_nowhere(tmp_path, suffix, other, said):
+def test_voxels_in_several_files_or_nowhere(tmp_path, suffix, other, message):
     axes = "1 0 0 0 1 0 0 0 1" if suffix == ".mhd" else "(1,0,0) (0,1,0) (0,0,5)"
     whole = (mha if suffix == ".mhd" else nrrd)(tmp_path / "whole", axes).read_bytes()
     header, voxels = whole[: -HU.nbytes].decode(), whole[-HU.nbytes :]
     (tmp_path / "scan.raw").write_bytes(voxels)
     parted = header.replace("LOCAL", other) if suffix == ".mhd" else header.rstrip() + f"\ndata file: {other}\n"
     (tmp_path / f"scan{suffix}").write_text(parted)
-    with pytest.raises(InputError, match=rf"scan{suffix} has its .*{said}"):
+    with pytest.raises(InputError, match=rf"scan{suffix} has its .*{message}"):
         read_image(tmp_path / f"scan{suffix}")
 
 
@@ -299,15 +299,15 @@ def test_more_voxels_than_the_header_tells_of(tmp_path, make, columns, stated, i
 
 
 @pytest.mark.parametrize(
-    ("line", "said"),
+    ("line", "message"),
     [
         (b"ElementByteOrderMSB = True\n", "order of its bytes in two ways"),
         (b"HeaderSize = 100\n", "where its voxels begin .HeaderSize 100"),
     ],
 )
-def test_metaimage_headers_that_contradict_themselves(tmp_path, line, said):
+def test_metaimage_headers_that_contradict_themselves(tmp_path, line, message):
     path = mha(tmp_path / "scan.mha", "1 0 0 0 1 0 0 0 1")
-    with pytest.raises(InputError, match=said):
+    with pytest.raises(InputError, match=message):
         read_image(with_line(path, line, b"BinaryDataByteOrderMSB = False\n"))
 
 
@@ -356,9 +356,9 @@ def test_letters_for_the_axes_that_say_something_else_than_the_matrix(tmp_path, 
         warnings.simplefilter("always")
         image = read_image(tmp_path / "scan.mha")
     assert image.grid.direction == sitk.ReadImage(str(tmp_path / "scan.mha")).GetDirection()
-    said = [str(one.message) for one in caught]
-    assert len(said) == (letters == "LPS")
-    assert all("LPS by AnatomicalOrientation and RAI by TransformMatrix" in sentence for sentence in said)
+    messages = [str(one.message) for one in caught]
+    assert len(messages) == (letters == "LPS")
+    assert all("LPS by AnatomicalOrientation and RAI by TransformMatrix" in message for message in messages)
 
 
 def test_two_sizes_of_voxels_are_told(tmp_path):

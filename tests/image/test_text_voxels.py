@@ -47,8 +47,8 @@ def mha(folder, lines, data, *, beside=None):
     return path
 
 
-def refused(path, said):
-    with pytest.raises(InputError, match=said) as caught:
+def refused(path, message):
+    with pytest.raises(InputError, match=message) as caught:
         read_image(path)
     assert "\n" not in str(caught.value)
 
@@ -69,7 +69,7 @@ def test_every_encoding_in_any_capitals_is_read(tmp_path, encoding, data):
 
 
 @pytest.mark.parametrize(
-    ("encoding", "data", "said"),
+    ("encoding", "data", "message"),
     [
         ("RAW", RAW * 2, "goes on after the 420 bytes"),
         ("RAW", RAW[:-1], "was cut short: its header promises 420 bytes"),
@@ -81,8 +81,8 @@ def test_every_encoding_in_any_capitals_is_read(tmp_path, encoding, data):
         ("ascii", " ".join(NUMBERS[1:]).encode(), "holds 209 numbers and its header promises 210"),
     ],
 )
-def test_more_or_fewer_voxels_in_every_encoding(tmp_path, encoding, data, said):
-    refused(nrrd(tmp_path, encoding, data), said)
+def test_more_or_fewer_voxels_in_every_encoding(tmp_path, encoding, data, message):
+    refused(nrrd(tmp_path, encoding, data), message)
 
 
 @pytest.mark.parametrize(
@@ -171,8 +171,8 @@ def test_nrrd_voxels_in_several_members_of_gzip_are_read(tmp_path_factory, cuts,
     path = nrrd(folder, "gzip", b"".join(members))
     path.write_bytes(path.read_bytes().replace(b"sizes: 7 6 5", b"sizes: 40 41 42", 1))
     np.testing.assert_array_equal(read_image(path).array, values)
-    for data, said in ((b"".join(members)[:-9], "break off"), (b"".join([*members, members[0]]), "unpack to more")):
+    for data, message in ((b"".join(members)[:-9], "break off"), (b"".join([*members, members[0]]), "unpack to more")):
         path = nrrd(folder, "gzip", data)
         path.write_bytes(path.read_bytes().replace(b"sizes: 7 6 5", b"sizes: 40 41 42", 1))
-        with pytest.raises(InputError, match=said):
+        with pytest.raises(InputError, match=message):
             read_image(path)

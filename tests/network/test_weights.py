@@ -14,9 +14,9 @@ from mics.network.mics import MICSConfig
 from mics.network.presets import PRESETS, preset
 from mics.network.segmentation import OrganSegmentationConfig
 from mics.network.weights import (
+    BUNDLED_MODELS,
     DEFAULT_REGISTRATION,
     DEFAULT_SEGMENTATION,
-    SHIPPED,
     available_models,
     load_initial_weights,
     load_model,
@@ -236,5 +236,5 @@ def test_shipped_models_load_and_say_what_they_are(name: str) -> None:
 
 
 def test_the_default_models_the_papers_form_and_a_fast_one_are_shipped() -> None:
-    shipped = {path.stem for path in SHIPPED.glob("*.safetensors")}
+    shipped = {path.stem for path in BUNDLED_MODELS.glob("*.safetensors")}
     assert shipped >= {DEFAULT_REGISTRATION, DEFAULT_SEGMENTATION, "mics-small", "mics-fast"}

@@ -60,8 +60,8 @@ def plan(publishers, tmp_path_factory):
 
 @pytest.mark.nightly
 def test_raw_folders_become_an_evaluated_model_once(plan, tmp_path):
-    out, message = tmp_path / "out", []
-    places = run(load_plan(plan), out, device="cpu", progress=message.append)
+    out, messages = tmp_path / "out", []
+    places = run(load_plan(plan), out, device="cpu", progress=messages.append)
 
     prepared = {row.name: row for row in read_manifest(places["prepared"])}
     assert len(prepared) == 4 + 1 + 1 + 2 + 2
@@ -95,20 +95,20 @@ def test_raw_folders_become_an_evaluated_model_once(plan, tmp_path):
     assert load_model(places["segmentation"]).card.recipe.epochs == 2
 
     files = {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file()}
-    message.clear()
-    assert run(load_plan(plan), out, device="cpu", progress=message.append) == places
-    assert [sentence.split(":")[0] for sentence in message if "current" in sentence] == [
+    messages.clear()
+    assert run(load_plan(plan), out, device="cpu", progress=messages.append) == places
+    assert [message.split(":")[0] for message in messages if "current" in message] == [
         "segmentation",
         "segmentation-scores",
         "pretrain",
         "finetune",
         "evaluate",
     ]
-    assert not [sentence for sentence in message if sentence.startswith("  ")]
+    assert not [message for message in messages if message.startswith("  ")]
     changed = {path.name for path, when in files.items() if path.stat().st_mtime_ns != when}
     assert changed == {"manifest.csv", "ranking.csv", "review.html"}
 
-    # A person rejects a case: what depends on it is trained again, what does not is current.
+    # A reviewer rejects a case: what depends on it is trained again, what does not is current.
     (places["pseudo-labels"] / "verdicts.csv").write_text(
         "case,organ,verdict,comment\nkits19_case_00210,,reject,upside down\n"
     )
@@ -119,10 +119,10 @@ def test_raw_folders_become_an_evaluated_model_once(plan, tmp_path):
     assert trained - left == {"kits19_case_00210"}
 
 
-def test_too_few_people_to_fine_tune_on_are_told_before_the_long_stages(publishers, tmp_path):
+def test_too_few_subjects_to_fine_tune_on_are_told_before_the_long_stages(publishers, tmp_path):
     publishers.learn2reg(tmp_path / "data", 2, 16.0)
     (tmp_path / "plan.yaml").write_text(
         "cohorts: {learn2reg: data}\nreference: learn2reg_0001\nspacing_mm: 16\nsize: [24, 20, 32]\nworkers: 1\n"
     )
-    with pytest.raises(InputError, match="fewer than two people in the split 'train'"):
+    with pytest.raises(InputError, match="fewer than two subjects in the split 'train'"):
         run(load_plan(tmp_path / "plan.yaml"), tmp_path / "out", device="cpu")

@@ -66,6 +66,6 @@ def test_nobody_to_be_held_out_of_the_segmentation_who_is_not_there_or_is_held_o
     text = "cohorts: {learn2reg: x, kits19: y}\nsegmentation_validation: {kits19: [a]}\n"
     plan = load_plan(written(tmp_path, text))
     for cases in ([], [Case("a", None, None, split="val")]):
-        with pytest.raises(InputError, match="names a, who is not among the training people of kits19"):
+        with pytest.raises(InputError, match="names a, who is not among the training subjects of kits19"):
             require_held_out(plan, {"kits19": Cohort(cases)})
     require_held_out(plan, {"kits19": Cohort([Case("a", None, None)])})

@@ -1,4 +1,4 @@
-"""A person in another's shape: the organs come to lie on the other's, and the labels stay those of the scan."""
+"""A subject in another's shape: the organs come to lie on the other's, and the labels stay those of the scan."""
 
 import numpy as np
 import pytest
@@ -24,13 +24,13 @@ def source_case():
 
 
 @pytest.fixture(scope="module")
-def wanted():
+def target():
     return phantom(2, GRID).labels
 
 
 @pytest.fixture(scope="module")
-def displacement(source_case, wanted):
-    return fit(source_case.labels, wanted, tuple(ORGAN_NAMES))
+def displacement(source_case, target):
+    return fit(source_case.labels, target, tuple(ORGAN_NAMES))
 
 
 def inner(labels: np.ndarray, organ: int) -> np.ndarray:
@@ -38,10 +38,10 @@ def inner(labels: np.ndarray, organ: int) -> np.ndarray:
     return ndimage.binary_erosion(labels == organ, np.ones((3, 3, 3)), iterations=1)
 
 
-def test_the_organs_overlap_much_better_than_before(source_case, wanted, displacement):
+def test_the_organs_overlap_much_better_than_before(source_case, target, displacement):
     _, labels = reshaped(source_case.image, source_case.labels, displacement)
-    before = dice(wanted.array, source_case.labels.array, ORGAN_NAMES)
-    after = dice(wanted.array, labels.array, ORGAN_NAMES, moving_labels=source_case.labels.array)
+    before = dice(target.array, source_case.labels.array, ORGAN_NAMES)
+    after = dice(target.array, labels.array, ORGAN_NAMES, moving_labels=source_case.labels.array)
     assert np.mean(list(after.values())) > np.mean(list(before.values())) + 0.2
     assert after[LIVER] > 0.85
     assert fold_share(displacement) < 1e-3
@@ -97,9 +97,9 @@ def test_voxels_that_are_no_cubes_are_refused():
         fit(flat, flat, (1,))
 
 
-def test_half_of_the_way_twice_is_all_of_it_and_back_again_is_none(source_case, wanted, displacement):
+def test_half_of_the_way_twice_is_all_of_it_and_back_again_is_none(source_case, target, displacement):
     organs = tuple(ORGAN_NAMES)
-    half, back = (fit(source_case.labels, wanted, organs, share) for share in (0.5, -0.5))
+    half, back = (fit(source_case.labels, target, organs, share) for share in (0.5, -0.5))
     far = displacement.norm(dim=1).mean()
     assert (compose(half, half) - displacement).norm(dim=1).mean() < 0.1 * far
     # Up to interpolation, which does not become smaller with the way.

@@ -1,4 +1,4 @@
-"""Source cases: those whose organs lie most like the wanted ones, of as many organs as possible."""
+"""Source cases: those whose organs lie most like those of the target, of as many organs as possible."""
 
 import numpy as np
 
@@ -28,10 +28,10 @@ def test_the_nearest_with_the_most_organs_come_first(tmp_path):
     labels = np.zeros(GRID.size, np.uint8)
     labels[8:16, :16, :16] = 6
     labels[8:16, 16:, :16] = 1
-    wanted = coarse_shares("wanted", Image(labels, GRID))
-    assert wanted.shape == (13, 8, 8, 8)
-    found = [chosen.entry.name for chosen in best_source_cases(wanted, subjects, 5)]
+    target = coarse_shares("target", Image(labels, GRID))
+    assert target.shape == (13, 8, 8, 8)
+    found = [chosen.entry.name for chosen in best_source_cases(target, subjects, 5)]
     assert found[0] == "here"
     assert set(found[1:3]) == {"near", "half"}
     assert found[3:] == ["far"]
-    assert [chosen.entry.name for chosen in best_source_cases(wanted, subjects, 1)] == ["here"]
+    assert [chosen.entry.name for chosen in best_source_cases(target, subjects, 1)] == ["here"]

@@ -1,4 +1,4 @@
-"""People of whom only labels are known become training cases, once, and nobody of the validation lends a scan."""
+"""Subjects of whom only labels are known become training cases, once, and nobody of the validation lends a scan."""
 
 import shutil
 
@@ -23,13 +23,13 @@ CLAIMED = np.diag([16.0, 16, 16, 1])
 
 @pytest.fixture(scope="module")
 def data(publishers, tmp_path_factory):
-    """A Learn2Reg folder of two people for training, two for validation, and one for the test."""
+    """A Learn2Reg folder of two subjects for training, two for validation, and one for the test."""
     return publishers.learn2reg(tmp_path_factory.mktemp("learn2reg"), 4, 16.0)
 
 
 @pytest.fixture(scope="module")
 def labels(publishers, tmp_path_factory):
-    """The label maps of two more people, one of them with a header of another size, and one that is no file of this kind."""
+    """The label maps of two more subjects, one of them with a header of another size, and one that is no file of this kind."""
     folder = tmp_path_factory.mktemp("labels")
     whole = publishers.subject("l2r", 50, 16.0, "LAS").labels.array
     for name, array in (("label0050", whole), ("label0051", whole[:-2])):
@@ -82,14 +82,14 @@ def test_everybody_is_there_and_nobody_of_validation_or_test_is_a_source_case(ma
 def test_a_bad_label_map_is_told_and_does_not_stop_the_rest(made):
     _, rows, message = made
     assert (
-        "label0051.nii.gz is on another grid than the training people (22 × 20 × 32 against"
+        "label0051.nii.gz is on another grid than the training subjects (22 × 20 × 32 against"
         in rows["synthesised_0051"].reason
     )
     assert "label0052.nii.gz" in rows["synthesised_0052"].reason
     assert sorted(row.name for row in message) == sorted(rows)
 
 
-def test_the_new_person_has_the_shape_of_the_label_map(made, publishers):
+def test_the_new_subject_has_the_shape_of_the_label_map(made, publishers):
     out, rows, _ = made
     wanted = publishers.subject("l2r", 50, 16.0, "LAS").labels.array
     for source_case in ("learn2reg_0001", "learn2reg_0002"):
@@ -157,7 +157,7 @@ def test_a_source_case_that_does_not_take_on_the_shape_is_left_out_in_a_sentence
     assert not list((out / "images").iterdir())
 
 
-def test_a_person_whose_scan_is_there_is_no_new_one(made, data, tmp_path):
+def test_a_subject_whose_scan_is_there_is_no_new_one(made, data, tmp_path):
     """Above all nobody of the validation may be trained on in another's clothes."""
     folder = tmp_path / "labels"
     folder.mkdir()
@@ -189,7 +189,7 @@ def test_what_cannot_be_used_is_refused_and_nothing_is_written(made, data, label
 
 
 @pytest.mark.nightly
-def test_people_between_training_people_lie_part_of_the_way(data, tmp_path):
+def test_subjects_between_training_subjects_lie_part_of_the_way(data, tmp_path):
     rows = {row.name: row for row in synthesise(data, None, tmp_path / "out", between=1)}
     assert set(rows) == {
         *(f"learn2reg_{number:04d}" for number in (1, 2, 3, 4, 5)),

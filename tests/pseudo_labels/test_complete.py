@@ -23,7 +23,7 @@ ANNOTATED = {"full": tuple(range(1, 14)), "liver": (6,), "kidneys": (2, 3), "not
 
 @pytest.fixture
 def prepared(tmp_path):
-    """Five people of noise, whose organs are boxes, annotated in part."""
+    """Five subjects of noise, whose organs are boxes, annotated in part."""
     root = tmp_path / "prepared"
     root.mkdir()
     rows = [Entry(name="broken", cohort="own", split="train", status="failed", reason="cut short")]

@@ -8,10 +8,10 @@ from mics.pseudo_labels.rank import FACTORS, OrganStatistics, as_csv, rank
 
 @pytest.fixture
 def population():
-    """Twenty livers as they vary between people: half annotated, half predicted well."""
+    """Twenty livers as they vary between subjects: half annotated, half predicted well."""
     rng = np.random.default_rng(0)
     return {
-        f"person{number:02d}": {
+        f"subject{number:02d}": {
             6: OrganStatistics(
                 volume_ml=1500 * np.exp(0.2 * rng.normal()),
                 centre_mm=tuple(np.array([-60, 0, 50]) + 10 * rng.normal(size=3)),
@@ -35,19 +35,19 @@ CHANGES = {
 @pytest.mark.parametrize("why", [*CHANGES, "agreement", "found"])
 def test_an_outlier_comes_first_with_its_reason(population, why):
     agreement = dict.fromkeys(population, 0.9)
-    statistics = population["person15"][6]
+    statistics = population["subject15"][6]
     if why == "agreement":
-        agreement["person15"] = 0.2
+        agreement["subject15"] = 0.2
     elif why == "found":
         statistics = statistics.model_copy(
             update={"volume_ml": 0.0, "centre_mm": None, "parts": 0.0, "confidence": 0.0}
         )
     else:
         statistics = statistics.model_copy(update=CHANGES[why])
-    population["person15"] = {6: statistics}
+    population["subject15"] = {6: statistics}
     scores = rank(population, agreement)
     worst = next(iter(scores))
-    assert worst == ("person15", 6)
+    assert worst == ("subject15", 6)
     assert scores[worst].weakest_factor == why
     others = [found.score for key, found in scores.items() if key != worst]
     assert scores[worst].score < 0.5 * min(others)
@@ -56,7 +56,7 @@ def test_an_outlier_comes_first_with_its_reason(population, why):
 
 def test_annotated_organs_are_not_ranked_and_scores_rise(population):
     scores = rank(population, {})
-    assert {name for name, _ in scores} == {f"person{number}" for number in range(10, 20)}
+    assert {name for name, _ in scores} == {f"subject{number}" for number in range(10, 20)}
     values = [found.score for found in scores.values()]
     assert values == sorted(values)
     for found in scores.values():
@@ -78,8 +78,8 @@ def test_equal_cases_do_not_make_one_that_differs_a_little_an_outlier():
 
 
 def test_the_table_has_a_row_an_organ_in_order(population):
-    population["person15"] = {6: OrganStatistics(volume_ml=0.0, centre_mm=None, predicted=True)}
+    population["subject15"] = {6: OrganStatistics(volume_ml=0.0, centre_mm=None, predicted=True)}
     lines = as_csv(rank(population, {})).splitlines()
     assert lines[0] == "case,organ,score,because of," + ",".join(FACTORS)
-    assert lines[1] == "person15,liver,0.000,found,,,,,"
+    assert lines[1] == "subject15,liver,0.000,found,,,,,"
     assert len(lines) == 11

@@ -1,4 +1,4 @@
-"""The affine of two people does not depend on the number of cores."""
+"""The affine of two subjects does not depend on the number of cores."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ def threads():
 
 
 def test_one_and_two_threads_end_at_the_same_place(real_data, threads):
-    # Two people whose cost is flat: sharp volumes led up to 10 mm apart.
+    # Two subjects whose cost is flat: sharp volumes led up to 10 mm apart.
     fixed, moving = (
         read_scan(real_data / "AbdomenCTCT" / "imagesTr" / f"AbdomenCTCT_{number}_0000.nii.gz")
         for number in ("0027", "0033")

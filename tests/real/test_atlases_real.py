@@ -4,7 +4,7 @@ from mics.atlas.members import meaning, read_member, read_members
 from mics.organs import ORGAN_NAMES
 
 
-def test_learn2regs_people_are_found_with_names_and_in_true_orientation(real_data):
+def test_learn2regs_subjects_are_found_with_names_and_in_true_orientation(real_data):
     members = read_members(real_data / "AbdomenCTCT", labelled=True)
     assert len(members) == 14
     assert meaning(members) == ORGAN_NAMES

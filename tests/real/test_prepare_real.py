@@ -1,4 +1,4 @@
-"""Preparation of real scans: a person's scan as the hospital has it comes to lie where the challenge put that person."""
+"""Preparation of real scans: a subject's scan as the hospital has it comes to lie where the challenge put that subject."""
 
 import numpy as np
 
@@ -11,7 +11,7 @@ from mics.image.resample import resample
 from mics.registration.affine import register_affine
 
 
-def test_a_native_scan_is_brought_onto_the_challenges_volume_of_the_same_person(real_data, tmp_path):
+def test_a_native_scan_is_brought_onto_the_challenges_volume_of_the_same_subject(real_data, tmp_path):
     for kind, folder in (("img0005", "imagesTr/native_0000"), ("label0005", "labelsTr/native")):
         link = tmp_path / "own" / f"{folder}.nii.gz"
         link.parent.mkdir(parents=True, exist_ok=True)

@@ -114,12 +114,12 @@ def test_mirrored_headers_register_as_well_as_corrected_ones(real_data):
     folder = real_data / "AbdomenCTCT"
     (fixed, fixed_labels), (moving, moving_labels) = (challenge_case(folder, case) for case in ("0027", "0033"))
     means = []
-    for mend in (lambda image: image, unmirrored):
+    for orient in (lambda image: image, unmirrored):
         result = register(
-            mend(fixed),
-            mend(moving),
-            fixed_labels=mend(fixed_labels),
-            moving_labels=mend(moving_labels),
+            orient(fixed),
+            orient(moving),
+            fixed_labels=orient(fixed_labels),
+            moving_labels=orient(moving_labels),
             affine="none",
             device="cpu",
         )

@@ -15,7 +15,7 @@ from mics.registration.coarse import coarse
 from mics.registration.pair import Pair
 from mics.registration.start import best_start
 
-# From the fixed to the moving world: another person's size, slightly turned, on another scanner.
+# From the fixed to the moving world: another subject's size, slightly turned, on another scanner.
 TRUE = np.array([[1.12, 0.06, 0.0, 30.0], [-0.05, 0.94, 0.04, -45.0], [0.02, -0.05, 1.0, 640.0], [0, 0, 0, 1]])
 INSIDE = np.array([[-70.0, 0, 20], [85, 35, 40], [-55, 60, -50], [0, 80, 0], [60, -40, -60]])
 

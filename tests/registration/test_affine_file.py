@@ -79,14 +79,14 @@ def deformation():
 
 
 @pytest.mark.parametrize(
-    ("make", "said"),
+    ("make", "message"),
     [(flat, "not invertible"), (deformation, "not an affine"), (lambda: sitk.AffineTransform(2), "2D")],
     ids=["flat", "deformation", "2D"],
 )
-def test_what_is_no_invertible_affine_in_3d_is_refused(tmp_path, make, said):
+def test_what_is_no_invertible_affine_in_3d_is_refused(tmp_path, make, message):
     path = tmp_path / "transform.h5"
     sitk.WriteTransform(make(), str(path))
-    with pytest.raises(InputError, match=said) as error:
+    with pytest.raises(InputError, match=message) as error:
         read_affine(path)
     assert str(path) in str(error.value)
 
@@ -131,7 +131,7 @@ def changed(place, value, dtype=float):
 
 
 @pytest.mark.parametrize(
-    ("array", "said"),
+    ("array", "message"),
     [
         (np.eye(3), r"4 x 4 real numbers, not of the shape \(3, 3\)"),
         (np.eye(4)[:3], r"not of the shape \(3, 4\)"),
@@ -145,8 +145,8 @@ def changed(place, value, dtype=float):
         (changed((3, 0), 5), "last row of an affine is 0, 0, 0, 1, not 5, 0, 0, 1"),
     ],
 )
-def test_arrays_that_are_no_affine_are_refused(array, said):
-    with pytest.raises(InputError, match=said) as error:
+def test_arrays_that_are_no_affine_are_refused(array, message):
+    with pytest.raises(InputError, match=message) as error:
         affine_of(array)
     assert str(error.value).endswith(".")
 
@@ -178,7 +178,7 @@ def test_every_kind_of_linear_transform_moves_points_as_itk_does(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "said"),
+    ("old", "new", "message"),
     [
         ("FixedParameters: 0 0 0\n", "", "has 0 lines FixedParameters for 1 transforms"),
         ("FixedParameters: 0 0 0", "FixedParameters: 0 0 0mm", "'0mm' among its FixedParameters, which is no number"),
@@ -186,7 +186,7 @@ def test_every_kind_of_linear_transform_moves_points_as_itk_does(tmp_path):
         ("1.5 2.5 3.5", "1.5 2.5 3.5 99", "has 13 Parameters, and a transform of its kind has 12"),
     ],
 )
-def test_numbers_of_a_text_that_itk_leaves_aside_are_told(tmp_path, old, new, said):
+def test_numbers_of_a_text_that_itk_leaves_aside_are_told(tmp_path, old, new, message):
     """Without FixedParameters, ITK gives the identity."""
     shift = sitk.AffineTransform(3)
     shift.SetTranslation((1.5, 2.5, 3.5))
@@ -195,5 +195,5 @@ def test_numbers_of_a_text_that_itk_leaves_aside_are_told(tmp_path, old, new, sa
     assert old in text
     np.testing.assert_array_equal(read_affine(tmp_path / "a.tfm")[:3, 3], [1.5, 2.5, 3.5])
     (tmp_path / "a.tfm").write_text(text.replace(old, new))
-    with pytest.raises(InputError, match=said):
+    with pytest.raises(InputError, match=message):
         read_affine(tmp_path / "a.tfm")

@@ -21,10 +21,10 @@ def test_a_gpu_by_its_number(monkeypatch, name, index):
     assert choose_device(name) == torch.device("cuda", index)
 
 
-@pytest.mark.parametrize(("count", "said"), [(0, "no GPU"), (1, "only 1 GPU")])
-def test_a_gpu_that_is_not_there_is_refused_and_the_cpu_offered(monkeypatch, count, said):
+@pytest.mark.parametrize(("count", "message"), [(0, "no GPU"), (1, "only 1 GPU")])
+def test_a_gpu_that_is_not_there_is_refused_and_the_cpu_offered(monkeypatch, count, message):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
-    with pytest.raises(InputError, match=rf"cuda:3.*{said}.*`device=cpu`"):
+    with pytest.raises(InputError, match=rf"cuda:3.*{message}.*`device=cpu`"):
         choose_device("cuda:3")
 
 

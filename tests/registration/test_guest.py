@@ -117,7 +117,7 @@ def test_warnings_of_pairs_read_in_threads_go_to_their_own_pair(tmp_path):
         ]
         found = [job.result()[1] for job in jobs]
     assert warnings.showwarning is show
-    assert [len(sentences) for sentences in found] == [1, 0] * 12
+    assert [len(messages) for messages in found] == [1, 0] * 12
 
 
 def test_a_warning_of_another_thread_is_shown_and_belongs_to_no_pair(tmp_path, monkeypatch):
@@ -135,5 +135,5 @@ def test_a_warning_of_another_thread_is_shown_and_belongs_to_no_pair(tmp_path, m
     mics.write_image(Image(body(1), GRID), tmp_path / "other.nii.gz")
     monkeypatch.setattr(inputs, "read_image", read)
     with pytest.warns(UserWarning, match="of another thread"):
-        _, sentences = load_pair(fixed=tmp_path / "sound.nii.gz", moving=tmp_path / "other.nii.gz")
-    assert sentences == []
+        _, messages = load_pair(fixed=tmp_path / "sound.nii.gz", moving=tmp_path / "other.nii.gz")
+    assert messages == []

@@ -30,15 +30,15 @@ def with_voxel(value):
 
 
 @pytest.mark.parametrize(
-    ("image", "said"),
+    ("image", "message"),
     [
         (with_voxel(np.nan), "The moving scan holds NaN"),
         (with_voxel(np.inf), "The moving scan holds NaN or infinite"),
         (Image(np.full(GRID.size, 40), GRID), "The moving scan is constant"),
     ],
 )
-def test_arrays_with_the_faults_of_files_are_refused(image, said):
-    with pytest.raises(InputError, match=said):
+def test_arrays_with_the_faults_of_files_are_refused(image, message):
+    with pytest.raises(InputError, match=message):
         load_scan(image, None, "moving")
 
 
@@ -171,9 +171,9 @@ def test_what_a_file_is_warned_about_is_kept_and_still_warned_about(tmp_path):
     soft = np.random.default_rng(0).normal(60, 8, GRID.size).clip(5).astype(np.float32)
     write_image(Image(soft, GRID), tmp_path / "doubtful.nii.gz")
     with pytest.warns(UserWarning, match="doubtful.nii.gz"):
-        _, sentences = load_pair(fixed=volume(), moving=tmp_path / "doubtful.nii.gz")
-    assert len(sentences) == 1
-    assert "Hounsfield" in sentences[0]
+        _, messages = load_pair(fixed=volume(), moving=tmp_path / "doubtful.nii.gz")
+    assert len(messages) == 1
+    assert "Hounsfield" in messages[0]
 
 
 @pytest.mark.parametrize("as_file", [True, False])
@@ -198,8 +198,8 @@ def test_a_good_pair_raises_no_warning(tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         other = Image(volume().array[::-1].copy(), GRID)
-        scans, sentences = load_pair(fixed=tmp_path / "scan.nii.gz", moving=other, moving_labels=labels())
-    assert sentences == []
+        scans, messages = load_pair(fixed=tmp_path / "scan.nii.gz", moving=other, moving_labels=labels())
+    assert messages == []
     assert scans.fixed.path == str(tmp_path / "scan.nii.gz")
     assert scans.moving.labels is not None
 
@@ -224,9 +224,9 @@ def test_names_of_labels_are_those_given_or_those_of_the_maps(tmp_path):
         sitk.WriteImage(itk, str(tmp_path / f"{role}.seg.nrrd"))
         scans.append(load_scan(volume(), tmp_path / f"{role}.seg.nrrd", role))
     scans = Pair(fixed=scans[0], moving=scans[1])
-    names, sentences = meaning_of_labels(None, scans)
+    names, messages = meaning_of_labels(None, scans)
     assert names == {3: "Liver"}
-    assert "3 is Liver in one, Stomach in another" in sentences[0]
+    assert "3 is Liver in one, Stomach in another" in messages[0]
     assert meaning_of_labels({3: "Leber"}, scans) == ({3: "Leber"}, [])
     with pytest.warns(UserWarning, match="are the same"):
         unlabelled, _ = load_pair(fixed=volume(), moving=volume())

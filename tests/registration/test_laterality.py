@@ -27,8 +27,8 @@ def test_the_liver_is_on_the_right() -> None:
 
 def test_scans_alike_are_taken_with_a_word_if_mirrored() -> None:
     assert check_laterality(organs_moving=UPRIGHT, organs_fixed=UPRIGHT, spacing_mm=SPACING) == []
-    (sentence,) = check_laterality(organs_moving=UPRIGHT.flip(2), organs_fixed=UPRIGHT.flip(2), spacing_mm=SPACING)
-    assert "left and right exchanged" in sentence
+    (message,) = check_laterality(organs_moving=UPRIGHT.flip(2), organs_fixed=UPRIGHT.flip(2), spacing_mm=SPACING)
+    assert "left and right exchanged" in message
 
 
 @pytest.mark.parametrize(("moving", "fixed", "role"), [(True, False, "moving"), (False, True, "fixed")])

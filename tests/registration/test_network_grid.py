@@ -108,11 +108,11 @@ def test_beyond_the_scan_is_air(oblique):
 def test_scans_that_show_too_little_are_told_so_and_not_that_they_are_apart():
     whole, few = Grid((60, 50, 60), (5, 5, 5), (-150, -125, -150)), Grid((60, 50, 6), (5, 5, 5), (-150, -125, 0))
     refuse_thin(fixed=whole, moving=whole, spacing_mm=8.0)
-    for pair, said in (
+    for pair, message in (
         ((few, whole), r"The fixed scan is only 25 mm thick \(60 x 50 x 6 "),
         ((whole, few), "The moving"),
     ):
-        with pytest.raises(InputError, match=said + ".*needs 32 mm"):
+        with pytest.raises(InputError, match=message + ".*needs 32 mm"):
             refuse_thin(fixed=pair[0], moving=pair[1], spacing_mm=8.0)
     beside = Grid((60, 50, 60), (5, 5, 5), (-150, -125, 135))
     with pytest.raises(InputError, match=r"do not overlap enough \(10 mm of 32 mm"):

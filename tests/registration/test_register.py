@@ -275,4 +275,4 @@ def test_a_mirroring_affine_is_warned_about(tmp_path, scan, options, known_map):
     with pytest.warns(UserWarning, match="are the same"):
         result = register(scan(known_map.grid), scan(known_map.grid), **{**options, "affine": path})
     assert result.summary["verdict"]["word"] != "good"
-    assert any("mirrors the patient" in sentence for sentence in result.summary["verdict"]["reasons"])
+    assert any("mirrors the patient" in message for message in result.summary["verdict"]["reasons"])

@@ -34,7 +34,7 @@ def elsewhere(image):
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ({"device": "cuda:7"}, "cuda:7"),
         ({"device": "abacus"}, "abacus"),
@@ -50,11 +50,11 @@ def elsewhere(image):
     ],
     ids=lambda change: "-".join(change) if isinstance(change, dict) else "",
 )
-def test_bad_input_is_one_sentence_before_anything_long_begins(monkeypatch, patients, options, change, said):
+def test_bad_input_is_one_sentence_before_anything_long_begins(monkeypatch, patients, options, change, message):
     monkeypatch.setattr(resampling, "windows", lambda *arguments: pytest.fail("the work has begun"))
     arguments = {**patients, **options}
     arguments |= {key: value(arguments[key]) if callable(value) else value for key, value in change.items()}
-    with pytest.raises(InputError, match=said) as error:
+    with pytest.raises(InputError, match=message) as error:
         register(**arguments)
     assert str(error.value).endswith(".")
     assert "\n" not in str(error.value)

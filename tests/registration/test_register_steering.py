@@ -15,7 +15,7 @@ from mics.network.weights import load_model
 from mics.registration import settings
 from mics.registration.register import register
 from mics.registration.repeat import repeat
-from mics.report.sentences import describe
+from mics.report.summary_text import describe
 from mics.run_summary import RunSummary, read_summary
 
 GRID = Grid((40, 32, 20), (5, 5, 7), (-97.5, -77.5, -66.5))
@@ -148,7 +148,7 @@ def test_one_patients_grid_is_that_of_the_repeated_registration(run, tiny_model,
 
 
 @pytest.mark.parametrize(
-    ("more", "said"),
+    ("more", "message"),
     [
         ({"steer": "labels"}, "give the label maps of both"),
         ({**LABELS, "steer": "labels", "refine": "none"}, 'use `refine="fast"`'),
@@ -159,6 +159,6 @@ def test_one_patients_grid_is_that_of_the_repeated_registration(run, tiny_model,
         ({"fixed_lesions": FIXED_LABELS}, "say so by `same_patient`"),
     ],
 )
-def test_what_does_not_go_together_is_told_before_anything_long_begins(run, more, said):
-    with pytest.raises(InputError, match=said):
+def test_what_does_not_go_together_is_told_before_anything_long_begins(run, more, message):
+    with pytest.raises(InputError, match=message):
         run(**more)

@@ -40,38 +40,38 @@ def series(folder, uid: str, hu: np.ndarray, positions=range(SHAPE[2])):
     return folder
 
 
-def message(**scans) -> list[str]:
+def messages_for(**scans) -> list[str]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        _, sentences = load_pair(**scans)
-    return [sentence for sentence in sentences if "given twice" in sentence]
+        _, messages = load_pair(**scans)
+    return [message for message in messages if "given twice" in message]
 
 
 def test_the_same_voxels_are_told_once(tmp_path):
     image = Image(body(0), GRID)
-    (sentence,) = message(fixed=image, moving=Image(body(0), GRID))
-    assert sentence == "The fixed and the moving scan are the same, voxel by voxel: was one of them given twice?"
+    (message,) = messages_for(fixed=image, moving=Image(body(0), GRID))
+    assert message == "The fixed and the moving scan are the same, voxel by voxel: was one of them given twice?"
     shifted = Grid(SHAPE, GRID.spacing, (40.0, 0.0, 0.0), GRID.direction)
-    (sentence,) = message(fixed=image, moving=Image(body(0), shifted))
-    assert "though their headers place them differently" in sentence
+    (message,) = messages_for(fixed=image, moving=Image(body(0), shifted))
+    assert "though their headers place them differently" in message
 
 
 def test_a_copy_of_a_folder_is_told_once(tmp_path):
     folder = series(tmp_path / "a", "1.2.3", body(0))
-    assert len(message(fixed=folder, moving=series(tmp_path / "b", "1.2.3", body(0)))) == 1
-    assert len(message(fixed=folder, moving=folder)) == 1
+    assert len(messages_for(fixed=folder, moving=series(tmp_path / "b", "1.2.3", body(0)))) == 1
+    assert len(messages_for(fixed=folder, moving=folder)) == 1
 
 
 @pytest.mark.parametrize("positions", [range(SHAPE[2]), range(2, SHAPE[2])], ids=["other values", "part of the slices"])
 def test_one_series_in_two_forms_is_told_without_its_uid(tmp_path, positions):
     fixed = series(tmp_path / "a", "1.2.3", body(0))
-    (sentence,) = message(fixed=fixed, moving=series(tmp_path / "b", "1.2.3", body(1), positions))
-    assert sentence.startswith("The fixed and the moving scan are of the same DICOM series")
-    assert "1.2.3" not in sentence
+    (message,) = messages_for(fixed=fixed, moving=series(tmp_path / "b", "1.2.3", body(1), positions))
+    assert message.startswith("The fixed and the moving scan are of the same DICOM series")
+    assert "1.2.3" not in message
 
 
 def test_two_scans_are_not(tmp_path):
     fixed = series(tmp_path / "a", "1.2.3", body(0))
-    assert message(fixed=fixed, moving=series(tmp_path / "b", "1.2.4", body(1))) == []
-    assert message(fixed=fixed, moving=Image(body(1), GRID)) == []
-    assert message(fixed=Image(body(0), GRID), moving=Image(body(1), GRID)) == []
+    assert messages_for(fixed=fixed, moving=series(tmp_path / "b", "1.2.4", body(1))) == []
+    assert messages_for(fixed=fixed, moving=Image(body(1), GRID)) == []
+    assert messages_for(fixed=Image(body(0), GRID), moving=Image(body(1), GRID)) == []

@@ -232,7 +232,7 @@ def no_plain_data(state):
 
 
 @pytest.mark.parametrize(
-    ("run", "said"),
+    ("run", "message"),
     [
         (nothing, "stage made gives the state back, not None"),
         (not_numbers, "displacements that are NaN or infinite"),
@@ -241,9 +241,9 @@ def no_plain_data(state):
         (no_plain_data, "stage made reports what is no plain data for JSON"),
     ],
 )
-def test_what_a_stage_does_wrong_is_told_in_a_sentence(patients, given, run, said):
+def test_what_a_stage_does_wrong_is_told_in_a_sentence(patients, given, run, message):
     made = type("Made", (Stage,), {"name": "made", "run": lambda self, state: run(state)})
-    with pytest.raises(InputError, match=said) as error:
+    with pytest.raises(InputError, match=message) as error:
         register(**patients, **given, stages=[made()])
     assert str(error.value).endswith(".")
 
@@ -253,7 +253,7 @@ def needing(*needs, name="made"):
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "expected"),
     [
         ({"stages": [Scaled(1.0)], "refine": "accurate"}, "leave both as they are by default"),
         ({"stages": [Scaled(1.0)], "topology": "preserve"}, "leave both as they are by default"),
@@ -270,9 +270,9 @@ def needing(*needs, name="made"):
         ({"stages": [FoldRemoval(), needing("transforms")]}, "may fold again: give topology last"),
     ],
 )
-def test_stages_that_do_not_fit_are_refused_before_the_work(patients, given, change, said):
+def test_stages_that_do_not_fit_are_refused_before_the_work(patients, given, change, expected):
     message = []
-    with pytest.raises(InputError, match=said):
+    with pytest.raises(InputError, match=expected):
         register(**patients, **given, **change, progress=message.append)
     assert message == []
 

@@ -63,7 +63,7 @@ NO_LABELS = Pair(fixed=PAIR.fixed, moving=Scan(PAIR.fixed.image, None, None, Non
 
 
 @pytest.mark.parametrize(
-    ("steer", "tolerance", "other", "said"),
+    ("steer", "tolerance", "other", "message"),
     [
         ("labels", None, {"scans": NO_LABELS}, "give the label maps of both"),
         ("labels", None, {"scans": Pair(fixed=scan(1), moving=scan(2))}, "No label is in both"),
@@ -81,8 +81,8 @@ NO_LABELS = Pair(fixed=PAIR.fixed, moving=Scan(PAIR.fixed.image, None, None, Non
         ("landmarks", None, {"landmarks": (LANDMARKS[0], points((0, 0, 0), (-30, 0, 0)))}, "1 of the 2 .* point 2"),
     ],
 )
-def test_what_cannot_steer_is_told_in_a_sentence(steer, tolerance, other, said):
-    with pytest.raises(InputError, match=said) as error:
+def test_what_cannot_steer_is_told_in_a_sentence(steer, tolerance, other, message):
+    with pytest.raises(InputError, match=message) as error:
         steering(steer, tolerance, **other)
     assert str(error.value).endswith(".")
     assert "\n" not in str(error.value)

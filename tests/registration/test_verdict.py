@@ -67,7 +67,7 @@ def test_where_nothing_speaks_against_it_it_is_good_without_reasons():
 
 
 @pytest.mark.parametrize(
-    ("path", "value", "word", "said"),
+    ("path", "value", "word", "message"),
     [
         (
             "evidence/organ_overlap",
@@ -111,11 +111,11 @@ def test_where_nothing_speaks_against_it_it_is_good_without_reasons():
         ("evidence", None, "look", "No organs were looked for"),
     ],
 )
-def test_each_thing_that_speaks_against_it_is_said(path, value, word, said):
+def test_each_thing_that_speaks_against_it_is_said(path, value, word, message):
     verdict = judged(changed(path, value))
     assert verdict.word == word
     assert len(verdict.reasons) == 1
-    assert re.search(said, verdict.reasons[0])
+    assert re.search(message, verdict.reasons[0])
 
 
 def test_a_warning_asks_for_a_look_and_comes_after_what_failed():

@@ -1,4 +1,4 @@
-"""The page as a person has it: opened from a file in a browser, used by its own controls."""
+"""The page as a user has it: opened from a file in a browser, used by its own controls."""
 
 import re
 from types import SimpleNamespace

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image as Picture
 
 from mics.batch.listing import ListedPair
-from mics.batch.table import Outcome, results_csv
+from mics.batch.table import PairOutcome, results_csv
 from mics.report.review import Reviewed, review, write_review
 from mics.report.thumbnail import write_thumbnail
 from mics.run_summary import RunSummary
@@ -53,7 +53,7 @@ def test_names_with_markup_are_text_and_links_lead_to_the_folders(pairs):
 
 
 def test_the_table_and_the_page_agree_with_the_summaries(pairs, full_summary):
-    listed = [Outcome(ListedPair(pair.fixed, pair.moving, {}), pair.summary, pair.error) for pair in pairs]
+    listed = [PairOutcome(ListedPair(pair.fixed, pair.moving, {}), pair.summary, pair.error) for pair in pairs]
     rows = list(csv.DictReader(io.StringIO(results_csv(listed))))
     assert [row["verdict"] for row in rows] == ["good", "failed", "look", "good", "look", ""]
     assert rows[5]["error"].startswith("<img")

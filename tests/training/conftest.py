@@ -43,9 +43,9 @@ def recipe() -> Callable[..., Recipe]:
 
 @pytest.fixture
 def cases(tmp_path: Path, make_case: Callable[..., CachedCase]) -> Path:
-    """A cache of two people for validation and two for training."""
+    """A cache of two subjects for validation and two for training."""
     folder = tmp_path / "cases"
     folder.mkdir()
     for i in range(4):
-        write_case(make_case(f"person{i}", i, "val" if i < 2 else "train"), folder)
+        write_case(make_case(f"subject{i}", i, "val" if i < 2 else "train"), folder)
     return folder

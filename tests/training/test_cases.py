@@ -18,7 +18,7 @@ from mics.training.source import SOURCE, note, refuse_other, source_of
 
 @pytest.fixture
 def cohort(tmp_path: Path) -> Path:
-    """A Learn2Reg folder of three people of 8 x 8 x 8 voxels of 2 mm; the first two are a validation pair."""
+    """A Learn2Reg folder of three subjects of 8 x 8 x 8 voxels of 2 mm; the first two are a validation pair."""
     root = tmp_path / "data"
     listed = []
     for kind in ("imagesTr", "labelsTr"):
@@ -77,7 +77,7 @@ def test_what_cases_are_made_of_is_noted_as_in_earlier_versions(tmp_path: Path) 
         refuse_other(source_of("phantom:5", 8.0, None, 0), tmp_path)
 
 
-def test_organ_maps_of_generated_people_are_shares_of_their_labels(tmp_path: Path) -> None:
+def test_organ_maps_of_generated_subjects_are_shares_of_their_labels(tmp_path: Path) -> None:
     prepare("phantom:4", tmp_path, 16.0, organ_maps="organs-small")
     for case in read_cases(tmp_path):
         assert case.maps is not None
@@ -101,7 +101,7 @@ def test_organ_maps_of_scans_lie_where_the_scan_does_and_come_with_a_later_run_t
 
 @pytest.fixture
 def manifest(tmp_path: Path) -> Path:
-    """A prepared folder by hand: a person with two organs annotated and one by a network, one without, and four others."""
+    """A prepared folder by hand: a subject with two organs annotated and one by a network, one without, and four others."""
     root = tmp_path / "prepared"
     root.mkdir()
     grid = Grid.axis_aligned((0, 0, 0), (14, 14, 14), 2, "LAS")
@@ -121,7 +121,7 @@ def manifest(tmp_path: Path) -> Path:
     return root
 
 
-def test_a_manifest_gives_its_cases_with_their_organs_and_leaves_out_test_and_rejected_people(
+def test_a_manifest_gives_its_cases_with_their_organs_and_leaves_out_test_and_rejected_subjects(
     manifest: Path, tmp_path: Path
 ) -> None:
     prepare(str(manifest), tmp_path / "cases", 4.0)

@@ -66,8 +66,8 @@ def test_validation_takes_whole_volumes_with_all_organs(cases: Path, recipe: Rec
         np.testing.assert_array_equal(batch["labels"][0, place, 0], read[place].labels)
 
 
-def test_a_pair_needs_two_people(make_case: MakeCase, recipe: Recipes) -> None:
-    with pytest.raises(InputError, match=r"two people.*'val'"):
+def test_a_pair_needs_two_subjects(make_case: MakeCase, recipe: Recipes) -> None:
+    with pytest.raises(InputError, match=r"two subjects.*'val'"):
         Cases([make_case("a", 0), make_case("b", 1), make_case("c", 2, "val")], recipe())
     Cases([make_case("a", 0), make_case("c", 2, "val")], recipe(task="segmentation", preset="organs-small"))
 

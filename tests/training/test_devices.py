@@ -74,7 +74,7 @@ def test_ctrl_c_stops_all_processes_after_the_same_iteration(alone: Path, tmp_pa
     while not (run / "last.ckpt").exists() and time.monotonic() < deadline:
         time.sleep(0.05)
     os.killpg(child.pid, signal.SIGINT)
-    _, said = child.communicate(timeout=60)
+    _, output = child.communicate(timeout=60)
     assert child.returncode == 130
-    assert f"go on later by resuming {run}" in said
-    assert "Traceback" not in said
+    assert f"go on later by resuming {run}" in output
+    assert "Traceback" not in output

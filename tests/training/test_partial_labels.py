@@ -45,7 +45,7 @@ def test_labels_of_an_organ_that_is_not_annotated_or_not_supervised_change_nothi
     preset = "small" if task == "registration" else "organs-small"
 
     def both(organs: tuple[int, ...], supervised: tuple[int, ...] | None) -> tuple[float, float]:
-        """The loss with and without the first person's right kidney in the labels."""
+        """The loss with and without the first subject's right kidney in the labels."""
         settings = recipe(task=task, preset=preset, supervised_organs=supervised)
         first, *others = [make_case(str(i), i) for i in range(2 if task == "registration" else 1)]
         first = replace(first, organs=organs)
@@ -58,7 +58,7 @@ def test_labels_of_an_organ_that_is_not_annotated_or_not_supervised_change_nothi
         assert with_kidney == without
 
 
-class Says(torch.nn.Module):
+class FixedPrediction(torch.nn.Module):
     """A network that is sure of the labels that it was given."""
 
     def __init__(self, config: SegmentationConfig, labels: torch.Tensor) -> None:
@@ -79,9 +79,9 @@ def test_calling_the_whole_background_spleen_costs_something_where_the_spleen_is
     for organs in (EVERY, (2, 3, 6)):
         sample = collate([RandomSamples([replace(make_case("0", 0), organs=organs)], 1, settings)[0]])
         labels = sample["labels"][:, 0, 0]
-        for found, said in (("spleen", labels.where(labels > 0, torch.ones_like(labels))), ("right", labels)):
+        for found, predicted in (("spleen", labels.where(labels > 0, torch.ones_like(labels))), ("right", labels)):
             module = SegmentationTraining(settings)
-            module.network = Says(module.network.config, said)
+            module.network = FixedPrediction(module.network.config, predicted)
             losses[organs, found] = float(module.training_step(sample, 0))
     background = int((sample["labels"] == 0).sum())
     assert losses[EVERY, "spleen"] == pytest.approx((1 - 1 / (background + 1)) / 13, rel=1e-3)

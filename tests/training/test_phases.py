@@ -78,7 +78,7 @@ def test_unlabelled_vessels_fade_and_fat_and_bone_stay():
 
 @settings(deadline=None, max_examples=50)
 @given(seed=st.integers(0, 2**31))
-def test_random_phases_are_within_what_people_have(seed):
+def test_random_phases_are_within_what_subjects_have(seed):
     drawn = Phase.random(torch.Generator().manual_seed(seed))
     again = Phase.random(torch.Generator().manual_seed(seed))
     assert all(torch.equal(a, b) for a, b in zip(drawn, again, strict=True))

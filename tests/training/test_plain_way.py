@@ -23,7 +23,7 @@ def test_the_fast_step_equals_the_plain_one(
     with torch.no_grad():
         for head in (module.network.gradient_head, module.network.offset_head):
             head.weight.mul_(100)  # so that the second step starts somewhere else
-    samples = RandomSamples([make_case(f"person{i}", i) for i in range(4)], 2, module.recipe)
+    samples = RandomSamples([make_case(f"subject{i}", i) for i in range(4)], 2, module.recipe)
     batch = collate([samples[0], samples[1]])
     fast = module.loss(batch)[0]
     slow = benchmark_script("training_step").plain_loss(

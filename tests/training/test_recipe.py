@@ -12,11 +12,11 @@ from mics.errors import InputError
 from mics.losses.total import FORMS, PAPER_WEIGHTS
 from mics.network.kinds import build
 from mics.network.presets import preset
-from mics.network.weights import SHIPPED as MODELS
-from mics.training.recipe import SHIPPED, Augmentation, Recipe, load_recipe
+from mics.network.weights import BUNDLED_MODELS
+from mics.training.recipe import BUNDLED_RECIPES, Augmentation, Recipe, load_recipe
 
 
-@pytest.mark.parametrize("path", sorted(SHIPPED.glob("*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted(BUNDLED_RECIPES.glob("*.yaml")), ids=lambda path: path.stem)
 def test_shipped_recipes_are_valid(path: Path) -> None:
     settings = yaml.safe_load(path.read_text(encoding="utf-8"))
     if settings.get("precision") == "auto":
@@ -94,7 +94,7 @@ def test_the_papers_network_is_a_cumulative_sum_and_nothing_beside() -> None:
     assert (counts["paper-stem"], counts["paper-line-mean"]) == (19_269_632, 19_132_928)  # as docs/paper.md prints them
 
 
-@pytest.mark.parametrize("path", sorted(MODELS.glob("*.json")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted(BUNDLED_MODELS.glob("*.json")), ids=lambda path: path.stem)
 def test_a_recipe_in_an_old_card_keeps_its_meaning(path: Path) -> None:
     """Shipped cards were written before there were forms of the losses: their losses are the first forms, the old ones."""
     written = json.loads(path.read_text(encoding="utf-8"))["recipe"]

@@ -11,7 +11,7 @@ import torch
 
 from mics.data.manifest import Entry, write_manifest
 from mics.errors import InputError
-from mics.files.folder import held_folder
+from mics.files.folder import locked_folder
 from mics.image.grid import Grid
 from mics.image.io import Image, write_image
 from mics.network.kinds import build
@@ -40,7 +40,7 @@ def begin(output: Path, data: str = "phantom:5", **options: Any) -> Path:
 
 @pytest.fixture
 def prepared(tmp_path: Path) -> Path:
-    """A prepared set by hand: two people for training, two for validation."""
+    """A prepared set by hand: two subjects for training, two for validation."""
     root = tmp_path / "prepared"
     root.mkdir()
     rows = []
@@ -59,7 +59,7 @@ def prepared(tmp_path: Path) -> Path:
         ({"initial": "organs-small"}, "another network shape"),
         ({"initial": "mics-velocity"}, "another network shape"),
         ({"data": "phantom:0"}, "phantom:N"),
-        ({"data": "phantom:4"}, "1 people in the split 'train'"),
+        ({"data": "phantom:4"}, "1 subjects in the split 'train'"),
         ({"data": "phantom:²"}, "phantom:N"),
         ({"data": "phantom:" + "9" * 5000}, "phantom:N"),
         ({"data": "no/such/folder"}, "no/such/folder"),
@@ -105,11 +105,11 @@ def test_somebodys_folder_is_left_alone(tmp_path: Path, name: str) -> None:
 
 def test_a_second_training_in_one_folder_is_refused_at_once(tmp_path: Path) -> None:
     run = tmp_path / "run"
-    with held_folder(run), pytest.raises(InputError, match="Another run"):
+    with locked_folder(run), pytest.raises(InputError, match="Another run"):
         begin(run)
     recipe = load_recipe("phantom-small").model_dump(mode="json")
     (run / "run.json").write_text(json.dumps({"recipe": recipe, "initial": None, "devices": 1, "nodes": 1}))
-    with held_folder(run), pytest.raises(InputError, match="Another run"):
+    with locked_folder(run), pytest.raises(InputError, match="Another run"):
         resume(run)
 
 

@@ -159,7 +159,7 @@ def test_a_loss_that_is_no_number_stops_the_run_and_says_where(
     next(iter(checkpoint["state_dict"].values())).fill_(float("inf"))
     torch.save(checkpoint, tmp_path / "good" / "last.ckpt")
     broken = (tmp_path / "good" / "last.ckpt").read_bytes()
-    with pytest.raises(InputError, match=r"step 2 with person\d.*(gradient_1_ab|dice_loss)"):
+    with pytest.raises(InputError, match=r"step 2 with subject\d.*(gradient_1_ab|dice_loss)"):
         train(settings.model_copy(update={"epochs": 2}), cases, tmp_path / "good", resume=True, progress=False)
     assert (tmp_path / "good" / "last.ckpt").read_bytes() == broken != good
     load_model(model)

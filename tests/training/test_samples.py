@@ -1,4 +1,4 @@
-"""Samples: by seed and index alone, of different people, read only where needed, mirrored with the right names."""
+"""Samples: by seed and index alone, of different subjects, read only where needed, mirrored with the right names."""
 
 import tracemalloc
 from collections.abc import Callable
@@ -43,14 +43,14 @@ def test_samples_depend_on_seed_and_index_alone(make_case: MakeCase, recipe: Rec
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(seed=st.integers(0, 1000), index=st.integers(0, 10**9), subjects=st.integers(2, 9))
-def test_the_members_of_a_pair_are_different_people(recipe: Recipes, seed: int, index: int, subjects: int) -> None:
+def test_the_members_of_a_pair_are_different_subjects(recipe: Recipes, seed: int, index: int, subjects: int) -> None:
     blank = np.zeros((2, 2, 2), np.uint8)
     cases = [CachedCase(str(i), "train", np.full((2, 2, 2), i, np.int16), blank) for i in range(subjects)]
     a, b = RandomSamples(cases, 2, recipe(seed=seed))[index]
     assert int(a.hu.max()) != int(b.hu.max())
 
 
-def test_every_pair_of_different_people_is_validated_once(make_case: MakeCase) -> None:
+def test_every_pair_of_different_subjects_is_validated_once(make_case: MakeCase) -> None:
     cases = [make_case(str(i), i) for i in range(10)]
     pairs = [frozenset(int(member.case) for member in pair) for pair in AllSamples(cases, 2)]
     assert len(pairs) == len(set(pairs)) == 45

@@ -98,8 +98,8 @@ def test_lightning_is_silent_and_keeps_its_voice_for_others(
 ) -> None:
     before = logging.getLogger("lightning.pytorch").level
     train(recipe(epochs=1, iterations_per_epoch=1), cases, tmp_path / "run", progress=False)
-    said = capfd.readouterr()
-    assert (said.out, said.err) == ("", "")
+    printed = capfd.readouterr()
+    assert (printed.out, printed.err) == ("", "")
     assert logging.getLogger("lightning.pytorch").level == before
 
 

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from mics.data.pairs import ScanSource
-from mics.data.state import place_of, state_of
+from mics.data.state import location_of, state_of
 from mics.errors import InputError, RunError, SettingError, shown
 from mics.files.whole import write_text
 
 
-def settle(folder: Path, name: str, content: Mapping[str, Any]) -> None:
-    """Write what the work is made of into ``folder / name``; raises InputError where it says something else already."""
+def pin_inputs(folder: Path, name: str, content: Mapping[str, Any]) -> None:
+    """Pin the inputs of the work: write them into ``folder / name``; raises InputError where that says something else."""
     path = folder / name
     earlier = read_json(path)
     if earlier is not None and earlier != content:
@@ -43,16 +43,16 @@ def write_json(content: Mapping[str, Any], path: Path) -> None:
 
 
 def state_of_files(member: ScanSource) -> dict[str, list[int]]:
-    """By what a changed file of the scan is noticed, or another in its place."""
-    return {place_of(path.resolve()): state_of(path) for path in member.files.values()}
+    """The state by which a changed file of the scan shows, or another in its place."""
+    return {location_of(path.resolve()): state_of(path) for path in member.files.values()}
 
 
 def failure_message(member: ScanSource, error: Exception) -> str:
     """What an error says, for results that are handed on: the scan's files by their own names."""
-    sentence = str(error)
+    message = str(error)
     for path in sorted(map(str, member.files.values()), key=len, reverse=True):
-        sentence = sentence.replace(path, Path(path).name)
-    return sentence
+        message = message.replace(path, Path(path).name)
+    return message
 
 
 def require_progress(progress: object) -> None:

@@ -44,5 +44,5 @@ def log_jacobian(transform: Transform) -> NDArray[np.float32]:
 
 
 def root_mean_square(displacement_mm: NDArray[np.floating]) -> float:
-    """Of the lengths of vectors (…, 3)."""
+    """Root mean square of the lengths of vectors (…, 3)."""
     return float(np.sqrt(np.mean(np.sum(np.square(displacement_mm, dtype=np.float64), axis=-1))))

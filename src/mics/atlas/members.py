@@ -35,7 +35,7 @@ def read_members(source: str | Path, *, labelled: bool) -> list[ScanSource]:
     """The scans of a folder or of a CSV file, by name; nothing but names and headers of tables is read yet.
 
     Args:
-        source: A Learn2Reg folder (its annotated people), an nnU-Net folder (``imagesTr``, ``labelsTr``; names of labels in
+        source: A Learn2Reg folder (its annotated subjects), an nnU-Net folder (``imagesTr``, ``labelsTr``; names of labels in
             ``dataset.json``), a folder of scans with label maps beside them, or a CSV file with the columns ``image``, ``labels``
             and, optionally, ``name``, whose files are relative to it.
         labelled: Only scans with labels count; without, a scan may have none.
@@ -54,7 +54,7 @@ def read_members(source: str | Path, *, labelled: bool) -> list[ScanSource]:
 
 
 def given_members(source: str | Path | Sequence[ScanSource], what: str, *, labelled: bool) -> list[ScanSource]:
-    """Those that a user gives: the members themselves, or where they lie (:func:`read_members`); InputError as there."""
+    """The members that a user gives: themselves, or where they lie (:func:`read_members`); InputError as there."""
     if isinstance(source, str | Path):
         return read_members(source, labelled=labelled)
     require_type(source, (list, tuple), f"{what} are a folder, a CSV file or a list of members")
@@ -79,8 +79,8 @@ def meaning(members: Sequence[ScanSource]) -> dict[int, str]:
     names: dict[int, str] = {}
     for member in members:
         own = member.label_names()
-        if sentences := disagreement(names, own):
-            raise InputError(f"{member.name}: {sentences[0]} Mend the labels, or their names.")
+        if messages := disagreement(names, own):
+            raise InputError(f"{member.name}: {messages[0]} Correct the labels, or their names.")
         names |= own
     return names
 
@@ -128,7 +128,7 @@ def _described(dataset: Path) -> tuple[str, dict[int, str] | None]:
     try:
         content = json.loads(dataset.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{dataset} is not valid JSON ({error}): mend it, or take it away.") from error
+        raise InputError(f"{dataset} is not valid JSON ({error}): correct it, or take it away.") from error
     ending = content.get("file_ending", ".nii.gz") if isinstance(content, dict) else None
     if ending not in ENDINGS:
         raise InputError(f"{dataset}: file_ending is one of {', '.join(ENDINGS)}, not {ending!r}.")

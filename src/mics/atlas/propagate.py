@@ -11,13 +11,21 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from mics.atlas.folder import Clock, failure_message, read_json, require_progress, settle, state_of_files, write_json
+from mics.atlas.folder import (
+    Clock,
+    failure_message,
+    pin_inputs,
+    read_json,
+    require_progress,
+    state_of_files,
+    write_json,
+)
 from mics.atlas.fusion import Atlases, Fused, fuse, require_fusion
 from mics.atlas.members import given_members, meaning
-from mics.atlas.registering import Settings, in_view, register_scans
+from mics.atlas.registering import AtlasSettings, in_view, register_scans
 from mics.atlas.tables import to_csv
 from mics.choices import FusionName, Refine
-from mics.data.cohorts.learn2reg import DATASET_FILE, Case
+from mics.data.cohorts.learn2reg import DATASET_FILE, Learn2RegCase
 from mics.data.label_names import LabelNames, label_name, read_label_names
 from mics.data.pairs import ScanSource
 from mics.deformation.provenance import voxels_sha256
@@ -42,7 +50,7 @@ _BYTES_PER_VOXEL = 5
 
 
 @dataclass(frozen=True)
-class Outcome:
+class AtlasOutcome:
     """An atlas: whether it took part in the fusion, the verdict on its registration (None without one), and why."""
 
     name: str
@@ -81,7 +89,7 @@ class Propagation:
     agreement: Image
     label_names: Mapping[int, str]
     volumes: Sequence[Volume]
-    atlases: Sequence[Outcome]
+    atlases: Sequence[AtlasOutcome]
     verdict: Literal["good", "look"]
     reasons: Sequence[str]
 
@@ -102,7 +110,7 @@ def propagate(
 
     An atlas that is done is not registered again, so that an interrupted run goes on, and another ``fusion`` into the same folder
     takes no registration. An atlas that cannot be read, is the scan itself, or whose registration has failed by its verdict,
-    is left out and told (:class:`Outcome`).
+    is left out and told (:class:`AtlasOutcome`).
 
     Args:
         scan: A file, a DICOM folder or an Image, in HU. A file of a Learn2Reg folder is read as its atlases are.
@@ -123,7 +131,7 @@ def propagate(
         InputError: For a scan or settings that cannot be used, label maps that use one number for different things, a folder
             that holds something else or other work, and where no atlas is left.
     """
-    settings = Settings(model=model, refine=refine, device=device)
+    settings = AtlasSettings(model=model, refine=refine, device=device)
     require_fusion(fusion)
     require_progress(progress)
     members = given_members(atlases, "The atlases", labelled=True)
@@ -134,7 +142,7 @@ def propagate(
     target, written = _read_target(scan)
     _require_memory(target.grid, len(members))
     with own_folder(output, _NOTE, "labels carried over from atlases") as folder:
-        settle(
+        pin_inputs(
             folder,
             _NOTE,
             {
@@ -162,7 +170,7 @@ def _read_target(scan: str | Path | Image) -> tuple[Image, Grid]:
     if isinstance(scan, str | os.PathLike):
         path = as_path(scan)
         if (path.absolute().parent.parent / DATASET_FILE).is_file():
-            return Case(path.name, path, None).image(), read_image(path).grid
+            return Learn2RegCase(path.name, path, None).image(), read_image(path).grid
     image = load_scan(scan, None, "fixed").image
     return image, image.grid
 
@@ -177,8 +185,8 @@ def _require_memory(grid: Grid, count: int) -> None:
 
 
 def _registered(
-    target: Image, members: Sequence[ScanSource], folder: Path, settings: Settings, progress: Callable[[str], None]
-) -> list[Outcome]:
+    target: Image, members: Sequence[ScanSource], folder: Path, settings: AtlasSettings, progress: Callable[[str], None]
+) -> list[AtlasOutcome]:
     """All atlases registered to the scan, each into a folder of its own, those that are there already not again."""
     done = {member.name: _finished(folder / member.name, member) for member in members}
     clock, outcomes = Clock(sum(outcome is None for outcome in done.values())), []
@@ -189,13 +197,13 @@ def _registered(
             try:
                 outcome = _register_atlas(target, member, folder / member.name, settings)
             except InputError as error:
-                outcome = Outcome(member.name, used=False, verdict=None, reasons=(failure_message(member, error),))
+                outcome = AtlasOutcome(member.name, used=False, verdict=None, reasons=(failure_message(member, error),))
             clock.tick(worked=outcome.verdict is not None)
         outcomes.append(outcome)
     return outcomes
 
 
-def _finished(folder: Path, member: ScanSource) -> Outcome | None:
+def _finished(folder: Path, member: ScanSource) -> AtlasOutcome | None:
     """What became of an atlas earlier; None if nothing, or if its files have changed since."""
     record = read_json(folder / _RECORD)
     if record is None or record["files"] != state_of_files(member):
@@ -203,14 +211,14 @@ def _finished(folder: Path, member: ScanSource) -> Outcome | None:
     return _outcome(member.name, record["verdict"], record["reasons"])
 
 
-def _outcome(name: str, verdict: Literal["good", "look", "failed"], reasons: Sequence[str]) -> Outcome:
-    return Outcome(name, used=verdict != "failed", verdict=verdict, reasons=tuple(reasons))
+def _outcome(name: str, verdict: Literal["good", "look", "failed"], reasons: Sequence[str]) -> AtlasOutcome:
+    return AtlasOutcome(name, used=verdict != "failed", verdict=verdict, reasons=tuple(reasons))
 
 
-def _register_atlas(target: Image, member: ScanSource, folder: Path, settings: Settings) -> Outcome:
+def _register_atlas(target: Image, member: ScanSource, folder: Path, settings: AtlasSettings) -> AtlasOutcome:
     image, labels = member.image(), member.labels()
     if image.grid.is_close(target.grid) and np.array_equal(image.array, target.array):
-        return Outcome(member.name, used=False, verdict=None, reasons=("It is the scan itself.",))
+        return AtlasOutcome(member.name, used=False, verdict=None, reasons=("It is the scan itself.",))
     if not (labels.array > 0).any():
         raise InputError(f"The label map of {member.name} is empty: give one with labels, or take the atlas away.")
     result = register_scans(settings, fixed=target, moving=image, moving_labels=labels)
@@ -254,7 +262,7 @@ def _summed_up(
     fused: Fused,
     shown: Atlases,
     used: Sequence[str],
-    outcomes: Sequence[Outcome],
+    outcomes: Sequence[AtlasOutcome],
     names: Mapping[int, str],
     grid: Grid,
 ) -> Propagation:
@@ -323,7 +331,7 @@ def _counts(labels: NDArray[np.integer], values: NDArray[np.integer]) -> NDArray
     return np.bincount(np.searchsorted(values, labels.ravel()), minlength=len(values))
 
 
-def _write(result: Propagation, folder: Path, *, fusion: str, settings: Settings) -> None:
+def _write(result: Propagation, folder: Path, *, fusion: str, settings: AtlasSettings) -> None:
     summary = {
         "verdict": {"word": result.verdict, "reasons": list(result.reasons)},
         "settings": {"fusion": fusion, **settings.to_dict()},

@@ -19,7 +19,7 @@ from mics.registration.settings import resolve
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
+class AtlasSettings:
     """``model``, ``refine`` and ``device`` of :func:`mics.registration.register.register`."""
 
     model: str | Path = DEFAULT_REGISTRATION
@@ -37,7 +37,7 @@ class Settings:
 
 
 def register_scans(
-    settings: Settings,
+    settings: AtlasSettings,
     *,
     fixed: Image,
     moving: Image,
@@ -51,7 +51,7 @@ def register_scans(
 
 
 @cache
-def _kept_registrar(settings: Settings) -> Registrar:
+def _kept_registrar(settings: AtlasSettings) -> Registrar:
     """Its models are loaded once."""
     return Registrar(**asdict(settings))
 

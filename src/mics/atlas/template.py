@@ -10,9 +10,9 @@ from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
-from mics.atlas.folder import require_progress, settle
+from mics.atlas.folder import pin_inputs, require_progress
 from mics.atlas.members import given_members, meaning
-from mics.atlas.registering import Settings
+from mics.atlas.registering import AtlasSettings
 from mics.atlas.template_delivery import Template, deliver
 from mics.atlas.template_frame import FEWEST, mean_frame
 from mics.atlas.template_rounds import Rounds
@@ -64,7 +64,7 @@ def template(
     Raises:
         InputError: For settings that cannot be used, fewer than two scans, and a folder that holds something else or other work.
     """
-    settings = Settings(model=model, refine=refine, device=device)
+    settings = AtlasSettings(model=model, refine=refine, device=device)
     require_progress(progress)
     if not isinstance(rounds, int) or not 1 <= rounds <= 99:
         raise SettingError(f"`rounds` is a whole number from 1 to 99, not {shown(rounds)}.", option="rounds")
@@ -82,7 +82,7 @@ def template(
     settings.refuse_unusable()
     with own_folder(output, _NOTE, "a template") as folder:
         content = {"scans": names, "spacing_mm": spacing_mm, "start": start, **settings.to_dict()}
-        settle(folder, _NOTE, {**content, "version": version("mics-registration")})
+        pin_inputs(folder, _NOTE, {**content, "version": version("mics-registration")})
         frame = mean_frame(folder, members, start=start, spacing_mm=spacing_mm, device=device, progress=progress)
         work = Rounds(folder, frame, settings, progress)
         return deliver(work, work.run(rounds), label_names)

@@ -15,7 +15,7 @@ from mics.atlas.mean_shape import inverse, log_jacobian
 from mics.atlas.members import read_member
 from mics.atlas.registering import in_view
 from mics.atlas.tables import to_csv
-from mics.atlas.template_frame import Frame
+from mics.atlas.template_frame import TemplateFrame
 from mics.atlas.template_rounds import DRIFT_MM, FROM_TEMPLATE, MEAN, TEMPLATE, TO_TEMPLATE, Round, Rounds, converged
 from mics.data.pairs import ScanSource
 from mics.deformation.transform import Transform
@@ -60,8 +60,8 @@ def deliver(rounds: Rounds, table: Sequence[Round], label_names: Mapping[int, st
     ``table`` is that of the ``rounds``; ``label_names`` what the labels mean, where that is known.
     """
     taking_part = rounds.taking_part(len(table) - 1)
-    delivered = _members_delivered(rounds, rounds.place(len(table) - 1), taking_part)
-    image = read_image(rounds.place(len(table) - 1) / TEMPLATE)
+    delivered = _members_delivered(rounds, rounds.round_folder(len(table) - 1), taking_part)
+    image = read_image(rounds.round_folder(len(table) - 1) / TEMPLATE)
     fused = _fused([one for one in delivered if one.labels is not None], image.grid)
     reasons = _reasons(rounds.frame, taking_part, table)
     logs = [one.log_jacobian for one in delivered]
@@ -114,7 +114,7 @@ def _fused(labelled: Sequence[_Delivered], grid: Grid) -> Fused | None:
     return fuse(images[0], voting, "majority")
 
 
-def _reasons(frame: Frame, taking_part: Sequence[ScanSource], table: Sequence[Round]) -> list[str]:
+def _reasons(frame: TemplateFrame, taking_part: Sequence[ScanSource], table: Sequence[Round]) -> list[str]:
     """Why to look at the template before it is used."""
     reasons = [f"{name} is left out: {reason}" for name, reason in frame.left_out.items()]
     reasons += [

@@ -22,7 +22,7 @@ _AFFINES = "affines.json"
 
 
 @dataclass(frozen=True, eq=False)
-class Frame:
+class TemplateFrame:
     """The frame of a group: ``affines`` (4, 4) take points of the template to points of each of ``members``, in LPS mm.
 
     ``grid`` is the template's; ``left_out``: members that cannot be used, with the reason.
@@ -42,7 +42,7 @@ def mean_frame(
     spacing_mm: float,
     device: str,
     progress: Callable[[str], None],
-) -> Frame:
+) -> TemplateFrame:
     """The mean frame of a group, and a grid of cubic voxels of ``spacing_mm`` in it; affines are kept in ``folder``.
 
     Raises InputError where fewer than two members can be used, or where their files have changed since the affines were kept.
@@ -52,7 +52,7 @@ def mean_frame(
     if len(used) < FEWEST:
         raise RunError(f"Only {len(used)} scans can be used. {' '.join(left_out.values())}")
     affines = in_mean_frame(affines)
-    return Frame(used, affines, _mean_grid(used, affines, spacing_mm), left_out)
+    return TemplateFrame(used, affines, _mean_grid(used, affines, spacing_mm), left_out)
 
 
 def _affines(

@@ -12,8 +12,8 @@ from mics.atlas.folder import Clock, failure_message, read_json, write_json
 from mics.atlas.group import GroupMean, pairwise_dice
 from mics.atlas.mean_shape import inverse, mean_displacement, root_mean_square
 from mics.atlas.members import read_member
-from mics.atlas.registering import Settings, in_view, register_scans
-from mics.atlas.template_frame import FEWEST, Frame
+from mics.atlas.registering import AtlasSettings, in_view, register_scans
+from mics.atlas.template_frame import FEWEST, TemplateFrame
 from mics.data.pairs import ScanSource
 from mics.deformation.chain import chained
 from mics.deformation.transform import Transform
@@ -58,28 +58,30 @@ class Rounds:
         progress: Called with a few words as each step begins.
     """
 
-    def __init__(self, folder: Path, frame: Frame, settings: Settings, progress: Callable[[str], None]) -> None:
+    def __init__(
+        self, folder: Path, frame: TemplateFrame, settings: AtlasSettings, progress: Callable[[str], None]
+    ) -> None:
         self.folder, self.frame, self.settings, self.progress = folder, frame, settings, progress
 
     def run(self, rounds: int) -> list[Round]:
-        """Until it has converged, or so many rounds; the table of convergence."""
+        """Go on until it has converged, or so many rounds; returns the table of convergence."""
         table = [self._begin()]
         # Of rounds that are done only the last has kept its transforms.
         while self._is_done(len(table)) or (len(table) <= rounds and not converged(table)):
             table.append(self._round(len(table), rounds))
         return table
 
-    def place(self, number: int) -> Path:
+    def round_folder(self, number: int) -> Path:
         """The folder of a round."""
         return self.folder / _ROUNDS / f"{number:02d}"
 
     def _is_done(self, number: int) -> bool:
-        return (self.place(number) / _LINE).exists()
+        return (self.round_folder(number) / _LINE).exists()
 
     def _begin(self) -> Round:
         """Round 0: the average after the affines."""
-        place = self.place(0)
-        earlier = read_json(place / _LINE)
+        folder = self.round_folder(0)
+        earlier = read_json(folder / _LINE)
         if earlier is not None:
             return Round(**earlier)
         self.progress("Averaging after the affines")
@@ -90,37 +92,37 @@ class Rounds:
 
     def _round(self, number: int, of: int) -> Round:
         """Register everyone to the last average, take the mean displacement out, and average again."""
-        place = self.place(number)
-        earlier = read_json(place / _LINE)
+        folder = self.round_folder(number)
+        earlier = read_json(folder / _LINE)
         if earlier is not None:
             return Round(**earlier)
-        average = read_image(self.place(number - 1) / TEMPLATE)
+        average = read_image(self.round_folder(number - 1) / TEMPLATE)
         settings = replace(self.settings, refine="none") if number == 1 else self.settings
-        waiting = [member for member in self.frame.members if read_json(place / member.name / _RECORD) is None]
+        waiting = [member for member in self.frame.members if read_json(folder / member.name / _RECORD) is None]
         clock = Clock(len(waiting))
         for member in waiting:
             done = len(self.frame.members) - clock.left + 1
             self.progress(f"Round {number} of at most {of}: {member.name}, {done} of {len(self.frame.members)}{clock}")
-            self._register(member, average, settings, place / member.name)
+            self._register(member, average, settings, folder / member.name)
             clock.tick()
         self.progress(f"Round {number} of at most {of}: averaging")
         taking_part = self.taking_part(number)
         if len(taking_part) < FEWEST:
             raise RunError(
-                f"Of round {number} only {len(taking_part)} registrations have worked: see the verdicts in {place}."
+                f"Of round {number} only {len(taking_part)} registrations have worked: see the verdicts in {folder}."
             )
-        mean = mean_displacement([Transform.load(place / member.name / TO_TEMPLATE) for member in taking_part])
-        mean.save(place / MEAN)
+        mean = mean_displacement([Transform.load(folder / member.name / TO_TEMPLATE) for member in taking_part])
+        mean.save(folder / MEAN)
         inverse_mean = inverse(mean)
         line = self._averaged(
-            number, mean, lambda name: inverse_mean.compose(Transform.load(place / name / TO_TEMPLATE)), taking_part
+            number, mean, lambda name: inverse_mean.compose(Transform.load(folder / name / TO_TEMPLATE)), taking_part
         )
         if number > 1:  # only the last round's transforms are needed any more
             for member in self.frame.members:
-                shutil.rmtree(self.place(number - 1) / member.name, ignore_errors=True)
+                shutil.rmtree(self.round_folder(number - 1) / member.name, ignore_errors=True)
         return line
 
-    def _register(self, member: ScanSource, average: Image, settings: Settings, folder: Path) -> None:
+    def _register(self, member: ScanSource, average: Image, settings: AtlasSettings, folder: Path) -> None:
         """Write the member's transforms to and from the last average and its verdict; that alone of one that fails."""
         try:
             image, _ = read_member(member)
@@ -142,10 +144,12 @@ class Rounds:
         )
 
     def taking_part(self, number: int) -> Sequence[ScanSource]:
-        """Those whose registration in this round has not failed."""
+        """The members whose registration in this round has not failed."""
         if number == 0:
             return self.frame.members
-        words = {member.name: read_json(self.place(number) / member.name / _RECORD) for member in self.frame.members}
+        words = {
+            member.name: read_json(self.round_folder(number) / member.name / _RECORD) for member in self.frame.members
+        }
         return [member for member in self.frame.members if (words[member.name] or {}).get("word") != "failed"]
 
     def _averaged(
@@ -155,8 +159,8 @@ class Rounds:
         transform_of: Callable[[str], Transform],
         members: Sequence[ScanSource] | None = None,
     ) -> Round:
-        place = self.place(number)
-        place.mkdir(parents=True, exist_ok=True)
+        folder = self.round_folder(number)
+        folder.mkdir(parents=True, exist_ok=True)
         group, maps = GroupMean(self.frame.grid), []
         total = np.zeros((*self.frame.grid.size, 3), np.float32)
         for member in members or self.frame.members:
@@ -176,7 +180,7 @@ class Rounds:
             dice=pairwise_dice(maps) if len(maps) > 1 else None,
         )
         write_together(
-            place,
+            folder,
             {TEMPLATE: partial(write_image, group.image()), _LINE: partial(write_json, asdict(line))},
         )
         return line

@@ -33,7 +33,7 @@ class ListedPair:
         """``FIXED_MOVING``, which its folder is called."""
         return f"{self.fixed}_{self.moving}"
 
-    def with_listed_names(self, sentence: str) -> str:
+    def with_listed_names(self, message: str) -> str:
         """A sentence with the pair's files, and what lies beside them, as the list names them, and no other folder of theirs."""
         names: dict[str, str] = {}
         for kind, path in self.files.items():
@@ -43,8 +43,8 @@ class ListedPair:
             if path.parent != path.parent.parent:
                 names.setdefault(f"{path.parent}/", folder)
         for full in sorted(names, key=len, reverse=True):
-            sentence = sentence.replace(full, names[full])
-        return sentence
+            message = message.replace(full, names[full])
+        return message
 
 
 def listed_pairs(source: str | Path) -> list[ListedPair]:

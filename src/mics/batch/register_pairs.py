@@ -12,11 +12,11 @@ from typing import Any
 import torch
 
 from mics.batch.listing import ListedPair, as_csv
-from mics.batch.table import Outcome, results_csv
+from mics.batch.table import PairOutcome, results_csv
 from mics.batch.work import (
     THUMBNAIL,
     BatchSettings,
-    Task,
+    PairTask,
     finished,
     go_on,
     kept_registrar,
@@ -61,8 +61,8 @@ def register_pairs(
     tolerance_mm: float = TOLERANCE_MM,
     workers: int | None = 1,
     scheduler: str | None = None,
-    progress: Callable[[Outcome, int, int], None] = lambda outcome, done, of: None,
-) -> list[Outcome]:
+    progress: Callable[[PairOutcome, int, int], None] = lambda outcome, done, of: None,
+) -> list[PairOutcome]:
     """Register many pairs into one folder, each into a folder of its name.
 
     A pair's folder holds what :meth:`mics.Registration.save` writes, ``overview.png`` and ``report.html``, and appears whole or
@@ -112,10 +112,10 @@ def register_pairs(
     kept_registrar(settings, "cpu" if scheduler else own_device(device))
     go_on()
     with own_folder(output, MARK, "a batch of registrations"):
-        _claim(output, settings, pairs)
-        tasks = [Task(pair, output, settings) for pair in pairs]
+        _pin_settings(output, settings, pairs)
+        tasks = [PairTask(pair, output, settings) for pair in pairs]
         found = {
-            task.pair.name: Outcome(task.pair, summary) for task in tasks if (summary := finished(task)) is not None
+            task.pair.name: PairOutcome(task.pair, summary) for task in tasks if (summary := finished(task)) is not None
         }
         unfinished = [task for task in tasks if task.pair.name not in found]
         outcomes = _outcomes(unfinished, workers, scheduler, device)
@@ -123,12 +123,12 @@ def register_pairs(
 
 
 def _collected(
-    outcomes: Iterable[Outcome],
-    found: dict[str, Outcome],
+    outcomes: Iterable[PairOutcome],
+    found: dict[str, PairOutcome],
     pairs: Sequence[ListedPair],
     output: Path,
-    progress: Callable[[Outcome, int, int], None],
-) -> list[Outcome]:
+    progress: Callable[[PairOutcome, int, int], None],
+) -> list[PairOutcome]:
     """Those that are ``found`` already and those that come, in the order of ``pairs``; the table grows with each of them."""
     try:
         for outcome in outcomes:
@@ -142,7 +142,9 @@ def _collected(
     return ordered
 
 
-def _outcomes(tasks: Sequence[Task], workers: int | None, scheduler: str | None, device: str) -> Iterator[Outcome]:
+def _outcomes(
+    tasks: Sequence[PairTask], workers: int | None, scheduler: str | None, device: str
+) -> Iterator[PairOutcome]:
     gpus = torch.cuda.device_count() if device == "auto" else int(device.startswith("cuda"))
     usual = default_workers() if gpus == 0 else gpus if find_spec("distributed") else 1
     count = workers or usual
@@ -159,7 +161,7 @@ def _outcomes(tasks: Sequence[Task], workers: int | None, scheduler: str | None,
     )
 
 
-def _claim(output: Path, settings: BatchSettings, pairs: Sequence[ListedPair]) -> None:
+def _pin_settings(output: Path, settings: BatchSettings, pairs: Sequence[ListedPair]) -> None:
     """Note the settings in a new folder; raise InputError where it holds results of others. Unfinished pairs are cleared away."""
     own = _noted(settings)
     try:
@@ -203,11 +205,11 @@ def _literal(name: str) -> str:
     return name.replace("[", "[[]")
 
 
-def _in_order(pairs: Sequence[ListedPair], found: dict[str, Outcome]) -> list[Outcome]:
+def _in_order(pairs: Sequence[ListedPair], found: dict[str, PairOutcome]) -> list[PairOutcome]:
     return [found[pair.name] for pair in pairs if pair.name in found]
 
 
-def _reviewed(outcome: Outcome, folder: Path) -> Reviewed:
+def _reviewed(outcome: PairOutcome, folder: Path) -> Reviewed:
     thumbnail = folder / outcome.pair.name / THUMBNAIL
     picture = thumbnail.read_bytes() if outcome.summary is not None and thumbnail.exists() else None
     return Reviewed(outcome.pair.fixed, outcome.pair.moving, outcome.pair.name, outcome.summary, outcome.error, picture)

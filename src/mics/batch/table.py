@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from mics.batch.listing import ListedPair
-from mics.report.sentences import fold_percentage, inverse_error, jacobian_range, moving_label_scores
+from mics.report.summary_text import fold_percentage, inverse_error, jacobian_range, moving_label_scores
 from mics.run_summary import RunSummary
 
 _FIRST = ("fixed", "moving", "verdict", "error", "reasons", "warnings")
 
 
 @dataclass(frozen=True)
-class Outcome:
+class PairOutcome:
     """What became of a pair: the ``summary`` of a registration, or in a sentence why there is none."""
 
     pair: ListedPair
@@ -27,7 +27,7 @@ class Outcome:
         return None if self.summary is None or self.summary.verdict is None else self.summary.verdict.word
 
 
-def results_csv(outcomes: Sequence[Outcome]) -> str:
+def results_csv(outcomes: Sequence[PairOutcome]) -> str:
     """The table as text; what is not known of a pair is empty."""
     rows = [_row(outcome) for outcome in outcomes]
     columns = list(dict.fromkeys([*_FIRST, *(column for row in rows for column in row)]))
@@ -38,7 +38,7 @@ def results_csv(outcomes: Sequence[Outcome]) -> str:
     return text.getvalue()
 
 
-def _row(outcome: Outcome) -> dict[str, Any]:
+def _row(outcome: PairOutcome) -> dict[str, Any]:
     row: dict[str, Any] = {"fixed": outcome.pair.fixed, "moving": outcome.pair.moving}
     summary = outcome.summary
     if summary is None:

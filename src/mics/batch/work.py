@@ -13,12 +13,12 @@ from typing import Any
 import torch
 
 from mics.batch.listing import ListedPair
-from mics.batch.table import Outcome
+from mics.batch.table import PairOutcome
 from mics.choices import Lesions, Refine, Topology
 from mics.data.label_names import files_that_name
 from mics.data.manifest import reason
 from mics.data.pairs import ROLES
-from mics.data.state import place_of, state_of
+from mics.data.state import location_of, state_of
 from mics.errors import RunError
 from mics.files.whole import folder_beside, give_name, write_text
 from mics.registration.inputs import PairArguments
@@ -54,7 +54,7 @@ class BatchSettings:
 
 
 @dataclass(frozen=True)
-class Task:
+class PairTask:
     """All that a worker needs for one pair; ``folder`` is the batch's."""
 
     pair: ListedPair
@@ -62,12 +62,12 @@ class Task:
     settings: BatchSettings
 
     @property
-    def place(self) -> Path:
-        """Where the pair's results are."""
+    def results_folder(self) -> Path:
+        """Folder of the pair's results."""
         return self.folder / self.pair.name
 
 
-def register_pair(task: Task) -> Outcome:
+def register_pair(task: PairTask) -> PairOutcome:
     """Register a pair and write its folder, which appears whole or not at all.
 
     Raises InputError for a pair that cannot be registered.
@@ -92,33 +92,33 @@ def register_pair(task: Task) -> Outcome:
         result = registrar.register(inputs, progress=_refuse_stopped)
     del inputs
     _refuse_stopped("Writing")
-    with folder_beside(task.place) as unfinished:
+    with folder_beside(task.results_folder) as unfinished:
         beside = {
             **pictures(result),
             THUMBNAIL: lambda path: write_thumbnail(result, path),
             SOURCE: lambda path: write_text(json.dumps(source, indent=1) + "\n", path),
         }
         summary = result.save(unfinished, beside=beside, tolerance_mm=settings.tolerance_mm)
-        if (task.place / SOURCE).exists():  # ours, of files that have changed since
-            shutil.rmtree(task.place)
-        elif task.place.exists():
-            raise RunError(f"{task.place} is in the way and none of this batch's results: move it away.")
-        give_name(unfinished, task.place)
-    return Outcome(task.pair, RunSummary.model_validate(summary))
+        if (task.results_folder / SOURCE).exists():  # ours, of files that have changed since
+            shutil.rmtree(task.results_folder)
+        elif task.results_folder.exists():
+            raise RunError(f"{task.results_folder} is in the way and none of this batch's results: move it away.")
+        give_name(unfinished, task.results_folder)
+    return PairOutcome(task.pair, RunSummary.model_validate(summary))
 
 
-def finished(task: Task) -> RunSummary | None:
+def finished(task: PairTask) -> RunSummary | None:
     """The summary of a pair that is there already, from the same files; else None."""
     try:
-        known = json.loads((task.place / SOURCE).read_text(encoding="utf-8"))
-        summary = read_summary(task.place / SUMMARY)
+        known = json.loads((task.results_folder / SOURCE).read_text(encoding="utf-8"))
+        summary = read_summary(task.results_folder / SUMMARY)
     except (OSError, ValueError):
         return None
     return summary if known == source_of(task) else None
 
 
-def source_of(task: Task) -> dict[str, Any]:
-    """By what is noticed that the pair's results depend on another file than before, or were made by another version of MICS.
+def source_of(task: PairTask) -> dict[str, Any]:
+    """The state by which it shows that results depend on another file than before, or were made by another version of MICS.
 
     Files are told apart by a checksum of where they lie, so that a pair's folder can be handed on.
     """
@@ -133,18 +133,18 @@ def source_of(task: Task) -> dict[str, Any]:
     ):
         if value is not None and Path(value).is_file():
             files[kind] = Path(value)
-    states = {kind: [place_of(path), *state_of(path)] for kind, path in sorted(files.items())}
+    states = {kind: [location_of(path), *state_of(path)] for kind, path in sorted(files.items())}
     return {"mics_version": version("mics-registration"), **states}
 
 
-def not_registered(task: Task, error: Exception) -> Outcome:
+def not_registered(task: PairTask, error: Exception) -> PairOutcome:
     """What is told of a pair whose registration ended with an error."""
-    sentence = task.pair.with_listed_names(reason(error))
+    message = task.pair.with_listed_names(reason(error))
     settings = task.settings
     for path in (settings.affine, settings.label_names, settings.model, str(task.folder)):
         if path is not None and "/" in path:
-            sentence = sentence.replace(path, Path(path).name)
-    return Outcome(task.pair, error=sentence)
+            message = message.replace(path, Path(path).name)
+    return PairOutcome(task.pair, error=message)
 
 
 def stop() -> None:

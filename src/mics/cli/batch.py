@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 import typer
 from rich.console import Console
 
-from mics.cli.errors import BAD_INPUT, FAILED, LOOK, say
+from mics.cli.errors import BAD_INPUT, FAILED, LOOK, print_message
 from mics.cli.manners import asked, line, results
 from mics.errors import SettingError
 
 if TYPE_CHECKING:
     from mics.batch.listing import ListedPair
-    from mics.batch.table import Outcome
+    from mics.batch.table import PairOutcome
 
 
 def register_many(pairs: "Sequence[ListedPair]", output: Path, *, strict: bool, **settings: Any) -> None:
@@ -32,7 +32,7 @@ def register_many(pairs: "Sequence[ListedPair]", output: Path, *, strict: bool, 
 
     with console.status(f"{len(pairs)} pairs") as status:
 
-        def report(outcome: "Outcome", done: int, of: int) -> None:
+        def report(outcome: "PairOutcome", done: int, of: int) -> None:
             nonlocal here
             here += 1
             left = (of - done) * (time.monotonic() - began) / here
@@ -50,14 +50,14 @@ def register_many(pairs: "Sequence[ListedPair]", output: Path, *, strict: bool, 
     )
     lost = [outcome for outcome in outcomes if outcome.error is not None]
     if lost:
-        say(
+        print_message(
             f"Error: {len(lost)} of {len(outcomes)} pairs could not be registered ({lost[0].pair.name}: {lost[0].error})"
         )
     if code := _exit_code(outcomes, strict=strict):
         raise typer.Exit(code)
 
 
-def _exit_code(outcomes: "Sequence[Outcome]", *, strict: bool) -> int:
+def _exit_code(outcomes: "Sequence[PairOutcome]", *, strict: bool) -> int:
     """2 if a pair could not be registered, else, if ``strict``, 4 for a verdict failed and 3 for look; else 0."""
     words = {outcome.verdict for outcome in outcomes}
     if None in words:
@@ -65,12 +65,12 @@ def _exit_code(outcomes: "Sequence[Outcome]", *, strict: bool) -> int:
     return FAILED if strict and "failed" in words else LOOK if strict and "look" in words else 0
 
 
-def _plain(outcome: "Outcome") -> dict[str, Any]:
+def _plain(outcome: "PairOutcome") -> dict[str, Any]:
     return {"pair": outcome.pair.name, "verdict": outcome.verdict, "error": outcome.error}
 
 
-def _line(outcome: "Outcome") -> str:
-    from mics.report.sentences import moving_label_scores
+def _line(outcome: "PairOutcome") -> str:
+    from mics.report.summary_text import moving_label_scores
 
     if outcome.summary is None:
         return f"{outcome.pair.name} could not be registered: {outcome.error}"

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from mics.cli.errors import say
+from mics.cli.errors import print_message
 from mics.cli.manners import results
 from mics.cli.progress import progress
 
@@ -34,7 +34,7 @@ def compare(
         f"{result.table}\nWritten to {output}",
         {"folder": output, "cells": result.records, "skipped": result.skipped, "failed": result.failed},
     )
-    for sentence in [*result.skipped, *result.failed]:
-        say(sentence)
+    for message in [*result.skipped, *result.failed]:
+        print_message(message)
     if result.failed:
         raise typer.Exit(1)

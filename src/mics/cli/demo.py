@@ -1,4 +1,4 @@
-"""`mics demo`: two phantom people, scanned differently, registered both ways; needs no file and no network."""
+"""`mics demo`: two phantom subjects, scanned differently, registered both ways; needs no file and no network."""
 
 from pathlib import Path
 from typing import Annotated
@@ -25,10 +25,10 @@ def demo(
     ),
     device: Device = "auto",
 ) -> None:
-    """Register two phantom scans of different people, spacing and orientation, and show what comes out."""
+    """Register two phantom scans of different subjects, spacing and orientation, and show what comes out."""
     from mics.files.whole import write_text
     from mics.organs import ORGAN_NAMES
-    from mics.report.sentences import describe
+    from mics.report.summary_text import describe
 
     with output_folder(output, _OURS), progress() as step:
         step("Drawing two phantom patients")

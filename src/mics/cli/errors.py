@@ -1,4 +1,4 @@
-"""How the commands fail: one sentence on stderr and an exit code, never a traceback for something the user can mend."""
+"""How the commands fail: one sentence on stderr and an exit code, never a traceback for something the user can correct."""
 
 import errno
 import os
@@ -18,7 +18,7 @@ import typer
 from typer.core import TyperGroup
 
 from mics.errors import InputError, Terminated
-from mics.files.paths import as_path, refuse_other_place
+from mics.files.paths import as_path, refuse_undecodable_path
 from mics.image.available import refuse_small_limit
 
 BAD_INPUT = 2
@@ -37,8 +37,8 @@ class Commands(TyperGroup):
         for name in filter(None, args):
             as_path(name)
         with suppress(FileNotFoundError):
-            refuse_other_place(os.getcwd(), "working folder")
-        refuse_other_place(os.environ.get("TMPDIR"), "folder for temporary files (TMPDIR)")
+            refuse_undecodable_path(os.getcwd(), "working folder")
+        refuse_undecodable_path(os.environ.get("TMPDIR"), "folder for temporary files (TMPDIR)")
         refuse_small_limit()
         return super().resolve_command(ctx, args)
 
@@ -52,7 +52,7 @@ class Commands(TyperGroup):
                 warnings.showwarning = partial(_show_warning, lambda: self._flags(ctx))
                 return super().invoke(ctx)
         except InputError as error:
-            say(f"Error: {in_flags(str(error), self._flags(ctx))}")
+            print_message(f"Error: {in_flags(str(error), self._flags(ctx))}")
             raise typer.Exit(BAD_INPUT) from None
         except OSError as error:  # a full disk, a read-only home: nothing that a traceback explains
             if error.errno == errno.EPIPE:  # the reader of our output has gone, which typer knows how to take
@@ -63,23 +63,23 @@ class Commands(TyperGroup):
                 else error.strerror or str(error)
             )
             # A library's own, as matplotlib's where it keeps its fonts.
-            mend = ": name a folder that can be written in TMPDIR" if "temporary directory" in what else ""
-            say(f"Error: {what.rstrip('.')}{mend}.")
+            remedy = ": name a folder that can be written in TMPDIR" if "temporary directory" in what else ""
+            print_message(f"Error: {what.rstrip('.')}{remedy}.")
             raise typer.Exit(BAD_INPUT) from None
         except (MemoryError, RuntimeError) as error:
             # SimpleITK and torch raise RuntimeError.
             if isinstance(error, RuntimeError) and "allocate" not in str(error):
                 raise
-            say(
+            print_message(
                 "Error: There is not enough memory left: give smaller scans, or use a machine, a job or a limit (ulimit -v) "
                 "with more."
             )
             raise typer.Exit(BAD_INPUT) from None
         except Terminated:
-            say("Terminated.")
+            print_message("Terminated.")
             raise typer.Exit(TERMINATED) from None
         except KeyboardInterrupt:
-            say("Interrupted.")
+            print_message("Interrupted.")
             raise typer.Exit(INTERRUPTED) from None
 
     def _flags(self, ctx: Any) -> dict[str, str]:
@@ -94,7 +94,7 @@ class Commands(TyperGroup):
         }
 
 
-def in_flags(sentence: str, flags: Mapping[str, str]) -> str:
+def in_flags(message: str, flags: Mapping[str, str]) -> str:
     """A sentence of the library as a command says it: `` `refine="none"` `` is ``--refine none`` where it has that option."""
 
     def flag(argument: re.Match[str]) -> str:
@@ -103,7 +103,7 @@ def in_flags(sentence: str, flags: Mapping[str, str]) -> str:
             return argument.group()
         return flags[name] if value is None else f"{flags[name]} {value.strip(chr(34))}"
 
-    return _ARGUMENT.sub(flag, sentence)
+    return _ARGUMENT.sub(flag, message)
 
 
 @contextmanager
@@ -129,9 +129,9 @@ def _sigterm_raises() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def say(sentence: str) -> None:
-    """Print a sentence on stderr, on one line."""
-    print(" ".join(sentence.split()), file=sys.stderr, flush=True)
+def print_message(message: str) -> None:
+    """Print a message on stderr, on one line."""
+    print(" ".join(message.split()), file=sys.stderr, flush=True)
 
 
 def _show_warning(
@@ -143,6 +143,6 @@ def _show_warning(
     file: TextIO | None = None,
     line: str | None = None,
 ) -> None:
-    """Show the package's warnings to the user as sentences; those of other libraries are for their developers."""
+    """Show the package's warnings to the user as messages; those of other libraries are for their developers."""
     if issubclass(category, UserWarning) and Path(filename).is_relative_to(PACKAGE):
-        say(f"Warning: {in_flags(str(message), flags())}")
+        print_message(f"Warning: {in_flags(str(message), flags())}")

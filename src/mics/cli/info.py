@@ -55,7 +55,7 @@ def _explained(model: dict[str, Any]) -> list[tuple[str, str]]:
         sees += ", HU from {:g} to {:g}".format(*model["hu_range"])
     if model["organs_model"] is not None:
         sees += f", and the organs that {model['organs_model']} finds"
-    said = {
+    entries = {
         "for": model["title"],
         "sees": sees,
         "trained on": model["training_data"],
@@ -64,7 +64,7 @@ def _explained(model: dict[str, Any]) -> list[tuple[str, str]]:
         "licence": model["licence"],
         "sha256": model["sha256"],
     }
-    return [(name, value or "not said") for name, value in said.items()]
+    return [(name, value or "not said") for name, value in entries.items()]
 
 
 def _version(library: str) -> str:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from mics.cli.errors import FAILED, LOOK, say
+from mics.cli.errors import FAILED, LOOK, print_message
 from mics.cli.manners import results
 from mics.cli.output import Results, output_folder
 from mics.cli.progress import progress
@@ -44,7 +44,7 @@ def register_one(
 
     ``settings``: as of :func:`mics.register`, or with a ``summary`` that is repeated, of :func:`mics.registration.repeat.repeat`.
     """
-    from mics.report.sentences import describe
+    from mics.report.summary_text import describe
 
     if summary is not None:
         settings["summary"] = summary
@@ -54,11 +54,11 @@ def register_one(
         result, place = register_into(output, fixed=fixed, moving=moving, progress=step, **settings)
     lines, data = [*describe(result.run_summary), f"Written to {place}"], {"folder": place, **result.summary}
     if summary is not None:
-        sentence, data["repeated"] = _compared(summary.parent, place)
-        lines.append(sentence)
+        message, data["repeated"] = _compared(summary.parent, place)
+        lines.append(message)
     results("\n".join(lines), data)
     if summary is not None and data["repeated"]["other_bytes"]:
-        say(f"Warning: {sentence}")
+        print_message(f"Warning: {message}")
     if strict:
         raise typer.Exit({"good": 0, "look": LOOK, "failed": FAILED}[result.verdict.word])
 
@@ -92,9 +92,9 @@ def _compared(earlier: Path, folder: Path) -> tuple[str, dict[str, list[str]]]:
 
     same, other = compared_files(earlier, folder)
     if other:
-        sentence = f"Not the same bytes as in {earlier}: {', '.join(other)}."
+        message = f"Not the same bytes as in {earlier}: {', '.join(other)}."
     elif same:
-        sentence = f"The same bytes as in {earlier}: {', '.join(same)}."
+        message = f"The same bytes as in {earlier}: {', '.join(same)}."
     else:
-        sentence = f"Beside the summary in {earlier} lie no volumes and transforms to compare with."
-    return sentence, {"same_bytes": same, "other_bytes": other}
+        message = f"Beside the summary in {earlier} lie no volumes and transforms to compare with."
+    return message, {"same_bytes": same, "other_bytes": other}

@@ -29,7 +29,7 @@ def output_folder(path: Path, results: Results | None = None) -> Iterator[Path]:
     Raises InputError if something is already in the way, or another run at work there, so that no result is mixed with, or
     written over, another. With ``--force``, earlier ``results`` of the same command make room when the work is done.
     """
-    from mics.files.folder import claimed_folder, replaced_folder
+    from mics.files.folder import locked_usable_folder, replaced_folder
 
     if results is not None and asked().force:
         claimed = replaced_folder(path, results.is_ours, results.names, results.of)
@@ -38,6 +38,6 @@ def output_folder(path: Path, results: Results | None = None) -> Iterator[Path]:
             raise RunError(
                 f"The output folder {path} holds {results.of} already; choose a new one, or replace them with --force."
             )
-        claimed = claimed_folder(path)
+        claimed = locked_usable_folder(path)
     with claimed as folder:
         yield folder

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mics.cli.errors import BAD_INPUT, say
+from mics.cli.errors import BAD_INPUT, print_message
 from mics.cli.manners import asked, line, results
 from mics.errors import SettingError
 
@@ -75,7 +75,7 @@ def report(entry: "Entry", more: str = "") -> None:
     """Print what became of a case, with what else is to be said of it, and its warnings."""
     line(": ".join(filter(None, (f"{entry.status} {entry.name}", entry.reason, more))))
     for warning in entry.warnings:
-        say(f"Warning: {entry.name}: {warning}")
+        print_message(f"Warning: {entry.name}: {warning}")
 
 
 def in_json(entries: "Sequence[Entry]") -> list[dict[str, object]]:
@@ -87,7 +87,7 @@ def refuse_failed(entries: "Sequence[Entry]") -> None:
     """End the command as for bad input if a case could not be prepared; what could be done is done."""
     failed = [entry for entry in entries if entry.status == "failed"]
     if failed:
-        say(
+        print_message(
             f"Error: {len(failed)} cases could not be prepared ({failed[0].name}: {failed[0].reason}); see manifest.csv."
         )
         raise typer.Exit(BAD_INPUT)
@@ -116,7 +116,7 @@ def _show() -> None:
         known = ("name", "title", "subjects", "annotated", "layout", "known_issues")
         results("", {"cohorts": [{name: getattr(one, name) for name in known} for one in ADAPTERS.values()]})
         return
-    titles = ("cohort", "people", "annotated", "expected in the folder", "known of it")
+    titles = ("cohort", "subjects", "annotated", "expected in the folder", "known of it")
     table = Table(*(Column(title, overflow="fold") for title in titles), box=None, pad_edge=False)
     for adapter in ADAPTERS.values():
         table.add_row(

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from mics.choices import FusionName
-from mics.cli.errors import say
+from mics.cli.errors import print_message
 from mics.cli.manners import line
 from mics.cli.options import ContinuedFolder, Device, Model, RefineEach
 from mics.cli.progress import progress
@@ -57,5 +57,5 @@ def propagate(
     used = sum(outcome.used for outcome in result.atlases)
     line(f"Verdict: {result.verdict}, {used} of {len(result.atlases)} atlases used")
     line(f"Written to {output}")
-    for sentence in result.reasons:
-        say(sentence)
+    for message in result.reasons:
+        print_message(message)

@@ -1,4 +1,4 @@
-"""`mics synthesise`: more people to train on, from label maps without images."""
+"""`mics synthesise`: more subjects to train on, from label maps without images."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -18,19 +18,21 @@ def synthesise(
         Path, typer.Option("--output", "-o", help="Folder of the training set; what is done there already stays.")
     ],
     labels: Annotated[
-        Path | None, typer.Argument(help="Folder of label maps (*.nii.gz) of other people, on the same grid.")
+        Path | None, typer.Argument(help="Folder of label maps (*.nii.gz) of other subjects, on the same grid.")
     ] = None,
     source_cases: Annotated[
-        int, typer.Option(min=1, max=1000, help="People whose scans are used for each label map.")
+        int, typer.Option(min=1, max=1000, help="Subjects whose scans are used for each label map.")
     ] = 3,
     between: Annotated[
         int,
         typer.Option(
-            min=0, max=1000, help="People to make of each training person, on the way to others' shapes or from them."
+            min=0,
+            max=1000,
+            help="Subjects to make of each training subject, on the way to others' shapes or from them.",
         ),
     ] = 0,
 ) -> None:
-    """Bring scans of training people into other shapes: of people of whom only the labels are known, and between people."""
+    """Bring scans of training subjects into other shapes: of subjects of whom only the labels are known, and between subjects."""
     from mics.pipeline.synthesise import COHORT, synthesise
 
     def shown(entry: "Entry") -> None:
@@ -40,7 +42,7 @@ def synthesise(
     rows = synthesise(data, labels, output, source_cases=source_cases, between=between, progress=shown)
     made = sum(row.cohort == COHORT and row.status == "prepared" for row in rows)
     results(
-        f"{made} people synthesised in {output}; look at previews there, and at manifest.csv",
+        f"{made} subjects synthesised in {output}; look at previews there, and at manifest.csv",
         {"folder": output, "subjects": made, "cases": in_json(rows)},
     )
     refuse_failed(rows)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from mics.cli.errors import say
+from mics.cli.errors import print_message
 from mics.cli.manners import line
 from mics.cli.options import ContinuedFolder, Device, Model, RefineEach
 from mics.cli.progress import progress
@@ -49,5 +49,5 @@ def template(
         line(", ".join(parts))
     line(f"Verdict: {result.verdict}")
     line(f"Written to {output}")
-    for sentence in result.reasons:
-        say(sentence)
+    for message in result.reasons:
+        print_message(message)

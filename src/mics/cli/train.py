@@ -61,18 +61,18 @@ def train(
                 callbacks=[OverviewPerEpoch(output)],
                 progress=shown,
             )
-    rank_zero_only(_tell)(model)
+    rank_zero_only(_report)(model)
 
 
-def _tell(model: Path) -> None:
-    """What was best, where it is, and what to do with it."""
+def _report(model: Path) -> None:
+    """Report the best epoch, where its model is, and what to do with it."""
     from mics.network.weights import load_model
     from mics.training.journal import LOG
 
     card = load_model(model).card
-    said: dict[str, Any] = card.model_extra or {}
-    measures = ", ".join(f"{name} {value:.4g}" for name, value in said["best_measures"].items())
-    epochs = said["best_epoch"] + 1
+    extra: dict[str, Any] = card.model_extra or {}
+    measures = ", ".join(f"{name} {value:.4g}" for name, value in extra["best_measures"].items())
+    epochs = extra["best_epoch"] + 1
     run = model.parent
     task = card.network.task
     recipe = card.recipe.model_extra or {}
@@ -88,7 +88,7 @@ def _tell(model: Path) -> None:
         {
             "model": model,
             "best_epoch": epochs,
-            "best_measures": said["best_measures"],
+            "best_measures": extra["best_measures"],
             "log": run / LOG,
             "next": _next(run, task, recipe),
         },

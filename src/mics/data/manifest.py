@@ -28,7 +28,7 @@ class Entry(BaseModel):
     cohort: str
     split: Split
     status: Literal["prepared", "excluded", "failed", "rejected"]
-    """``excluded``: known to be bad; ``failed``: could not be prepared; ``rejected``: by a person, after pseudo-labelling."""
+    """``excluded``: known to be bad; ``failed``: could not be prepared; ``rejected``: by a reviewer, after pseudo-labelling."""
     reason: str = ""
     organs: tuple[int, ...] = ()
     """Ids that were looked for by the annotators."""
@@ -121,9 +121,9 @@ def recorded_entry(name: str, folder: Path, records: str, source: dict[str, Any]
 
 
 def reason(error: Exception) -> str:
-    """Why a case is not there, for its row: on one line, and with its kind where it is nothing that a user can mend."""
-    sentence = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
-    return " ".join(sentence.split())
+    """Why a case is not there, for its row: on one line, and with its kind where it is nothing that a user can correct."""
+    message = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
+    return " ".join(message.split())
 
 
 def make_folder(folder: Path) -> None:

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Literal, NoReturn
 
-from mics.data.cohorts.learn2reg import Case, Learn2Reg, open_learn2reg
+from mics.data.cohorts.learn2reg import Learn2Reg, Learn2RegCase, open_learn2reg
 from mics.data.cohorts.splits import release_of
 from mics.data.label_names import known_names
 from mics.data.names import LONGEST_NAME, is_file_name, name_of_scan
@@ -60,7 +60,7 @@ Which = Literal["validation", "test", "resplit"]
 
 
 def read_pairs(
-    source: str | Path, *, both_ways: bool = False, needs: Sequence[str] = (), which: Which = "validation"
+    source: str | Path, *, both_directions: bool = False, needs: Sequence[str] = (), which: Which = "validation"
 ) -> list[Pair]:
     """The pairs of a CSV file, or those of a Learn2Reg folder: by default its validation pairs.
 
@@ -68,9 +68,9 @@ def read_pairs(
     ``fixed_image``, ``fixed_labels``, ``fixed_landmarks``, ``fixed_exclude`` (what a registration leaves out),
     ``fixed_lesions`` and the same for ``moving``: files, relative to the CSV's folder. Where a line gives no ``fixed_image``,
     ``fixed`` may itself be the scan's file, which then gives the name; likewise ``moving``.
-    ``both_ways`` takes each validation pair of a Learn2Reg folder in both directions; a CSV file is taken as it is. ``needs``,
-    of ``image`` and ``labels``, are files that every scan must have. ``which`` takes other pairs of a Learn2Reg folder, as
-    far as both people are there: the challenge's ``test`` pairs, or those of the public ``resplit``'s test.
+    ``both_directions`` takes each validation pair of a Learn2Reg folder in both directions; a CSV file is taken as it is.
+    ``needs``, of ``image`` and ``labels``, are files that every scan must have. ``which`` takes other pairs of a Learn2Reg
+    folder, as far as both subjects are there: the challenge's ``test`` pairs, or those of the public ``resplit``'s test.
 
     Raises InputError for a list that is missing, empty, of another form, names a pair twice or a file that is not there, or
     lacks one that is needed.
@@ -79,7 +79,7 @@ def read_pairs(
     if not source.is_dir():
         return _from_csv(source, needs)
     cohort = open_learn2reg(source)
-    chosen = _chosen(cohort, which, source, both_ways=both_ways)
+    chosen = _chosen(cohort, which, source, both_directions=both_directions)
     members = {
         case.number: ScanSource(
             case.number,
@@ -94,11 +94,11 @@ def read_pairs(
     return [Pair(members[fixed], members[moving]) for fixed, moving in chosen]
 
 
-def _chosen(cohort: Learn2Reg, which: Which, source: Path, *, both_ways: bool) -> list[tuple[str, str]]:
-    """The numbers of the (fixed, moving) people of the pairs that are wanted of a Learn2Reg folder."""
+def _chosen(cohort: Learn2Reg, which: Which, source: Path, *, both_directions: bool) -> list[tuple[str, str]]:
+    """The numbers of the (fixed, moving) subjects of the pairs that are wanted of a Learn2Reg folder."""
     if which == "test":
         if not cohort.test_pairs:
-            raise InputError(f"{source} has no pair of test people: give the whole release, with its imagesTs.")
+            raise InputError(f"{source} has no pair of test subjects: give the whole release, with its imagesTs.")
         return cohort.test_pairs
     if which == "resplit":
         release = release_of(cohort.cases)
@@ -108,10 +108,12 @@ def _chosen(cohort: Learn2Reg, which: Which, source: Path, *, both_ways: bool) -
             )
         present = [pair for pair in release.resplit_pairs if cohort.cases.keys() >= set(pair)]
         if not present:
-            raise InputError(f"{source} has fewer than two of the people of the re-split's test; give a whole release.")
+            raise InputError(
+                f"{source} has fewer than two of the subjects of the re-split's test; give a whole release."
+            )
         return present
     numbers = [(fixed.number, moving.number) for fixed, moving in cohort.ordered_validation_pairs]
-    pairs = numbers if both_ways else cohort.validation_pairs
+    pairs = numbers if both_directions else cohort.validation_pairs
     if not pairs:
         raise InputError(f"{source} lists no registration_val pairs; give a CSV file of pairs instead.")
     return pairs
@@ -181,7 +183,7 @@ def _scan_at(path: Path, needs: Sequence[str]) -> Path | None:
         return None
 
 
-def _of(case: Case) -> dict[str, Path]:
+def _of(case: Learn2RegCase) -> dict[str, Path]:
     paths = {"image": case.image_path, "labels": case.labels_path}
     return {kind: path for kind, path in paths.items() if path is not None}
 

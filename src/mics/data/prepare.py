@@ -36,7 +36,7 @@ _LOWEST_HU, _HIGHEST_HU = -1024, 3071
 
 
 @dataclass(frozen=True)
-class Task:
+class PrepareTask:
     """All that a worker needs to prepare one case."""
 
     name: str
@@ -96,7 +96,7 @@ def prepare(
     return sorted(entries, key=lambda entry: entry.name)
 
 
-def prepare_case(task: Task) -> Entry:
+def prepare_case(task: PrepareTask) -> Entry:
     """Prepare one case and write its files, its record last. Raises :class:`InputError` if the case cannot be read."""
     case, grid = task.case, task.frame.grid
     with warnings.catch_warnings(record=True) as caught:
@@ -104,13 +104,13 @@ def prepare_case(task: Task) -> Entry:
         image = case.image()
         labels = None if case.labels_path is None else case.labels(image)
     matrix = _to_case(task, image)
-    figures, sentences = check(task.frame, image.grid, matrix)
+    figures, deviations = check(task.frame, image.grid, matrix)
     hu = resample(image, grid, matrix, outside=AIR_HU).array
     volume = Image(np.clip(np.rint(hu), _LOWEST_HU, _HIGHEST_HU).astype(np.int16), grid)
     prepared = None if labels is None else resample(labels, grid, matrix, nearest=True, outside=0)
     if labels is not None and prepared is not None:
         more, odd = check_labels(task.frame, prepared, labels, matrix, case.organs)
-        figures, sentences = {**figures, **more}, [*sentences, *odd]
+        figures, deviations = {**figures, **more}, [*deviations, *odd]
         write_image(prepared, task.output / LABELS / f"{task.name}.nii.gz")
     write_image(volume, task.output / IMAGES / f"{task.name}.nii.gz")
     write_preview(volume, None if prepared is None else prepared.array, task.output / PREVIEWS / f"{task.name}.png")
@@ -128,7 +128,7 @@ def prepare_case(task: Task) -> Entry:
         native=image.grid.to_dict(),
         affine=matrix.tolist(),
         checks=figures,
-        warnings=(*case.known_issues, *messages, *sentences),
+        warnings=(*case.known_issues, *messages, *deviations),
     )
     record_entry(entry, task.output, RECORDS, _source(case))
     return entry
@@ -142,13 +142,13 @@ def _refuse_twice(cohorts: dict[str, Cohort]) -> None:
         raise InputError(f"There are two cases {twice[0]}: rename one of them, or leave it out.")
 
 
-def _tasks(cohorts: dict[str, Cohort], frame: Frame, output: Path, affine: Affine) -> Iterator[Task]:
+def _tasks(cohorts: dict[str, Cohort], frame: Frame, output: Path, affine: Affine) -> Iterator[PrepareTask]:
     for name, cohort in cohorts.items():
         for case in cohort.cases:
-            yield Task(full_name(name, case), name, case, frame, output, affine)
+            yield PrepareTask(full_name(name, case), name, case, frame, output, affine)
 
 
-def _to_case(task: Task, image: Image) -> NDArray[np.float64]:
+def _to_case(task: PrepareTask, image: Image) -> NDArray[np.float64]:
     """From LPS points of the frame to LPS points of the case. Raises InputError for a case that is not on its cohort's grid."""
     frame = task.frame
     if task.name == frame.reference:
@@ -164,7 +164,7 @@ def _to_case(task: Task, image: Image) -> NDArray[np.float64]:
     return np.asarray(image.grid.matrix @ frame.scan.inverse_matrix)
 
 
-def _current(task: Task) -> Entry | None:
+def _current(task: PrepareTask) -> Entry | None:
     """The row of a case that has been prepared from the same files, else None."""
     entry = recorded_entry(task.name, task.output, RECORDS, _source(task.case))
     return entry if entry is not None and entry.organs == task.case.organs else None
@@ -182,7 +182,7 @@ def _source(case: Case) -> dict[str, Any]:
     return found
 
 
-def _failed(task: Task, error: Exception) -> Entry:
+def _failed(task: PrepareTask, error: Exception) -> Entry:
     return Entry(
         name=task.name,
         cohort=task.cohort,

@@ -26,7 +26,7 @@ def state_of(path: Path) -> list[int]:
     ]
 
 
-def place_of(path: Path) -> str:
+def location_of(path: Path) -> str:
     """A checksum of where a file lies, for results that are handed on: it tells nothing of its folders' names."""
     return hashlib.sha256(os.fsencode(path)).hexdigest()[:16]
 

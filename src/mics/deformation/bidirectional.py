@@ -111,9 +111,9 @@ class BidirectionalField:
         )
 
     def inverse_residual(self) -> Tensor:
-        """How many mm each voxel's centre ends away from itself by ``moving_to_fixed`` and then back, (X, Y, Z).
+        """Distance in mm of each voxel's centre from itself after ``moving_to_fixed`` and then back, (X, Y, Z).
 
-        Of the other order: ``field.swap().inverse_residual()``. Beyond the grid, displacements keep their border value.
+        For the other order: ``field.swap().inverse_residual()``. Beyond the grid, displacements keep their border value.
         """
         return self._length_mm(compose(self.moving_to_fixed, self.fixed_to_moving))
 

@@ -70,7 +70,7 @@ class FoldIndex:
 
     @classmethod
     def by_kind(cls, voxels: Sequence[NDArray[np.int64]]) -> "FoldIndex":
-        """From the voxels of each kind in turn, sorted."""
+        """An index of the voxels of each kind in turn, sorted."""
         kind = np.repeat(np.arange(len(voxels), dtype=np.int8), [one.size for one in voxels])
         return cls(kind, np.concatenate(voxels))
 
@@ -102,11 +102,11 @@ class FoldSurvey:
 
     @property
     def report(self) -> FoldReport:
-        """Of all pieces."""
+        """The report of all pieces."""
         return _joined(self.found)
 
     def after(self, field: Field, limit: float, changed: NDArray[np.int64]) -> "FoldSurvey":
-        """Of a ``field`` that differs in the voxels ``changed`` (flat indices) from the one that was looked at."""
+        """The survey of a ``field`` that differs in the voxels ``changed`` (flat indices) from the one that was looked at."""
         around = boxes_around(changed, field.size, (1, 1, 1))
         again = [n for n, piece in enumerate(self.pieces) if any(_overlap(piece, box) for box in around)]
         found = list(self.found)

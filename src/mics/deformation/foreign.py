@@ -36,7 +36,7 @@ _IDENTITY = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
 # By how much the linear part of a field of places may differ from that of the places themselves.
 _ALIKE = 0.25
 _NEAR_MM = 100.0  # by how much a field of places may move the middle
-_LOOKED_AT = 24  # voxels along each axis
+_SAMPLES_ALONG_AXIS = 24  # voxels along each axis
 
 
 def refuse_foreign_field(path: Path) -> None:
@@ -58,7 +58,7 @@ def refuse_places(displacement_mm: NDArray[Any], grid: Grid, path: Path) -> None
     Places change by one millimetre for every millimetre that one goes. A displacement that does so makes the patient twice as
     large or, where places are RAS, flat; so the field's linear part, by least squares, and its mean tell them apart.
     """
-    steps = tuple(slice(0, length, max(1, length // _LOOKED_AT)) for length in grid.size)
+    steps = tuple(slice(0, length, max(1, length // _SAMPLES_ALONG_AXIS)) for length in grid.size)
     points = grid.voxel_to_world(np.mgrid[steps].reshape(3, -1).T)
     vectors = np.asarray(displacement_mm[steps], dtype=np.float64).reshape(-1, 3)
     centred = points - points.mean(axis=0)

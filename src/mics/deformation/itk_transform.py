@@ -34,8 +34,8 @@ def read_itk_transform(path: Path) -> sitk.Transform:
 
     Raises InputError for a file that ITK does not read, a list of several transforms, and one that is not 3D.
     """
-    said = _Warnings()
-    before = said.SetAsGlobalITKLogger()  # type: ignore[no-untyped-call]
+    caught = _Warnings()
+    before = caught.SetAsGlobalITKLogger()  # type: ignore[no-untyped-call]
     try:
         transform: sitk.Transform = sitk.ReadTransform(str(path))
     except KeyError as error:  # the number of a kind of transform that SimpleITK has no class for
@@ -51,7 +51,7 @@ def read_itk_transform(path: Path) -> sitk.Transform:
         ) from error
     finally:
         before.SetAsGlobalITKLogger()
-    if any("more than one transform" in text for text in said.texts):
+    if any("more than one transform" in text for text in caught.texts):
         raise InputError(
             f"{path} holds several transforms, and whether and in which order they belong together is not said: give "
             "one, or a composite transform."

@@ -1,4 +1,4 @@
-"""How a displacement changes volume, and where it folds.
+"""The Jacobian determinant of a displacement: its change of volume, and its folds.
 
 All functions take a displacement ``(B, 3, X, Y, Z)`` in voxels, so that the map is x + displacement(x).
 """
@@ -27,7 +27,7 @@ def jacobian_determinant(displacement: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class VolumeChange:
-    """Of the Jacobian determinants of a displacement: how many there are, how many are zero or negative, and their range."""
+    """Summary of the Jacobian determinants of a displacement: their number, how many are zero or negative, and their range."""
 
     voxels: int
     folds: int
@@ -41,13 +41,13 @@ class VolumeChange:
 
     @classmethod
     def of(cls, determinant: Tensor) -> "VolumeChange":
-        """That of Jacobian determinants, of any shape."""
+        """The summary of Jacobian determinants, of any shape."""
         least, largest = torch.aminmax(determinant)
         return cls(determinant.numel(), int((determinant <= 0).sum()), float(least), float(largest))
 
     @classmethod
     def together(cls, parts: Iterable["VolumeChange"]) -> "VolumeChange":
-        """That of several parts of a volume."""
+        """The summary of several parts of a volume in one."""
         voxels, folds, least, largest = zip(*map(astuple, parts), strict=True)
         return cls(sum(voxels), sum(folds), min(least), max(largest))
 

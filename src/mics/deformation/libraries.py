@@ -13,7 +13,7 @@ Displacement = NDArray[np.float32]
 
 
 def to_itk(displacement_mm: Displacement, grid: Grid) -> sitk.Image:
-    """As an image of vectors."""
+    """A displacement as an image of vectors."""
     # Plane by plane, which stays in the cache and takes half the time.
     x, y, z, channels = displacement_mm.shape
     ordered = np.empty((z, y, x, channels), dtype=np.float32)
@@ -26,7 +26,7 @@ def to_itk(displacement_mm: Displacement, grid: Grid) -> sitk.Image:
 
 
 def to_nibabel(displacement_mm: Displacement, grid: Grid) -> Any:
-    """As a ``nibabel.Nifti1Image``, five-dimensional, of intent 1007, its vectors in LPS mm."""
+    """A displacement as a ``nibabel.Nifti1Image``, five-dimensional, of intent 1007, its vectors in LPS mm."""
     import nibabel
 
     ras = np.diag([-1.0, -1.0, 1.0, 1.0]) @ grid.matrix
@@ -39,7 +39,7 @@ def to_nibabel(displacement_mm: Displacement, grid: Grid) -> Any:
 
 
 def to_ants(displacement_mm: Displacement, grid: Grid) -> Any:
-    """As an ``ants`` transform."""
+    """A displacement as an ``ants`` transform."""
     import ants
 
     field = ants.from_numpy(

@@ -49,7 +49,7 @@ class InParts(Protocol):
     """A displacement of which parts can be asked for."""
 
     def part(self, box: Box, channels: slice = slice(None)) -> NDArray[np.float32]:
-        """That of the voxels in ``box``, along the world axes ``channels``, (C, x, y, z) in mm."""
+        """The displacement of the voxels in ``box``, along the world axes ``channels``, (C, x, y, z) in mm."""
         ...
 
 

@@ -19,7 +19,7 @@ _SCHEMA = "mics-transform/1"
 
 
 @dataclass(frozen=True)
-class Scan:
+class KnownScan:
     """A scan as a transform remembers it: where its voxels are, and the SHA-256 of their values."""
 
     grid: Grid
@@ -44,16 +44,16 @@ class Provenance:
 
     source: str
     target: str
-    scans: Mapping[str, Scan]
+    scans: Mapping[str, KnownScan]
     made: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def opposite_name(self) -> str:
-        """What `mics register` calls the file of the other direction."""
+        """The name that `mics register` gives the file of the other direction."""
         return f"transform_{self.target}_to_{self.source}.nii.gz"
 
     def opposite(self) -> "Provenance":
-        """What there is to say of the inverse."""
+        """The provenance of the inverse transform."""
         return Provenance(
             self.target, self.source, self.scans, {**self.made, "inverse_of": f"{self.source}_to_{self.target}"}
         )
@@ -76,7 +76,7 @@ class Provenance:
 
     @classmethod
     def load(cls, transform: Path) -> Self | None:
-        """What the JSON beside ``transform`` says; None without one, or where it is of another file or another kind."""
+        """Read the JSON beside ``transform``; None without one, or where it is of another file or another kind."""
         with suppress(OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, InputError):
             content = json.loads(provenance_path(transform).read_text(encoding="utf-8"))
             stated = content.pop("transform")
@@ -86,7 +86,7 @@ class Provenance:
                 return None
             images, _ = content.pop("images"), content.pop("points")
             scans = {
-                name: Scan(Grid.from_dict(scan["grid"]), scan["voxels_sha256"])
+                name: KnownScan(Grid.from_dict(scan["grid"]), scan["voxels_sha256"])
                 for name, scan in content.pop("scans").items()
             }
             if {images["from"], images["to"]} <= scans.keys():

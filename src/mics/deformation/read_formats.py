@@ -13,7 +13,7 @@ from mics.deformation.itk_transform import matrix_of, read_itk_transform, refuse
 from mics.deformation.suitability import warn_of_continuation, warn_of_other_units
 from mics.deformation.transform import Transform
 from mics.errors import GeometryError, InputError, MissingFileError, SettingError
-from mics.image.checks import straightened
+from mics.image.checks import orthonormal_grid
 from mics.image.grid import Grid
 from mics.image.io import grid_of
 
@@ -151,7 +151,7 @@ def _x5_node(node: Any, path: Path) -> Link:
         raise ValueError(
             f"a {kind} transform of {meaning} and shape {values.shape} is neither an affine nor a dense field"
         )
-    grid = straightened(path, to_lps @ np.asarray(node["Domain"]["Mapping"], dtype=np.float64), size)
+    grid = orthonormal_grid(path, to_lps @ np.asarray(node["Domain"]["Mapping"], dtype=np.float64), size)
     values = values * np.diag(to_lps)[:3]
     return _checked(values - grid.points() if meaning == "deformations" else values, grid, path)
 

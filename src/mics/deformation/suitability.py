@@ -18,10 +18,10 @@ from mics.image.io import Image
 
 _FEW_VALUES = 150
 """More than anybody's label map of the body has, fewer than the grey values of an image."""
-_LOOKED_AT = 1 << 20  # voxels: enough to tell what kind of volume it is
+_MAX_SAMPLES = 1 << 20  # voxels: enough to tell what kind of volume it is
 _APART_MM = 4.0
 _AIR_IN_VIEW_HU = -300.0
-_LOOKED_AT_ALONG = 32  # voxels along each axis
+_MAX_SAMPLES_ALONG_AXIS = 32  # voxels along each axis
 # A field that is stored coarsely ends up to half a voxel before the scan does.
 _MAX_BEYOND = 0.05
 # Less is below what any registration resolves, metres taken for millimetres; more is longer than any scanner's table.
@@ -73,7 +73,7 @@ def require_in_view(grid: Grid, transform: Transform, source: Path, name: str) -
 
 def warn_of_continuation(grid: Grid, transform: Transform, name: str) -> None:
     """Warn where a grid to fill reaches beyond that of ``transform``, as nothing is known of how it goes on there."""
-    steps = [max(1, length // _LOOKED_AT_ALONG) for length in grid.size]
+    steps = [max(1, length // _MAX_SAMPLES_ALONG_AXIS) for length in grid.size]
     voxels = np.mgrid[tuple(slice(0, length, step) for length, step in zip(grid.size, steps, strict=True))]
     beyond = 1 - _within(grid.voxel_to_world(voxels.reshape(3, -1).T), transform.grid).mean()
     if beyond > _MAX_BEYOND:
@@ -103,7 +103,7 @@ def warn_of_other_units(transform: Transform, name: str) -> None:
 def warn_of_labels(image: Image, source: Path) -> None:
     """Warn where an image holds few whole numbers and none below 0, as a label map does."""
     values = image.array.ravel(order="K")
-    some = np.unique(values[:: max(1, values.size // _LOOKED_AT)])
+    some = np.unique(values[:: max(1, values.size // _MAX_SAMPLES)])
     if some.size <= _FEW_VALUES and some[0] >= 0 and np.array_equal(some, np.rint(some)):
         warnings.warn(
             f"{source} looks like a label map (whole numbers, {some.size} different ones), and its values are mixed "

@@ -105,7 +105,7 @@ class Transform(MadeOnDemand):
 
     @classmethod
     def from_voxels(cls, displacement: Tensor, grid: Grid) -> Self:
-        """From a displacement as networks and the functions on tensors have it.
+        """The transform of a displacement as networks and the functions on tensors have it.
 
         Args:
             displacement: (1, 3, X, Y, Z) or (3, X, Y, Z), in voxels of ``grid``.
@@ -134,7 +134,7 @@ class Transform(MadeOnDemand):
         return torch.from_numpy(np.ascontiguousarray(np.moveaxis(self.displacement_mm, -1, 0)))[None]
 
     def sources(self, grid: Grid) -> NDArray[np.float32]:
-        """Where each voxel takes its value from.
+        """The place in the sampled volume from which each voxel takes its value.
 
         Args:
             grid: The grid of the volume that is sampled.
@@ -230,7 +230,7 @@ class Transform(MadeOnDemand):
         return fill(own.grid, own.part, image, sitk.sitkNearestNeighbor, 0)
 
     def transform_points(self, points_lps: ArrayLike) -> NDArray[np.float64]:
-        """Where points of the filled (fixed) volume lie in the volume sampled from (moving).
+        """Map points of the filled (fixed) volume into the volume sampled from (moving).
 
         Args:
             points_lps: LPS millimetres, (N, 3).
@@ -340,7 +340,7 @@ class Transform(MadeOnDemand):
         return result if known is None or grid is not None else result.known_as(known.opposite())
 
     def to_sitk(self) -> sitk.DisplacementFieldTransform:
-        """For SimpleITK: ``sitk.Resample(moving, fixed, t.to_sitk())``; it takes points as ITK does.
+        """The transform for SimpleITK, as in ``sitk.Resample(moving, fixed, t.to_sitk())``; it takes points as ITK does.
 
         Returns:
             The displacement field's transform, a copy.
@@ -350,7 +350,7 @@ class Transform(MadeOnDemand):
         )
 
     def to_nibabel(self) -> Any:
-        """For nibabel: what :meth:`save` writes.
+        """The transform for nibabel: what :meth:`save` writes.
 
         Returns:
             A ``nibabel.Nifti1Image``, five-dimensional, of intent 1007, its vectors in LPS mm.
@@ -358,7 +358,7 @@ class Transform(MadeOnDemand):
         return libraries.to_nibabel(self.displacement_mm, self.grid)
 
     def to_ants(self) -> Any:
-        """For ANTsPy: ``t.to_ants().apply_to_image(moving, fixed)``.
+        """The transform for ANTsPy, as in ``t.to_ants().apply_to_image(moving, fixed)``.
 
         Returns:
             An ``ants`` transform.
@@ -380,7 +380,7 @@ class Transform(MadeOnDemand):
         return Transform(displacement, Grid((x, y, z), (i, j, k), self.grid.origin, self.grid.direction))
 
     def volume_change(self) -> VolumeChange:
-        """How volumes change.
+        """Measure the change of volumes.
 
         Returns:
             Folds and range of the Jacobian determinants on its grid, by central differences, without a second copy of it.

@@ -40,7 +40,7 @@ class Determinants:
 
     @classmethod
     def of(cls, field: Field, chosen: FoldIndex) -> "Determinants":
-        """Those of ``field`` that are ``chosen``."""
+        """The determinants of ``field`` that are ``chosen``."""
         tails, heads, rest_edges, scale = _edges(field, chosen)
         voxels, places = np.unique(np.concatenate([tails.ravel(), heads.ravel()]), return_inverse=True)
         rows = np.tile(np.arange(tails.size), 2)

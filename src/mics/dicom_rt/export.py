@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mics.deformation.provenance import Scan
+from mics.deformation.provenance import KnownScan
 from mics.deformation.suitability import check_scan, require_in_view
 from mics.deformation.transform import Transform
 from mics.dicom_rt.ct import write_ct
@@ -109,7 +109,7 @@ def _check_moving(transform: Transform, results: Path, *, fixed: Series, moving:
         )
 
 
-def _differs(scan: Scan | None, series: Series) -> bool:
+def _differs(scan: KnownScan | None, series: Series) -> bool:
     """Whether a series has the voxels of a remembered scan in the same order, but other values."""
     return scan is not None and scan.grid.is_close(series.grid) and not scan.is_scan(series.scan)
 

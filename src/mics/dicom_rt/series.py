@@ -16,7 +16,7 @@ from mics.image.grid import Grid
 from mics.image.io import Image, read_image
 from mics.image.zipped import unpacked
 
-_LOOKED_AT = ["SOPClassUID", "Modality", "SeriesInstanceUID", "SeriesDescription", "ImagePositionPatient"]
+_TAGS = ["SOPClassUID", "Modality", "SeriesInstanceUID", "SeriesDescription", "ImagePositionPatient"]
 # In a slice's own pixels or slices.
 _TOLERANCE = 0.02
 
@@ -119,7 +119,7 @@ def _header(path: Path) -> Dataset | None:
     if not path.is_file():  # a pipe would be waited for
         return None
     try:
-        return dcmread(path, stop_before_pixels=True, specific_tags=_LOOKED_AT)
+        return dcmread(path, stop_before_pixels=True, specific_tags=_TAGS)
     except (InvalidDicomError, OSError, EOFError, ValueError):
         return None
 

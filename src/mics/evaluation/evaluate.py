@@ -83,22 +83,22 @@ def evaluate(
     if given is not None:
         meaning, disagreements = meaning | given, []
     with exported(export, names) as copy:
-        scores, sentences = _scored(own, listed, labels, checksum, progress, copy, resplit=resplit)
-    sentences = [*disagreements, *sentences]
+        scores, messages = _scored(own, listed, labels, checksum, progress, copy, resplit=resplit)
+    messages = [*disagreements, *messages]
     if resplit and len(listed) < PAIRS:
-        sentences.append(f"{len(listed)} of the {PAIRS} pairs of the re-split's test: its figures are of all of them.")
+        messages.append(f"{len(listed)} of the {PAIRS} pairs of the re-split's test: its figures are of all of them.")
     against_scores: list[PairScore] = []
     if other is not None:
         against_scores, more = _scored(other, listed, labels, checksum, progress, Export(), resplit=resplit)
-        sentences += more
-    for sentence in sentences:
-        warnings.warn(sentence, UserWarning, stacklevel=2)
+        messages += more
+    for message in messages:
+        warnings.warn(message, UserWarning, stacklevel=2)
     return Evaluation(
         submission=own.path.name,
         pairs=[(pair.fixed.name, pair.moving.name) for pair in listed],
         scores=scores,
         summary=summarise(scores, meaning),
-        warnings=sentences,
+        warnings=messages,
         label_names=meaning,
         other=None if other is None else other.path.name,
         other_scores=against_scores,
@@ -110,12 +110,12 @@ def evaluate(
 def _label_names(subjects: Mapping[str, ScanSource]) -> tuple[dict[int, str], list[str]]:
     """What all label maps say that their labels mean, and a sentence where they contradict each other."""
     names: dict[int, str] = {}
-    sentences: list[str] = []
+    messages: list[str] = []
     for subject in subjects.values():
         own = subject.label_names()
-        sentences = sentences or disagreement(names, own)
+        messages = messages or disagreement(names, own)
         names = own | names
-    return names, sentences
+    return names, messages
 
 
 def _scored(
@@ -148,7 +148,7 @@ def _scored(
         if resplit:
             score = absent_as_zero(score)
         numbering = numbering_warning(fixed.array, warp_labels(moving.array, forward))
-        numbering = [f"{pair.name}: {sentence}" for sentence in numbering]
+        numbering = [f"{pair.name}: {message}" for message in numbering]
         return score, overlaps(forward, fixed, moving), numbering, submission.made_for_others(pair, grid, checksum)
 
     with ThreadPoolExecutor(min(_AT_A_TIME, torch.get_num_threads())) as pool:
@@ -158,11 +158,11 @@ def _scored(
             pool.shutdown(cancel_futures=True)
             raise
     scores, readings, numberings, others = zip(*results, strict=True)
-    sentence = convention_warning(list(readings))
-    sentences = [] if sentence is None else [f"{submission.path.name}: {sentence}"]
+    message = convention_warning(list(readings))
+    messages = [] if message is None else [f"{submission.path.name}: {message}"]
     # Of all pairs, most often: the first says it.
-    sentences += list(itertools.chain.from_iterable(numberings))[:1]
-    return list(scores), [*sentences, *itertools.chain.from_iterable(others)]
+    messages += list(itertools.chain.from_iterable(numberings))[:1]
+    return list(scores), [*messages, *itertools.chain.from_iterable(others)]
 
 
 def _checksum(member: ScanSource) -> str | None:

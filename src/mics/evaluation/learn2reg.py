@@ -109,25 +109,25 @@ def _require_shape(
     shape: tuple[int, ...], size: tuple[int, ...] | None, where: str, or_size: tuple[int, ...] | None = None
 ) -> None:
     if len(shape) != 4 or shape[3] != 3:
-        sentence = f"{where} has shape {text(shape)}; a Learn2Reg displacement has XxYxZx3"
+        message = f"{where} has shape {text(shape)}; a Learn2Reg displacement has XxYxZx3"
         if len(shape) == 5:
-            sentence += ", in voxels. This looks like ITK's kind of field, in mm: convert it"
+            message += ", in voxels. This looks like ITK's kind of field, in mm: convert it"
         elif len(shape) == 4 and shape[0] == 3:
-            sentence += ": move the first axis to the end"
+            message += ": move the first axis to the end"
             if size is not None and _halves(shape[1:], size):
-                sentence += ", resample it to the full resolution and double its values (this is the format of 2020)"
-        raise InputError(sentence + ".")
+                message += ", resample it to the full resolution and double its values (this is the format of 2020)"
+        raise InputError(message + ".")
     found = shape[:3]
     if size is None or found in (tuple(size), or_size):
         return
-    sentence = f"{where} covers {text(found)} voxels, the fixed labels {text(size)}: "
+    message = f"{where} covers {text(found)} voxels, the fixed labels {text(size)}: "
     if found == tuple(size)[::-1]:
-        sentence += "its axes are in the reverse order; write them as the NIfTI array has them (i, j, k)."
+        message += "its axes are in the reverse order; write them as the NIfTI array has them (i, j, k)."
     elif _halves(found, size):
-        sentence += "it is at half the resolution; resample it and double its values."
+        message += "it is at half the resolution; resample it and double its values."
     else:
-        sentence += "give the displacement of every voxel of the fixed volume."
-    raise InputError(sentence)
+        message += "give the displacement of every voxel of the fixed volume."
+    raise InputError(message)
 
 
 def _halves(found: tuple[int, ...], size: tuple[int, ...]) -> bool:
@@ -164,5 +164,5 @@ def warp_labels(labels: Labels, displacement_voxels: NDArray[np.floating]) -> La
 
 
 def text(size: tuple[int, ...]) -> str:
-    """A size as people write it: 192x160x256."""
+    """A size as it is written: 192x160x256."""
     return "x".join(map(str, size))

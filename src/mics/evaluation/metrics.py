@@ -40,7 +40,7 @@ def dice(
 
 @dataclass(frozen=True)
 class SurfaceAgreement:
-    """How well the surfaces of a label agree: 95 % Hausdorff distance and mean distance to agreement; infinite for a lost one."""
+    """Agreement of the surfaces of a label: 95 % Hausdorff distance and mean distance to agreement; infinite for a lost one."""
 
     hd95: float
     mda: float

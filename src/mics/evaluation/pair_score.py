@@ -151,11 +151,11 @@ def score_pair(
 
 def _in_own_voxels(forward: Displacement, fixed: Grid, moving: Grid) -> Displacement:
     """The displacement in the fixed grid's voxels, up to a constant, which no derivative sees."""
-    turn = fixed.inverse_matrix[:3, :3] @ moving.matrix[:3, :3]
-    if np.allclose(turn, np.eye(3), atol=1e-6):
+    rotation = fixed.inverse_matrix[:3, :3] @ moving.matrix[:3, :3]
+    if np.allclose(rotation, np.eye(3), atol=1e-6):
         return forward
     voxels = np.indices(fixed.size, dtype=np.float32)
-    return np.asarray(np.tensordot(turn.astype(np.float32), forward + voxels, axes=1) - voxels)
+    return np.asarray(np.tensordot(rotation.astype(np.float32), forward + voxels, axes=1) - voxels)
 
 
 def _inverse_error(

@@ -1,6 +1,6 @@
 """The measures of the public re-split of AbdomenCTCT, in which many networks are published: at 4 mm, absent organs counted as 0.
 
-Its test are the last seven of the thirty annotated people, every pair in both directions (tinymilky/VoxelOpt, test_abdomen.py).
+Its test are the last seven of the thirty annotated subjects, every pair in both directions (tinymilky/VoxelOpt, test_abdomen.py).
 Labels are taken at every other voxel, Dice is the mean of all thirteen organs, and one that either scan lacks counts as 0;
 distances are of the organs that both have.
 """

@@ -95,7 +95,7 @@ def _json(evaluation: Evaluation) -> str:
 
 
 def _markdown(evaluation: Evaluation) -> str:
-    """The summary for people: measures, organs, and the difference from another submission."""
+    """The summary to read: measures, organs, and the difference from another submission."""
     summary = evaluation.summary
     rows = [(_title(key, summary), MEASURES[key].decimals, value) for key, value in summary.measures.items()]
     more = [(DICE30, summary.dice30), (INITIAL, summary.initial_dice), (RATIO, summary.ratio)]
@@ -106,7 +106,7 @@ def _markdown(evaluation: Evaluation) -> str:
         f"{summary.pairs} pairs; in brackets the 95 % bootstrap interval over pairs.{_RESPLIT * evaluation.resplit}",
         "",
     ]
-    lines += [f"Look twice: {sentence}\n" for sentence in evaluation.warnings]
+    lines += [f"Look twice: {message}\n" for message in evaluation.warnings]
     lines += table(["measure", "mean"], [[title, interval(value, decimals)] for title, decimals, value in rows])
     lines += [
         "",

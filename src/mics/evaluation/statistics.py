@@ -36,8 +36,8 @@ class Estimate:
 def bootstrap(values: Sequence[float], statistic: Callable[[Values], Values] = mean) -> Estimate:
     """A statistic of the pairs' values with its percentile bootstrap interval (Efron and Tibshirani 1993, chapter 13).
 
-    The pairs are drawn anew with replacement, 10,000 times, always by the same random numbers. Pairs that share people are
-    not independent of each other: the interval speaks for other pairs of these people.
+    The pairs are drawn anew with replacement, 10,000 times, always by the same random numbers. Pairs that share subjects are
+    not independent of each other: the interval speaks for other pairs of these subjects.
     """
     given = np.asarray(values, dtype=np.float64)
     value = float(statistic(given))

@@ -78,10 +78,10 @@ def with_structures(subjects: Mapping[str, ScanSource], given: Names | None) -> 
         labels, own = structure_labels(path, names, grid=grid, scan=scan)
         names = own | names
         found[name] = dataclasses.replace(
-            subjects[name], labels=partial(_given, labels), label_names=partial(_given, own)
+            subjects[name], labels=partial(_identity, labels), label_names=partial(_identity, own)
         )
     return found
 
 
-def _given(value: T) -> T:
+def _identity(value: T) -> T:
     return value

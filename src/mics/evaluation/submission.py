@@ -89,29 +89,29 @@ class Submission:
                 self._files[base] = name
 
     def missing(self, pairs: list[Pair]) -> list[Pair]:
-        """Those of ``pairs`` for which there is no deformation."""
+        """The ``pairs`` for which there is no deformation."""
         return [pair for pair in pairs if self._find(pair) is None]
 
     def require(self, pairs: list[Pair]) -> None:
-        """Raise InputError if a pair's deformation is missing; the sentence says how many, which, and what is there."""
+        """Raise InputError if a pair's deformation is missing; the message says how many, which, and what is there."""
         missing = self.missing(pairs)
         if not missing:
             return
         first = missing[0]
-        sentence = f"{self.path} lacks {len(missing)} of {len(pairs)} pairs, the first is "
-        sentence += f"{displacement_name(first.fixed.name, first.moving.name)} (or {first.name}/{_FORWARD}): "
-        turned = sum(self._find(Pair(pair.moving, pair.fixed)) is not None for pair in missing)
-        if turned == len(missing):
-            sentence += "the opposite pairs are there, so fixed and moving may be exchanged; name the fixed scan first."
+        message = f"{self.path} lacks {len(missing)} of {len(pairs)} pairs, the first is "
+        message += f"{displacement_name(first.fixed.name, first.moving.name)} (or {first.name}/{_FORWARD}): "
+        opposite = sum(self._find(Pair(pair.moving, pair.fixed)) is not None for pair in missing)
+        if opposite == len(missing):
+            message += "the opposite pairs are there, so fixed and moving may be exchanged; name the fixed scan first."
         else:
             present = sorted(PurePosixPath(name).name for name in self._files)
-            held = (
+            content = (
                 f"it holds {', '.join(present[:3])}{', ...' if len(present) > 3 else ''}"
                 if present
                 else "it holds no file"
             )
-            sentence += f"{held}; add them, or leave these pairs out of the list."
-        raise InputError(sentence)
+            message += f"{content}; add them, or leave these pairs out of the list."
+        raise InputError(message)
 
     def require_size(self, pair: Pair, fixed: Grid) -> None:
         """Raise InputError, from the file's header alone, if the pair's deformation does not cover ``fixed``."""
@@ -165,7 +165,7 @@ class Submission:
         ]
 
     def seconds(self, pair: Pair) -> float | None:
-        """How long the registration took, where the submission says it."""
+        """Seconds that the registration took, where the submission says it."""
         name = self._find(pair)
         summary = None if name is None else str(PurePosixPath(name).with_name("summary.json"))
         try:

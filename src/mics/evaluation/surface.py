@@ -45,16 +45,16 @@ def cell_areas(spacing: tuple[float, float, float]) -> NDArray[np.float64]:
         corners = (code >> np.arange(8) & 1).reshape(2, 2, 2)
         vectors = np.array(triangles, dtype=float).reshape(-1, 3)
         for axes, flips in product(permutations(range(3)), product((slice(None), slice(None, None, -1)), repeat=3)):
-            turned = corners.transpose(axes)[flips]
+            oriented = corners.transpose(axes)[flips]
             area = np.linalg.norm(vectors[:, axes] * faces, axis=1).sum()
-            areas[_cell_codes(turned)] = areas[_cell_codes(1 - turned)] = area
+            areas[_cell_codes(oriented)] = areas[_cell_codes(1 - oriented)] = area
     areas.flags.writeable = False
     return areas
 
 
 @dataclass(frozen=True, eq=False)
 class SurfaceDistances:
-    """How far each surface element of two masks is from the other mask's surface, and its area, in units of the spacing."""
+    """Distance of each surface element of two masks to the other mask's surface, and its area, in units of the spacing."""
 
     first_to_second: NDArray[np.float64]
     first_areas: NDArray[np.float64]

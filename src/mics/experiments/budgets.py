@@ -11,7 +11,7 @@ class Budget:
 
     ``sweep_ends``: of every sweep only the first and the last value. ``both_ways``: evaluate every validation pair in both
     directions; the paper takes each once. ``baselines``: the other tools of Table 4. ``one_step``: ending of the names of the
-    recipes for networks of one step, where they have their own.
+    recipes for networks of one step, where they have their own. Fields keep their names: the note of a folder holds them.
     """
 
     pretrain: tuple[str, tuple[str, ...]]

@@ -21,7 +21,7 @@ from mics.image.available import resident_peak_gb
 
 
 @dataclass(frozen=True)
-class Task:
+class CellTask:
     """What a process is to do: ``choice`` on the pair ``name`` of the list ``pairs``; the result goes to ``output``.
 
     ``adapter``: the method's, which this process need not know by name. ``affine`` (4, 4) as lists; None to compute it, which
@@ -30,7 +30,7 @@ class Task:
     """
 
     pairs: str
-    both_ways: bool
+    both_directions: bool
     name: str
     method: str
     adapter: str
@@ -41,10 +41,10 @@ class Task:
     parent: int
 
 
-def work(task: Task) -> None:
+def work(task: CellTask) -> None:
     """Register and measure; writes the figures as JSON, whole or not at all."""
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
-    pair = next(p for p in read_pairs(task.pairs, both_ways=task.both_ways) if p.name == task.name)
+    pair = next(p for p in read_pairs(task.pairs, both_directions=task.both_directions) if p.name == task.name)
     fixed, moving = pair.fixed.image(), pair.moving.image()
     affine, seconds_of_affine = task.affine, 0.0
     if affine is None:
@@ -73,7 +73,7 @@ def work(task: Task) -> None:
     write_text(json.dumps(record) + "\n", Path(task.output))
 
 
-def to_argument(task: Task) -> str:
+def to_argument(task: CellTask) -> str:
     """The task as the process's argument."""
     return json.dumps(asdict(task))
 
@@ -96,6 +96,6 @@ def _gpu_memory_gb() -> float | None:
 
 
 if __name__ == "__main__":
-    task = Task(**json.loads(sys.argv[1]))
+    task = CellTask(**json.loads(sys.argv[1]))
     end_with(task.parent)
     work(task)

@@ -14,7 +14,7 @@ from mics.data.state import state_of
 from mics.errors import InputError, RunError
 from mics.experiments import comparison_table
 from mics.experiments.baselines.methods import METHODS, Choice, choose
-from mics.experiments.cell import Task, to_argument
+from mics.experiments.cell import CellTask, to_argument
 from mics.experiments.own_process import run_alone
 from mics.experiments.record import read_record
 from mics.files.folder import own_folder
@@ -43,14 +43,14 @@ def compare(
     output: str | Path,
     *,
     methods: Sequence[str] | None = None,
-    both_ways: bool = True,
+    both_directions: bool = True,
     progress: Callable[[str], None] | None = None,
 ) -> Comparison:
     """Run methods on pairs with label maps and write ``table.md``, ``table.csv`` and ``cells/METHOD/PAIR.json``.
 
     The cells of a method with a model are in a folder of their own, ``cells/METHOD-MODEL-KEY``.
 
-    - ``pairs``: a CSV file, or a Learn2Reg folder, whose validation pairs are taken in both directions (``both_ways``).
+    - ``pairs``: a CSV file, or a Learn2Reg folder, whose validation pairs are taken in both directions (``both_directions``).
     - ``methods``: names of :data:`mics.experiments.baselines.methods.METHODS`, ours with a model of your own as
       ``network=MODEL``, which may be there several times; all by default, those that others have registered too. What is not
       installed is skipped with a sentence.
@@ -62,7 +62,7 @@ def compare(
     an output folder that holds something else, the cells of another list, or into which another run writes; all before anything
     is computed.
     """
-    listed = read_pairs(pairs, both_ways=both_ways, needs=("image", "labels"))
+    listed = read_pairs(pairs, both_directions=both_directions, needs=("image", "labels"))
     choices, skipped = choose(methods or METHODS)
     wanted = [AFFINE, *(choice for choice in choices if choice != AFFINE)]
     with own_folder(output, "cells", "the cells of a comparison") as folder:
@@ -73,9 +73,9 @@ def compare(
         write_text(json.dumps(content, indent=2) + "\n", folder / _NOTE)
         records, failed = [], []
         for cells in by_pair:
-            done, sentences = _done(cells, (str(pairs), both_ways), progress)
+            done, messages = _done(cells, (str(pairs), both_directions), progress)
             records += done
-            failed += sentences
+            failed += messages
         records.sort(key=lambda record: wanted.index(Choice(record["method"], record["model"])))
         table = comparison_table.markdown(records)
         write_text(table, folder / "table.md")
@@ -156,7 +156,7 @@ def _computed(
         progress(f"{cell.choice.word} on {cell.pair.name}{again}")
     for path in (cell.path, cell.log):
         path.parent.mkdir(parents=True, exist_ok=True)
-    task = Task(
+    task = CellTask(
         *source,
         cell.pair.name,
         cell.choice.method,

@@ -11,7 +11,7 @@ NAMES = ("weak", "medium", "strong")
 
 
 def cells(*, sweep_ends: bool) -> list[Network | Measurement]:
-    """Those of Table 3."""
+    """The cells of Table 3."""
     return table3.cells(sweep_ends=sweep_ends)
 
 

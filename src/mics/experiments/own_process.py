@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-_LOOKED_EVERY_S = 1.0
+_POLL_SECONDS = 1.0
 
 
 def run_alone(command: Sequence[str], log: Path) -> None:
@@ -33,7 +33,7 @@ def end_with(parent: int) -> None:
 
 def _watch(parent: int) -> None:
     while os.getppid() == parent:
-        time.sleep(_LOOKED_EVERY_S)
+        time.sleep(_POLL_SECONDS)
     os.killpg(os.getpgid(0), signal.SIGKILL)
 
 

@@ -1,4 +1,4 @@
-"""A few generated people in the Learn2Reg layout, so that an experiment can be tried without real scans."""
+"""A few generated subjects in the Learn2Reg layout, so that an experiment can be tried without real scans."""
 
 import json
 from pathlib import Path
@@ -12,7 +12,7 @@ SUBJECTS, VALIDATION = 4, 2
 
 
 def write_phantoms(folder: Path, spacing_mm: float = 16.0) -> Path:
-    """Write four people, two of them for validation, unless the folder has them already; returns the folder."""
+    """Write four subjects, two of them for validation, unless the folder has them already; returns the folder."""
     if (folder / DATASET_FILE).is_file():
         return folder
     listed = []

@@ -32,14 +32,14 @@ class Network:
 
     @property
     def stages(self) -> tuple[str, ...]:
-        """Of its training, in their order; each is a recipe of the budget."""
+        """The stages of its training, in their order; each is a recipe of the budget."""
         if self.kind != "mics":
             return (self.kind,)
         return ("finetune",) if self.organs is None else ("pretrain", "finetune")
 
     @property
     def name(self) -> str:
-        """Of its cell and folder: ``steps2-gamma0.1-delta0.01-epsilon10-organs11``."""
+        """Name of its cell and folder: ``steps2-gamma0.1-delta0.01-epsilon10-organs11``."""
         if self.kind != "mics":
             return self.kind
         organs = "none" if self.organs is None else str(len(self.organs))
@@ -65,7 +65,7 @@ class Measurement:
 
     @property
     def name(self) -> str:
-        """Of its cell and file."""
+        """Name of its cell and file."""
         return f"{self.network.name}-inference{self.steps}"
 
 

@@ -11,7 +11,7 @@ from mics.evaluation.pair_score import PairScore
 Row = Annotated[list[float], Field(min_length=4, max_length=4)]
 
 
-class Record(BaseModel):
+class CellRecord(BaseModel):
     """What :func:`mics.experiments.cell.work` writes."""
 
     model_config = ConfigDict(extra="allow")
@@ -30,13 +30,13 @@ class Record(BaseModel):
     score: dict[str, Any]
 
 
-class _Asked(BaseModel):
+class _CellIdentity(BaseModel):
     """What identifies a cell, whatever else is in it."""
 
     model: str | None
 
 
-def _said(model: str | None) -> str:
+def _model_name(model: str | None) -> str:
     return "the default model" if model is None else f"the model {model}"
 
 
@@ -47,13 +47,13 @@ def read_record(path: Path, model: str | None) -> dict[str, Any] | None:
     """
     try:
         text = path.read_bytes()
-        asked = _Asked.model_validate_json(text)
-        if asked.model != model:
+        identity = _CellIdentity.model_validate_json(text)
+        if identity.model != model:
             raise RunError(
-                f"{path} was computed with {_said(asked.model)}, not with {_said(model)}: give another output folder, or "
-                "delete the old cells."
+                f"{path} was computed with {_model_name(identity.model)}, not with {_model_name(model)}: give another output "
+                "folder, or delete the old cells."
             )
-        record = Record.model_validate_json(text)
+        record = CellRecord.model_validate_json(text)
         PairScore.from_dict(record.score).measures()
     except FileNotFoundError:
         return None

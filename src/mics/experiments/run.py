@@ -47,7 +47,7 @@ def experiment(
     study = _study(Path(output).resolve(), budget, data, pretraining)
     state = "" if budget == "smoke" else _checked(study)
     with own_folder(study.folder, NOTE, "an experiment"):
-        study.claim(state)
+        study.pin_inputs(state)
         if budget == "smoke":
             write_phantoms(study.data)
         run_cells(cells_for(module.cells(sweep_ends=study.budget.sweep_ends)), study, devices, progress)

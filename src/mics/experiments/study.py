@@ -40,7 +40,7 @@ class Study:
 
     def pairs(self) -> list[Pair]:
         """The validation pairs."""
-        return read_pairs(self.data, both_ways=self.budget.both_ways, needs=("image", "labels"))
+        return read_pairs(self.data, both_directions=self.budget.both_ways, needs=("image", "labels"))
 
     def unregistered_dice(self) -> float:
         """Mean Dice of the validation pairs as they are."""
@@ -73,7 +73,7 @@ class Study:
         sources = [source_of(data, 1.0, None, 0) for data in (str(self.data), self.pretraining)]
         return hashlib.sha256("".join(source.model_dump_json() for source in sources).encode()).hexdigest()
 
-    def claim(self, state: str) -> None:
+    def pin_inputs(self, state: str) -> None:
         """Note in the folder what it is of.
 
         ``state`` is that of the data (:meth:`state`), or nothing where they are made there. Raises InputError if it holds a

@@ -30,7 +30,7 @@ def submit(
 ) -> Path:
     """Register the challenge's pairs and write ``output/submission.zip``; returns its path.
 
-    - ``data``: a Learn2Reg folder of either release, for ``test`` with its test people (``imagesTs`` or ``Testing/img``): the
+    - ``data``: a Learn2Reg folder of either release, for ``test`` with its test subjects (``imagesTs`` or ``Testing/img``): the
       39 test pairs of today's or the 55 of 2020. ``validation`` takes its validation pairs.
     - ``names``: file names of the challenge's current script, or of that of 2020.
     - ``settings``: ``model``, ``affine``, ``refine``, ``steps``, ``topology`` and ``device`` of :func:`mics.register`.
@@ -47,7 +47,7 @@ def submit(
     listed = read_pairs(data, which=pairs)
     settings = {"model": DEFAULT_REGISTRATION, **settings}
     with own_folder(output, NOTE, "a submission") as folder:
-        _claim(folder, listed, {**settings, "pairs": pairs, "names": names})
+        _pin_inputs(folder, listed, {**settings, "pairs": pairs, "names": names})
         displacements = folder / DISPLACEMENTS
         displacements.mkdir(exist_ok=True)
         wanted = {displacement_name(pair.fixed.name, pair.moving.name, script=names): pair for pair in listed}
@@ -62,7 +62,7 @@ def submit(
         return folder / PACKED
 
 
-def _claim(folder: Path, pairs: list[Pair], settings: dict[str, Any]) -> None:
+def _pin_inputs(folder: Path, pairs: list[Pair], settings: dict[str, Any]) -> None:
     """Note what the folder's displacements are made of and with; raises RunError if it holds others."""
     files = {
         str(file): state_of(file) for pair in pairs for one in (pair.fixed, pair.moving) for file in one.files.values()

@@ -10,7 +10,7 @@ PREDECESSOR = Network(steps=1, delta=0.0, epsilon=0.0, long_pretraining=True)
 """Similarity, Dice and gradient losses alone, at the same budget."""
 
 LAPIRN = Network(steps=1, kind="lapirn")
-"""On the fine-tuning's people alone and with their labels, as its authors took part in the challenge."""
+"""On the fine-tuning's subjects alone and with their labels, as its authors took part in the challenge."""
 
 
 def cells(*, sweep_ends: bool) -> list[Network | Measurement]:
@@ -24,5 +24,5 @@ def write(study: Study) -> str:
     methods = [f"{method}={study.model(network)}" for method, network in networks.items()]
     if study.budget.baselines:
         methods += ["unregistered", f"mics={study.model(OURS)}", *study.budget.baselines]
-    result = compare(study.data, study.folder / "table4", methods=methods, both_ways=study.budget.both_ways)
+    result = compare(study.data, study.folder / "table4", methods=methods, both_directions=study.budget.both_ways)
     return "\n".join([result.table, *result.skipped, *result.failed]) + "\n"

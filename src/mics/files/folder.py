@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from mics.errors import InputError, RunError
-from mics.files.paths import output_path, refuse_other_place
+from mics.files.paths import output_path, refuse_undecodable_path
 
 if sys.platform != "win32":
     import fcntl
@@ -33,7 +33,7 @@ def usable_folder(folder: str | Path) -> Path:
 
 
 @contextmanager
-def held_folder(folder: str | Path) -> Iterator[Path]:
+def locked_folder(folder: str | Path) -> Iterator[Path]:
     """The folder, made if need be; until the end no other run gets it: that raises InputError at once.
 
     If the work fails with nothing written, what was made is taken away.
@@ -41,7 +41,7 @@ def held_folder(folder: str | Path) -> Iterator[Path]:
     folder = Path(folder)
     made = [place for place in (folder, *folder.parents) if not place.exists()]
     try:
-        with _held(writable_folder(folder)) as free:
+        with _locked(writable_folder(folder)) as free:
             if not free:
                 raise RunError(f"Another run is writing into the output folder {folder}; choose a new one.")
             yield folder
@@ -53,32 +53,32 @@ def held_folder(folder: str | Path) -> Iterator[Path]:
 
 
 @contextmanager
-def claimed_folder(folder: str | Path) -> Iterator[Path]:
-    """Like :func:`usable_folder`, and held until the end (:func:`held_folder`)."""
-    with held_folder(folder) as held:
-        yield usable_folder(held)
+def locked_usable_folder(folder: str | Path) -> Iterator[Path]:
+    """Like :func:`usable_folder`, and locked until the end (:func:`locked_folder`)."""
+    with locked_folder(folder) as locked:
+        yield usable_folder(locked)
 
 
 @contextmanager
 def replaced_folder(
     folder: str | Path, is_ours: Callable[[Path], bool], names: Sequence[str], of: str
 ) -> Iterator[Path]:
-    """Like :func:`claimed_folder`, but results of an earlier run of the same kind give way to the new ones.
+    """Like :func:`locked_usable_folder`, but results of an earlier run of the same kind give way to the new ones.
 
     They lie beside the folder, as ``NAME.replaced-...``, until the work is done; then they are deleted, and if it fails, put
     back. ``names`` are patterns of all files that such work writes, relative to the folder, and ``is_ours`` tells whether it
     was written by such work. Raises InputError, and touches nothing, where the folder holds any other file than ``of`` says.
     """
     folder = Path(folder)
-    with held_folder(folder) as held:
-        if not any(_counts(entry) for entry in held.iterdir()):
-            yield held
+    with locked_folder(folder) as locked:
+        if not any(_counts(entry) for entry in locked.iterdir()):
+            yield locked
             return
-        _refuse_foreign(held, is_ours, names, of)
+        _refuse_foreign(locked, is_ours, names, of)
         # Held on: whoever writes into these results goes on being told of.
-        aside = _set_aside(held)
+        aside = _set_aside(locked)
         try:
-            with claimed_folder(folder) as new:
+            with locked_usable_folder(folder) as new:
                 yield new
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
@@ -113,15 +113,15 @@ def _set_aside(folder: Path) -> Path:
 
 @contextmanager
 def own_folder(folder: str | Path, mark: str, of: str) -> Iterator[Path]:
-    """A folder for work that goes on where it stopped, held until the end (:func:`held_folder`).
+    """A folder for work that goes on where it stopped, held until the end (:func:`locked_folder`).
 
     It is new, empty, or holds ``mark``, a file or folder that such work leaves there; raises InputError if it holds something
     else than ``of``.
     """
-    with held_folder(folder) as held:
-        if not (held / mark).exists() and any(_counts(entry) for entry in held.iterdir()):
+    with locked_folder(folder) as locked:
+        if not (locked / mark).exists() and any(_counts(entry) for entry in locked.iterdir()):
             raise RunError(f"{folder} holds something else than {of}: give a new or empty folder.")
-        yield held
+        yield locked
 
 
 def free_folder(folder: Path) -> Path:
@@ -165,7 +165,7 @@ def write_together(folder: Path, writers: Mapping[str, Callable[[Path], object]]
         raise RunError(f"The results cannot be written to {folder}: {error.strerror or error}.") from error
     moved: list[str] = []
     try:
-        with _held(unfinished):
+        with _locked(unfinished):
             with ThreadPoolExecutor(2) as pool:  # compressing a volume takes one core
                 list(pool.map(lambda name: writers[name](unfinished / name), writers))
             names = [*sorted({file.name for file in unfinished.iterdir()} - writers.keys()), *writers]
@@ -185,7 +185,7 @@ def write_together(folder: Path, writers: Mapping[str, Callable[[Path], object]]
 def temporary_folder(prefix: str) -> Iterator[Path]:
     """A folder for intermediate files, taken away at the end; raises InputError where the system has no place for one."""
     try:
-        refuse_other_place(tempfile.gettempdir(), "folder for temporary files (TMPDIR)")
+        refuse_undecodable_path(tempfile.gettempdir(), "folder for temporary files (TMPDIR)")
         folder = tempfile.TemporaryDirectory(prefix=prefix)
     except OSError as error:
         raise RunError(
@@ -201,14 +201,14 @@ def _counts(entry: Path) -> bool:
         return False
     if not entry.name.startswith(_PARTIAL) or not entry.is_dir():
         return True
-    with _held(entry) as free:
+    with _locked(entry) as free:
         if free:
             shutil.rmtree(entry, ignore_errors=True)
     return not free
 
 
 @contextmanager
-def _held(folder: Path) -> Iterator[bool]:
+def _locked(folder: Path) -> Iterator[bool]:
     """Whether this process alone holds the folder; the system ends the hold with the process, however that dies.
 
     Where folders cannot be locked (Windows, some network drives) everyone holds them.

@@ -34,7 +34,7 @@ def output_path(name: str | os.PathLike[str]) -> Path:
     return path
 
 
-def refuse_other_place(folder: str | None, what: str) -> None:
+def refuse_undecodable_path(folder: str | None, what: str) -> None:
     """Raise InputError where a folder of the process, ``what``, is not UTF-8."""
     _refuse_other_characters(folder or "", what)
 

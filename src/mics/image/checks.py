@@ -50,8 +50,8 @@ def has_known_suffix(path: Path) -> bool:
 def unreadable(path: Path, error: Exception) -> InputError:
     """The error for a file that cannot be read as what its name says."""
     if (kind := other_kind(path)) is not None:
-        what, mend = kind
-        return InputError(f"{path} cannot be read as an image, by its content it is {what}: {mend}.")
+        what, remedy = kind
+        return InputError(f"{path} cannot be read as an image, by its content it is {what}: {remedy}.")
     return InputError(f"{path} cannot be read as an image, it is damaged or of another kind: {reason(error)}.")
 
 
@@ -136,7 +136,7 @@ def degenerate(path: Path | str) -> InputError:
     return GeometryError(f"{path} has a degenerate direction in its header: convert it from DICOM again.")
 
 
-def is_place(matrix: Array) -> bool:
+def is_valid_affine(matrix: Array) -> bool:
     """Whether a map (4, 4) from voxel to world is finite and its axes span the space."""
     if not np.isfinite(matrix).all():
         return False
@@ -144,13 +144,13 @@ def is_place(matrix: Array) -> bool:
     return bool(lengths.min() > 0 and abs(np.linalg.det(matrix[:3, :3] / lengths)) > _FLATTEST)
 
 
-def straightened(path: Path | str, matrix: Array, size: tuple[int, ...]) -> Grid:
+def orthonormal_grid(path: Path | str, matrix: Array, size: tuple[int, ...]) -> Grid:
     """The grid of a header's map (4, 4) from voxel to LPS mm, its axes replaced by the nearest orthonormal ones.
 
-    Rounding in other tools' headers is mended so. Raises InputError where a voxel would move by more than half the
+    Rounding in other tools' headers is corrected so. Raises InputError where a voxel would move by more than half the
     smallest spacing, as the volume is then really sheared (a tilted gantry), and where the axes do not span the space.
     """
-    if not is_place(matrix):
+    if not is_valid_affine(matrix):
         raise degenerate(path)
     grid, shift = _nearest(matrix, size)
     if shift > min(grid.spacing) / 2:
@@ -162,7 +162,7 @@ def straightened(path: Path | str, matrix: Array, size: tuple[int, ...]) -> Grid
 
 
 def is_sheared(matrix: Array, size: tuple[int, ...]) -> bool:
-    """Whether :func:`straightened` would refuse a map whose axes span the space."""
+    """Whether :func:`orthonormal_grid` would refuse a map whose axes span the space."""
     grid, shift = _nearest(matrix, size)
     return shift > min(grid.spacing) / 2
 

@@ -3,7 +3,7 @@
 import zlib
 from pathlib import Path
 
-_LOOKED_AT = 1024
+_HEAD_BYTES = 1024
 # First bytes, what they tell, and what to do.
 _KINDS = (
     (b"NRRD", "NRRD", "let its name end in .nrrd"),
@@ -42,7 +42,7 @@ def gunzipped(head: bytes) -> bytes:
     if not head.startswith(b"\x1f\x8b"):
         return head
     try:
-        return zlib.decompressobj(31).decompress(head, _LOOKED_AT)
+        return zlib.decompressobj(31).decompress(head, _HEAD_BYTES)
     except zlib.error:
         return head
 
@@ -60,13 +60,13 @@ def other_kind(path: Path) -> tuple[str, str] | None:
         return "NIfTI", "let its name end in .nii.gz, or in .nii where it is not compressed"
     if looks_like_dicom(head):
         return "DICOM", "give the folder of the series, or let the name of a multi-frame file end in .dcm"
-    kind = next(((what, mend) for start, what, mend in _KINDS if head.startswith(start)), None)
+    kind = next(((what, remedy) for start, what, remedy in _KINDS if head.startswith(start)), None)
     return None if kind and name.endswith(_ENDINGS.get(kind[0], "/")) else kind
 
 
 def _first_bytes(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
-            return file.read(_LOOKED_AT)
+            return file.read(_HEAD_BYTES)
     except OSError:
         return b""

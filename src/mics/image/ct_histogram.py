@@ -81,7 +81,7 @@ def fit_scaled(values: NDArray[np.float32]) -> Fit:
 
 
 def quick_log_likelihood(values: NDArray[np.float32], slope: float, offset: float) -> float:
-    """As of :class:`Fit`, with the usual shares of the tissues in place of the best ones."""
+    """Log-likelihood as of :class:`Fit`, with the usual shares of the tissues in place of the best ones."""
     bins = np.floor(((values - offset) / slope - _LOWEST_HU) / _BIN_HU)
     inside = bins[(bins >= 0) & (bins < _BINS)].astype(np.int64)
     outside = 1 - len(inside) / len(values)

@@ -17,7 +17,7 @@ _RANGES = ((0.001, 0.999), (0.02, 0.98), (0.3, 0.99), (0.01, 0.7))
 _BINS, _KERNEL, _PROMINENCE, _PEAKS_EACH = 150, np.array([0.1, 0.2, 0.4, 0.2, 0.1]), 0.05, 5
 # Of the range: peaks nearer to each other are one.
 _ONE_PEAK = 1 / 150
-_QUICKLY_LOOKED_AT, _LOOKED_AT, _CANDIDATES = 3000, 30_000, 6
+_FEW_SAMPLES, _MAX_SAMPLES, _CANDIDATES = 3000, 30_000, 6
 # Of all others: so often the lowest and the highest value count, which may be where values were cut off.
 _AT_AN_END = 0.1
 _FEWEST = 100
@@ -93,7 +93,7 @@ def _with_fewer_at_ends(values: Values) -> Values:
 
 def _fit_by_peaks(values: Values, inner: Values) -> Fit | None:
     """The factor and offset that take two peaks of ``inner`` to those of two tissues, and explain ``values`` best."""
-    few = _some(values, _QUICKLY_LOOKED_AT)
+    few = _some(values, _FEW_SAMPLES)
     found = []
     for one, other in itertools.permutations(_peaks(inner), 2):
         for low, high in _ANCHORS:
@@ -106,7 +106,7 @@ def _fit_by_peaks(values: Values, inner: Values) -> Fit | None:
             apart.append((slope, offset))
         if len(apart) == _CANDIDATES:
             break
-    some = _some(values, _LOOKED_AT)
+    some = _some(values, _MAX_SAMPLES)
     fits = [
         Fit(fit_as_it_is((some - offset) / slope).log_likelihood - float(np.log(abs(slope))), slope, offset)
         for slope, offset in apart

@@ -22,7 +22,7 @@ from mics.image.dicom_slices import (
     refuse_interleaved,
     refuse_unlike,
 )
-from mics.image.slice_stack import SliceStack, stacked, straightened
+from mics.image.slice_stack import SliceStack, correct_stack_tilt, stacked
 from mics.image.zipped import unpacked
 
 _DESCRIPTION, _IMAGE_TYPE = "0008|103e", "0008|0008"
@@ -67,7 +67,7 @@ def read_series(study: Path, pixel: int | None, series: str | None) -> sitk.Imag
         except OSError as error:
             raise MissingFileError(f"Cannot read {folder}: {error.strerror}.") from error
         check_kind(study, slices)
-        return straightened(study, itk, stack, labels=pixel is None)
+        return correct_stack_tilt(study, itk, stack, labels=pixel is None)
 
 
 def series_uid(study: Path, series: str | None) -> str | None:
@@ -131,7 +131,7 @@ def read_file(path: Path, pixel: int | None) -> sitk.Image:
 
 
 def _describe(uid: str, names: list[str]) -> str:
-    """A series as a person knows it: description, number of slices, identifier."""
+    """A series as a user knows it: description, number of slices, identifier."""
     description = header(names[0]).elements.get(_DESCRIPTION, "no description")
     return f"'{description}' with {len(names)} slices, first {Path(names[0]).name}, {uid}"
 

@@ -98,7 +98,7 @@ _LITTLE = _Form("little", explicit=True)
 
 
 def read_dataset(file: Path, source: Path) -> Dataset | None:
-    """As :func:`dataset_of`, of a file that an error calls ``source``.
+    """Elements as of :func:`dataset_of`, of a file that an error calls ``source``.
 
     Raises InsufficientMemoryError where it does not fit into memory, or unpacks to more than one file may take of it.
     """

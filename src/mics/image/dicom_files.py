@@ -106,5 +106,5 @@ def check_kind(source: Path, files: Sequence[Slice], types: Sequence[str] = ()) 
         )
 
 
-def _warn(sentence: str) -> None:
-    warnings.warn(sentence, UserWarning, stacklevel=6)
+def _warn(message: str) -> None:
+    warnings.warn(message, UserWarning, stacklevel=6)

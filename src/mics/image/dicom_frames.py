@@ -13,8 +13,8 @@ from mics.image.checks import unreadable
 from mics.image.dicom_elements import Dataset, Elements, read_dataset, within
 from mics.image.dicom_files import FRAMES, check_kind, readable, reader
 from mics.image.dicom_pixels import refuse_other_pixels
-from mics.image.dicom_slices import Slice, are_interleaved, is_close, refuse_odd_place, to_numbers
-from mics.image.slice_stack import stacked, straightened
+from mics.image.dicom_slices import Slice, are_interleaved, is_close, refuse_invalid_geometry, to_numbers
+from mics.image.slice_stack import correct_stack_tilt, stacked
 
 _SHARED, _PER_FRAME = 0x52009229, 0x52009230
 # A group of elements for each frame or for all, and the element in it that is meant.
@@ -44,10 +44,10 @@ def read_frames(shown_path: Path, source: Path, file: Slice, pixel: int | None) 
     Raises InputError for a file of one slice, for frames without a place, of several scales, sizes or phases, and for those that
     are not evenly stacked.
     """
-    said = file.elements.get(FRAMES) or "1"
-    if not said.isdecimal() or len(said) > _MAX_DIGITS:
-        raise InputError(f"{source} has {said[:50]} for its NumberOfFrames, which is no count: export it again.")
-    count = int(said)
+    stated = file.elements.get(FRAMES) or "1"
+    if not stated.isdecimal() or len(stated) > _MAX_DIGITS:
+        raise InputError(f"{source} has {stated[:50]} for its NumberOfFrames, which is no count: export it again.")
+    count = int(stated)
     if count < 2:
         raise GeometryError(f"{source} holds a single DICOM slice: give the folder of a whole series.")
     found = read_dataset(Path(file.name), source)
@@ -74,7 +74,7 @@ def read_frames(shown_path: Path, source: Path, file: Slice, pixel: int | None) 
     volume.SetSpacing([*spacing[::-1].tolist(), stack.step_mm])
     volume.SetOrigin(places[stack.order[0]].tolist())
     volume.SetDirection(np.column_stack([row, column, np.cross(row, column)]).ravel().tolist())
-    return straightened(shown_path, volume, stack, labels=pixel is None)
+    return correct_stack_tilt(shown_path, volume, stack, labels=pixel is None)
 
 
 Array = NDArray[np.float64]
@@ -110,7 +110,7 @@ def _geometry(source: Path, groups: _Groups, count: int) -> tuple[Array, Array, 
     if len(positions) != count or not orientations or not spacings:
         raise GeometryError(f"{source} has frames without position, orientation or pixel size, so it is not a volume.")
     for position in positions:
-        refuse_odd_place(source, position, orientations[0], spacings[0])
+        refuse_invalid_geometry(source, position, orientations[0], spacings[0])
     _of_all(source, groups, count, "rescale intercept", _INTERCEPT, 1e-3)
     _of_all(source, groups, count, "rescale slope", _SLOPE, 1e-6)
     places = np.array([to_numbers(position) for position in positions])

@@ -76,11 +76,11 @@ def _refuse_other_picture(path: Path, elements: Mapping[str, str], dataset: Data
             f"{path} contradicts itself: its compressed pixels have {samples} values each, as colours have, and its header "
             "promises one: give the series of the scanner."
         )
-    said = _whole(elements, _ROWS), _whole(elements, _COLUMNS)
-    if None not in said and said != (rows, columns):
+    stated = _whole(elements, _ROWS), _whole(elements, _COLUMNS)
+    if None not in stated and stated != (rows, columns):
         raise InputError(
             f"{path} contradicts itself: its compressed picture has {rows} rows of {columns} pixels, and its header promises "
-            f"{said[0]} of {said[1]}: export it again."
+            f"{stated[0]} of {stated[1]}: export it again."
         )
 
 

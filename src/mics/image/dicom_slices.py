@@ -64,7 +64,7 @@ class Slice:
     elements: dict[str, str]
 
     def numbers(self, key: str) -> NDArray[np.float64]:
-        """Of an element of decimal numbers."""
+        """The values of an element of decimal numbers."""
         return to_numbers(self.elements[key])
 
 
@@ -82,7 +82,7 @@ def refuse_unlike(folder: Path, slices: Sequence[Slice]) -> None:
 
 def _refuse_unusable(one: Slice) -> None:
     """Raise InputError for a slice whose place, size, scale or pixels ITK would make up."""
-    refuse_odd_place(one.name, *(one.elements.get(key, "") for key in (POSITION, ORIENTATION, SPACING)))
+    refuse_invalid_geometry(one.name, *(one.elements.get(key, "") for key in (POSITION, ORIENTATION, SPACING)))
     for name, key in (("RescaleSlope", _SLOPE), ("RescaleIntercept", _INTERCEPT)):
         numbers = _header_numbers(one.elements.get(key, ""))
         sound = len(numbers) == 1 and np.isfinite(numbers[0]) and (key != _SLOPE or numbers[0] != 0)
@@ -94,7 +94,7 @@ def _refuse_unusable(one: Slice) -> None:
     refuse_other_pixels(Path(one.name), one.elements)
 
 
-def refuse_odd_place(name: str | Path, position: str, orientation: str, spacing: str) -> None:
+def refuse_invalid_geometry(name: str | Path, position: str, orientation: str, spacing: str) -> None:
     """Raise InputError unless the three elements are a place, two directions at a right angle, and two lengths."""
     sizes, place, directions = _header_numbers(spacing), _header_numbers(position), _header_numbers(orientation)
     if len(sizes) != 2 or not np.isfinite(sizes).all() or sizes.min() <= 0:
@@ -136,9 +136,9 @@ def refuse_interleaved(folder: Path, slices: Sequence[Slice]) -> None:
             changes = all(itertools.starmap(operator.ne, itertools.pairwise(values)))
             mixed = changes and len(set(values)) == 2 and len(values) > _FEWEST_TURNS
         if mixed:
-            said = ", ".join(value or "none" for value in sorted(set(values)))
+            found = ", ".join(value or "none" for value in sorted(set(values)))
             raise InputError(
-                f"{folder} holds slices of several {what} {said}) that lie between each other: copy those of one into a folder "
+                f"{folder} holds slices of several {what} {found}) that lie between each other: copy those of one into a folder "
                 "of their own."
             )
 

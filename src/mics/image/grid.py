@@ -101,7 +101,7 @@ class Grid:
         return np.linalg.inv(self.matrix).astype(np.float64)
 
     def voxel_to_world(self, points: ArrayLike) -> Array:
-        """Where voxels are in the patient.
+        """Map voxels to the patient's space.
 
         Args:
             points: Positions (i, j, k), (..., 3); fractions are allowed.
@@ -112,7 +112,7 @@ class Grid:
         return apply_matrix(self.matrix, points)
 
     def world_to_voxel(self, points: ArrayLike) -> Array:
-        """In which voxels points lie.
+        """Map points of the patient's space to voxels.
 
         Args:
             points: LPS millimetres, (..., 3).
@@ -149,7 +149,7 @@ class Grid:
         return points
 
     def is_close(self, other: "Grid", tolerance_mm: float = 1e-3) -> bool:
-        """Whether both grids have the same size and their voxels the same places.
+        """Tell whether both grids have the same size and their voxels the same places.
 
         Args:
             other: Another grid.

@@ -17,7 +17,7 @@ from mics.image.slice_scales import other_scale, step_between_slices
 
 Values = NDArray[np.float32]
 
-_LOOKED_AT = 200_000
+_MAX_SAMPLES = 200_000
 _LOWEST_HU, _HIGHEST_HU = -1100.0, 3071.0
 # A value further from all others than air from fat is no tissue's.
 _GAP_HU = 900.0
@@ -47,7 +47,7 @@ _GAIN_REFUSED, _GAIN_WARNED = 0.9, 0.55
 _CONTRAST_HU = 150.0
 # Where air is in view a smaller offset shows too: scans and parts of them, noise and contrast medium gain .12 at most.
 _AIR_BELOW_HU, _MIN_AIR, _MIN_OFFSET_HU, _GAIN_WITH_AIR = -700.0, 0.1, 30.0, 0.3
-# What a tenth may seem to be, by people's fat and soft tissue.
+# What a tenth may seem to be, by subjects' fat and soft tissue.
 _TENTH = (0.07, 0.14)
 _TISSUES_HU = (-1000.0, -100.0, 50.0)
 # Less is no CT's, whatever the offset; parts of 64 mm reach -7.
@@ -73,25 +73,25 @@ def hounsfield_units(array: Values, name: str, *, orientation: str = "LPS") -> V
 
     Raises:
         InputError: if the values clearly are something else: shifted (stored values without their rescale intercept), scaled,
-            a label map, another modality, or air alone. The sentence says what they look like and how to mend them.
+            a label map, another modality, or air alone. The sentence says what they look like and how to correct them.
 
     Warns where the values are doubtful, and of padding above all values.
     """
-    seen = some_values(array)
-    low, high = _reach(seen, _corners(array))
-    seen = seen[(seen >= low) & (seen <= high)]
+    samples = some_values(array)
+    low, high = _reach(samples, _corners(array))
+    samples = samples[(samples >= low) & (samples <= high)]
     padded = (low, high) != (-np.inf, np.inf)
     cleared = np.where((array < low) | (array > high), np.float32(AIR_HU), array) if padded else array
-    _refuse_labels(array, seen, name)
+    _refuse_labels(array, samples, name)
     _refuse_extreme(cleared, name)
-    _refuse_narrow(seen, name)
-    _refuse_wrapped(seen, name)
-    _refuse_air(seen, name)
+    _refuse_narrow(samples, name)
+    _refuse_wrapped(samples, name)
+    _refuse_air(samples, name)
     _refuse_steps(cleared, name, orientation)
-    if not _scaled(seen, _corners(cleared), name):
-        _refuse_shifted(seen, name)
-    _refuse_dense(seen, name)
-    _warn_of_padding(cleared, seen, name)
+    if not _scaled(samples, _corners(cleared), name):
+        _refuse_shifted(samples, name)
+    _refuse_dense(samples, name)
+    _warn_of_padding(cleared, samples, name)
     if high < np.inf:
         _warn(f"{name} holds values above {high:.4g} outside of its field of view, its padding, taken for air.")
     return cleared
@@ -104,12 +104,12 @@ def _corners(array: Values) -> list[float]:
     return [float(array[corner]) for corner in itertools.product(*[(0, -1)] * 3)]
 
 
-def _reach(seen: Values, corners: list[float]) -> tuple[float, float]:
+def _reach(samples: Values, corners: list[float]) -> tuple[float, float]:
     """Bounds beyond which lies padding: a value of many voxels that stands at a corner and is far from all others."""
     lowest, highest = -np.inf, np.inf
     for value in set(corners):
-        others = seen[seen != value]
-        many = 0 < len(others) < (1 - _MIN_PADDING) * len(seen)
+        others = samples[samples != value]
+        many = 0 < len(others) < (1 - _MIN_PADDING) * len(samples)
         if not many or _LOWEST_HU <= value <= _HIGHEST_HU:
             continue
         low, high = np.quantile(others, [0.01, 0.99])
@@ -126,7 +126,7 @@ def some_values(array: Values) -> Values:
 
 
 def _lattice(array: Values) -> tuple[slice, slice, slice]:
-    step = slice(None, None, max(1, int((array.size / _LOOKED_AT) ** (1 / 3))))
+    step = slice(None, None, max(1, int((array.size / _MAX_SAMPLES) ** (1 / 3))))
     return (step, step, step)
 
 
@@ -140,8 +140,8 @@ def _refuse_extreme(array: Values, name: str) -> None:
         )
 
 
-def _refuse_labels(array: Values, seen: Values, name: str) -> None:
-    different = np.unique(seen)
+def _refuse_labels(array: Values, samples: Values, name: str) -> None:
+    different = np.unique(samples)
     if different[0] != 0 or len(different) > MAX_LABELS or not np.array_equal(different, np.rint(different)):
         return
     one, next_one = array[:-1][_lattice(array)], array[1:][_lattice(array)]
@@ -153,26 +153,26 @@ def _refuse_labels(array: Values, seen: Values, name: str) -> None:
         )
 
 
-def _refuse_narrow(seen: Values, name: str) -> None:
-    low, high = np.quantile(seen, [0.001, 0.999])
+def _refuse_narrow(samples: Values, name: str) -> None:
+    low, high = np.quantile(samples, [0.001, 0.999])
     if high - low >= _NARROWEST_HU:
         return
     raise InputError(
-        f"{name} does not hold Hounsfield units: {_range(seen)}, as after scaling to [0, 1] or a z-score, {_WHAT_CT_IS}: "
+        f"{name} does not hold Hounsfield units: {_range(samples)}, as after scaling to [0, 1] or a z-score, {_WHAT_CT_IS}: "
         "give the scan as it was before."
     )
 
 
-def _refuse_wrapped(seen: Values, name: str) -> None:
+def _refuse_wrapped(samples: Values, name: str) -> None:
     """Refuse whole numbers that were put into 8 bits, in which 128 becomes -128 (or 256 becomes 0): values up to both ends of
     these, without the heap at an end that cutting off leaves.
     """
-    ends = next(((low, low + 255) for low in (-128, 0) if seen.min() == low and seen.max() == low + 255), None)
-    if ends is None or not np.array_equal(seen, np.rint(seen)):
+    ends = next(((low, low + 255) for low in (-128, 0) if samples.min() == low and samples.max() == low + 255), None)
+    if ends is None or not np.array_equal(samples, np.rint(samples)):
         return
-    counts = np.bincount((seen - ends[0]).astype(np.int64), minlength=256)
+    counts = np.bincount((samples - ends[0]).astype(np.int64), minlength=256)
     for end, beside in ((counts[0], counts[1:_BESIDE]), (counts[-1], counts[-_BESIDE:-1])):
-        if beside.mean() < _MIN_AT_END * len(seen) or end > _HEAP * beside.mean():
+        if beside.mean() < _MIN_AT_END * len(samples) or end > _HEAP * beside.mean():
             return
     raise InputError(
         f"{name} does not hold Hounsfield units: its values are whole numbers from {ends[0]} to {ends[1]} that go on from one "
@@ -180,10 +180,10 @@ def _refuse_wrapped(seen: Values, name: str) -> None:
     )
 
 
-def _refuse_dense(seen: Values, name: str) -> None:
+def _refuse_dense(samples: Values, name: str) -> None:
     """Refuse a body that is bone and metal for the most part, as attenuation and density times a thousand are."""
-    if np.mean(seen > _DENSE_HU) > _MAX_DENSE * np.mean(seen > AIR_HU / 2):
-        raise _other_values(seen, name)
+    if np.mean(samples > _DENSE_HU) > _MAX_DENSE * np.mean(samples > AIR_HU / 2):
+        raise _other_values(samples, name)
 
 
 def _refuse_steps(array: Values, name: str, orientation: str) -> None:
@@ -206,39 +206,39 @@ def _refuse_steps(array: Values, name: str, orientation: str) -> None:
         )
 
 
-def _warn_of_padding(array: Values, seen: Values, name: str) -> None:
+def _warn_of_padding(array: Values, samples: Values, name: str) -> None:
     """Warn of one value at the corners that stands out from all others and lies above air, as a tool's 0 outside does."""
-    values, counts = np.unique(seen, return_counts=True)
+    values, counts = np.unique(samples, return_counts=True)
     # The highest value may be where a scan was cut off.
     for at in np.flatnonzero(np.isin(values[:-1], _corners(array))).tolist():
         around = counts[max(0, at - _NEIGHBOURS) : at + _NEIGHBOURS + 1].sum() - counts[at]
-        stands_out = counts[at] > max(_MIN_OF_ONE * len(seen), _STANDS_OUT * around)
-        if stands_out and np.mean(seen < values[at] - _ABOVE_AIR_HU) > _MIN_BELOW:
+        stands_out = counts[at] > max(_MIN_OF_ONE * len(samples), _STANDS_OUT * around)
+        if stands_out and np.mean(samples < values[at] - _ABOVE_AIR_HU) > _MIN_BELOW:
             _warn(
-                f"{name} is {values[at]:g} in {counts[at] / len(seen):.0%} of its voxels, at its corners too, while others are "
-                "far below: if that is padding or a cleared background, put -1000 there, as air is."
+                f"{name} is {values[at]:g} in {counts[at] / len(samples):.0%} of its voxels, at its corners too, while others "
+                "are far below: if that is padding or a cleared background, put -1000 there, as air is."
             )
             return
 
 
-def _refuse_air(seen: Values, name: str) -> None:
-    if np.mean((seen < _LOWEST_HU) | (seen > AIR_HU / 2)) < _MIN_TISSUE:
+def _refuse_air(samples: Values, name: str) -> None:
+    if np.mean((samples < _LOWEST_HU) | (samples > AIR_HU / 2)) < _MIN_TISSUE:
         raise InputError(
             f"{name} shows air alone: fewer than 0.1 % of its values are above -500 HU. Give another scan."
         )
 
 
-def _refuse_tenth(seen: Values, name: str) -> None:
+def _refuse_tenth(samples: Values, name: str) -> None:
     """Refuse HU divided by 10, in which air passes for fat and all else for soft tissue.
 
     Only with peaks of fat and of soft tissue, or as much air as around a body, where a tenth has them: water alone is as narrow.
     """
-    by_peaks = shows_fat(10 * seen)
+    by_peaks = shows_fat(10 * samples)
     # The lowest value alone may be where a scan was cut off, at -100 too.
-    by_air = np.mean((np.abs(10 * seen - AIR_HU) < _NOISE_OF_AIR_HU) & (seen > seen.min())) > _AIR_AROUND
+    by_air = np.mean((np.abs(10 * samples - AIR_HU) < _NOISE_OF_AIR_HU) & (samples > samples.min())) > _AIR_AROUND
     if not by_peaks and not by_air:
         return
-    tissue = _with_less_background(seen)
+    tissue = _with_less_background(samples)
     tenth = fit_tenth(tissue).log_likelihood
     if tenth > _MIN_LIKELIHOOD + np.log(10) and tenth - fit_as_it_is(tissue).log_likelihood > _GAIN_REFUSED:
         raise InputError(
@@ -247,11 +247,11 @@ def _refuse_tenth(seen: Values, name: str) -> None:
         )
 
 
-def _scaled(seen: Values, corners: list[float], name: str) -> bool:
+def _scaled(samples: Values, corners: list[float], name: str) -> bool:
     """Refuse HU times a factor, upside down too, that the peaks of tissues tell; whether they nearly do, with a warning."""
-    found = scale_of(seen, bright_background=corners.count(float(seen.max())) > len(corners) / 2)
+    found = scale_of(samples, bright_background=corners.count(float(samples.max())) > len(corners) / 2)
     if found is None or _TENTH[0] < found[0].slope < _TENTH[1]:
-        _refuse_tenth(seen, name)
+        _refuse_tenth(samples, name)
     if found is None:
         return False
     fit, sure = found
@@ -261,50 +261,50 @@ def _scaled(seen: Values, corners: list[float], name: str) -> bool:
     return True
 
 
-def _refuse_shifted(seen: Values, name: str) -> None:
+def _refuse_shifted(samples: Values, name: str) -> None:
     """Refuse values that fit a CT much better shifted or scaled, or not at all; warn where they fit somewhat better."""
-    tissue, grey = _with_less_background(seen), _is_grey(seen)
+    tissue, grey = _with_less_background(samples), _is_grey(samples)
     usual, shifted = fit_as_it_is(tissue), fit_shifted(tissue)
     gain = shifted.log_likelihood - usual.log_likelihood
     if abs(shifted.offset) < _CONTRAST_HU:
         evident = gain > _GAIN_WITH_AIR and abs(shifted.offset) >= _MIN_OFFSET_HU
-        if evident and np.mean(seen < _AIR_BELOW_HU) >= _MIN_AIR:
+        if evident and np.mean(samples < _AIR_BELOW_HU) >= _MIN_AIR:
             _warn(f"{name} may not hold Hounsfield units: {_looks_like(shifted)}.")
         gain = 0.0
     if gain > _GAIN_REFUSED or usual.log_likelihood < _MIN_LIKELIHOOD:
         best = fit_scaled(tissue)
         if best.log_likelihood > _MIN_LIKELIHOOD and not (grey and best.slope != 1):
             raise InputError(f"{name} does not hold Hounsfield units: {_looks_like(best)}.")
-        raise _other_values(seen, name)
+        raise _other_values(samples, name)
     if grey:
-        raise _other_values(seen, name)
+        raise _other_values(samples, name)
     if gain > _GAIN_WARNED:
         _warn(f"{name} may not hold Hounsfield units: {_looks_like(shifted)}.")
-    elif seen.min() >= 0:
+    elif samples.min() >= 0:
         _warn(f"{name} may not hold Hounsfield units: no value is below 0, while fat is near -100 and air at -1000.")
 
 
-def _with_less_background(seen: Values) -> Values:
+def _with_less_background(samples: Values) -> Values:
     """The lowest value at most a tenth as often as all others: it is air, or tells how low values were cut off."""
-    above = seen[seen > seen.min()]
-    return np.append(above, seen[seen == seen.min()][: max(1, len(above) // 10)])
+    above = samples[samples > samples.min()]
+    return np.append(above, samples[samples == samples.min()][: max(1, len(above) // 10)])
 
 
-def _is_grey(seen: Values) -> bool:
+def _is_grey(samples: Values) -> bool:
     """Whether nothing lies below about 0, and a background there."""
-    low, high = np.quantile(seen, [0.001, 0.999])
-    return bool(low >= _NOT_BELOW_HU and np.mean(seen <= low + 0.02 * (high - low)) > _BACKGROUND)
+    low, high = np.quantile(samples, [0.001, 0.999])
+    return bool(low >= _NOT_BELOW_HU and np.mean(samples <= low + 0.02 * (high - low)) > _BACKGROUND)
 
 
-def _other_values(seen: Values, name: str) -> InputError:
+def _other_values(samples: Values, name: str) -> InputError:
     return InputError(
-        f"{name} does not hold Hounsfield units: {_range(seen)}, {_WHAT_CT_IS}: give the CT as converted from DICOM, not "
+        f"{name} does not hold Hounsfield units: {_range(samples)}, {_WHAT_CT_IS}: give the CT as converted from DICOM, not "
         "scaled or cut off at 0 (MR and PET cannot be registered)."
     )
 
 
-def _warn(sentence: str) -> None:
-    warnings.warn(sentence, UserWarning, stacklevel=4)
+def _warn(message: str) -> None:
+    warnings.warn(message, UserWarning, stacklevel=4)
 
 
 def _looks_like(fit: Fit) -> str:
@@ -333,6 +333,6 @@ def _looks_like(fit: Fit) -> str:
     )
 
 
-def _range(seen: Values) -> str:
-    low, high = np.quantile(seen, [0.001, 0.999])
+def _range(samples: Values) -> str:
+    low, high = np.quantile(samples, [0.001, 0.999])
     return f"its values lie between {low:.4g} and {high:.4g}"

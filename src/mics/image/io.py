@@ -19,7 +19,7 @@ from mics.image import checks, completeness, dicom, modality, nifti, text_header
 from mics.image.content import is_dicom, other_kind
 from mics.image.grid import Grid
 from mics.image.segments import set_segments
-from mics.image.slice_stack import Tilt, put_straight
+from mics.image.slice_stack import Tilt, correct_tilt
 from mics.image.zipped import is_zip
 from mics.registry import Registry
 
@@ -90,15 +90,15 @@ class Image:
         return given_image(volume, "What is to become an Image")
 
     def to_sitk(self) -> sitk.Image:
-        """For SimpleITK.
+        """The volume for SimpleITK.
 
         Returns:
-            A copy.
+            A ``SimpleITK.Image``, a copy.
         """
         return to_itk(self)
 
     def to_nibabel(self) -> Any:
-        """For nibabel.
+        """The volume for nibabel.
 
         Returns:
             A ``nibabel.Nifti1Image``, a copy, its affine in RAS mm.
@@ -108,7 +108,7 @@ class Image:
         return libraries.to_nibabel(self)
 
     def to_ants(self) -> Any:
-        """For ANTsPy.
+        """The volume for ANTsPy.
 
         Returns:
             An ``ants.ANTsImage``, a copy.
@@ -118,7 +118,7 @@ class Image:
         return libraries.to_ants(self)
 
     def to_monai(self) -> Any:
-        """For MONAI.
+        """The volume for MONAI.
 
         Returns:
             A ``MetaTensor`` (1, X, Y, Z), its affine in RAS mm.
@@ -131,7 +131,7 @@ class Image:
         return libraries.to_monai(self)
 
     def to_torchio(self, *, labels: bool = False) -> Any:
-        """For TorchIO.
+        """The volume for TorchIO.
 
         Args:
             labels: Whether the voxels are labels.
@@ -328,7 +328,7 @@ def read_itk(path: str | Path, *, pixel: int | None, components: int = 1, series
             raise checks.degenerate(path) from error
         raise checks.unreadable(path, error) from error
     if isinstance(place, Tilt):
-        return put_straight(path, itk, place, labels=pixel is None)
+        return correct_tilt(path, itk, place, labels=pixel is None)
     set_grid(itk, place)
     return itk
 

@@ -20,19 +20,19 @@ def with_axes_of(image: Image, grid: Grid) -> Image:
     Returns:
         The volume on a grid of its own; the image itself where its axes run so already.
     """
-    axes, wanted = (np.reshape(one.direction, (3, 3)) for one in (image.grid, grid))
-    along = wanted.T @ axes  # (of the wanted axis, of the volume's)
+    axes, target = (np.reshape(one.direction, (3, 3)) for one in (image.grid, grid))
+    along = target.T @ axes  # (of the target axis, of the volume's)
     order = np.abs(along).argmax(axis=1)
     if len(set(order)) < 3:
         return image
-    turned = along[range(3), order] < 0
-    if not turned.any() and (order == range(3)).all():
+    reversed_axes = along[range(3), order] < 0
+    if not reversed_axes.any() and (order == range(3)).all():
         return image
     size, spacing = image.grid.size, image.grid.spacing
     first = np.zeros(3)
-    first[order] = np.where(turned, np.array(size)[order] - 1, 0)
-    direction = axes[:, order] * np.where(turned, -1, 1)
-    array = image.array.transpose(order)[tuple(slice(None, None, -1 if turn else 1) for turn in turned)]
+    first[order] = np.where(reversed_axes, np.array(size)[order] - 1, 0)
+    direction = axes[:, order] * np.where(reversed_axes, -1, 1)
+    array = image.array.transpose(order)[tuple(slice(None, None, -1 if reverse else 1) for reverse in reversed_axes)]
     x, y, z = (int(axis) for axis in order)
     left, back, up = (float(mm) for mm in image.grid.voxel_to_world(first))
     own = Grid(

@@ -18,9 +18,9 @@ from mics.errors import GeometryError, InputError, SettingError, shown
 from mics.image import checks, nifti
 from mics.image.grid import Grid
 from mics.image.io import Image, from_itk, smallest
-from mics.image.slice_stack import put_straight, tilt_of
+from mics.image.slice_stack import correct_tilt, tilt_of
 
-_TURNED = np.diag([-1.0, -1.0, 1.0, 1.0])
+_RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 """RAS to LPS and back."""
 
 
@@ -69,7 +69,7 @@ def given_image(volume: Any, name: str) -> Image:
 
 
 def to_nibabel(image: Image) -> Any:
-    """As a ``nibabel.Nifti1Image``, its affine in RAS mm; 64-bit integers in the smallest type that holds them."""
+    """The volume as a ``nibabel.Nifti1Image``, its affine in RAS mm; 64-bit integers in the smallest type that holds them."""
     import nibabel
 
     wide = image.array.dtype.kind in "iu" and image.array.dtype.itemsize == 8
@@ -81,7 +81,7 @@ def to_nibabel(image: Image) -> Any:
 
 
 def to_ants(image: Image) -> Any:
-    """As an ``ants.ANTsImage`` of uint8, uint32, float32 or float64, whichever holds the values first."""
+    """The volume as an ``ants.ANTsImage`` of uint8, uint32, float32 or float64, whichever holds the values first."""
     import ants
 
     grid, array = image.grid, image.array
@@ -94,7 +94,7 @@ def to_ants(image: Image) -> Any:
 
 
 def to_monai(image: Image) -> Any:
-    """As a MONAI ``MetaTensor``, (1, X, Y, Z), its affine in RAS mm; needs MONAI."""
+    """The volume as a MONAI ``MetaTensor``, (1, X, Y, Z), its affine in RAS mm; needs MONAI."""
     import torch
 
     monai = _library("monai.data", "MONAI", "monai")
@@ -102,7 +102,7 @@ def to_monai(image: Image) -> Any:
 
 
 def to_torchio(image: Image, *, labels: bool = False) -> Any:
-    """As a TorchIO ``ScalarImage``, or of ``labels`` a ``LabelMap``, (1, X, Y, Z), its affine in RAS mm; needs TorchIO."""
+    """The volume as a TorchIO ``ScalarImage``, of ``labels`` a ``LabelMap``, (1, X, Y, Z), affine in RAS mm; needs TorchIO."""
     import torch
 
     torchio = _library("torchio", "TorchIO", "torchio")
@@ -131,12 +131,12 @@ def _from_sitk(volume: Any, name: str, labels: bool | None) -> Image:
 def _from_nibabel(volume: Any, name: str, labels: bool | None) -> Image:
     if volume.affine is None:
         raise GeometryError(f"{name} has no affine, so its place is not known: give it one.")
-    image = _placed(np.asanyarray(volume.dataobj), np.asarray(volume.affine), name, labels)
-    _refuse_made_up_place(volume, name)
+    image = _with_affine(np.asanyarray(volume.dataobj), np.asarray(volume.affine), name, labels)
+    _refuse_assumed_geometry(volume, name)
     return image
 
 
-def _refuse_made_up_place(volume: Any, name: str) -> None:
+def _refuse_assumed_geometry(volume: Any, name: str) -> None:
     """Raise InputError where nibabel made the affine up, or took one of two that contradict each other, or left out its unit."""
     import nibabel
 
@@ -168,13 +168,13 @@ def _from_monai(volume: Any, name: str, labels: bool | None) -> Image:
     space = str(getattr(volume.meta.get("space"), "value", volume.meta.get("space") or "RAS"))
     if space not in ("RAS", "LPS"):
         raise GeometryError(f"{name} is placed in {space!r}: give a MetaTensor in RAS or LPS.")
-    return _placed(
-        volume.as_tensor().detach().cpu().numpy(), matrix if space == "RAS" else _TURNED @ matrix, name, labels
+    return _with_affine(
+        volume.as_tensor().detach().cpu().numpy(), matrix if space == "RAS" else _RAS_TO_LPS @ matrix, name, labels
     )
 
 
 def _from_torchio(volume: Any, name: str, labels: bool | None) -> Image:
-    return _placed(volume.data.detach().cpu().numpy(), np.asarray(volume.affine, dtype=float), name, labels)
+    return _with_affine(volume.data.detach().cpu().numpy(), np.asarray(volume.affine, dtype=float), name, labels)
 
 
 _READERS: dict[str, Callable[[Any, str, bool | None], Image]] = {
@@ -187,13 +187,13 @@ _READERS: dict[str, Callable[[Any, str, bool | None], Image]] = {
 """By the package of the type."""
 
 
-def _placed(array: NDArray[Any], ras: NDArray[np.float64], name: str, labels: bool | None) -> Image:
+def _with_affine(array: NDArray[Any], ras: NDArray[np.float64], name: str, labels: bool | None) -> Image:
     """An array, a channel of one before its axes or after them, with an affine (4, 4) from voxels to RAS mm."""
     if array.ndim == 4 and 1 in (array.shape[0], array.shape[3]):
         array = array[0] if array.shape[0] == 1 else array[..., 0]
     if array.ndim != 3 or ras.shape != (4, 4):
         raise _not_one(name, array.shape)
-    return _in_lps(array, _TURNED @ ras, name, labels)
+    return _in_lps(array, _RAS_TO_LPS @ ras, name, labels)
 
 
 def _matrix(direction: Any, spacing: Any, origin: Any) -> NDArray[np.float64]:
@@ -206,12 +206,12 @@ def _matrix(direction: Any, spacing: Any, origin: Any) -> NDArray[np.float64]:
 
 def _in_lps(array: NDArray[Any], matrix: NDArray[np.float64], name: str, labels: bool | None) -> Image:
     """An array with its map (4, 4) from voxel to LPS mm; put straight if that is of a tilted gantry and ``labels`` is known."""
-    sheared = checks.is_place(matrix) and checks.is_sheared(matrix, array.shape)
+    sheared = checks.is_valid_affine(matrix) and checks.is_sheared(matrix, array.shape)
     tilt = tilt_of(matrix, array.shape) if sheared and labels is not None else None
     if tilt is None:
-        return Image(np.array(array), checks.straightened(name, matrix, array.shape))
+        return Image(np.array(array), checks.orthonormal_grid(name, matrix, array.shape))
     volume = sitk.GetImageFromArray(np.ascontiguousarray(array.transpose(2, 1, 0)))
-    return from_itk(put_straight(name, volume, tilt, labels=bool(labels)))
+    return from_itk(correct_tilt(name, volume, tilt, labels=bool(labels)))
 
 
 def _not_one(name: str, shape: Sequence[int]) -> InputError:
@@ -221,7 +221,7 @@ def _not_one(name: str, shape: Sequence[int]) -> InputError:
 
 def _ras(grid: Grid) -> NDArray[np.float64]:
     """The affine (4, 4) from voxels to RAS mm."""
-    return np.asarray(_TURNED @ grid.matrix)
+    return np.asarray(_RAS_TO_LPS @ grid.matrix)
 
 
 def _known_to_nifti(array: NDArray[Any]) -> NDArray[Any]:

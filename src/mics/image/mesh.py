@@ -67,9 +67,9 @@ def read_mesh(path: str | Path) -> Mesh:
     path = as_path(path)
     if not path.is_file():
         raise MissingFileError(f"There is no mesh {path}.")
-    with _messages() as said:
+    with _messages() as messages:
         data, header = _read(path)
-    if data is None or "ERROR" in said.GetOutput() or not _is_sound(data):
+    if data is None or "ERROR" in messages.GetOutput() or not _is_sound(data):
         raise InputError(
             f"{path} cannot be read as a mesh: it is damaged, holds no face, line or element, or is a volume."
         )

@@ -21,13 +21,13 @@ def warn_of_other_kind(path: Path) -> None:
     """Warn where a file's header says that it holds another modality than CT, statistics or labels."""
     name = path.name.lower()
     if name.endswith((".nii", ".nii.gz")):
-        said = _of_nifti(path)
+        kind = _of_nifti(path)
     elif name.endswith((".nrrd", ".nhdr", ".mha", ".mhd")):
-        said = _of_text(path)
+        kind = _of_text(path)
     else:
         return
-    if said is not None:
-        warnings.warn(f"{path} holds {said}, not CT.", UserWarning, stacklevel=3)
+    if kind is not None:
+        warnings.warn(f"{path} holds {kind}, not CT.", UserWarning, stacklevel=3)
 
 
 def _of_nifti(path: Path) -> str | None:

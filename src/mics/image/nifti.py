@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from mics.errors import GeometryError, InputError, InsufficientMemoryError, MissingFileError
 from mics.image import checks
 from mics.image.grid import Grid
-from mics.image.slice_stack import Tilt, put_straight, tilt_of
+from mics.image.slice_stack import Tilt, correct_tilt, tilt_of
 
 Array = NDArray[np.float64]
 
@@ -108,7 +108,7 @@ def read_nifti(path: Path, components: int | None, *, labels: bool = False) -> s
             f"{path} does not fit into memory: give a part of it, or use a larger machine."
         ) from error
     if straight_from is not None:
-        return put_straight(path, itk, straight_from, labels=labels)
+        return correct_tilt(path, itk, straight_from, labels=labels)
     assert grid is not None
     itk.SetSpacing(grid.spacing)
     itk.SetOrigin(grid.origin)
@@ -123,7 +123,12 @@ def tilt(path: Path | str, header: Any, size: tuple[int, int, int]) -> Tilt | No
     """
     sform = _lps(_rows(header))
     metres = int(header["xyzt_units"]) & 7 in _LENGTHS
-    if int(header["sform_code"]) <= 0 or metres or not checks.is_place(sform) or not checks.is_sheared(sform, size):
+    if (
+        int(header["sform_code"]) <= 0
+        or metres
+        or not checks.is_valid_affine(sform)
+        or not checks.is_sheared(sform, size)
+    ):
         return None
     found = tilt_of(sform, size)
     if found is None:
@@ -305,14 +310,14 @@ def place(path: Path | str, header: Any, size: tuple[int, ...]) -> Grid:
     zooms = pixdim[1:4]
     rows = _rows(header)
     sform, qform = _lps(rows), _qform(header, pixdim)
-    if by_sform and checks.is_place(sform):
-        grid = checks.straightened(path, sform, size)
+    if by_sform and checks.is_valid_affine(sform):
+        grid = checks.orthonormal_grid(path, sform, size)
         lengths = np.array(grid.spacing)
         # Without a qform, 1 1 1 is what nibabel leaves where nobody set a voxel size.
         set_zooms = np.isfinite(zooms) & (zooms > 0) & (by_qform or not np.all(zooms == 1))
         tolerance = lengths.min() / 2
         if by_qform and set_zooms.all() and qform is not None:
-            other = checks.straightened(path, qform, size)
+            other = checks.orthonormal_grid(path, qform, size)
             apart = float(np.linalg.norm(grid.corners() - other.corners(), axis=1).max())
             if apart > tolerance:
                 raise GeometryError(
@@ -326,15 +331,15 @@ def place(path: Path | str, header: Any, size: tuple[int, ...]) -> Grid:
             )
         return grid
     if by_qform and qform is not None:
-        return checks.straightened(path, qform, size)
+        return checks.orthonormal_grid(path, qform, size)
     if by_qform:
         raise GeometryError(
             f"{path} has a qform in its header that places it nowhere (pixdim {_numbers(pixdim[:4])}, quaternion "
             f"{_numbers([header[f'quatern_{name}'] for name in 'bcd'])}, offset "
             f"{_numbers([header[f'qoffset_{axis}'] for axis in 'xyz'])}): convert it from DICOM again."
         )
-    said = "; ".join(_numbers(row) for row in rows)
-    raise GeometryError(f"{path} has a degenerate direction in its header (sform {said}): convert it from DICOM again.")
+    text = "; ".join(_numbers(row) for row in rows)
+    raise GeometryError(f"{path} has a degenerate direction in its header (sform {text}): convert it from DICOM again.")
 
 
 def _rows(header: Any) -> Array:
@@ -355,7 +360,7 @@ def _qform(header: Any, pixdim: Array) -> Array | None:
     # Near a half turn, the rounding of the three given would make up an angle (nibabel and the reference set 0 as well).
     a = math.sqrt(1 - squared) if 1 - squared >= _ROUNDED_QUATERNION else 0.0
     a, b, c, d = np.array([a, b, c, d]) / math.sqrt(a * a + squared)
-    turn = np.array(
+    rotation = np.array(
         [
             [a * a + b * b - c * c - d * d, 2 * (b * c - a * d), 2 * (b * d + a * c)],
             [2 * (b * c + a * d), a * a + c * c - b * b - d * d, 2 * (c * d - a * b)],
@@ -363,7 +368,7 @@ def _qform(header: Any, pixdim: Array) -> Array | None:
         ]
     )
     steps = pixdim[1:4] * [1, 1, -1 if pixdim[0] < 0 else 1]
-    return _lps(np.column_stack([turn * steps, offset]))
+    return _lps(np.column_stack([rotation * steps, offset]))
 
 
 def _lps(rows: Array) -> Array:

@@ -35,7 +35,7 @@ _REGIONS = ("ROI", "Plane")
 _MILLIMETRES = {"nm": 1e-6, "um": 1e-3, "mm": 1.0, "cm": 10.0, "dm": 100.0, "m": 1000.0}
 
 # Columns of a CSV file that would say what a list of LPS mm has no room for.
-_SAID_ELSEWHERE = {
+_OTHER_COLUMNS = {
     "frame",
     "referenceframe",
     "coordinateframe",
@@ -153,7 +153,7 @@ def _expected(path: Path) -> str:
 def _read_csv(text: str) -> tuple[list[_Row], list[str]]:
     rows = CsvRows(text.splitlines())
     for name in rows.fieldnames or ():
-        if name.lower().replace("_", "").replace(" ", "") in _SAID_ELSEWHERE:
+        if name.lower().replace("_", "").replace(" ", "") in _OTHER_COLUMNS:
             raise _FormError(
                 f"its column {name} may say another frame or unit than LPS mm: convert it, and leave that out"
             )

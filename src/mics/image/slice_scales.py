@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 # Of each slice so many voxels along both its axes are looked at.
-_LOOKED_AT = 48
+_SAMPLES_ALONG_AXIS = 48
 # Neighbours that correlate so well show the same anatomy. In 18 good scans, whole, halved and in boxes of 64 mm, the means of
 # such are at most 300 HU apart.
 _MIN_CORRELATION, _FARTHEST_HU, _OF_RANGE = 0.65, 500.0, 0.2
@@ -116,5 +116,5 @@ def _neighbours(array: NDArray[np.float32], axis: int) -> _Neighbours:
 
 def _lattice(array: NDArray[np.float32], axis: int) -> tuple[slice, ...]:
     """Of each slice along ``axis`` some voxels from all over it."""
-    steps = (1 if own == axis else max(1, length // _LOOKED_AT) for own, length in enumerate(array.shape))
+    steps = (1 if own == axis else max(1, length // _SAMPLES_ALONG_AXIS) for own, length in enumerate(array.shape))
     return tuple(slice(None, None, step) for step in steps)

@@ -109,19 +109,19 @@ def tilt_of(matrix: NDArray[np.float64], size: tuple[int, ...]) -> Tilt | None:
     return None
 
 
-def put_straight(source: Path | str, volume: sitk.Image, tilt: Tilt, *, labels: bool) -> sitk.Image:
-    """:func:`straightened` for a volume as a file has it, its axes in the order that they have there."""
+def correct_tilt(source: Path | str, volume: sitk.Image, tilt: Tilt, *, labels: bool) -> sitk.Image:
+    """:func:`correct_stack_tilt` for a volume as a file has it, its axes in the order that they have there."""
     last = sitk.PermuteAxes(volume, tilt.axes)
     last.SetSpacing(tilt.grid.spacing)
     last.SetOrigin(tilt.grid.origin)
     last.SetDirection(tilt.grid.direction)
     last = last if labels else sitk.Cast(last, sitk.sitkFloat32)
     back = [tilt.axes.index(axis) for axis in range(3)]
-    as_before: sitk.Image = sitk.PermuteAxes(straightened(source, last, tilt.stack, labels=labels), back)
+    as_before: sitk.Image = sitk.PermuteAxes(correct_stack_tilt(source, last, tilt.stack, labels=labels), back)
     return as_before
 
 
-def straightened(source: Path | str, volume: sitk.Image, stack: SliceStack, *, labels: bool) -> sitk.Image:
+def correct_stack_tilt(source: Path | str, volume: sitk.Image, stack: SliceStack, *, labels: bool) -> sitk.Image:
     """The volume on the smallest straight grid that holds all slices, with a warning where it was none.
 
     Args:

@@ -160,7 +160,7 @@ def _refuse_unusual_lines(path: Path, fields: dict[str, str]) -> None:
 
 
 def _refuse_unclear_metaimage(path: Path, fields: dict[str, str]) -> None:
-    _refuse_unclear_place(path, fields)
+    _refuse_ambiguous_geometry(path, fields)
     _refuse_unclear_bytes(path, fields)
     for name, neutral in (("elementtointensityfunctionslope", 1.0), ("elementtointensityfunctionoffset", 0.0)):
         if name in fields and _floats(fields[name]) != [neutral]:
@@ -177,12 +177,12 @@ def _refuse_unclear_bytes(path: Path, fields: dict[str, str]) -> None:
         )
     orders = set()
     for name in ("binarydatabyteordermsb", "elementbyteordermsb"):
-        said = fields.get(name, "false").lower()
-        if said[:1] not in tuple("tf10"):
+        stated = fields.get(name, "false").lower()
+        if stated[:1] not in tuple("tf10"):
             raise InputError(
-                f"{path} does not say in which order its bytes are: {name} is {said}, neither True nor False."
+                f"{path} does not say in which order its bytes are: {name} is {stated}, neither True nor False."
             )
-        orders |= {said[:1]} if name in fields else set()
+        orders |= {stated[:1]} if name in fields else set()
     if orders & {"t", "1"} and orders & {"f", "0"}:
         raise InputError(
             f"{path} tells the order of its bytes in two ways (BinaryDataByteOrderMSB and ElementByteOrderMSB): leave the "
@@ -202,7 +202,7 @@ def _refuse_unclear_bytes(path: Path, fields: dict[str, str]) -> None:
         )
 
 
-def _refuse_unclear_place(path: Path, fields: dict[str, str]) -> None:
+def _refuse_ambiguous_geometry(path: Path, fields: dict[str, str]) -> None:
     """Raise InputError where a MetaImage header does not say where its voxels lie, in mm, or says it in two ways."""
     if not fields.keys() & set(_PLACE[0][0]):
         raise checks.no_orientation(path)
@@ -227,16 +227,16 @@ def _refuse_unclear_place(path: Path, fields: dict[str, str]) -> None:
         raise GeometryError(f"{path} turns about another point than its origin (CenterOfRotation): set that to 0 0 0.")
 
 
-def _refuse_unclear_numbers(path: Path, given: dict[str, str], count: int, what: str) -> None:
+def _refuse_unclear_numbers(path: Path, lines: dict[str, str], count: int, what: str) -> None:
     """Raise InputError unless each of the lines has so many finite numbers, and all say the same."""
-    said = {name: _floats(value) for name, value in given.items()}
-    for name, numbers in said.items():
+    stated = {name: _floats(value) for name, value in lines.items()}
+    for name, numbers in stated.items():
         if len(numbers) != count or not all(math.isfinite(number) for number in numbers):
             raise InputError(
-                f"{path} has a damaged {what} in its header: {name} is {given[name]}, not {count} numbers."
+                f"{path} has a damaged {what} in its header: {name} is {lines[name]}, not {count} numbers."
             )
-    if len({tuple(numbers) for numbers in said.values()}) > 1:
-        raise InputError(f"{path} tells its {what} in two ways ({' and '.join(said)}): leave the right one.")
+    if len({tuple(numbers) for numbers in stated.values()}) > 1:
+        raise InputError(f"{path} tells its {what} in two ways ({' and '.join(stated)}): leave the right one.")
 
 
 def _floats(text: str) -> list[float]:
@@ -298,29 +298,29 @@ def place(path: Path, reader: sitk.ImageFileReader, *, may_be_tilted: bool) -> G
     matrix[:3, :3] = axes * reader.GetSpacing()
     matrix[:3, 3] = reader.GetOrigin()
     lengths = np.linalg.norm(axes, axis=0)
-    if checks.is_place(matrix) and np.abs(lengths - 1).max() > _UNIT_TOLERANCE:
+    if checks.is_valid_affine(matrix) and np.abs(lengths - 1).max() > _UNIT_TOLERANCE:
         raise GeometryError(
             f"{path} has a direction whose columns are {' '.join(f'{length:.4g}' for length in lengths)} long instead "
             "of 1, so its spacing is uncertain: convert it from DICOM again."
         )
     tilt = None
-    if may_be_tilted and checks.is_place(matrix) and checks.is_sheared(matrix, size):
+    if may_be_tilted and checks.is_valid_affine(matrix) and checks.is_sheared(matrix, size):
         tilt = tilt_of(matrix, size)
     if tilt is not None:
         return tilt
-    grid = checks.straightened(path, matrix, size)
+    grid = checks.orthonormal_grid(path, matrix, size)
     _warn_of_other_orientation(path, grid)
     return grid
 
 
 def _warn_of_other_orientation(path: Path, grid: Grid) -> None:
     """Warn where MetaImage's letters for the axes say something else than its matrix, by which ``grid`` lies."""
-    said = header_fields(path).get("anatomicalorientation", "").upper()
+    letters = header_fields(path).get("anatomicalorientation", "").upper()
     own = "".join(_FROM[letter] for letter in grid.orientation)
-    if {frozenset((letter, _FROM.get(letter))) for letter in said} == _AXES and len(said) == 3 and said != own:
+    if {frozenset((letter, _FROM.get(letter))) for letter in letters} == _AXES and len(letters) == 3 and letters != own:
         warnings.warn(
-            f"{path} tells its orientation in two ways: {said} by AnatomicalOrientation and {own} by TransformMatrix (where its "
-            "axes come from), which is taken.",
+            f"{path} tells its orientation in two ways: {letters} by AnatomicalOrientation and {own} by TransformMatrix (where "
+            "its axes come from), which is taken.",
             stacklevel=3,
         )
 

@@ -105,11 +105,11 @@ def _refuse_other_packed(path: Path, file: BinaryIO, fields: dict[str, str], exp
         raise InputError(f"{path} is damaged: its compressed data do not hold the {expected} bytes that it promises.")
     # MetaImage's reader takes as many bytes as are stated, and without that begins at the header; what does not unpack then
     # becomes whatever memory held.
-    said = fields.get("compresseddatasize", "none")
-    missing = said in ("none", "0") and data_file(fields).upper() != "LOCAL"
-    if "dimsize" in fields and not missing and not (said.isdecimal() and packed <= int(said) <= left):
+    stated = fields.get("compresseddatasize", "none")
+    missing = stated in ("none", "0") and data_file(fields).upper() != "LOCAL"
+    if "dimsize" in fields and not missing and not (stated.isdecimal() and packed <= int(stated) <= left):
         raise InputError(
-            f"{path} has {packed} bytes of compressed voxels and states {said} (CompressedDataSize): write that number there, "
+            f"{path} has {packed} bytes of compressed voxels and states {stated} (CompressedDataSize): write that number there, "
             "or save it again."
         )
 

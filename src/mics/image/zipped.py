@@ -14,7 +14,7 @@ from mics.files.folder import temporary_folder
 from mics.image.checks import refuse_larger_than_memory
 from mics.image.content import gunzipped, looks_like_dicom
 
-_LOOKED_AT = 1024
+_HEAD_BYTES = 1024
 # The group with which a file without preamble begins, little-endian.
 _IDENTIFYING = b"\x08\0"
 _MAX_FILES = 100_000
@@ -95,7 +95,7 @@ def _safe_name(path: Path, entry: zipfile.ZipInfo) -> PurePosixPath:
 
 def _head(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
     with archive.open(entry) as file:
-        return file.read(_LOOKED_AT)
+        return file.read(_HEAD_BYTES)
 
 
 def _is_dicom(head: bytes) -> bool:

@@ -13,7 +13,7 @@ from mics.losses.overlap import dice_loss
 
 @dataclass(frozen=True, eq=False)
 class Direction:
-    """What a loss may look at: one direction of one step of a registration network, on the grid of the field.
+    """Arguments of a loss: one direction of one step of a registration network, on the grid of the field.
 
     Lengths are in voxels of that grid. ``moving`` stands for the volume that is warped, which is A for A→B and B for B→A.
     """
@@ -25,9 +25,9 @@ class Direction:
     gradients: Tensor
     """Derivatives that this step adds, plus one, ``(B, C, X, Y, Z)`` (:class:`mics.network.pair.Step`)."""
     displacement: Tensor
-    """Of all steps up to this one, ``(B, 3, X, Y, Z)``: voxel x is filled from ``x + displacement(x)``."""
+    """Displacement of all steps up to this one, ``(B, 3, X, Y, Z)``: voxel x is filled from ``x + displacement(x)``."""
     opposite: Tensor
-    """The same of the other direction."""
+    """Displacement of the other direction, likewise."""
     warped_organs: Tensor | None = None
     """Organ maps of the moving volume, warped, ``(B, organs, X, Y, Z)``; None where a volume has no labels."""
     target_organs: Tensor | None = None
@@ -37,7 +37,7 @@ class Direction:
     voxel_mm: tuple[float, float, float] = (1.0, 1.0, 1.0)
     """Voxel edges of the grid."""
     halvings: int = 0
-    """How often the resolution of the network's input has been halved to that of the grid."""
+    """Number of halvings from the resolution of the network's input to that of the grid."""
 
 
 def similarity_loss(direction: Direction) -> Tensor:

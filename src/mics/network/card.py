@@ -53,7 +53,7 @@ def network_config(settings: Any) -> NetworkConfig:
     settings = _with_kind(settings)
     kind = settings.get("kind") if isinstance(settings, dict) else None
     if not isinstance(kind, str) or kind not in NETWORKS:
-        raise PydanticCustomError("network_kind", "{sentence}", {"sentence": unknown_kind(kind)})
+        raise PydanticCustomError("network_kind", "{message}", {"message": unknown_kind(kind)})
     try:
         return NETWORKS[kind].config.model_validate_json(json.dumps(settings), strict=True)
     except ValidationError as error:
@@ -84,7 +84,7 @@ class ModelCard(BaseModel):
 
     network: Annotated[SerializeAsAny[NetworkConfig], BeforeValidator(network_config)]
     sha256: str
-    """Of the file of weights."""
+    """SHA-256 of the file of weights."""
     spacing_mm: float = Field(gt=0, le=100)
     """Voxel edge of the volumes that the network was trained on."""
     hu_range: tuple[float, float] | None
@@ -94,19 +94,19 @@ class ModelCard(BaseModel):
     steps: int = Field(1, ge=1, le=MAX_STEPS)
     """Registration steps by default."""
     recipe: CardRecipe = CardRecipe()
-    """How it was trained."""
+    """Settings of the training."""
     trained_with_flips: bool = Field(default=None, validate_default=True)
     """Whether it was trained on mirrored volumes too."""
     organs_model: str | None = Field(default=None, validate_default=True)
     """Segmentation model whose organ maps the network was trained with, if it sees any; None for the default one."""
     title: str | None = None
-    """What it is for, in words."""
+    """Purpose of the model, in words."""
     training_data: str | None = None
     validation: str | None = None
-    """What was measured, on whom, and how."""
+    """Results of the validation: what was measured, on whom, and how."""
     limits: str | None = None
     licence: str | None = None
-    """Of the weights."""
+    """Licence of the weights."""
 
     @field_validator("trained_with_flips", mode="before")
     @classmethod

@@ -69,7 +69,7 @@ class UNetConfig(NetworkConfig):
 
     @property
     def features_per_voxel(self) -> float:
-        """Of the finest level."""
+        """Features of the finest level."""
         return float(self.channels[0])
 
 
@@ -88,5 +88,5 @@ class StridedUNetConfig(UNetConfig):
 
     @property
     def features_per_voxel(self) -> float:
-        """Of the finest level, which may have fewer voxels than the input."""
+        """Features of the finest level, which may have fewer voxels than the input."""
         return float(self.channels[0] / self.stride**3)

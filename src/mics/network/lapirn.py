@@ -54,7 +54,7 @@ class LapIRNConfig(RegistrationConfig):
 
     @property
     def features_per_voxel(self) -> float:
-        """Of the finest level."""
+        """Features of the finest level."""
         return float(self.channels)
 
 

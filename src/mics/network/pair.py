@@ -66,7 +66,7 @@ class RegistrationNetwork(nn.Module, ABC):
         self.config = config
 
     def network_input(self, windows: Tensor, organ_maps: Tensor | None) -> Tensor:
-        """What :meth:`forward` takes of a volume.
+        """Make of a volume what :meth:`forward` takes.
 
         Args:
             windows: HU windows ``(B, 3, X, Y, Z)`` in [0, 1].

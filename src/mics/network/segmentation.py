@@ -101,7 +101,7 @@ class OrganSegmentationConfig(StridedUNetConfig, SegmentationConfig):
 
     @property
     def features_per_voxel(self) -> float:
-        """Of the level that has the most."""
+        """Features of the level that has the most."""
         return max(super().features_per_voxel, float(self.fine_channels))
 
 

@@ -43,7 +43,7 @@ class Flow:
             self._append(other.half, other.rest)
 
     def displacement(self) -> Tensor:
-        """Of both directions, ``(2, B, 3, *shape)``."""
+        """Displacement of both directions, ``(2, B, 3, *shape)``."""
         if self.half is None or self.rest is None:
             raise ValueError("No velocity was added.")
         return _both(compose(self.rest, self.half))
@@ -81,7 +81,7 @@ class VelocityConfig(RegistrationUNetConfig):
 
     kind: Literal["velocity"] = "velocity"
     velocity_levels: int = Field(ge=1)
-    """How many levels, from the finest, predict a velocity."""
+    """Number of levels, from the finest, that predict a velocity."""
 
     @model_validator(mode="after")
     def _levels_exist(self) -> Self:
@@ -165,8 +165,8 @@ def _mean_of_mirror_images(velocity: Tensor) -> Tensor:
     as_it_lies, mirrored = (part.flatten(0, 1) for part in velocity.unflatten(0, (2, 2, -1)).unbind(dim=1))
     # Flipped back, where the first component changes its sign.
     signs = torch.tensor([-1.0, 1.0, 1.0], dtype=torch.float32, device=velocity.device).view(1, 3, 1, 1, 1)
-    turned = mirrored.flip(2) * signs
-    mean: Tensor = (as_it_lies + turned) / 2
+    flipped_back = mirrored.flip(2) * signs
+    mean: Tensor = (as_it_lies + flipped_back) / 2
     return mean
 
 

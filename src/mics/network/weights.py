@@ -23,7 +23,7 @@ from mics.network.kinds import Network, build
 DEFAULT_REGISTRATION = "mics-velocity"
 DEFAULT_SEGMENTATION = "organs-small"
 
-SHIPPED = Path(str(files("mics.network"))) / "weights"
+BUNDLED_MODELS = Path(str(files("mics.network"))) / "weights"
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class LoadedModel:
 
     @property
     def sha256(self) -> str:
-        """Of the file of weights."""
+        """SHA-256 of the file of weights."""
         return self.card.sha256
 
     @property
@@ -134,21 +134,23 @@ def load_card_for(task: str, given: str | Path | LoadedModel) -> ModelCard:
 
 
 def available_models() -> list[dict[str, Any]]:
-    """What the card of every shipped model says that helps to choose one.
+    """List the shipped models, with what their cards say that helps to choose one.
 
     Returns:
         A dict a model: ``name``, ``task``, ``default`` (whether it is taken where no model is named), ``sha256``,
         ``spacing_mm``, ``hu_range``, ``steps``, ``organs_model`` (whose organ maps it sees, None if it sees none), and in words,
         None where the card is silent, ``title``, ``training_data``, ``validation``, ``limits`` and ``licence``.
     """
-    cards = [(path.stem, ModelCard.model_validate_json(path.read_bytes())) for path in sorted(SHIPPED.glob("*.json"))]
-    said = {"sha256", "spacing_mm", "hu_range", "steps", "title", "training_data", "validation", "limits", "licence"}
+    cards = [
+        (path.stem, ModelCard.model_validate_json(path.read_bytes())) for path in sorted(BUNDLED_MODELS.glob("*.json"))
+    ]
+    fields = {"sha256", "spacing_mm", "hu_range", "steps", "title", "training_data", "validation", "limits", "licence"}
     return [
         {
             "name": name,
             "task": card.network.task,
             "default": name in (DEFAULT_REGISTRATION, DEFAULT_SEGMENTATION),
-            **card.model_dump(mode="json", include=said),
+            **card.model_dump(mode="json", include=fields),
             "organs_model": (card.organs_model or DEFAULT_SEGMENTATION) if card.sees_organ_maps else None,
         }
         for name, card in cards
@@ -176,7 +178,7 @@ def takes_weights_of(network: Network, other: Network) -> bool:
 def _files(name_or_path: str | Path) -> tuple[Path, Path]:
     """The weights and the card of a model that has both. Raises InputError for any other."""
     named = as_path(name_or_path)
-    path = SHIPPED / f"{name_or_path}.safetensors"
+    path = BUNDLED_MODELS / f"{name_or_path}.safetensors"
     if not path.is_file():
         path = named
     if path.is_dir():

@@ -104,7 +104,7 @@ def _run(
 
 
 def _annotated(cohort: Cohort) -> Cohort:
-    """Without those people for training of whom nothing is annotated."""
+    """Without those subjects for training of whom nothing is annotated."""
     kept = [case for case in cohort.cases if case.organs or case.split != "train"]
     return replace(cohort, cases=kept)
 
@@ -118,7 +118,7 @@ def _segmentation(
     device: torch.device,
     progress: Progress,
 ) -> tuple[str, Path]:
-    """The folder of the trained segmentation network, and the file of its scores on the people held out of its training."""
+    """The folder of the trained segmentation network, and the file of its scores on the subjects held out of its training."""
     held_out = {f"{cohort}_{name}" for cohort, names in plan.segmentation_validation.items() for name in names}
     data = output / "segmentation-data"
     data.mkdir(exist_ok=True)

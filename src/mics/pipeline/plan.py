@@ -8,13 +8,13 @@
     segmentation:                 # or {model: organs-small}, to train none
       recipe: organs-small
       initial: runs/organs-coarse
-    segmentation_validation:      # people that this network is validated on, not trained, beside those of the cohorts' own splits
+    segmentation_validation:      # subjects to validate this network on, not to train, beside those of the cohorts' own splits
       pancreas-ct: [PANCREAS_0034]
-    unannotated: false            # nobody is trained on of whom nothing is annotated, as the decathlon's test people
+    unannotated: false            # no subject is trained on of whom nothing is annotated, as the decathlon's test subjects
     pretrain: {recipe: pretrain}
     finetune: {recipe: finetune, set: [epochs=100]}
 
-``paper`` is a shipped one (:data:`SHIPPED`), whose cohorts lie in the current folder under their publishers' names.
+``paper`` is a shipped one (:data:`BUNDLED_PLANS`), whose cohorts lie in the current folder under their publishers' names.
 """
 
 from pathlib import Path
@@ -25,7 +25,7 @@ from mics.data.frame import PAPER_SIZE, PAPER_SPACING_MM
 from mics.data.settings_file import read_yaml
 from mics.errors import SettingError
 
-SHIPPED = Path(__file__).parent / "plans"
+BUNDLED_PLANS = Path(__file__).parent / "plans"
 
 
 class Training(BaseModel):
@@ -63,7 +63,7 @@ class Plan(BaseModel):
     pretrain: Training = Training(recipe="pretrain")
     finetune: Training = Training(recipe="finetune")
     finetune_cohort: str = "learn2reg"
-    """Whose training people the last training sees, with what was annotated alone, and whose validation pairs are scored."""
+    """Whose training subjects the last training sees, with what was annotated alone, and whose validation pairs are scored."""
 
 
 def load_plan(path: Path) -> Plan:
@@ -72,8 +72,8 @@ def load_plan(path: Path) -> Plan:
     Raises :class:`InputError` for anything amiss.
     """
     folder = path.resolve().parent
-    if not path.exists() and (SHIPPED / f"{path}.yaml").is_file():
-        path = SHIPPED / f"{path}.yaml"
+    if not path.exists() and (BUNDLED_PLANS / f"{path}.yaml").is_file():
+        path = BUNDLED_PLANS / f"{path}.yaml"
     try:
         plan = Plan.model_validate(read_yaml(path, "a plan of mics pipeline"))
     except ValidationError as error:

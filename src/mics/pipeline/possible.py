@@ -37,22 +37,22 @@ def require_multiples(spacings: Mapping[str, float], prepared_mm: float) -> None
 
 
 def require_held_out(plan: Plan, cohorts: Mapping[str, Cohort]) -> None:
-    """Raise InputError for people to validate the segmentation on who are not there, or are held out of everything."""
+    """Raise InputError for subjects to validate the segmentation on who are not there, or are held out of everything."""
     for name, subjects in plan.segmentation_validation.items():
         splits = {case.name: case.split for case in cohorts[name].cases}
         if missing := [subject for subject in subjects if splits.get(subject) != "train"]:
             raise InputError(
-                f"segmentation_validation names {missing[0]}, who is not among the training people of {name}: leave them out."
+                f"segmentation_validation names {missing[0]}, who is not among the training subjects of {name}: leave them out."
             )
 
 
 def require_subjects(splits: Sequence[str], cohort: str) -> None:
-    """Raise InputError where the people of the last cohort, by their ``splits``, are too few to be registered to each other."""
+    """Raise InputError where the subjects of the last cohort, by their ``splits``, are too few to be registered to each other."""
     for split in ("train", "val"):
         if splits.count(split) < 2:
             raise InputError(
-                f"The cohort {cohort} has fewer than two people in the split {split!r}, and registration needs pairs: "
-                "choose another finetune_cohort, or hold people out (docs/cohorts.md)."
+                f"The cohort {cohort} has fewer than two subjects in the split {split!r}, and registration needs pairs: "
+                "choose another finetune_cohort, or hold subjects out (docs/cohorts.md)."
             )
 
 

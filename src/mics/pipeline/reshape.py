@@ -1,4 +1,4 @@
-"""One person's scan and labels in the shape of another, of whom only the labels are known."""
+"""One subject's scan and labels in the shape of another, of whom only the labels are known."""
 
 from dataclasses import replace
 
@@ -32,16 +32,19 @@ def fitted_voxels(grid: Grid) -> int:
     return max(round(_FITTED_MM / grid.spacing[0]), 1)
 
 
-def fit(labels: Image, wanted: Image, organs: tuple[int, ...], share: float = 1.0) -> Tensor:
-    """The displacement that brings ``organs`` of ``labels`` onto those of ``wanted``: ``(1, 3, X, Y, Z)``, voxels of their grid.
+def fit(labels: Image, target_labels: Image, organs: tuple[int, ...], share: float = 1.0) -> Tensor:
+    """The displacement that brings ``organs`` of ``labels`` onto those of ``target_labels``, ``(1, 3, X, Y, Z)`` in voxels.
 
     Found by the refinement on the organs' shares of coarser voxels (:func:`fitted_voxels`), from no displacement at all. Of
-    that way ``share`` is gone, along its velocity: half of it leads to somebody between the two, a negative share away from
-    ``wanted``. Raises :class:`InputError` where the voxels of the grid are not cubes.
+    that way ``share`` is gone, along its velocity: half of it leads to a shape between the two, a negative share away from
+    ``target_labels``. Raises :class:`InputError` where the voxels of the grid are not cubes.
     """
     factor = fitted_voxels(labels.grid)
     spacing_mm = factor * labels.grid.spacing[0]
-    a, b = (_shares(name, volume, spacing_mm, organs) for name, volume in (("labels", labels), ("wanted", wanted)))
+    a, b = (
+        _shares(name, volume, spacing_mm, organs)
+        for name, volume in (("labels", labels), ("target_labels", target_labels))
+    )
     # Nothing is known of one of the two images, so neither is shown.
     dark, still = torch.zeros_like(a[:, :1]), torch.zeros(1, 3, *a.shape[2:])
     settings = replace(SETTINGS, integrated_mm=spacing_mm, result_mm=spacing_mm)

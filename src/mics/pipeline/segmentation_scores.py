@@ -1,4 +1,4 @@
-"""How well a trained segmentation network does on the people held out of its training, beside the paper's figures."""
+"""How well a trained segmentation network does on the subjects held out of its training, beside the paper's figures."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +18,7 @@ from mics.pseudo_labels.predict import predict
 TABLE = "segmentation.md"
 
 PAPER = {1: 0.92, 2: 0.90, 3: 0.91, 4: 0.72, 5: 0.61, 6: 0.94, 7: 0.83, 8: 0.89, 9: 0.76, 10: 0.62, 11: 0.74}
-"""The paper's Dice by organ (section 4.4), on 21 people of Learn2Reg and Pancreas-CT."""
+"""The paper's Dice by organ (section 4.4), on 21 subjects of Learn2Reg and Pancreas-CT."""
 
 
 def score_segmentation(
@@ -26,7 +26,7 @@ def score_segmentation(
 ) -> dict[int, list[float]]:
     """Segment everybody of the validation split of ``data`` and write ``output/segmentation.md``; returns Dice by organ.
 
-    Of each person those organs count that were annotated and are there; what the network misses altogether has 0.
+    Of each subject those organs count that were annotated and are there; what the network misses altogether has 0.
     """
     network = load_model_for("segmentation", model)
     found: dict[int, list[float]] = {organ: [] for organ in ORGAN_NAMES}
@@ -43,9 +43,9 @@ def score_segmentation(
         [name, str(len(found[organ])), number(_mean(found[organ]), 3), number(PAPER.get(organ), 2)]
         for organ, name in ORGAN_NAMES.items()
     ]
-    text = f"{len(subjects)} people; the paper's figures are of 21 people of Learn2Reg and Pancreas-CT.\n\n"
+    text = f"{len(subjects)} subjects; the paper's figures are of 21 subjects of Learn2Reg and Pancreas-CT.\n\n"
     output.mkdir(parents=True, exist_ok=True)
-    write_text(text + "\n".join(table(["organ", "people", "Dice", "paper"], rows)) + "\n", output / TABLE)
+    write_text(text + "\n".join(table(["organ", "subjects", "Dice", "paper"], rows)) + "\n", output / TABLE)
     return found
 
 

@@ -36,13 +36,16 @@ def coarse_shares(name: str, labels: Image) -> NDArray[np.uint8]:
     return label_maps(name, labels, 2 * fitted_voxels(labels.grid) * labels.grid.spacing[0])
 
 
-def best_source_cases(wanted: NDArray[np.uint8], subjects: Sequence[LabelledCase], count: int) -> list[LabelledCase]:
-    """The ``count`` people whose organs overlap those of ``wanted`` (:func:`coarse_shares`) most as they lie, best first.
+def best_source_cases(
+    target_shares: NDArray[np.uint8], subjects: Sequence[LabelledCase], count: int
+) -> list[LabelledCase]:
+    """The ``count`` subjects whose organs overlap those of ``target_shares`` (:func:`coarse_shares`) most, best first.
 
-    The mean is over the organs of ``wanted``: who has none of one has no overlap there. Who has none at all is no source case.
+    The mean is over the organs of ``target_shares``: a subject without one has no overlap there. One without any
+    is no source case.
     """
-    organs = [organ - 1 for organ in ORGAN_NAMES if wanted[organ - 1].any()]
-    target = _tensor(wanted[organs])
+    organs = [organ - 1 for organ in ORGAN_NAMES if target_shares[organ - 1].any()]
+    target = _tensor(target_shares[organs])
     losses = [
         (float(bray_curtis_loss(_tensor(subject.shares[organs]), target)), subject.entry.name, subject)
         for subject in subjects

@@ -37,7 +37,7 @@ def digest(file: Path) -> str:
 
 
 def state(folder: Path) -> str:
-    """Changes with what a training sees of the folder of a manifest: its people, their split, organs, volumes and labels."""
+    """Changes with what a training sees of the folder of a manifest: its subjects, their split, organs, volumes and labels."""
     found = hashlib.sha256()
     for row in read_manifest(folder):
         if row.status == "prepared":

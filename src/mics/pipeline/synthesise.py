@@ -1,4 +1,4 @@
-"""A training set with more people in it: scans in the shape of label maps without one, and on the way from person to person."""
+"""A training set with more subjects in it: scans in the shape of label maps without one, and part of the way between subjects."""
 
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -46,15 +46,15 @@ MIN_DICE = 0.5
 """Of the warped organs and those of the label map, on average: below, the source case has not taken on the shape."""
 
 _TOWARDS, _AWAY = (0.3, 0.8), (-0.4, -0.15)
-"""Shares of the way from one training person's shape to another's."""
+"""Shares of the way from one training subject's shape to another's."""
 _AWAY_PROBABILITY = 0.3
 
 Progress = Callable[[Entry], None]
 
 
 @dataclass(frozen=True)
-class Task:
-    """One person to make: the scan of ``source_case``, a row of the manifest in ``root``, in the shape of ``wanted``
+class SynthesisTask:
+    """One subject to make: the scan of ``source_case``, a row of the manifest in ``root``, in the shape of ``target_labels``
     (``path``).
 
     ``share`` of the way from the source case's own shape is gone (:func:`mics.pipeline.reshape.fit`).
@@ -64,7 +64,7 @@ class Task:
     source_case: Entry
     root: Path
     path: Path
-    wanted: Image
+    target_labels: Image
     output: Path
     share: float = 1.0
 
@@ -78,16 +78,16 @@ def synthesise(
     between: int = 0,
     progress: Progress = lambda _: None,
 ) -> list[Entry]:
-    """Write all people of ``data``, and one for each label map and each of its best source cases, as a prepared set.
+    """Write all subjects of ``data``, and one for each label map and each of its best source cases, as a prepared set.
 
     ``data`` is a folder of :func:`mics.data.prepare.prepare`, whose volumes are used where they are, or a Learn2Reg folder,
     which is prepared into ``output/originals``. ``labels`` is a folder of label maps (``*.nii.gz``) on the same grid. For each
-    the ``source_cases`` training people whose organs lie most like its own are registered to it by their organs alone, and their
-    scan and labels warped by that one field: the shape is that of the label map, the labels are the source case's and belong to
-    the new scan exactly. People of validation and test are never source cases. Who does not reach :data:`MIN_DICE`, and a label
-    map that cannot be used, has a row that says so. Without ``labels`` there are none of these.
+    the ``source_cases`` training subjects whose organs lie most like its own are registered to it by their organs alone, and
+    their scan and labels warped by that one field: the shape is that of the label map, the labels are the source case's and
+    belong to the new scan exactly. Subjects of validation and test are never source cases. A subject that does not reach
+    :data:`MIN_DICE`, and a label map that cannot be used, has a row that says so. Without ``labels`` there are none of these.
 
-    With ``between``, each training person is also brought so many times part of the way into the shape of another, or a little
+    With ``between``, each training subject is also brought so many times part of the way into the shape of another, or a little
     away from it: whom, and how far, follows from the names. What is there already, from the same files, stays. ``progress`` is
     told each row that is new. Returns the manifest's rows.
 
@@ -98,13 +98,13 @@ def synthesise(
     cases = [] if labels is None else label_maps(labels)
     if not 1 <= source_cases <= _MAX_CASES or not 0 <= between <= _MAX_CASES:
         raise SettingError(
-            f"Give up to {_MAX_CASES} source cases for a label map, and up to {_MAX_CASES} people between."
+            f"Give up to {_MAX_CASES} source cases for a label map, and up to {_MAX_CASES} subjects between."
         )
     if output == data:
         raise RunError(f"{output} holds the data themselves: give a new folder.")
     if (data / MANIFEST).is_file():
         _source_cases(data)
-    with own_folder(output, RECORDS, "synthesised people"):
+    with own_folder(output, RECORDS, "synthesised subjects"):
         return _synthesise(data, cases, output, source_cases, between, progress)
 
 
@@ -122,14 +122,16 @@ def _synthesise(
     rows = [moved(entry, root, output) for entry in originals]
     for case in cases:
         try:
-            wanted, chosen = _matched(case, grid, subjects, trained, source_cases)
+            target_labels, chosen = _matched(case, grid, subjects, trained, source_cases)
         except InputError as error:
             rows.append(_failed(full_name(COHORT, case), case.labels_path, error))
             progress(rows[-1])
             continue
         assert case.labels_path is not None
         tasks = [
-            Task(f"{subject.entry.name}_as_{case.name}", subject.entry, root, case.labels_path, wanted, output)
+            SynthesisTask(
+                f"{subject.entry.name}_as_{case.name}", subject.entry, root, case.labels_path, target_labels, output
+            )
             for subject in chosen
         ]
         rows += _made(tasks, progress)
@@ -140,7 +142,7 @@ def _synthesise(
 
 
 def _source_cases(root: Path) -> list[Entry]:
-    """The training people whose scans can be brought into other shapes; raises InputError for nobody."""
+    """The training subjects whose scans can be brought into other shapes; raises InputError for nobody."""
     source_cases = [
         entry
         for entry in read_manifest(root)
@@ -151,7 +153,7 @@ def _source_cases(root: Path) -> list[Entry]:
     return source_cases
 
 
-def _made(tasks: Sequence[Task], progress: Progress) -> Iterator[Entry]:
+def _made(tasks: Sequence[SynthesisTask], progress: Progress) -> Iterator[Entry]:
     """The rows of the tasks: those that were done before, then the others as they are done."""
     current = {task.name: entry for task in tasks if (entry := _current(task)) is not None}
     yield from current.values()
@@ -163,7 +165,7 @@ def _made(tasks: Sequence[Task], progress: Progress) -> Iterator[Entry]:
 
 def _between(
     subject: LabelledCase, subjects: Sequence[LabelledCase], root: Path, output: Path, count: int
-) -> list[Task]:
+) -> list[SynthesisTask]:
     """``subject`` part of the way towards others, or away from them."""
     others = [other.entry for other in subjects if other is not subject]
     tasks = []
@@ -176,7 +178,7 @@ def _between(
             path = root / other.labels
             name = f"{subject.entry.name}_towards_{other.name}"
             share = low + how_far * (high - low)
-            tasks.append(Task(name, subject.entry, root, path, read_labels(path), output, share))
+            tasks.append(SynthesisTask(name, subject.entry, root, path, read_labels(path), output, share))
     return tasks
 
 
@@ -203,13 +205,13 @@ def _matched(
     case: Case, grid: Grid, subjects: Sequence[LabelledCase], trained: Sequence[LabelledCase], count: int
 ) -> tuple[Image, list[LabelledCase]]:
     """A label map and its source cases. Raises InputError where it cannot be read, lies elsewhere, or nobody fits."""
-    wanted = case.labels()
-    if not wanted.grid.is_close(grid, GRID_TOLERANCE_VOXELS * min(grid.spacing)):
+    target_labels = case.labels()
+    if not target_labels.grid.is_close(grid, GRID_TOLERANCE_VOXELS * min(grid.spacing)):
         raise GeometryError(
-            f"{case.labels_path} is on another grid than the training people ({difference(wanted.grid, grid)}): "
+            f"{case.labels_path} is on another grid than the training subjects ({difference(target_labels.grid, grid)}): "
             "bring it to theirs."
         )
-    shares = coarse_shares(case.name, wanted)
+    shares = coarse_shares(case.name, target_labels)
     if not shares.any():
         raise InputError(f"{case.labels_path} shows none of the {len(ORGAN_NAMES)} organs.")
     same = [subject.entry for subject in subjects if np.array_equal(subject.shares, shares)]
@@ -217,17 +219,19 @@ def _matched(
         raise InputError(f"{case.labels_path} is of {same[0].name} ({same[0].split}), whose scan is there: remove it.")
     chosen = best_source_cases(shares, trained, count)
     if not chosen:
-        raise InputError(f"No training person is annotated with an organ that {case.labels_path} shows.")
-    return wanted, chosen
+        raise InputError(f"No training subject is annotated with an organ that {case.labels_path} shows.")
+    return target_labels, chosen
 
 
-def _synthesised(task: Task) -> Entry:
-    """Make one person and write the files, the record last."""
+def _synthesised(task: SynthesisTask) -> Entry:
+    """Make one subject and write the files, the record last."""
     image, labels = read_image(task.root / task.source_case.image), read_labels(task.root / task.source_case.labels)
-    organs = tuple(o for o in task.source_case.organs if (labels.array == o).any() and (task.wanted.array == o).any())
-    hu, warped = reshaped(image, labels, fit(labels, task.wanted, organs, task.share))
-    before = _mean_dice(task.wanted.array, labels.array, labels.array, organs)
-    after = _mean_dice(task.wanted.array, warped.array, labels.array, organs)
+    organs = tuple(
+        o for o in task.source_case.organs if (labels.array == o).any() and (task.target_labels.array == o).any()
+    )
+    hu, warped = reshaped(image, labels, fit(labels, task.target_labels, organs, task.share))
+    before = _mean_dice(task.target_labels.array, labels.array, labels.array, organs)
+    after = _mean_dice(task.target_labels.array, warped.array, labels.array, organs)
     files = {kind: f"{kind}/{task.name}.nii.gz" for kind in (IMAGES, LABELS)}
     row: dict[str, Any] = {
         "name": task.name,
@@ -243,8 +247,8 @@ def _synthesised(task: Task) -> Entry:
         },
     }
     if task.share == 1.0 and after < MIN_DICE:
-        sentence = f"Left out: its organs overlap those of {task.path.name} by {after:.2f}, less than {MIN_DICE}."
-        entry = Entry(**row, status="excluded", reason=sentence)
+        message = f"Left out: its organs overlap those of {task.path.name} by {after:.2f}, less than {MIN_DICE}."
+        entry = Entry(**row, status="excluded", reason=message)
     else:
         write_image(hu, task.output / files[IMAGES])
         write_image(warped, task.output / files[LABELS])
@@ -264,17 +268,17 @@ def _synthesised(task: Task) -> Entry:
 
 
 def _mean_dice(
-    wanted: NDArray[np.integer], shown: NDArray[np.integer], before: NDArray[np.integer], organs: Sequence[int]
+    target_labels: NDArray[np.integer], shown: NDArray[np.integer], before: NDArray[np.integer], organs: Sequence[int]
 ) -> float:
-    return float(np.mean(list(dice(wanted, shown, organs, moving_labels=before).values())))
+    return float(np.mean(list(dice(target_labels, shown, organs, moving_labels=before).values())))
 
 
-def _current(task: Task) -> Entry | None:
-    """The row of a person made from the same files in the same way, else None."""
+def _current(task: SynthesisTask) -> Entry | None:
+    """The row of a subject made from the same files in the same way, else None."""
     return recorded_entry(task.name, task.output, RECORDS, _source(task))
 
 
-def _source(task: Task) -> dict[str, Any]:
+def _source(task: SynthesisTask) -> dict[str, Any]:
     """What the result depends on."""
     files = (task.root / task.source_case.image, task.root / task.source_case.labels, task.path)
     return {

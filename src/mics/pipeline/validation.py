@@ -21,14 +21,14 @@ RESULT = "evaluation.json"
 def evaluate(
     prepared: Path, output: Path, *, model: Path, device: str, progress: Callable[[str], None]
 ) -> dict[str, Any]:
-    """Register every pair of validation people of ``prepared`` with the network alone, and write ``output/evaluation.json``.
+    """Register every pair of validation subjects of ``prepared`` with the network alone, and write ``output/evaluation.json``.
 
     Scored as ``mics evaluate`` does. Returns what is written: the means of all measures, Dice30, and the figures of each pair.
     Raises :class:`InputError` where there is no pair.
     """
     subjects = [entry for entry in read_manifest(prepared) if entry.status == "prepared" and entry.split == "val"]
     if len(subjects) < 2:
-        raise InputError(f"{prepared} has fewer than two people in the validation split: nothing can be evaluated.")
+        raise InputError(f"{prepared} has fewer than two subjects in the validation split: nothing can be evaluated.")
     scores = []
     for fixed, moving in combinations(subjects, 2):
         progress(f"{fixed.name}, {moving.name}")

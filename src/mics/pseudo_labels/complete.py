@@ -1,4 +1,4 @@
-"""A prepared set whose annotations a network completes, with what a person has said of it."""
+"""A prepared set whose annotations a network completes, and what a reviewer has said of it."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -18,17 +18,17 @@ from mics.image.io import Image, read_image, read_labels, write_image
 from mics.network.weights import DEFAULT_SEGMENTATION, LoadedModel, load_model_for
 from mics.organs import ORGAN_NAMES
 from mics.pseudo_labels.clean import PSEUDO_ORGANS, completed, largest_parts
+from mics.pseudo_labels.label_review import REVIEWS, WHOLE_CASE, LabelReview, read_reviews
 from mics.pseudo_labels.page import Card, write_page
 from mics.pseudo_labels.predict import blocks, predict
 from mics.pseudo_labels.rank import OrganStatistics, Plausibility, as_csv, rank
-from mics.pseudo_labels.record import PREDICTED, Record, key_of, read_record, write_record
-from mics.pseudo_labels.verdicts import VERDICTS, WHOLE_CASE, Verdict, read_verdicts
+from mics.pseudo_labels.record import PREDICTED, CaseRecord, key_of, read_record, write_record
 
 LABELS, PICTURES, RANKING = "labels", "pictures", "ranking.csv"
 
 Labels = NDArray[np.uint8]
 Scores = dict[tuple[str, int], Plausibility]
-Verdicts = Mapping[tuple[str, int], Verdict]
+LabelReviews = Mapping[tuple[str, int], LabelReview]
 
 
 def complete(
@@ -43,20 +43,20 @@ def complete(
 
     ``prepared`` is a folder of :func:`mics.data.prepare.prepare`, whose volumes are used where they are. What annotators
     drew is kept; of each other organ of :data:`PSEUDO_ORGANS` the largest connected part is added. ``output`` gets
-    ``labels/``, ``manifest.csv``, ``ranking.csv`` and ``review.html``, worst first. The verdicts in ``output/verdicts.csv`` are
-    honoured: what is rejected is no longer trained on, and its row says why. People of a test split are passed on as they
+    ``labels/``, ``manifest.csv``, ``ranking.csv`` and ``review.html``, worst first. The reviews in ``output/verdicts.csv`` are
+    honoured: what is rejected is no longer trained on, and its row says why. Subjects of a test split are passed on as they
     are. Predictions that are there, of the same model and files, stay. ``progress`` is told each case that is predicted.
 
-    Raises :class:`InputError` for a model that does not segment or does not fit, for verdicts that cannot be read, and for an
+    Raises :class:`InputError` for a model that does not segment or does not fit, for reviews that cannot be read, and for an
     ``output`` that holds something else, or into which another run writes; before anything is written.
     """
     entries, loaded = read_manifest(prepared), load_model_for("segmentation", model)
-    verdicts = read_verdicts(output / VERDICTS, {entry.name for entry in entries})
+    reviews = read_reviews(output / REVIEWS, {entry.name for entry in entries})
     trained = [entry for entry in entries if entry.status == "prepared" and entry.split != "test"]
     if incomplete := next((entry for entry in trained if _missing(entry)), None):
         blocks(loaded, read_image(prepared / incomplete.image).grid)
     with own_folder(output, PREDICTED, "completed cases"):
-        return _completed(prepared, output, entries, trained, loaded, verdicts, device or torch.device("cpu"), progress)
+        return _completed(prepared, output, entries, trained, loaded, reviews, device or torch.device("cpu"), progress)
 
 
 def _completed(
@@ -65,7 +65,7 @@ def _completed(
     entries: Sequence[Entry],
     trained: Sequence[Entry],
     loaded: LoadedModel,
-    verdicts: Verdicts,
+    reviews: LabelReviews,
     device: torch.device,
     progress: Callable[[str], None],
 ) -> list[Entry]:
@@ -85,19 +85,19 @@ def _completed(
         {name: record.agreement for name, record in records.items() if record.agreement is not None},
     )
     rows = [moved(entry, prepared, output) for entry in entries]
-    rows = [_judged(row, records[row.name], verdicts) if row.name in records else row for row in rows]
+    rows = [_reviewed(row, records[row.name], reviews) if row.name in records else row for row in rows]
     for entry, row in zip(entries, rows, strict=True):
         if entry.name in records:
             _write_labels(prepared, output, entry, row, records[entry.name], scores)
     write_manifest(rows, output)
     write_text(as_csv(scores), output / RANKING)
-    write_page(_cards(scores, verdicts), verdicts, output)
+    write_page(_cards(scores, reviews), reviews, output)
     return rows
 
 
 def _predicted(
     prepared: Path, output: Path, entry: Entry, model: LoadedModel, key: str, device: torch.device
-) -> Record:
+) -> CaseRecord:
     """Predict one case, unless its annotators looked for everything, and write the prediction and its organs' statistics."""
     image = read_image(prepared / entry.image)
     truth = _annotated(prepared, entry)
@@ -116,12 +116,12 @@ def _predicted(
         ):
             agreement = float(np.mean(list(overlaps.values())))
         write_image(Image(labels, image.grid), output / PREDICTED / f"{entry.name}.nii.gz")
-    record = Record(key=key, organs=organs, agreement=agreement)
+    record = CaseRecord(key=key, organs=organs, agreement=agreement)
     write_record(output, entry.name, record)
     return record
 
 
-def _write_labels(prepared: Path, output: Path, entry: Entry, row: Entry, record: Record, scores: Scores) -> None:
+def _write_labels(prepared: Path, output: Path, entry: Entry, row: Entry, record: CaseRecord, scores: Scores) -> None:
     """Write the labels to train with and their picture, unless they are there."""
     path, picture = output / row.labels, output / PICTURES / f"{entry.name}.png"
     if record.completed == row.pseudo_organs and path.is_file():
@@ -137,11 +137,11 @@ def _write_labels(prepared: Path, output: Path, entry: Entry, row: Entry, record
     write_record(output, entry.name, record.model_copy(update={"completed": row.pseudo_organs}))
 
 
-def _judged(entry: Entry, record: Record, verdicts: Verdicts) -> Entry:
+def _reviewed(entry: Entry, record: CaseRecord, reviews: LabelReviews) -> Entry:
     """The row of a completed case, without what was rejected."""
     found = [organ for organ, known in record.organs.items() if known.predicted and known.centre_mm is not None]
     rejected = {
-        organ: verdict.comment for (name, organ), verdict in verdicts.items() if name == entry.name and not verdict.keep
+        organ: review.comment for (name, organ), review in reviews.items() if name == entry.name and not review.keep
     }
     update: dict[str, Any] = {
         "labels": f"{LABELS}/{entry.name}.nii.gz",
@@ -149,11 +149,11 @@ def _judged(entry: Entry, record: Record, verdicts: Verdicts) -> Entry:
         "pseudo_organs": tuple(sorted(organ for organ in found if organ not in rejected)),
     }
     if rejected:
-        sentences = [
+        messages = [
             ORGAN_NAMES.get(organ, "the whole case") + (f" ({comment})" if comment else "")
             for organ, comment in sorted(rejected.items())
         ]
-        update["reason"] = f"Rejected by hand: {', '.join(sentences)}."
+        update["reason"] = f"Rejected by hand: {', '.join(messages)}."
     if WHOLE_CASE in rejected:
         update["status"] = "rejected"
     return entry.model_copy(update=update)
@@ -179,10 +179,10 @@ def _annotated(prepared: Path, entry: Entry) -> Labels | None:
     return read_labels(prepared / entry.labels).array.astype(np.uint8) if entry.labels else None
 
 
-def _cards(scores: Scores, verdicts: Verdicts) -> list[Card]:
+def _cards(scores: Scores, reviews: LabelReviews) -> list[Card]:
     """One card a case, in the order of its worst organ; cases that were looked at and kept come last."""
     organs: dict[str, list[tuple[int, Plausibility]]] = {}
     for (name, organ), plausibility in scores.items():
         organs.setdefault(name, []).append((organ, plausibility))
     cards = [Card(name, f"{PICTURES}/{name}.png", found) for name, found in organs.items()]
-    return sorted(cards, key=lambda card: (card.case, WHOLE_CASE) in verdicts)
+    return sorted(cards, key=lambda card: (card.case, WHOLE_CASE) in reviews)

@@ -1,4 +1,4 @@
-"""The page on which a person looks at pseudo-labels, worst first, and gives verdicts."""
+"""The page on which a reviewer looks at pseudo-labels, worst first, and keeps or rejects them."""
 
 from collections.abc import Mapping, Sequence
 from html import escape
@@ -8,8 +8,8 @@ from typing import NamedTuple
 from mics.data.preview import COLOURS
 from mics.files.whole import write_text
 from mics.organs import ORGAN_NAMES
+from mics.pseudo_labels.label_review import COLUMNS, REVIEWS, WHOLE_CASE, LabelReview
 from mics.pseudo_labels.rank import Plausibility
-from mics.pseudo_labels.verdicts import COLUMNS, VERDICTS, WHOLE_CASE, Verdict
 
 PAGE = "review.html"
 
@@ -26,8 +26,8 @@ i {{ display: inline-block; width: .8em; height: .8em; margin-right: .4em }}
 header {{ position: sticky; top: 0; background: #fffe; padding: .5em 0 }}
 </style></head><body>
 <header><h1>Pseudo-labels, worst first</h1>
-<p>Reject what is wrong, save, put {VERDICTS} beside this page and run the command again.
-<button id="save">Save {VERDICTS}</button> <span id="count"></span></p></header>
+<p>Reject what is wrong, save, put {REVIEWS} beside this page and run the command again.
+<button id="save">Save {REVIEWS}</button> <span id="count"></span></p></header>
 """
 
 _SCRIPT = f"""<script>
@@ -39,7 +39,7 @@ document.getElementById("save").onclick = () => {{
   const lines = rows().map(e => [e.dataset.case, e.dataset.organ, e.value, e.nextElementSibling.value].map(cell).join(","));
   const link = document.createElement("a");
   link.href = URL.createObjectURL(new Blob([["{",".join(COLUMNS)}", ...lines].join("\\n") + "\\n"], {{type: "text/csv"}}));
-  link.download = "{VERDICTS}"; link.click();
+  link.download = "{REVIEWS}"; link.click();
 }};
 </script></body></html>
 """
@@ -53,37 +53,37 @@ class Card(NamedTuple):
     organs: Sequence[tuple[int, Plausibility]]
 
 
-def write_page(cards: Sequence[Card], verdicts: Mapping[tuple[str, int], Verdict], folder: Path) -> Path:
+def write_page(cards: Sequence[Card], reviews: Mapping[tuple[str, int], LabelReview], folder: Path) -> Path:
     """Write ``folder/review.html``, which needs nothing but the pictures; returns its path.
 
-    The verdicts that there are already are filled in.
+    The reviews that there are already are filled in.
     """
-    sections = [_section(card, verdicts) for card in cards]
+    sections = [_section(card, reviews) for card in cards]
     write_text("\n".join([_HEAD, *sections, _SCRIPT]), folder / PAGE)
     return folder / PAGE
 
 
-def _section(card: Card, verdicts: Mapping[tuple[str, int], Verdict]) -> str:
-    rows = "\n".join(_row(card.case, organ, plausibility, verdicts) for organ, plausibility in card.organs)
+def _section(card: Card, reviews: Mapping[tuple[str, int], LabelReview]) -> str:
+    rows = "\n".join(_row(card.case, organ, plausibility, reviews) for organ, plausibility in card.organs)
     return f"""<section><a href="{escape(card.picture)}"><img src="{escape(card.picture)}" loading="lazy" alt=""></a><div>
-<h2>{escape(card.case)} {_choice(card.case, WHOLE_CASE, verdicts)}</h2>
+<h2>{escape(card.case)} {_choice(card.case, WHOLE_CASE, reviews)}</h2>
 <table><tr><th>organ<th>score<th>because of<th>verdict</tr>
 {rows}
 </table></div></section>"""
 
 
-def _row(case: str, organ: int, plausibility: Plausibility, verdicts: Mapping[tuple[str, int], Verdict]) -> str:
+def _row(case: str, organ: int, plausibility: Plausibility, reviews: Mapping[tuple[str, int], LabelReview]) -> str:
     colour = ", ".join(f"{value:.0f}" for value in COLOURS[organ])
     mark = ' class="bad"' if plausibility.score < 0.25 else ""
     weakest = f"{plausibility.weakest_factor} {plausibility.factors[plausibility.weakest_factor]:.2f}"
     return (
         f'<tr><td><i style="background: rgb({colour})"></i>{ORGAN_NAMES[organ]}<td{mark}>{plausibility.score:.2f}'
-        f"<td>{weakest}<td>{_choice(case, organ, verdicts)}</tr>"
+        f"<td>{weakest}<td>{_choice(case, organ, reviews)}</tr>"
     )
 
 
-def _choice(case: str, organ: int, verdicts: Mapping[tuple[str, int], Verdict]) -> str:
-    given = verdicts.get((case, organ))
+def _choice(case: str, organ: int, reviews: Mapping[tuple[str, int], LabelReview]) -> str:
+    given = reviews.get((case, organ))
     chosen = "" if given is None else "keep" if given.keep else "reject"
     options = "".join(
         f"<option{' selected' if value == chosen else ''}>{value}</option>" for value in ("", "keep", "reject")

@@ -14,7 +14,7 @@ from mics.pseudo_labels.rank import OrganStatistics
 PREDICTED = "predicted"
 
 
-class Record(BaseModel):
+class CaseRecord(BaseModel):
     """What is known of one case: by which model and files (``key``), and which organs are in its completed labels."""
 
     key: str
@@ -32,14 +32,14 @@ def key_of(prepared: Path, entry: Entry, model: LoadedModel) -> str:
     return digest.hexdigest()
 
 
-def read_record(output: Path, name: str) -> Record | None:
+def read_record(output: Path, name: str) -> CaseRecord | None:
     """The record of a case; None where there is none, or none that can be read."""
     try:
-        return Record.model_validate(json.loads((output / PREDICTED / f"{name}.json").read_text(encoding="utf-8")))
+        return CaseRecord.model_validate(json.loads((output / PREDICTED / f"{name}.json").read_text(encoding="utf-8")))
     except (OSError, ValueError, RecursionError):
         return None
 
 
-def write_record(output: Path, name: str, record: Record) -> None:
+def write_record(output: Path, name: str, record: CaseRecord) -> None:
     """Write the record of a case, whole or not at all."""
     write_text(record.model_dump_json(indent=1) + "\n", output / PREDICTED / f"{name}.json")

@@ -66,7 +66,7 @@ class GuideTerms:
             self.stiff, self.pieces = Stiff(rigid, self.edges_mm), RigidPieces(rigid, self.edges_mm)
 
     def loss(self, velocity: Tensor, both: Tensor, on_organs: Tensor) -> Tensor:
-        """Of a velocity; ``both`` are its two displacements, ``on_organs`` the same on the grid of the organ maps."""
+        """The loss of a velocity; ``both`` are its two displacements, ``on_organs`` the same on the grid of the organ maps."""
         loss = velocity.new_zeros(())
         if self.maps is not None:
             moved = sample(self.maps, self.near.indices + self.near.of(on_organs))
@@ -122,7 +122,7 @@ class Stiff:
         self.edges_mm = edges_mm.flatten()
 
     def loss(self, both: Tensor) -> Tensor:
-        """Of both displacements ``(2, 3, X, Y, Z)`` in voxels; scalar."""
+        """The loss of both displacements ``(2, 3, X, Y, Z)`` in voxels; scalar."""
         flat = both.flatten(2) * self.edges_mm.view(1, 3, 1)
         here = flat.index_select(2, self.places)
         columns, bending = [], torch.zeros_like(self.weights)

@@ -26,7 +26,7 @@ REACH_MM = 24.0
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Guides:
-    """Of the moving scan, then of the fixed one, on the grid of the views or in its voxels.
+    """Guides of the moving scan, then of the fixed one, on the grid of the views or in its voxels.
 
     ``labels`` (2, labels, X, Y, Z): mm outside of each label's border, negative within, at most :data:`REACH_MM` either way.
     ``points`` (2, 3, N, 1, 1): places of the landmarks. ``rigid`` (2, 1, X, Y, Z): in [0, 1], what keeps its shape.

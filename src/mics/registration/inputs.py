@@ -32,14 +32,14 @@ Source = Any
 
 
 class PairArguments(TypedDict, total=False):
-    """What can be given with two scans, each by its name; all of it may be left out."""
+    """Arguments that can be given with two scans, each by its name; all may be left out."""
 
     fixed_labels: Source | None
     """Label map on the grid of the fixed scan: warped along, and scored if both scans have one."""
     moving_labels: Source | None
     """Label map on the grid of the moving scan."""
     label_names: LabelNames | None
-    """What the labels mean, a mapping or a file (:func:`mics.data.label_names.read_label_names`); by default what the label
+    """Names of the labels, a mapping or a file (:func:`mics.data.label_names.read_label_names`); by default what the label
     maps' files or their data set say."""
     fixed_landmarks: str | Path | None
     """A file of points on the fixed scan (:func:`mics.image.points.read_points`): their distances to those of the moving scan
@@ -107,10 +107,10 @@ def load_scan(
     for a label map or mask that is on another grid, not of integers, negative, or of more values than organs have. A
     Slicer segmentation (.seg.nrrd) that is cropped from the scan's lattice is taken as background beyond.
     """
-    source = _given(source, f"The {role} scan")
-    labels = None if labels is None else _given_labels(labels, f"The {role} label map")
-    exclude = None if exclude is None else _given_labels(exclude, f"The {role} mask of what to leave out")
-    lesions = None if lesions is None else _given_labels(lesions, f"The {role} lesion map")
+    source = _as_source(source, f"The {role} scan")
+    labels = None if labels is None else _as_label_source(labels, f"The {role} label map")
+    exclude = None if exclude is None else _as_label_source(exclude, f"The {role} mask of what to leave out")
+    lesions = None if lesions is None else _as_label_source(lesions, f"The {role} lesion map")
     name, labels_name = _name(source, f"The {role} scan"), _name(labels, f"The {role} label map")
     exclude_name = _name(exclude, f"The {role} mask of what to leave out")
     if series is not None and isinstance(source, Image):
@@ -246,7 +246,7 @@ def _refuse_nameless(*labels: Source | None) -> None:
         )
 
 
-def _given(source: Source, name: str, *, labels: bool = False) -> str | Path | Image:
+def _as_source(source: Source, name: str, *, labels: bool = False) -> str | Path | Image:
     """A name, or the Image of whatever library's volume; raises InputError for anything else."""
     if isinstance(source, str | os.PathLike):
         return Path(source) if isinstance(source, os.PathLike) else source
@@ -259,9 +259,9 @@ def _given(source: Source, name: str, *, labels: bool = False) -> str | Path | I
     return image
 
 
-def _given_labels(source: Source, name: str) -> str | Path | Image:
-    """:func:`_given`; other libraries hold label maps as real numbers."""
-    given = _given(source, name, labels=True)
+def _as_label_source(source: Source, name: str) -> str | Path | Image:
+    """:func:`_as_source`; other libraries hold label maps as real numbers."""
+    given = _as_source(source, name, labels=True)
     return given if isinstance(source, Image) or not isinstance(given, Image) else whole_numbers(given, name)
 
 

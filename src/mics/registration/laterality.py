@@ -29,7 +29,7 @@ def check_laterality(*, organs_moving: Tensor, organs_fixed: Tensor, spacing_mm:
         role = "moving" if mirrored[0] else "fixed"
         raise GeometryError(
             f"The {role} scan shows the liver on the patient's left and the other one on the right, so one header has "
-            "left and right exchanged: mend that header's direction, or give both scans mirrored alike."
+            "left and right exchanged: correct that header's direction, or give both scans mirrored alike."
         )
     if mirrored[0]:
         return [

@@ -28,7 +28,7 @@ COLUMNS = {
 
 
 def lesion_table(scans: Pair[Scan], fixed_to_moving: Transform) -> dict[str, dict[str, float | None]] | None:
-    """By lesion id the numbers of :data:`COLUMNS`; None without lesion maps.
+    """The numbers of :data:`COLUMNS` by lesion id; None without lesion maps.
 
     A lesion that one map lacks has the volume 0 there: it is new, or it is gone. What cannot be said is None: all but the
     volume of one scan (and the Jacobian of a moving lesion) where the other has no map, and growth and Jacobian of a new lesion.

@@ -59,11 +59,11 @@ EFFORTS = {
 }
 
 _STIFFER, _RIGIDITY = 2.0, 3.0
-"""Of one patient: smoothness as a multiple of that between two people, and the rigidity of bones."""
+"""For one patient: smoothness as a multiple of that between two patients, and the rigidity of bones."""
 
 
 def for_one_patient(settings: RefineSettings) -> RefineSettings:
-    """Of two scans of one patient: stiffer, bones nearly rigid, and fine enough at last to tell ribs apart.
+    """The settings for two scans of one patient: stiffer, bones nearly rigid, and fine enough at last to tell ribs apart.
 
     It begins at rest, from where a breath is a long way: so a coarser level comes first, and there are more iterations.
     """

@@ -17,6 +17,7 @@ from mics.image.points import Points
 from mics.network.weights import DEFAULT_REGISTRATION, LoadedModel
 from mics.registration.findings import findings
 from mics.registration.fork import refuse_forked
+from mics.registration.header_orientation import wrong_orientations
 from mics.registration.inputs import PairArguments, Scan, Source, load_pair, meaning_of_labels
 from mics.registration.memory import require_memory
 from mics.registration.network_grid import refuse_thin
@@ -28,7 +29,6 @@ from mics.registration.stage_order import after_network, plan, refuse_unfit
 from mics.registration.steering import refuse_unfit_steering, what_steers
 from mics.registration.summary import completed, summarise
 from mics.registration.timing import Timing
-from mics.registration.turned import turned_headers
 
 _logger = logging.getLogger("mics.registration")
 
@@ -42,7 +42,7 @@ class PairInputs:
     settings: Settings
     """The registrar's, with what steers this pair."""
     scans: Pair[Scan]
-    sentences: Sequence[str]
+    messages: Sequence[str]
     """What was warned about."""
     meaning: Mapping[int, str]
     disagreements: Sequence[str]
@@ -112,12 +112,12 @@ class Registrar:
 
     @property
     def device(self) -> torch.device:
-        """Where the networks run."""
+        """The device that the networks run on."""
         return self._settings.device
 
     @property
     def settings(self) -> Settings:
-        """What was chosen, looked up: models, affine, device and the rest."""
+        """The settings, looked up: models, affine, device and the rest."""
         return self._settings
 
     @property
@@ -174,7 +174,7 @@ class Registrar:
         """
         timing = Timing(progress)
         with timing("read", "Reading"):
-            scans, sentences = load_pair(fixed=fixed, moving=moving, **given)
+            scans, messages = load_pair(fixed=fixed, moving=moving, **given)
             meaning, disagreements = meaning_of_labels(given.get("label_names"), scans)
             landmarks = read_landmarks(given.get("fixed_landmarks"), given.get("moving_landmarks"))
             steering = what_steers(
@@ -185,7 +185,7 @@ class Registrar:
         return PairInputs(
             settings=settings,
             scans=scans,
-            sentences=sentences,
+            messages=messages,
             meaning=meaning,
             disagreements=disagreements,
             landmarks=landmarks,
@@ -212,7 +212,7 @@ class Registrar:
         settings, scans = inputs.settings, inputs.scans
         require_memory(settings, fixed=scans.fixed.image.grid, moving=scans.moving.image.grid)
         timing = Timing(progress, before={"read": inputs.seconds})
-        state = State(scans=scans, device=settings.device, warnings=list(inputs.sentences))
+        state = State(scans=scans, device=settings.device, warnings=list(inputs.messages))
         for stage in plan(settings):
             with timing(stage.name, stage.title):
                 state = run_stage(stage, state)
@@ -230,7 +230,7 @@ class Registrar:
         if verdict.word == "failed" and state.evidence is not None:
             with timing("headers", "It failed: looking for a header that turns its patient"):
                 verdict = verdict.because(
-                    turned_headers({"fixed": result.fixed, "moving": result.moving}, settings.device)
+                    wrong_orientations({"fixed": result.fixed, "moving": result.moving}, settings.device)
                 )
         _logger.info("Verdict: %s", verdict.word)
         summary = summarise(state, settings, landmarks=inputs.landmarks, found=found, verdict=verdict, timing=timing)
@@ -249,7 +249,7 @@ def _refuse_unusable(scans: Pair[Scan], settings: Settings) -> None:
     if followed and not settings.same_patient:
         raise SettingError(
             "Lesions are followed from scan to scan of one patient: say so by `same_patient`, or use `fixed_exclude` and "
-            "`moving_exclude` between two people.",
+            "`moving_exclude` between two patients.",
             option="same_patient",
         )
     refuse_thin(fixed=scans.fixed.image.grid, moving=scans.moving.image.grid, spacing_mm=settings.card.spacing_mm)

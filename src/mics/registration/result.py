@@ -62,7 +62,7 @@ class Registration:
 
     @property
     def verdict(self) -> VerdictSummary:
-        """Whether it worked, as far as it shows."""
+        """The verdict: whether the registration worked, as far as it shows."""
         verdict = self.run_summary.verdict
         assert verdict is not None  # which only summaries of earlier versions lack
         return verdict

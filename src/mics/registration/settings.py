@@ -73,7 +73,7 @@ class Settings:
         return replace(self, refine="none", segmentation=self.segmentation if needed else None)
 
     def to_dict(self) -> dict[str, Any]:
-        """For the summary: plain data, the models with their checksums."""
+        """The settings for the summary: plain data, the models with their checksums."""
         return {
             "affine": self.affine_source,
             "affine_model": None if self.affine_model is None else _described(self.affine_model),
@@ -112,7 +112,7 @@ def resolve(
     if lesions != "keep" and not same_patient:
         raise SettingError(
             f'`lesions="{lesions}"` is for two scans of one patient: say so by `same_patient`, or use `fixed_exclude` and '
-            "`moving_exclude` between two people.",
+            "`moving_exclude` between two patients.",
             option="same_patient",
         )
     if same_patient and isinstance(affine, str) and affine == "organs":

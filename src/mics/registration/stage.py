@@ -29,7 +29,7 @@ Need = Literal["organ_maps", "transforms", "orientation"]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Alignment:
-    """How the scans lie to each other before any deformation.
+    """The scans' position to each other before any deformation.
 
     ``affine`` (4, 4) maps fixed to moving LPS points; ``grid`` is the network's, in the fixed world; ``in_view`` tells which of
     its voxels (X, Y, Z) lie in either scan's field of view.
@@ -56,7 +56,7 @@ class Views:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class State:
-    """What is known of a pair so far; frozen, every stage makes another."""
+    """All that is known of a pair so far; frozen, every stage makes another."""
 
     scans: Pair[Scan]
     device: torch.device
@@ -71,7 +71,7 @@ class State:
     evidence: Mapping[str, Any] | None = None
     warnings: Sequence[str] = ()
     reports: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
-    """By stage, what it has to say for the summary."""
+    """Parts of the summary, by the stage that reports them."""
 
     @property
     def affine(self) -> Matrix:
@@ -85,7 +85,7 @@ class State:
 
     @property
     def in_view(self) -> Pair[Mask]:
-        """Which voxels of :attr:`grid` lie in either scan's field of view."""
+        """Masks of the voxels of :attr:`grid` that lie in either scan's field of view."""
         return _at_hand(self.alignment, "affine", "it has to come after the affine's stage").in_view
 
     @property
@@ -106,22 +106,22 @@ class State:
         return _at_hand(self.native, "transforms", "name 'transforms' in its needs")
 
     def with_field(self, field: BidirectionalField) -> "State":
-        """With another deformation, over the box of :attr:`grid`."""
+        """The state with another deformation, over the box of :attr:`grid`."""
         return replace(self, deformation=field)
 
     def with_displacements(self, *, moving_to_fixed: Tensor, fixed_to_moving: Tensor) -> "State":
-        """With another deformation, (1, 3, X, Y, Z) in voxels of any grid with the outermost voxel centres of :attr:`grid`."""
+        """The state with another deformation, (1, 3, X, Y, Z) in voxels of a grid with the outermost centres of :attr:`grid`."""
         grid = same_box(self.grid, moving_to_fixed.shape[2:])
         return self.with_field(
             BidirectionalField(moving_to_fixed=moving_to_fixed, fixed_to_moving=fixed_to_moving, grid=grid)
         )
 
     def with_transforms(self, transforms: Transforms) -> "State":
-        """With other transforms on the scans' own grids."""
+        """The state with other transforms on the scans' own grids."""
         return replace(self, native=transforms)
 
     def with_report(self, stage: str, part: Mapping[str, Any]) -> "State":
-        """With what ``stage`` has to say for the summary. Raises InputError for what JSON does not know."""
+        """The state with what ``stage`` reports to the summary. Raises InputError for what JSON does not know."""
         try:
             json.dumps(part, allow_nan=False)
         except (TypeError, ValueError) as error:
@@ -140,12 +140,12 @@ class Stage(Protocol):
 
     @property
     def title(self) -> str:
-        """What a user who waits is told."""
+        """The message for a user who waits."""
         return self.name
 
     @property
     def needs(self) -> Sequence[Need]:
-        """What has to be at hand when it runs."""
+        """The inputs that have to be at hand when it runs."""
         return ()
 
     def memory(self, grid: Grid, device: torch.device) -> float:
@@ -189,7 +189,7 @@ def refuse_other_than_stages(stages: Sequence[Stage]) -> None:
             )
 
 
-def _at_hand(value: T | None, name: str, mend: str) -> T:
+def _at_hand(value: T | None, name: str, remedy: str) -> T:
     if value is None:
-        raise InputError(f"A stage asks for the {name}, which it does not have when it runs: {mend}.")
+        raise InputError(f"A stage asks for the {name}, which it does not have when it runs: {remedy}.")
     return value

@@ -67,7 +67,7 @@ def after_network(settings: Settings) -> Sequence[Stage]:
 
 
 def refine_settings(settings: Settings) -> RefineSettings:
-    """Of the chosen effort, as one patient or two people need it."""
+    """Settings of the chosen effort, as one patient or two patients need it."""
     chosen = EFFORTS[settings.refine]
     return for_one_patient(chosen) if settings.same_patient else chosen
 

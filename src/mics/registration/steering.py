@@ -28,7 +28,7 @@ class Steering:
 
     @property
     def count(self) -> int:
-        """Of the landmarks that steer."""
+        """Number of the landmarks that steer."""
         return 0 if self.landmarks is None else len(self.landmarks.fixed.coordinates)
 
 

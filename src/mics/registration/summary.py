@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mics.deformation.provenance import Provenance
-from mics.deformation.provenance import Scan as KnownScan
+from mics.deformation.provenance import KnownScan, Provenance
 from mics.image.points import Points
 from mics.registration.checksums import environment, pair_checksums
 from mics.registration.inputs import Scan
@@ -73,30 +72,30 @@ def describe_geometry(state: State) -> dict[str, Any]:
 
 
 def quality_warnings(affine: NDArray[np.float64], geometry: dict[str, Any], folds: dict[str, float]) -> list[str]:
-    """What should make the reader look twice, a sentence each."""
+    """Warnings that should make the reader look twice."""
     shared = geometry["field_of_view"]["shared_by_both"]
     scales = np.linalg.svd(affine[:3, :3], compute_uv=False)
-    sentences = []
+    messages = []
     if np.linalg.det(affine[:3, :3]) < 0:
-        sentences.append("The affine mirrors the patient: check the headers of both scans.")
+        messages.append("The affine mirrors the patient: check the headers of both scans.")
     if scales.min() < _USUAL_SCALE[0] or scales.max() > _USUAL_SCALE[1]:
-        sentences.append(
+        messages.append(
             f"The affine scales by {scales.min():.2f} to {scales.max():.2f}, which is much between two adults: "
             "look at the overview before using the result."
         )
     if shared < _MIN_SHARED:
-        sentences.append(
+        messages.append(
             f"Both scans show only {shared:.0%} of the region that was registered: beyond it, the deformation is "
             "a continuation."
         )
     delivered = max(folds["moving_to_fixed"], folds["fixed_to_moving"])
     if delivered > _MAX_FOLDS:
-        sentences.append(f"The deformation folds at {delivered:.2%} of the voxels.")
-    return sentences
+        messages.append(f"The deformation folds at {delivered:.2%} of the voxels.")
+    return messages
 
 
 def completed(result: Registration, summary: dict[str, Any]) -> Registration:
-    """With its summary, and with transforms that know where they come from: no name and no path of the user's."""
+    """The registration with summary, and with transforms that know where they come from: no name and no path of the user's."""
     settings = summary["settings"]
     affine = settings["affine"]
     made = {
@@ -147,15 +146,15 @@ def _own_name(path: str | None) -> str | None:
     return Path(path).name if Path(path).name not in ("", "..") else Path(path).resolve().name
 
 
-def _without_folders(sentence: str, state: State, settings: Settings) -> str:
+def _without_folders(message: str, state: State, settings: Settings) -> str:
     """The sentence with the files that were given by their own names."""
     scans = (state.scans.fixed, state.scans.moving)
     given = [path for scan in scans for path in (scan.path, scan.labels_path, scan.exclude_path, scan.lesions_path)]
     for path in sorted(
         {path for path in (*given, settings.affine_source) if path and "/" in path}, key=len, reverse=True
     ):
-        sentence = sentence.replace(path, str(_own_name(path)))
-    return sentence
+        message = message.replace(path, str(_own_name(path)))
+    return message
 
 
 def _reported(state: State, settings: Settings) -> dict[str, Any]:

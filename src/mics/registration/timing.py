@@ -27,15 +27,15 @@ class Timing:
         self._began = time.perf_counter() - sum(self.seconds.values())
 
     @contextmanager
-    def __call__(self, key: str, sentence: str) -> Iterator[None]:
+    def __call__(self, key: str, message: str) -> Iterator[None]:
         """Run a stage: ``key`` names it in the summary, ``sentence`` to the user who waits."""
         if self._progress is not None:
-            self._progress(sentence)
+            self._progress(message)
         began = time.perf_counter()
         yield
         took = time.perf_counter() - began
         self.seconds[key] = self.seconds.get(key, 0.0) + took
-        _logger.info("%s: %.1f s", sentence, took)
+        _logger.info("%s: %.1f s", message, took)
 
     def times(self) -> dict[str, float]:
         """Seconds of every stage so far and in total, to hundredths."""

@@ -61,7 +61,7 @@ def judge(inputs: VerdictInputs, warnings: Sequence[str] = ()) -> Verdict:
         The word, and a sentence for each reason, those of a failure first. ``good`` has none.
     """
     evidence = inputs.evidence
-    failures, questions = _given_labels(inputs.labels)
+    failures, questions = _label_overlap(inputs.labels)
     questions += [*warnings, *_inverse(inputs.inverse_consistency_mm)]
     if evidence is None:
         questions.append(
@@ -121,7 +121,7 @@ def _questions(evidence: EvidenceSummary) -> Iterator[str]:
             )
     spread = evidence.deformation.get("sd_log_jacobian")
     if spread is not None and spread > _LOOK_SD_LOG_JACOBIAN:
-        yield f"Volumes change more than between two people: SdLogJ {spread:.2f} within the body."
+        yield f"Volumes change more than between two patients: SdLogJ {spread:.2f} within the body."
 
 
 def _volumes(organs: Mapping[str, OrganEvidence]) -> Iterator[str]:
@@ -129,7 +129,7 @@ def _volumes(organs: Mapping[str, OrganEvidence]) -> Iterator[str]:
         ratio = organs[organ].volume_ratio if organ in organs else None
         if ratio is not None and not 1 / _LOOK_VOLUME <= ratio <= _LOOK_VOLUME:
             change = f"{ratio:.1f} times" if ratio > 1 else f"1/{1 / ratio:.1f} of" if ratio > 0 else "none of"
-            yield f"The {organ} has {change} its volume once it is warped: more than two people differ."
+            yield f"The {organ} has {change} its volume once it is warped: more than two patients differ."
 
 
 def is_like_ct(shares: Mapping[str, float | None]) -> bool:
@@ -167,16 +167,16 @@ def _order(evidence: EvidenceSummary) -> Iterator[str]:
             )
 
 
-def _given_labels(labels: LabelPair | None) -> tuple[list[str], list[str]]:
+def _label_overlap(labels: LabelPair | None) -> tuple[list[str], list[str]]:
     """What the overlap of the given labels says against it, as a failure and as a question."""
     if labels is None:
         return [], []
     before, after = labels.moving_to_fixed.mean_dice_affine_only, labels.moving_to_fixed.mean_dice
     if before is None or after is None or after >= max(before, _LOOK_GIVEN):
         return [], []
-    sentence = f"The given labels overlap by {after:.2f} after registration, by {before:.2f} with the affine alone."
+    message = f"The given labels overlap by {after:.2f} after registration, by {before:.2f} with the affine alone."
     # Small things, as lesions, overlap little in good registrations too.
-    return ([sentence], []) if after < min(before, _LOOK_GIVEN) else ([], [sentence])
+    return ([message], []) if after < min(before, _LOOK_GIVEN) else ([], [message])
 
 
 def _inverse(errors: DistancePair) -> Iterator[str]:

@@ -19,5 +19,5 @@ class VoxelSubset:
         return cls(chosen.flatten().nonzero().flatten(), indices[None, ..., None, None])
 
     def of(self, volume: Tensor) -> Tensor:
-        """Those of ``(B, C, X, Y, Z)``, ``(B, C, N, 1, 1)``."""
+        """The voxels of ``(B, C, X, Y, Z)``, ``(B, C, N, 1, 1)``."""
         return volume.flatten(2).index_select(2, self.places)[..., None, None]

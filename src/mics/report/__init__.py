@@ -1,1 +1,1 @@
-"""What a person looks at after a registration: a picture and a few sentences."""
+"""What a user looks at after a registration: picture, page and a summary in words."""

@@ -24,8 +24,8 @@ from mics.data.label_names import label_name
 from mics.data.preview import label_colour
 from mics.files.whole import write_whole
 from mics.report.planes import Plane
-from mics.report.sentences import caption, label_names
 from mics.report.sheets import Sheets, cut, shown_planes
+from mics.report.summary_text import caption, label_names
 
 if TYPE_CHECKING:
     from mics.registration.register import Registration

@@ -15,7 +15,7 @@ _DRAWING = Lock()
 
 
 def pictures(registration: Registration) -> dict[str, Callable[[Path], object]]:
-    """By their files' names what writes them, for :meth:`mics.Registration.save`; matplotlib is loaded when it draws."""
+    """Writers of the pictures by their files' names, for :meth:`mics.Registration.save`; matplotlib is loaded when it draws."""
 
     def draw(path: Path) -> None:
         from mics.report.figures import overview

@@ -12,7 +12,7 @@ from mics.data.label_names import label_name
 from mics.data.preview import label_colour
 from mics.files.whole import write_text
 from mics.report import sections
-from mics.report.sentences import label_names
+from mics.report.summary_text import label_names
 from mics.report.volumes import MAX_VOXELS, shown_volumes
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from urllib.parse import quote
 from mics.files.whole import write_text
 from mics.report.page import viewer_part
 from mics.report.sections import MARKS, without_folders
-from mics.report.sentences import above_zero, fold_percentage, inverse_error, label_of, moving_label_scores
+from mics.report.summary_text import above_zero, fold_percentage, inverse_error, label_of, moving_label_scores
 from mics.run_summary import BeforeAndAfter, EvidenceSummary, RunSummary
 
 PAGE = "review.html"
@@ -36,7 +36,7 @@ class Reviewed:
 
     @property
     def word(self) -> str:
-        """Of the verdict, or ``none``."""
+        """The word of the verdict, or ``none``."""
         return _NONE if self.summary is None or self.summary.verdict is None else self.summary.verdict.word
 
 
@@ -139,7 +139,7 @@ def _row(number: int, pair: Reviewed, measures: Sequence[_Measure]) -> str:
         f'<td class="picture">{_picture(pair, link)}</td>'
         f'<th scope="row" data-value="{escape(name)}">{title}</th>'
         f'<td data-value="{_ORDER.index(pair.word)}"><span class="word">{MARKS.get(pair.word, "–")} {_WORDS[pair.word]}</span>'
-        f"{_sentences(pair)}</td>{cells}</tr>"
+        f"{_messages(pair)}</td>{cells}</tr>"
     )
 
 
@@ -151,16 +151,16 @@ def _picture(pair: Reviewed, link: str) -> str:
     return f'<a href="{escape(link)}" tabindex="-1" aria-hidden="true"><img alt="" src="data:image/jpeg;base64,{data}"></a>'
 
 
-def _sentences(pair: Reviewed) -> str:
+def _messages(pair: Reviewed) -> str:
     if pair.summary is None:
         return f"<p>{escape(pair.error or '')}</p>"
     summary = pair.summary
     reasons = [] if summary.verdict is None else summary.verdict.reasons
-    sentences = [without_folders(sentence, summary) for sentence in (*reasons, *summary.warnings)]
+    messages = [without_folders(message, summary) for message in (*reasons, *summary.warnings)]
     scores, worst = moving_label_scores(summary), _worst_dice(summary)
     if scores is not None and worst is not None:
-        sentences.append(f"Worst label: {label_of(summary, str(scores.worst_label))}, Dice {worst:.2f}.")
-    return "".join(f"<p>{escape(sentence)}</p>" for sentence in sentences)
+        messages.append(f"Worst label: {label_of(summary, str(scores.worst_label))}, Dice {worst:.2f}.")
+    return "".join(f"<p>{escape(message)}</p>" for message in messages)
 
 
 def _cell(measure: _Measure, pair: Reviewed) -> str:

@@ -7,7 +7,7 @@ from html import escape
 from pathlib import Path
 
 from mics.data.preview import label_colour
-from mics.report.sentences import (
+from mics.report.summary_text import (
     TG132,
     VERDICTS,
     above_zero,
@@ -33,12 +33,12 @@ def verdict(summary: RunSummary) -> str:
     if summary.verdict is None:
         return ""
     word = summary.verdict.word
-    heading, _, sentence = VERDICTS[word].removesuffix(".").partition(". ")
+    heading, _, message = VERDICTS[word].removesuffix(".").partition(". ")
     reasons = _list("Why", [without_folders(reason, summary) for reason in summary.verdict.reasons])
     warnings = _list("Look twice", [without_folders(warning, summary) for warning in summary.warnings])
     return (
         f'<section class="verdict {word}" aria-label="Verdict"><span class="mark" aria-hidden="true">{MARKS[word]}</span>'
-        f"<div><h2>{escape(heading)}</h2>{_paragraph(sentence and sentence + '.')}{reasons}{warnings}</div></section>"
+        f"<div><h2>{escape(heading)}</h2>{_paragraph(message and message + '.')}{reasons}{warnings}</div></section>"
     )
 
 
@@ -53,7 +53,7 @@ def figures(summary: RunSummary) -> str:
 
 def organs(summary: RunSummary, shown: Sequence[int]) -> str:
     """Tables of the given labels, of which those ``shown`` can be gone to, and of the organs that the network finds."""
-    return _given(summary, shown) + _found(summary)
+    return _given_label_rows(summary, shown) + _found_organ_rows(summary)
 
 
 def settings(summary: RunSummary) -> str:
@@ -93,13 +93,13 @@ def title(summary: RunSummary) -> str:
     return escape(f"{scan_name(summary.inputs.moving.path)} onto {scan_name(summary.inputs.fixed.path)}")
 
 
-def without_folders(sentence: str, summary: RunSummary) -> str:
+def without_folders(message: str, summary: RunSummary) -> str:
     """A sentence with the given files by their names alone."""
     scans = summary.inputs.fixed, summary.inputs.moving
     given = [path for scan in scans for path in (scan.path, scan.labels, scan.exclude, scan.lesions) if path]
     for path in sorted({*given, summary.settings.affine}, key=len, reverse=True):
-        sentence = sentence.replace(path, Path(path).name)
-    return sentence
+        message = message.replace(path, Path(path).name)
+    return message
 
 
 def _figures(summary: RunSummary) -> Iterator[tuple[str, str, str]]:
@@ -126,7 +126,7 @@ def _figures(summary: RunSummary) -> Iterator[tuple[str, str, str]]:
 _BEFORE = "affine alone → registered"
 
 
-def _given(summary: RunSummary, shown: Sequence[int]) -> str:
+def _given_label_rows(summary: RunSummary, shown: Sequence[int]) -> str:
     scores = moving_label_scores(summary)
     if scores is None or not scores.dice:
         return ""
@@ -144,7 +144,7 @@ def _given(summary: RunSummary, shown: Sequence[int]) -> str:
     )
 
 
-def _found(summary: RunSummary) -> str:
+def _found_organ_rows(summary: RunSummary) -> str:
     if summary.evidence is None or not summary.evidence.organs:
         return ""
     rows = [
@@ -198,10 +198,10 @@ def _table(caption: str, heads: Cells, rows: Sequence[Cells], kind: str) -> str:
     )
 
 
-def _list(heading: str, sentences: Sequence[str]) -> str:
-    if not sentences:
+def _list(heading: str, messages: Sequence[str]) -> str:
+    if not messages:
         return ""
-    return f"<h3>{heading}</h3><ul>{''.join(f'<li>{escape(sentence)}</li>' for sentence in sentences)}</ul>"
+    return f"<h3>{heading}</h3><ul>{''.join(f'<li>{escape(message)}</li>' for message in messages)}</ul>"
 
 
 def _paragraph(text: str) -> str:

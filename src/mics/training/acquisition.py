@@ -69,7 +69,7 @@ class Acquisition(NamedTuple):
     def random(
         cls, shape: Sequence[int], size: Sequence[int], settings: Augmentation, generator: torch.Generator
     ) -> Self:
-        """For a part of ``size`` of a volume of ``shape``: each of the four with its own probability or strength."""
+        """A random one of a part of ``size`` of a volume of ``shape``, the four by their own probabilities or strengths."""
         if not (settings.thick_slices or settings.kernel or settings.dose_noise or settings.field_of_view):
             return cls(0.0, 0.0, None, None)  # nothing is drawn, so that samples without these are as they were
         happens, thickness, sharp, dose = torch.rand((4, 2), generator=generator).unbind()

@@ -8,7 +8,7 @@ tensors lie; hence a sample is the same for every device and number of worker pr
 - Labels stay with their anatomy (:func:`names` without ``swapped``): the kidney on the liver's side is still the right
   one. That is what a file with a mirrored header shows; a network trained with it takes such files as they are. In a
   pair, both members are flipped together.
-- Left and right labels change places (``swapped``): left is where left was before, so the picture is a person with situs
+- Left and right labels change places (``swapped``): left is where left was before, so the picture is a subject with situs
   inversus. Done to one member of a pair, the kidneys and adrenals still have their partners in the other member, but
   liver, spleen, stomach, gallbladder and the great vessels lie on the wrong side, and registering them asks for a
   displacement across the body. It teaches something about paired organs alone; use it with ``supervised_organs``
@@ -38,7 +38,7 @@ class Box(NamedTuple):
 
     @property
     def slices(self) -> tuple[slice, ...]:
-        """To cut the part out of an array."""
+        """Slices that cut the part out of an array."""
         return tuple(slice(first, first + length) for first, length in zip(self.start, self.size, strict=True))
 
 
@@ -68,10 +68,10 @@ class Deformation(NamedTuple):
         matrix = torch.diag(1 + uniform(settings.scale))
         for axis, angle in enumerate((uniform(settings.rotation_degrees) * math.pi / 180).tolist()):
             i, j = (axis + 1) % 3, (axis + 2) % 3
-            turn = torch.eye(3)
-            turn[i, i] = turn[j, j] = math.cos(angle)
-            turn[i, j], turn[j, i] = -math.sin(angle), math.sin(angle)
-            matrix = turn @ matrix
+            rotation = torch.eye(3)
+            rotation[i, i] = rotation[j, j] = math.cos(angle)
+            rotation[i, j], rotation[j, i] = -math.sin(angle), math.sin(angle)
+            matrix = rotation @ matrix
         shift = uniform(settings.shift)
         nodes = torch.randn(1, 3, *(max(n // 16, 3) for n in shape), generator=generator) * settings.elastic
         return cls(matrix - torch.eye(3), shift, nodes, shape)

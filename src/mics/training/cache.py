@@ -21,7 +21,7 @@ from mics.organs import ORGAN_NAMES
 
 @dataclass(frozen=True, eq=False)
 class CachedCase:
-    """One person on the network's grid: ``hu`` int16 and ``labels`` uint8, both (X, Y, Z) in LAS array order.
+    """One subject on the network's grid: ``hu`` int16 and ``labels`` uint8, both (X, Y, Z) in LAS array order.
 
     ``split`` is ``"train"`` or ``"val"``. ``organs`` are the ids that were looked for when the case was labelled; where
     another organ lies, ``labels`` says nothing about it.

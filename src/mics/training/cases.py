@@ -41,8 +41,8 @@ def prepare(
     """Write the cases of ``data`` into ``folder``; cases that are already there stay.
 
     ``data`` is a folder that ``mics prepare`` or ``mics pseudo-labels`` has made, a Learn2Reg folder, whose
-    ``registration_val`` people become the validation cases, or ``phantom:N`` for N generated people. With ``organ_maps`` each
-    gets those that the segmentation model of that name or path finds in its image; those of generated people, whom it does not
+    ``registration_val`` subjects become the validation cases, or ``phantom:N`` for N generated subjects. With ``organ_maps`` each
+    gets those that the segmentation model of that name or path finds in its image; those of generated subjects, whom it does not
     know, are their labels. With ``phase_variants`` each scan for training is there so many times more, in random contrast phases
     (:mod:`mics.training.phases`) that follow from its name, with the organ maps that are found in them. ``progress`` is told the
     name of each case. Raises :class:`InputError` for anything else, if ``spacing_mm`` is not a multiple of the data's voxel
@@ -55,7 +55,7 @@ def prepare(
         cases = _phantoms(phantom_count(data), folder, spacing_mm, organ_maps is not None)
     else:
         read = _prepared if (Path(data) / MANIFEST).is_file() else _learn2reg
-        cases = read(Path(data), _Wanted(folder, spacing_mm, segmentation, phase_variants))
+        cases = read(Path(data), _CaseSettings(folder, spacing_mm, segmentation, phase_variants))
     noted = False
     for case in cases:
         if not noted:  # not earlier: data of which no case can be made leave nothing
@@ -67,7 +67,7 @@ def prepare(
 
 
 @dataclass(frozen=True)
-class _Wanted:
+class _CaseSettings:
     """What is made of every scan, and where: see :func:`prepare`."""
 
     folder: Path
@@ -82,15 +82,15 @@ class _Wanted:
         return [n for n in range(count) if not is_cached(_phase_name(name, n), self.folder, maps=maps)]
 
 
-def _prepared(root: Path, wanted: _Wanted) -> Iterator[CachedCase]:
+def _prepared(root: Path, settings: _CaseSettings) -> Iterator[CachedCase]:
     """The cases of a manifest."""
     for entry in usable(root):
-        numbers = wanted.missing(entry.name, entry.split == "val")
+        numbers = settings.missing(entry.name, entry.split == "val")
         if numbers:
             image = read_image(root / entry.image)
             labels = _labels(root, entry, image)
             organs = tuple(sorted({*entry.organs, *entry.pseudo_organs}))
-            for case in _phases(entry.name, entry.split == "val", image, labels, wanted, numbers):
+            for case in _phases(entry.name, entry.split == "val", image, labels, settings, numbers):
                 yield replace(case, organs=organs)
 
 
@@ -99,23 +99,23 @@ def _labels(root: Path, entry: Entry, image: Image) -> Image:
     return read_labels(root / entry.labels) if entry.labels else Image(np.zeros(image.grid.size, np.uint8), image.grid)
 
 
-def _learn2reg(root: Path, wanted: _Wanted) -> Iterator[CachedCase]:
+def _learn2reg(root: Path, settings: _CaseSettings) -> Iterator[CachedCase]:
     cohort = open_learn2reg(root)
     validation = {case.number for case in cohort.validation}
     for number, case in sorted(cohort.cases.items()):
-        numbers = wanted.missing(number, number in validation)
+        numbers = settings.missing(number, number in validation)
         if numbers:
-            yield from _phases(number, number in validation, case.image(), case.labels(), wanted, numbers)
+            yield from _phases(number, number in validation, case.image(), case.labels(), settings, numbers)
 
 
 def _phases(
-    name: str, validation: bool, image: Image, labels: Image, wanted: _Wanted, numbers: Sequence[int]
+    name: str, validation: bool, image: Image, labels: Image, settings: _CaseSettings, numbers: Sequence[int]
 ) -> Iterator[CachedCase]:
     """The case, for number 0, and its variants in other phases."""
     for number in numbers:
         called = _phase_name(name, number)
         shown = image if number == 0 else _in_another_phase(called, image, labels)
-        yield _cached(called, validation, shown, labels, wanted.spacing_mm, wanted.segmentation)
+        yield _cached(called, validation, shown, labels, settings.spacing_mm, settings.segmentation)
 
 
 def _phase_name(name: str, number: int) -> str:

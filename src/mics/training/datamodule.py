@@ -11,7 +11,7 @@ from torch.utils.data.distributed import DistributedSampler
 from mics.errors import GeometryError, InputError
 from mics.training.cache import CachedCase, split
 from mics.training.recipe import Recipe
-from mics.training.samples import AllSamples, Member, RandomSamples, Sample, collate, crop_size
+from mics.training.samples import AllSamples, RandomSamples, RawSample, Sample, collate, crop_size
 
 
 class EpochSampler(DistributedSampler[Any]):
@@ -39,7 +39,7 @@ class EpochSampler(DistributedSampler[Any]):
 class Cases(lightning.LightningDataModule):
     """The cases of a cache for one recipe.
 
-    Raises :class:`InputError` if a split has too few people or volumes that cannot be stacked.
+    Raises :class:`InputError` if a split has too few subjects or volumes that cannot be stacked.
     """
 
     def __init__(self, cases: Sequence[CachedCase], recipe: Recipe) -> None:
@@ -52,7 +52,7 @@ class Cases(lightning.LightningDataModule):
         for part in (self.training, self.validation):
             if len(part) < self.members:
                 raise InputError(
-                    f"Registration needs two people in the split {part[0].split!r}; there is {part[0].name}."
+                    f"Registration needs two subjects in the split {part[0].split!r}; there is {part[0].name}."
                 )
         for case in cases:
             if case.maps is None and recipe.organ_maps is not None:
@@ -64,7 +64,7 @@ class Cases(lightning.LightningDataModule):
         if self.members > 1:
             _check_sizes(self.validation, None)
 
-    def train_dataloader(self) -> DataLoader[list[Member]]:
+    def train_dataloader(self) -> DataLoader[list[RawSample]]:
         """``iterations_per_epoch`` batches of random samples for each device."""
         devices, rank = self._devices()
         length = self.recipe.iterations_per_epoch * self.recipe.batch_size * devices
@@ -89,7 +89,7 @@ class Cases(lightning.LightningDataModule):
         batches = self.trainer.fit_loop.epoch_loop.batch_progress.current.ready
         return batches % self.recipe.iterations_per_epoch * self.recipe.batch_size
 
-    def val_dataloader(self) -> DataLoader[list[Member]]:
+    def val_dataloader(self) -> DataLoader[list[RawSample]]:
         """Every validation case or pair, whole, on one of the devices; one too many for that repeats the first."""
         devices, rank = self._devices()
         samples = AllSamples(self.validation, self.members)
@@ -99,7 +99,7 @@ class Cases(lightning.LightningDataModule):
         """How many there are, and the number of this process's."""
         return (1, 0) if self.trainer is None else (self.trainer.world_size, self.trainer.global_rank)
 
-    def on_after_batch_transfer(self, batch: list[list[Member]], dataloader_idx: int) -> Sample:
+    def on_after_batch_transfer(self, batch: list[list[RawSample]], dataloader_idx: int) -> Sample:
         """The batch on its device: augmented there, as float32 HU and labels."""
         return collate(batch)
 

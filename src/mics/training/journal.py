@@ -32,7 +32,7 @@ class Journal(lightning.Callback):
 
     @property
     def seconds(self) -> float:
-        """Of the run so far, pauses left out."""
+        """Seconds of the run so far, pauses left out."""
         return self._earlier + time.monotonic() - self._began
 
     def state_dict(self) -> dict[str, Any]:
@@ -48,7 +48,9 @@ class Journal(lightning.Callback):
         self._began = self._epoch_began = time.monotonic()
         first = trainer.current_epoch
         begins = f"goes on after epoch {first}" if first else "begins"
-        self._tell(trainer, f"training {begins}: {self.epochs} epochs of {trainer.num_training_batches} iterations")
+        self._write_line(
+            trainer, f"training {begins}: {self.epochs} epochs of {trainer.num_training_batches} iterations"
+        )
 
     def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Keep what was measured, before the checkpoints are written."""
@@ -61,23 +63,23 @@ class Journal(lightning.Callback):
         done = trainer.current_epoch + 1
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
         values = {name: value for name, value in metrics.items() if name in ("train/loss", "train/dice_loss")}
-        said = [f"{name} {value:.4g}" for name, value in (values | self.measures).items()]
-        said.append(duration(now - self._epoch_began))
+        parts = [f"{name} {value:.4g}" for name, value in (values | self.measures).items()]
+        parts.append(duration(now - self._epoch_began))
         if metrics.get(BEST_BY) == _best(trainer):
-            said.append("the best so far")
+            parts.append("the best so far")
         if done < self.epochs:
-            said.append(f"{duration((now - self._began) / self._epochs_here * (self.epochs - done))} left")
+            parts.append(f"{duration((now - self._began) / self._epochs_here * (self.epochs - done))} left")
         self._epoch_began = now
-        self._tell(trainer, f"epoch {done} of {self.epochs}: {', '.join(said)}")
+        self._write_line(trainer, f"epoch {done} of {self.epochs}: {', '.join(parts)}")
 
     def on_train_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """The time of the whole run."""
-        self._tell(
+        self._write_line(
             trainer,
             f"{trainer.current_epoch} epochs in {duration(self.seconds)}; lowest {BEST_BY} {_best(trainer):.4g}",
         )
 
-    def _tell(self, trainer: lightning.Trainer, text: str) -> None:
+    def _write_line(self, trainer: lightning.Trainer, text: str) -> None:
         if trainer.is_global_zero:
             with self.path.open("a", encoding="utf-8") as file:
                 file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
@@ -85,7 +87,7 @@ class Journal(lightning.Callback):
 
 
 def duration(seconds: float) -> str:
-    """A time as people say it: ``8 s``, ``3 min 5 s``, ``2 h 4 min``."""
+    """A time to read: ``8 s``, ``3 min 5 s``, ``2 h 4 min``."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"

@@ -31,7 +31,7 @@ class Averages:
             self.sums[self.names.index(name)] += torch.tensor([float(value), 1.0])
 
     def means(self, sums: Tensor) -> dict[str, float]:
-        """Of :attr:`sums`, or of those of several devices added up; values that no case had are left out."""
+        """Means of :attr:`sums`, or of those of several devices added up; values that no case had are left out."""
         return {name: total / count for name, (total, count) in zip(self.names, sums.tolist(), strict=True) if count}
 
 
@@ -51,7 +51,7 @@ class NetworkTraining(lightning.LightningModule):
 
     @property
     def optimiser_steps(self) -> int:
-        """Of the whole run."""
+        """Number of optimiser steps of the whole run."""
         # Lightning takes a step at the end of every epoch, full or not.
         return self.recipe.epochs * math.ceil(self.recipe.iterations_per_epoch / self.recipe.accumulate)
 
@@ -85,7 +85,7 @@ class NetworkTraining(lightning.LightningModule):
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def case_names(self, batch: Sample, split: str = "train") -> list[str]:
-        """Names of the people in a batch of that split."""
+        """Names of the subjects in a batch of that split."""
         data: Cases = self.trainer.datamodule  # type: ignore[attr-defined]
         cases = data.training if split == "train" else data.validation
         return [cases[place].name for place in batch["case"].flatten().tolist()]

@@ -53,7 +53,7 @@ class Phase(NamedTuple):
         for first, second in _TWINS:
             own[second - 1] = own[first - 1] + 0.15 * (own[second - 1] - own[first - 1])
         gain = 1 + torch.tensor(_ENHANCED) * (left - 1)
-        # Without medium, people differ less.
+        # Without medium, subjects differ less.
         offset = own * (0.3 + 0.7 * min(left, 1.0))
         texture = _TEXTURE + (1 - _TEXTURE) * gain
         vessels = 1 - float(torch.rand((), generator=generator)) * (1 - min(left, 1.0))

@@ -18,7 +18,7 @@ from mics.network.presets import preset
 from mics.network.weights import DEFAULT_SEGMENTATION
 from mics.organs import ORGAN_NAMES
 
-SHIPPED = Path(__file__).parent / "recipes"
+BUNDLED_RECIPES = Path(__file__).parent / "recipes"
 
 
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
@@ -30,11 +30,11 @@ class Augmentation(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     probability: float = Field(0.0, ge=0, le=1)
-    """Of deforming a case and changing its intensity."""
+    """Probability of deforming a case and changing its intensity."""
     mirror_probability: float = Field(0.0, ge=0, le=1)
-    """Of mirroring a case, or both members of a pair together, left to right; labels stay with their anatomy."""
+    """Probability of mirroring a case, or both members of a pair together, left to right; labels stay with their anatomy."""
     mirror_one_probability: float = Field(0.0, ge=0, le=1)
-    """Of mirroring a case, or one member of a pair alone, left to right, with its left and right labels swapped."""
+    """Probability of mirroring a case, or one member of a pair, left to right, with its left and right labels swapped."""
     rotation_degrees: float = Field(0.0, ge=0)
     scale: float = Field(0.0, ge=0)
     shift: float = Field(0.0, ge=0)
@@ -100,7 +100,7 @@ class Recipe(BaseModel):
     """Their norms and units, by their names (:data:`mics.losses.total.FORMS`); that of ``segmentation`` is the segmentation
     network's Dice too."""
     cross_entropy: float = Field(1.0, ge=0)
-    """Of segmentation: weight of the class-weighted cross-entropy beside the Dice loss; the paper has none."""
+    """Weight of the class-weighted cross-entropy beside the Dice loss of a segmentation; the paper has none."""
     augmentation: Augmentation = Augmentation()
 
     @property
@@ -122,11 +122,11 @@ def load_recipe(name_or_path: str | Path, overrides: list[str] | None = None) ->
     ``precision: auto`` becomes bfloat16 where this machine is faster with it, else float32.
     Raises :class:`InputError` for a file that is not there, an unknown key (with the nearest known one) or a bad value.
     """
-    path = SHIPPED / f"{name_or_path}.yaml"
+    path = BUNDLED_RECIPES / f"{name_or_path}.yaml"
     if not path.is_file():
         path = Path(name_or_path)
     if not path.is_file():
-        known = ", ".join(sorted(file.stem for file in SHIPPED.glob("*.yaml")))
+        known = ", ".join(sorted(file.stem for file in BUNDLED_RECIPES.glob("*.yaml")))
         raise MissingFileError(f"There is no recipe {name_or_path}; give a YAML file or one of {known}.")
     settings = read_yaml(path, "a recipe")
     for override in overrides or []:

@@ -25,7 +25,7 @@ Labels of organs that the sample does not annotate are background.
 """
 
 
-class Changes(NamedTuple):
+class AugmentationDraw(NamedTuple):
     """A random deformation, phase, acquisition and intensity of one crop."""
 
     deformation: Deformation
@@ -57,7 +57,7 @@ class Changes(NamedTuple):
         return hu, labels, maps
 
 
-class Member(NamedTuple):
+class RawSample(NamedTuple):
     """What is read of one case, and what is still to be done to it.
 
     ``hu`` int16, ``labels`` uint8 and ``maps`` (organs, X, Y, Z) uint8 are the crop, or with ``changes`` the region that the
@@ -73,7 +73,7 @@ class Member(NamedTuple):
     """Its place in the list of cases, ()."""
     mirrored: bool = False
     swapped: bool = False
-    changes: Changes | None = None
+    changes: AugmentationDraw | None = None
 
     def apply(self) -> Sample:
         """The member as the network's module takes it, computed on the device on which its tensors lie."""
@@ -91,13 +91,13 @@ class Member(NamedTuple):
         return sample
 
 
-def collate(batch: Sequence[Sequence[Member]]) -> Sample:
+def collate(batch: Sequence[Sequence[RawSample]]) -> Sample:
     """A batch of samples, on the device on which they lie."""
     finished: Sample = default_collate([default_collate([member.apply() for member in members]) for members in batch])
     return finished
 
 
-class RandomSamples(Dataset[list[Member]]):
+class RandomSamples(Dataset[list[RawSample]]):
     """Endless random samples of ``members`` different cases (1: segmentation, 2: a pair), each read only where needed.
 
     A sample is a function of the recipe's seed and the index. The members of a pair are cropped at the same place.
@@ -108,7 +108,7 @@ class RandomSamples(Dataset[list[Member]]):
         self.members = members
         self.recipe = recipe
 
-    def __getitem__(self, index: int) -> list[Member]:
+    def __getitem__(self, index: int) -> list[RawSample]:
         generator = torch.Generator().manual_seed(self.recipe.seed * 1_000_003 + index)
         chosen = torch.randperm(len(self.cases), generator=generator)[: self.members].tolist()
         settings = self.recipe.augmentation
@@ -123,7 +123,7 @@ class RandomSamples(Dataset[list[Member]]):
 
     def _member(
         self, place: int, corner: list[float], generator: torch.Generator, *, flips: bool, swaps: bool
-    ) -> Member:
+    ) -> RawSample:
         case = self.cases[place]
         mirrored = flips != swaps
         table, annotated = names(case.organs, self.recipe.supervised_organs, swapped=swaps)
@@ -138,7 +138,7 @@ class RandomSamples(Dataset[list[Member]]):
             phase = Phase.random(generator) if changes_phase else None
             acquisition = Acquisition.random(case.shape, crop.size, settings, generator)
             region = deformation.source(crop)
-            changes = Changes(
+            changes = AugmentationDraw(
                 deformation,
                 phase,
                 acquisition,
@@ -148,10 +148,10 @@ class RandomSamples(Dataset[list[Member]]):
                 self.recipe.spacing_mm,
                 cut_labels=self.members == 1,
             )
-        return Member(*_read(case, region), table, annotated, torch.tensor(place), mirrored, swaps, changes)
+        return RawSample(*_read(case, region), table, annotated, torch.tensor(place), mirrored, swaps, changes)
 
 
-class AllSamples(Dataset[list[Member]]):
+class AllSamples(Dataset[list[RawSample]]):
     """Every case (1 member) or every pair once (2 members), whole and unchanged: one prediction holds both directions."""
 
     def __init__(self, cases: Sequence[CachedCase], members: int) -> None:
@@ -161,14 +161,14 @@ class AllSamples(Dataset[list[Member]]):
     def __len__(self) -> int:
         return len(self.tuples)
 
-    def __getitem__(self, index: int) -> list[Member]:
+    def __getitem__(self, index: int) -> list[RawSample]:
         return [self._member(place) for place in self.tuples[index]]
 
-    def _member(self, place: int) -> Member:
+    def _member(self, place: int) -> RawSample:
         case = self.cases[place]
         whole = Box((0, 0, 0), case.shape)
         about = names(case.organs, None, swapped=False)
-        return Member(*_read(case, whole), *about, torch.tensor(place))
+        return RawSample(*_read(case, whole), *about, torch.tensor(place))
 
 
 def crop_size(shape: tuple[int, int, int], crop: tuple[int, int, int] | None) -> tuple[int, int, int]:

@@ -21,8 +21,8 @@ SOURCE = "source.txt"
 """In the folder of cases, JSON; whatever ends in .json there is a case."""
 
 
-class Subject(NamedTuple):
-    """Who cases are made of."""
+class SourceSubject(NamedTuple):
+    """A subject that cases are made of."""
 
     name: str
     split: str
@@ -36,7 +36,7 @@ class Source(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
     data: str
-    subjects: list[Subject] = Field(alias="people")
+    subjects: list[SourceSubject] = Field(alias="people")
     """``people`` in the file."""
     files: dict[str, list[int]]
     spacing_mm: float
@@ -50,7 +50,7 @@ class Source(BaseModel):
         for split in ("train", "val"):
             if counts[split] < least:
                 raise InputError(
-                    f"{self.data} has {counts[split]} people in the split {split!r}, and this training needs {least}: "
+                    f"{self.data} has {counts[split]} subjects in the split {split!r}, and this training needs {least}: "
                     "add some, or hold some out."
                 )
 
@@ -70,7 +70,8 @@ def source_of(data: str, spacing_mm: float, organ_maps: str | None, phase_varian
     if data.startswith(PHANTOMS):
         count = phantom_count(data)
         subjects = [
-            Subject(f"phantom{seed:04d}", "val" if seed < PHANTOM_VALIDATION else "train", ()) for seed in range(count)
+            SourceSubject(f"phantom{seed:04d}", "val" if seed < PHANTOM_VALIDATION else "train", ())
+            for seed in range(count)
         ]
         return Source(data=data, subjects=subjects, files={}, **made)
     root = Path(data).resolve()
@@ -81,19 +82,21 @@ def source_of(data: str, spacing_mm: float, organ_maps: str | None, phase_varian
         )
     if (root / MANIFEST).is_file():
         entries = usable(root)
-        subjects = [Subject(entry.name, entry.split, (*entry.organs, *entry.pseudo_organs)) for entry in entries]
+        subjects = [SourceSubject(entry.name, entry.split, (*entry.organs, *entry.pseudo_organs)) for entry in entries]
         paths = [root / name for entry in entries for name in (entry.image, entry.labels) if name]
     else:
         cohort = open_learn2reg(root)
         validation = {case.number for case in cohort.validation}
         cases = sorted(cohort.cases.items())
-        subjects = [Subject(number, "val" if number in validation else "train", case.organs) for number, case in cases]
+        subjects = [
+            SourceSubject(number, "val" if number in validation else "train", case.organs) for number, case in cases
+        ]
         paths = [path for _, case in cases for path in (case.image_path, case.labels_path) if path is not None]
     return Source(data=str(root), subjects=subjects, files={str(path): state_of(path) for path in paths}, **made)
 
 
 def usable(root: Path) -> list[Entry]:
-    """Who of a manifest is trained on; those of a test split, and those that left it, are passed over. InputError for nobody."""
+    """The subjects of a manifest to train on: none of a test split, none that were left out. InputError if none is left."""
     entries = [entry for entry in read_manifest(root) if entry.status == "prepared" and entry.split != "test"]
     if not entries:
         raise InputError(f"{root / MANIFEST} lists no case to train on: see its column reason.")
@@ -101,11 +104,11 @@ def usable(root: Path) -> list[Entry]:
 
 
 def phantom_count(data: str) -> int:
-    """N of ``phantom:N``; raises InputError for anything but a number of people that leaves some for training."""
+    """N of ``phantom:N``; raises InputError for anything but a number of subjects that leaves some for training."""
     count = data.removeprefix(PHANTOMS)
     if not (count.isdecimal() and len(count) < 9 and PHANTOM_VALIDATION < int(count) <= _MAX_PHANTOMS):
         raise InputError(
-            f"`data {data[:50]}`: give phantom:N with N people, more than {PHANTOM_VALIDATION} and at most {_MAX_PHANTOMS}.",
+            f"`data {data[:50]}`: give phantom:N with N subjects, more than {PHANTOM_VALIDATION} and at most {_MAX_PHANTOMS}.",
             option="data",
         )
     return int(count)

@@ -14,7 +14,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from pydantic import BaseModel, Field, ValidationError
 
 from mics.errors import InputError, MissingFileError, RunError, SettingError
-from mics.files.folder import held_folder, own_folder
+from mics.files.folder import locked_folder, own_folder
 from mics.files.whole import write_text
 from mics.network.kinds import build
 from mics.network.presets import preset
@@ -76,7 +76,7 @@ def start(
             progress=lambda name: _log.info("prepared %s", name),
         )
         Cases(read_cases(output / CASES), checked)  # refuses what cannot be trained on while there is no run yet
-        where = {"data": _where(data), "initial": _given(initial), "devices": devices, "nodes": nodes}
+        where = {"data": _where(data), "initial": _resolved(initial), "devices": devices, "nodes": nodes}
         _write(output, {"recipe": checked.model_dump(mode="json"), **where})
         return _trained(checked, output, initial, devices, nodes, callbacks, progress)
 
@@ -111,7 +111,7 @@ def resume(
     given = recipe, output, settings.initial, settings.devices, settings.nodes, callbacks, progress
     if not _first():
         return _trained(*given, resume=True)
-    with held_folder(output):
+    with locked_folder(output):
         if recipe != settings.recipe:
             content = json.loads(record)
             changes = [*content.get("changes", []), {"after_epoch": epochs, "set": overrides}]
@@ -209,7 +209,7 @@ def _where(data: str) -> str:
     return str(folder.resolve()) if folder.exists() else data
 
 
-def _given(initial: str | Path | None) -> str | None:
+def _resolved(initial: str | Path | None) -> str | None:
     """A path as it is from anywhere; the name of a shipped model as it is."""
     if initial is None:
         return None

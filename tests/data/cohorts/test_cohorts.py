@@ -1,4 +1,4 @@
-"""Every adapter on generated people in a folder laid out as its publisher does: what comes out is the person put in."""
+"""Every adapter on generated subjects in a folder laid out as its publisher does: what comes out is the subject put in."""
 
 import json
 import shutil
@@ -12,7 +12,7 @@ import SimpleITK as sitk
 from mics.data.cohorts.catalogue import ADAPTERS, open_cohorts
 from mics.errors import InputError
 
-# cohort: how the generator calls it, its first annotated person's number there, orientation and shift, our ids kept
+# cohort: how the generator calls it, its first annotated subject's number there, orientation and shift, our ids kept
 EXPECTED = {
     "learn2reg": ("l2r", 1, "LAS", 0.0, range(1, 14)),
     "learn2reg-2020": ("l2r", 1, "LAS", 0.0, range(1, 14)),
@@ -32,7 +32,7 @@ def opened(published, cohort):
 
 
 @pytest.mark.parametrize("cohort", EXPECTED)
-def test_scan_labels_and_organs_are_those_of_the_person(published, publishers, cohort):
+def test_scan_labels_and_organs_are_those_of_the_subject(published, publishers, cohort):
     name, number, orientation, shift, organs = EXPECTED[cohort]
     subject = publishers.subject(name, number, 8.0, orientation, shift)
     case = next(case for case in opened(published, cohort).cases if case.labels_path is not None)
@@ -164,7 +164,7 @@ def test_a_release_of_2020_with_an_image_but_no_labels_is_not_complete(published
         open_cohorts({"learn2reg": folder})
 
 
-def test_people_of_the_validation_pairs_have_the_split_val(published, publishers, tmp_path):
+def test_subjects_of_the_validation_pairs_have_the_split_val(published, publishers, tmp_path):
     folder = publishers.learn2reg(tmp_path / "four", 3, 16.0)
     cases = open_cohorts({"learn2reg": folder})["learn2reg"].cases
     assert {case.name: case.split for case in cases} == {"0001": "train", "0002": "val", "0003": "val", "0004": "test"}

@@ -41,8 +41,8 @@ def displacement(source, target, affine):
 )
 def test_displacements_come_back_in_voxels_with_the_affine_in_them(name, tolerance, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    if sentence := lacking(name, ""):
-        pytest.skip(sentence)
+    if message := lacking(name, ""):
+        pytest.skip(message)
     fixed = Image(texture(apply_matrix(TRUE, FIXED.points())), FIXED)
     moving = Image(texture(MOVING.points()), MOVING)
     affine = TRUE.copy()

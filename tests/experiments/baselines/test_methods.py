@@ -7,14 +7,14 @@ from mics.experiments.baselines.methods import METHODS, Choice, choose
 
 
 def test_names_and_models_are_told_apart():
-    choices, sentences = choose(["affine", "mics", "network=runs/a", "predecessor=runs/b"])
+    choices, messages = choose(["affine", "mics", "network=runs/a", "predecessor=runs/b"])
     assert choices == [
         Choice("affine"),
         Choice("mics"),
         Choice("network", "runs/a"),
         Choice("predecessor", "runs/b"),
     ]
-    assert sentences == []
+    assert messages == []
 
 
 @pytest.mark.parametrize(

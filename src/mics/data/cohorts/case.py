@@ -27,7 +27,7 @@ _SHOWN = 5
 
 @dataclass(frozen=True)
 class Case:
-    """One person: where the scan and the annotations are, and what the annotations mean.
+    """One subject: where the scan and the annotations are, and what the annotations mean.
 
     ``image_path`` is a file or the folder of a DICOM series. ``mapping`` takes the publisher's labels to organ ids
     (:mod:`mics.organs`) or :data:`KIDNEYS`; labels that it does not list are dropped. ``organs`` are the ids that
@@ -41,7 +41,7 @@ class Case:
     mapping: Mapping[int, int] = field(default_factory=lambda: {organ: organ for organ in ORGAN_NAMES})
     organs: tuple[int, ...] = tuple(ORGAN_NAMES)
     split: Split = "train"
-    """``val`` and ``test`` people must not be trained on."""
+    """``val`` and ``test`` subjects must not be trained on."""
     known_issues: tuple[str, ...] = ()
     others: frozenset[int] | None = None
 
@@ -104,7 +104,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Cohort:
-    """What a folder holds: its cases, and which cases are left out, with the reason (``{name: sentence}``)."""
+    """Content of a folder: its cases, and the cases that are left out, with the reason (``{name: reason}``)."""
 
     cases: list[Case]
     excluded: dict[str, str] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""KiTS19: ``case_00000/imaging.nii.gz`` and, for the first 210 people, ``segmentation.nii.gz`` (Heller et al. 2020).
+"""KiTS19: ``case_00000/imaging.nii.gz`` and, for the first 210 subjects, ``segmentation.nii.gz`` (Heller et al. 2020).
 
 The arrays run from head to foot, front to back, right to left (slices first), and the headers say so. Both kidneys have
 label 1, tumours label 2.

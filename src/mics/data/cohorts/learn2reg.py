@@ -29,8 +29,8 @@ LAYOUT = f"{DATASET_FILE} with imagesTr and labelsTr, or Training/img and Traini
 
 
 @dataclass(frozen=True)
-class Case(common.Case):
-    """One person; ``name`` is the challenge's case number ("0027")."""
+class Learn2RegCase(common.Case):
+    """One subject; ``name`` is the challenge's case number ("0027")."""
 
     @property
     def number(self) -> str:
@@ -61,30 +61,30 @@ class Case(common.Case):
 
 @dataclass(frozen=True)
 class Learn2Reg:
-    """A Learn2Reg folder, its annotated cases by number, its validation pairs, and the test people."""
+    """A Learn2Reg folder, its annotated cases by number, its validation pairs, and the test subjects."""
 
-    cases: dict[str, Case]
+    cases: dict[str, Learn2RegCase]
     validation_pairs: list[tuple[str, str]]
     """(fixed, moving) of the json's ``registration_val``, as listed there; of a whole release without it the published ones."""
-    test: list[Case] = field(default_factory=list)
-    """People whose annotations the challenge keeps."""
+    test: list[Learn2RegCase] = field(default_factory=list)
+    """Subjects whose annotations the challenge keeps."""
     test_pairs: list[tuple[str, str]] = field(default_factory=list)
-    """(fixed, moving) that the challenge scores, as published, as far as both people are there."""
+    """(fixed, moving) that the challenge scores, as published, as far as both subjects are there."""
 
     @property
-    def validation(self) -> list[Case]:
-        """The people of the validation pairs."""
+    def validation(self) -> list[Learn2RegCase]:
+        """The subjects of the validation pairs."""
         numbers = {number for pair in self.validation_pairs for number in pair}
         return [self.cases[number] for number in sorted(numbers)]
 
     @property
-    def training(self) -> list[Case]:
-        """Everybody else: the json lists the people of the validation pairs among its training cases too."""
+    def training(self) -> list[Learn2RegCase]:
+        """Everybody else: the json lists the subjects of the validation pairs among its training cases too."""
         held_out = {case.number for case in self.validation}
         return [case for number, case in sorted(self.cases.items()) if number not in held_out]
 
     @property
-    def ordered_validation_pairs(self) -> list[tuple[Case, Case]]:
+    def ordered_validation_pairs(self) -> list[tuple[Learn2RegCase, Learn2RegCase]]:
         """(fixed, moving), every validation pair in both directions."""
         pairs = {pair for a, b in self.validation_pairs for pair in ((a, b), (b, a))}
         return [(self.cases[fixed], self.cases[moving]) for fixed, moving in sorted(pairs)]
@@ -129,20 +129,20 @@ def open_cohort(folder: Path) -> Cohort:
     return Cohort(sorted(cases, key=lambda case: case.name), registered=True)
 
 
-def label_maps(folder: str | Path) -> list[Case]:
-    """People of whom there are labels but no image: every ``NAME.nii.gz`` of a folder, by name; ``label0002`` is 0002.
+def label_maps(folder: str | Path) -> list[Learn2RegCase]:
+    """Subjects of whom there are labels but no image: every ``NAME.nii.gz`` of a folder, by name; ``label0002`` is 0002.
 
     On the challenge's grid and in its array order, hence settled in the same way. Raises :class:`InputError` where there is
-    none, or two of one person.
+    none, or two of one subject.
     """
-    cases: dict[str, Case] = {}
+    cases: dict[str, Learn2RegCase] = {}
     for path in visible(Path(folder), "*.nii.gz"):
         name = path.name.removeprefix("label").removesuffix(".nii.gz")
         if not is_file_name(name):
             raise InputError(f"{path}: rename it, files cannot be called {name[:200]!r}.")
         if name in cases:
             raise InputError(f"{path} and {cases[name].labels_path} are both of {name}; leave one of them there.")
-        cases[name] = Case(name, None, path)
+        cases[name] = Learn2RegCase(name, None, path)
     if not cases:
         raise MissingFileError(f"{folder} holds no label map (*.nii.gz); give the folder that does.")
     return [case for _, case in sorted(cases.items())]
@@ -177,29 +177,29 @@ def _open_2020(folder: Path) -> Learn2Reg:
     if alone or not images:
         problem = f"case {alone[0]} has an image or labels, but not both" if alone else "Training/img holds no image"
         raise InputError(f"{folder} is not complete: {problem}; unpack the release of 2020 again.")
-    cases = {number: Case(number, path, labels[number]) for number, path in images.items()}
+    cases = {number: Learn2RegCase(number, path, labels[number]) for number, path in images.items()}
     pairs = [pair for pair in LEARN2REG_2020.validation_pairs if cases.keys() >= set(pair)]
     tests = visible(folder / "Testing" / "img", "img[0-9]*.nii*")
     subjects = [_unlabelled(path.name[3:7], path) for path in tests]
     return Learn2Reg(cases, pairs, subjects, _there(LEARN2REG_2020.test_pairs, subjects))
 
 
-def _there(pairs: Pairs, subjects: Sequence[Case]) -> list[tuple[str, str]]:
-    """Those of the pairs whose people are among these."""
+def _there(pairs: Pairs, subjects: Sequence[Learn2RegCase]) -> list[tuple[str, str]]:
+    """Those of the pairs whose subjects are among these."""
     numbers = {case.number for case in subjects}
     return [pair for pair in pairs if numbers.issuperset(pair)]
 
 
-def _unlabelled(number: str, path: Path) -> Case:
-    return Case(number, path, None, organs=(), split="test")
+def _unlabelled(number: str, path: Path) -> Learn2RegCase:
+    return Learn2RegCase(number, path, None, organs=(), split="test")
 
 
-def _case(folder: Path, item: dict[str, str]) -> Case:
+def _case(folder: Path, item: dict[str, str]) -> Learn2RegCase:
     paths = {kind: folder / item[kind] for kind in ("image", "label") if kind in item}
     for path in paths.values():
         if not path.is_file():
             raise MissingFileError(f"{folder / DATASET_FILE} names {path}, which is not there; complete the folder.")
-    return Case(_number(item["image"]), paths["image"], paths.get("label"))
+    return Learn2RegCase(_number(item["image"]), paths["image"], paths.get("label"))
 
 
 def _number(name: str) -> str:

@@ -1,6 +1,6 @@
 """Medical Segmentation Decathlon: ``imagesTr``, ``labelsTr``, ``imagesTs`` and ``dataset.json`` (Simpson et al. 2019).
 
-Tasks 3 (liver), 7 (pancreas) and 9 (spleen). Label 1 is the organ, 2 its tumours, which join it. The test people have no
+Tasks 3 (liver), 7 (pancreas) and 9 (spleen). Label 1 is the organ, 2 its tumours, which join it. The test subjects have no
 annotation; here they are training cases without one, because the test is one of segmentation.
 """
 
@@ -15,7 +15,7 @@ from mics.organs import LIVER, PANCREAS, SPLEEN
 LAYOUT = "imagesTr, labelsTr, imagesTs and dataset.json"
 
 _IRCADB = {f"liver_{number}" for number in range(28, 48)}
-_IRCADB_SENTENCE = "From 3D-IRCADb-01: where its header says 1 mm along every axis, that is not the true spacing."
+_IRCADB_NOTE = "From 3D-IRCADb-01: where its header says 1 mm along every axis, that is not the true spacing."
 
 
 def open_task(folder: Path, *, task: str, title: str, organ: int) -> Cohort:
@@ -43,7 +43,7 @@ def open_task(folder: Path, *, task: str, title: str, organ: int) -> Cohort:
 
 def _case(image: Path, **known: Any) -> Case:
     name = image.name.removesuffix(".nii.gz")
-    return Case(name, image, **known, known_issues=(_IRCADB_SENTENCE,) if name in _IRCADB else ())
+    return Case(name, image, **known, known_issues=(_IRCADB_NOTE,) if name in _IRCADB else ())
 
 
 def _adapter(task: str, folder: str, organ: int, subjects: str, annotated: str, known_issues: str) -> Adapter:
@@ -65,7 +65,7 @@ MSD_LIVER = _adapter(
     LIVER,
     "201 (131 annotated)",
     "liver (tumours joined)",
-    f"{len(_IRCADB)} people of 3D-IRCADb may have lost their spacing",
+    f"{len(_IRCADB)} subjects of 3D-IRCADb may have lost their spacing",
 )
 MSD_PANCREAS = _adapter("pancreas", "Task07_Pancreas", PANCREAS, "420 (281 annotated)", "pancreas (tumours joined)", "")
 MSD_SPLEEN = _adapter("spleen", "Task09_Spleen", SPLEEN, "61 (41 annotated)", "spleen", "")

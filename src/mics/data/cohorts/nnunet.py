@@ -6,7 +6,7 @@
     labels:                           # organ: the label or labels that are it
       liver: [1, 2]
       kidneys: 3                      # both in one label; they are told apart by the spine
-    validation: [patient_004]         # people not to train on
+    validation: [patient_004]         # subjects not to train on
 
 The folder holds ``imagesTr/NAME_0000.nii.gz``, ``labelsTr/NAME.nii.gz`` and, without annotation, ``imagesTs/NAME_0000.nii.gz``.
 

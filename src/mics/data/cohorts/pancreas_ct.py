@@ -1,9 +1,9 @@
-"""TCIA Pancreas-CT: a DICOM series a person, and label files published apart from it (Roth et al. 2016, Gibson et al. 2018).
+"""TCIA Pancreas-CT: a DICOM series a subject, and label files published apart from it (Roth et al. 2016, Gibson et al. 2018).
 
 Expected in one folder: ``PANCREAS_0001/<study>/<series>/*.dcm``, as it was downloaded also in ``Pancreas-CT/`` or
 ``manifest-.../Pancreas-CT/``, and beside it ``TCIA_pancreas_labels-02-05-2017/label0001.nii.gz`` (1 is the pancreas) or
 ``label_tcia_multiorgan/label0001.nii.gz``, also in ``label_tciapancreasct_multiorgan/``
-(ids as in BTCV, and 14 for the duodenum) or both; the second has, of 43 people, seven organs of our list.
+(ids as in BTCV, and 14 for the duodenum) or both; the second has, of 43 subjects, seven organs of our list.
 
 A label file holds one voxel for each voxel of the series, but its header does not say where they lie.
 """
@@ -49,7 +49,7 @@ class PancreasCase(Case):
 
 
 def open_pancreas_ct(folder: Path) -> Cohort:
-    """The people of whom there is a series. Raises :class:`InputError` if there is none."""
+    """The subjects of whom there is a series. Raises :class:`InputError` if there is none."""
     subjects = [
         path for place in ("", "Pancreas-CT/", "*/Pancreas-CT/") for path in visible(folder, f"{place}PANCREAS_*")
     ]
@@ -68,7 +68,7 @@ def _series(subject: Path) -> list[Path]:
 
 
 def _labels(folder: Path, pattern: str) -> dict[str, Path]:
-    """Label files by the person's name."""
+    """Label files by the subject's name."""
     places = [*visible(folder, pattern), *visible(folder, f"*/{pattern}")]
     files = [file for place in places for file in visible(place, "label[0-9]*.nii.gz")]
     return {f"PANCREAS_{file.name[5:9]}": file for file in files}

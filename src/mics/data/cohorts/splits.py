@@ -19,13 +19,13 @@ class Published:
 
     @property
     def resplit_pairs(self) -> Pairs:
-        """Of the public re-split, which tests on the last seven annotated people, every pair in both directions."""
+        """The pairs of the public re-split, which tests on the last seven annotated subjects, every pair in both directions."""
         return tuple(permutations(sorted((*self.train, *self.validation))[23:], 2))
 
 
 def _published(annotated: list[int], validation: list[int], test: range, untested: Set[int] = frozenset()) -> Published:
     train = [number for number in annotated if number not in validation]
-    # In the test, the first of a pair is every other person, the second each of those between that come after.
+    # In the test, the first of a pair is every other subject, the second each of those between that come after.
     tested = [(a, b) for a in test[::2] for b in test[1::2] if b > a and not {a, b} & untested]
     return Published(
         _texts(train),
@@ -44,14 +44,14 @@ LEARN2REG_2020 = _published([*range(1, 11), *range(21, 41)], [1, 4, 7, 10, 23, 2
 """Numbers of BTCV: ``img0001`` to ``img0010`` and ``img0021`` to ``img0040``, in the test ``img0061`` to ``img0080``."""
 
 LEARN2REG_TODAY = _published(list(range(1, 31)), list(range(1, 31, 3)), range(31, 51), frozenset({34, 41, 42, 43}))
-"""The same people, numbered without gaps: ``AbdomenCTCT_0001_0000`` to ``AbdomenCTCT_0050_0000``.
+"""The same subjects, numbered without gaps: ``AbdomenCTCT_0001_0000`` to ``AbdomenCTCT_0050_0000``.
 
 Of the 55 test pairs of 2020 the challenge scores 39 today (its ``AbdomenCTCT_TEST_evaluation_config.json``), those without
-four of the people.
+four of the subjects.
 """
 
 
 def release_of(numbers: Collection[str]) -> Published | None:
-    """The release whose numbers these annotated people have; None where they may be of either, or of none."""
+    """The release whose numbers these annotated subjects have; None where they may be of either, or of none."""
     found = [r for r in (LEARN2REG_2020, LEARN2REG_TODAY) if set(numbers) <= {*r.train, *r.validation}]
     return found[0] if len(found) == 1 else None

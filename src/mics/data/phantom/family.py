@@ -1,4 +1,4 @@
-"""Phantoms, pairs of people, and pairs with a known deformation."""
+"""Phantoms, pairs of subjects, and pairs with a known deformation."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ from mics.organs import ORGAN_NAMES
 _SEED = "The seed of a phantom is a whole number"
 _LOWER = (-96.0, -96.0, -96.0)
 _UPPER = (EXTENT[0] + 96.0, EXTENT[1] + 96.0, EXTENT[2] + 96.0)
-# Correlation length and standard deviation (mm) of what distinguishes two people beyond their numbers, ...
+# Correlation length and standard deviation (mm) of what distinguishes two subjects beyond their numbers, ...
 _HABITUS = [(70.0, 6.0), (28.0, 2.5)]
-# ... and of what happens to one person between two scans.
+# ... and of what happens to one subject between two scans.
 _MOTION = [(60.0, 7.0), (30.0, 3.0)]
 Points = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]
 
@@ -61,7 +61,7 @@ class Phantom:
 
 @dataclass(frozen=True)
 class DeformedPair:
-    """One person twice; `moving_to_fixed` is the truth: it fills the fixed grid from the moving volume."""
+    """One subject twice; `moving_to_fixed` is the truth: it fills the fixed grid from the moving volume."""
 
     fixed: Phantom
     moving: Phantom
@@ -69,11 +69,11 @@ class DeformedPair:
 
 
 def phantom(seed: int, grid: Grid | Scanner | None = None, *, phase: Phase | None = None) -> Phantom:
-    """The abdomen of a generated person.
+    """The abdomen of a generated subject.
 
     Args:
-        seed: Which person.
-        grid: A Grid (all of it in view, the person straight at the world's origin), a Scanner, or by default the network's
+        seed: Which subject.
+        grid: A Grid (all of it in view, the subject straight at the world's origin), a Scanner, or by default the network's
             grid (4 mm, 96 x 80 x 128, "LAS") with a field of view drawn as in clinical data.
         phase: The phase of contrast; drawn if None.
 
@@ -90,7 +90,7 @@ def phantom(seed: int, grid: Grid | Scanner | None = None, *, phase: Phase | Non
 def phantom_pair(
     seed: int, fixed: Grid | Scanner | None = None, moving: Grid | Scanner | None = None
 ) -> tuple[Phantom, Phantom]:
-    """Two different generated people.
+    """Two different generated subjects.
 
     Args:
         seed: Which pair.
@@ -98,7 +98,7 @@ def phantom_pair(
         moving: How the second is.
 
     Returns:
-        The fixed and the moving person.
+        The fixed and the moving subject.
 
     Raises:
         InputError: For a seed that is no whole number.
@@ -108,14 +108,14 @@ def phantom_pair(
 
 
 def deformed_pair(seed: int, fixed: Grid | Scanner | None = None, moving: Grid | Scanner | None = None) -> DeformedPair:
-    """A person, and the same person deformed by a known smooth diffeomorphism (about 7 mm, up to 30 mm).
+    """A subject, and the same subject deformed by a known smooth diffeomorphism (about 7 mm, up to 30 mm).
 
     Each scan has its own noise and field of view; `fixed` and `moving` as `grid` of `phantom`.
     """
     subject = draw_subject(seed)
     fixed_scanner, moving_scanner = _scanner(fixed, 2 * seed), _scanner(moving, 2 * seed + 1)
     motion = random_field(np.random.default_rng([seed, 7]), _LOWER, _UPPER, _MOTION)
-    # A point of the fixed world, in the person, moved there, in the moving world.
+    # A point of the fixed world, in the subject, moved there, in the moving world.
     points = fixed_scanner.grid.points()
     moved = np.stack(_moved(_apply(fixed_scanner.to_reference, points), motion), axis=-1)
     truth = np.stack(_apply(np.linalg.inv(moving_scanner.to_reference), moved), axis=-1) - points
@@ -164,7 +164,7 @@ def _scan(subject: Subject, scanner: Scanner, motion: SmoothField | None) -> Pha
         paint(site)
     canvas.labels[~scanner.in_view(*points)] = 0
     _keep_largest(canvas.labels)
-    hu = scanner.finish(canvas.hu, points)
+    hu = scanner.acquire(canvas.hu, points)
     return Phantom(Image(hu, scanner.grid), Image(canvas.labels, scanner.grid))
 
 

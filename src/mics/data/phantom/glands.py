@@ -18,7 +18,7 @@ def liver(site: Site) -> None:
     rng, s = site.subject.rng("liver"), site.shift
     size = np.exp(rng.normal(0, 0.06, 3))
     bottom, slope, reach = rng.normal(246, 19), float(rng.normal(0.68, 0.09)), float(rng.normal(66, 16))
-    turn = (float(rng.normal(0, 8)), float(rng.normal(-8, 5)), float(rng.normal(0, 8)))
+    rotation = (float(rng.normal(0, 8)), float(rng.normal(-8, 5)), float(rng.normal(0, 8)))
     left_depth, left_height, cleft = float(rng.normal(46, 5)), float(rng.normal(38, 5)), float(rng.uniform(6, 14))
     box = site.canvas.box(np.array((40, 70, 190)) + s, np.array((290, 290, 440)) + s)
     if box is None:
@@ -29,7 +29,9 @@ def liver(site: Site) -> None:
     # The visceral face rises from the right lower tip to the left and to the front.
     face = (float(bottom) - 18 + slope * (x - 70) + 0.12 * (y - 180) - z) / 1.2
     right = smooth_intersection(right, face, 25)
-    left = ellipsoid(*rotated(x, y, z, (190, 218, 365), turn), (186, 216, 366), (reach + 12, left_depth, left_height))
+    left = ellipsoid(
+        *rotated(x, y, z, (190, 218, 365), rotation), (186, 216, 366), (reach + 12, left_depth, left_height)
+    )
     d = smooth_union(smooth_union(right, left, 22), ellipsoid(x, y, z, (176, 182, 358), (18, 20, 30)), 12)
     kidney = site.kidneys[organs.RIGHT_KIDNEY] - s
     hollows: list[tuple[Array, float]] = [
@@ -67,11 +69,11 @@ def spleen(site: Site) -> None:
     rng, c = site.subject.rng("spleen"), site.canvas
     centre = np.array([303, 131, 347]) + site.shift * (1, 1, 0.8) + rng.normal(0, (4, 7, 12))
     size = float(np.exp(rng.normal(0.05, 0.15))) * (1.5 if rng.random() < 0.07 else 1.0)
-    turn = (float(rng.normal(-28, 10)), float(rng.normal(8, 8)), float(rng.normal(-14, 10)))
+    rotation = (float(rng.normal(-28, 10)), float(rng.normal(8, 8)), float(rng.normal(-14, 10)))
     box = c.box(centre - 75 * size, centre + 75 * size)
     if box is None:
         return
-    u, v, w = rotated(*c.at(box), tuple(centre), turn)
+    u, v, w = rotated(*c.at(box), tuple(centre), rotation)
     d = ellipsoid(u, v, w, centre, (40 * size, 56 * size, 62 * size))
     hilum = ellipsoid(u, v, w, centre + (-44 * size, 20 * size, 0), (42 * size, 44 * size, 60 * size))
     d = site.confined(box, smooth_intersection(d, -hilum, 10), 0.5)
@@ -89,7 +91,7 @@ def kidneys(site: Site) -> None:
         rng, centre = site.subject.rng(f"kidney {label}"), site.kidneys[label]
         size = float(np.exp(shared + rng.normal(0, 0.05)))
         # Upper poles lean to the spine and back, the hilum looks inwards and a little forwards.
-        turn = (float(rng.normal(14, 6)), side * float(rng.normal(12, 5)), side * float(rng.normal(-32, 10)))
+        rotation = (float(rng.normal(14, 6)), side * float(rng.normal(12, 5)), side * float(rng.normal(-32, 10)))
         p, q, r, s = (float(v) for v in rng.uniform(0, 6, 4))
         front = vertebra_front(centre[2])
         renal = tube_points(
@@ -101,7 +103,7 @@ def kidneys(site: Site) -> None:
         box = c.box(centre - 75, centre + 75)
         if box is None:
             continue
-        u, v, w = rotated(*c.at(box), tuple(centre), turn)
+        u, v, w = rotated(*c.at(box), tuple(centre), rotation)
         d = ellipsoid(u, v, w, centre, (25.5 * size, 30.5 * size, 55 * size))
         d = d + np.float32(1.2) * np.sin(w / 11 + p) * np.sin(v / 9 + q)
         hilum = ellipsoid(u, v, w, centre - (side * 27 * size, 0, 0), (22 * size, 10 * size, 20 * size))

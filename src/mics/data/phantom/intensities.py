@@ -32,7 +32,7 @@ _INDEX = {"native": 0, "arterial": 1, "portal": 2}
 
 
 class Tissues:
-    """HU by tissue for one person: phase means, a common factor for the dose of contrast, a little of its own each."""
+    """HU by tissue for one subject: phase means, a common factor for the dose of contrast, a little of its own each."""
 
     def __init__(self, subject: Subject) -> None:
         rng = subject.rng("tissues")
@@ -53,13 +53,13 @@ class Tissues:
 _LATTICE = 48
 
 
-def texture(rng: np.random.Generator, points: Sequence[NDArray[np.float32]], grain_mm: float) -> NDArray[np.float32]:
+def texture(rng: np.random.Generator, points: Sequence[NDArray[np.float32]], lattice_mm: float) -> NDArray[np.float32]:
     """Unit-variance noise that belongs to the tissue: the same at the same anatomical points on every grid.
 
-    `points`: x, y, z in mm; one draw of a periodic lattice of 48 cubed, `grain_mm` between its points.
+    `points`: x, y, z in mm; one draw of a periodic lattice of 48 cubed, `lattice_mm` between its points.
     """
     lattice = rng.standard_normal((_LATTICE,) * 3, dtype=np.float32)
-    where = np.stack([p / grain_mm for p in points])
+    where = np.stack([p / lattice_mm for p in points])
     value = ndimage.map_coordinates(lattice, where, order=1, mode="grid-wrap", output=np.float32)
     return np.asarray(value * np.float32(1.8), np.float32)  # linear interpolation takes variance away
 

@@ -1,4 +1,4 @@
-"""What a scanner adds to a person: grid, pose on the table, field of view, the table, noise."""
+"""What a scanner adds to a subject: grid, pose on the table, field of view, the table, noise."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _TO_REFERENCE = np.array([[1.0, 0, 0, CENTRE[0]], [0, -1, 0, CENTRE[1]], [0, 0, 
 
 @dataclass(frozen=True, eq=False)
 class Scanner:
-    """How one volume is taken.
+    """Settings of a scanner that takes one volume.
 
-    `pose` (4, 4): LPS mm of the scan's world to LPS mm of a person who lies straight with the middle of the abdomen at
-    the origin; scale included (a larger person has a scale below one).  `heights`: the stretch in view, mm in the
+    `pose` (4, 4): LPS mm of the scan's world to LPS mm of a subject who lies straight with the middle of the abdomen at
+    the origin; scale included (a larger subject has a scale below one).  `heights`: the stretch in view, mm in the
     reference anatomy.  `circle`: centre x, y and radius of the field of view there.  `table`: y of its top, there.
     Outside the field of view there is air and no label.
     """
@@ -40,11 +40,11 @@ class Scanner:
         return np.asarray(_TO_REFERENCE @ self.pose)
 
     def in_view(self, x: NDArray[np.float32], y: NDArray[np.float32], z: NDArray[np.float32]) -> NDArray[np.bool_]:
-        """Which points of the reference anatomy are in the field of view."""
+        """Mask of the points of the reference anatomy that are in the field of view."""
         radial = (x - self.circle[0]) ** 2 + (y - self.circle[1]) ** 2 <= self.circle[2] ** 2
         return np.asarray(radial & (z >= self.heights[0]) & (z <= self.heights[1]))
 
-    def finish(self, hu: NDArray[np.float32], points: tuple[NDArray[np.float32], ...]) -> NDArray[np.float32]:
+    def acquire(self, hu: NDArray[np.float32], points: tuple[NDArray[np.float32], ...]) -> NDArray[np.float32]:
         """Table, noise correlated over about a millimetre and a half, field of view; whole HU."""
         rng = np.random.default_rng([self.seed, 1])
         x, y, z = points
@@ -60,7 +60,7 @@ class Scanner:
 
 
 def plain_scanner(grid: Grid, seed: int) -> Scanner:
-    """The whole of `grid` in view, the person straight at the world's origin, the scanner's noise drawn."""
+    """The whole of `grid` in view, the subject straight at the world's origin, the scanner's noise drawn."""
     rng = np.random.default_rng([seed, 2])
     return Scanner(grid, np.eye(4), float(rng.uniform(4, 12)), seed)
 
@@ -72,7 +72,7 @@ def network_grid(spacing_mm: float = 4.0) -> Grid:
 
 
 def network_scanner(seed: int, spacing_mm: float = 4.0) -> Scanner:
-    """Fields of view as affine registration to one person leaves them: all end near the heart, some above the hips."""
+    """Fields of view as affine registration to one subject leaves them: all end near the heart, some above the hips."""
     rng = np.random.default_rng([seed, 3])
     lowest = -np.inf if rng.random() < 0.6 else float(rng.uniform(0, 90))
     highest = float(np.clip(rng.normal(451, 7), 436, 500))
@@ -86,19 +86,19 @@ def network_scanner(seed: int, spacing_mm: float = 4.0) -> Scanner:
 def hospital_scanner(seed: int, pixels: int = 160) -> Scanner:
     """A scan as a hospital exports it: `pixels` squared per slice, 2.5 to 5 mm slices, any origin, sometimes tilted.
 
-    The person's size (0.88 to 1.12), place on the table and small rotation are part of it.
+    The subject's size (0.88 to 1.12), place on the table and small rotation are part of it.
     """
     rng = np.random.default_rng([seed, 4])
     width = float(rng.uniform(380, 450))
     pixel, slice_mm = width / pixels, float(rng.choice([2.5, 3.0, 4.0, 5.0]))
     low, high = float(rng.uniform(0, 110)), float(rng.uniform(425, 480))
     scale = float(np.clip(rng.normal(1, 0.05), 0.88, 1.12))
-    turn = Rotation.from_euler("xyz", rng.normal(0, 2.5, 3), degrees=True).as_matrix()
-    # p = pose(x): the person's frame from the world's, about the scan's own centre.
+    rotation = Rotation.from_euler("xyz", rng.normal(0, 2.5, 3), degrees=True).as_matrix()
+    # p = pose(x): the subject's frame from the world's, about the scan's own centre.
     centre_world = np.array([rng.normal(0, 15), rng.uniform(-200, 50), rng.uniform(-900, 600)])
     centre_subject = np.array([rng.normal(0, 6), rng.normal(0, 8), (low + high) / 2 - CENTRE[2]])
     pose = np.eye(4)
-    pose[:3, :3] = turn / scale
+    pose[:3, :3] = rotation / scale
     pose[:3, 3] = centre_subject - pose[:3, :3] @ centre_world
     slices = round((high - low) * scale / slice_mm)
     letters = str(rng.choice(["LPS", "LPS", "RAS", "LPI", "LAS"]))

@@ -22,7 +22,7 @@ def tube_points(x: ArrayLike, y: ArrayLike, z: ArrayLike, radius: ArrayLike) -> 
 
 
 class Site:
-    """One person's trunk with the places that several organs share.
+    """One subject's trunk with the places that several organs share.
 
     `shift`: of everything under the diaphragm, mm.  `retro`: of kidneys, pancreas, splenic vessels.  `gap`: mm of fat
     around an organ.  `kidneys`: centres by label.  `junction`: oesophagus to stomach.  `pancreas`: its axis, (N, 4).
@@ -85,9 +85,9 @@ class Site:
             d, _ = self.canvas.tube(box, curve[:, :3], curve[:, 3])
             self.canvas.paint(box, np.where(self.canvas.labels[box] == organ, d, np.float32(1e3)), hu)
 
-    def texture(self, name: str, box: Box, grain_mm: float) -> Array:
+    def texture(self, name: str, box: Box, lattice_mm: float) -> Array:
         """Unit-variance texture of one tissue."""
-        return texture(self.subject.rng(name), self.canvas.at(box), grain_mm)
+        return texture(self.subject.rng(name), self.canvas.at(box), lattice_mm)
 
 
 def local(canvas: Canvas, box: Box, shift: Sequence[float] | Points) -> tuple[Array, Array, Array]:

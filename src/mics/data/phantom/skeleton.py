@@ -13,7 +13,7 @@ _DISCS = np.array([158, 192, 226, 259, 291, 321, 349, 376, 402, 427, 451, 474, 4
 
 
 class Skeleton:
-    """Paints the bones of a trunk; bone density is the person's."""
+    """Paints the bones of a trunk; bone density is the subject's."""
 
     def __init__(self, torso: Torso) -> None:
         self.torso, self.canvas, self.subject = torso, torso.canvas, torso.subject

@@ -1,7 +1,7 @@
-"""One member of the family: the numbers that make a person.
+"""One member of the family: the numbers that make a subject.
 
 Reference anatomy: millimetres in a box of 384 x 320 x 512, x from the patient's right to left, y to the front, z to the
-head; the centre of the box is the world's origin.  It is the frame that affine registration to one person gives
+head; the centre of the box is the world's origin.  It is the frame that affine registration to one subject gives
 (Learn2Reg AbdomenCTCT).  Means and spreads are rounded population statistics of 20 such adults (organ volumes, centres,
 extents, HU; no shape of any of them is stored) and of anatomy textbooks.
 """
@@ -33,7 +33,7 @@ class Subject:
     upper_shift: tuple[float, float, float]
     """Shift in mm of everything under the diaphragm against the spine (breathing, habitus)."""
     trunk_shift: tuple[float, float, float]
-    """Place in mm of the whole trunk: what is left of it after affine registration to one person."""
+    """Place in mm of the whole trunk: what is left of it after affine registration to one subject."""
     depth: float
     """Scale of the trunk from back to front."""
     bone_density: float
@@ -45,7 +45,7 @@ class Subject:
 
 
 def draw_subject(seed: int, phase: Phase | None = None) -> Subject:
-    """The person with this seed; `phase` is drawn too (mostly portal venous, as in clinical abdominal CT) if None."""
+    """The subject with this seed; `phase` is drawn too (mostly portal venous, as in clinical abdominal CT) if None."""
     rng = np.random.default_rng([seed, 0])
     drawn = PHASES[int(rng.choice(3, p=[0.07, 0.13, 0.8]))]
     fat = float(np.clip(np.exp(rng.normal(0.05, 0.48)), 0.3, 2.1))

@@ -169,7 +169,7 @@ class Torso:
         mediastinum = np.hypot(np.maximum(np.abs(x - 203) - 12, 0), np.maximum(np.abs(y - 175) - 70, 0)) - 14
         lungs = smooth_intersection(lungs, -mediastinum, 10)
         lungs = np.maximum(np.maximum(lungs, 5 - heart), 6 - self._column[box])
-        # A lying person's lung is denser at the back.
+        # A lying subject's lung is denser at the back.
         c.paint(box, lungs, LUNG + np.clip((130 - y) * 0.6, -40, 60))
         c.paint(box, np.maximum(heart, -dome), t["myocardium"])
         chambers = (

@@ -14,7 +14,7 @@ from mics.data.phantom.torso import vertebra_front
 
 
 def oesophagus(site: Site) -> None:
-    """From the upper end of the chest to the stomach."""
+    """The oesophagus, from the upper end of the chest to the stomach."""
     rng, end = site.subject.rng("oesophagus"), site.junction
     x, y = rng.normal(0, 4, 2)
     inside = float(rng.choice([20, 30, -300], p=[0.4, 0.35, 0.25]))
@@ -81,7 +81,7 @@ def bowel(site: Site) -> None:
 def _loop(
     site: Site, curve: Points, rng: np.random.Generator, kind: str, contrast: float | None, haustra: float = 0.0
 ) -> None:
-    # Every draw comes before the look at the grid: a person is the same on all grids.
+    # Every draw comes before the look at the grid: a subject is the same on all grids.
     c, radius = site.canvas, float(curve[:, 3].max())
     level, strength, coin = float(rng.normal(-0.2, 0.5)), float(rng.uniform(0.6, 1.2)), rng.random()
     seed = int(rng.integers(2**31))
@@ -96,7 +96,7 @@ def _loop(
     c.paint(box, d, site.tissues["bowel wall"])
     content: Array | float
     if kind == "gas":
-        # A lying person's gas is in front, fluid or contrast behind it.
+        # A lying subject's gas is in front, fluid or contrast behind it.
         content = np.where(y > axis_y + level * radius, AIR, contrast if contrast and coin < 0.5 else 25.0)
     elif kind == "stool":
         lumps = texture(np.random.default_rng(seed), (x, y, z), 5.0)

@@ -6,13 +6,13 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import SimpleITK as sitk
 
+from mics.experiments.baselines.baseline_result import SEED, BaselineResult, Matrix
 from mics.experiments.baselines.frames import unoriented, voxels_of
-from mics.experiments.baselines.outcome import SEED, Matrix, Outcome
 from mics.image.io import Image
 from mics.image.resample import itk_affine
 
 
-def register(fixed: Image, moving: Image, affine: Matrix) -> Outcome:
+def register(fixed: Image, moving: Image, affine: Matrix) -> BaselineResult:
     """SyN with antspyx's defaults (mutual information, 40x20x0 iterations): the second stage of its type ``"SyN"``."""
     import ants
 
@@ -29,7 +29,7 @@ def register(fixed: Image, moving: Image, affine: Matrix) -> Outcome:
         backward = ants.apply_transforms(
             b, a, syn["invtransforms"], whichtoinvert=[True, False], compose=f"{folder}/backward_"
         )
-        return Outcome(
+        return BaselineResult(
             forward=voxels_of(_read(forward), moving.grid.spacing, np.eye(4)),
             backward=voxels_of(_read(backward), fixed.grid.spacing, np.eye(4)),
             seconds=seconds,

@@ -5,12 +5,12 @@ import time
 import numpy as np
 import torch
 
+from mics.experiments.baselines.baseline_result import BaselineResult, Matrix
 from mics.experiments.baselines.frames import after_prealignment, prealigned
-from mics.experiments.baselines.outcome import Matrix, Outcome
 from mics.image.io import Image
 
 
-def register(fixed: Image, moving: Image, affine: Matrix) -> Outcome:
+def register(fixed: Image, moving: Image, affine: Matrix) -> BaselineResult:
     """Its function with its defaults (grid 6, search 4, 80 iterations of Adam at half the resolution), no inverse.
 
     The authors' winning entry for abdominal CT runs on nnU-Net's organ maps instead, which the package does not bring. It
@@ -29,4 +29,4 @@ def register(fixed: Image, moving: Image, affine: Matrix) -> Outcome:
     )
     seconds = time.perf_counter() - start
     displacement = np.moveaxis(np.asarray(field, dtype=np.float32), -1, 0)
-    return Outcome(after_prealignment(displacement, fixed.grid, moving.grid, affine), None, seconds)
+    return BaselineResult(after_prealignment(displacement, fixed.grid, moving.grid, affine), None, seconds)

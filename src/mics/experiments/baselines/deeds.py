@@ -9,15 +9,15 @@ import nibabel
 import numpy as np
 from scipy import ndimage
 
+from mics.experiments.baselines.baseline_result import BaselineResult, Displacement, Matrix
 from mics.experiments.baselines.frames import after_prealignment, prealigned
-from mics.experiments.baselines.outcome import Displacement, Matrix, Outcome
 from mics.image.io import Image
 
 PROGRAM = "deedsBCV"
 _LAST_SPACING = 4  # voxels between control points, by default
 
 
-def register(fixed: Image, moving: Image, affine: Matrix) -> Outcome:
+def register(fixed: Image, moving: Image, affine: Matrix) -> BaselineResult:
     """The program with its defaults, which its author chose on abdominal CT between patients; it gives no inverse."""
     with TemporaryDirectory(prefix="mics-deeds-") as folder:
         for name, volume in (("fixed", fixed), ("moving", prealigned(fixed, moving, affine))):
@@ -31,7 +31,7 @@ def register(fixed: Image, moving: Image, affine: Matrix) -> Outcome:
         )
         seconds = time.perf_counter() - start
         displacement = read_displacements(Path(folder) / "out_displacements.dat", fixed.grid.size)
-    return Outcome(after_prealignment(displacement, fixed.grid, moving.grid, affine), None, seconds)
+    return BaselineResult(after_prealignment(displacement, fixed.grid, moving.grid, affine), None, seconds)
 
 
 def read_displacements(path: Path, size: tuple[int, int, int]) -> Displacement:

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from mics.experiments.baselines.baseline_result import BaselineResult, Matrix
 from mics.experiments.baselines.frames import after_prealignment, prealigned
-from mics.experiments.baselines.outcome import Matrix, Outcome
 from mics.image.io import Image
 from mics.losses.mind import mind_ssc
 
@@ -35,7 +35,7 @@ _SHARPNESS = 150.0
 """Of the distributions: what a difference in cost of one is multiplied by."""
 
 
-def register(fixed: Image, moving: Image, affine: Matrix) -> Outcome:
+def register(fixed: Image, moving: Image, affine: Matrix) -> BaselineResult:
     """The displacement of a pair from its affine, forward alone: the method is not symmetric."""
     target, source = (
         torch.from_numpy(one.array.astype(np.float32)) for one in (fixed, prealigned(fixed, moving, affine))
@@ -49,7 +49,7 @@ def register(fixed: Image, moving: Image, affine: Matrix) -> Outcome:
     x, y, z = fixed.grid.size
     displacement = fine[0, :, :x, :y, :z].numpy() * np.reshape(factors, (3, 1, 1, 1))
     seconds = time.perf_counter() - start
-    return Outcome(after_prealignment(displacement, fixed.grid, moving.grid, affine), None, seconds)
+    return BaselineResult(after_prealignment(displacement, fixed.grid, moving.grid, affine), None, seconds)
 
 
 def descriptors(hu: Tensor, factors: list[int]) -> Tensor:

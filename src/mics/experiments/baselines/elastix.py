@@ -6,14 +6,14 @@ from typing import Any
 
 import numpy as np
 
+from mics.experiments.baselines.baseline_result import SEED, BaselineResult, Matrix
 from mics.experiments.baselines.frames import after_prealignment, prealigned
-from mics.experiments.baselines.outcome import SEED, Matrix, Outcome
 from mics.image.io import Image
 
 _RESOLUTIONS, _GRID_MM = 4, 10.0
 
 
-def register(fixed: Image, moving: Image, affine: Matrix) -> Outcome:
+def register(fixed: Image, moving: Image, affine: Matrix) -> BaselineResult:
     """B-splines with elastix's own default map for them, seeded; elastix gives no inverse.
 
     Mutual information and bending energy, four resolutions down to a control point every 10 mm, 256 iterations each by
@@ -36,7 +36,7 @@ def register(fixed: Image, moving: Image, affine: Matrix) -> Outcome:
             itk.transformix_deformation_field(source, result, output_directory=folder)
         )  # (Z, Y, X, 3), mm
     voxels = field.transpose(3, 2, 1, 0) / np.reshape(fixed.grid.spacing, (3, 1, 1, 1))
-    return Outcome(after_prealignment(voxels, fixed.grid, moving.grid, affine), None, seconds)
+    return BaselineResult(after_prealignment(voxels, fixed.grid, moving.grid, affine), None, seconds)
 
 
 def _to_itk(itk: Any, volume: Image) -> Any:

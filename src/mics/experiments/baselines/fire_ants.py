@@ -5,12 +5,12 @@ import time
 import numpy as np
 import torch
 
+from mics.experiments.baselines.baseline_result import BaselineResult, Matrix
 from mics.experiments.baselines.frames import after_prealignment, prealigned, to_itk
-from mics.experiments.baselines.outcome import Matrix, Outcome
 from mics.image.io import Image
 
 
-def register(fixed: Image, moving: Image, affine: Matrix) -> Outcome:
+def register(fixed: Image, moving: Image, affine: Matrix) -> BaselineResult:
     """Greedy diffeomorphic registration as in its authors' study of CT (EMPIRE10, lungs); no inverse is asked for.
 
     Local cross-correlation, shrink factors 6, 4, 2, 1 with 200, 150, 75, 25 iterations, otherwise the defaults.
@@ -41,4 +41,4 @@ def register(fixed: Image, moving: Image, affine: Matrix) -> Outcome:
     position = np.moveaxis(places[0].float().cpu().numpy(), -1, 0).transpose(0, 3, 2, 1)
     extent = np.array(fixed.grid.size, dtype=np.float32).reshape(3, 1, 1, 1) - 1
     displacement = (position + 1) / 2 * extent - np.indices(fixed.grid.size, dtype=np.float32)
-    return Outcome(after_prealignment(displacement, fixed.grid, moving.grid, affine), None, seconds)
+    return BaselineResult(after_prealignment(displacement, fixed.grid, moving.grid, affine), None, seconds)

@@ -7,7 +7,7 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from mics.experiments.baselines.outcome import Displacement, Matrix
+from mics.experiments.baselines.baseline_result import Displacement, Matrix
 from mics.image.grid import Grid
 from mics.image.io import Image
 from mics.image.resample import resample

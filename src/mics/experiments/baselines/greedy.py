@@ -6,14 +6,14 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
+from mics.experiments.baselines.baseline_result import SEED, BaselineResult, Matrix
 from mics.experiments.baselines.frames import after, to_itk, unoriented, voxels_of
-from mics.experiments.baselines.outcome import SEED, Matrix, Outcome
 from mics.image.io import Image
 
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
-def register(fixed: Image, moving: Image, affine: Matrix) -> Outcome:
+def register(fixed: Image, moving: Image, affine: Matrix) -> BaselineResult:
     """Greedy's deformable mode: NCC of radius 4x4x4, 100x60x20 iterations, and its inverse warp."""
     from picsl_greedy import Greedy3D
 
@@ -37,4 +37,4 @@ def register(fixed: Image, moving: Image, affine: Matrix) -> Outcome:
     forward = voxels_of(tool["warp"], moving.grid.spacing, matrix)
     inverse = voxels_of(tool["inverse"], fixed.grid.spacing, np.eye(4))
     backward = after(np.linalg.inv(matrix).astype(np.float64), inverse, fixed.grid, moving.grid)
-    return Outcome(forward, backward, seconds)
+    return BaselineResult(forward, backward, seconds)

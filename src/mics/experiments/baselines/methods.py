@@ -10,7 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from mics.errors import SettingError
-from mics.experiments.baselines.outcome import Matrix, Outcome
+from mics.experiments.baselines.baseline_result import BaselineResult, Matrix
 from mics.image.io import Image
 from mics.registry import Registry
 
@@ -36,28 +36,30 @@ class Method:
     own_model: bool = False
 
 
-_OWN = "mics.experiments.baselines"
+_BASELINES = "mics.experiments.baselines"
 
 METHODS: Registry[Method] = Registry(
     "method",
     {
-        "unregistered": Method("unregistered", f"{_OWN}.given:unregistered"),
-        "affine": Method("affine alone", f"{_OWN}.given:affine_alone"),
-        "network": Method("MICS, network alone", f"{_OWN}.ours:network", model=True),
-        "predecessor": Method("predecessor's form of the network", f"{_OWN}.ours:network", model=True, own_model=True),
-        "lapirn": Method("LapIRN", f"{_OWN}.ours:network", model=True, own_model=True),
-        "mics": Method("MICS, as the command runs it", f"{_OWN}.ours:fast", model=True),
-        "mics-accurate": Method("MICS, accurate", f"{_OWN}.ours:accurate", model=True),
-        "ants-syn": Method("ANTs SyN", f"{_OWN}.ants_syn:register", package="antspyx"),
-        "greedy": Method("greedy", f"{_OWN}.greedy:register", package="picsl-greedy"),
-        "elastix": Method("elastix", f"{_OWN}.elastix:register", package="itk-elastix"),
-        "convexadam": Method("convexAdam (MIND)", f"{_OWN}.convex_adam:register", package="convexadam"),
-        "dense-displacement": Method("dense displacements (MIND)", f"{_OWN}.dense_displacement:register"),
+        "unregistered": Method("unregistered", f"{_BASELINES}.initial:unregistered"),
+        "affine": Method("affine alone", f"{_BASELINES}.initial:affine_alone"),
+        "network": Method("MICS, network alone", f"{_BASELINES}.mics_methods:network", model=True),
+        "predecessor": Method(
+            "predecessor's form of the network", f"{_BASELINES}.mics_methods:network", model=True, own_model=True
+        ),
+        "lapirn": Method("LapIRN", f"{_BASELINES}.mics_methods:network", model=True, own_model=True),
+        "mics": Method("MICS, as the command runs it", f"{_BASELINES}.mics_methods:fast", model=True),
+        "mics-accurate": Method("MICS, accurate", f"{_BASELINES}.mics_methods:accurate", model=True),
+        "ants-syn": Method("ANTs SyN", f"{_BASELINES}.ants_syn:register", package="antspyx"),
+        "greedy": Method("greedy", f"{_BASELINES}.greedy:register", package="picsl-greedy"),
+        "elastix": Method("elastix", f"{_BASELINES}.elastix:register", package="itk-elastix"),
+        "convexadam": Method("convexAdam (MIND)", f"{_BASELINES}.convex_adam:register", package="convexadam"),
+        "dense-displacement": Method("dense displacements (MIND)", f"{_BASELINES}.dense_displacement:register"),
         "fireants": Method(
-            "FireANTs", f"{_OWN}.fire_ants:register", package="fireants", install="pip install --no-deps fireants"
+            "FireANTs", f"{_BASELINES}.fire_ants:register", package="fireants", install="pip install --no-deps fireants"
         ),
         "deeds": Method(
-            "deeds", f"{_OWN}.deeds:register", program="deedsBCV", install="build it and put it on the PATH"
+            "deeds", f"{_BASELINES}.deeds:register", program="deedsBCV", install="build it and put it on the PATH"
         ),
     },
 )
@@ -72,7 +74,7 @@ class Choice:
 
     @property
     def word(self) -> str:
-        """As it is asked for."""
+        """The word by which it is asked for."""
         return self.method if self.model is None else f"{self.method}={self.model}"
 
     @property
@@ -91,20 +93,20 @@ def choose(words: Iterable[str]) -> tuple[list[Choice], list[str]]:
     method that takes none.
     """
     choices: list[Choice] = []
-    sentences = []
+    messages = []
     for word in words:
         name, _, model = word.partition("=")
         if name not in METHODS:
             raise SettingError(f"There is no method {name!r}; choose of {', '.join(METHODS)}.")
         if model and not METHODS[name].model:
             raise SettingError(f"{name} takes no model; write {name} without '={model}'.")
-        sentence = lacking(name, model)
+        message = lacking(name, model)
         choice = Choice(name, model or None)
-        if sentence is not None:
-            sentences.append(sentence)
+        if message is not None:
+            messages.append(message)
         elif choice not in choices:
             choices.append(choice)
-    return choices, sentences
+    return choices, messages
 
 
 def lacking(name: str, model: str) -> str | None:
@@ -119,11 +121,11 @@ def lacking(name: str, model: str) -> str | None:
     return None
 
 
-def run(choice: Choice, fixed: Image, moving: Image, affine: Matrix, adapter: str | None = None) -> Outcome:
+def run(choice: Choice, fixed: Image, moving: Image, affine: Matrix, adapter: str | None = None) -> BaselineResult:
     """Register a pair by a method, or by the ``adapter`` where this process does not know the method."""
     module, _, function = (adapter or METHODS[choice.method].adapter).partition(":")
     register = getattr(import_module(module), function)
-    outcome: Outcome = register(fixed, moving, affine, **({"model": choice.model} if choice.model else {}))
+    outcome: BaselineResult = register(fixed, moving, affine, **({"model": choice.model} if choice.model else {}))
     return outcome
 
 

@@ -27,7 +27,7 @@ class Affine(Stage):
     title = "Affine registration"
 
     def run(self, state: State) -> State:
-        """With the alignment. Raises InputError where the scans do not overlap."""
+        """Add the alignment. Raises InputError where the scans do not overlap."""
         fixed, moving = state.scans.fixed.image, state.scans.moving.image
         matrix = self._computed(state) if self.matrix is None else self.matrix
         if self.keeps_orientation:

@@ -14,10 +14,10 @@ class Composition(Stage):
     title = "Composing with the affine"
 
     def run(self, state: State) -> State:
-        """With the transforms. Raises InputError for displacements that are no numbers."""
+        """Add the transforms. Raises InputError for displacements that are no numbers."""
         field = state.field.to("cpu")
         if not bool(field.moving_to_fixed.isfinite().all() and field.fixed_to_moving.isfinite().all()):
-            raise InputError("A stage has made displacements that are NaN or infinite: mend it, or leave it out.")
+            raise InputError("A stage has made displacements that are NaN or infinite: correct it, or leave it out.")
         transforms = field.to_transforms(
             fixed=state.scans.fixed.image.grid, moving=state.scans.moving.image.grid, affine=state.affine
         )

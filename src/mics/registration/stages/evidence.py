@@ -19,7 +19,7 @@ class Evidence(Stage):
     needs = ("organ_maps",)
 
     def run(self, state: State) -> State:
-        """With the evidence."""
+        """Add the evidence."""
         views, field = state.views, state.field
         found = gather(
             volumes=(views.windows.moving, views.windows.fixed),

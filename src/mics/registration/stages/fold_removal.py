@@ -28,11 +28,11 @@ class FoldRemoval(Stage):
     needs = ("transforms", "orientation")
 
     def memory(self, grid: Grid, device: torch.device) -> float:
-        """Of the larger transform."""
+        """Bytes for the larger transform."""
         return float(_PER_VOXEL * np.prod(grid.size, dtype=float))
 
     def run(self, state: State) -> State:
-        """With the changed transforms; reported are, by direction, what that changed, what holds now and the seconds it took."""
+        """Change the transforms; reported are, by direction, what that changed, what holds now and the seconds it took."""
         forward, to_fixed = _unfolded(state.transforms.moving_to_fixed, state.affine)
         backward, to_moving = _unfolded(state.transforms.fixed_to_moving, np.linalg.inv(state.affine))
         unfolded = state.with_transforms(Transforms(moving_to_fixed=forward, fixed_to_moving=backward))

@@ -23,7 +23,7 @@ _BYTES_PER_LABEL_MM3 = 1.0
 
 @dataclass(frozen=True)
 class InstanceOptimisation(Stage):
-    """On the abdominal window and the organ maps, where both scans are compared, with ``settings``.
+    """Instance optimisation on the abdominal window and the organ maps, where both scans are compared, with ``settings``.
 
     ``effort`` names them to a user who waits: a key of :data:`mics.registration.refine_settings.EFFORTS`, or any word.
     ``steering``: given labels and landmarks that lead it as well. ``keeps_lesions``: lesions are as stiff as the bones, which
@@ -39,16 +39,16 @@ class InstanceOptimisation(Stage):
 
     @property
     def title(self) -> str:
-        """With its effort."""
+        """The message with its effort."""
         return f"Refining on this pair, {self.effort}"
 
     def memory(self, grid: Grid, device: torch.device) -> float:
-        """Of organ maps, descriptors, their warps and gradients."""
+        """Bytes for organ maps, descriptors, their warps and gradients."""
         labels = 0 if self.steering is None else len(self.steering.labels)
         return (self.settings.bytes_per_mm3 + _BYTES_PER_LABEL_MM3 * labels) * volume_mm3(grid)
 
     def run(self, state: State) -> State:
-        """With a refined deformation. Raises InputError where the masks leave nothing to compare."""
+        """Refine the deformation. Raises InputError where the masks leave nothing to compare."""
         _refuse_nothing_compared(state)
         views, field = state.views, state.field
         moving_to_fixed, fixed_to_moving = refine(

@@ -9,7 +9,7 @@ from mics.registration.stage import Stage, State
 
 @dataclass(frozen=True)
 class InverseConsistency(Stage):
-    """For directions that nearly invert each other: more so, on a grid of at most about ``spacing_mm``.
+    """Make directions that nearly invert each other do so more closely, on a grid of at most about ``spacing_mm``.
 
     The finer the grid, the better the inverse (:mod:`mics.deformation.inverse`).
     """
@@ -19,7 +19,7 @@ class InverseConsistency(Stage):
     title = "Correcting the inverse"
 
     def run(self, state: State) -> State:
-        """With the changed deformation."""
+        """Correct the deformation."""
         forward, backward = regularise_sharp_bends(state.field.moving_to_fixed, state.field.fixed_to_moving)
         size = of_spacing(state.grid, self.spacing_mm).size
         if forward.shape[2] <= size[0]:

@@ -18,18 +18,18 @@ _BYTES_PER_MM3 = 16.0
 
 @dataclass(frozen=True)
 class LandmarkFit(Stage):
-    """Those of ``steering`` to its tolerance, as far as nothing folds (:func:`mics.registration.landmark_fit.fit_landmarks`)."""
+    """Fit the landmarks of ``steering`` to its tolerance, as far as nothing folds (:mod:`mics.registration.landmark_fit`)."""
 
     steering: Steering
     name: str = "landmark_fit"
     title = "Meeting the landmarks"
 
     def memory(self, grid: Grid, device: torch.device) -> float:
-        """Of displacements and what is made of them."""
+        """Bytes for displacements and what is made of them."""
         return _BYTES_PER_MM3 * volume_mm3(grid)
 
     def run(self, state: State) -> State:
-        """With the changed deformation."""
+        """Change the deformation."""
         led, field = self.steering, state.field
         assert led.landmarks is not None
         assert led.tolerance_mm is not None

@@ -18,7 +18,7 @@ from mics.registration.stage import Need, Stage, State
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkPrediction(Stage):
-    """By the registration network ``model`` in ``steps`` steps."""
+    """Prediction by the registration network ``model`` in ``steps`` steps."""
 
     model: LoadedModel
     steps: int
@@ -26,7 +26,7 @@ class NetworkPrediction(Stage):
 
     @property
     def title(self) -> str:
-        """With its steps."""
+        """The message with its steps."""
         return f"Network, steps: {self.steps}"
 
     @property
@@ -35,11 +35,11 @@ class NetworkPrediction(Stage):
         return ("organ_maps",) if self.model.card.sees_organ_maps else ()
 
     def memory(self, grid: Grid, device: torch.device) -> float:
-        """Of a pass through the network."""
+        """Bytes for a pass through the network."""
         return pass_bytes(self.model, grid, device)
 
     def run(self, state: State) -> State:
-        """With the predicted deformation, on voxels of about 4 mm. Raises InputError where that holds what is no number."""
+        """Add the predicted deformation, on voxels of about 4 mm. Raises InputError where that holds what is no number."""
         assert state.windows is not None
         network = cast(RegistrationNetwork, self.model.network).to(state.device)
         shape = state.windows.moving.shape[2:]

@@ -17,38 +17,38 @@ from mics.network.precision import half_precision
 from mics.network.segmentation import Segmentation
 from mics.network.weights import LoadedModel
 from mics.registration.footprint import pass_bytes
+from mics.registration.header_orientation import wrong_orientations
 from mics.registration.inputs import Scan
 from mics.registration.laterality import check_laterality
 from mics.registration.pair import Pair
 from mics.registration.stage import Mask, Matrix, Stage, State, Views
-from mics.registration.turned import turned_headers
 
 
 @dataclass(frozen=True, kw_only=True)
 class OrganMaps(Stage):
-    """By the segmentation network ``model``."""
+    """Organ maps by the segmentation network ``model``."""
 
     model: LoadedModel
     name = "organs"
     title = "Finding the organs"
 
     def memory(self, grid: Grid, device: torch.device) -> float:
-        """Of a pass through the network."""
+        """Bytes for a pass through the network."""
         return pass_bytes(self.model, grid, device)
 
     def run(self, state: State) -> State:
-        """With the views. Raises InputError where one scan's header mirrors or turns its patient and the other's does not."""
+        """Add the views. Raises InputError where one scan's header mirrors or turns its patient and the other's does not."""
         windows = state.organ_windows
         assert windows is not None
         organs = organ_maps(self.model, windows)
-        sentences = _sides(organs, self.model.spacing_mm, state)
+        messages = _sides(organs, self.model.spacing_mm, state)
         views = Views(
             windows=windows,
             organs=organs,
             compared=compared(state, self.model.spacing_mm),
             spacing_mm=self.model.spacing_mm,
         )
-        return replace(state, organ_windows=None, organ_views=views, warnings=[*state.warnings, *sentences])
+        return replace(state, organ_windows=None, organ_views=views, warnings=[*state.warnings, *messages])
 
 
 @torch.no_grad()
@@ -62,7 +62,7 @@ def organ_maps(model: LoadedModel, windows: Pair[Tensor]) -> Pair[Tensor]:
 
 
 def compared(state: State, spacing_mm: float) -> Pair[Tensor]:
-    """Where either scan has data that count, (1, 1, X, Y, Z) in [0, 1], voxels of ``spacing_mm``: in view and not excluded."""
+    """Weights of the data to compare in either scan, (1, 1, X, Y, Z) in [0, 1], at ``spacing_mm``: in view and not excluded."""
     grid, scans, in_view = of_spacing(state.grid, spacing_mm), state.scans, state.in_view
     fixed = _valid(in_view.fixed, scans.fixed, np.eye(4), grid)
     moving = _valid(in_view.moving, scans.moving, state.affine, grid)
@@ -83,7 +83,7 @@ def _sides(organs: Pair[Tensor], spacing_mm: float, state: State) -> list[str]:
         return check_laterality(organs_moving=organs.moving, organs_fixed=organs.fixed, spacing_mm=spacing_mm)
     except InputError:
         # What is found in a patient who is turned may lie on any side.
-        turned = turned_headers({"fixed": state.scans.fixed.image, "moving": state.scans.moving.image}, state.device)
-        if turned:
-            raise GeometryError(" ".join(turned)) from None
+        wrong = wrong_orientations({"fixed": state.scans.fixed.image, "moving": state.scans.moving.image}, state.device)
+        if wrong:
+            raise GeometryError(" ".join(wrong)) from None
         raise

@@ -19,7 +19,7 @@ from mics.registration.stage import Matrix, Stage, State
 
 @dataclass(frozen=True, kw_only=True)
 class Resampling(Stage):
-    """For the registration network ``model`` and the ``segmentation`` network, each None where it looks at nothing."""
+    """Resampling for the registration network ``model`` and the ``segmentation`` network, each None where it looks at nothing."""
 
     model: LoadedModel | None
     segmentation: LoadedModel | None
@@ -27,7 +27,7 @@ class Resampling(Stage):
     title = "Resampling to the network's grid"
 
     def run(self, state: State) -> State:
-        """With the windows of both scans for either network."""
+        """Add the windows of both scans for either network."""
         models = [model for model in (self.model, self.segmentation) if model is not None]
         fixed, moving = (
             windows(scan, matrix, state.grid, models, state.device)
@@ -44,7 +44,7 @@ class Resampling(Stage):
 def windows(
     scan: Scan, matrix: Matrix, grid: Grid, models: Sequence[LoadedModel], device: torch.device
 ) -> list[Tensor]:
-    """For each model the HU windows of a scan, (1, 3, X, Y, Z), at its spacing over the box of ``grid``, in its range of HU.
+    """The HU windows of a scan for each model, (1, 3, X, Y, Z), at its spacing over the box of ``grid``, in its range of HU.
 
     ``matrix`` (4, 4) maps points of ``grid`` to those of the scan.
     """

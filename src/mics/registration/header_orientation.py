@@ -20,7 +20,7 @@ from mics.registration.laterality import liver_is_left
 from mics.registration.network_grid import Samples
 from mics.registration.verdict import is_like_ct
 
-_TURNS = {
+_ORIENTATIONS = {
     "turned about its left-right axis (head and feet, front and back exchanged)": (1, 2),
     "turned about its front-back axis (left and right, head and feet exchanged)": (0, 2),
     "turned about the body's axis (left and right, front and back exchanged)": (0, 1),
@@ -32,14 +32,14 @@ _MODEL = "organs-coarse"
 _CLEARLY, _NEARLY = 1.3, 0.9
 
 
-def turned_headers(scans: Mapping[str, Image], device: torch.device) -> list[str]:
+def wrong_orientations(scans: Mapping[str, Image], device: torch.device) -> list[str]:
     """A sentence for each of the ``scans``, by role, whose organs are found far better in another orientation than its own."""
     model = load_model(_MODEL)
-    found = (_turned(scan, role, model, device) for role, scan in scans.items())
-    return [sentence for sentence in found if sentence is not None]
+    found = (_wrong_orientation(scan, role, model, device) for role, scan in scans.items())
+    return [message for message in found if message is not None]
 
 
-def _turned(scan: Image, role: str, model: LoadedModel, device: torch.device) -> str | None:
+def _wrong_orientation(scan: Image, role: str, model: LoadedModel, device: torch.device) -> str | None:
     lower, upper = scan.grid.corners().min(axis=0), scan.grid.corners().max(axis=0)
     grid = Grid.axis_aligned(lower, upper, model.spacing_mm, NETWORK_ORIENTATION)
     hu = Samples.of(scan, grid, np.eye(4)).downsampled(grid, model.hu_range)
@@ -48,12 +48,16 @@ def _turned(scan: Image, role: str, model: LoadedModel, device: torch.device) ->
     if not is_like_ct(tissue_shares(volume[:, :1])):
         return None
     as_it_lies, _ = _organ_evidence(volume, model)
-    turns = {name: _organ_evidence(volume.flip([axis + 2 for axis in axes]), model) for name, axes in _TURNS.items()}
-    most = max(found for found, _ in turns.values())
+    others = {
+        name: _organ_evidence(volume.flip([axis + 2 for axis in axes]), model) for name, axes in _ORIENTATIONS.items()
+    }
+    most = max(found for found, _ in others.values())
     if most < _CLEARLY * as_it_lies:
         return None
     # A patient turned and mirrored shows as much as one who is only turned, but the liver on the left.
-    best = min((name for name, (found, _) in turns.items() if found > _NEARLY * most), key=lambda name: turns[name][1])
+    best = min(
+        (name for name, (found, _) in others.items() if found > _NEARLY * most), key=lambda name: others[name][1]
+    )
     return (
         f"The organs of the {role} scan are found when it is {best} and not as its header has it: check that header's "
         "direction against the patient."

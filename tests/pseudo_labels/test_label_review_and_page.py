@@ -1,4 +1,4 @@
-"""What a person sees and what they say."""
+"""The page of a label review, and what is read back from it."""
 
 import csv
 import io
@@ -7,9 +7,9 @@ from html.parser import HTMLParser
 import pytest
 
 from mics.errors import InputError
+from mics.pseudo_labels.label_review import COLUMNS, LabelReview, read_reviews
 from mics.pseudo_labels.page import Card, write_page
 from mics.pseudo_labels.rank import Plausibility
-from mics.pseudo_labels.verdicts import COLUMNS, Verdict, read_verdicts
 
 
 class Page(HTMLParser):
@@ -48,8 +48,8 @@ def cards():
 
 
 def test_every_case_and_organ_has_a_choice_in_the_order_given(cards, tmp_path):
-    verdicts = {("b", 6): Verdict(False, 'leaks "out"'), ("b", 0): Verdict(True, "")}
-    page = Page(write_page(cards, verdicts, tmp_path).read_text(encoding="utf-8"))
+    reviews = {("b", 6): LabelReview(False, 'leaks "out"'), ("b", 0): LabelReview(True, "")}
+    page = Page(write_page(cards, reviews, tmp_path).read_text(encoding="utf-8"))
     assert page.pictures == ["pictures/a.png", "pictures/b.png"]
     assert page.choices == [
         ('a "<case>"', ""),
@@ -72,27 +72,27 @@ def saved(rows):
     return text.getvalue()
 
 
-def test_verdicts_are_read(tmp_path):
+def test_reviews_are_read(tmp_path):
     path = tmp_path / "verdicts.csv"
-    assert read_verdicts(path, {"a"}) == {}
+    assert read_reviews(path, {"a"}) == {}
     path.write_text(saved([("a", "liver", "reject", "leaks, badly"), ("a", "", "keep", ""), ("b", "", "reject", "")]))
-    assert read_verdicts(path, {"a", "b"}) == {
-        ("a", 6): Verdict(False, "leaks, badly"),
-        ("a", 0): Verdict(True, ""),
-        ("b", 0): Verdict(False, ""),
+    assert read_reviews(path, {"a", "b"}) == {
+        ("a", 6): LabelReview(False, "leaks, badly"),
+        ("a", 0): LabelReview(True, ""),
+        ("b", 0): LabelReview(False, ""),
     }
     path.write_text("\ufeffcase,organ,verdict\r\na,liver,keep\r\n", encoding="utf-8")  # by a spreadsheet
-    assert read_verdicts(path, {"a"}) == {("a", 6): Verdict(True, "")}
+    assert read_reviews(path, {"a"}) == {("a", 6): LabelReview(True, "")}
 
 
 @pytest.mark.parametrize(
     "row", [("nobody", "liver", "reject", ""), ("a", "lever", "reject", ""), ("a", "liver", "no", ""), ("a",)]
 )
-def test_a_verdict_that_means_nothing_is_told_with_its_line(tmp_path, row):
+def test_a_review_that_means_nothing_is_refused_with_its_line(tmp_path, row):
     path = tmp_path / "verdicts.csv"
     path.write_text(saved([("a", "liver", "keep", ""), row]))
     with pytest.raises(InputError, match=r"verdicts\.csv, line 3"):
-        read_verdicts(path, {"a"})
+        read_reviews(path, {"a"})
     path.write_text("who,what\n")
     with pytest.raises(InputError, match="must have the columns"):
-        read_verdicts(path, {"a"})
+        read_reviews(path, {"a"})

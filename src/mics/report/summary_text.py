@@ -45,7 +45,7 @@ _CAPTION = 160
 
 
 def describe(summary: RunSummary) -> list[str]:
-    """A few lines that a person reads after a registration."""
+    """A few lines to read after a registration."""
     lines = [
         *_verdict(summary),
         _overlap(summary),
@@ -61,20 +61,20 @@ def describe(summary: RunSummary) -> list[str]:
 
 
 def caption(summary: RunSummary) -> str:
-    """Above the picture: which scans, the key figures, the verdict, its reasons and the warnings."""
+    """The lines above the picture: which scans, the key figures, the verdict, its reasons and the warnings."""
     inputs = summary.inputs
     names = [f"fixed: {scan_name(inputs.fixed.path)}", f"moving: {scan_name(inputs.moving.path)}"]
     figures = [_overlap(summary), _plausibility(summary)]
     reasons = [
         line
-        for sentence in [*_verdict(summary), *_warnings(summary)]
-        for line in wrap(sentence, _CAPTION, subsequent_indent="  ")
+        for message in [*_verdict(summary), *_warnings(summary)]
+        for line in wrap(message, _CAPTION, subsequent_indent="  ")
     ]
     return "\n".join(["     ".join(names), "   ".join(figure for figure in figures if figure), *reasons])
 
 
 def _warnings(summary: RunSummary) -> list[str]:
-    return [f"Look twice: {sentence}" for sentence in summary.warnings]
+    return [f"Look twice: {message}" for message in summary.warnings]
 
 
 def _verdict(summary: RunSummary) -> list[str]:
@@ -99,7 +99,7 @@ def _overlap(summary: RunSummary) -> str:
 
 
 def moving_label_scores(summary: RunSummary) -> LabelScores | None:
-    """Of the moving labels on the fixed grid; None where not both scans have labels."""
+    """Scores of the moving labels on the fixed grid; None where not both scans have labels."""
     return None if summary.labels is None else summary.labels.moving_to_fixed
 
 
@@ -134,7 +134,7 @@ def _organs(summary: RunSummary) -> list[str]:
 
 
 def known_measures(scores: LabelScores) -> list[Measure]:
-    """Those that were measured: earlier versions measured fewer."""
+    """The measures that the summary holds: earlier versions measured fewer."""
     return [measure for measure in MEASURES if measure.before(scores) and measure.after(scores)]
 
 
@@ -219,7 +219,7 @@ def _numbered(summary: RunSummary, label: str) -> str:
 
 
 def fold_percentage(summary: RunSummary) -> float:
-    """Of the voxels of the worse direction."""
+    """Percentage of folded voxels in the worse direction."""
     return 100 * max(summary.folds.moving_to_fixed, summary.folds.fixed_to_moving)
 
 
@@ -249,12 +249,12 @@ def inverse_error(summary: RunSummary) -> tuple[float, float] | None:
 
 def _plausibility(summary: RunSummary) -> str:
     """Folds, Jacobian range and inverse-consistency error of the worse direction each."""
-    sentence = f"Folds: {above_zero(fold_percentage(summary), 3)} % of the voxels"
+    message = f"Folds: {above_zero(fold_percentage(summary), 3)} % of the voxels"
     if determinants := jacobian_range(summary):
-        sentence += f"; Jacobian {determinants[0]:.2f} to {determinants[1]:.2f}"
+        message += f"; Jacobian {determinants[0]:.2f} to {determinants[1]:.2f}"
     if error := inverse_error(summary):
-        sentence += f"; inverse-consistency error: mean {error[0]:.2f} mm, at most {error[1]:.1f} mm"
-    return sentence + "."
+        message += f"; inverse-consistency error: mean {error[0]:.2f} mm, at most {error[1]:.1f} mm"
+    return message + "."
 
 
 def _tolerances(summary: RunSummary) -> list[str]:

@@ -13,7 +13,7 @@ SEED = 1
 
 
 @dataclass(frozen=True)
-class Outcome:
+class BaselineResult:
     """A registration, affine included, as ``(3, X, Y, Z)`` in voxels, pull.
 
     Voxel x of the fixed volume is filled from ``x + forward(x)`` of the moving one, voxel y of the moving one from

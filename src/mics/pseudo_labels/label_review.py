@@ -1,4 +1,4 @@
-"""What a person has said about pseudo-labels: a CSV with a row a verdict."""
+"""What a reviewer has said about pseudo-labels: a CSV with a row a review."""
 
 import csv
 import io
@@ -10,22 +10,22 @@ from mics.errors import InputError, MissingFileError
 from mics.files.text import read_text
 from mics.organs import ORGAN_NAMES
 
-VERDICTS = "verdicts.csv"
+REVIEWS = "verdicts.csv"
 COLUMNS = ("case", "organ", "verdict", "comment")
 WHOLE_CASE = 0
 
 _IDS = {name: organ for organ, name in ORGAN_NAMES.items()}
 
 
-class Verdict(NamedTuple):
-    """``keep`` or not, and why."""
+class LabelReview(NamedTuple):
+    """Whether a reviewer keeps the label of an organ or of a whole case, and why."""
 
     keep: bool
     comment: str
 
 
-def read_verdicts(path: Path, cases: set[str]) -> dict[tuple[str, int], Verdict]:
-    """``{(case, organ): verdict}``, organ 0 for the whole case; nothing if there is no file.
+def read_reviews(path: Path, cases: set[str]) -> dict[tuple[str, int], LabelReview]:
+    """``{(case, organ): review}``, organ 0 for the whole case; nothing if there is no file.
 
     Columns case, organ (its name, or empty for the whole case), verdict (keep or reject), comment. Raises
     :class:`InputError` naming the line for anything else, and for a case that is not among ``cases``.
@@ -33,14 +33,14 @@ def read_verdicts(path: Path, cases: set[str]) -> dict[tuple[str, int], Verdict]
     if not path.is_file():
         return {}
     try:
-        return dict(_verdicts(path, csv.DictReader(io.StringIO(read_text(path), newline="")), cases))
+        return dict(_reviews(path, csv.DictReader(io.StringIO(read_text(path), newline="")), cases))
     except OSError as error:
         raise MissingFileError(f"{path} cannot be read ({error.strerror}); correct it, or take it away.") from error
     except (UnicodeError, csv.Error) as error:
         raise InputError(f"{path} is not a CSV file ({error}).") from error
 
 
-def _verdicts(path: Path, rows: "csv.DictReader[str]", cases: set[str]) -> Iterator[tuple[tuple[str, int], Verdict]]:
+def _reviews(path: Path, rows: "csv.DictReader[str]", cases: set[str]) -> Iterator[tuple[tuple[str, int], LabelReview]]:
     if not set(COLUMNS[:3]) <= set(rows.fieldnames or ()):
         raise InputError(f"{path} must have the columns {', '.join(COLUMNS)} in its first line.")
     for row in rows:
@@ -48,6 +48,6 @@ def _verdicts(path: Path, rows: "csv.DictReader[str]", cases: set[str]) -> Itera
         if case not in cases or organ not in ("", *_IDS) or verdict not in ("keep", "reject"):
             raise InputError(
                 f"{path}, line {rows.line_num}: {case!r}, {organ!r}, {verdict!r} is not a case of this set, an organ "
-                "(or nothing, for the whole case) and keep or reject; mend that line."
+                "(or nothing, for the whole case) and keep or reject; correct that line."
             )
-        yield (case, _IDS.get(organ, WHOLE_CASE)), Verdict(verdict == "keep", (row.get("comment") or "").strip())
+        yield (case, _IDS.get(organ, WHOLE_CASE)), LabelReview(verdict == "keep", (row.get("comment") or "").strip())

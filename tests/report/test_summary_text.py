@@ -1,7 +1,7 @@
 import pytest
 
 from mics.report.sections import figures
-from mics.report.sentences import TG132, caption, describe
+from mics.report.summary_text import TG132, caption, describe
 from mics.run_summary import RunSummary
 
 
@@ -43,7 +43,7 @@ def lines_of(summary):
     return describe(RunSummary.model_validate(summary))
 
 
-def test_lines_for_a_person(summary):
+def test_lines_to_read(summary):
     assert lines_of(summary) == [
         "Verdict: look at the picture before you use this.",
         "- The affine mirrors the patient.",
@@ -92,14 +92,14 @@ def test_what_is_not_known_is_left_out(summary):
 
 
 @pytest.mark.parametrize(
-    ("share", "said"),
+    ("share", "message"),
     [(0.0, "0.000 %"), (4e-9, "<0.001 %"), (4.9e-6, "<0.001 %"), (6e-6, "0.001 %"), (0.5, "50.000 %")],
 )
-def test_a_few_folds_do_not_read_as_none(summary, share, said):
+def test_a_few_folds_do_not_read_as_none(summary, share, message):
     summary["folds"] |= {"moving_to_fixed": share, "fixed_to_moving": 0.0}
     (line,) = (line for line in lines_of(summary) if line.startswith("Folds"))
-    assert line.startswith(f"Folds: {said} of the voxels;")
-    assert f"<dd>{said.replace('<', '&lt;')}</dd>" in figures(RunSummary.model_validate(summary))
+    assert line.startswith(f"Folds: {message} of the voxels;")
+    assert f"<dd>{message.replace('<', '&lt;')}</dd>" in figures(RunSummary.model_validate(summary))
 
 
 def test_the_certificate_of_a_preserved_topology(summary):
