@@ -320,6 +320,8 @@ class Environment(Part):
     torch: str
     numpy: str
     simpleitk: str
+    isal: str | None = None
+    """What packs transforms: on it the bytes of a file depend, not what it holds."""
     threads: int
     """With which torch computed."""
     cpu_capability: str

@@ -66,7 +66,7 @@ def test_what_cannot_be_a_batch_is_refused(folder):
         listed_pairs(folder / "pairs.csv")
 
 
-def test_summary_text_name_files_as_the_list_does(folder):
+def test_messages_name_files_as_the_list_does(folder):
     patient = folder / "Doe_Jane"
     (patient / "ct").mkdir(parents=True)
     for name in ("moving.nii.gz", "moving.raw", "labels.nii.gz"):

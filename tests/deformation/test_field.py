@@ -12,6 +12,7 @@ from mics.deformation.field import (
     invert,
     resize,
     resize_displacement,
+    sample,
     voxel_ratio,
     warp,
 )
@@ -59,6 +60,12 @@ def test_the_number_of_threads_changes_nothing(threads, monkeypatch):
     expected = warp(volume.expand(2, -1, -1, -1, -1), displacement.expand(2, -1, -1, -1, -1))[:1]
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
     torch.testing.assert_close(warp(volume, displacement), expected)
+
+
+@pytest.mark.parametrize("channels", [3, 8])
+def test_one_volume_and_positions_of_two_are_refused(channels):
+    with pytest.raises((RuntimeError, ValueError)):
+        sample(torch.zeros(1, channels, 4, 5, 6), torch.zeros(2, 3, 4, 5, 6))
 
 
 def test_a_channel_moves_along_its_own_axis_and_pulls():

@@ -5,7 +5,7 @@ from typing import Any
 
 from mics.cli.manners import asked, results
 
-LIBRARIES = ("mics-registration", "torch", "numpy", "SimpleITK", "antspyx", "lightning")
+LIBRARIES = ("mics-registration", "torch", "numpy", "SimpleITK", "isal", "antspyx", "lightning")
 
 
 def info() -> None:

@@ -189,15 +189,18 @@ def sample(
 ) -> Tensor:
     """Values of ``volume`` ``(B, C, *in)`` at voxel positions ``(B, 3, *out)``, ``(B, C, *out)``; both float32.
 
-    The one place that knows ``grid_sample``'s conventions.
+    The one place that knows ``grid_sample``'s conventions. Positions that are no numbers give no numbers, or the border's.
     """
     on_cpu = volume.device.type == "cpu" and not torch.compiler.is_compiling()
-    smooth = mode == "bilinear" and padding == "border"
-    if on_cpu and smooth and volume.shape[1] >= _MANY_CHANNELS and not volume.requires_grad:
+    smooth, batch = mode == "bilinear" and padding == "border", volume.shape[0]
+    alike = volume.dtype == position.dtype == torch.float32 and batch == position.shape[0]
+    if on_cpu and smooth and alike and volume.shape[1] >= _MANY_CHANNELS and not volume.requires_grad:
         return interpolate(volume.contiguous(memory_format=torch.channels_last_3d), position)
     size = torch.tensor([max(n - 1, 1) for n in volume.shape[2:]], dtype=torch.float32, device=volume.device)
     grid = (2 * position / size.view(1, 3, 1, 1, 1) - 1).permute(0, 2, 3, 4, 1).flip(-1)
-    parts = torch.get_num_threads() if on_cpu and volume.shape[0] == 1 else 1
+    # Going back, each part would have a gradient of the whole volume.
+    alone = on_cpu and batch == 1 == position.shape[0] and not volume.requires_grad
+    parts = torch.get_num_threads() if alone else 1
     if parts == 1:
         return functional.grid_sample(volume, grid, mode=mode, padding_mode=padding, align_corners=True)
     # On CPU grid_sample runs in parallel over the batch only, so the voxels of a lone volume form a batch.
@@ -205,9 +208,12 @@ def sample(
     each = -(-len(places) // parts)
     if each * parts > len(places):
         places = functional.pad(places, (0, 0, 0, each * parts - len(places)))
-    batch = volume.expand(parts, *volume.shape[1:])
     values = functional.grid_sample(
-        batch, places.view(parts, each, 1, 1, 3), mode=mode, padding_mode=padding, align_corners=True
+        volume.expand(parts, *volume.shape[1:]),
+        places.view(parts, each, 1, 1, 3),
+        mode=mode,
+        padding_mode=padding,
+        align_corners=True,
     )
     lone: Tensor = values.transpose(0, 1).reshape(1, volume.shape[1], -1)[..., : shape.numel()].unflatten(2, shape)
     return lone

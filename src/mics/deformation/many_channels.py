@@ -32,7 +32,8 @@ def interpolate(volume: Tensor, position: Tensor) -> Tensor:
         _Rows.apply(own, places, shape)  # type: ignore[no-untyped-call]
         for own, places in zip(rows, position.flatten(2), strict=True)
     ]
-    result: Tensor = torch.stack(values).transpose(1, 2).unflatten(2, position.shape[2:])
+    together = torch.stack(values) if len(values) > 1 else values[0][None]
+    result: Tensor = together.transpose(1, 2).unflatten(2, position.shape[2:])
     return result
 
 
@@ -43,7 +44,11 @@ class _Rows(torch.autograd.Function):
     def forward(ctx: Any, rows: Tensor, places: Tensor, shape: Sequence[int]) -> Tensor:
         ctx.save_for_backward(rows, places)
         ctx.shape = shape
-        return torch.cat([_weighted(rows, corners, shares) for corners, shares in _chunks(places, shape)])
+        values, start = rows.new_empty(places.shape[1], rows.shape[1]), 0
+        for corners, shares in _chunks(places, shape):
+            values[start : start + len(corners)] = _weighted(rows, corners, shares)
+            start += len(corners)
+        return values
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[None, Tensor, None]:
@@ -71,7 +76,7 @@ def _chunks(places: Tensor, shape: Sequence[int]) -> Iterator[tuple[Tensor, Tens
         lower = torch.minimum(torch.fmax(clamped.floor(), last.new_zeros(())), (last - 1).clamp_min_(0))
         x, y, z = lower.int()
         first = (x * height + y) * width + z
-        corners = torch.empty(len(first), 8, dtype=torch.int32)
+        corners = first.new_empty(len(first), 8)
         steps = [min(n - 1, 1) * stride for n, stride in zip(shape, (height * width, width, 1), strict=True)]
         for corner in range(8):
             offset = sum(step for bit, step in zip((4, 2, 1), steps, strict=True) if corner & bit)

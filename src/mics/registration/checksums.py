@@ -3,6 +3,7 @@
 import hashlib
 from typing import Any
 
+import isal
 import numpy as np
 import SimpleITK as sitk
 import torch
@@ -35,6 +36,7 @@ def environment(device: torch.device) -> dict[str, Any]:
         "torch": torch.__version__,
         "numpy": np.__version__,
         "simpleitk": sitk.Version.VersionString(),
+        "isal": isal.__version__,
         "threads": torch.get_num_threads(),
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         "gpu": torch.cuda.get_device_name(device) if device.type == "cuda" else None,

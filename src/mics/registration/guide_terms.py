@@ -6,6 +6,7 @@ from torch.nn import functional
 
 from mics.deformation.field import downsample, exponentiate, identity, sample, voxel_ratio
 from mics.losses.overlap import bray_curtis_loss
+from mics.network.blocks import to_channels_last
 from mics.registration.guides import Guides
 from mics.registration.refine_settings import Level, RefineSettings
 from mics.registration.voxel_subset import VoxelSubset
@@ -52,7 +53,7 @@ class GuideTerms:
             maps = (0.5 - distances / (2 * _RAMP * level.organs_mm)).clamp(0, 1)
             near = maps.amax((0, 1)) > 0
         if near is not None and near.any():  # labels beyond the grid lead nothing
-            self.maps = torch.cat([maps, masks], dim=1)
+            self.maps = to_channels_last(torch.cat([maps, masks], dim=1))
             self.near = VoxelSubset.where(near)
             self.wanted = self.near.of(self.maps).flip(0)
         self.edges_mm = (spacing_mm / voxel_ratio(shape, velocity_grid)).to(masks.device)

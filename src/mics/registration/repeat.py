@@ -216,13 +216,14 @@ def _warn_of_other_surroundings(known: RunSummary, path: Path, registrar: Regist
         return
     now, then = environment(registrar.device), known.environment.model_dump()
     changed = [
-        f"{name.replace('_', ' ')} {then.get(name)}, now {value}"
+        f"{name.replace('_', ' ')} {then.get(name) or 'none'}, now {value or 'none'}"
         for name, value in now.items()
         if then.get(name) != value
     ]
     if changed:
         warnings.warn(
-            f"{path} was computed with other things than are here, so that the last digits may differ: {'; '.join(changed)}.",
+            f"{path} was computed with other things than are here, so that the last digits, or how files are packed, may differ: "
+            f"{'; '.join(changed)}.",
             UserWarning,
             stacklevel=3,
         )
