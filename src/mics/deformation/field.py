@@ -23,6 +23,7 @@ Anchor = Literal["first_voxel", "line_mean"]
 Padding = Literal["border", "zeros"]
 
 _MANY_CHANNELS = 8
+"""From as many on rows of channels are faster; of two or three they are slower."""
 
 
 def identity(shape: Sequence[int], *, device: torch.device | str = "cpu") -> Tensor:

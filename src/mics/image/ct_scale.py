@@ -31,6 +31,8 @@ _GAIN_MODERATE, _GAIN_SURE, _GAIN_OTHER = 0.3, 0.6, 1.1
 _NO_FACTOR = (0.94, 1.15)
 # So are these of scans that are as they should be: inner parts whose lung lies where air would, and cone-beam CT's air.
 _DOUBTFUL = (0.85, 1.15)
+# Where fat is most of a body, its peak may pass for soft tissue's, by this factor: then no peak is where fat would have to be.
+_FAT_FOR_SOFT, _FACTOR_TOLERANCE, _FAT_TOLERANCE_HU = 900 / 1050, 0.03, 30.0
 # Air that lies below all that is possible tells smaller ones.
 _SMALL_FACTOR, _GAIN_SMALL = 1.06, 1.5
 # Where their peaks are in scans with and without contrast medium.
@@ -64,6 +66,8 @@ def scale_of(values: Values, *, bright_background: bool) -> tuple[Fit, bool] | N
         return None
     hu = (values - np.float32(best.offset)) / np.float32(best.slope)
     shows_air = np.mean((np.abs(hu + 1000) < _NEAR_AIR_HU) & inner) > _MIN_AIR
+    if shows_air and _takes_fat_for_soft_tissue(best, values[inner]):
+        return None
     if shows_air and _MODERATE[0] <= best.slope <= _MODERATE[1]:
         doubtful = _DOUBTFUL[0] < best.slope < _DOUBTFUL[1]
         return (best, bool(gain > _GAIN_SURE) and not doubtful) if gain > _GAIN_MODERATE else None
@@ -74,6 +78,14 @@ def scale_of(values: Values, *, bright_background: bool) -> tuple[Fit, bool] | N
         return (best, True) if gain > 0 else None
     moderate = _MODERATE[0] <= abs(best.slope) <= _MODERATE[1] and not shows_air
     return (best, True) if gain > _GAIN_OTHER and not moderate else None
+
+
+def _takes_fat_for_soft_tissue(fit: Fit, inner: Values) -> bool:
+    """Whether air and fat, as far from each other as in HU, are air and soft tissue to the fit, which has no peak for fat."""
+    if abs(fit.slope - _FAT_FOR_SOFT) > _FACTOR_TOLERANCE:
+        return False
+    fat = fit.offset - 100 * fit.slope
+    return all(abs(place - fat) > _FAT_TOLERANCE_HU for place in _peaks(inner))
 
 
 def shows_fat(values: Values) -> bool:
