@@ -1,8 +1,8 @@
 """Trilinear interpolation of a volume with many channels on a CPU.
 
 PyTorch's ``grid_sample`` goes through the channels one by one. Here the channels of a voxel are a row of a table, and a value is
-the sum of eight rows, which ``embedding_bag`` adds up with the processor's vector instructions, on all its cores: a third of the
-time for 26 channels.
+the sum of eight rows, which ``embedding_bag`` adds up with the processor's vector instructions, on all its cores: for 26 channels
+in less than half of the time, derivatives included.
 """
 
 from collections.abc import Iterator, Sequence
