@@ -231,7 +231,7 @@ class Submission:
         try:
             with zipfile.ZipFile(self.path) as archive:
                 names = [name for name in archive.namelist() if not name.endswith("/")]
-        except (zipfile.BadZipFile, NotImplementedError, OSError, UnicodeDecodeError) as error:
+        except (zipfile.BadZipFile, RuntimeError, OSError, UnicodeDecodeError) as error:
             raise InputError(f"{self.path} is damaged ({error}); pack it again.") from error
         name, times = max(Counter(names).items(), key=lambda counted: counted[1], default=("", 0))
         if times > 1:
@@ -272,7 +272,7 @@ class Submission:
         with zipfile.ZipFile(self.path) as archive:
             try:
                 packed = archive.open(self._stored[name])
-            except (NotImplementedError, RuntimeError, zipfile.BadZipFile) as error:
+            except (RuntimeError, zipfile.BadZipFile) as error:
                 why = self._why(archive.getinfo(self._stored[name]), error)
                 raise InputError(
                     f"{self.path} cannot be unpacked at {name} ({why}); pack it again, without a password and with the usual "

@@ -73,7 +73,7 @@ def _unpack(path: Path, folder: Path) -> None:
         raise InputError(f"{path} holds {Path(error.filename).name} twice: zip the study again.") from error
     except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, UnicodeDecodeError) as error:
         raise InputError(f"{path} is damaged ({error}): zip the study again, or copy it again.") from error
-    except (NotImplementedError, RuntimeError) as error:
+    except RuntimeError as error:  # zipfile's, of a password or of a compression that it does not know
         locked = "password" in str(error)
         reason = "is protected by a password" if locked else f"is compressed in a way that is not read ({error})"
         raise InputError(f"{path} {reason}: unpack it and give the folder.") from error
