@@ -1,5 +1,5 @@
 # make demo   registers two phantom scans, both ways, and writes out/demo (installs the package into .venv first)
-# make test   runs the tests, make nightly those that take more than a minute;  make lint  checks style, types and the direction of imports
+# make test   runs the tests, make nightly those that take long;  make lint  checks style, types and the direction of imports
 # make quick  runs the tests that take seconds;  make coverage  all but the nightly ones, and which lines they reach;  make oldest  the
 #             quick ones of the core with the oldest versions that pyproject.toml allows, in an environment of their own (Python 3.11),
 #             where old libraries may warn of what newer ones mend

@@ -224,7 +224,7 @@ def files(out: Path) -> list[Path]:
         for path in sorted(out.rglob("*"))
         if path.is_file()
         and not any(part in without or PARTIAL in part or part.startswith(".") for part in path.relative_to(out).parts)
-        and path.suffix not in {".ckpt", ".html", ".png", ".md", ".csv"}
+        and path.suffix not in {".ckpt", ".html", ".png", ".md", ".csv", ".log"}
     ]
 
 

@@ -14,6 +14,7 @@ def labels(publishers, tmp_path):
     return folder
 
 
+@pytest.mark.nightly
 def test_a_subject_is_synthesised_and_a_bad_label_map_told(run, publishers, labels, tmp_path):
     data = publishers.learn2reg(tmp_path / "learn2reg", 3, 16.0)
     (labels / "other.nii.gz").write_bytes(b"no label map")

@@ -4,6 +4,7 @@ import sys
 import pytest
 
 
+@pytest.mark.nightly
 def test_a_run_begins_with_recipe_and_data_and_is_gone_on_with_by_its_folder_alone(run, refused, tmp_path):
     small = ["spacing_mm=16", "iterations_per_epoch=1", "epochs=1", "seed=7"]
     options = [word for setting in small for word in ("--set", setting)]

@@ -97,6 +97,7 @@ def test_voxels_that_are_no_cubes_are_refused():
         fit(flat, flat, (1,))
 
 
+@pytest.mark.nightly
 def test_half_of_the_way_twice_is_all_of_it_and_back_again_is_none(source_case, target, displacement):
     organs = tuple(ORGAN_NAMES)
     half, back = (fit(source_case.labels, target, organs, share) for share in (0.5, -0.5))

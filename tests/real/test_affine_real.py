@@ -16,6 +16,7 @@ def threads():
     torch.set_num_threads(before)
 
 
+@pytest.mark.nightly
 def test_one_and_two_threads_end_at_the_same_place(real_data, threads):
     # Two subjects whose cost is flat: sharp volumes led up to 10 mm apart.
     fixed, moving = (

@@ -1,6 +1,7 @@
 """Preparation of real scans: a subject's scan as the hospital has it comes to lie where the challenge put that subject."""
 
 import numpy as np
+import pytest
 
 from mics.data.cohorts.catalogue import open_cohorts
 from mics.data.prepare import prepare
@@ -11,6 +12,7 @@ from mics.image.resample import resample
 from mics.registration.affine import register_affine
 
 
+@pytest.mark.nightly
 def test_a_native_scan_is_brought_onto_the_challenges_volume_of_the_same_subject(real_data, tmp_path):
     for kind, folder in (("img0005", "imagesTr/native_0000"), ("label0005", "labelsTr/native")):
         link = tmp_path / "own" / f"{folder}.nii.gz"

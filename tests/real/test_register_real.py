@@ -38,9 +38,11 @@ def mean_dice(fixed, warped):
     ("register_affine", "fixed", "moving", "at_least"),
     [
         (by_ants, "img0031", "totalsegmentator_example_ct", 0.4),
-        (register_affine_by_organs, "img0031", "totalsegmentator_example_ct", 0.5),
         (register_affine_by_organs, "totalsegmentator_example_ct", "img0039", 0.55),
-        (register_affine_by_organs, "img0039", "img0031", 0.55),
+        pytest.param(
+            register_affine_by_organs, "img0031", "totalsegmentator_example_ct", 0.5, marks=pytest.mark.nightly
+        ),
+        pytest.param(register_affine_by_organs, "img0039", "img0031", 0.55, marks=pytest.mark.nightly),
     ],
 )
 def test_the_affine_lays_organs_upon_each_other_whatever_the_field_of_view(
@@ -79,6 +81,7 @@ def test_a_scan_that_ends_within_the_abdomen_is_not_stretched(real_data):
     assert 0.8 < np.linalg.norm(matrix[:3, 2]) < 1.2  # ANTs: half as long again, for such a pair
 
 
+@pytest.mark.nightly
 def test_scans_of_two_hospitals_register_both_ways_clearly_better_than_the_affine(real_data, tmp_path):
     fixed, fixed_labels = native(real_data / "native", "img0031")
     moving, moving_labels = native(real_data / "native", "totalsegmentator_example_ct")

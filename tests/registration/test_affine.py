@@ -60,6 +60,7 @@ def test_the_whole_package_can_still_be_loaded_after_its_library_alone():
     assert not done.stderr
 
 
+@pytest.mark.nightly
 def test_the_library_alone_finds_with_three_threads_what_the_package_finds_with_one(pair, tmp_path):
     package = """
 import sys, ants

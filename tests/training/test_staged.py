@@ -60,12 +60,22 @@ def test_levels_are_trained_coarse_to_fine_and_a_run_that_paused_goes_on_where_i
         assert torch.equal(weights, load_model(tmp_path / "whole").network.state_dict()[name]), name
 
 
-def test_the_schedule_of_a_run_is_kept_and_it_has_one_device(settings: Recipe, tmp_path: Path) -> None:
+@pytest.fixture
+def written(settings: Recipe, tmp_path: Path) -> Path:
+    """The recipe as a file."""
     path = tmp_path / "tiny.yaml"
     path.write_text(settings.model_dump_json())  # JSON is YAML
+    return path
+
+
+def test_a_run_whose_parts_take_turns_has_one_device(written: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="lapirn-tiny are trained one after the other, on one device"):
-        start(path, "phantom:5", tmp_path / "run", devices=2, progress=False)
+        start(written, "phantom:5", tmp_path / "run", devices=2, progress=False)
     assert not (tmp_path / "run").exists()
-    start(path, "phantom:5", tmp_path / "run", overrides=["spacing_mm=16", "epochs=1"], progress=False)
+
+
+@pytest.mark.nightly
+def test_the_schedule_of_a_run_is_kept(written: Path, tmp_path: Path) -> None:
+    start(written, "phantom:5", tmp_path / "run", overrides=["spacing_mm=16", "epochs=1"], progress=False)
     with pytest.raises(InputError, match="parts of this run's network take their turns over its 1 epochs"):
         resume(tmp_path / "run", overrides=["epochs=2"], progress=False)
