@@ -149,17 +149,18 @@ def test_plastimatch_reads_the_structures(helpers, tmp_path, name):
     assert within_a_voxel(read, mask, volume.GetSpacing())
 
 
-def test_the_series_is_found_in_the_folder_in_one_of_its_folders_and_beside(helpers, tmp_path):
-    folder = helpers.write_series(tmp_path / "study" / "ct", helpers.POSITIONS["oblique"][1])
-    for place in (folder, folder.parent, tmp_path / "study" / "structures"):
+@pytest.mark.parametrize("ct", ["ct", "scans/ct"])
+def test_the_series_is_found_in_the_folder_in_one_of_its_folders_and_beside(helpers, tmp_path, ct):
+    folder = helpers.write_series(tmp_path / "study" / ct, helpers.POSITIONS["oblique"][1])
+    for place in (folder, folder.parent, tmp_path / "study", tmp_path / "study" / "structures"):
         place.mkdir(exist_ok=True)
         path = drawn(helpers, folder, tmp_path / "rs.dcm").rename(place / "rs.dcm")
         assert read_rtstruct(path).grid == read_series(folder).grid
         path.unlink()
-    with pytest.raises(
-        InputError, match=r"refers to the series .*, which is neither in its folder nor in one beside it"
-    ):
-        read_rtstruct(drawn(helpers, folder, tmp_path / "study" / "rs.dcm").rename(tmp_path / "rs.dcm").absolute())
+    (tmp_path / "elsewhere" / "deep").mkdir(parents=True)
+    path = drawn(helpers, folder, tmp_path / "elsewhere" / "deep" / "rs.dcm")
+    with pytest.raises(InputError, match=r"which is neither in its folder nor in one beside it: .* --scan FOLDER"):
+        read_rtstruct(path)
 
 
 def test_another_series_is_refused(helpers, tmp_path):

@@ -147,6 +147,13 @@ def test_landmarks_have_their_error_before_and_after(summary):
     assert TG132 in lines
 
 
+def test_one_patient_is_registered_from_rest(summary):
+    summary["settings"] |= {"model": None, "same_patient": True}
+    assert "Made from rest, refined on this pair (fast) as one patient's, affine ants, on cpu in 34 s." in lines_of(
+        summary
+    )
+
+
 def test_a_summary_of_before_the_schema_is_described(summary):
     for key in ("verdict", "jacobian", "landmarks", "label_names", "evidence", "topology"):
         del summary[key]

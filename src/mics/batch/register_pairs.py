@@ -68,7 +68,8 @@ def register_pairs(
     A pair's folder holds what :meth:`mics.Registration.save` writes, ``overview.png`` and ``report.html``, and appears whole or
     not at all. Pairs that are there, from the same files and by the same version of MICS, stay; so a batch that was stopped or
     killed goes on. Beside them lie
-    ``results.csv`` (a row a pair), ``review.html`` (a page to look at, worst first) and ``pairs.csv`` (the list).
+    ``results.csv`` (a row a pair), ``review.html`` (a page to look at, worst first) and ``pairs.csv``: the pairs that are there,
+    with label maps where any has them, as a list for :func:`mics.evaluate`.
 
     Args:
         pairs: of :func:`mics.batch.listing.listed_pairs` or :func:`mics.batch.listing.pairs_of_folder`.
@@ -112,7 +113,8 @@ def register_pairs(
     kept_registrar(settings, "cpu" if scheduler else own_device(device))
     go_on()
     with own_folder(output, MARK, "a batch of registrations"):
-        _pin_settings(output, settings, pairs)
+        _pin_settings(output, settings)
+        _clear_unfinished(output, pairs)
         tasks = [PairTask(pair, output, settings) for pair in pairs]
         found = {
             task.pair.name: PairOutcome(task.pair, summary) for task in tasks if (summary := finished(task)) is not None
@@ -133,13 +135,21 @@ def _collected(
     try:
         for outcome in outcomes:
             found[outcome.pair.name] = outcome
-            write_text(results_csv(_in_order(pairs, found)), output / RESULTS)
+            _write_tables(_in_order(pairs, found), output)
             progress(outcome, len(found), len(pairs))
     finally:
         ordered = _in_order(pairs, found)
-        write_text(results_csv(ordered), output / RESULTS)
+        _write_tables(ordered, output)
         write_review([_reviewed(outcome, output) for outcome in ordered], output / PAGE)
     return ordered
+
+
+def _write_tables(outcomes: Sequence[PairOutcome], output: Path) -> None:
+    """What has become of each pair, and the list of those that can be evaluated: registered, and with labels if any has them."""
+    write_text(results_csv(outcomes), output / RESULTS)
+    registered = [outcome.pair for outcome in outcomes if outcome.summary is not None]
+    labelled = [pair for pair in registered if pair.files.keys() >= {"fixed_labels", "moving_labels"}]
+    write_text(as_csv(labelled or registered), output / PAIRS)
 
 
 def _outcomes(
@@ -161,8 +171,8 @@ def _outcomes(
     )
 
 
-def _pin_settings(output: Path, settings: BatchSettings, pairs: Sequence[ListedPair]) -> None:
-    """Note the settings in a new folder; raise InputError where it holds results of others. Unfinished pairs are cleared away."""
+def _pin_settings(output: Path, settings: BatchSettings) -> None:
+    """Note the settings in a new folder; raise InputError where it holds results of others."""
     own = _noted(settings)
     try:
         known = json.loads((output / MARK).read_text(encoding="utf-8"))
@@ -181,7 +191,10 @@ def _pin_settings(output: Path, settings: BatchSettings, pairs: Sequence[ListedP
             "settings that it was begun with."
         )
     write_text(json.dumps(own, indent=2) + "\n", output / MARK)
-    write_text(as_csv(pairs), output / PAIRS)
+
+
+def _clear_unfinished(output: Path, pairs: Sequence[ListedPair]) -> None:
+    """Remove what a killed batch left behind unfinished."""
     for pair in pairs:
         for unfinished in output.glob(f".{_literal(pair.name)}-????????"):
             shutil.rmtree(unfinished, ignore_errors=True)

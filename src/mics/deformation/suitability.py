@@ -15,6 +15,7 @@ from mics.errors import GeometryError, InputError
 from mics.image.grid import Grid
 from mics.image.hu import AIR_HU
 from mics.image.io import Image
+from mics.image.lattice import is_part_of
 
 _FEW_VALUES = 150
 """More than anybody's label map of the body has, fewer than the grey values of an image."""
@@ -30,15 +31,18 @@ _DIRECTIONS = (("moving", "fixed"), ("fixed", "moving"))
 
 
 def check_scan(image: Image, known: Provenance, source: Path, name: str) -> None:
-    """Raise InputError where ``image`` is the scan that the transform fills; warn where only its grid says so, or nothing."""
+    """Raise InputError where ``image`` is the scan that the transform fills; warn where only its grid says so, or nothing.
+
+    A part of the scan's grid, and a grid whose axes run otherwise, are the scan's.
+    """
     own, other = known.scans[known.source], known.scans[known.target]
     if other.is_scan(image) and not own.is_scan(image):
         raise InputError(
             f"{source} is the {known.target} scan, and {name} takes the {known.source} one: take {known.opposite_name}."
         )
-    if own.grid.is_close(image.grid):
+    if is_part_of(image.grid, own.grid):
         return
-    if other.grid.is_close(image.grid):
+    if is_part_of(image.grid, other.grid):
         place = (
             f"on the grid of the {known.target} scan, and {name} takes images of the {known.source} one: if it is of the "
             f"{known.target} patient or day, take {known.opposite_name}."

@@ -18,6 +18,8 @@ from mics.image.grid import Grid
 _CLOSED = ("CLOSED_PLANAR", "CLOSEDPLANAR_XOR")
 # Of a slice: contours further from a plane, or less flat, are not of this series.
 _FLAT, _OFF_PLANE = 0.1, 0.25
+# Of folders within each other, in which a study's series lie: more may be all patients of an archive.
+_LEVELS = 3
 _COLOURS = ((230, 60, 60), (60, 180, 75), (0, 130, 200), (245, 130, 48), (145, 30, 180), (70, 240, 240), (240, 50, 230))
 
 Array = NDArray[np.float64]
@@ -26,7 +28,8 @@ Array = NDArray[np.float64]
 def read_rtstruct(path: Path, series: Series | None = None) -> StructureSet:
     """The structures of an RT structure set as masks on the grid of the series that it refers to.
 
-    ``series``: that series; by default it is looked for in the folder of ``path``, those within it, and those beside it.
+    ``series``: that series; by default it is looked for in the folder of ``path``, in those within it, and in those beside it
+    with what is within these, of which three levels are looked at.
     Several contours on a slice are taken by XOR, so that inner ones are holes. Points and open contours have no inside: left
     out with a warning, like structures without contours.
 
@@ -63,16 +66,17 @@ def write_rtstruct(structures: StructureSet, series: Series, path: Path) -> None
 
 
 def _referenced_series(path: Path, content: Dataset) -> Series:
-    """The series that a structure set was drawn on, in its folder, the folders in that one, or the folders beside it."""
+    """The series that a structure set was drawn on, in its folder, in folders within that one, or in folders beside it."""
     uids, folder = _referenced_uids(content), path.absolute().parent
-    for files in (folder.glob("*"), folder.glob("*/*"), folder.parent.glob("*/*")):
-        found = ct_series(files)
+    places = [(folder, levels) for levels in range(_LEVELS)] + [(folder.parent, levels) for levels in range(1, _LEVELS)]
+    for place, levels in places:
+        found = ct_series(place.glob("*/" * levels + "*"))
         for uid in uids:
             if uid in found:
                 return series_of(found[uid])
     raise InputError(
         f"{path} refers to the series {' or '.join(uids) or 'of no UID'}, which is neither in its folder nor in one beside it: "
-        "put its slices there, or make a label map of it by mics convert, which takes their folder as the scan."
+        "put its slices there, or make a label map of it by mics convert --scan FOLDER, which takes them from any folder."
     )
 
 

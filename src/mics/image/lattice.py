@@ -1,10 +1,10 @@
-"""Two grids over the same voxels: a volume whose axes run otherwise, and in what grids differ."""
+"""Two grids over the same voxels: a volume whose axes run otherwise or that is a part, and in what grids differ."""
 
 from collections.abc import Iterable
 
 import numpy as np
 
-from mics.image.grid import Grid
+from mics.image.grid import Grid, apply_matrix
 from mics.image.io import Image
 
 
@@ -42,6 +42,31 @@ def with_axes_of(image: Image, grid: Grid) -> Image:
         tuple(float(value) for value in direction.ravel()),
     )
     return Image(np.ascontiguousarray(array), own)
+
+
+def is_part_of(grid: Grid, whole: Grid, tolerance_mm: float = 1e-3) -> bool:
+    """Tell whether every voxel of a grid is one of another, whose axes may run otherwise.
+
+    Args:
+        grid: Perhaps a part of ``whole``, as a cropped segmentation, or all of it, as a NIfTI file of a DICOM series.
+        whole: The other grid.
+        tolerance_mm: How far apart a voxel may lie on both, in millimetres.
+
+    Returns:
+        Whether no voxel lies further from one of ``whole``, and no two of them at the same.
+    """
+    steps = whole.inverse_matrix @ grid.matrix
+    nearest = np.rint(steps)
+    turn = np.abs(nearest[:3, :3])
+    if not ((turn.sum(axis=0) == 1).all() and (turn.sum(axis=1) == 1).all()):
+        return False
+    last = np.array(grid.size) - 1
+    ends = apply_matrix(nearest, np.stack([np.zeros(3), last]))
+    if (ends < 0).any() or (ends >= whole.size).any():
+        return False
+    corners = grid.corners()
+    expected = whole.voxel_to_world(apply_matrix(nearest @ grid.inverse_matrix, corners))
+    return bool(np.abs(corners - expected).max() <= tolerance_mm)
 
 
 def difference(grid: Grid, other: Grid) -> str:

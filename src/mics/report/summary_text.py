@@ -55,7 +55,7 @@ def describe(summary: RunSummary) -> list[str]:
         _plausibility(summary),
         *_tolerances(summary),
         *_topology(summary),
-        f"Made with {_method(summary)}.",
+        f"Made {_method(summary)}.",
     ]
     return [line for line in [*lines, *_warnings(summary), "Research software, not a medical device."] if line]
 
@@ -287,9 +287,9 @@ def _method(summary: RunSummary) -> str:
     settings = summary.settings
     refined = "not refined" if settings.refine == "none" else f"refined on this pair ({settings.refine})"
     if settings.model is None or settings.same_patient:  # older summaries name a model for one patient too
-        start, refined = "From rest", f"{refined} as one patient's"
+        start, refined = "from rest", f"{refined} as one patient's"
     else:
-        start = f"{settings.model.name} in {_counted(settings.steps, 'step')}"
+        start = f"with {settings.model.name} in {_counted(settings.steps, 'step')}"
     return f"{start}, {refined}, affine {settings.affine}, on {settings.device} in {summary.total_seconds:.0f} s"
 
 
