@@ -44,7 +44,7 @@ class ScanSource:
 
 
 @dataclass(frozen=True)
-class Pair:
+class PairSource:
     """Two scans with a direction: ``moving`` is brought onto ``fixed``."""
 
     fixed: ScanSource
@@ -56,12 +56,12 @@ class Pair:
         return f"{self.fixed.name}_{self.moving.name}"
 
 
-Which = Literal["validation", "test", "resplit"]
+PairSelection = Literal["validation", "test", "resplit"]
 
 
 def read_pairs(
-    source: str | Path, *, both_directions: bool = False, needs: Sequence[str] = (), which: Which = "validation"
-) -> list[Pair]:
+    source: str | Path, *, both_directions: bool = False, needs: Sequence[str] = (), which: PairSelection = "validation"
+) -> list[PairSource]:
     """The pairs of a CSV file, or those of a Learn2Reg folder: by default its validation pairs.
 
     The CSV's first line names its columns: ``fixed`` and ``moving`` (names of the scans) and, as far as needed,
@@ -91,10 +91,10 @@ def read_pairs(
         )
         for case in (*cohort.cases.values(), *cohort.test)
     }
-    return [Pair(members[fixed], members[moving]) for fixed, moving in chosen]
+    return [PairSource(members[fixed], members[moving]) for fixed, moving in chosen]
 
 
-def _chosen(cohort: Learn2Reg, which: Which, source: Path, *, both_directions: bool) -> list[tuple[str, str]]:
+def _chosen(cohort: Learn2Reg, which: PairSelection, source: Path, *, both_directions: bool) -> list[tuple[str, str]]:
     """The numbers of the (fixed, moving) subjects of the pairs that are wanted of a Learn2Reg folder."""
     if which == "test":
         if not cohort.test_pairs:
@@ -119,7 +119,7 @@ def _chosen(cohort: Learn2Reg, which: Which, source: Path, *, both_directions: b
     return pairs
 
 
-def _from_csv(path: Path, needs: Sequence[str]) -> list[Pair]:
+def _from_csv(path: Path, needs: Sequence[str]) -> list[PairSource]:
     try:
         rows = CsvRows(io.StringIO(read_text(path), newline=""))
         columns = rows.fieldnames or []
@@ -148,10 +148,10 @@ def _refuse_columns(path: Path, columns: Sequence[str]) -> None:
         )
 
 
-def _pair(path: Path, row: dict[str, str], line: int, needs: Sequence[str]) -> Pair:
+def _pair(path: Path, row: dict[str, str], line: int, needs: Sequence[str]) -> PairSource:
     where = f"{path}, line {line}"
     fixed, moving = (_member(path.parent, row, role, where, needs) for role in ROLES)
-    return Pair(fixed, moving)
+    return PairSource(fixed, moving)
 
 
 def _member(folder: Path, row: dict[str, str], role: str, where: str, needs: Sequence[str]) -> ScanSource:

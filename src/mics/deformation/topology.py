@@ -11,16 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from mics.deformation.folds import Box, Field, FoldIndex, FoldReport, FoldSurvey, boxes_around, find_folds
+from mics.deformation.folds import Field, FoldIndex, FoldReport, FoldSurvey, boxes_around, find_folds
 from mics.deformation.jacobian import jacobian_determinant, nondiffeomorphic_volume
-from mics.deformation.slabs import positions
+from mics.deformation.slabs import Box, positions
 from mics.deformation.stored import as_stored
 from mics.deformation.transform import Transform
 from mics.deformation.unfold import unfold, voxels_of
 from mics.errors import GeometryError
 from mics.image.grid import Grid
 
-Affine = NDArray[np.floating]
+Matrix = NDArray[np.floating]
 
 # What is called folded, so that no reader's rounding turns it over; less where the affine itself shrinks.
 _MIN_DETERMINANT = 0.01
@@ -49,7 +49,7 @@ class Certificate:
     ndv_percent_after: float
 
 
-def preserve_topology(transform: Transform, affine: Affine) -> tuple[Transform, Certificate]:
+def preserve_topology(transform: Transform, affine: Matrix) -> tuple[Transform, Certificate]:
     """A transform near ``transform`` that folds nowhere, as :meth:`Transform.save` writes it, and its certificate.
 
     ``affine`` (4, 4), from points of the filled grid to points of the volume sampled from, is what the transform deforms.
@@ -87,7 +87,7 @@ def preserve_topology(transform: Transform, affine: Affine) -> tuple[Transform, 
     return found, _certificate(original, before, found, after)
 
 
-def refuse_mirrors(affine: Affine) -> None:
+def refuse_mirrors(affine: Matrix) -> None:
     """Raise InputError if ``affine`` (4, 4) mirrors or flattens, so that no deformation with it can keep the topology."""
     if np.linalg.det(affine[:3, :3]) <= 0:
         raise GeometryError(
@@ -175,7 +175,7 @@ def _part(grid: Grid, box: Box) -> Grid:
     return Grid((x, y, z), grid.spacing, (i, j, k), grid.direction)
 
 
-def _smooth(found: Transform, affine: Affine, folded: FoldIndex, least: float) -> None:
+def _smooth(found: Transform, affine: Matrix, folded: FoldIndex, least: float) -> None:
     """Smooth what differs from the affine around the determinants ``folded``, more widely each time while some remain."""
     field, grid = _field(found), found.grid
     width_mm = min(grid.spacing)
@@ -223,7 +223,7 @@ def _draw_back(found: Transform, original: Transform, least: float) -> None:
         found.displacement_mm[box] = best
 
 
-def _towards_affine(original: Transform, affine: Affine, least: float) -> Transform:
+def _towards_affine(original: Transform, affine: Matrix, least: float) -> Transform:
     """The affine and the largest share of all that differs from it, by bisection, that does not fold."""
     rest = np.moveaxis(_affine_displacement(affine, original.grid), 0, -1)
     best, low, high = Transform(as_stored(rest), original.grid), 0.0, 1.0
@@ -240,6 +240,6 @@ def _towards_affine(original: Transform, affine: Affine, least: float) -> Transf
     return best
 
 
-def _affine_displacement(affine: Affine, grid: Grid) -> NDArray[np.float32]:
+def _affine_displacement(affine: Matrix, grid: Grid) -> NDArray[np.float32]:
     """Where ``affine`` moves the points of ``grid``, (3, X, Y, Z) in mm."""
     return positions((affine - np.eye(4)) @ grid.matrix, grid.size)

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from mics.data.frame import centres
 from mics.data.manifest import Entry, make_folder, moved, read_manifest, write_manifest
@@ -17,7 +16,7 @@ from mics.files.whole import write_text
 from mics.image.io import Image, read_image, read_labels, write_image
 from mics.network.weights import DEFAULT_SEGMENTATION, LoadedModel, load_model_for
 from mics.organs import ORGAN_NAMES
-from mics.pseudo_labels.clean import PSEUDO_ORGANS, completed, largest_parts
+from mics.pseudo_labels.clean import PSEUDO_ORGANS, Labels, completed, largest_parts
 from mics.pseudo_labels.label_review import REVIEWS, WHOLE_CASE, LabelReview, read_reviews
 from mics.pseudo_labels.page import Card, write_page
 from mics.pseudo_labels.predict import blocks, predict
@@ -26,7 +25,7 @@ from mics.pseudo_labels.record import PREDICTED, CaseRecord, key_of, read_record
 
 LABELS, PICTURES, RANKING = "labels", "pictures", "ranking.csv"
 
-Labels = NDArray[np.uint8]
+
 Scores = dict[tuple[str, int], Plausibility]
 LabelReviews = Mapping[tuple[str, int], LabelReview]
 

@@ -33,7 +33,7 @@ _MIN_VOXELS = 5
 
 
 @dataclass(frozen=True, eq=False)
-class Box:
+class VoxelBox:
     """Part of a grid: the first voxel and the one after the last along each axis."""
 
     bounds: tuple[tuple[int, int], ...]
@@ -47,7 +47,7 @@ class Box:
 
 
 @dataclass(frozen=True, eq=False)
-class Volumes:
+class PairVolumes:
     """What is compared of a pair, A then B, on one grid of ``spacing_mm``; ``masks`` tell where each has data."""
 
     windows: Tensor
@@ -75,7 +75,7 @@ class Volumes:
 class PairData:
     """Both volumes of a pair at the resolutions of one level."""
 
-    def __init__(self, pair: Volumes, level: Level, similarity: str) -> None:
+    def __init__(self, pair: PairVolumes, level: Level, similarity: str) -> None:
         image_grid, organ_grid = pair.coarser(level.image_mm), pair.coarser(level.organs_mm)
         # Merely sampled, what is finer than the grid would be compared as noise, in which a hair decides where things go.
         image = downsample(pair.windows, image_grid)
@@ -122,7 +122,7 @@ def refine(
     elsewhere nothing counts. ``guides``: what else leads it, with the weights of ``settings``.
     """
     windows = torch.cat([a, b])
-    pair = Volumes(
+    pair = PairVolumes(
         windows,
         organs=torch.cat([organs_a, organs_b]),
         descriptors=mind_ssc(windows) if settings.descriptors else None,
@@ -140,7 +140,9 @@ def refine(
         return correct_inverse_consistency(result[:1], result[1:])
 
 
-def _fitted(velocity: Tensor, pair: Volumes, guides: Guides | None, level: Level, settings: RefineSettings) -> Tensor:
+def _fitted(
+    velocity: Tensor, pair: PairVolumes, guides: Guides | None, level: Level, settings: RefineSettings
+) -> Tensor:
     """The velocity on the grid of a level, after its descent."""
     grid = pair.coarser(level.velocity_mm)
     velocity = resize_displacement(velocity, grid).detach().requires_grad_(True)
@@ -188,14 +190,14 @@ def _loss(velocity: Tensor, data: PairData, led: GuideTerms | None, settings: Re
     return loss if led is None else loss + led.loss(velocity, both, on_features)
 
 
-def _moved(stack: Tensor, both: Tensor, part: Box | VoxelSubset) -> tuple[Tensor, Tensor]:
+def _moved(stack: Tensor, both: Tensor, part: VoxelBox | VoxelSubset) -> tuple[Tensor, Tensor]:
     """In part of the grid: each volume's channels warped onto the other, and where both have data (the last channel says)."""
     moved = sample(stack, part.indices + part.of(both))
     values, valid = moved.split([moved.shape[1] - 1, 1], dim=1)
     return values, valid * part.of(stack[:, -1:]).flip(0)
 
 
-def _shown(maps: Tensor) -> Box:
+def _shown(maps: Tensor) -> VoxelBox:
     """Where either volume's window or maps show something, and a margin: beyond, there is nothing to compare."""
     shown = maps.amax((0, 1)) > _MIN_VISIBLE
     bounds = []
@@ -205,7 +207,7 @@ def _shown(maps: Tensor) -> Box:
         low, high = max(low - _MARGIN, 0), min(high + _MARGIN, shown.shape[axis])
         bounds.append((low, high) if high - low >= _MIN_VOXELS else (0, shown.shape[axis]))
     axes = (torch.arange(low, high, device=maps.device) for low, high in bounds)
-    return Box(tuple(bounds), torch.stack(torch.meshgrid(*axes, indexing="ij"))[None].float())
+    return VoxelBox(tuple(bounds), torch.stack(torch.meshgrid(*axes, indexing="ij"))[None].float())
 
 
 def _whole(masks: Tensor, shape: list[int]) -> Tensor:

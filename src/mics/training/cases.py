@@ -17,7 +17,7 @@ from mics.network.weights import LoadedModel, load_model_for
 from mics.organs import ORGAN_NAMES
 from mics.training.cache import CachedCase, is_cached, write_case
 from mics.training.organ_maps import label_maps, predicted_maps, voxels_per_edge
-from mics.training.phases import Phase
+from mics.training.phases import PhaseChange
 from mics.training.source import (
     PHANTOM_VALIDATION,
     PHANTOMS,
@@ -123,7 +123,7 @@ def _phase_name(name: str, number: int) -> str:
 
 
 def _in_another_phase(name: str, image: Image, labels: Image) -> Image:
-    phase = Phase.random(torch.Generator().manual_seed(zlib.crc32(name.encode())))
+    phase = PhaseChange.random(torch.Generator().manual_seed(zlib.crc32(name.encode())))
     hu, where = (torch.from_numpy(volume.array.astype(np.float32))[None, None] for volume in (image, labels))
     return Image(phase.apply(hu, where)[0, 0].numpy(), image.grid)
 

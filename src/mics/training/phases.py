@@ -30,7 +30,7 @@ _SOFT_HU, _BONE_HU = 60.0, 200.0
 """Between these, what nobody has labelled may be a vessel."""
 
 
-class Phase(NamedTuple):
+class PhaseChange(NamedTuple):
     """What a contrast phase makes of a scan.
 
     ``gain`` (1 + organs,) scales what is left of each organ's enhancement over :data:`PLAIN_HU`, ``offset`` (1 + organs,) is
