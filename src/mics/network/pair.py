@@ -9,9 +9,8 @@ from torch import Tensor, nn
 
 from mics.deformation.field import resize_displacement, warp
 from mics.errors import SettingError
-from mics.network.blocks import Decoder, Encoder
+from mics.network.blocks import Decoder, Encoder, pad_to_multiple
 from mics.network.config import RegistrationConfig, StridedUNetConfig
-from mics.network.padding import pad_to_multiple
 
 
 @dataclass(frozen=True, eq=False)

@@ -20,7 +20,7 @@ from mics.registration.descent import Descent
 from mics.registration.guide_terms import GuideTerms
 from mics.registration.guides import Guides
 from mics.registration.refine_settings import Level, RefineSettings
-from mics.registration.voxel_subset import VoxelSubset
+from mics.registration.voxel_subset import VoxelBox, VoxelSubset
 
 _MIN_VISIBLE = 0.1
 """Probability of an organ, or brightness in the window, from which on there is something to see."""
@@ -30,20 +30,6 @@ _MIN_OF_ORGANS = 0.02
 """Probability of an organ from which on a voxel is one of the organs'."""
 _MIN_VOXELS = 5
 """A cube of the local correlation; what is thinner is compared over the whole axis."""
-
-
-@dataclass(frozen=True, eq=False)
-class VoxelBox:
-    """Part of a grid: the first voxel and the one after the last along each axis."""
-
-    bounds: tuple[tuple[int, int], ...]
-    indices: Tensor
-    """Its voxels' in the grid, ``(1, 3, X, Y, Z)``."""
-
-    def of(self, volume: Tensor) -> Tensor:
-        """That part of ``(B, C, X, Y, Z)``."""
-        x, y, z = (slice(first, end) for first, end in self.bounds)
-        return volume[:, :, x, y, z]
 
 
 @dataclass(frozen=True, eq=False)

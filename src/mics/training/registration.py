@@ -11,7 +11,7 @@ from mics.evaluation.metrics import dice, sd_log_jacobian
 from mics.image.intensity import hu_windows
 from mics.losses.overlap import one_hot
 from mics.losses.total import Volumes, step_losses, weighted_sum
-from mics.network.padding import pad_to_multiple
+from mics.network.blocks import pad_to_multiple
 from mics.network.pair import Prediction, RegistrationNetwork
 from mics.organs import ORGAN_NAMES
 from mics.training.divergence import require_finite
