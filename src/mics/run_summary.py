@@ -89,7 +89,7 @@ class SettingsSummary(Part):
     """Of the network; 0 for one patient, whose scans are refined from rest."""
     refine: str
     """``none``, an effort (``fast``, ``accurate``), or the names of the stages that were given."""
-    topology: str = "free"
+    topology: Literal["free", "preserve"] = "free"
     same_patient: bool = False
     lesions: Literal["keep", "exclude"] = "keep"
     """``keep``: lesions keep their volume; ``exclude``: the deformation is continued through them."""

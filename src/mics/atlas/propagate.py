@@ -39,6 +39,7 @@ from mics.image.grid import Grid
 from mics.image.io import Image, read_image, read_labels, write_image, write_labels
 from mics.network.weights import DEFAULT_REGISTRATION
 from mics.registration.inputs import load_scan
+from mics.registration.verdict import Word
 
 ATLASES = "atlases"
 _NOTE, _RECORD = "propagate.json", "record.json"
@@ -55,7 +56,7 @@ class AtlasOutcome:
 
     name: str
     used: bool
-    verdict: Literal["good", "look", "failed"] | None
+    verdict: Word | None
     reasons: tuple[str, ...] = ()
 
 
@@ -92,6 +93,10 @@ class Propagation:
     atlases: Sequence[AtlasOutcome]
     verdict: Literal["good", "look"]
     reasons: Sequence[str]
+
+    def __repr__(self) -> str:
+        used = sum(atlas.used for atlas in self.atlases)
+        return f"Propagation({self.labels.grid}; {used} of {len(self.atlases)} atlases; {self.verdict})"
 
 
 def propagate(
@@ -211,7 +216,7 @@ def _finished(folder: Path, member: ScanSource) -> AtlasOutcome | None:
     return _outcome(member.name, record["verdict"], record["reasons"])
 
 
-def _outcome(name: str, verdict: Literal["good", "look", "failed"], reasons: Sequence[str]) -> AtlasOutcome:
+def _outcome(name: str, verdict: Word, reasons: Sequence[str]) -> AtlasOutcome:
     return AtlasOutcome(name, used=verdict != "failed", verdict=verdict, reasons=tuple(reasons))
 
 

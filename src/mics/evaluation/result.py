@@ -37,6 +37,10 @@ class Evaluation:
     differences: dict[str, Difference] = field(default_factory=dict)
     resplit: bool = False
 
+    def __repr__(self) -> str:
+        against = "" if self.other is None else f", against {self.other}"
+        return f"Evaluation({self.submission}, pairs: {len(self.pairs)}{against})"
+
     def save(self, folder: str | Path) -> None:
         """Write ``pairs.csv``, ``organs.csv``, ``summary.md`` and ``summary.json`` into a new or empty folder.
 

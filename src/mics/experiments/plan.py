@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 ELEVEN_ORGANS = tuple(range(1, 12))
 """All but the adrenal glands."""
@@ -28,7 +29,7 @@ class PaperNetwork:
     epsilon: float = EPSILON
     organs: tuple[int, ...] | None = ELEVEN_ORGANS
     long_pretraining: bool = False
-    kind: str = "mics"
+    kind: Literal["mics", "lapirn"] = "mics"
 
     @property
     def stages(self) -> tuple[str, ...]:

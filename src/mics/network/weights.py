@@ -26,13 +26,16 @@ DEFAULT_SEGMENTATION = "organs-small"
 BUNDLED_MODELS = Path(str(files("mics.network"))) / "weights"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class LoadedModel:
-    """A network in evaluation mode with what its card says."""
+    """A network in evaluation mode with what its card says. Equal to itself alone, as its weights can be changed."""
 
     network: Network
     name: str
     card: ModelCard
+
+    def __repr__(self) -> str:
+        return f"LoadedModel({self.name}, {type(self.network).__name__}, {self.spacing_mm:g} mm)"
 
     @property
     def sha256(self) -> str:
