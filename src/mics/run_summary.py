@@ -308,7 +308,7 @@ class CertificateSummary(Part):
 
 
 class PeakMemory(Part):
-    """Largest memory in GB since the process began; None where it is not told."""
+    """Largest memory in GB since the process began; None where it is not known."""
 
     process: float | None
     gpu: float | None

@@ -115,7 +115,7 @@ def propagate(
 
     An atlas that is done is not registered again, so that an interrupted run goes on, and another ``fusion`` into the same folder
     takes no registration. An atlas that cannot be read, is the scan itself, or whose registration has failed by its verdict,
-    is left out and told (:class:`AtlasOutcome`).
+    is left out and reported (:class:`AtlasOutcome`).
 
     Args:
         scan: A file, a DICOM folder or an Image, in HU. A file of a Learn2Reg folder is read as its atlases are.

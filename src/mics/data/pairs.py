@@ -104,7 +104,7 @@ def _chosen(cohort: Learn2Reg, which: PairSelection, source: Path, *, both_direc
         release = release_of(cohort.cases)
         if release is None:
             raise InputError(
-                f"{source}: it is not told whether its case numbers are those of 2020 or today's; give a whole release."
+                f"{source}: it is not clear whether its case numbers are those of 2020 or today's; give a whole release."
             )
         present = [pair for pair in release.resplit_pairs if cohort.cases.keys() >= set(pair)]
         if not present:

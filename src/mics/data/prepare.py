@@ -65,7 +65,7 @@ def prepare(
     nearest neighbour for the labels, to ``size`` voxels (X, Y, Z) of ``spacing_mm`` in LAS order: ``images/NAME.nii.gz``
     (int16 HU), ``labels/NAME.nii.gz`` (uint8 organ ids), ``previews/NAME.png``. Cases that are there already, from the same
     files, stay. The same input gives the same bytes, for any number of ``workers`` (see :func:`mics.data.workers.each`).
-    A case that cannot be prepared has a row that says why. ``progress`` is told each row as it is done.
+    A case that cannot be prepared has a row that says why. ``progress`` is called with each row as it is done.
 
     Raises :class:`InputError` if ``output`` holds another preparation or something else, another run writes into it, two cases
     have one name, no scheduler answers, or the reference cannot be read.

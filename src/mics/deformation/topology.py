@@ -61,7 +61,7 @@ def preserve_topology(transform: Transform, affine: Matrix) -> tuple[Transform, 
     voxels along an axis.
     """
     if min(transform.grid.size) < 3:
-        raise ValueError(f"The topology is told from three voxels along each axis, not {transform.grid.size}.")
+        raise ValueError(f"The topology is checked from three voxels along each axis, not {transform.grid.size}.")
     refuse_mirrors(affine)
     least = _MIN_DETERMINANT * min(1.0, float(np.linalg.det(affine[:3, :3])))
     original = Transform(as_stored(transform.displacement_mm), transform.grid)

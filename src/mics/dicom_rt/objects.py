@@ -37,7 +37,7 @@ def software_version() -> str:
 def new_object(series: Series, sop_class: UID, modality: str, description: str) -> Dataset:
     """An object of a new series in the study of ``series``, with new UIDs, its patient and no private element.
 
-    ``description`` is told of the series, after "Research: ".
+    ``description`` is that of the series, after "Research: ".
     """
     header, made, now = series.headers[0], Dataset(), datetime.now()
     take_patient_and_study(header, made)

@@ -25,7 +25,7 @@ class Prepare:
 
     @property
     def name(self) -> str:
-        """What is told when it begins."""
+        """Shown when it begins."""
         return f"cases-{self.stage}"
 
     def done(self, study: Study) -> bool:
@@ -56,7 +56,7 @@ class Train:
 
     @property
     def name(self) -> str:
-        """What is told when it begins."""
+        """Shown when it begins."""
         return f"{self.stage}-{self.network.name}"
 
     def done(self, study: Study) -> bool:
@@ -81,7 +81,7 @@ class Evaluate:
 
     @property
     def name(self) -> str:
-        """What is told when it begins."""
+        """Shown when it begins."""
         return f"measure-{self.measurement.name}"
 
     def done(self, study: Study) -> bool:

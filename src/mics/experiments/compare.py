@@ -57,7 +57,7 @@ def compare(
     - ``output``: a folder; cells that it already holds are not computed again, a deleted one is.
 
     One affine a pair, by the organs of both scans, is computed first and given to every method. Each cell runs in a process of
-    its own. A cell that fails is told and leaves the others alone. A cell whose scans, labels, landmarks or model have changed
+    its own. A cell that fails is reported, the others go on. A cell whose scans, labels, landmarks or model have changed
     since is computed again. Raises InputError for a list that cannot be used, an unknown method, a model that is not there, and
     an output folder that holds something else, the cells of another list, or into which another run writes; all before anything
     is computed.

@@ -1,4 +1,4 @@
-"""By which factor and offset the values of a volume are those of a CT, told from where their peaks lie to each other."""
+"""By which factor and offset the values of a volume are those of a CT, judged by where their peaks lie to each other."""
 
 import itertools
 

@@ -1,4 +1,4 @@
-"""Whether a scan's values are Hounsfield units, told from their histogram; what lies outside the field of view made air."""
+"""Whether a scan's values are Hounsfield units, judged by their histogram; what lies outside the field of view made air."""
 
 import itertools
 import warnings

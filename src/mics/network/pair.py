@@ -90,7 +90,7 @@ class RegistrationNetwork(nn.Module, ABC):
         """
 
     def progress(self, share: float) -> None:
-        """Told before every iteration of a training how far it is; for a network whose ``config.staged`` says that it listens.
+        """Called before every iteration of a training with how far it is, if ``config.staged`` says that this network listens.
 
         Args:
             share: Of the training that is done, in [0, 1).

@@ -38,13 +38,13 @@ def complete(
     device: torch.device | None = None,
     progress: Callable[[str], None] = lambda _: None,
 ) -> list[Entry]:
-    """Predict the organs that nobody annotated and write a training set into ``output``; returns its manifest's rows.
+    """Predict the organs that are not annotated and write a training set into ``output``; returns its manifest's rows.
 
     ``prepared`` is a folder of :func:`mics.data.prepare.prepare`, whose volumes are used where they are. What annotators
     drew is kept; of each other organ of :data:`PSEUDO_ORGANS` the largest connected part is added. ``output`` gets
     ``labels/``, ``manifest.csv``, ``ranking.csv`` and ``review.html``, worst first. The reviews in ``output/verdicts.csv`` are
     honoured: what is rejected is no longer trained on, and its row says why. Subjects of a test split are passed on as they
-    are. Predictions that are there, of the same model and files, stay. ``progress`` is told each case that is predicted.
+    are. Predictions that are there, of the same model and files, stay. ``progress`` is called with each case that is predicted.
 
     Raises :class:`InputError` for a model that does not segment or does not fit, for reviews that cannot be read, and for an
     ``output`` that holds something else, or into which another run writes; before anything is written.
@@ -170,7 +170,7 @@ def _statistics(labels: Image, organs: Any) -> dict[int, OrganStatistics]:
 
 
 def _missing(entry: Entry) -> list[int]:
-    """Organs to predict, as nobody looked for them."""
+    """Organs to predict, as no annotator looked for them."""
     return [organ for organ in PSEUDO_ORGANS if organ not in entry.organs]
 
 

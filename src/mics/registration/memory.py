@@ -1,4 +1,4 @@
-"""Whether a pair fits into memory, told before the work begins."""
+"""Whether a pair fits into memory, checked before the work begins."""
 
 import dataclasses
 import math

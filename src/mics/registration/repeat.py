@@ -96,7 +96,7 @@ def _refuse_unrepeatable(known: RunSummary, path: Path) -> None:
     if any(getattr(known.inputs, role).voxels_sha256 is None for role in _ROLES):
         raise InputError(
             f"{path} was written by MICS {known.mics_version}, which noted no checksums: whether these are the same scans cannot "
-            "be told, so register them with the settings that it lists."
+            "be checked, so register them with the settings that it lists."
         )
 
 

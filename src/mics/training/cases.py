@@ -44,9 +44,9 @@ def prepare(
     ``registration_val`` subjects become the validation cases, or ``phantom:N`` for N generated subjects. With ``organ_maps`` each
     gets those that the segmentation model of that name or path finds in its image; those of generated subjects, whom it does not
     know, are their labels. With ``phase_variants`` each scan for training is there so many times more, in random contrast phases
-    (:mod:`mics.training.phases`) that follow from its name, with the organ maps that are found in them. ``progress`` is told the
-    name of each case. Raises :class:`InputError` for anything else, if ``spacing_mm`` is not a multiple of the data's voxel
-    edge, or if ``folder`` holds cases of other data, or made with other settings.
+    (:mod:`mics.training.phases`) that follow from its name, with the organ maps that are found in them. ``progress`` is called
+    with the name of each case. Raises :class:`InputError` for anything else, if ``spacing_mm`` is not a multiple of the data's
+    voxel edge, or if ``folder`` holds cases of other data, or made with other settings.
     """
     segmentation = load_model_for("segmentation", organ_maps) if organ_maps else None
     source = source_of(data, spacing_mm, None if segmentation is None else segmentation.sha256, phase_variants)

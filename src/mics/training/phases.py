@@ -27,7 +27,7 @@ _STRONGEST = 1.3
 _TEXTURE = 0.5
 """Of an organ's contrast within itself (vessels, cortex, noise), what stays without any medium."""
 _SOFT_HU, _BONE_HU = 60.0, 200.0
-"""Between these, what nobody has labelled may be a vessel."""
+"""Between these, what is not labelled may be a vessel."""
 
 
 class PhaseChange(NamedTuple):

@@ -31,7 +31,7 @@ class RegistrationTraining(NetworkTraining):
         super().__init__(recipe, [*MEASURED, *(f"val/dice_{organ:02d}" for organ in ORGAN_NAMES)])
 
     def on_train_batch_start(self, batch: Sample, batch_idx: int) -> None:
-        """A network that is trained in stages is told how far the training is."""
+        """Tell a network that is trained in stages how far the training is."""
         self.network.progress(self.global_step / self.optimiser_steps)
 
     def training_step(self, batch: Sample, _: int) -> Tensor:

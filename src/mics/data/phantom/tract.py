@@ -81,7 +81,7 @@ def bowel(site: Site) -> None:
 def _loop(
     site: Site, curve: Array, rng: np.random.Generator, kind: str, contrast: float | None, haustra: float = 0.0
 ) -> None:
-    # Every draw comes before the look at the grid: a subject is the same on all grids.
+    # Every draw comes before the grid is looked at: a subject is the same on all grids.
     c, radius = site.canvas, float(curve[:, 3].max())
     level, strength, coin = float(rng.normal(-0.2, 0.5)), float(rng.uniform(0.6, 1.2)), rng.random()
     seed = int(rng.integers(2**31))
