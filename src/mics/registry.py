@@ -15,9 +15,11 @@ _state = {"loaded": False}
 
 
 class Registry(Mapping[str, T], Generic[T]):
-    """Entries by name: the package's own, ``built_in``, and those that installed packages and callers have registered.
+    """Entries by name: the package's own, and those that installed packages and callers have registered.
 
-    ``kind`` is what a sentence calls one of them.
+    Args:
+        kind: What a sentence calls one of them.
+        built_in: The package's own, which cannot be replaced.
     """
 
     def __init__(self, kind: str, built_in: Mapping[str, T]) -> None:
@@ -26,13 +28,31 @@ class Registry(Mapping[str, T], Generic[T]):
         self._entries = dict(built_in)
 
     def register(self, name: str, entry: T) -> None:
-        """Add an entry, or replace one that was added; raises :class:`InputError` for a name of the package's own."""
+        """Add an entry, or replace one that was added.
+
+        Args:
+            name: By which it is asked for.
+            entry: Of the kind that this registry holds.
+
+        Raises:
+            InputError: For a name of the package's own.
+        """
         if name in self._built_in:
             raise InputError(f"MICS has a {self.kind} called {name!r} itself: give yours another name.")
         self._entries[name] = entry
 
     def find(self, name: str) -> T:
-        """The entry of that name; raises :class:`InputError` with all names where there is none."""
+        """Look an entry up.
+
+        Args:
+            name: The package's own, or one that was registered.
+
+        Returns:
+            The entry.
+
+        Raises:
+            InputError: With all names, where there is none of that name.
+        """
         if name not in self:
             raise InputError(f"There is no {self.kind} called {name!r}; choose one of {', '.join(self)}.")
         return self[name]

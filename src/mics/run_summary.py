@@ -375,9 +375,16 @@ class RunSummary(Part):
 
 
 def read_summary(path: str | Path) -> RunSummary:
-    """The summary in a file that ``mics register`` wrote, of this version or an earlier one.
+    """Read the summary that ``mics register`` has written.
 
-    Raises :class:`InputError` for a file that is missing, none, or of a later schema than this version knows.
+    Args:
+        path: A ``summary.json`` of this version or an earlier one.
+
+    Returns:
+        Its content, typed.
+
+    Raises:
+        InputError: For a file that is missing, no summary, or of a later schema than this version knows.
     """
     path = as_path(path)
     try:

@@ -62,18 +62,27 @@ PairSelection = Literal["validation", "test", "resplit"]
 def read_pairs(
     source: str | Path, *, both_directions: bool = False, needs: Sequence[str] = (), which: PairSelection = "validation"
 ) -> list[PairSource]:
-    """The pairs of a CSV file, or those of a Learn2Reg folder: by default its validation pairs.
+    """Read the pairs of a CSV file, or those of a Learn2Reg folder.
 
     The CSV's first line names its columns: ``fixed`` and ``moving`` (names of the scans) and, as far as needed,
     ``fixed_image``, ``fixed_labels``, ``fixed_landmarks``, ``fixed_exclude`` (what a registration leaves out),
     ``fixed_lesions`` and the same for ``moving``: files, relative to the CSV's folder. Where a line gives no ``fixed_image``,
     ``fixed`` may itself be the scan's file, which then gives the name; likewise ``moving``.
-    ``both_directions`` takes each validation pair of a Learn2Reg folder in both directions; a CSV file is taken as it is.
-    ``needs``, of ``image`` and ``labels``, are files that every scan must have. ``which`` takes other pairs of a Learn2Reg
-    folder, as far as both subjects are there: the challenge's ``test`` pairs, or those of the public ``resplit``'s test.
 
-    Raises InputError for a list that is missing, empty, of another form, names a pair twice or a file that is not there, or
-    lacks one that is needed.
+    Args:
+        source: The CSV file or the folder.
+        both_directions: Whether to take each validation pair of a Learn2Reg folder in both directions; a CSV file is taken as
+            it is.
+        needs: Of ``image`` and ``labels``: files that every scan must have.
+        which: Of a Learn2Reg folder, as far as both subjects are there: its validation pairs, the challenge's ``test`` pairs, or
+            those of the public ``resplit``'s test.
+
+    Returns:
+        The pairs, in the order of the list.
+
+    Raises:
+        InputError: For a list that is missing, empty, of another form, names a pair twice or a file that is not there, or lacks
+            one that is needed.
     """
     source = as_path(source)
     if not source.is_dir():

@@ -50,15 +50,24 @@ class Certificate:
 
 
 def preserve_topology(transform: Transform, affine: Matrix) -> tuple[Transform, Certificate]:
-    """A transform near ``transform`` that folds nowhere, as :meth:`Transform.save` writes it, and its certificate.
+    """Change a transform as little as makes it free of folds.
 
-    ``affine`` (4, 4), from points of the filled grid to points of the volume sampled from, is what the transform deforms.
-    Every determinant, by central differences at each voxel and of the ten tetrahedra of each cell (Liu et al. 2024), becomes at
-    least a hundredth, or a hundredth of the affine's where that is smaller. Where all are already, nothing changes but what
-    the file rounds.
+    Every determinant, by central differences at each voxel and of the ten tetrahedra of each cell, becomes at least a hundredth,
+    or a hundredth of the affine's where that is smaller. Where all are already, nothing changes but what the file rounds.
 
-    Raises InputError if the affine mirrors or flattens, as then every deformation with it folds, and ValueError below three
-    voxels along an axis.
+    Args:
+        transform: Of at least three voxels along each axis.
+        affine: What it deforms, (4, 4), from LPS points of the filled grid to those of the volume sampled from.
+
+    Returns:
+        The transform as :meth:`Transform.save` writes it, and its certificate.
+
+    Raises:
+        InputError: If the affine mirrors or flattens, as then every deformation with it folds.
+        ValueError: Below three voxels along an axis.
+
+    References:
+        Liu et al. 2024, "On finite difference Jacobian computation in deformable image registration", IJCV.
     """
     if min(transform.grid.size) < 3:
         raise ValueError(f"The topology is checked from three voxels along each axis, not {transform.grid.size}.")

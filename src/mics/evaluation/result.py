@@ -42,9 +42,13 @@ class Evaluation:
         return f"Evaluation({self.submission}, pairs: {len(self.pairs)}{against})"
 
     def save(self, folder: str | Path) -> None:
-        """Write ``pairs.csv``, ``organs.csv``, ``summary.md`` and ``summary.json`` into a new or empty folder.
+        """Write ``pairs.csv``, ``organs.csv``, ``summary.md`` and ``summary.json``, all of them or none.
 
-        All of them or none; raises InputError if the folder is not empty or cannot be written.
+        Args:
+            folder: A new or empty one.
+
+        Raises:
+            InputError: If the folder is not empty or cannot be written.
         """
         texts = {
             "pairs.csv": _pairs_csv(self),
