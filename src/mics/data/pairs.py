@@ -43,7 +43,7 @@ class ScanSource:
     """What its labels mean, as far as their file or data set says."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PairSource:
     """Two scans with a direction: ``moving`` is brought onto ``fixed``."""
 
@@ -100,7 +100,7 @@ def read_pairs(
         )
         for case in (*cohort.cases.values(), *cohort.test)
     }
-    return [PairSource(members[fixed], members[moving]) for fixed, moving in chosen]
+    return [PairSource(fixed=members[fixed], moving=members[moving]) for fixed, moving in chosen]
 
 
 def _chosen(cohort: Learn2Reg, which: PairSelection, source: Path, *, both_directions: bool) -> list[tuple[str, str]]:
@@ -160,7 +160,7 @@ def _refuse_columns(path: Path, columns: Sequence[str]) -> None:
 def _pair(path: Path, row: dict[str, str], line: int, needs: Sequence[str]) -> PairSource:
     where = f"{path}, line {line}"
     fixed, moving = (_member(path.parent, row, role, where, needs) for role in ROLES)
-    return PairSource(fixed, moving)
+    return PairSource(fixed=fixed, moving=moving)
 
 
 def _member(folder: Path, row: dict[str, str], role: str, where: str, needs: Sequence[str]) -> ScanSource:

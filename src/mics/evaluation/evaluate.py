@@ -136,9 +136,9 @@ def _scored(
             progress(f"{submission.path.name}: pair {number} of {len(pairs)}, {pair.name}")
         fixed, moving = labels(pair.fixed.name), labels(pair.moving.name)
         grid = fixed.grid
-        forward = submission.forward(pair, grid, moving.grid)
+        forward = submission.forward(pair, fixed=grid, moving=moving.grid)
         export.add(pair, forward)
-        backward = submission.backward(pair, fixed.grid, moving.grid)
+        backward = submission.backward(pair, fixed=grid, moving=moving.grid)
         seconds = submission.seconds(pair)
         if resplit:
             fixed, moving = halved(fixed), halved(moving)
@@ -149,7 +149,12 @@ def _scored(
             score = absent_as_zero(score)
         numbering = numbering_warning(fixed.array, warp_labels(moving.array, forward))
         numbering = [f"{pair.name}: {message}" for message in numbering]
-        return score, overlaps(forward, fixed, moving), numbering, submission.made_for_others(pair, grid, checksum)
+        return (
+            score,
+            overlaps(forward, fixed=fixed, moving=moving),
+            numbering,
+            submission.made_for_others(pair, grid, checksum),
+        )
 
     with ThreadPoolExecutor(min(_AT_A_TIME, torch.get_num_threads())) as pool:
         try:

@@ -100,7 +100,7 @@ class Submission:
         first = missing[0]
         message = f"{self.path} lacks {len(missing)} of {len(pairs)} pairs, the first is "
         message += f"{displacement_name(first.fixed.name, first.moving.name)} (or {first.name}/{_FORWARD}): "
-        opposite = sum(self._find(PairSource(pair.moving, pair.fixed)) is not None for pair in missing)
+        opposite = sum(self._find(PairSource(fixed=pair.moving, moving=pair.fixed)) is not None for pair in missing)
         if opposite == len(missing):
             message += "the opposite pairs are there, so fixed and moving may be exchanged; name the fixed scan first."
         else:
@@ -127,21 +127,21 @@ class Submission:
             header = _start(file, where)
         require_displacement_of(header, fixed.size, where, or_size=self._or_size(fixed))
 
-    def forward(self, pair: PairSource, fixed: Grid, moving: Grid) -> Displacement:
+    def forward(self, pair: PairSource, *, fixed: Grid, moving: Grid) -> Displacement:
         """Displacement (3, X, Y, Z) on ``fixed``: voxel x is filled from ``x + d(x)`` in voxels of ``moving``."""
         name = self._find(pair)
         if name is None:
             raise MissingFileError(f"{self.path} has no deformation of the pair {pair.name}; add it.")
         return self._read(name, fixed, moving, mirrored=pair.fixed.mirrored_header)
 
-    def backward(self, pair: PairSource, fixed: Grid, moving: Grid) -> Displacement | None:
+    def backward(self, pair: PairSource, *, fixed: Grid, moving: Grid) -> Displacement | None:
         """The opposite direction, (3, X, Y, Z) on ``moving`` in voxels of ``fixed``; None if there is none."""
         name = self._find(pair)
         if name is not None and name.endswith(_FORWARD):
             opposite: str | None = name.removesuffix(_FORWARD) + _BACKWARD
             opposite = opposite if opposite in self._files else None
         else:
-            opposite = self._find(PairSource(pair.moving, pair.fixed))
+            opposite = self._find(PairSource(fixed=pair.moving, moving=pair.fixed))
         return None if opposite is None else self._read(opposite, moving, fixed, mirrored=pair.fixed.mirrored_header)
 
     def made_for_others(self, pair: PairSource, fixed: Grid, checksum: Callable[[str], str | None]) -> list[str]:
