@@ -2,7 +2,7 @@
 # make test   runs the tests, make nightly those that take long;  make lint  checks style, types and the direction of imports
 # make quick  runs the tests that take seconds;  make coverage  all but the nightly ones, and which lines they reach;  make oldest  the
 #             quick ones of the core with the oldest versions that pyproject.toml allows, in an environment of their own (Python 3.11),
-#             where old libraries may warn of what newer ones mend
+#             where old libraries may warn of what newer ones no longer do
 # make slicer makes out/slicer/MICS.zip, 3D Slicer's module with the package in it;  make bundle  out/bundle/mics.zip, a MONAI bundle
 # make docs   builds the documentation as a site into site/, without warnings and without the network;  make docs-serve  shows it in a
 #             browser while it is written;  make docs-code  redraws the pictures and prints the pages that programs make, runs the code

@@ -18,8 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from mics.allocator import keep_freed_memory
-from mics.data.pairs import Pair as ListedPair
-from mics.data.pairs import ScanSource, read_pairs
+from mics.data.pairs import PairSource, ScanSource, read_pairs
 from mics.deformation.bidirectional import BidirectionalField
 from mics.deformation.jacobian import fold_share
 from mics.deformation.transform import Transform
@@ -75,7 +74,7 @@ def prepare(folder: Path, model: str) -> Iterator[Prepared]:
         yield prepared_pair(listed, model)
 
 
-def prepared_pair(listed: ListedPair, model: str) -> Prepared:
+def prepared_pair(listed: PairSource, model: str) -> Prepared:
     """A pair up to the network's prediction."""
     settings = resolve(affine="organs", steps=None, model=model, refine="fast", topology="free", device="cpu")
     stages = plan(settings)

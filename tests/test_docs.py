@@ -51,6 +51,8 @@ def folder(tmp_path, monkeypatch):
 def test_the_code_on_a_page_runs(page):
     namespace: dict = {}
     for block in PAGES[page]:
+        if page == "extending.md":  # whose examples are copied singly
+            namespace = {}
         exec(compile(block, page, "exec"), namespace)
 
 
@@ -73,3 +75,10 @@ def test_no_name_of_a_file_is_there_three_times():
     files = (DOCS.parent / "src" / "mics").rglob("*.py")
     names = Counter(file.name for file in files if file.name != "__init__.py")
     assert [name for name, count in names.items() if count > 2] == []
+
+
+def test_no_two_classes_have_the_same_name():
+    """Whoever reads `Pair` is to know which."""
+    files = (DOCS.parent / "src" / "mics").rglob("*.py")
+    names = Counter(name for file in files for name in re.findall(r"^class (\w+)", file.read_text("utf-8"), re.M))
+    assert [name for name, count in names.items() if count > 1] == []

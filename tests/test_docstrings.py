@@ -1,16 +1,28 @@
-"""The docstrings of what `import mics` offers have one form: Google's sections, which name every argument and the result."""
+"""Docstrings of what `import mics` offers and docs/api names have one form: Google's, with all arguments and the result."""
 
 import doctest
+import importlib
 import inspect
 import re
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 import mics
 
+API = Path(__file__).parents[1] / "docs" / "api"
+MADE_BY_THE_PACKAGE = (
+    "Registration",
+    "Evaluation",
+    "LoadedModel",
+    "ModelCard",
+    "PairArguments",
+    "Provenance",
+    "Phantom",
+)
 SECTIONS = ("Args", "Returns", "Raises", "References", "Example")
 
 
@@ -21,17 +33,26 @@ def _methods(owner: type) -> Iterator[tuple[str, Callable[..., Any]]]:
             yield f"{owner.__name__}.{name}", function
 
 
+def _named() -> Iterator[Any]:
+    """What `import mics` offers, and functions and classes that docs/api names."""
+    yield from (getattr(mics, name) for name in sorted(set(mics.__all__) - {"__version__"}))
+    for page in sorted(API.glob("*.md")):
+        for name in re.findall(r"^::: mics\.(\S+)\.(\w+)$", page.read_text("utf-8"), flags=re.MULTILINE):
+            one = getattr(importlib.import_module(f"mics.{name[0]}"), name[1], None)
+            if inspect.isclass(one) or inspect.isfunction(one):
+                yield one
+
+
 def _public() -> dict[str, Any]:
     """Functions, methods, and classes that a user makes, by name."""
     found: dict[str, Any] = {}
-    for name in sorted(set(mics.__all__) - {"__version__"}):
-        one = getattr(mics, name)
+    for one in _named():
         if not inspect.isclass(one):
-            found[name] = one
+            found[one.__name__] = one
         elif not issubclass(one, Exception):
             found |= dict(_methods(one))
-            if name != "Registration":  # which register makes
-                found[name] = one
+            if one.__name__ not in MADE_BY_THE_PACKAGE:
+                found[one.__name__] = one
     return found
 
 
@@ -49,8 +70,10 @@ def test_sections_name_every_argument_and_what_comes_back(name):
     signature = inspect.signature(one)
     sections = _sections(inspect.getdoc(one) or "")
     assert list(sections) == [section for section in SECTIONS if section in sections]
-    message = re.findall(r"^    (\w+):", sections.get("Args", ""), flags=re.MULTILINE)
-    assert message == [argument for argument in signature.parameters if argument not in ("self", "cls")]
+    described = re.findall(r"^    (\w+(?:, \w+)*):", sections.get("Args", ""), flags=re.MULTILINE)
+    assert [argument for line in described for argument in line.split(", ")] == [
+        argument for argument in signature.parameters if argument not in ("self", "cls")
+    ]
     returns = not inspect.isclass(one) and signature.return_annotation not in (None, "None")
     assert ("Returns" in sections) == returns
 

@@ -6,12 +6,17 @@ import numpy as np
 import pytest
 import torch
 
+from mics.atlas.propagate import AtlasOutcome, Propagation
+from mics.atlas.template_delivery import Template
 from mics.deformation.bidirectional import BidirectionalField
 from mics.deformation.provenance import KnownScan, Provenance
 from mics.deformation.transform import Transform
+from mics.evaluation.result import Evaluation
+from mics.evaluation.summary import summarise
 from mics.image.grid import Grid
 from mics.image.io import Image
 from mics.image.points import Points
+from mics.network.weights import load_model
 from mics.registration.result import Registration
 
 GRID = Grid((4, 3, 12), (0.84375, 0.84375, 3.0), (-2.5, 1.0, 40.0))
@@ -54,6 +59,20 @@ def test_each_is_printed_on_one_short_line():
     assert repr(points()) == "Points(2 in LPS mm)"
     shown = repr(registration())
     assert shown == f"Registration(fixed {GRID}; moving {GRID})"
+
+
+def test_what_the_functions_return_is_printed_on_one_short_line():
+    atlases = [AtlasOutcome("a", True, "good"), AtlasOutcome("b", False, None, ("no labels",))]
+    carried = Propagation(scan(), scan(), {}, [], atlases, "look", [])
+    assert repr(carried) == f"Propagation({GRID}; 1 of 2 atlases; look)"
+    average = Template(scan(), scan(), scan(), None, [], {}, "good", [])
+    assert repr(average) == f"Template({GRID}; rounds: 0; good)"
+    model = load_model("organs-small")
+    assert repr(model) == "LoadedModel(organs-small, OrganSegmentation, 4 mm)"
+    assert model == model
+    assert model != load_model("organs-small")
+    scored = Evaluation("sub", [("1", "2")], [], summarise([]), [], other="old")
+    assert repr(scored) == "Evaluation(sub, pairs: 1, against old)"
 
 
 def test_a_large_size_is_printed_whole():

@@ -14,7 +14,7 @@ Lesions = Literal["keep", "exclude"]
 FusionName = Literal["majority", "local", "joint"]
 """A name of :data:`mics.atlas.fusion.FUSIONS`."""
 
-Names = Literal["current", "2020"]
+SubmissionNames = Literal["current", "2020"]
 """File names of a Learn2Reg submission: those of the challenge's current script, or of that of 2020."""
 
 Experiment = Literal["figure1", "figure2", "figure3", "table2", "table3", "table4", "figure4"]
@@ -23,5 +23,5 @@ Experiment = Literal["figure1", "figure2", "figure3", "table2", "table3", "table
 BudgetName = Literal["smoke", "small", "paper"]
 """Budgets of :data:`mics.experiments.budgets.BUDGETS`."""
 
-Which = Literal["test", "validation"]
+SubmittedPairs = Literal["test", "validation"]
 """Which pairs of the Learn2Reg challenge are submitted."""

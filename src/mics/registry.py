@@ -9,35 +9,55 @@ from mics.errors import InputError
 GROUP = "mics.plugins"
 """Entry points of this group name modules that register what a package adds; so the commands know it too."""
 
-Entry = TypeVar("Entry")
+T = TypeVar("T")
 
 _state = {"loaded": False}
 
 
-class Registry(Mapping[str, Entry], Generic[Entry]):
-    """Entries by name: the package's own, ``built_in``, and those that installed packages and callers have registered.
+class Registry(Mapping[str, T], Generic[T]):
+    """Entries by name: the package's own, and those that installed packages and callers have registered.
 
-    ``kind`` is what a sentence calls one of them.
+    Args:
+        kind: What a sentence calls one of them.
+        built_in: The package's own, which cannot be replaced.
     """
 
-    def __init__(self, kind: str, built_in: Mapping[str, Entry]) -> None:
+    def __init__(self, kind: str, built_in: Mapping[str, T]) -> None:
         self.kind = kind
         self._built_in = frozenset(built_in)
         self._entries = dict(built_in)
 
-    def register(self, name: str, entry: Entry) -> None:
-        """Add an entry, or replace one that was added; raises :class:`InputError` for a name of the package's own."""
+    def register(self, name: str, entry: T) -> None:
+        """Add an entry, or replace one that was added.
+
+        Args:
+            name: By which it is asked for.
+            entry: Of the kind that this registry holds.
+
+        Raises:
+            InputError: For a name of the package's own.
+        """
         if name in self._built_in:
             raise InputError(f"MICS has a {self.kind} called {name!r} itself: give yours another name.")
         self._entries[name] = entry
 
-    def find(self, name: str) -> Entry:
-        """The entry of that name; raises :class:`InputError` with all names where there is none."""
+    def find(self, name: str) -> T:
+        """Look an entry up.
+
+        Args:
+            name: The package's own, or one that was registered.
+
+        Returns:
+            The entry.
+
+        Raises:
+            InputError: With all names, where there is none of that name.
+        """
         if name not in self:
             raise InputError(f"There is no {self.kind} called {name!r}; choose one of {', '.join(self)}.")
         return self[name]
 
-    def __getitem__(self, name: str) -> Entry:
+    def __getitem__(self, name: str) -> T:
         load_plugins()
         return self._entries[name]
 

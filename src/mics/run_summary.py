@@ -89,7 +89,7 @@ class SettingsSummary(Part):
     """Of the network; 0 for one patient, whose scans are refined from rest."""
     refine: str
     """``none``, an effort (``fast``, ``accurate``), or the names of the stages that were given."""
-    topology: str = "free"
+    topology: Literal["free", "preserve"] = "free"
     same_patient: bool = False
     lesions: Literal["keep", "exclude"] = "keep"
     """``keep``: lesions keep their volume; ``exclude``: the deformation is continued through them."""
@@ -308,7 +308,7 @@ class CertificateSummary(Part):
 
 
 class PeakMemory(Part):
-    """Largest memory in GB since the process began; None where it is not told."""
+    """Largest memory in GB since the process began; None where it is not known."""
 
     process: float | None
     gpu: float | None
@@ -375,9 +375,16 @@ class RunSummary(Part):
 
 
 def read_summary(path: str | Path) -> RunSummary:
-    """The summary in a file that ``mics register`` wrote, of this version or an earlier one.
+    """Read the summary that ``mics register`` has written.
 
-    Raises :class:`InputError` for a file that is missing, none, or of a later schema than this version knows.
+    Args:
+        path: A ``summary.json`` of this version or an earlier one.
+
+    Returns:
+        Its content, typed.
+
+    Raises:
+        InputError: For a file that is missing, no summary, or of a later schema than this version knows.
     """
     path = as_path(path)
     try:

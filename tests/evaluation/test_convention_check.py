@@ -36,11 +36,11 @@ def constant(vector):
     ids=["millimetres", "sign", "order", "places", "normalised"],
 )
 def test_another_reading_is_named(labels, submitted, message):
-    warning = convention_warning([overlaps(submitted, *labels)])
+    warning = convention_warning([overlaps(submitted, fixed=labels[0], moving=labels[1])])
     assert warning is not None
     assert message in warning
 
 
 @pytest.mark.parametrize("submitted", [constant(SHIFT), constant((0, 0, 0)), constant((0, 20, 20))])
 def test_what_is_right_or_merely_bad_is_not_suspected(labels, submitted):
-    assert convention_warning([overlaps(submitted, *labels)]) is None
+    assert convention_warning([overlaps(submitted, fixed=labels[0], moving=labels[1])]) is None

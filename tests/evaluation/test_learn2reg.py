@@ -95,4 +95,4 @@ def test_transform_in_mm_and_displacement_in_voxels_are_the_same_map():
     place = np.array([2, 3, 1])
     source = fixed.voxel_to_world(place.astype(float)) + mm[2, 3, 1]
     np.testing.assert_allclose(place + voxels[:, 2, 3, 1], moving.world_to_voxel(source), atol=1e-4)
-    np.testing.assert_allclose(to_transform(voxels, fixed, moving).displacement_mm, mm, atol=1e-4)
+    np.testing.assert_allclose(to_transform(voxels, target=fixed, source=moving).displacement_mm, mm, atol=1e-4)

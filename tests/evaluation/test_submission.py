@@ -55,7 +55,10 @@ def test_zips_that_cannot_be_unpacked_are_told_in_a_sentence(listed, grid, submi
     path = zipped(submit("mine", {("p1", "p2"): 2}))
     as_windows_packs(path, **changes)
     found = Submission(path)
-    for read in (lambda: found.require_size(listed[0], grid), lambda: found.forward(listed[0], grid, grid)):
+    for read in (
+        lambda: found.require_size(listed[0], grid),
+        lambda: found.forward(listed[0], fixed=grid, moving=grid),
+    ):
         with pytest.raises(InputError, match=message):
             read()
 
@@ -82,11 +85,11 @@ def test_both_names_are_found_in_folders_and_zips(listed, grid, submit, script, 
     found.require(listed)
     for pair, shift in zip(listed, (2, -1), strict=True):
         found.require_size(pair, grid)
-        forward = found.forward(pair, grid, grid)
+        forward = found.forward(pair, fixed=grid, moving=grid)
         assert forward.shape == (3, *grid.size)
         assert (np.unique(forward[0]).tolist(), np.unique(forward[1:]).tolist()) == ([shift], [0])
-    assert np.unique(found.backward(listed[0], grid, grid)[0]).tolist() == [-2]
-    assert found.backward(listed[1], grid, grid) is None
+    assert np.unique(found.backward(listed[0], fixed=grid, moving=grid)[0]).tolist() == [-2]
+    assert found.backward(listed[1], fixed=grid, moving=grid) is None
     assert found.seconds(listed[0]) is None
 
 
@@ -124,17 +127,17 @@ def test_folders_of_register_are_converted_to_voxels(listed, grid, registered, p
     pair = listed[0]
     found.require([pair])
     found.require_size(pair, grid)
-    np.testing.assert_allclose(found.forward(pair, grid, grid)[0], 2, atol=1e-4)
-    np.testing.assert_allclose(found.backward(pair, grid, grid)[0], -1.5, atol=1e-4)
+    np.testing.assert_allclose(found.forward(pair, fixed=grid, moving=grid)[0], 2, atol=1e-4)
+    np.testing.assert_allclose(found.backward(pair, fixed=grid, moving=grid)[0], -1.5, atol=1e-4)
     assert found.seconds(pair) == 15.25
     (registered / pair.name / "transform_fixed_to_moving.nii.gz").unlink()
-    assert Submission(registered).backward(pair, grid, grid) is None
+    assert Submission(registered).backward(pair, fixed=grid, moving=grid) is None
 
 
 def test_a_transform_on_another_grid_than_the_labels_is_refused(listed, grid, registered):
     other = Grid(grid.size, grid.spacing, (0.0, 0.0, 0.0))
     with pytest.raises(InputError, match="another grid than that of the labels"):
-        Submission(registered).forward(listed[0], other, other)
+        Submission(registered).forward(listed[0], fixed=other, moving=other)
 
 
 @pytest.mark.parametrize(
@@ -160,14 +163,14 @@ def test_a_zip_without_them_says_what_it_holds(listed, submit):
 @pytest.mark.parametrize("packed", [False, True])
 def test_a_full_size_npz_is_the_same_displacement(listed, grid, submit, packed):
     folder = submit("mine", {("p1", "p2"): 2, ("p1", "p3"): -1})
-    expected = Submission(folder).forward(listed[0], grid, grid)
+    expected = Submission(folder).forward(listed[0], fixed=grid, moving=grid)
     (file,) = folder.glob("*p2*")
     file.unlink()
     np.savez_compressed(folder / "disp_p1_p2.npz", np.moveaxis(expected, 0, -1).astype(np.float16))
     found = Submission(zipped(folder) if packed else folder)
     found.require(listed)
     found.require_size(listed[0], grid)
-    np.testing.assert_array_equal(found.forward(listed[0], grid, grid), expected)
+    np.testing.assert_array_equal(found.forward(listed[0], fixed=grid, moving=grid), expected)
 
 
 def test_two_files_of_one_pair_are_refused(listed, submit):
@@ -194,7 +197,10 @@ def test_other_npz_files_are_told_apart(listed, grid, submit, stored, message):
         path.write_bytes(stored)
     else:
         np.savez(path, **stored)
-    for read in (Submission(folder).require_size, lambda pair, fixed: Submission(folder).forward(pair, fixed, fixed)):
+    for read in (
+        Submission(folder).require_size,
+        lambda pair, fixed: Submission(folder).forward(pair, fixed=fixed, moving=fixed),
+    ):
         with pytest.raises(InputError, match=message):
             read(listed[0], grid)
 
@@ -234,7 +240,7 @@ def test_a_pair_of_two_folders_is_refused(listed, grid, registered):
         shutil.copytree(folder / "p1_p2", folder / other / "p1_p2")
     shutil.rmtree(folder / "p1_p2")
     with pytest.raises(InputError, match=r"holds p1_p2/transform_moving_to_fixed\.nii\.gz 2 times"):
-        Submission(folder).forward(listed[0], grid, grid)
+        Submission(folder).forward(listed[0], fixed=grid, moving=grid)
 
 
 @pytest.mark.parametrize("name", ["disp_p1_p2.nii.gz", "p1_p2/transform_moving_to_fixed.nii.gz"])
@@ -244,7 +250,7 @@ def test_a_small_zip_of_a_large_file_is_not_unpacked(tmp_path, monkeypatch, list
             file.write(bytes(1 << 20))
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "scratch"))  # does not exist: nothing is written to it
     with pytest.raises(InputError, match=f"holds {name} of 42 MB, more than it can need"):
-        Submission(tmp_path / "bomb.zip").forward(listed[0], grid, grid)
+        Submission(tmp_path / "bomb.zip").forward(listed[0], fixed=grid, moving=grid)
 
 
 def test_a_table_of_seconds_of_many_megabytes_is_not_read(tmp_path, listed):
@@ -305,8 +311,8 @@ def test_a_transform_that_was_renamed_to_the_other_direction(listed, grid, regis
     Provenance("moving", "fixed", both).save(forward)
     Provenance("fixed", "moving", both).save(backward)
     right = Submission(zipped(registered) if packed else registered)
-    np.testing.assert_allclose(right.forward(pair, grid, grid)[0], 2, atol=1e-4)
-    np.testing.assert_allclose(right.backward(pair, grid, grid)[0], -1.5, atol=1e-4)
+    np.testing.assert_allclose(right.forward(pair, fixed=grid, moving=grid)[0], 2, atol=1e-4)
+    np.testing.assert_allclose(right.backward(pair, fixed=grid, moving=grid)[0], -1.5, atol=1e-4)
     for path in (forward, backward):
         for end in ("", ".json"):
             path.with_name(path.name + end).rename(folder / f"{path.name}{end}.away")
@@ -315,6 +321,6 @@ def test_a_transform_that_was_renamed_to_the_other_direction(listed, grid, regis
             (folder / f"{old.name}{end}.away").rename(folder / f"{new.name}{end}")
     wrong = Submission(zipped(registered) if packed else registered)
     with pytest.raises(InputError, match="takes images of the fixed scan onto the moving one"):
-        wrong.forward(pair, grid, grid)
+        wrong.forward(pair, fixed=grid, moving=grid)
     with pytest.raises(InputError, match="takes images of the moving scan onto the fixed one"):
-        wrong.backward(pair, grid, grid)
+        wrong.backward(pair, fixed=grid, moving=grid)

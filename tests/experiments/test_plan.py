@@ -9,8 +9,8 @@ pytest.importorskip("lightning", reason="training needs the train extra")
 
 from mics.experiments import figure1, figure2, figure4, table2, table3, table4
 from mics.experiments.budgets import BUDGETS
-from mics.experiments.cells import Measure, Prepare, Train, cells_for, needs, recipe_of
-from mics.experiments.plan import Measurement, Network
+from mics.experiments.cells import Evaluate, Prepare, Train, cells_for, needs, recipe_of
+from mics.experiments.plan import Measurement, PaperNetwork
 from mics.experiments.run import EXPERIMENTS
 from mics.experiments.study import Study
 from mics.losses.total import PAPER_WEIGHTS
@@ -22,13 +22,13 @@ def study(budget):
 
 
 def test_at_the_papers_budget_recipes_are_the_papers():
-    network = Network(steps=1, delta=1e-3, epsilon=1.0)
+    network = PaperNetwork(steps=1, delta=1e-3, epsilon=1.0)
     recipe = recipe_of(study("paper"), Train(network, "finetune"))
     assert recipe.losses == pytest.approx(
         {"similarity": 1, "segmentation": 1, "gradient": 0.1, "jacobian": 1e-3, "inverse": 1.0}
     )
     assert (recipe.steps, recipe.batch_size, recipe.epochs, recipe.crop) == (1, 4, 300, (128, 128, 128))
-    two = recipe_of(study("paper"), Train(Network(steps=2), "pretrain"))
+    two = recipe_of(study("paper"), Train(PaperNetwork(steps=2), "pretrain"))
     assert (two.steps, two.batch_size, two.supervised_organs) == (2, 2, tuple(range(1, 12)))
     assert two.losses == PAPER_WEIGHTS
 
@@ -38,7 +38,7 @@ def test_table_4_and_figure_4_are_of_a_network_pretrained_for_48_hours():
     for network in (table4.OURS, table4.PREDECESSOR):
         stages = [recipe_of(study("paper"), Train(network, stage)) for stage in ("pretrain", "finetune")]
         assert [recipe.epochs for recipe in stages] == [200, 300]  # about 100 epochs are 24 hours
-        usual = Network(network.steps, network.gamma, network.delta, network.epsilon)
+        usual = PaperNetwork(network.steps, network.gamma, network.delta, network.epsilon)
         assert recipe_of(study("paper"), Train(usual, "pretrain")).epochs == 100
         assert usual.name != network.name
 
@@ -58,7 +58,7 @@ def test_lapirn_is_trained_in_one_stage_by_its_own_recipe_with_labels(budget, it
 
 def test_elsewhere_weights_differ_from_the_recipes_by_the_papers_factors():
     own = load_recipe("mics-small").losses
-    weights = Network(steps=2, gamma=1.0, delta=0.0, epsilon=50.0).weights(own)
+    weights = PaperNetwork(steps=2, gamma=1.0, delta=0.0, epsilon=50.0).weights(own)
     assert weights["similarity"] == own["similarity"]
     assert weights["gradient"] == pytest.approx(10 * own["gradient"])
     assert weights["jacobian"] == 0
@@ -66,12 +66,12 @@ def test_elsewhere_weights_differ_from_the_recipes_by_the_papers_factors():
 
 
 def test_the_weight_of_a_loss_that_is_not_the_papers_stays():
-    weights = Network(steps=2, gamma=1.0).weights({**PAPER_WEIGHTS, "bending": 0.7})
+    weights = PaperNetwork(steps=2, gamma=1.0).weights({**PAPER_WEIGHTS, "bending": 0.7})
     assert weights == pytest.approx({**PAPER_WEIGHTS, "gradient": 1.0, "bending": 0.7})
 
 
 def test_no_pretraining_is_one_stage_and_unsupervised_uses_no_organ():
-    none, unsupervised = Network(steps=1, organs=None), Network(steps=1, organs=())
+    none, unsupervised = PaperNetwork(steps=1, organs=None), PaperNetwork(steps=1, organs=())
     assert [cell.name for cell in cells_for([none])] == ["cases-finetune", f"finetune-{none.name}"]
     stages = [cell for cell in cells_for([unsupervised]) if isinstance(cell, Train)]
     recipes = [recipe_of(study("small"), stage) for stage in stages]
@@ -86,9 +86,12 @@ def test_every_cell_comes_once_and_after_what_it_needs():
         assert all(need in cells[:place] for need in needs(cell)), cell.name
     # Table 2's networks are two of Table 3's six.
     assert sum(isinstance(cell, Train) for cell in cells_for(wanted[:13])) == 12
-    measured = Measure(Measurement(Network(steps=2), 4))
-    assert needs(measured) == [Train(Network(steps=2), "finetune")]
-    assert needs(Train(Network(steps=2), "finetune")) == [Prepare("finetune"), Train(Network(steps=2), "pretrain")]
+    measured = Evaluate(Measurement(PaperNetwork(steps=2), 4))
+    assert needs(measured) == [Train(PaperNetwork(steps=2), "finetune")]
+    assert needs(Train(PaperNetwork(steps=2), "finetune")) == [
+        Prepare("finetune"),
+        Train(PaperNetwork(steps=2), "pretrain"),
+    ]
 
 
 @pytest.mark.parametrize("budget", BUDGETS)

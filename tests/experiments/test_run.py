@@ -14,7 +14,7 @@ from mics.data.cohorts.learn2reg import open_learn2reg
 from mics.errors import InputError
 from mics.experiments.cells import cells_for
 from mics.experiments.phantom_data import write_phantoms
-from mics.experiments.plan import Network, trained_and_used
+from mics.experiments.plan import PaperNetwork, trained_and_used
 from mics.experiments.run import experiment
 from mics.experiments.schedule import run_cells
 from mics.experiments.study import Study
@@ -166,7 +166,7 @@ def test_several_devices_give_the_same_network(run, folder, tmp_path):
     pytest.importorskip("distributed", reason="several devices need the cluster extra")
     run("table2")
     phantoms = folder / "phantoms"
-    spread, network = Study(tmp_path, "smoke", phantoms, str(phantoms)), Network(steps=1)
+    spread, network = Study(tmp_path, "smoke", phantoms, str(phantoms)), PaperNetwork(steps=1)
     message, environment = [], dict(os.environ)
     run_cells(cells_for([network]), spread, ["cpu", "cpu"], message.append)
     assert len(message) == 4
@@ -233,7 +233,7 @@ def test_somebodys_folder_is_left_alone(tmp_path):
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"scores": 3}', '{"scores": [3]}', "[" * 9999])
 def test_a_damaged_measurement_is_told_before_anything_is_trained(tmp_path, content):
-    study, measurement = Study(tmp_path, "smoke", tmp_path, ""), trained_and_used(Network(steps=1))
+    study, measurement = Study(tmp_path, "smoke", tmp_path, ""), trained_and_used(PaperNetwork(steps=1))
     study.scores_path(measurement).parent.mkdir()
     study.scores_path(measurement).write_text(content)
     with pytest.raises(InputError, match="is damaged; delete it"):

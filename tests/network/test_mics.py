@@ -7,8 +7,8 @@ from torch.nn.functional import mse_loss
 from mics.deformation.field import compose, identity, resize_displacement, warp
 from mics.errors import InputError
 from mics.losses.overlap import dice_loss
+from mics.network.blocks import pad_to_multiple
 from mics.network.mics import MICS, MICSConfig
-from mics.network.padding import pad_to_multiple
 from mics.network.presets import PRESETS
 
 TINY = MICSConfig(channels=(4, 8, 16))

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from mics.image.hu import AIR_HU
-from mics.training.acquisition import Acquisition, FieldOfView, noise_profile, unseen_as_air
+from mics.training.acquisition import Acquisition, ScannerFieldOfView, noise_profile, unseen_as_air
 from mics.training.recipe import Augmentation
 
 
@@ -56,7 +56,7 @@ def test_noise_grows_with_the_diameter_as_the_photons_become_fewer():
 
 
 def test_beyond_the_field_of_view_there_is_air():
-    view = FieldOfView(centre=(4.0, 3.0), radius=2.5, bottom=2.0, top=7.0)
+    view = ScannerFieldOfView(centre=(4.0, 3.0), radius=2.5, bottom=2.0, top=7.0)
     shown = view.shown((0, 0, 0), (9, 8, 11), torch.device("cpu"))
     x, y, z = np.indices((9, 8, 11))
     expected = (np.hypot(x - 4, y - 3) <= 2.5) & (z >= 2) & (z <= 7)
@@ -71,7 +71,7 @@ def test_beyond_the_field_of_view_there_is_air():
 @settings(deadline=None, max_examples=60)
 @given(seed=st.integers(0, 2**31))
 def test_a_random_field_of_view_shows_most_of_the_body(seed):
-    view = FieldOfView.random((96, 80, 128), torch.Generator().manual_seed(seed))
+    view = ScannerFieldOfView.random((96, 80, 128), torch.Generator().manual_seed(seed))
     shown = view.shown((0, 0, 0), (96, 80, 128), torch.device("cpu")).numpy()
     assert shown[48, 40].sum() >= 0.6 * 128 - 1
     assert shown[38:58, 30:50].any(2).all()

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mics.training.augmentation import Box, Deformation, Intensity, deform, names
+from mics.training.augmentation import Deformation, Intensity, Region, deform, names
 from mics.training.recipe import Augmentation
 
 STRONG = Augmentation(rotation_degrees=25, scale=0.2, shift=4, elastic=1.5)
@@ -16,8 +16,8 @@ def still(shape: tuple[int, int, int]) -> Deformation:
     return Deformation(torch.zeros(3, 3), torch.zeros(3), torch.zeros(1, 3, 3, 3, 3), shape)
 
 
-def whole(shape: tuple[int, int, int]) -> Box:
-    return Box((0, 0, 0), shape)
+def whole(shape: tuple[int, int, int]) -> Region:
+    return Region((0, 0, 0), shape)
 
 
 def test_a_quarter_turn_is_that_of_numpy() -> None:
@@ -44,7 +44,7 @@ def test_a_shift_in_any_of_its_two_forms_moves_by_whole_voxels() -> None:
 def test_a_box_is_displaced_as_in_the_volume_and_filled_from_its_source(
     seed: int, start: tuple[int, int, int], size: tuple[int, int, int]
 ) -> None:
-    shape, box = (20, 24, 20), Box(start, size)
+    shape, box = (20, 24, 20), Region(start, size)
     deformation = Deformation.random(shape, STRONG, torch.Generator().manual_seed(seed))
     field = deformation.displacement(box)
     everywhere = deformation.displacement(whole(shape))
@@ -65,12 +65,12 @@ def test_a_box_is_displaced_as_in_the_volume_and_filled_from_its_source(
 def test_a_small_deformation_reads_little_more_than_the_crop() -> None:
     mild = Augmentation(rotation_degrees=3, scale=0.02, shift=1, elastic=0.3)
     deformation = Deformation.random((200, 160, 180), mild, torch.Generator().manual_seed(0))
-    assert all(n <= 64 + 20 for n in deformation.source(Box((60, 40, 50), (64, 64, 64))).size)
+    assert all(n <= 64 + 20 for n in deformation.source(Region((60, 40, 50), (64, 64, 64))).size)
 
 
 def test_a_box_that_is_moved_out_of_the_volume_is_filled_from_its_border() -> None:
     far = still((6, 6, 6))._replace(shift=torch.tensor([100.0, -100, 0]))
-    source = far.source(Box((0, 0, 0), (4, 4, 4)))
+    source = far.source(Region((0, 0, 0), (4, 4, 4)))
     assert (source.start[:2], source.size[:2]) == ([5, 0], [1, 1])
 
 

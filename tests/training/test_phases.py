@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from mics.organs import AORTA, LIVER, ORGAN_NAMES, SPLEEN
-from mics.training.phases import PLAIN_HU, Phase
+from mics.training.phases import PLAIN_HU, PhaseChange
 
 SHAPE = (20, 16, 18)
 BACKGROUND_HU, LIVER_HU, AORTA_HU = -40.0, 110.0, 160.0
@@ -25,13 +25,13 @@ def body() -> tuple[torch.Tensor, torch.Tensor]:
     return torch.from_numpy(hu)[None, None].float(), torch.from_numpy(labels)[None, None]
 
 
-def phase(**changes: float) -> Phase:
+def phase(**changes: float) -> PhaseChange:
     """No change but of every organ's ``gain``, ``offset`` or ``texture``, or of the ``vessels``."""
     same = {"gain": 1.0, "offset": 0.0, "texture": 1.0, "vessels": 1.0} | changes
     by_label = [torch.full((1 + COUNT,), same[name]) for name in ("gain", "offset", "texture")]
     for values, neutral in zip(by_label, (1.0, 0.0, 1.0), strict=True):
         values[0] = neutral
-    return Phase(*by_label, torch.tensor(same["vessels"]))
+    return PhaseChange(*by_label, torch.tensor(same["vessels"]))
 
 
 def inner(labels: torch.Tensor, organ: int) -> np.ndarray:
@@ -79,8 +79,8 @@ def test_unlabelled_vessels_fade_and_fat_and_bone_stay():
 @settings(deadline=None, max_examples=50)
 @given(seed=st.integers(0, 2**31))
 def test_random_phases_are_within_what_subjects_have(seed):
-    drawn = Phase.random(torch.Generator().manual_seed(seed))
-    again = Phase.random(torch.Generator().manual_seed(seed))
+    drawn = PhaseChange.random(torch.Generator().manual_seed(seed))
+    again = PhaseChange.random(torch.Generator().manual_seed(seed))
     assert all(torch.equal(a, b) for a, b in zip(drawn, again, strict=True))
     assert (drawn.gain[0], drawn.offset[0], drawn.texture[0]) == (1, 0, 1)
     assert ((drawn.gain >= 0) & (drawn.gain <= 1.3)).all()
@@ -90,7 +90,7 @@ def test_random_phases_are_within_what_subjects_have(seed):
 
 
 def test_a_quarter_has_no_contrast_medium_and_the_vessels_differ_most():
-    drawn = [Phase.random(torch.Generator().manual_seed(seed)) for seed in range(800)]
+    drawn = [PhaseChange.random(torch.Generator().manual_seed(seed)) for seed in range(800)]
     none = sum(bool(one.gain[LIVER] == 0) for one in drawn)
     assert 150 < none < 250  # 200 expected, with a standard deviation of 12
     spread = torch.stack([one.offset for one in drawn]).std(0)

@@ -11,10 +11,10 @@ from mics.deformation.transform import Transform
 
 _MIN_DETERMINANT = 0.01
 
-Affine = NDArray[np.float64]
+Matrix = NDArray[np.float64]
 
 
-def in_mean_frame(affines: Mapping[str, Affine]) -> dict[str, Affine]:
+def in_mean_frame(affines: Mapping[str, Matrix]) -> dict[str, Matrix]:
     """Affines from one common frame to each member, (4, 4), as affines from the members' mean frame, whose mean is the identity.
 
     With the mean Ā of all A_k they are A_k Ā⁻¹: the same whichever member the common frame is taken from, where the A_k are

@@ -39,6 +39,7 @@ from mics.image.grid import Grid
 from mics.image.io import Image, read_image, read_labels, write_image, write_labels
 from mics.network.weights import DEFAULT_REGISTRATION
 from mics.registration.inputs import load_scan
+from mics.registration.verdict import Word
 
 ATLASES = "atlases"
 _NOTE, _RECORD = "propagate.json", "record.json"
@@ -55,7 +56,7 @@ class AtlasOutcome:
 
     name: str
     used: bool
-    verdict: Literal["good", "look", "failed"] | None
+    verdict: Word | None
     reasons: tuple[str, ...] = ()
 
 
@@ -93,6 +94,10 @@ class Propagation:
     verdict: Literal["good", "look"]
     reasons: Sequence[str]
 
+    def __repr__(self) -> str:
+        used = sum(atlas.used for atlas in self.atlases)
+        return f"Propagation({self.labels.grid}; {used} of {len(self.atlases)} atlases; {self.verdict})"
+
 
 def propagate(
     scan: str | Path | Image,
@@ -110,7 +115,7 @@ def propagate(
 
     An atlas that is done is not registered again, so that an interrupted run goes on, and another ``fusion`` into the same folder
     takes no registration. An atlas that cannot be read, is the scan itself, or whose registration has failed by its verdict,
-    is left out and told (:class:`AtlasOutcome`).
+    is left out and reported (:class:`AtlasOutcome`).
 
     Args:
         scan: A file, a DICOM folder or an Image, in HU. A file of a Learn2Reg folder is read as its atlases are.
@@ -211,7 +216,7 @@ def _finished(folder: Path, member: ScanSource) -> AtlasOutcome | None:
     return _outcome(member.name, record["verdict"], record["reasons"])
 
 
-def _outcome(name: str, verdict: Literal["good", "look", "failed"], reasons: Sequence[str]) -> AtlasOutcome:
+def _outcome(name: str, verdict: Word, reasons: Sequence[str]) -> AtlasOutcome:
     return AtlasOutcome(name, used=verdict != "failed", verdict=verdict, reasons=tuple(reasons))
 
 

@@ -44,6 +44,9 @@ class Template:
     verdict: Literal["good", "look"]
     reasons: Sequence[str]
 
+    def __repr__(self) -> str:
+        return f"Template({self.image.grid}; rounds: {len(self.rounds)}; {self.verdict})"
+
 
 @dataclass(frozen=True, eq=False)
 class _Delivered:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from mics.atlas.folder import Clock, failure_message, read_json, state_of_files, write_json
-from mics.atlas.mean_shape import Affine, in_mean_frame
+from mics.atlas.mean_shape import Matrix, in_mean_frame
 from mics.atlas.members import read_member
 from mics.data.pairs import ScanSource
 from mics.errors import InputError, RunError
@@ -29,7 +29,7 @@ class TemplateFrame:
     """
 
     members: Sequence[ScanSource]
-    affines: Mapping[str, Affine]
+    affines: Mapping[str, Matrix]
     grid: Grid
     left_out: Mapping[str, str]
 
@@ -61,7 +61,7 @@ def _affines(
     start: str | None,
     device: str,
     progress: Callable[[str], None],
-) -> tuple[dict[str, Affine], dict[str, str]]:
+) -> tuple[dict[str, Matrix], dict[str, str]]:
     """From points of the member ``start``, or the first that can be read, to points of each (4, 4); kept in the folder.
 
     And of members that cannot be used, the reason.
@@ -75,7 +75,7 @@ def _affines(
         raise RunError(f"Scans have changed since the template in {folder} was begun: give a new folder.")
     left_out: dict[str, str] = {}
     first, reference = _reference(members, start, left_out)
-    affines: dict[str, Affine] = {first: np.eye(4)}
+    affines: dict[str, Matrix] = {first: np.eye(4)}
     others = [member for member in members if member.name not in {first, *left_out}]
     clock = Clock(len(others))
     for number, member in enumerate(others, start=1):
@@ -107,7 +107,7 @@ def _reference(members: Sequence[ScanSource], start: str | None, left_out: dict[
     raise RunError(f"None of the scans can be read. {' '.join(left_out.values())}")
 
 
-def _mean_grid(members: Sequence[ScanSource], affines: Mapping[str, Affine], spacing_mm: float) -> Grid:
+def _mean_grid(members: Sequence[ScanSource], affines: Mapping[str, Matrix], spacing_mm: float) -> Grid:
     """Over the mean of what the members show, in the template's frame."""
     lower, upper = [], []
     for member in members:

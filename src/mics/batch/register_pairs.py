@@ -1,4 +1,4 @@
-"""A batch: every pair registered into one folder, gone on with where it was stopped."""
+"""A batch: every pair registered into one folder, continued where it was stopped."""
 
 import dataclasses
 import json

@@ -138,7 +138,7 @@ def source_of(task: PairTask) -> dict[str, Any]:
 
 
 def not_registered(task: PairTask, error: Exception) -> PairOutcome:
-    """What is told of a pair whose registration ended with an error."""
+    """What is reported of a pair whose registration ended with an error."""
     message = task.pair.with_listed_names(reason(error))
     settings = task.settings
     for path in (settings.affine, settings.label_names, settings.model, str(task.folder)):

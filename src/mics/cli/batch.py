@@ -1,4 +1,4 @@
-"""`mics register` with many pairs: what is told while they run, and at the end."""
+"""`mics register` with many pairs: what is printed while they run, and at the end."""
 
 import time
 from collections.abc import Sequence

@@ -62,7 +62,7 @@ def convert(
 
 def _convert_structures(source: Path, output: Path | None, others: list[Path | None], scan: Path | None) -> None:
     from mics.dicom_rt.extra import structures_in
-    from mics.dicom_rt.label_file import write_label_map
+    from mics.dicom_rt.structure_file import write_label_map
     from mics.image.io import written_suffix
 
     if output is None or any(others):

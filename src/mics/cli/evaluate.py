@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from mics.choices import Names
+from mics.choices import SubmissionNames
 from mics.cli.manners import results
 from mics.cli.options import LabelNamesFile
 from mics.cli.output import Results, output_folder
@@ -40,7 +40,7 @@ def evaluate(
         Path | None, typer.Option(help="Write the deformations as a Learn2Reg submission too: a new folder or .zip.")
     ] = None,
     names: Annotated[
-        Names, typer.Option(help="File names of --export: those of the current script or of 2020.")
+        SubmissionNames, typer.Option(help="File names of --export: those of the current script or of 2020.")
     ] = "current",
     label_names: LabelNamesFile = None,
     resplit: Annotated[

@@ -1,4 +1,4 @@
-"""`mics register` with one pair: registered, or repeated, written into a folder, and told."""
+"""`mics register` with one pair: registered, or repeated, written into a folder, and reported."""
 
 from collections.abc import Callable
 from pathlib import Path

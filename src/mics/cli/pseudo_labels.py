@@ -19,7 +19,7 @@ def pseudo_labels(
     ] = "organs-small",
     device: Device = "auto",
 ) -> None:
-    """Predict the organs that nobody annotated, rank them by plausibility, and write a set to train with."""
+    """Predict the organs that are not annotated, rank them by plausibility, and write a set to train with."""
     from mics.pseudo_labels.complete import complete
     from mics.pseudo_labels.page import PAGE
     from mics.registration.device import choose_device

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from mics.choices import Names, Refine, Which
+from mics.choices import Refine, SubmissionNames, SubmittedPairs
 from mics.cli.manners import line
 from mics.cli.options import Device, Model
 from mics.cli.progress import progress
@@ -17,11 +17,11 @@ def submit(
         Path, typer.Option("--output", "-o", help="Folder for the submission; an interrupted run goes on in it.")
     ],
     pairs: Annotated[
-        Which, typer.Option(help="test (39 pairs of today's challenge, 55 of that of 2020) or validation.")
+        SubmittedPairs, typer.Option(help="test (39 pairs of today's challenge, 55 of that of 2020) or validation.")
     ] = "test",
-    names: Annotated[Names, typer.Option(help="File names of the challenge's current script or of that of 2020.")] = (
-        "current"
-    ),
+    names: Annotated[
+        SubmissionNames, typer.Option(help="File names of the challenge's current script or of that of 2020.")
+    ] = ("current"),
     model: Model = "mics-velocity",
     affine: Annotated[
         str, typer.Option(help="organs or ants (computed), or none: the challenge's scans lie in one frame.")

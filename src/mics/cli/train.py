@@ -48,7 +48,7 @@ def train(
                 )
             model = go_on(resume, overrides=overrides, callbacks=[OverviewPerEpoch(resume)], progress=shown)
         elif recipe is None or data is None or output is None:
-            raise SettingError("A new run needs a recipe, --data and --output; a run is gone on with by --resume RUN.")
+            raise SettingError("A new run needs a recipe, --data and --output; --resume RUN continues a run.")
         else:
             model = start(
                 recipe,

@@ -169,7 +169,7 @@ class _Chain:
 
     def _structures(self, source: Path, output: Path) -> None:
         from mics.dicom_rt.extra import structures_in
-        from mics.dicom_rt.label_file import write_label_map
+        from mics.dicom_rt.structure_file import write_label_map
         from mics.image.io import Image
 
         structures = structures_in(source)

@@ -52,7 +52,7 @@ def known_names(label_map: str | Path) -> dict[int, str]:
     """Names by id that a label map's file holds, else our organs' if it lies in a data set with our ids, else none.
 
     A Slicer segmentation names its segments and TotalSegmentator its classes in the header. Our ids are those of Learn2Reg's
-    AbdomenCTCT, told by its json, and of a folder that ``mics prepare`` has made, told by its manifest.
+    AbdomenCTCT, recognised by its json, and of a folder that ``mics prepare`` has made, recognised by its manifest.
     """
     path = Path(label_map)
     try:

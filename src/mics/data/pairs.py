@@ -43,8 +43,8 @@ class ScanSource:
     """What its labels mean, as far as their file or data set says."""
 
 
-@dataclass(frozen=True)
-class Pair:
+@dataclass(frozen=True, kw_only=True)
+class PairSource:
     """Two scans with a direction: ``moving`` is brought onto ``fixed``."""
 
     fixed: ScanSource
@@ -56,24 +56,33 @@ class Pair:
         return f"{self.fixed.name}_{self.moving.name}"
 
 
-Which = Literal["validation", "test", "resplit"]
+PairSelection = Literal["validation", "test", "resplit"]
 
 
 def read_pairs(
-    source: str | Path, *, both_directions: bool = False, needs: Sequence[str] = (), which: Which = "validation"
-) -> list[Pair]:
-    """The pairs of a CSV file, or those of a Learn2Reg folder: by default its validation pairs.
+    source: str | Path, *, both_directions: bool = False, needs: Sequence[str] = (), which: PairSelection = "validation"
+) -> list[PairSource]:
+    """Read the pairs of a CSV file, or those of a Learn2Reg folder.
 
     The CSV's first line names its columns: ``fixed`` and ``moving`` (names of the scans) and, as far as needed,
     ``fixed_image``, ``fixed_labels``, ``fixed_landmarks``, ``fixed_exclude`` (what a registration leaves out),
     ``fixed_lesions`` and the same for ``moving``: files, relative to the CSV's folder. Where a line gives no ``fixed_image``,
     ``fixed`` may itself be the scan's file, which then gives the name; likewise ``moving``.
-    ``both_directions`` takes each validation pair of a Learn2Reg folder in both directions; a CSV file is taken as it is.
-    ``needs``, of ``image`` and ``labels``, are files that every scan must have. ``which`` takes other pairs of a Learn2Reg
-    folder, as far as both subjects are there: the challenge's ``test`` pairs, or those of the public ``resplit``'s test.
 
-    Raises InputError for a list that is missing, empty, of another form, names a pair twice or a file that is not there, or
-    lacks one that is needed.
+    Args:
+        source: The CSV file or the folder.
+        both_directions: Whether to take each validation pair of a Learn2Reg folder in both directions; a CSV file is taken as
+            it is.
+        needs: Of ``image`` and ``labels``: files that every scan must have.
+        which: Of a Learn2Reg folder, as far as both subjects are there: its validation pairs, the challenge's ``test`` pairs, or
+            those of the public ``resplit``'s test.
+
+    Returns:
+        The pairs, in the order of the list.
+
+    Raises:
+        InputError: For a list that is missing, empty, of another form, names a pair twice or a file that is not there, or lacks
+            one that is needed.
     """
     source = as_path(source)
     if not source.is_dir():
@@ -91,10 +100,10 @@ def read_pairs(
         )
         for case in (*cohort.cases.values(), *cohort.test)
     }
-    return [Pair(members[fixed], members[moving]) for fixed, moving in chosen]
+    return [PairSource(fixed=members[fixed], moving=members[moving]) for fixed, moving in chosen]
 
 
-def _chosen(cohort: Learn2Reg, which: Which, source: Path, *, both_directions: bool) -> list[tuple[str, str]]:
+def _chosen(cohort: Learn2Reg, which: PairSelection, source: Path, *, both_directions: bool) -> list[tuple[str, str]]:
     """The numbers of the (fixed, moving) subjects of the pairs that are wanted of a Learn2Reg folder."""
     if which == "test":
         if not cohort.test_pairs:
@@ -104,7 +113,7 @@ def _chosen(cohort: Learn2Reg, which: Which, source: Path, *, both_directions: b
         release = release_of(cohort.cases)
         if release is None:
             raise InputError(
-                f"{source}: it is not told whether its case numbers are those of 2020 or today's; give a whole release."
+                f"{source}: it is not clear whether its case numbers are those of 2020 or today's; give a whole release."
             )
         present = [pair for pair in release.resplit_pairs if cohort.cases.keys() >= set(pair)]
         if not present:
@@ -119,7 +128,7 @@ def _chosen(cohort: Learn2Reg, which: Which, source: Path, *, both_directions: b
     return pairs
 
 
-def _from_csv(path: Path, needs: Sequence[str]) -> list[Pair]:
+def _from_csv(path: Path, needs: Sequence[str]) -> list[PairSource]:
     try:
         rows = CsvRows(io.StringIO(read_text(path), newline=""))
         columns = rows.fieldnames or []
@@ -148,10 +157,10 @@ def _refuse_columns(path: Path, columns: Sequence[str]) -> None:
         )
 
 
-def _pair(path: Path, row: dict[str, str], line: int, needs: Sequence[str]) -> Pair:
+def _pair(path: Path, row: dict[str, str], line: int, needs: Sequence[str]) -> PairSource:
     where = f"{path}, line {line}"
     fixed, moving = (_member(path.parent, row, role, where, needs) for role in ROLES)
-    return Pair(fixed, moving)
+    return PairSource(fixed=fixed, moving=moving)
 
 
 def _member(folder: Path, row: dict[str, str], role: str, where: str, needs: Sequence[str]) -> ScanSource:

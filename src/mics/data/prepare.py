@@ -24,7 +24,7 @@ from mics.image.io import Image, write_image
 from mics.image.resample import resample
 
 
-class Affine(Protocol):
+class AffineRegistration(Protocol):
     """What finds the affine (4, 4), from LPS points of ``fixed`` to those of ``moving``."""
 
     def __call__(self, *, fixed: Image, moving: Image) -> NDArray[np.float64]:
@@ -44,14 +44,14 @@ class PrepareTask:
     case: Case
     frame: Frame
     output: Path
-    affine: Affine
+    affine: AffineRegistration
 
 
 def prepare(
     cohorts: dict[str, Cohort],
     output: Path,
     *,
-    affine: Affine,
+    affine: AffineRegistration,
     reference: str | None = None,
     spacing_mm: float = PAPER_SPACING_MM,
     size: tuple[int, int, int] = PAPER_SIZE,
@@ -65,7 +65,7 @@ def prepare(
     nearest neighbour for the labels, to ``size`` voxels (X, Y, Z) of ``spacing_mm`` in LAS order: ``images/NAME.nii.gz``
     (int16 HU), ``labels/NAME.nii.gz`` (uint8 organ ids), ``previews/NAME.png``. Cases that are there already, from the same
     files, stay. The same input gives the same bytes, for any number of ``workers`` (see :func:`mics.data.workers.each`).
-    A case that cannot be prepared has a row that says why. ``progress`` is told each row as it is done.
+    A case that cannot be prepared has a row that says why. ``progress`` is called with each row as it is done.
 
     Raises :class:`InputError` if ``output`` holds another preparation or something else, another run writes into it, two cases
     have one name, no scheduler answers, or the reference cannot be read.
@@ -142,7 +142,7 @@ def _refuse_twice(cohorts: dict[str, Cohort]) -> None:
         raise InputError(f"There are two cases {twice[0]}: rename one of them, or leave it out.")
 
 
-def _tasks(cohorts: dict[str, Cohort], frame: Frame, output: Path, affine: Affine) -> Iterator[PrepareTask]:
+def _tasks(cohorts: dict[str, Cohort], frame: Frame, output: Path, affine: AffineRegistration) -> Iterator[PrepareTask]:
     for name, cohort in cohorts.items():
         for case in cohort.cases:
             yield PrepareTask(full_name(name, case), name, case, frame, output, affine)

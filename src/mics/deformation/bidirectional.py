@@ -27,9 +27,9 @@ class Transforms:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class BidirectionalField:
-    """The deformation of one pair in both directions, each (1, 3, X, Y, Z) float32 in voxels of ``grid`` along its axes.
+    """The deformation of one pair in both directions.
 
-    Both directions lie on the **same** grid, in the fixed scan's world, where the affine has brought the moving scan already.
+    Both lie on the **same** grid, in the fixed scan's world, where the affine has brought the moving scan already.
     The affine is not part of the field. With A the affine from fixed to moving LPS points and p a voxel's place, both pull
     (docs/conventions.md):
 
@@ -38,7 +38,13 @@ class BidirectionalField:
 
     Two are equal if their grids and all displacements are, on one device. Tensors can be changed, so there is no hash.
 
-    Raises InputError for tensors that do not fit the grid.
+    Args:
+        moving_to_fixed: (1, 3, X, Y, Z) float32, in voxels of ``grid`` along its axes.
+        fixed_to_moving: Likewise, on the same grid.
+        grid: Where both lie.
+
+    Raises:
+        InputError: For tensors that do not fit the grid.
     """
 
     moving_to_fixed: Tensor
@@ -76,22 +82,42 @@ class BidirectionalField:
 
     @classmethod
     def identity(cls, grid: Grid, *, device: torch.device | str = "cpu") -> Self:
-        """No deformation: the affine alone."""
+        """Make the deformation that moves nothing: the affine alone.
+
+        Args:
+            grid: Where it lies, in the fixed scan's world.
+            device: Of its tensors.
+
+        Returns:
+            Both directions zero.
+        """
         still = torch.zeros(1, 3, *grid.size, dtype=torch.float32, device=device)
         return cls(moving_to_fixed=still, fixed_to_moving=still, grid=grid)
 
     def swap(self) -> "BidirectionalField":
-        """The same deformation with the roles exchanged, on the same grid.
+        """Exchange the roles of the scans, on the same grid.
 
         That grid lies in the world of what is now the moving scan: :meth:`to_transforms` fits only without an affine.
+
+        Returns:
+            The same deformation with both directions in each other's place.
         """
         return replace(self, moving_to_fixed=self.fixed_to_moving, fixed_to_moving=self.moving_to_fixed)
 
     def compose(self, other: "BidirectionalField") -> "BidirectionalField":
-        """One deformation for two: the moving image goes through ``other`` first, then through this one.
+        """Make one deformation of two: the moving image goes through ``other`` first, then through this one.
 
         The order is that of ``Transform.compose``; the fixed image goes back through this one first. Beyond the grid,
-        displacements keep their border value. Raises InputError where the two do not lie on one grid.
+        displacements keep their border value.
+
+        Args:
+            other: On the same grid.
+
+        Returns:
+            The composed deformation, on that grid.
+
+        Raises:
+            InputError: If ``other`` is something else or lies on another grid.
         """
         require_type(other, BidirectionalField, "What a deformation is composed with is a BidirectionalField")
         if self.grid.size != other.grid.size or not self.grid.is_close(other.grid):
@@ -103,7 +129,14 @@ class BidirectionalField:
         )
 
     def resize(self, size: Sequence[int]) -> "BidirectionalField":
-        """The same deformation on a grid of ``size`` voxels with the same outermost voxel centres, in its voxels; linear."""
+        """Resample linearly to another number of voxels.
+
+        Args:
+            size: Voxels along the array axes.
+
+        Returns:
+            The same deformation on a grid with the same outermost voxel centres, in its voxels.
+        """
         return BidirectionalField(
             moving_to_fixed=resize_displacement(self.moving_to_fixed, size),
             fixed_to_moving=resize_displacement(self.fixed_to_moving, size),
@@ -111,23 +144,44 @@ class BidirectionalField:
         )
 
     def inverse_residual(self) -> Tensor:
-        """Distance in mm of each voxel's centre from itself after ``moving_to_fixed`` and then back, (X, Y, Z).
+        """Measure how far both directions are from being inverse to each other.
 
         For the other order: ``field.swap().inverse_residual()``. Beyond the grid, displacements keep their border value.
+
+        Returns:
+            Distance in mm of each voxel's centre from itself after ``moving_to_fixed`` and then back, (X, Y, Z).
         """
         return self._length_mm(compose(self.moving_to_fixed, self.fixed_to_moving))
 
     def to(self, device: torch.device | str) -> "BidirectionalField":
-        """The same on another device."""
+        """Move both directions to another device.
+
+        Args:
+            device: Where their tensors are to be.
+
+        Returns:
+            The same deformation there.
+        """
         return replace(
             self, moving_to_fixed=self.moving_to_fixed.to(device), fixed_to_moving=self.fixed_to_moving.to(device)
         )
 
     def to_transforms(self, *, fixed: Grid, moving: Grid, affine: NDArray[np.float64]) -> Transforms:
-        """Both directions on the scans' own grids, with the affine within them.
+        """Put both directions on the scans' own grids, with the affine within them.
 
-        ``affine`` (4, 4) maps fixed to moving LPS points. x of ``fixed`` takes its value from A(x + u(x)), y of ``moving`` from
-        A⁻¹(y) + v(A⁻¹(y)). Beyond this field's grid, u and v keep their border values. Evaluated where they are asked for.
+        x of ``fixed`` takes its value from A(x + u(x)), y of ``moving`` from A⁻¹(y) + v(A⁻¹(y)). Beyond this field's grid, u and
+        v keep their border values.
+
+        Args:
+            fixed: Grid of the fixed scan.
+            moving: Grid of the moving scan.
+            affine: A, (4, 4), from fixed to moving LPS points.
+
+        Returns:
+            Both transforms, in LPS mm, evaluated where they are asked for.
+
+        Raises:
+            InputError: If a displacement is NaN or infinite.
         """
         inverse_affine, identity = np.linalg.inv(affine), np.eye(4)
         return Transforms(

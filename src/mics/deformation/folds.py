@@ -16,9 +16,9 @@ from scipy import ndimage
 from torch import Tensor
 
 from mics.deformation.jacobian import triple_product
+from mics.deformation.slabs import Box
 from mics.threads import side_by_side
 
-Box = tuple[slice, ...]
 Corner = tuple[int, ...]
 
 # Three edges of each tetrahedron of a cell, from corner to corner: four at corners and one in the middle, in two ways (Liu et al.

@@ -1,4 +1,4 @@
-"""Fields of vectors that are no displacements in LPS millimetres: other programs' warps, told before they move anything.
+"""Fields of vectors that are no displacements in LPS millimetres: other programs' warps, recognised before they move anything.
 
 A field of three values a voxel has one form in every file, whatever the values mean.
 """

@@ -11,11 +11,11 @@ from mics.deformation.jacobian import CACHED_VOXELS, VolumeChange, determinant_b
 from mics.deformation.slabs import Box, apply_linear, each_slab
 from mics.image.grid import Grid
 
-Displacement = Callable[[Box], NDArray[np.float32]]
+SlabDisplacement = Callable[[Box], NDArray[np.float32]]
 """Of the voxels in a box, (x, y, z, 3), in LPS mm."""
 
 
-def each_determinant(displacement: Displacement, grid: Grid, work: Callable[[slice, Tensor], None]) -> None:
+def each_determinant(displacement: SlabDisplacement, grid: Grid, work: Callable[[slice, Tensor], None]) -> None:
     """Call ``work(part, determinant)`` for pieces of ``grid`` along its first axis.
 
     ``determinant`` (x, Y, Z) is what :func:`mics.deformation.jacobian.jacobian_determinant` has there of the whole.
@@ -30,7 +30,7 @@ def each_determinant(displacement: Displacement, grid: Grid, work: Callable[[sli
     each_slab(grid, slab_work, voxels=CACHED_VOXELS)
 
 
-def volume_change_by_slabs(displacement: Displacement, grid: Grid) -> VolumeChange:
+def volume_change_by_slabs(displacement: SlabDisplacement, grid: Grid) -> VolumeChange:
     """Folds and range of the Jacobian determinant by central differences, of the displacement on all of ``grid``."""
     parts: list[VolumeChange] = []
     each_determinant(displacement, grid, lambda _, determinant: parts.append(VolumeChange.of(determinant)))

@@ -53,13 +53,21 @@ class Provenance:
         return f"transform_{self.target}_to_{self.source}.nii.gz"
 
     def opposite(self) -> "Provenance":
-        """The provenance of the inverse transform."""
+        """Say the same of the inverse transform.
+
+        Returns:
+            The provenance with both scans in each other's place.
+        """
         return Provenance(
             self.target, self.source, self.scans, {**self.made, "inverse_of": f"{self.source}_to_{self.target}"}
         )
 
     def save(self, transform: Path) -> None:
-        """Write the JSON beside the file ``transform``, which is there already; see :func:`mics.files.whole.write_text`."""
+        """Write the JSON beside a transform's file, whole or not at all.
+
+        Args:
+            transform: The file, which is there already.
+        """
         scans = {
             name: {"grid": scan.grid.to_dict(), "voxels_sha256": scan.voxels_sha256}
             for name, scan in self.scans.items()
@@ -76,7 +84,14 @@ class Provenance:
 
     @classmethod
     def load(cls, transform: Path) -> Self | None:
-        """Read the JSON beside ``transform``; None without one, or where it is of another file or another kind."""
+        """Read the JSON beside a transform's file.
+
+        Args:
+            transform: The file of the transform.
+
+        Returns:
+            Its provenance; None where there is no JSON, or one of another file or another kind.
+        """
         with suppress(OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, InputError):
             content = json.loads(provenance_path(transform).read_text(encoding="utf-8"))
             stated = content.pop("transform")

@@ -1,4 +1,4 @@
-"""Is what a transform is applied to the thing that it is for? Refused where it surely is not, told where it may not be."""
+"""Is what a transform is applied to the thing that it is for? Refused where it surely is not, a warning where it may not be."""
 
 import warnings
 from collections.abc import Mapping, Sequence

@@ -11,16 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from mics.deformation.folds import Box, Field, FoldIndex, FoldReport, FoldSurvey, boxes_around, find_folds
+from mics.deformation.folds import Field, FoldIndex, FoldReport, FoldSurvey, boxes_around, find_folds
 from mics.deformation.jacobian import jacobian_determinant, nondiffeomorphic_volume
-from mics.deformation.slabs import positions
+from mics.deformation.slabs import Box, positions
 from mics.deformation.stored import as_stored
 from mics.deformation.transform import Transform
 from mics.deformation.unfold import unfold, voxels_of
 from mics.errors import GeometryError
 from mics.image.grid import Grid
 
-Affine = NDArray[np.floating]
+Matrix = NDArray[np.floating]
 
 # What is called folded, so that no reader's rounding turns it over; less where the affine itself shrinks.
 _MIN_DETERMINANT = 0.01
@@ -49,19 +49,28 @@ class Certificate:
     ndv_percent_after: float
 
 
-def preserve_topology(transform: Transform, affine: Affine) -> tuple[Transform, Certificate]:
-    """A transform near ``transform`` that folds nowhere, as :meth:`Transform.save` writes it, and its certificate.
+def preserve_topology(transform: Transform, affine: Matrix) -> tuple[Transform, Certificate]:
+    """Change a transform as little as makes it free of folds.
 
-    ``affine`` (4, 4), from points of the filled grid to points of the volume sampled from, is what the transform deforms.
-    Every determinant, by central differences at each voxel and of the ten tetrahedra of each cell (Liu et al. 2024), becomes at
-    least a hundredth, or a hundredth of the affine's where that is smaller. Where all are already, nothing changes but what
-    the file rounds.
+    Every determinant, by central differences at each voxel and of the ten tetrahedra of each cell, becomes at least a hundredth,
+    or a hundredth of the affine's where that is smaller. Where all are already, nothing changes but what the file rounds.
 
-    Raises InputError if the affine mirrors or flattens, as then every deformation with it folds, and ValueError below three
-    voxels along an axis.
+    Args:
+        transform: Of at least three voxels along each axis.
+        affine: What it deforms, (4, 4), from LPS points of the filled grid to those of the volume sampled from.
+
+    Returns:
+        The transform as :meth:`Transform.save` writes it, and its certificate.
+
+    Raises:
+        InputError: If the affine mirrors or flattens, as then every deformation with it folds.
+        ValueError: Below three voxels along an axis.
+
+    References:
+        Liu et al. 2024, "On finite difference Jacobian computation in deformable image registration", IJCV.
     """
     if min(transform.grid.size) < 3:
-        raise ValueError(f"The topology is told from three voxels along each axis, not {transform.grid.size}.")
+        raise ValueError(f"The topology is checked from three voxels along each axis, not {transform.grid.size}.")
     refuse_mirrors(affine)
     least = _MIN_DETERMINANT * min(1.0, float(np.linalg.det(affine[:3, :3])))
     original = Transform(as_stored(transform.displacement_mm), transform.grid)
@@ -87,7 +96,7 @@ def preserve_topology(transform: Transform, affine: Affine) -> tuple[Transform, 
     return found, _certificate(original, before, found, after)
 
 
-def refuse_mirrors(affine: Affine) -> None:
+def refuse_mirrors(affine: Matrix) -> None:
     """Raise InputError if ``affine`` (4, 4) mirrors or flattens, so that no deformation with it can keep the topology."""
     if np.linalg.det(affine[:3, :3]) <= 0:
         raise GeometryError(
@@ -175,7 +184,7 @@ def _part(grid: Grid, box: Box) -> Grid:
     return Grid((x, y, z), grid.spacing, (i, j, k), grid.direction)
 
 
-def _smooth(found: Transform, affine: Affine, folded: FoldIndex, least: float) -> None:
+def _smooth(found: Transform, affine: Matrix, folded: FoldIndex, least: float) -> None:
     """Smooth what differs from the affine around the determinants ``folded``, more widely each time while some remain."""
     field, grid = _field(found), found.grid
     width_mm = min(grid.spacing)
@@ -223,7 +232,7 @@ def _draw_back(found: Transform, original: Transform, least: float) -> None:
         found.displacement_mm[box] = best
 
 
-def _towards_affine(original: Transform, affine: Affine, least: float) -> Transform:
+def _towards_affine(original: Transform, affine: Matrix, least: float) -> Transform:
     """The affine and the largest share of all that differs from it, by bisection, that does not fold."""
     rest = np.moveaxis(_affine_displacement(affine, original.grid), 0, -1)
     best, low, high = Transform(as_stored(rest), original.grid), 0.0, 1.0
@@ -240,6 +249,6 @@ def _towards_affine(original: Transform, affine: Affine, least: float) -> Transf
     return best
 
 
-def _affine_displacement(affine: Affine, grid: Grid) -> NDArray[np.float32]:
+def _affine_displacement(affine: Matrix, grid: Grid) -> NDArray[np.float32]:
     """Where ``affine`` moves the points of ``grid``, (3, X, Y, Z) in mm."""
     return positions((affine - np.eye(4)) @ grid.matrix, grid.size)

@@ -6,8 +6,7 @@ import numpy as np
 from pydicom import Dataset
 from pydicom.uid import CTImageStorage
 
-from mics.dicom_rt.objects import decimal, new_object, new_uid, save, software_version
-from mics.dicom_rt.planes import put_pixels, put_plane
+from mics.dicom_rt.objects import decimal, new_object, new_uid, put_pixels, put_plane, save, software_version
 from mics.dicom_rt.series import Series
 from mics.image.io import Image
 

@@ -1,14 +1,17 @@
-"""What all DICOM objects have in common that are made for the patient and the study of a fixed series."""
+"""What all DICOM objects have in common that are made for the patient and the study of a fixed series; images among them."""
 
 from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
 from pydicom import Dataset
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import UID, ExplicitVRLittleEndian, generate_uid
 
 from mics.dicom_rt.series import Series
+from mics.image.grid import Grid
 
 MANUFACTURER, MODEL = "MICS", "mics-registration"
 CHARACTERS = "ISO_IR 192"
@@ -34,7 +37,7 @@ def software_version() -> str:
 def new_object(series: Series, sop_class: UID, modality: str, description: str) -> Dataset:
     """An object of a new series in the study of ``series``, with new UIDs, its patient and no private element.
 
-    ``description`` is told of the series, after "Research: ".
+    ``description`` is that of the series, after "Research: ".
     """
     header, made, now = series.headers[0], Dataset(), datetime.now()
     take_patient_and_study(header, made)
@@ -59,6 +62,23 @@ def take_patient_and_study(header: Dataset, made: Dataset) -> None:
             made[keyword] = header[keyword]
         elif keyword in _REQUIRED:
             setattr(made, keyword, "")
+
+
+def put_plane(made: Dataset, grid: Grid, k: int = 0) -> None:
+    """Give an image object the place of slice ``k`` of ``grid`` (DICOM PS3.3, C.7.6.2): of a volume, the first slice."""
+    axes = np.array(grid.direction).reshape(3, 3)
+    made.ImagePositionPatient = [decimal(x) for x in grid.voxel_to_world([0, 0, k])]
+    made.ImageOrientationPatient = [f"{x:.10f}" for x in (*axes[:, 0], *axes[:, 1])]
+    made.PixelSpacing = [f"{grid.spacing[1]:.8g}", f"{grid.spacing[0]:.8g}"]  # between rows, then between columns
+
+
+def put_pixels(made: Dataset, values: NDArray[np.int16] | NDArray[np.uint16]) -> None:
+    """Give an image object 16-bit pixels, (X, Y) or (X, Y, Z)."""
+    made.Columns, made.Rows = values.shape[:2]
+    made.SamplesPerPixel, made.PhotometricInterpretation = 1, "MONOCHROME2"
+    made.BitsAllocated = made.BitsStored = 16
+    made.HighBit, made.PixelRepresentation = 15, int(values.dtype.kind == "i")
+    made.add_new("PixelData", "OW", np.ascontiguousarray(values.T).astype(values.dtype.newbyteorder("<")).tobytes())
 
 
 def new_uid() -> UID:

@@ -8,8 +8,7 @@ from pydicom import Dataset
 from pydicom.uid import RTDoseStorage
 
 from mics.deformation.transform import Transform
-from mics.dicom_rt.objects import decimal, new_object, save
-from mics.dicom_rt.planes import put_pixels, put_plane
+from mics.dicom_rt.objects import decimal, new_object, put_pixels, put_plane, save
 from mics.dicom_rt.series import Series, read_object, refused_if_damaged
 from mics.errors import InputError
 from mics.image.grid import Grid

@@ -1,5 +1,6 @@
-"""Structures from a file of either kind that holds them."""
+"""Structures from a file of either kind that holds them, and into one as a label map."""
 
+import warnings
 from pathlib import Path
 
 from mics.dicom_rt.rtstruct import read_rtstruct
@@ -8,6 +9,7 @@ from mics.dicom_rt.series import Series, modality
 from mics.dicom_rt.structures import StructureSet
 from mics.errors import InputError
 from mics.image.checks import refuse_unreadable_name
+from mics.image.io import to_itk, write_itk, write_labels, written_suffix
 
 _READERS = {"RTSTRUCT": read_rtstruct, "SEG": read_seg}
 
@@ -26,3 +28,22 @@ def read_structures(path: Path, series: Series | None = None) -> StructureSet:
         found = "no DICOM file" if kind is None else f"a DICOM file of the modality {kind or 'unknown'}"
         raise InputError(f"{path} is {found}: give an RT structure set (RTSTRUCT) or a DICOM segmentation (SEG).")
     return _READERS[kind](path, series)
+
+
+def write_label_map(structures: StructureSet, path: Path) -> None:
+    """Write structures as one label map: as NRRD with their names, as 3D Slicer's segmentations (.seg.nrrd) have them.
+
+    Warns where another format loses the names. Raises InputError as :func:`mics.image.io.write_labels` does.
+    """
+    labels, names = structures.label_map()
+    if written_suffix(path) != ".nrrd":
+        listing = ", ".join(f"{number} {name}" for number, name in names.items())
+        warnings.warn(f"{path} has no room for names ({listing}): call it .seg.nrrd to keep them.", stacklevel=2)
+        write_labels(labels, path)
+        return
+    itk = to_itk(labels)
+    for index, (number, name) in enumerate(names.items()):
+        fields = {"ID": f"Segment_{number}", "Name": name, "LabelValue": number, "Layer": 0}
+        for field, value in fields.items():
+            itk.SetMetaData(f"Segment{index}_{field}", str(value))
+    write_itk(itk, path)

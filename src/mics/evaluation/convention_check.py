@@ -30,7 +30,7 @@ CONVENTIONS: dict[str, Convention] = {
 }
 
 
-def overlaps(displacement: NDArray[np.float32], fixed: Image, moving: Image) -> dict[str, float]:
+def overlaps(displacement: NDArray[np.float32], *, fixed: Image, moving: Image) -> dict[str, float]:
     """Mean Dice on every fourth voxel for each way to read the numbers of a displacement ``(3, X, Y, Z)``."""
     subsampled = tuple(slice(None, None, _STEP) for _ in range(3))
     target = fixed.array[subsampled].ravel()

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import torch
 
-from mics.choices import Names
+from mics.choices import SubmissionNames
 from mics.data.label_names import LabelNames, disagreement, read_label_names
-from mics.data.pairs import Pair, ScanSource, read_pairs
+from mics.data.pairs import PairSource, ScanSource, read_pairs
 from mics.deformation.provenance import voxels_sha256
 from mics.errors import InputError
 from mics.evaluation.convention_check import convention_warning, overlaps
@@ -30,7 +30,7 @@ from mics.image.points import Points
 # Each pair worked on takes about a gigabyte at the challenge's size.
 _AT_A_TIME = 4
 
-Labels = Callable[[str], Image]
+LabelReader = Callable[[str], Image]
 
 
 def evaluate(
@@ -39,7 +39,7 @@ def evaluate(
     *,
     against: str | Path | None = None,
     export: str | Path | None = None,
-    names: Names = "current",
+    names: SubmissionNames = "current",
     label_names: LabelNames | None = None,
     resplit: bool = False,
     progress: Callable[[str], None] | None = None,
@@ -120,8 +120,8 @@ def _label_names(subjects: Mapping[str, ScanSource]) -> tuple[dict[int, str], li
 
 def _scored(
     submission: Submission,
-    pairs: list[Pair],
-    labels: Labels,
+    pairs: list[PairSource],
+    labels: LabelReader,
     checksum: Callable[[str], str | None],
     progress: Callable[[str], None] | None,
     export: Export,
@@ -130,15 +130,15 @@ def _scored(
 ) -> tuple[list[PairScore], list[str]]:
     """The scores of all pairs, a few at a time, and what looks wrong."""
 
-    def work(numbered: tuple[int, Pair]) -> tuple[PairScore, dict[str, float], list[str], list[str]]:
+    def work(numbered: tuple[int, PairSource]) -> tuple[PairScore, dict[str, float], list[str], list[str]]:
         number, pair = numbered
         if progress is not None:
             progress(f"{submission.path.name}: pair {number} of {len(pairs)}, {pair.name}")
         fixed, moving = labels(pair.fixed.name), labels(pair.moving.name)
         grid = fixed.grid
-        forward = submission.forward(pair, grid, moving.grid)
+        forward = submission.forward(pair, fixed=grid, moving=moving.grid)
         export.add(pair, forward)
-        backward = submission.backward(pair, fixed.grid, moving.grid)
+        backward = submission.backward(pair, fixed=grid, moving=moving.grid)
         seconds = submission.seconds(pair)
         if resplit:
             fixed, moving = halved(fixed), halved(moving)
@@ -149,7 +149,12 @@ def _scored(
             score = absent_as_zero(score)
         numbering = numbering_warning(fixed.array, warp_labels(moving.array, forward))
         numbering = [f"{pair.name}: {message}" for message in numbering]
-        return score, overlaps(forward, fixed, moving), numbering, submission.made_for_others(pair, grid, checksum)
+        return (
+            score,
+            overlaps(forward, fixed=fixed, moving=moving),
+            numbering,
+            submission.made_for_others(pair, grid, checksum),
+        )
 
     with ThreadPoolExecutor(min(_AT_A_TIME, torch.get_num_threads())) as pool:
         try:
@@ -170,7 +175,7 @@ def _checksum(member: ScanSource) -> str | None:
     return voxels_sha256(member.image()) if "image" in member.files else None
 
 
-def landmarks_of(pair: Pair) -> tuple[Points, Points] | None:
+def landmarks_of(pair: PairSource) -> tuple[Points, Points] | None:
     """Landmarks of both scans, None if the list has none; raises InputError if it has those of one scan only."""
     fixed, moving = pair.fixed.landmarks, pair.moving.landmarks
     if fixed is None and moving is None:

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mics.choices import Names
-from mics.data.pairs import Pair
+from mics.choices import SubmissionNames
+from mics.data.pairs import PairSource
 from mics.errors import RunError
 from mics.evaluation.learn2reg import displacement_name, write_displacement
 from mics.files.whole import folder_beside, give_name, write_whole
@@ -21,9 +21,9 @@ class Export:
     """A submission in the making, in ``folder``; without one nothing is written. See :func:`exported`."""
 
     folder: Path | None = None
-    names: Names = "current"
+    names: SubmissionNames = "current"
 
-    def add(self, pair: Pair, displacement: NDArray[np.floating]) -> None:
+    def add(self, pair: PairSource, displacement: NDArray[np.floating]) -> None:
         """Add the displacement ``(3, X, Y, Z)`` of a pair, in voxels."""
         if self.folder is not None:
             name = displacement_name(pair.fixed.name, pair.moving.name, script=self.names)
@@ -31,7 +31,7 @@ class Export:
 
 
 @contextmanager
-def exported(path: str | Path | None, names: Names) -> Iterator[Export]:
+def exported(path: str | Path | None, names: SubmissionNames) -> Iterator[Export]:
     """A submission that appears under its name when the ``with`` block ends well, or not at all.
 
     ``path`` is a new folder or a name ending in ``.zip``; with None nothing is written. ``names`` says which form the file

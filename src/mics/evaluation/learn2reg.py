@@ -141,11 +141,11 @@ def from_transform(transform: Transform, moving_grid: Grid) -> NDArray[np.float3
     return np.moveaxis(moving_grid.world_to_voxel(sources) - fixed_voxels, -1, 0).astype(np.float32)
 
 
-def to_transform(displacement_voxels: NDArray[np.floating], fixed_grid: Grid, moving_grid: Grid) -> Transform:
-    """The same displacement in mm: inverse of :func:`from_transform`."""
-    fixed_voxels = np.indices(fixed_grid.size, dtype=np.float32)
-    sources = moving_grid.voxel_to_world(np.moveaxis(fixed_voxels + displacement_voxels, 0, -1))
-    return Transform((sources - fixed_grid.points()).astype(np.float32), fixed_grid)
+def to_transform(displacement_voxels: NDArray[np.floating], *, target: Grid, source: Grid) -> Transform:
+    """The same displacement in mm, on ``target``, the grid that it fills from ``source``: inverse of :func:`from_transform`."""
+    voxels = np.indices(target.size, dtype=np.float32)
+    sources = source.voxel_to_world(np.moveaxis(voxels + displacement_voxels, 0, -1))
+    return Transform((sources - target.points()).astype(np.float32), target)
 
 
 def halved_grid(grid: Grid) -> Grid:

@@ -8,7 +8,6 @@ import torch
 from numpy.typing import NDArray
 
 from mics.deformation.jacobian import nondiffeomorphic_volume, volume_change
-from mics.deformation.transform import Transform
 from mics.errors import GeometryError
 from mics.evaluation.consistency import inverse_consistency_mm
 from mics.evaluation.landmarks import refuse_unlike_lists, registration_errors
@@ -111,6 +110,7 @@ def score_pair(
             f"The displacement covers {text(forward.shape[1:])} voxels, the fixed labels "
             f"{text(fixed_labels.grid.size)}; give those of one pair."
         )
+    grids = {"fixed": fixed_labels.grid, "moving": moving_labels.grid}
     fixed, moving = fixed_labels.array, moving_labels.array
     labels = sorted((set(np.unique(fixed).tolist()) & set(np.unique(moving).tolist())) - {0})
     warped = warp_labels(moving, forward)
@@ -122,13 +122,13 @@ def score_pair(
     else:
         in_voxels = surface_agreement(fixed, warped, labels, moving_labels=present)
         voxels = {label: found.hd95 for label, found in in_voxels.items()}
-    own = _in_own_voxels(forward, fixed_labels.grid, moving_labels.grid)
+    own = _in_own_voxels(forward, **grids)
     displacement = torch.from_numpy(np.ascontiguousarray(own, dtype=np.float32))[None]
     volumes = volume_change(displacement)
     before = moving
     if not fixed_labels.grid.is_close(moving_labels.grid, 1e-3):
         before = resample(moving_labels, fixed_labels.grid, np.eye(4), nearest=True, outside=0).array
-    mean, largest = _inverse_error(forward, backward, fixed_labels.grid, moving_labels.grid)
+    mean, largest = _inverse_error(forward, backward, **grids)
     return PairScore(
         dice=dice(fixed, warped, labels, moving_labels=present),
         hd95_voxels=voxels,
@@ -141,15 +141,13 @@ def score_pair(
         nondiffeomorphic_percent=nondiffeomorphic_volume(displacement),
         inverse_mean_mm=mean,
         inverse_max_mm=largest,
-        landmark_mm=None
-        if landmarks is None
-        else _landmark_error(forward, fixed_labels.grid, moving_labels.grid, *landmarks),
+        landmark_mm=None if landmarks is None else _landmark_error(forward, landmarks, **grids),
         seconds=seconds,
         initial_dice=dice(fixed, before, labels, moving_labels=present),
     )
 
 
-def _in_own_voxels(forward: Displacement, fixed: Grid, moving: Grid) -> Displacement:
+def _in_own_voxels(forward: Displacement, *, fixed: Grid, moving: Grid) -> Displacement:
     """The displacement in the fixed grid's voxels, up to a constant, which no derivative sees."""
     rotation = fixed.inverse_matrix[:3, :3] @ moving.matrix[:3, :3]
     if np.allclose(rotation, np.eye(3), atol=1e-6):
@@ -159,20 +157,22 @@ def _in_own_voxels(forward: Displacement, fixed: Grid, moving: Grid) -> Displace
 
 
 def _inverse_error(
-    forward: Displacement, backward: Displacement | None, fixed: Grid, moving: Grid
+    forward: Displacement, backward: Displacement | None, *, fixed: Grid, moving: Grid
 ) -> tuple[float | None, float | None]:
     if backward is None:
         return None, None
-    moving_to_fixed, fixed_to_moving = to_transform(forward, fixed, moving), to_transform(backward, moving, fixed)
+    moving_to_fixed = to_transform(forward, target=fixed, source=moving)
+    fixed_to_moving = to_transform(backward, target=moving, source=fixed)
     mean, largest = inverse_consistency_mm(moving_to_fixed, fixed_to_moving)
     return (mean, largest) if np.isfinite(mean) else (None, None)
 
 
 def _landmark_error(
-    forward: Displacement, fixed: Grid, moving: Grid, fixed_points: Points, moving_points: Points
+    forward: Displacement, landmarks: tuple[Points, Points], *, fixed: Grid, moving: Grid
 ) -> tuple[float, ...]:
+    fixed_points, moving_points = landmarks
     refuse_unlike_lists(fixed_points, moving_points)
-    transform: Transform = to_transform(forward, fixed, moving)
+    transform = to_transform(forward, target=fixed, source=moving)
     return tuple(registration_errors(transform.transform_points(fixed_points.coordinates), moving_points).tolist())
 
 

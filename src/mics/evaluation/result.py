@@ -37,10 +37,18 @@ class Evaluation:
     differences: dict[str, Difference] = field(default_factory=dict)
     resplit: bool = False
 
-    def save(self, folder: str | Path) -> None:
-        """Write ``pairs.csv``, ``organs.csv``, ``summary.md`` and ``summary.json`` into a new or empty folder.
+    def __repr__(self) -> str:
+        against = "" if self.other is None else f", against {self.other}"
+        return f"Evaluation({self.submission}, pairs: {len(self.pairs)}{against})"
 
-        All of them or none; raises InputError if the folder is not empty or cannot be written.
+    def save(self, folder: str | Path) -> None:
+        """Write ``pairs.csv``, ``organs.csv``, ``summary.md`` and ``summary.json``, all of them or none.
+
+        Args:
+            folder: A new or empty one.
+
+        Raises:
+            InputError: If the folder is not empty or cannot be written.
         """
         texts = {
             "pairs.csv": _pairs_csv(self),

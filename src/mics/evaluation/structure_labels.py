@@ -17,12 +17,12 @@ from mics.image.grid import Grid
 from mics.image.io import Image, grid_of, read_itk
 from mics.image.zipped import is_zip
 
-Names = Mapping[int, str]
+NamesByLabel = Mapping[int, str]
 T = TypeVar("T")
 
 
 def structure_labels(
-    path: Path, names: Names, *, grid: Grid | None = None, scan: Path | None = None, series: str | None = None
+    path: Path, names: NamesByLabel, *, grid: Grid | None = None, scan: Path | None = None, series: str | None = None
 ) -> tuple[Image, dict[int, str]]:
     """Structures as a label map: each has the number by which ``names`` calls it, others the next ones that are free.
 
@@ -51,7 +51,7 @@ def structure_labels(
     return Image(numbers[labels.array], labels.grid), {int(numbers[index]): name for index, name in own.items()}
 
 
-def with_structures(subjects: Mapping[str, ScanSource], given: Names | None) -> dict[str, ScanSource]:
+def with_structures(subjects: Mapping[str, ScanSource], given: NamesByLabel | None) -> dict[str, ScanSource]:
     """The members of a list, those whose labels are DICOM structures with label maps of one numbering.
 
     ``given``: names by number as the user says; by default the label maps' own count.

@@ -29,7 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mics.data.cohorts.learn2reg import mirror
-from mics.data.pairs import Pair
+from mics.data.pairs import PairSource
 from mics.deformation.provenance import Provenance, provenance_path
 from mics.deformation.transform import Transform
 from mics.errors import GeometryError, InputError, MissingFileError
@@ -88,11 +88,11 @@ class Submission:
                     raise InputError(f"{self.path} holds {base} {counts[base]} times; leave one of them.")
                 self._files[base] = name
 
-    def missing(self, pairs: list[Pair]) -> list[Pair]:
+    def missing(self, pairs: list[PairSource]) -> list[PairSource]:
         """The ``pairs`` for which there is no deformation."""
         return [pair for pair in pairs if self._find(pair) is None]
 
-    def require(self, pairs: list[Pair]) -> None:
+    def require(self, pairs: list[PairSource]) -> None:
         """Raise InputError if a pair's deformation is missing; the message says how many, which, and what is there."""
         missing = self.missing(pairs)
         if not missing:
@@ -100,7 +100,7 @@ class Submission:
         first = missing[0]
         message = f"{self.path} lacks {len(missing)} of {len(pairs)} pairs, the first is "
         message += f"{displacement_name(first.fixed.name, first.moving.name)} (or {first.name}/{_FORWARD}): "
-        opposite = sum(self._find(Pair(pair.moving, pair.fixed)) is not None for pair in missing)
+        opposite = sum(self._find(PairSource(fixed=pair.moving, moving=pair.fixed)) is not None for pair in missing)
         if opposite == len(missing):
             message += "the opposite pairs are there, so fixed and moving may be exchanged; name the fixed scan first."
         else:
@@ -113,7 +113,7 @@ class Submission:
             message += f"{content}; add them, or leave these pairs out of the list."
         raise InputError(message)
 
-    def require_size(self, pair: Pair, fixed: Grid) -> None:
+    def require_size(self, pair: PairSource, fixed: Grid) -> None:
         """Raise InputError, from the file's header alone, if the pair's deformation does not cover ``fixed``."""
         name = self._find(pair)
         if name is None or name.endswith(_FORWARD):
@@ -127,24 +127,24 @@ class Submission:
             header = _start(file, where)
         require_displacement_of(header, fixed.size, where, or_size=self._or_size(fixed))
 
-    def forward(self, pair: Pair, fixed: Grid, moving: Grid) -> Displacement:
+    def forward(self, pair: PairSource, *, fixed: Grid, moving: Grid) -> Displacement:
         """Displacement (3, X, Y, Z) on ``fixed``: voxel x is filled from ``x + d(x)`` in voxels of ``moving``."""
         name = self._find(pair)
         if name is None:
             raise MissingFileError(f"{self.path} has no deformation of the pair {pair.name}; add it.")
         return self._read(name, fixed, moving, mirrored=pair.fixed.mirrored_header)
 
-    def backward(self, pair: Pair, fixed: Grid, moving: Grid) -> Displacement | None:
+    def backward(self, pair: PairSource, *, fixed: Grid, moving: Grid) -> Displacement | None:
         """The opposite direction, (3, X, Y, Z) on ``moving`` in voxels of ``fixed``; None if there is none."""
         name = self._find(pair)
         if name is not None and name.endswith(_FORWARD):
             opposite: str | None = name.removesuffix(_FORWARD) + _BACKWARD
             opposite = opposite if opposite in self._files else None
         else:
-            opposite = self._find(Pair(pair.moving, pair.fixed))
+            opposite = self._find(PairSource(fixed=pair.moving, moving=pair.fixed))
         return None if opposite is None else self._read(opposite, moving, fixed, mirrored=pair.fixed.mirrored_header)
 
-    def made_for_others(self, pair: Pair, fixed: Grid, checksum: Callable[[str], str | None]) -> list[str]:
+    def made_for_others(self, pair: PairSource, fixed: Grid, checksum: Callable[[str], str | None]) -> list[str]:
         """A sentence for each scan of a pair that its transform was not made for, as far as the file beside it says.
 
         ``fixed`` is the grid of the fixed scan; ``checksum`` gives :func:`mics.deformation.provenance.voxels_sha256` of the
@@ -164,7 +164,7 @@ class Submission:
             if role in known.scans and checksum(scan) not in (None, known.scans[role].voxels_sha256)
         ]
 
-    def seconds(self, pair: Pair) -> float | None:
+    def seconds(self, pair: PairSource) -> float | None:
         """Seconds that the registration took, where the submission says it."""
         name = self._find(pair)
         summary = None if name is None else str(PurePosixPath(name).with_name("summary.json"))
@@ -186,7 +186,7 @@ class Submission:
             ) from error
         return None
 
-    def _find(self, pair: Pair) -> str | None:
+    def _find(self, pair: PairSource) -> str | None:
         """Name of the file that fills the pair's fixed volume."""
         fixed, moving = pair.fixed.name, pair.moving.name
         names = [displacement_name(fixed, moving), displacement_name(fixed, moving, script="2020")]

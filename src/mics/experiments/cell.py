@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from mics.data.pairs import Pair, read_pairs
+from mics.data.pairs import PairSource, read_pairs
 from mics.experiments.baselines.methods import Choice, run
 from mics.experiments.own_process import end_with
 from mics.files.whole import write_text
@@ -78,7 +78,7 @@ def to_argument(task: CellTask) -> str:
     return json.dumps(asdict(task))
 
 
-def _score(pair: Pair, forward: Any, backward: Any, seconds: float) -> dict[str, Any]:
+def _score(pair: PairSource, forward: Any, backward: Any, seconds: float) -> dict[str, Any]:
     from mics.evaluation.evaluate import landmarks_of
     from mics.evaluation.pair_score import score_pair
 

@@ -8,7 +8,7 @@ from typing import Any
 from mics.evaluation.evaluate import landmarks_of
 from mics.evaluation.learn2reg import from_transform
 from mics.evaluation.pair_score import score_pair
-from mics.experiments.plan import Measurement, Network
+from mics.experiments.plan import Measurement, PaperNetwork
 from mics.experiments.study import Study
 from mics.files.whole import write_text
 from mics.registration.register import register
@@ -25,7 +25,7 @@ class Prepare:
 
     @property
     def name(self) -> str:
-        """What is told when it begins."""
+        """Shown when it begins."""
         return f"cases-{self.stage}"
 
     def done(self, study: Study) -> bool:
@@ -51,12 +51,12 @@ class Prepare:
 class Train:
     """One stage of a network's training; an interrupted one goes on."""
 
-    network: Network
+    network: PaperNetwork
     stage: str
 
     @property
     def name(self) -> str:
-        """What is told when it begins."""
+        """Shown when it begins."""
         return f"{self.stage}-{self.network.name}"
 
     def done(self, study: Study) -> bool:
@@ -74,14 +74,14 @@ class Train:
 
 
 @dataclass(frozen=True)
-class Measure:
+class Evaluate:
     """A network on all validation pairs, at their full resolution and without refinement."""
 
     measurement: Measurement
 
     @property
     def name(self) -> str:
-        """What is told when it begins."""
+        """Shown when it begins."""
         return f"measure-{self.measurement.name}"
 
     def done(self, study: Study) -> bool:
@@ -106,18 +106,18 @@ class Measure:
         write_text(json.dumps({"scores": scores}) + "\n", path)
 
 
-Cell = Prepare | Train | Measure
+Cell = Prepare | Train | Evaluate
 
 
-def cells_for(wanted: list[Network | Measurement]) -> list[Cell]:
+def cells_for(wanted: list[PaperNetwork | Measurement]) -> list[Cell]:
     """All cells that networks and measurements need, each once and after those it needs."""
     cells: dict[Cell, None] = {}
     for item in wanted:
-        network = item if isinstance(item, Network) else item.network
+        network = item if isinstance(item, PaperNetwork) else item.network
         for stage in network.stages:
             cells[Prepare(stage)] = cells[Train(network, stage)] = None
         if isinstance(item, Measurement):
-            cells[Measure(item)] = None
+            cells[Evaluate(item)] = None
     return list(cells)
 
 
@@ -125,7 +125,7 @@ def needs(cell: Cell) -> list[Cell]:
     """The cells that must be done before this one."""
     if isinstance(cell, Prepare):
         return []
-    if isinstance(cell, Measure):
+    if isinstance(cell, Evaluate):
         network = cell.measurement.network
         return [Train(network, network.stages[-1])]
     before = _before(cell)

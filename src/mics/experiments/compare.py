@@ -9,7 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from mics.data.pairs import Pair, read_pairs
+from mics.data.pairs import PairSource, read_pairs
 from mics.data.state import state_of
 from mics.errors import InputError, RunError
 from mics.experiments import comparison_table
@@ -24,7 +24,7 @@ from mics.network.weights import DEFAULT_REGISTRATION, load_model_for
 AFFINE = Choice("affine")
 _NOTE = "pairs.json"
 
-Affine = list[list[float]]
+Rows = list[list[float]]
 Progress = Callable[[str], None]
 
 
@@ -57,7 +57,7 @@ def compare(
     - ``output``: a folder; cells that it already holds are not computed again, a deleted one is.
 
     One affine a pair, by the organs of both scans, is computed first and given to every method. Each cell runs in a process of
-    its own. A cell that fails is told and leaves the others alone. A cell whose scans, labels, landmarks or model have changed
+    its own. A cell that fails is reported, the others go on. A cell whose scans, labels, landmarks or model have changed
     since is computed again. Raises InputError for a list that cannot be used, an unknown method, a model that is not there, and
     an output folder that holds something else, the cells of another list, or into which another run writes; all before anything
     is computed.
@@ -89,7 +89,7 @@ class _Cell:
 
     folder: Path
     choice: Choice
-    pair: Pair
+    pair: PairSource
     made_of: dict[str, Any]
 
     @property
@@ -102,7 +102,7 @@ class _Cell:
         """What its process says."""
         return self.folder / "logs" / self.choice.folder / f"{self.pair.name}.log"
 
-    def finished(self, affine: Affine | None) -> dict[str, Any] | None:
+    def finished(self, affine: Rows | None) -> dict[str, Any] | None:
         """Its record, if it was made of what it would be made of now; ``affine`` is the pair's, None for its own cell."""
         record = read_record(self.path, self.choice.model)
         if record is None or record["made_of"] is None:
@@ -111,7 +111,7 @@ class _Cell:
         return record if same else None
 
 
-def _cells(folder: Path, listed: Sequence[Pair], wanted: Sequence[Choice]) -> list[list[_Cell]]:
+def _cells(folder: Path, listed: Sequence[PairSource], wanted: Sequence[Choice]) -> list[list[_Cell]]:
     """The cells of each pair, the affine's first. Raises InputError where a method's model, or the one it needs, is not there."""
     models = {choice: _models(choice) for choice in wanted}
     cells = []
@@ -148,7 +148,7 @@ def _done(
 
 
 def _computed(
-    cell: _Cell, source: tuple[str, bool], affine: Affine | None, progress: Progress | None
+    cell: _Cell, source: tuple[str, bool], affine: Rows | None, progress: Progress | None
 ) -> dict[str, Any] | None:
     """Run a cell in a process of its own; its record, or None if it failed."""
     if progress is not None:
@@ -171,7 +171,9 @@ def _computed(
     return cell.finished(affine)
 
 
-def _refuse_other_results(folder: Path, pairs: str | Path, listed: Sequence[Pair], wanted: Sequence[Choice]) -> None:
+def _refuse_other_results(
+    folder: Path, pairs: str | Path, listed: Sequence[PairSource], wanted: Sequence[Choice]
+) -> None:
     """Raise InputError if the folder's cells are of another list of pairs, or of another model."""
     note = folder / _NOTE
     try:
@@ -187,5 +189,5 @@ def _refuse_other_results(folder: Path, pairs: str | Path, listed: Sequence[Pair
             read_record(_record_path(folder, choice, pair), choice.model)
 
 
-def _record_path(folder: Path, choice: Choice, pair: Pair) -> Path:
+def _record_path(folder: Path, choice: Choice, pair: PairSource) -> Path:
     return folder / "cells" / choice.folder / f"{pair.name}.json"

@@ -4,7 +4,7 @@ from matplotlib.axes import Axes
 
 from mics.evaluation.pair_score import PairScore
 from mics.evaluation.tables import table
-from mics.experiments.plan import ELEVEN_ORGANS, Measurement, Network, trained_and_used
+from mics.experiments.plan import ELEVEN_ORGANS, Measurement, PaperNetwork, trained_and_used
 from mics.experiments.study import Study
 from mics.experiments.write import column, new_figure, save_figure, spread
 from mics.organs import ORGAN_NAMES
@@ -19,7 +19,7 @@ STRATEGIES: dict[str, tuple[int, ...] | None] = {
 """Ids of the organs whose pseudo-labels supervise the pretraining. The paper prints no numbers beside the plot."""
 
 
-def cells(*, sweep_ends: bool) -> list[Network | Measurement]:
+def cells(*, sweep_ends: bool) -> list[PaperNetwork | Measurement]:
     """Five networks that differ in their pretraining alone; α = β = γ = 1, δ = ε = 0."""
     return [_measurement(organs) for organs in STRATEGIES.values()]
 
@@ -73,4 +73,4 @@ def _of(scores: list[PairScore], organ: int) -> list[float]:
 
 
 def _measurement(organs: tuple[int, ...] | None) -> Measurement:
-    return trained_and_used(Network(steps=1, gamma=1.0, delta=0.0, epsilon=0.0, organs=organs))
+    return trained_and_used(PaperNetwork(steps=1, gamma=1.0, delta=0.0, epsilon=0.0, organs=organs))

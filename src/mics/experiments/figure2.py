@@ -1,7 +1,7 @@
 """Figure 2: Dice against SdLogJ while one of the weights γ, δ, ε is swept."""
 
 from mics.evaluation.tables import table
-from mics.experiments.plan import Measurement, Network, trained_and_used
+from mics.experiments.plan import Measurement, PaperNetwork, trained_and_used
 from mics.experiments.study import Study
 from mics.experiments.write import mean, new_figure, save_figure, spread
 
@@ -21,7 +21,7 @@ PAPER = (
 )
 
 
-def cells(*, sweep_ends: bool) -> list[Network | Measurement]:
+def cells(*, sweep_ends: bool) -> list[PaperNetwork | Measurement]:
     """A network of one step for every value of every sweep, or of its ends alone."""
     return [
         _measurement(weight, value) for weight, values in SWEEPS.items() for value in _subsampled(values, sweep_ends)
@@ -53,4 +53,4 @@ def _subsampled(values: tuple[float, ...], sweep_ends: bool) -> tuple[float, ...
 
 def _measurement(weight: str, value: float) -> Measurement:
     gamma, delta, epsilon = (value if weight == name else other for name, other in (("γ", 0.1), ("δ", 0.0), ("ε", 0.0)))
-    return trained_and_used(Network(steps=1, gamma=gamma, delta=delta, epsilon=epsilon))
+    return trained_and_used(PaperNetwork(steps=1, gamma=gamma, delta=delta, epsilon=epsilon))

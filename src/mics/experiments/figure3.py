@@ -3,14 +3,14 @@
 from matplotlib.axes import Axes
 
 from mics.experiments import table3
-from mics.experiments.plan import Measurement, Network
+from mics.experiments.plan import Measurement, PaperNetwork
 from mics.experiments.study import Study
 from mics.experiments.write import mean, new_figure, save_figure
 
 NAMES = ("weak", "medium", "strong")
 
 
-def cells(*, sweep_ends: bool) -> list[Network | Measurement]:
+def cells(*, sweep_ends: bool) -> list[PaperNetwork | Measurement]:
     """The cells of Table 3."""
     return table3.cells(sweep_ends=sweep_ends)
 

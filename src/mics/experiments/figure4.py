@@ -4,8 +4,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap, TwoSlopeNorm
 
-from mics.data.pairs import Pair
-from mics.experiments.plan import Measurement, Network
+from mics.data.pairs import PairSource
+from mics.experiments.plan import Measurement, PaperNetwork
 from mics.experiments.study import Study
 from mics.experiments.table4 import OURS
 from mics.experiments.write import new_figure, save_figure
@@ -22,7 +22,7 @@ PAIRS = 3
 _MASKS = ListedColormap(["black", *(f"C{n % 10}" for n in ORGAN_NAMES)])
 
 
-def cells(*, sweep_ends: bool) -> list[Network | Measurement]:
+def cells(*, sweep_ends: bool) -> list[PaperNetwork | Measurement]:
     """The network of Table 4."""
     return [OURS]
 
@@ -45,7 +45,7 @@ def write(study: Study) -> str:
     )
 
 
-def _draw(axes: list[Axes], pair: Pair, study: Study) -> None:
+def _draw(axes: list[Axes], pair: PairSource, study: Study) -> None:
     result = register(
         pair.fixed.image(),
         pair.moving.image(),

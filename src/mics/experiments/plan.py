@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 ELEVEN_ORGANS = tuple(range(1, 12))
 """All but the adrenal glands."""
@@ -11,7 +12,7 @@ GAMMA, DELTA, EPSILON = 0.1, 1e-2, 10.0
 
 
 @dataclass(frozen=True)
-class Network:
+class PaperNetwork:
     """A network of the paper: trained with ``steps`` steps and the paper's weights γ, δ, ε (α = β = 1), in two stages.
 
     ``organs``: ids of the organs whose labels supervise the pretraining, ``()`` for none of them, None for no pretraining
@@ -28,7 +29,7 @@ class Network:
     epsilon: float = EPSILON
     organs: tuple[int, ...] | None = ELEVEN_ORGANS
     long_pretraining: bool = False
-    kind: str = "mics"
+    kind: Literal["mics", "lapirn"] = "mics"
 
     @property
     def stages(self) -> tuple[str, ...]:
@@ -60,7 +61,7 @@ class Network:
 class Measurement:
     """A network on the validation pairs, registered in ``steps`` steps."""
 
-    network: Network
+    network: PaperNetwork
     steps: int
 
     @property
@@ -69,6 +70,6 @@ class Measurement:
         return f"{self.network.name}-inference{self.steps}"
 
 
-def trained_and_used(network: Network) -> Measurement:
+def trained_and_used(network: PaperNetwork) -> Measurement:
     """The network with as many steps as it was trained with."""
     return Measurement(network, network.steps)

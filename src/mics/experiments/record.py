@@ -1,14 +1,13 @@
 """The file of a finished cell of a comparison, read back."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mics.errors import InputError, RunError
 from mics.evaluation.pair_score import PairScore
-
-Row = Annotated[list[float], Field(min_length=4, max_length=4)]
+from mics.run_summary import Matrix
 
 
 class CellRecord(BaseModel):
@@ -20,7 +19,7 @@ class CellRecord(BaseModel):
     model: str | None
     fixed: str
     moving: str
-    affine: Annotated[list[Row], Field(min_length=4, max_length=4)]
+    affine: Matrix
     affine_seconds: float
     memory_gb: float | None
     gpu_memory_gb: float | None

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
-from mics.data.pairs import Pair, read_pairs
+from mics.data.pairs import PairSource, read_pairs
 from mics.errors import InputError, RunError
 from mics.evaluation.metrics import dice
 from mics.evaluation.pair_score import PairScore
 from mics.experiments.budgets import Budget, budget_of
-from mics.experiments.plan import Measurement, Network
+from mics.experiments.plan import Measurement, PaperNetwork
 from mics.files.whole import write_text
 from mics.organs import ORGAN_NAMES
 from mics.training.source import source_of
@@ -38,7 +38,7 @@ class Study:
         """What it may cost."""
         return budget_of(self.budget_name)
 
-    def pairs(self) -> list[Pair]:
+    def pairs(self) -> list[PairSource]:
         """The validation pairs."""
         return read_pairs(self.data, both_directions=self.budget.both_ways, needs=("image", "labels"))
 
@@ -47,11 +47,11 @@ class Study:
         overlaps = [dice(pair.fixed.labels().array, pair.moving.labels().array, ORGAN_NAMES) for pair in self.pairs()]
         return float(np.mean([np.mean(list(overlap.values())) for overlap in overlaps]))
 
-    def run(self, network: Network, stage: str) -> Path:
+    def run(self, network: PaperNetwork, stage: str) -> Path:
         """Folder of a training run; ``stage`` is one of the network's."""
         return self.folder / "runs" / f"{stage}-{network.name}"
 
-    def model(self, network: Network) -> Path:
+    def model(self, network: PaperNetwork) -> Path:
         """The finished network."""
         return self.run(network, network.stages[-1]) / "model.safetensors"
 

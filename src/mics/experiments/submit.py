@@ -5,8 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from mics.choices import Names, Which
-from mics.data.pairs import Pair, read_pairs
+from mics.choices import SubmissionNames, SubmittedPairs
+from mics.data.pairs import PairSource, read_pairs
 from mics.data.state import state_of
 from mics.errors import InputError, RunError, SettingError
 from mics.evaluation.export import pack
@@ -23,8 +23,8 @@ def submit(
     data: str | Path,
     output: str | Path,
     *,
-    pairs: Which = "test",
-    names: Names = "current",
+    pairs: SubmittedPairs = "test",
+    names: SubmissionNames = "current",
     progress: Callable[[str], None] = lambda _: None,
     **settings: Any,
 ) -> Path:
@@ -62,7 +62,7 @@ def submit(
         return folder / PACKED
 
 
-def _pin_inputs(folder: Path, pairs: list[Pair], settings: dict[str, Any]) -> None:
+def _pin_inputs(folder: Path, pairs: list[PairSource], settings: dict[str, Any]) -> None:
     """Note what the folder's displacements are made of and with; raises RunError if it holds others."""
     files = {
         str(file): state_of(file) for pair in pairs for one in (pair.fixed, pair.moving) for file in one.files.values()

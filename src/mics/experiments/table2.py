@@ -1,7 +1,7 @@
 """Table 2: training with one and two steps, inference with one to four."""
 
 from mics.evaluation.tables import table
-from mics.experiments.plan import Measurement, Network
+from mics.experiments.plan import Measurement, PaperNetwork
 from mics.experiments.study import Study
 from mics.experiments.write import spread
 
@@ -17,7 +17,7 @@ PAPER = {
 """Dice and SdLogJ by steps in training and in inference; δ = 1e-2, ε = 10."""
 
 
-def cells(*, sweep_ends: bool) -> list[Network | Measurement]:
+def cells(*, sweep_ends: bool) -> list[PaperNetwork | Measurement]:
     """Seven measurements of two networks."""
     return [_measurement(*steps) for steps in PAPER]
 
@@ -35,4 +35,4 @@ def write(study: Study) -> str:
 
 
 def _measurement(trained: int, used: int) -> Measurement:
-    return Measurement(Network(steps=trained), used)
+    return Measurement(PaperNetwork(steps=trained), used)

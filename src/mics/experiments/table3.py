@@ -1,7 +1,7 @@
 """Table 3: one and two steps under weak, medium and strong regularisation."""
 
 from mics.evaluation.tables import table
-from mics.experiments.plan import Measurement, Network, trained_and_used
+from mics.experiments.plan import Measurement, PaperNetwork, trained_and_used
 from mics.experiments.study import Study
 from mics.experiments.write import spread
 
@@ -13,14 +13,14 @@ PAPER = {
 """Dice and SdLogJ with one step and with two, by δ and ε."""
 
 
-def cells(*, sweep_ends: bool) -> list[Network | Measurement]:
+def cells(*, sweep_ends: bool) -> list[PaperNetwork | Measurement]:
     """Six networks, each used as it was trained."""
     return [measurement(steps, *weights) for weights in PAPER for steps in (1, 2)]
 
 
 def measurement(steps: int, delta: float, epsilon: float) -> Measurement:
     """The cell of one row and half of the table."""
-    return trained_and_used(Network(steps=steps, delta=delta, epsilon=epsilon))
+    return trained_and_used(PaperNetwork(steps=steps, delta=delta, epsilon=epsilon))
 
 
 def write(study: Study) -> str:

@@ -1,19 +1,19 @@
 """Table 4: ours beside other methods, with time, memory and folds."""
 
 from mics.experiments.compare import compare
-from mics.experiments.plan import Measurement, Network
+from mics.experiments.plan import Measurement, PaperNetwork
 from mics.experiments.study import Study
 
-OURS = Network(steps=2, long_pretraining=True)
+OURS = PaperNetwork(steps=2, long_pretraining=True)
 """Pretrained for 48 hours (section 4.7), unlike the networks of the other tables."""
-PREDECESSOR = Network(steps=1, delta=0.0, epsilon=0.0, long_pretraining=True)
+PREDECESSOR = PaperNetwork(steps=1, delta=0.0, epsilon=0.0, long_pretraining=True)
 """Similarity, Dice and gradient losses alone, at the same budget."""
 
-LAPIRN = Network(steps=1, kind="lapirn")
+LAPIRN = PaperNetwork(steps=1, kind="lapirn")
 """On the fine-tuning's subjects alone and with their labels, as its authors took part in the challenge."""
 
 
-def cells(*, sweep_ends: bool) -> list[Network | Measurement]:
+def cells(*, sweep_ends: bool) -> list[PaperNetwork | Measurement]:
     """The three networks; the methods are run by :func:`mics.experiments.compare.compare`."""
     return [OURS, PREDECESSOR, LAPIRN]
 

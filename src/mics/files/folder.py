@@ -75,7 +75,7 @@ def replaced_folder(
             yield locked
             return
         _refuse_foreign(locked, is_ours, names, of)
-        # Held on: whoever writes into these results goes on being told of.
+        # Held on: whoever writes into these results goes on being refused.
         aside = _set_aside(locked)
         try:
             with locked_usable_folder(folder) as new:

@@ -17,7 +17,7 @@ _PROC, _CGROUPS = Path("/proc"), Path("/sys/fs/cgroup")
 def available_host_bytes(proc: Path = _PROC, cgroups: Path = _CGROUPS) -> float | None:
     """Main memory that this process can still take: what Linux calls available, or less under a cgroup's or ulimit's limit.
 
-    Elsewhere than on Linux all of the machine's memory; None where not even that is told.
+    Elsewhere than on Linux all of the machine's memory; None where not even that is known.
     """
     try:
         lines = (proc / "meminfo").read_text().splitlines()
@@ -105,6 +105,6 @@ def _left_above(root: Path, own: str, names: tuple[str, str, str]) -> list[float
 
 
 def _file_cache(group: Path, name: str) -> float:
-    """Bytes of files that the kernel keeps as long as nobody needs the memory."""
+    """Bytes of files that the kernel keeps as long as nothing else needs the memory."""
     lines = (group / "memory.stat").read_text().splitlines()
     return sum(float(line.split()[1]) for line in lines if line.startswith(f"{name} "))

@@ -1,4 +1,4 @@
-"""What can be wrong with a file that calls itself a volume, each told in one sentence."""
+"""What can be wrong with a file that calls itself a volume, each refused in one sentence."""
 
 import warnings
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""By which factor and offset the values of a volume are those of a CT, told from where their peaks lie to each other."""
+"""By which factor and offset the values of a volume are those of a CT, judged by where their peaks lie to each other."""
 
 import itertools
 
@@ -57,8 +57,8 @@ def scale_of(values: Values, *, bright_background: bool) -> tuple[Fit, bool] | N
     inner = (values > values.min()) & (values < values.max())
     if np.count_nonzero(inner) < _FEWEST:
         return None
-    tissue = _with_fewer_at_ends(values)
-    best = _fit_by_peaks(tissue, values[inner])
+    tissue, peaks = _with_fewer_at_ends(values), _peaks(values[inner])
+    best = _fit_by_peaks(tissue, peaks)
     if best is None:
         return None
     gain = best.log_likelihood - fit_as_it_is(tissue).log_likelihood
@@ -66,7 +66,7 @@ def scale_of(values: Values, *, bright_background: bool) -> tuple[Fit, bool] | N
         return None
     hu = (values - np.float32(best.offset)) / np.float32(best.slope)
     shows_air = np.mean((np.abs(hu + 1000) < _NEAR_AIR_HU) & inner) > _MIN_AIR
-    if shows_air and _takes_fat_for_soft_tissue(best, values[inner]):
+    if shows_air and _takes_fat_for_soft_tissue(best, peaks):
         return None
     if shows_air and _MODERATE[0] <= best.slope <= _MODERATE[1]:
         doubtful = _DOUBTFUL[0] < best.slope < _DOUBTFUL[1]
@@ -80,12 +80,12 @@ def scale_of(values: Values, *, bright_background: bool) -> tuple[Fit, bool] | N
     return (best, True) if gain > _GAIN_OTHER and not moderate else None
 
 
-def _takes_fat_for_soft_tissue(fit: Fit, inner: Values) -> bool:
+def _takes_fat_for_soft_tissue(fit: Fit, peaks: list[float]) -> bool:
     """Whether air and fat, as far from each other as in HU, are air and soft tissue to the fit, which has no peak for fat."""
     if abs(fit.slope - _FAT_FOR_SOFT) > _FACTOR_TOLERANCE:
         return False
     fat = fit.offset - 100 * fit.slope
-    return all(abs(place - fat) > _FAT_TOLERANCE_HU for place in _peaks(inner))
+    return all(abs(peak - fat) > _FAT_TOLERANCE_HU for peak in peaks)
 
 
 def shows_fat(values: Values) -> bool:
@@ -103,11 +103,11 @@ def _with_fewer_at_ends(values: Values) -> Values:
     return values
 
 
-def _fit_by_peaks(values: Values, inner: Values) -> Fit | None:
-    """The factor and offset that take two peaks of ``inner`` to those of two tissues, and explain ``values`` best."""
+def _fit_by_peaks(values: Values, peaks: list[float]) -> Fit | None:
+    """The factor and offset that take two of the ``peaks`` to those of two tissues, and explain ``values`` best."""
     few = _some(values, _FEW_SAMPLES)
     found = []
-    for one, other in itertools.permutations(_peaks(inner), 2):
+    for one, other in itertools.permutations(peaks, 2):
         for low, high in _ANCHORS:
             slope = (other - one) / (high - low)
             offset = one - slope * low

@@ -40,7 +40,7 @@ _SYNTAX = 0x00020010
 # More is no scan, but a file made to fill the memory, of which as much is taken by each of so many copies.
 _MAX_INFLATED = 1 << 31
 _COPIES = 4
-# Where types are not written out, or unknown to who wrote them, these tell themselves to be sequences by their tag alone: the
+# Where types are not written out, or unknown to their writer, these tell themselves to be sequences by their tag alone: the
 # functional groups of frames, those of them that say where a frame lies and what its values are, the table of values, an icon.
 _SEQUENCES = {
     0x52009229,

@@ -1,4 +1,4 @@
-"""What ITK reads of one DICOM file, and what of it has to be told."""
+"""What ITK reads of one DICOM file, and what of it needs a warning."""
 
 import math
 import warnings

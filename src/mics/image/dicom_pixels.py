@@ -65,7 +65,7 @@ def _refuse_other_length(path: Path, elements: Mapping[str, str], dataset: Datas
 
 
 def _refuse_other_picture(path: Path, elements: Mapping[str, str], dataset: Dataset) -> None:
-    """Raise InputError where a JPEG or JPEG-LS picture has colours or another size than told; ITK refuses those of JPEG 2000."""
+    """Raise InputError where a JPEG or JPEG-LS picture has colours or another size than said; ITK refuses those of JPEG 2000."""
     pixels = dataset.elements.get(PIXELS)
     picture = _picture(dataset.content[pixels.start :]) if pixels is not None and pixels.value is None else None
     if picture is None:

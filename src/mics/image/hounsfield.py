@@ -1,21 +1,18 @@
-"""Whether a scan's values are Hounsfield units, told from their histogram; what lies outside the field of view made air."""
+"""Whether a scan's values are Hounsfield units, judged by their histogram; what lies outside the field of view made air."""
 
 import itertools
 import warnings
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mics.errors import InputError
 from mics.image.checks import MAX_LABELS
 from mics.image.ct_histogram import Fit, fit_as_it_is, fit_scaled, fit_shifted, fit_tenth
-from mics.image.ct_scale import scale_of, shows_fat
+from mics.image.ct_scale import Values, scale_of, shows_fat
 from mics.image.hu import AIR_HU
 from mics.image.io import Image, read_image
 from mics.image.slice_scales import other_scale, step_between_slices
-
-Values = NDArray[np.float32]
 
 _MAX_SAMPLES = 200_000
 _LOWEST_HU, _HIGHEST_HU = -1100.0, 3071.0

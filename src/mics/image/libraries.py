@@ -1,6 +1,6 @@
 """Volumes as other libraries hold them: SimpleITK, nibabel, ANTs, MONAI, TorchIO, and numpy with a Grid.
 
-Each kind is told by the module of its type, so that no library is imported that nobody uses. Volumes are (X, Y, Z) in the
+Each kind is recognised by the module of its type, so that no library is imported that is not used. Volumes are (X, Y, Z) in the
 file's order everywhere but in SimpleITK's arrays; nibabel, TorchIO and, unless its metadata say LPS, MONAI place them in RAS
 millimetres, ITK and ANTs in LPS.
 """

@@ -79,7 +79,7 @@ def read_nifti(path: Path, components: int | None, *, labels: bool = False) -> s
     scaled. Vectors of intent 1006 (displacements, RAS) become LPS, those of other intents stay, as ITK has it.
 
     Raises InputError for what is damaged, cut short, of another shape, and for a place that is missing, makes no sense,
-    is told in two ways or sheared.
+    is given in two ways or sheared.
     """
     try:
         with path.open("rb") as file:
@@ -313,7 +313,7 @@ def place(path: Path | str, header: Any, size: tuple[int, ...]) -> Grid:
     if by_sform and checks.is_valid_affine(sform):
         grid = checks.orthonormal_grid(path, sform, size)
         lengths = np.array(grid.spacing)
-        # Without a qform, 1 1 1 is what nibabel leaves where nobody set a voxel size.
+        # Without a qform, 1 1 1 is what nibabel leaves where no voxel size was set.
         set_zooms = np.isfinite(zooms) & (zooms > 0) & (by_qform or not np.all(zooms == 1))
         tolerance = lengths.min() / 2
         if by_qform and set_zooms.all() and qform is not None:

@@ -92,11 +92,18 @@ def is_points(path: str | Path) -> bool:
 
 
 def read_points(path: str | Path) -> Points:
-    """Landmarks of a ``.csv`` (columns x, y, z and optionally name; LPS mm), ``.fcsv`` or ``.mrk.json`` file.
+    """Read landmarks.
 
-    Slicer's files say whether they are LPS or RAS, and in which unit; the result is always LPS mm. Raises InputError
-    for a file that is missing, has another form, holds no point, a coordinate that is not a finite number, a point that
-    Slicer marks as not placed, or a unit that is no length.
+    Args:
+        path: A ``.csv`` (columns x, y, z and optionally name; LPS mm), ``.fcsv`` or ``.mrk.json`` file. Slicer's say whether they
+            are LPS or RAS, and in which unit.
+
+    Returns:
+        The points in LPS mm, with their names.
+
+    Raises:
+        InputError: For a file that is missing, has another form, holds no point, a coordinate that is not a finite number, a
+            point that Slicer marks as not placed, or a unit that is no length.
     """
     path = as_path(path)
     reader = {".csv": _read_csv, ".fcsv": _read_fcsv, ".json": _read_markup}.get(path.suffix.lower())
@@ -133,9 +140,14 @@ def read_points(path: str | Path) -> Points:
 
 
 def write_points(points: Points, path: str | Path) -> None:
-    """Write landmarks, LPS mm, in the form that the file's name asks for; under a temporary name first, then renamed.
+    """Write landmarks, LPS mm, in the form that the file's name asks for; whole or not at all.
 
-    Raises InputError if the name has none of the known endings or the folder cannot be written.
+    Args:
+        points: In LPS mm.
+        path: A name that ends in ``.csv`` or ``.mrk.json``.
+
+    Raises:
+        InputError: If the name has none of these endings or the folder cannot be written.
     """
     path = output_path(path)
     writer = {".csv": _csv_text, ".json": _markup_text}.get(path.suffix.lower())

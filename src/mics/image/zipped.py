@@ -56,7 +56,7 @@ def _unpack(path: Path, folder: Path) -> None:
             names = [_safe_name(path, entry) for entry in entries]
             sound = [_is_dicom(_head(archive, entry)) for entry in entries]
             endings = {name.suffix for name, is_one in zip(names, sound, strict=True) if is_one}
-            # What has the slices' ending and is no DICOM may be a slice that broke, which is told where it is read.
+            # What has the slices' ending and is no DICOM may be a slice that broke, which is refused where it is read.
             dicom = [
                 (entry, name)
                 for entry, name, is_one in zip(entries, names, sound, strict=True)

@@ -103,7 +103,7 @@ class ModelCard(BaseModel):
     """Purpose of the model, in words."""
     training_data: str | None = None
     validation: str | None = None
-    """Results of the validation: what was measured, on whom, and how."""
+    """Results of the validation: what was measured, on which subjects, and how."""
     limits: str | None = None
     licence: str | None = None
     """Licence of the weights."""

@@ -13,9 +13,8 @@ from torch import Tensor, nn
 
 from mics.deformation.field import compose, downsample, exponentiate, resize, resize_displacement, warp
 from mics.deformation.inverse import swap_directions
-from mics.network.blocks import to_channels_last
+from mics.network.blocks import pad_to_multiple, to_channels_last
 from mics.network.config import Channels, RegistrationConfig
-from mics.network.padding import pad_to_multiple
 from mics.network.pair import Prediction, RegistrationNetwork, Step
 from mics.network.velocity import derivatives
 

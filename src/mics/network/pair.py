@@ -9,9 +9,8 @@ from torch import Tensor, nn
 
 from mics.deformation.field import resize_displacement, warp
 from mics.errors import SettingError
-from mics.network.blocks import Decoder, Encoder
+from mics.network.blocks import Decoder, Encoder, pad_to_multiple
 from mics.network.config import RegistrationConfig, StridedUNetConfig
-from mics.network.padding import pad_to_multiple
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,7 +90,7 @@ class RegistrationNetwork(nn.Module, ABC):
         """
 
     def progress(self, share: float) -> None:
-        """Told before every iteration of a training how far it is; for a network whose ``config.staged`` says that it listens.
+        """Called before every iteration of a training with how far it is, if ``config.staged`` says that this network listens.
 
         Args:
             share: Of the training that is done, in [0, 1).

@@ -11,9 +11,8 @@ from torch.nn import functional
 
 from mics.deformation.field import resize
 from mics.errors import SettingError
-from mics.network.blocks import ConvBlock, Decoder, Encoder, Merge, to_channels_last
+from mics.network.blocks import ConvBlock, Decoder, Encoder, Merge, pad_to_multiple, to_channels_last
 from mics.network.config import SegmentationConfig, StridedUNetConfig, UNetConfig
-from mics.network.padding import pad_to_multiple
 from mics.network.sliding import sliding_windows
 
 

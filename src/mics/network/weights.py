@@ -26,13 +26,16 @@ DEFAULT_SEGMENTATION = "organs-small"
 BUNDLED_MODELS = Path(str(files("mics.network"))) / "weights"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class LoadedModel:
-    """A network in evaluation mode with what its card says."""
+    """A network in evaluation mode with what its card says. Equal to itself alone, as its weights can be changed."""
 
     network: Network
     name: str
     card: ModelCard
+
+    def __repr__(self) -> str:
+        return f"LoadedModel({self.name}, {type(self.network).__name__}, {self.spacing_mm:g} mm)"
 
     @property
     def sha256(self) -> str:
@@ -66,11 +69,16 @@ class LoadedModel:
 
 
 def save_model(network: Network, card: Mapping[str, Any], path: Path) -> None:
-    """Write ``path`` (``NAME.safetensors``, float16) and ``NAME.json``, a :class:`mics.network.card.ModelCard`.
+    """Write a network's weights in half precision, and beside them its card.
 
-    ``card`` holds what the network and its weights do not say themselves: ``spacing_mm``, ``hu_range``, and whatever else is
-    to be known. Both are written under a temporary name first. Raises :class:`InputError` for a card that is none, and for
-    weights that are no numbers, or none in half precision.
+    Args:
+        network: Made by :func:`mics.network.kinds.build`, so that its settings say how to make it again.
+        card: What the network and its weights do not say themselves: ``spacing_mm``, ``hu_range``, and whatever else a
+            :class:`mics.network.card.ModelCard` knows.
+        path: ``NAME.safetensors``; the card is ``NAME.json``. Each appears whole or not at all.
+
+    Raises:
+        InputError: For a card that is none, and for weights that are no numbers, or none in half precision.
     """
     weights = {name: tensor.half().contiguous() for name, tensor in network.state_dict().items()}
     _require_finite(weights, f"The network for {path}")

@@ -89,7 +89,7 @@ def synthesise(
 
     With ``between``, each training subject is also brought so many times part of the way into the shape of another, or a little
     away from it: whom, and how far, follows from the names. What is there already, from the same files, stays. ``progress`` is
-    told each row that is new. Returns the manifest's rows.
+    called with each row that is new. Returns the manifest's rows.
 
     Raises :class:`InputError` if ``data`` or ``labels`` is something else, there is no source case, or ``output`` holds
     something else or is written into by another run.
@@ -142,14 +142,14 @@ def _synthesise(
 
 
 def _source_cases(root: Path) -> list[Entry]:
-    """The training subjects whose scans can be brought into other shapes; raises InputError for nobody."""
+    """The training subjects whose scans can be brought into other shapes; raises InputError where there are none."""
     source_cases = [
         entry
         for entry in read_manifest(root)
         if entry.status == "prepared" and entry.labels and entry.split == "train" and entry.cohort != COHORT
     ]
     if not source_cases:
-        raise InputError(f"{root / MANIFEST} lists nobody for training with labels, so there is no source case.")
+        raise InputError(f"{root / MANIFEST} lists no subject for training with labels, so there is no source case.")
     return source_cases
 
 
@@ -204,7 +204,7 @@ def _prepared(data: Path, output: Path, progress: Progress) -> Path:
 def _matched(
     case: Case, grid: Grid, subjects: Sequence[LabelledCase], trained: Sequence[LabelledCase], count: int
 ) -> tuple[Image, list[LabelledCase]]:
-    """A label map and its source cases. Raises InputError where it cannot be read, lies elsewhere, or nobody fits."""
+    """A label map and its source cases. Raises InputError where it cannot be read, lies elsewhere, or no subject fits."""
     target_labels = case.labels()
     if not target_labels.grid.is_close(grid, GRID_TOLERANCE_VOXELS * min(grid.spacing)):
         raise GeometryError(

@@ -1,1 +1,1 @@
-"""Labels for organs that nobody annotated: predicted, cleaned, ranked by how plausible they are, and shown."""
+"""Labels for organs that are not annotated: predicted, cleaned, ranked by how plausible they are, and shown."""

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from mics.data.frame import centres
 from mics.data.manifest import Entry, make_folder, moved, read_manifest, write_manifest
@@ -17,7 +16,7 @@ from mics.files.whole import write_text
 from mics.image.io import Image, read_image, read_labels, write_image
 from mics.network.weights import DEFAULT_SEGMENTATION, LoadedModel, load_model_for
 from mics.organs import ORGAN_NAMES
-from mics.pseudo_labels.clean import PSEUDO_ORGANS, completed, largest_parts
+from mics.pseudo_labels.clean import PSEUDO_ORGANS, Labels, completed, largest_parts
 from mics.pseudo_labels.label_review import REVIEWS, WHOLE_CASE, LabelReview, read_reviews
 from mics.pseudo_labels.page import Card, write_page
 from mics.pseudo_labels.predict import blocks, predict
@@ -26,7 +25,7 @@ from mics.pseudo_labels.record import PREDICTED, CaseRecord, key_of, read_record
 
 LABELS, PICTURES, RANKING = "labels", "pictures", "ranking.csv"
 
-Labels = NDArray[np.uint8]
+
 Scores = dict[tuple[str, int], Plausibility]
 LabelReviews = Mapping[tuple[str, int], LabelReview]
 
@@ -39,13 +38,13 @@ def complete(
     device: torch.device | None = None,
     progress: Callable[[str], None] = lambda _: None,
 ) -> list[Entry]:
-    """Predict the organs that nobody annotated and write a training set into ``output``; returns its manifest's rows.
+    """Predict the organs that are not annotated and write a training set into ``output``; returns its manifest's rows.
 
     ``prepared`` is a folder of :func:`mics.data.prepare.prepare`, whose volumes are used where they are. What annotators
     drew is kept; of each other organ of :data:`PSEUDO_ORGANS` the largest connected part is added. ``output`` gets
     ``labels/``, ``manifest.csv``, ``ranking.csv`` and ``review.html``, worst first. The reviews in ``output/verdicts.csv`` are
     honoured: what is rejected is no longer trained on, and its row says why. Subjects of a test split are passed on as they
-    are. Predictions that are there, of the same model and files, stay. ``progress`` is told each case that is predicted.
+    are. Predictions that are there, of the same model and files, stay. ``progress`` is called with each case that is predicted.
 
     Raises :class:`InputError` for a model that does not segment or does not fit, for reviews that cannot be read, and for an
     ``output`` that holds something else, or into which another run writes; before anything is written.
@@ -171,7 +170,7 @@ def _statistics(labels: Image, organs: Any) -> dict[int, OrganStatistics]:
 
 
 def _missing(entry: Entry) -> list[int]:
-    """Organs to predict, as nobody looked for them."""
+    """Organs to predict, as no annotator looked for them."""
     return [organ for organ in PSEUDO_ORGANS if organ not in entry.organs]
 
 

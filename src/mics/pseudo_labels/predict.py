@@ -16,7 +16,7 @@ from mics.network.segmentation import Segmentation
 from mics.network.weights import LoadedModel
 
 
-class Prediction(NamedTuple):
+class PredictedLabels(NamedTuple):
     """``labels`` (X, Y, Z) uint8, the most probable organ of each voxel, and ``probability`` (X, Y, Z) float32, its own."""
 
     labels: NDArray[np.uint8]
@@ -24,7 +24,7 @@ class Prediction(NamedTuple):
 
 
 @torch.no_grad()
-def predict(model: LoadedModel, image: Image, device: torch.device) -> Prediction:
+def predict(model: LoadedModel, image: Image, device: torch.device) -> PredictedLabels:
     """Segment a prepared volume (int16 or float32 HU, cubic voxels, LAS) in sliding windows of the training's crop.
 
     The probabilities at the model's spacing are interpolated to the voxels of ``image`` before the most probable is taken.
@@ -46,7 +46,7 @@ def predict(model: LoadedModel, image: Image, device: torch.device) -> Predictio
         labels[better], best = organ, torch.maximum(best, own)
     # Voxels that filled no block, at the high ends.
     missing = [(0, n - m) for n, m in zip(image.array.shape, best.shape, strict=True)]
-    return Prediction(np.pad(labels.cpu().numpy(), missing), np.pad(best.cpu().numpy(), missing))
+    return PredictedLabels(np.pad(labels.cpu().numpy(), missing), np.pad(best.cpu().numpy(), missing))
 
 
 def blocks(model: LoadedModel, grid: Grid) -> int:

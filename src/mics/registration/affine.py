@@ -91,7 +91,7 @@ def _ants_library() -> ModuleType:
             raise ImportError("antspyx is not installed, or has no compiled ants.lib.", name=name)
         library = importlib.util.module_from_spec(found)
         found.loader.exec_module(library)
-        sys.modules[name] = library  # for who imports the package later: it can be loaded once
+        sys.modules[name] = library  # for later imports of the package: it can be loaded once
     return sys.modules[name]
 
 

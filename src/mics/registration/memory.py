@@ -1,4 +1,4 @@
-"""Whether a pair fits into memory, told before the work begins."""
+"""Whether a pair fits into memory, checked before the work begins."""
 
 import dataclasses
 import math
@@ -25,14 +25,14 @@ _MARGIN_MM = 80.0
 
 
 @dataclasses.dataclass(frozen=True)
-class Need:
+class MemoryNeed:
     """Bytes of main memory, and of the GPU's if the networks run there."""
 
     host: float
     gpu: float
 
 
-def estimate(settings: Settings, *, fixed: Grid, moving: Grid) -> Need:
+def estimate(settings: Settings, *, fixed: Grid, moving: Grid) -> MemoryNeed:
     """The memory that registering two scans takes at most, by their sizes and by the stages'."""
     device = settings.device
     native = [float(math.prod(grid.size)) for grid in (fixed, moving)]
@@ -42,9 +42,9 @@ def estimate(settings: Settings, *, fixed: Grid, moving: Grid) -> Need:
     networks = max(stage.memory(box, device) for stage in plan(settings) if "transforms" not in stage.needs)
     scans = _PER_NATIVE_VOXEL * sum(native) + _PER_VOXEL_AT_WORK * max(native) + max(on_scans, default=0.0)
     if device.type == "cuda":
-        return Need(_KEPT * (_LIBRARIES + scans), networks)
+        return MemoryNeed(_KEPT * (_LIBRARIES + scans), networks)
     # While the networks work, the scans are all there is of the native volumes.
-    return Need(_KEPT * (_LIBRARIES + max(scans, networks + 4 * sum(native))), 0.0)
+    return MemoryNeed(_KEPT * (_LIBRARIES + max(scans, networks + 4 * sum(native))), 0.0)
 
 
 def require_memory(settings: Settings, *, fixed: Grid, moving: Grid) -> None:
@@ -52,7 +52,7 @@ def require_memory(settings: Settings, *, fixed: Grid, moving: Grid) -> None:
     host = available_host_bytes()
     gpu = float(torch.cuda.mem_get_info(settings.device)[0]) if settings.device.type == "cuda" else 0.0
 
-    def fits(need: Need) -> bool:
+    def fits(need: MemoryNeed) -> bool:
         return (host is None or need.host <= host) and need.gpu <= gpu
 
     need = estimate(settings, fixed=fixed, moving=moving)
@@ -101,5 +101,5 @@ def _largest_network_grid(spacing_mm: float, *, fixed: Grid, moving: Grid) -> Gr
     return Grid((x, y, z), (spacing_mm,) * 3, (0.0, 0.0, 0.0))
 
 
-def _gigabytes(need: Need) -> str:
+def _gigabytes(need: MemoryNeed) -> str:
     return f"{need.host / _GB:.1f} GB" + (f" and {need.gpu / _GB:.1f} GB on the GPU" if need.gpu else "")

@@ -20,7 +20,7 @@ from mics.registration.descent import Descent
 from mics.registration.guide_terms import GuideTerms
 from mics.registration.guides import Guides
 from mics.registration.refine_settings import Level, RefineSettings
-from mics.registration.voxel_subset import VoxelSubset
+from mics.registration.voxel_subset import VoxelBox, VoxelSubset
 
 _MIN_VISIBLE = 0.1
 """Probability of an organ, or brightness in the window, from which on there is something to see."""
@@ -33,21 +33,7 @@ _MIN_VOXELS = 5
 
 
 @dataclass(frozen=True, eq=False)
-class Box:
-    """Part of a grid: the first voxel and the one after the last along each axis."""
-
-    bounds: tuple[tuple[int, int], ...]
-    indices: Tensor
-    """Its voxels' in the grid, ``(1, 3, X, Y, Z)``."""
-
-    def of(self, volume: Tensor) -> Tensor:
-        """That part of ``(B, C, X, Y, Z)``."""
-        x, y, z = (slice(first, end) for first, end in self.bounds)
-        return volume[:, :, x, y, z]
-
-
-@dataclass(frozen=True, eq=False)
-class Volumes:
+class PairVolumes:
     """What is compared of a pair, A then B, on one grid of ``spacing_mm``; ``masks`` tell where each has data."""
 
     windows: Tensor
@@ -75,7 +61,7 @@ class Volumes:
 class PairData:
     """Both volumes of a pair at the resolutions of one level."""
 
-    def __init__(self, pair: Volumes, level: Level, similarity: str) -> None:
+    def __init__(self, pair: PairVolumes, level: Level, similarity: str) -> None:
         image_grid, organ_grid = pair.coarser(level.image_mm), pair.coarser(level.organs_mm)
         # Merely sampled, what is finer than the grid would be compared as noise, in which a hair decides where things go.
         image = downsample(pair.windows, image_grid)
@@ -122,7 +108,7 @@ def refine(
     elsewhere nothing counts. ``guides``: what else leads it, with the weights of ``settings``.
     """
     windows = torch.cat([a, b])
-    pair = Volumes(
+    pair = PairVolumes(
         windows,
         organs=torch.cat([organs_a, organs_b]),
         descriptors=mind_ssc(windows) if settings.descriptors else None,
@@ -140,7 +126,9 @@ def refine(
         return correct_inverse_consistency(result[:1], result[1:])
 
 
-def _fitted(velocity: Tensor, pair: Volumes, guides: Guides | None, level: Level, settings: RefineSettings) -> Tensor:
+def _fitted(
+    velocity: Tensor, pair: PairVolumes, guides: Guides | None, level: Level, settings: RefineSettings
+) -> Tensor:
     """The velocity on the grid of a level, after its descent."""
     grid = pair.coarser(level.velocity_mm)
     velocity = resize_displacement(velocity, grid).detach().requires_grad_(True)
@@ -188,14 +176,14 @@ def _loss(velocity: Tensor, data: PairData, led: GuideTerms | None, settings: Re
     return loss if led is None else loss + led.loss(velocity, both, on_features)
 
 
-def _moved(stack: Tensor, both: Tensor, part: Box | VoxelSubset) -> tuple[Tensor, Tensor]:
+def _moved(stack: Tensor, both: Tensor, part: VoxelBox | VoxelSubset) -> tuple[Tensor, Tensor]:
     """In part of the grid: each volume's channels warped onto the other, and where both have data (the last channel says)."""
     moved = sample(stack, part.indices + part.of(both))
     values, valid = moved.split([moved.shape[1] - 1, 1], dim=1)
     return values, valid * part.of(stack[:, -1:]).flip(0)
 
 
-def _shown(maps: Tensor) -> Box:
+def _shown(maps: Tensor) -> VoxelBox:
     """Where either volume's window or maps show something, and a margin: beyond, there is nothing to compare."""
     shown = maps.amax((0, 1)) > _MIN_VISIBLE
     bounds = []
@@ -205,7 +193,7 @@ def _shown(maps: Tensor) -> Box:
         low, high = max(low - _MARGIN, 0), min(high + _MARGIN, shown.shape[axis])
         bounds.append((low, high) if high - low >= _MIN_VOXELS else (0, shown.shape[axis]))
     axes = (torch.arange(low, high, device=maps.device) for low, high in bounds)
-    return Box(tuple(bounds), torch.stack(torch.meshgrid(*axes, indexing="ij"))[None].float())
+    return VoxelBox(tuple(bounds), torch.stack(torch.meshgrid(*axes, indexing="ij"))[None].float())
 
 
 def _whole(masks: Tensor, shape: list[int]) -> Tensor:

@@ -96,7 +96,7 @@ def _refuse_unrepeatable(known: RunSummary, path: Path) -> None:
     if any(getattr(known.inputs, role).voxels_sha256 is None for role in _ROLES):
         raise InputError(
             f"{path} was written by MICS {known.mics_version}, which noted no checksums: whether these are the same scans cannot "
-            "be told, so register them with the settings that it lists."
+            "be checked, so register them with the settings that it lists."
         )
 
 
@@ -126,7 +126,7 @@ def _registrar(
         steps=None if settings.same_patient else settings.steps,
         model=model if model is not None else DEFAULT_REGISTRATION if made is None else made.name,
         refine=settings.refine,  # type: ignore[arg-type]
-        topology=settings.topology,  # type: ignore[arg-type]
+        topology=settings.topology,
         steer=steer,
         landmark_tolerance_mm=None if led is None or led.landmarks is None else led.landmarks.tolerance_mm,
         same_patient=settings.same_patient,

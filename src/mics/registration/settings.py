@@ -38,7 +38,7 @@ class Settings:
     """The registration network; None where none predicts, between two scans of one patient."""
     card: ModelCard
     """That network's, or of one patient the one that would predict: how fine the grid is, and which network finds the organs."""
-    topology: str
+    topology: Topology
     refine: str
     """``none`` or an effort of :data:`mics.registration.refine_settings.EFFORTS`; of given ``stages`` their names."""
     segmentation: LoadedModel | None
@@ -48,7 +48,7 @@ class Settings:
     stages: tuple[Stage, ...] | None = None
     """What a user has put together in place of what ``refine`` and ``topology`` stand for."""
     same_patient: bool = False
-    lesions: str = "keep"
+    lesions: Lesions = "keep"
     """``keep``: lesions keep their volume; ``exclude``: they are not looked at, and the deformation is continued."""
     steering: Steering | None = None
 
@@ -94,11 +94,11 @@ def resolve(
     steps: int | None,
     model: str | Path | LoadedModel,
     refine: str,
-    topology: str,
+    topology: Topology,
     device: str | torch.device,
     stages: Sequence[Stage] | None = None,
     same_patient: bool = False,
-    lesions: str = "keep",
+    lesions: Lesions = "keep",
 ) -> Settings:
     """What :func:`mics.registration.register.register` is given, looked up; InputError for what is not there."""
     refine, topology = _chosen(refine, topology, stages)
@@ -164,7 +164,7 @@ def _steps(chosen: int) -> int:
     return int(chosen)
 
 
-def _chosen(refine: str, topology: str, stages: Sequence[Stage] | None) -> tuple[str, str]:
+def _chosen(refine: str, topology: Topology, stages: Sequence[Stage] | None) -> tuple[str, Topology]:
     """What is refined how, and the topology: as asked for, by default, or as given stages amount to."""
     if stages is not None:
         if (refine, topology) != ("fast", "free"):

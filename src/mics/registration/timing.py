@@ -1,4 +1,4 @@
-"""The stages of a run: what is told while they run, and what they cost."""
+"""The stages of a run: what is reported while they run, and what they cost."""
 
 import logging
 import time
@@ -14,7 +14,7 @@ _logger = logging.getLogger("mics.registration")
 
 
 class Timing:
-    """Times named stages; ``progress`` is told each name as it starts. Raises InputError if that is no function.
+    """Times named stages; ``progress`` is called with each name as it starts. Raises InputError if that is no function.
 
     ``before``: seconds of stages that went before, by their keys.
     """
@@ -28,7 +28,7 @@ class Timing:
 
     @contextmanager
     def __call__(self, key: str, message: str) -> Iterator[None]:
-        """Run a stage: ``key`` names it in the summary, ``sentence`` to the user who waits."""
+        """Run a stage: ``key`` names it in the summary, ``message`` to the user who waits."""
         if self._progress is not None:
             self._progress(message)
         began = time.perf_counter()
@@ -44,7 +44,7 @@ class Timing:
 
 
 def peak_memory_gb(device: torch.device) -> dict[str, float | None]:
-    """Largest memory in GB that the process has held since it began, and on the GPU; None where it is not told."""
+    """Largest memory in GB that the process has held since it began, and on the GPU; None where it is not known."""
     gpu = torch.cuda.max_memory_allocated(device) / 1e9 if device.type == "cuda" else None
     peak = resident_peak_gb()
     return {"process": None if peak is None else round(peak, 2), "gpu": None if gpu is None else round(gpu, 2)}

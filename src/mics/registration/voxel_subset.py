@@ -1,8 +1,22 @@
-"""Some voxels of a grid, where the rest of it has nothing to say."""
+"""Some voxels of a grid, a box of them or any, where the rest of it has nothing to say."""
 
 from dataclasses import dataclass
 
 from torch import Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class VoxelBox:
+    """Part of a grid: the first voxel and the one after the last along each axis."""
+
+    bounds: tuple[tuple[int, int], ...]
+    indices: Tensor
+    """Its voxels' in the grid, ``(1, 3, X, Y, Z)``."""
+
+    def of(self, volume: Tensor) -> Tensor:
+        """That part of ``(B, C, X, Y, Z)``."""
+        x, y, z = (slice(first, end) for first, end in self.bounds)
+        return volume[:, :, x, y, z]
 
 
 @dataclass(frozen=True, eq=False)

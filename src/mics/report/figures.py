@@ -63,6 +63,13 @@ def overview(registration: Registration, path: str | Path) -> None:
     The patient's right is on the left of the picture. Labels, where given, are outlined in a colour each, solid in the fixed
     scan and dashed in the moving one, so that what does not coincide is seen. The slices go through the
     labels, or the body where both scans have data; only these slices are computed.
+
+    Args:
+        registration: What :func:`mics.register` returned.
+        path: Of the picture, which appears whole or not at all.
+
+    Raises:
+        InputError: If it cannot be written.
     """
     rows = [(plane, cut(registration, plane)) for plane in shown_planes(registration)]
     summary = registration.run_summary

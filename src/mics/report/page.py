@@ -24,8 +24,14 @@ MAX_BYTES = 15_000_000
 def write_report(registration: Registration, path: str | Path) -> None:
     """Write ``report.html``: one file of at most 15 MB that needs no network and names no folder and no date.
 
-    The scans are shown on the fixed scan's grid, coarser where they would not fit. The file appears complete or not at all;
-    raises InputError if it cannot be written.
+    The scans are shown on the fixed scan's grid, coarser where they would not fit.
+
+    Args:
+        registration: What :func:`mics.register` returned.
+        path: Of the page, which appears whole or not at all.
+
+    Raises:
+        InputError: If it cannot be written.
     """
     write_text(report(registration), Path(path))
 

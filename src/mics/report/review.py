@@ -146,7 +146,7 @@ def _row(number: int, pair: Reviewed, measures: Sequence[_Measure]) -> str:
 def _picture(pair: Reviewed, link: str) -> str:
     if pair.picture is None:
         return ""
-    # The link is there once for who goes by keyboard or by ear, on the name.
+    # The link is there once for keyboards and screen readers, on the name.
     data = base64.b64encode(pair.picture).decode()
     return f'<a href="{escape(link)}" tabindex="-1" aria-hidden="true"><img alt="" src="data:image/jpeg;base64,{data}"></a>'
 

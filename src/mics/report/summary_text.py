@@ -22,7 +22,7 @@ TG132 = (
 
 
 @dataclass(frozen=True)
-class Measure:
+class LabelMeasure:
     """An agreement of labels: how it is shown, and its values by label with the affine alone and after registration."""
 
     title: str
@@ -33,10 +33,10 @@ class Measure:
     after: Callable[[LabelScores], ByLabel]
 
 
-DICE = Measure("Dice", 4, 2, lambda scores: {**scores.dice_affine_only}, lambda scores: {**scores.dice})
+DICE = LabelMeasure("Dice", 4, 2, lambda scores: {**scores.dice_affine_only}, lambda scores: {**scores.dice})
 _DISTANCES = (
-    Measure("HD95, mm", 5, 1, lambda scores: scores.hd95_mm_affine_only, lambda scores: scores.hd95_mm),
-    Measure("MDA, mm", 5, 1, lambda scores: scores.mda_mm_affine_only, lambda scores: scores.mda_mm),
+    LabelMeasure("HD95, mm", 5, 1, lambda scores: scores.hd95_mm_affine_only, lambda scores: scores.hd95_mm),
+    LabelMeasure("MDA, mm", 5, 1, lambda scores: scores.mda_mm_affine_only, lambda scores: scores.mda_mm),
 )
 MEASURES = (DICE, *_DISTANCES)
 _MAX_ROWS = 20
@@ -133,12 +133,12 @@ def _organs(summary: RunSummary) -> list[str]:
     return [heading, *rows, *left_out, *_worst(summary, scores)]
 
 
-def known_measures(scores: LabelScores) -> list[Measure]:
+def known_measures(scores: LabelScores) -> list[LabelMeasure]:
     """The measures that the summary holds: earlier versions measured fewer."""
     return [measure for measure in MEASURES if measure.before(scores) and measure.after(scores)]
 
 
-def _before_and_after(scores: LabelScores, label: str, measure: Measure) -> str:
+def _before_and_after(scores: LabelScores, label: str, measure: LabelMeasure) -> str:
     values = measure.before(scores)[label], measure.after(scores)[label]
     before, after = ("lost" if value is None else f"{value:.{measure.decimals}f}" for value in values)
     return f"  {before:>{measure.digits}} → {after:>{measure.digits}}"

@@ -22,7 +22,7 @@ _MAX_CUT = 0.4
 """Of the volume's height, at either end."""
 
 
-class FieldOfView(NamedTuple):
+class ScannerFieldOfView(NamedTuple):
     """What a scanner shows of a volume: a cylinder along its last axis; lengths in voxels of the volume.
 
     ``centre`` and ``radius`` in the plane of the first two axes, from ``bottom`` to ``top`` on the last.
@@ -63,7 +63,7 @@ class Acquisition(NamedTuple):
     slices: float
     kernel: float
     noise: Tensor | None
-    view: FieldOfView | None
+    view: ScannerFieldOfView | None
 
     @classmethod
     def random(
@@ -80,7 +80,7 @@ class Acquisition(NamedTuple):
             # Doses differ by factors: their logarithm is uniform, over a hundredfold, and the noise follows its root.
             sigma = settings.dose_noise * 10 ** -float(dose[0])
             noise = (torch.randn(1, 1, *size, generator=generator) * sigma).half()
-        view = FieldOfView.random(shape, generator) if happens[0] < settings.field_of_view else None
+        view = ScannerFieldOfView.random(shape, generator) if happens[0] < settings.field_of_view else None
         return cls(slices, kernel, noise, view)
 
     def apply(self, hu: Tensor, spacing_mm: float) -> Tensor:

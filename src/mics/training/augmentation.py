@@ -30,7 +30,7 @@ LEVEL_HU = 50
 """Contrast is scaled about this value, that of soft tissue."""
 
 
-class Box(NamedTuple):
+class Region(NamedTuple):
     """A part of a volume: first voxel and size, both (X, Y, Z)."""
 
     start: Sequence[int]
@@ -76,7 +76,7 @@ class Deformation(NamedTuple):
         nodes = torch.randn(1, 3, *(max(n // 16, 3) for n in shape), generator=generator) * settings.elastic
         return cls(matrix - torch.eye(3), shift, nodes, shape)
 
-    def source(self, box: Box) -> Box:
+    def source(self, box: Region) -> Region:
         """The part of the volume from which the voxels of ``box`` are filled; at least one voxel."""
         half = (torch.tensor(box.size) - 1) / 2
         middle = torch.tensor(box.start) + half
@@ -86,9 +86,9 @@ class Deformation(NamedTuple):
         last = torch.tensor(self.shape) - 1
         start = (moved - reach).floor().long().clamp(min=torch.zeros(3, dtype=torch.long), max=last)
         stop = (moved + reach).ceil().long().clamp(min=start, max=last) + 1
-        return Box(start.tolist(), (stop - start).tolist())
+        return Region(start.tolist(), (stop - start).tolist())
 
-    def displacement(self, box: Box) -> Tensor:
+    def displacement(self, box: Region) -> Tensor:
         """Displacement of the voxels of ``box``, ``(1, 3, *box.size)`` in voxels, on the device of the tensors."""
         own = identity(box.size, device=self.nodes.device)
         voxels = own + _column(box.start, own)

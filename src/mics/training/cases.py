@@ -17,7 +17,7 @@ from mics.network.weights import LoadedModel, load_model_for
 from mics.organs import ORGAN_NAMES
 from mics.training.cache import CachedCase, is_cached, write_case
 from mics.training.organ_maps import label_maps, predicted_maps, voxels_per_edge
-from mics.training.phases import Phase
+from mics.training.phases import PhaseChange
 from mics.training.source import (
     PHANTOM_VALIDATION,
     PHANTOMS,
@@ -44,9 +44,9 @@ def prepare(
     ``registration_val`` subjects become the validation cases, or ``phantom:N`` for N generated subjects. With ``organ_maps`` each
     gets those that the segmentation model of that name or path finds in its image; those of generated subjects, whom it does not
     know, are their labels. With ``phase_variants`` each scan for training is there so many times more, in random contrast phases
-    (:mod:`mics.training.phases`) that follow from its name, with the organ maps that are found in them. ``progress`` is told the
-    name of each case. Raises :class:`InputError` for anything else, if ``spacing_mm`` is not a multiple of the data's voxel
-    edge, or if ``folder`` holds cases of other data, or made with other settings.
+    (:mod:`mics.training.phases`) that follow from its name, with the organ maps that are found in them. ``progress`` is called
+    with the name of each case. Raises :class:`InputError` for anything else, if ``spacing_mm`` is not a multiple of the data's
+    voxel edge, or if ``folder`` holds cases of other data, or made with other settings.
     """
     segmentation = load_model_for("segmentation", organ_maps) if organ_maps else None
     source = source_of(data, spacing_mm, None if segmentation is None else segmentation.sha256, phase_variants)
@@ -123,7 +123,7 @@ def _phase_name(name: str, number: int) -> str:
 
 
 def _in_another_phase(name: str, image: Image, labels: Image) -> Image:
-    phase = Phase.random(torch.Generator().manual_seed(zlib.crc32(name.encode())))
+    phase = PhaseChange.random(torch.Generator().manual_seed(zlib.crc32(name.encode())))
     hu, where = (torch.from_numpy(volume.array.astype(np.float32))[None, None] for volume in (image, labels))
     return Image(phase.apply(hu, where)[0, 0].numpy(), image.grid)
 

@@ -46,7 +46,7 @@ class Cases(lightning.LightningDataModule):
         super().__init__()
         self.recipe = recipe
         self.members = 2 if recipe.task == "registration" else 1
-        # Who annotates no organ can be registered, but teaches nothing about segmentation.
+        # A case without annotations can be registered, but adds nothing to a segmentation training.
         self.training = split([case for case in cases if self.members > 1 or case.organs], "train")
         self.validation = split(cases, "val")
         for part in (self.training, self.validation):

@@ -27,10 +27,10 @@ _STRONGEST = 1.3
 _TEXTURE = 0.5
 """Of an organ's contrast within itself (vessels, cortex, noise), what stays without any medium."""
 _SOFT_HU, _BONE_HU = 60.0, 200.0
-"""Between these, what nobody has labelled may be a vessel."""
+"""Between these, what is not labelled may be a vessel."""
 
 
-class Phase(NamedTuple):
+class PhaseChange(NamedTuple):
     """What a contrast phase makes of a scan.
 
     ``gain`` (1 + organs,) scales what is left of each organ's enhancement over :data:`PLAIN_HU`, ``offset`` (1 + organs,) is

@@ -132,7 +132,7 @@ def load_recipe(name_or_path: str | Path, overrides: list[str] | None = None) ->
     for override in overrides or []:
         _override(settings, override)
     if settings.get("precision") == "auto":
-        # Settled once, so that a run resumes as it began, wherever.
+        # Chosen once, so that a run resumes as it began, wherever.
         device = "cuda" if torch.cuda.is_available() else "cpu"
         settings["precision"] = "bfloat16" if half_precision_pays(device) else "float32"
     try:

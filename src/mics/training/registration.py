@@ -11,7 +11,7 @@ from mics.evaluation.metrics import dice, sd_log_jacobian
 from mics.image.intensity import hu_windows
 from mics.losses.overlap import one_hot
 from mics.losses.total import Volumes, step_losses, weighted_sum
-from mics.network.padding import pad_to_multiple
+from mics.network.blocks import pad_to_multiple
 from mics.network.pair import Prediction, RegistrationNetwork
 from mics.organs import ORGAN_NAMES
 from mics.training.divergence import require_finite
@@ -31,7 +31,7 @@ class RegistrationTraining(NetworkTraining):
         super().__init__(recipe, [*MEASURED, *(f"val/dice_{organ:02d}" for organ in ORGAN_NAMES)])
 
     def on_train_batch_start(self, batch: Sample, batch_idx: int) -> None:
-        """A network that is trained in stages is told how far the training is."""
+        """Tell a network that is trained in stages how far the training is."""
         self.network.progress(self.global_step / self.optimiser_steps)
 
     def training_step(self, batch: Sample, _: int) -> Tensor:

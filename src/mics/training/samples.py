@@ -11,9 +11,9 @@ from torch.utils.data import Dataset, default_collate
 
 from mics.deformation.field import warp
 from mics.training.acquisition import Acquisition, unseen_as_air
-from mics.training.augmentation import Box, Deformation, Intensity, deform, mirror, names, swap_left_right
+from mics.training.augmentation import Deformation, Intensity, Region, deform, mirror, names, swap_left_right
 from mics.training.cache import CachedCase
-from mics.training.phases import Phase
+from mics.training.phases import PhaseChange
 from mics.training.recipe import Recipe
 
 Sample = dict[str, Tensor]
@@ -29,11 +29,11 @@ class AugmentationDraw(NamedTuple):
     """A random deformation, phase, acquisition and intensity of one crop."""
 
     deformation: Deformation
-    phase: Phase | None
+    phase: PhaseChange | None
     acquisition: Acquisition
     intensity: Intensity
-    crop: Box
-    region: Box
+    crop: Region
+    region: Region
     """What was read to fill the crop; both in the volume's voxels."""
     spacing_mm: float
     cut_labels: bool
@@ -135,7 +135,7 @@ class RandomSamples(Dataset[list[RawSample]]):
             intensity = Intensity.random(crop.size, settings, generator)
             # Organ maps are of the phase in which the case was prepared.
             changes_phase = settings.phases and case.maps is None and _happens(settings.phases, generator)
-            phase = Phase.random(generator) if changes_phase else None
+            phase = PhaseChange.random(generator) if changes_phase else None
             acquisition = Acquisition.random(case.shape, crop.size, settings, generator)
             region = deformation.source(crop)
             changes = AugmentationDraw(
@@ -166,7 +166,7 @@ class AllSamples(Dataset[list[RawSample]]):
 
     def _member(self, place: int) -> RawSample:
         case = self.cases[place]
-        whole = Box((0, 0, 0), case.shape)
+        whole = Region((0, 0, 0), case.shape)
         about = names(case.organs, None, swapped=False)
         return RawSample(*_read(case, whole), *about, torch.tensor(place))
 
@@ -179,16 +179,16 @@ def crop_size(shape: tuple[int, int, int], crop: tuple[int, int, int] | None) ->
 
 def _crop(
     shape: tuple[int, int, int], crop: tuple[int, int, int] | None, corner: list[float], *, mirrored: bool
-) -> Box:
+) -> Region:
     """The part that lies at ``corner`` (0: low end, 1: high end of each axis), once the volume is mirrored if so."""
     size = crop_size(shape, crop)
     start = [round(place * (n - length)) for place, n, length in zip(corner, shape, size, strict=True)]
     if mirrored:
         start[0] = shape[0] - size[0] - start[0]
-    return Box(start, size)
+    return Region(start, size)
 
 
-def _read(case: CachedCase, box: Box) -> tuple[Tensor, Tensor, Tensor | None]:
+def _read(case: CachedCase, box: Region) -> tuple[Tensor, Tensor, Tensor | None]:
     """Copies of HU, labels and organ maps in the box; nothing else of the files is touched."""
     maps = None if case.maps is None else torch.from_numpy(np.array(case.maps[:, *box.slices]))
     return torch.from_numpy(np.array(case.hu[box.slices])), torch.from_numpy(np.array(case.labels[box.slices])), maps

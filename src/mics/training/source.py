@@ -30,7 +30,7 @@ class SourceSubject(NamedTuple):
     """Those that are labelled."""
 
 
-class Source(BaseModel):
+class CaseSource(BaseModel):
     """``data``, the state of its ``files``, its ``subjects``, how they are prepared (:func:`mics.training.cases.prepare`)."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
@@ -54,7 +54,7 @@ class Source(BaseModel):
                     "add some, or hold some out."
                 )
 
-    def goes_on(self, earlier: "Source") -> bool:
+    def goes_on(self, earlier: "CaseSource") -> bool:
         """Whether cases made ``earlier`` can stay: nothing has changed but that organ maps or more phases are wanted now."""
         return self == earlier.model_copy(
             update={
@@ -64,7 +64,7 @@ class Source(BaseModel):
         )
 
 
-def source_of(data: str, spacing_mm: float, organ_maps: str | None, phase_variants: int) -> Source:
+def source_of(data: str, spacing_mm: float, organ_maps: str | None, phase_variants: int) -> CaseSource:
     """What cases of ``data`` are made of now. Raises InputError where it is no data set."""
     made = {"spacing_mm": spacing_mm, "organ_maps": organ_maps, "phase_variants": phase_variants}
     if data.startswith(PHANTOMS):
@@ -73,7 +73,7 @@ def source_of(data: str, spacing_mm: float, organ_maps: str | None, phase_varian
             SourceSubject(f"phantom{seed:04d}", "val" if seed < PHANTOM_VALIDATION else "train", ())
             for seed in range(count)
         ]
-        return Source(data=data, subjects=subjects, files={}, **made)
+        return CaseSource(data=data, subjects=subjects, files={}, **made)
     root = Path(data).resolve()
     if not root.is_dir():
         raise InputError(
@@ -92,7 +92,7 @@ def source_of(data: str, spacing_mm: float, organ_maps: str | None, phase_varian
             SourceSubject(number, "val" if number in validation else "train", case.organs) for number, case in cases
         ]
         paths = [path for _, case in cases for path in (case.image_path, case.labels_path) if path is not None]
-    return Source(data=str(root), subjects=subjects, files={str(path): state_of(path) for path in paths}, **made)
+    return CaseSource(data=str(root), subjects=subjects, files={str(path): state_of(path) for path in paths}, **made)
 
 
 def usable(root: Path) -> list[Entry]:
@@ -114,18 +114,18 @@ def phantom_count(data: str) -> int:
     return int(count)
 
 
-def note(source: Source, folder: Path) -> None:
+def note(source: CaseSource, folder: Path) -> None:
     """Write what the cases in ``folder`` are made of."""
     write_text(source.model_dump_json(indent=1, by_alias=True) + "\n", folder / SOURCE)
 
 
-def refuse_other(source: Source, folder: Path) -> None:
+def refuse_other(source: CaseSource, folder: Path) -> None:
     """Raise InputError if ``folder`` holds cases that were made of something else."""
     path = folder / SOURCE
     if not path.exists():
         return
     try:
-        earlier = Source.model_validate_json(path.read_bytes())
+        earlier = CaseSource.model_validate_json(path.read_bytes())
     except (OSError, ValidationError) as error:
         raise InputError(f"{path} is damaged: delete the folder {folder}, and its cases are prepared anew.") from error
     if not source.goes_on(earlier):

@@ -32,7 +32,7 @@ class Case:
     ``image_path`` is a file or the folder of a DICOM series. ``mapping`` takes the publisher's labels to organ ids
     (:mod:`mics.organs`) or :data:`KIDNEYS`; labels that it does not list are dropped. ``organs`` are the ids that
     were looked for when the case was labelled. ``others`` are labels that mean something else than our organs, None where it is
-    not told which there are. ``known_issues`` are sentences about this case.
+    not known which there are. ``known_issues`` are sentences about this case.
     """
 
     name: str
@@ -55,7 +55,7 @@ class Case:
     def labels(self, image: Image | None = None) -> Image:
         """Organ ids, uint8, (X, Y, Z), on the grid of the CT; ``image`` is the CT if it has been read already.
 
-        Warns of labels that nobody has named. Raises :class:`InputError` if there are none, if they lie on another grid, for the
+        Warns of labels that have no name. Raises :class:`InputError` if there are none, if they lie on another grid, for the
         values of a scan, and as :func:`mics.image.io.read_labels` does.
         """
         image = self.image() if image is None else image

@@ -132,8 +132,8 @@ def open_cohort(folder: Path) -> Cohort:
 def label_maps(folder: str | Path) -> list[Learn2RegCase]:
     """Subjects of whom there are labels but no image: every ``NAME.nii.gz`` of a folder, by name; ``label0002`` is 0002.
 
-    On the challenge's grid and in its array order, hence settled in the same way. Raises :class:`InputError` where there is
-    none, or two of one subject.
+    On the challenge's grid and in its array order, hence with the orientation fixed as well. Raises
+    :class:`InputError` where there is none, or two of one subject.
     """
     cases: dict[str, Learn2RegCase] = {}
     for path in visible(Path(folder), "*.nii.gz"):

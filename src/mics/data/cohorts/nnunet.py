@@ -52,7 +52,7 @@ class _Layout:
     channel: str = "_0000"
     ending: str = ".nii.gz"
     others: frozenset[int] | None = None
-    """Labels that are named and none of our organs; None where it is not told which there are."""
+    """Labels that are named and none of our organs; None where it is not known which there are."""
 
     def images(self, folder: Path) -> list[Path]:
         return visible(folder, f"*{self.channel}{self.ending}")

@@ -1,4 +1,4 @@
-"""Who is trained on, validated on and tested on in Learn2Reg's AbdomenCTCT, as published; case numbers as in the files."""
+"""Subjects for training, validation and test in Learn2Reg's AbdomenCTCT, as published; case numbers as in the files."""
 
 from collections.abc import Collection, Set
 from dataclasses import dataclass

@@ -31,7 +31,7 @@ _UPPER = (EXTENT[0] + 96.0, EXTENT[1] + 96.0, EXTENT[2] + 96.0)
 _HABITUS = [(70.0, 6.0), (28.0, 2.5)]
 # ... and of what happens to one subject between two scans.
 _MOTION = [(60.0, 7.0), (30.0, 3.0)]
-Points = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]
+Coordinates = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]
 
 
 # Later organs indent earlier ones.
@@ -133,7 +133,7 @@ def _scanner(where: Grid | Scanner | None, seed: int) -> Scanner:
     return network_scanner(seed) if where is None else plain_scanner(where, seed)
 
 
-def _apply(matrix: NDArray[np.floating[Any]], points: NDArray[np.float32]) -> Points:
+def _apply(matrix: NDArray[np.floating[Any]], points: NDArray[np.float32]) -> Coordinates:
     """Points (..., 3) through an affine (4, 4), as three arrays."""
     # In double: world coordinates may lie a metre from the origin.
     x, y, z = (
@@ -143,7 +143,7 @@ def _apply(matrix: NDArray[np.floating[Any]], points: NDArray[np.float32]) -> Po
     return x, y, z
 
 
-def _moved(points: Points, field: SmoothField) -> Points:
+def _moved(points: Coordinates, field: SmoothField) -> Coordinates:
     u = field.at(*points)
     return points[0] + u[0], points[1] + u[1], points[2] + u[2]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from mics import organs
 from mics.data.phantom.intensities import Tissues, texture
@@ -13,10 +13,8 @@ from mics.data.phantom.shapes import Array, Box, Canvas, smooth_intersection, sp
 from mics.data.phantom.subject import Subject
 from mics.data.phantom.torso import Torso
 
-Points = NDArray[np.float64]
 
-
-def tube_points(x: ArrayLike, y: ArrayLike, z: ArrayLike, radius: ArrayLike) -> Points:
+def tube_points(x: ArrayLike, y: ArrayLike, z: ArrayLike, radius: ArrayLike) -> Array:
     """Control points (N, 4) of a tube from its columns: place in mm, radius in mm."""
     return np.column_stack(np.broadcast_arrays(*(np.asarray(c, float) for c in (x, y, z, radius))))
 
@@ -42,7 +40,7 @@ class Site:
         self.junction = np.array([218, 172, 378]) + self.shift + subject.rng("junction").normal(0, (4, 5, 5))
         self.pancreas = self._pancreas_axis()
 
-    def _pancreas_axis(self) -> Points:
+    def _pancreas_axis(self) -> Array:
         rng = self.subject.rng("pancreas axis")
         size, rise = np.exp(rng.normal(0.22, 0.12)), rng.normal(0, 8)
         axis = tube_points(
@@ -54,7 +52,7 @@ class Site:
         axis[:, :3] += self.retro * (0.6, 1, 1) + rng.normal(0, 5, (6, 3))
         return spline(axis, 6)
 
-    def tube(self, points: Points, hu: float, label: int | None = None, gap: float = 0.0) -> tuple[Box, Array] | None:
+    def tube(self, points: Array, hu: float, label: int | None = None, gap: float = 0.0) -> tuple[Box, Array] | None:
         """A tube along control points (N, 4), smoothed; its block and distance, None out of view."""
         curve = spline(points, max(6.0, 1.1 * float(points[:, 3].mean())))
         c, reach = self.canvas, curve[:, 3].max()
@@ -77,7 +75,7 @@ class Site:
         d = smooth_intersection(d, self.torso.wall[box] + np.float32(margin), 6)
         return smooth_intersection(d, self.torso.dome[box] + np.float32(margin), 6)
 
-    def vessel_inside(self, organ: int, points: Points, hu: float) -> None:
+    def vessel_inside(self, organ: int, points: Array, hu: float) -> None:
         """A vessel seen only within an organ, whose label it keeps."""
         curve = spline(points, 10)
         box = self.canvas.box(curve[:, :3].min(0), curve[:, :3].max(0))
@@ -90,7 +88,7 @@ class Site:
         return texture(self.subject.rng(name), self.canvas.at(box), lattice_mm)
 
 
-def local(canvas: Canvas, box: Box, shift: Sequence[float] | Points) -> tuple[Array, Array, Array]:
+def local(canvas: Canvas, box: Box, shift: Sequence[float] | Array) -> tuple[Array, Array, Array]:
     """Anatomical coordinates of a block as an organ that is shifted by `shift` sees them."""
     x, y, z = (c - np.float32(s) for c, s in zip(canvas.at(box), shift, strict=True))
     return x, y, z

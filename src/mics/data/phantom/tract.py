@@ -9,7 +9,7 @@ import numpy as np
 from mics import organs
 from mics.data.phantom.intensities import AIR, texture
 from mics.data.phantom.shapes import Array, spline
-from mics.data.phantom.site import Points, Site, tube_points
+from mics.data.phantom.site import Site, tube_points
 from mics.data.phantom.torso import vertebra_front
 
 
@@ -79,9 +79,9 @@ def bowel(site: Site) -> None:
 
 
 def _loop(
-    site: Site, curve: Points, rng: np.random.Generator, kind: str, contrast: float | None, haustra: float = 0.0
+    site: Site, curve: Array, rng: np.random.Generator, kind: str, contrast: float | None, haustra: float = 0.0
 ) -> None:
-    # Every draw comes before the look at the grid: a subject is the same on all grids.
+    # Every draw comes before the grid is looked at: a subject is the same on all grids.
     c, radius = site.canvas, float(curve[:, 3].max())
     level, strength, coin = float(rng.normal(-0.2, 0.5)), float(rng.uniform(0.6, 1.2)), rng.random()
     seed = int(rng.integers(2**31))
