@@ -266,3 +266,17 @@ def test_a_volume_of_tiny_voxels_is_read_with_a_word(tmp_path, spacing):
     path = save_nifti(tmp_path / "scan.nii.gz", affine=np.diag([*spacing, 1]))
     with pytest.warns(UserWarning, match=r"voxels of 0\.\d+ x .* mm, finer than any CT .* millimetres\?"):
         assert np.allclose(read_image(path).grid.spacing, spacing)
+
+
+@pytest.mark.parametrize("suffix", [".nii.gz", ".nrrd", ".mha"])
+def test_a_place_where_no_patient_lies(tmp_path, suffix):
+    path = tmp_path / f"scan{suffix}"
+    volume = sitk.GetImageFromArray(np.random.default_rng(0).normal(0, 100, (5, 6, 7)).astype(np.float32))
+    volume.SetOrigin((-50_000.0, 20.0, 30.0))
+    sitk.WriteImage(volume, str(path))
+    with pytest.warns(UserWarning, match=r"first voxel at LPS -50000 20 30 mm, 50 m from the origin"):
+        np.testing.assert_allclose(read_image(path).grid.origin, (-50_000, 20, 30))
+    volume.SetOrigin((10.0, 20.0, -1e20))
+    sitk.WriteImage(volume, str(path))
+    with pytest.raises(InputError, match=r"first voxel at LPS 10 20 -1e\+20 mm, where no patient lies"):
+        read_image(path)

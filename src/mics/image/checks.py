@@ -22,6 +22,8 @@ MAX_PADDING = 1 << 16
 _FLATTEST = 1e-3
 # No scanner's table is longer.
 _LONGEST_MM = 3000.0
+# No table places a patient further from the origin, and no number of single precision tells a millimetre there.
+_FAR_MM, _FARTHEST_MM = 10_000.0, 1e6
 # No scanner of the body resolves as much.
 _FINEST_MM = 0.1
 # More different values than that are a scan's.
@@ -127,6 +129,19 @@ def warn_of_odd_lengths(path: Path | str, grid: Grid) -> None:
     if longest > _LONGEST_MM:
         warnings.warn(
             f"{path} is {longest / 1000:.1f} m long (voxels of {steps} mm): are the lengths in its header millimetres?",
+            stacklevel=2,
+        )
+
+
+def check_place(path: Path | str, grid: Grid) -> None:
+    """Raise InputError for a volume that lies where no patient can; warn of one further from the origin than a scanner has it."""
+    farthest = float(np.abs(grid.origin).max())
+    place = f"{path} has its first voxel at LPS {' '.join(f'{value:g}' for value in grid.origin)} mm"
+    if farthest > _FARTHEST_MM:
+        raise GeometryError(f"{place}, where no patient lies: convert it from DICOM again.")
+    if farthest > _FAR_MM:
+        warnings.warn(
+            f"{place}, {farthest / 1000:.0f} m from the origin: are the lengths in its header millimetres?",
             stacklevel=2,
         )
 
