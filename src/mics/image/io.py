@@ -192,7 +192,9 @@ def read_labels(path: str | Path, series: str | None = None) -> Image:
         InputError: As :func:`read_image` does (a constant map is allowed), and for values further than 0.001 from an integer.
     """
     labels = whole_numbers(from_itk(read_itk(path, pixel=None, series=series)), path)
+    checks.check_place(path, labels.grid)
     checks.warn_of_byte_order(labels.array, path)
+    checks.warn_of_other_background(labels.array, path)
     return labels
 
 
