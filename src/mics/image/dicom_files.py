@@ -8,7 +8,6 @@ from pathlib import Path
 import SimpleITK as sitk
 
 from mics.errors import InputError
-from mics.files.whole import reason
 from mics.image.checks import unreadable
 from mics.image.content import is_dicom
 from mics.image.dicom_elements import Elements, read_dataset
@@ -41,7 +40,7 @@ def header(name: str) -> Slice:
 def unreadable_dicom(path: Path, error: RuntimeError) -> InputError:
     """The error for a file of DICOM, or a folder of it, that ITK gives up on."""
     if path.is_file() and is_dicom(path):
-        return InputError(f"{path} is DICOM that cannot be read ({reason(error)}): export it again.")
+        return InputError(f"{path} is DICOM that ITK cannot read: export it again.")
     return unreadable(path, error)
 
 
