@@ -101,7 +101,7 @@ def warn_of_byte_order(labels: NDArray[np.integer], name: str | Path) -> None:
 def warn_of_other_background(labels: NDArray[np.integer], name: str | Path) -> None:
     """Warn of labels of which none is 0, the background, while one of several stands at all corners."""
     corners = labels[np.ix_(*[(0, -1)] * 3)]
-    if labels.all() and corners.min() == corners.max() and labels.min() != labels.max():
+    if 0 < labels.min() < labels.max() and corners.min() == corners.max():
         value = int(corners.min())
         warnings.warn(
             f"{name} has no background: 0 is nowhere, and {value} is at all corners and in {np.mean(labels == value):.0%} of its "
