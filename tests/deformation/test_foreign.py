@@ -47,6 +47,20 @@ def test_transforms_that_their_headers_name(tmp_path, load, name, message):
 
 
 @pytest.mark.parametrize("load", [Transform.load, read_transform])
+@pytest.mark.parametrize(
+    ("intent", "what"), [(1008, "places"), (2003, "colours"), (1010, "quaternions"), (3, "statistic")]
+)
+def test_an_intent_of_other_vectors(tmp_path, load, intent, what):
+    path = tmp_path / "field.nii.gz"
+    nifti(path, BUMP)
+    image = nibabel.load(path)
+    image.header["intent_code"] = intent
+    nibabel.save(image, path)
+    with pytest.raises(InputError, match=rf"calls its values .*{what} \(intent_code {intent}\)"):
+        load(path)
+
+
+@pytest.mark.parametrize("load", [Transform.load, read_transform])
 def test_a_warp_of_fsl(tmp_path, load):
     with pytest.raises(InputError, match="warp of FSL"):
         load(nifti(tmp_path / "fnirt.nii.gz", BUMP, intent=2007))

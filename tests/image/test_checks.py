@@ -3,6 +3,7 @@
 import gzip
 import os
 import struct
+import warnings
 
 import nibabel
 import numpy as np
@@ -14,7 +15,7 @@ from scipy.spatial.transform import Rotation
 
 from mics.errors import InputError
 from mics.image.checks import is_valid_affine
-from mics.image.io import read_image, write_image
+from mics.image.io import read_image, read_labels, write_image
 
 FORMATS = [".nii", ".nii.gz", ".nrrd", ".mha"]
 HU = np.random.default_rng(0).integers(-1000, 1500, size=(7, 6, 5)).astype(np.float32)
@@ -266,3 +267,40 @@ def test_a_volume_of_tiny_voxels_is_read_with_a_word(tmp_path, spacing):
     path = save_nifti(tmp_path / "scan.nii.gz", affine=np.diag([*spacing, 1]))
     with pytest.warns(UserWarning, match=r"voxels of 0\.\d+ x .* mm, finer than any CT .* millimetres\?"):
         assert np.allclose(read_image(path).grid.spacing, spacing)
+
+
+@pytest.mark.parametrize("suffix", [".nii.gz", ".nrrd", ".mha"])
+def test_a_place_where_no_patient_lies(tmp_path, suffix):
+    path = tmp_path / f"scan{suffix}"
+    volume = sitk.GetImageFromArray(np.random.default_rng(0).normal(0, 100, (5, 6, 7)).astype(np.float32))
+    volume.SetOrigin((-50_000.0, 20.0, 30.0))
+    sitk.WriteImage(volume, str(path))
+    with pytest.warns(UserWarning, match=r"first voxel at LPS -50000 20 30 mm, 50 m from the origin"):
+        np.testing.assert_allclose(read_image(path).grid.origin, (-50_000, 20, 30))
+    volume.SetOrigin((10.0, 20.0, -1e20))
+    sitk.WriteImage(volume, str(path))
+    with pytest.raises(InputError, match=r"first voxel at LPS 10 20 -1e\+20 mm, where no patient lies"):
+        read_image(path)
+
+
+@pytest.mark.parametrize(("background", "shift"), [(255, 0), (1, 1), (0, 0)])
+def test_labels_without_background_are_told(tmp_path, background, shift):
+    labels = np.full((8, 9, 10), background, np.uint8)
+    labels[2:5, 2:5, 2:5], labels[5:7, 5:7, 5:7] = 1 + shift, 2 + shift
+    nibabel.save(nibabel.Nifti1Image(labels, np.diag([-2.0, -2, 2, 1])), tmp_path / "labels.nii.gz")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        np.testing.assert_array_equal(read_labels(tmp_path / "labels.nii.gz").array, labels)
+    share = f"{np.mean(labels == background):.0%}"
+    said = [str(warning.message) for warning in caught]
+    assert len(said) == (background != 0)
+    assert all(
+        f"no background: 0 is nowhere, and {background} is at all corners and in {share}" in text for text in said
+    )
+
+
+def test_labels_of_one_value_have_no_word(tmp_path):
+    nibabel.save(nibabel.Nifti1Image(np.ones((4, 5, 6), np.uint8), np.diag([-2.0, -2, 2, 1])), tmp_path / "mask.nii.gz")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        read_labels(tmp_path / "mask.nii.gz")

@@ -1,6 +1,7 @@
 """Slices written by pydicom, sound and each with something wrong: read as pydicom reads them, or refused."""
 
 import gzip
+import warnings
 
 import numpy as np
 import pydicom
@@ -225,6 +226,30 @@ def test_a_number_that_ends_the_slices_names_is_no_ending_of_theirs(tmp_path):
 def test_ct_values_that_its_header_calls_something_else_are_told(tmp_path):
     changed_series(tmp_path / "ct", {"RescaleType": "Z_EFF"}, numbers=range(5))
     with pytest.warns(UserWarning, match=r"holds values of the kind Z_EFF, not HU"):
+        read_image(tmp_path / "ct")
+
+
+@pytest.mark.parametrize(("numbers", "part"), [(range(5), ""), ((3, 4), ", in 2 of its 5 slices")])
+def test_projections_are_told(tmp_path, numbers, part):
+    changed_series(tmp_path / "ct", {"ImageType": ["DERIVED", "SECONDARY", "AXIAL", "MIP"]}, numbers)
+    with pytest.warns(UserWarning, match=rf"holds projections .* as its headers say \(ImageType MIP\){part}\.$"):
+        read_image(tmp_path / "ct")
+
+
+def test_reformatted_slices_are_no_projections(tmp_path):
+    changed_series(tmp_path / "ct", {"ImageType": ["DERIVED", "SECONDARY", "MPR"]}, range(5))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        read_image(tmp_path / "ct")
+
+
+def test_a_slice_that_itk_gives_up_on_is_told_to_be_that(tmp_path):
+    """Not to give the folder, as that was given."""
+    path = changed_series(tmp_path / "ct", {}) / "2.dcm"
+    rows = b"\x28\x00\x10\x00US"
+    assert path.read_bytes().count(rows) == 1
+    path.write_bytes(path.read_bytes().replace(rows, rows[:4] + b"SS"))
+    with pytest.raises(InputError, match=r"2\.dcm is DICOM that ITK cannot read: export it again\.$"):
         read_image(tmp_path / "ct")
 
 

@@ -114,6 +114,21 @@ def test_values_cut_off_at_both_ends_and_metal_are_taken(low, high):
         hounsfield_units(hu.clip(low, high), "A scan")
 
 
+@pytest.mark.parametrize("value", [-500, -300, 0])
+def test_a_body_that_was_cut_out_is_told_as_that_and_not_as_another_scale(value):
+    hu = subject()
+    outside = np.ones(hu.shape, bool)
+    for k in range(hu.shape[2]):
+        rows, columns = np.nonzero(hu[:, :, k] > -300)
+        outside[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1, k] = False
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        hounsfield_units(np.where(outside, np.float32(value), hu), "A scan")
+    (warning,) = caught
+    assert str(warning.message).startswith(f"A scan is {value} in ")
+    assert "put -1000 there" in str(warning.message)
+
+
 def test_generated_subjects_are_taken():
     hu = subject()
     with warnings.catch_warnings():

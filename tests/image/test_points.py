@@ -90,6 +90,20 @@ def test_slicer_markups_in_other_units(tmp_path, unit, millimetres):
     np.testing.assert_allclose(read_points(tmp_path / "p.mrk.json").coordinates, np.array([[1, 2, 3]]) * millimetres)
 
 
+def test_a_unit_for_each_axis(tmp_path):
+    for units, message in (
+        (["mm", "mm", "cm"], "coordinateUnits are mm, mm, cm, one for each axis"),
+        (["cm"] * 3, None),
+    ):
+        markup = {"coordinateUnits": units, "controlPoints": [{"position": [1, 2, 3]}]}
+        (tmp_path / "p.mrk.json").write_text(json.dumps({"markups": [markup]}))
+        if message is None:
+            np.testing.assert_allclose(read_points(tmp_path / "p.mrk.json").coordinates, [[10, 20, 30]])
+        else:
+            with pytest.raises(InputError, match=message):
+                read_points(tmp_path / "p.mrk.json")
+
+
 @pytest.mark.parametrize("value", ["nan", "inf", "-inf"])
 def test_coordinates_that_are_no_numbers_are_counted(tmp_path, value):
     (tmp_path / "p.csv").write_text(f"x,y,z\n1,2,3\n1,2,{value}\n4,5,6\n{value},0,0\n")

@@ -22,6 +22,13 @@ def subject():
     return phantom(0, network_grid(8.0)).image.array
 
 
+def with_body_up_to_its_ends():
+    hu = subject()
+    shows = np.flatnonzero((hu > -200).mean(axis=(0, 1)) > 0.1)
+    nearest = np.clip(np.arange(hu.shape[2]), shows[3], shows[-4])
+    return hu[:, :, nearest].copy() if len(shows) < hu.shape[2] else hu.copy()
+
+
 def raised(slices):
     hu = subject().copy()
     hu[:, :, slices] += np.float32(1024)
@@ -73,6 +80,59 @@ def test_slices_that_show_something_else_than_both_neighbours_are_refused(change
     hu = subject().copy()
     hu[:, :, slices] = change(hu[:, :, slices])
     assert f"in all its slices: at number {slices.start}, " in refusal(hu)
+
+
+FEW = {
+    "doubled": lambda hu: hu * 2,
+    "1.5 times": lambda hu: hu * 1.5,
+    "upside down": lambda hu: -hu,
+    "8 bits": lambda hu: np.rint(hu).astype(np.int16).astype(np.int8).astype(np.float32),
+    "8 bits from 0": lambda hu: np.rint(hu).astype(np.int16).astype(np.uint8).astype(np.float32),
+}
+
+
+@pytest.mark.parametrize("change", FEW)
+@pytest.mark.parametrize("slices", [np.s_[:1], np.s_[:2], np.s_[-1:], np.s_[-2:], np.s_[-3:], np.s_[15:17]])
+def test_a_few_slices_on_another_scale_are_refused_at_an_end_too(change, slices):
+    hu = with_body_up_to_its_ends() + np.random.default_rng(0).normal(0, 10, subject().shape).astype(np.float32)
+    hu[:, :, slices] = FEW[change](hu[:, :, slices])
+    first = range(hu.shape[2])[slices][0]
+    # A difference of the means is told as such, and is where the slices on the usual scale begin.
+    numbers = f"(?:{first}, from 0, along its third axis|{range(hu.shape[2])[slices][-1] + 1}, .* change by about)"
+    assert re.search(f"in all its slices: at number {numbers}", refusal(hu))
+
+
+@pytest.mark.parametrize("factor", [0.1, 0.5, 1.5, 2])
+@pytest.mark.parametrize("length", [1, 2, 3])
+def test_a_few_slices_in_the_middle_times_a_factor_are_refused(factor, length):
+    hu = subject().clip(-1000, None)  # air has one value, which times the factor looks like padding
+    hu[:, :, 15 : 15 + length] *= np.float32(factor)
+    assert "in all its slices: at number 15, from 0, along its third axis" in refusal(hu)
+
+
+@pytest.mark.parametrize("change", [np.zeros_like, lambda hu: np.random.default_rng(0).normal(0, 300, hu.shape)])
+@pytest.mark.parametrize("length", [2, 3])
+def test_two_or_three_slices_that_show_something_else_than_those_around_are_refused(change, length):
+    hu = subject().copy()
+    hu[:, :, 15 : 15 + length] = change(hu[:, :, 15 : 15 + length])
+    assert "in all its slices: at number 15, " in refusal(hu)
+
+
+@pytest.mark.parametrize("factor", [0.1, 0.5, 2])
+@pytest.mark.parametrize(("axis", "ordinal"), [(0, "first"), (1, "second")])
+def test_a_half_of_each_slice_times_a_factor_is_refused(factor, axis, ordinal):
+    hu = np.moveaxis(subject(), axis, 0).copy()
+    middle = len(hu) // 2
+    hu[middle:] *= np.float32(factor)
+    message = refusal(np.moveaxis(hu, 0, axis))
+    assert f"everywhere: from number {middle}, from 0, along its {ordinal} axis on, values are those of" in message
+
+
+def test_slices_at_an_end_that_a_resampling_filled_in_part_are_taken():
+    for share in (0.2, 0.5, 0.8):
+        hu = with_body_up_to_its_ends()
+        hu[:, :, -1] = share * hu[:, :, -1] - (1 - share) * 1000
+        assert hounsfield_units(hu, "A scan") is hu
 
 
 def test_an_end_that_resampling_filled_in_part_is_no_other_scale():

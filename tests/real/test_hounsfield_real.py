@@ -5,9 +5,10 @@ import pytest
 
 from mics.image.ct_histogram import tissue_peaks
 from mics.image.ct_scale import scale_of
+from mics.image.drift import drift_along
 from mics.image.hounsfield import some_values
 from mics.image.io import read_image
-from mics.image.slice_scales import step_between_slices
+from mics.image.slice_scales import factor_across, few_on_another_scale, step_between_slices, wrapped_at_an_end
 
 WRONG = {"+50": (1, 50), "-50": (1, -50), "+100": (1, 100), "-100": (1, -100), "x2": (2, 0), "/2": (0.5, 0)}
 
@@ -44,6 +45,11 @@ def test_slices_on_another_scale_are_found_and_none_in_good_scans(real_data):
         middle = array.shape[2] // 2
         for part in (array, array[:, :, middle:], array[: array.shape[0] // 2]):
             assert step_between_slices(part, 2) is None
+            assert few_on_another_scale(part, 2) is None
+            assert wrapped_at_an_end(part, 2) is None
+            for axis in range(3):
+                assert factor_across(part, axis) is None
+                assert drift_along(part, axis) is None
         array[:, :, middle:] += 1024
         slice_, step = step_between_slices(array, 2)
         assert slice_ == middle

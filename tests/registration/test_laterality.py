@@ -1,11 +1,14 @@
 """Mirrored patients, told by liver and spleen."""
 
+import numpy as np
 import pytest
 import torch
 
+from mics.data.phantom import network_grid, phantom
 from mics.errors import InputError
 from mics.organs import LIVER, SPLEEN
 from mics.registration.laterality import check_laterality, liver_is_left
+from mics.registration.register import register
 
 SPACING = 8.0  # a voxel has half a millilitre
 
@@ -54,3 +57,10 @@ def test_what_the_network_only_guesses_at_says_nothing_of_a_header() -> None:
     guessed = torch.where(UPRIGHT > 0, 0.7, 0.0)
     assert liver_is_left(guessed.flip(2), SPACING) is True
     assert check_laterality(organs_moving=guessed.flip(2), organs_fixed=UPRIGHT, spacing_mm=SPACING) == []
+
+
+def test_an_affine_that_mirrors_is_told_as_that() -> None:
+    """The header is good, and advice to change it would be wrong."""
+    fixed, moving = (phantom(number, network_grid(6.0)).image for number in (0, 1))
+    with pytest.raises(InputError, match=r"^The affine mirrors the moving scan .* give an affine that does not mirror"):
+        register(fixed, moving, affine=np.diag([-1.0, 1, 1, 1]), refine="none", model="mics-fast", device="cpu")

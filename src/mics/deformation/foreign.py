@@ -17,6 +17,18 @@ from mics.image.text_headers import header_fields
 
 # Intents of FSL's warps (nifti1_io.h: NIFTI_FIRST_FSL_INTENT and after): displacements, cubic, DCT and quadratic coefficients.
 _FSL_INTENTS = range(2006, 2010)
+# What else NIfTI's intents call the values of a vector (nifti1.h), which no program writes for displacements.
+_OTHER_INTENTS = {
+    1002: "labels",
+    1004: "matrices",
+    1005: "symmetric matrices",
+    1008: "places",
+    1009: "triangles",
+    1010: "quaternions",
+    2001: "values over time",
+    2003: "colours",
+    2004: "colours",
+} | dict.fromkeys(range(2, 25), "a statistic")
 # What NiftyReg calls its transforms, whose vectors are RAS, and SPM its deformations, whose vectors are places (RAS).
 _NIFTYREG, _SPM = "NREG", "Mapping"
 _UNSIGNED = {
@@ -90,6 +102,11 @@ def _refuse_foreign_nifti(path: Path) -> None:
         raise InputError(
             f"{path} is a warp of FSL, whose numbers count in the voxels of both scans: convert it to ITK's form first, "
             "with the two scans at hand."
+        )
+    if intent in _OTHER_INTENTS:
+        raise InputError(
+            f"{path} is not a displacement field: its header calls its values {_OTHER_INTENTS[intent]} (intent_code {intent}). "
+            "Give the transform's file, or mend the code if they are displacements in LPS mm (1007)."
         )
     if name.startswith((_NIFTYREG, _SPM)):
         program = "NiftyReg" if name.startswith(_NIFTYREG) else "SPM"

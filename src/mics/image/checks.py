@@ -22,6 +22,8 @@ MAX_PADDING = 1 << 16
 _FLATTEST = 1e-3
 # No scanner's table is longer.
 _LONGEST_MM = 3000.0
+# No table places a patient further from the origin, and no number of single precision tells a millimetre there.
+_FAR_MM, _FARTHEST_MM = 10_000.0, 1e6
 # No scanner of the body resolves as much.
 _FINEST_MM = 0.1
 # More different values than that are a scan's.
@@ -96,6 +98,18 @@ def warn_of_byte_order(labels: NDArray[np.integer], name: str | Path) -> None:
         )
 
 
+def warn_of_other_background(labels: NDArray[np.integer], name: str | Path) -> None:
+    """Warn of labels of which none is 0, the background, while one of several stands at all corners."""
+    corners = labels[np.ix_(*[(0, -1)] * 3)]
+    if 0 < labels.min() < labels.max() and corners.min() == corners.max():
+        value = int(corners.min())
+        warnings.warn(
+            f"{name} has no background: 0 is nowhere, and {value} is at all corners and in {np.mean(labels == value):.0%} of its "
+            "voxels. Write 0 there, if that is the background.",
+            stacklevel=2,
+        )
+
+
 def refuse_other_shapes(path: Path, size: tuple[int, ...], found: int, components: int) -> None:
     """Raise InputError for what is not a 3D volume with ``components`` values a voxel; it has ``found``."""
     if len(size) > 3:
@@ -127,6 +141,19 @@ def warn_of_odd_lengths(path: Path | str, grid: Grid) -> None:
     if longest > _LONGEST_MM:
         warnings.warn(
             f"{path} is {longest / 1000:.1f} m long (voxels of {steps} mm): are the lengths in its header millimetres?",
+            stacklevel=2,
+        )
+
+
+def check_place(path: Path | str, grid: Grid) -> None:
+    """Raise InputError for a volume that lies where no patient can; warn of one further from the origin than a scanner has it."""
+    farthest = float(np.abs(grid.origin).max())
+    place = f"{path} has its first voxel at LPS {' '.join(f'{value:g}' for value in grid.origin)} mm"
+    if farthest > _FARTHEST_MM:
+        raise GeometryError(f"{place}, where no patient lies: convert it from DICOM again.")
+    if farthest > _FAR_MM:
+        warnings.warn(
+            f"{place}, {farthest / 1000:.0f} m from the origin: are the lengths in its header millimetres?",
             stacklevel=2,
         )
 

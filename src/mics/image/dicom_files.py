@@ -9,6 +9,7 @@ import SimpleITK as sitk
 
 from mics.errors import InputError
 from mics.image.checks import unreadable
+from mics.image.content import is_dicom
 from mics.image.dicom_elements import Elements, read_dataset
 from mics.image.dicom_slices import MODALITY, Slice, to_numbers
 
@@ -17,6 +18,8 @@ FRAMES = "0028|0008"
 
 _BETWEEN, _BETWEEN_TAG = "0018|0088", 0x00180088
 _RESCALE_TYPE = "0028|1054"
+# What ImageType calls projections through many slices (PS3.3, C.7.6.1.1.2, and what vendors write).
+_IMAGE_TYPE, _PROJECTIONS = "0008|0008", {"MIP", "MAXIP", "MAX_IP", "MINIP", "MIN_IP", "PROJECTION IMAGE", "VRT", "SSD"}
 _LOSSY, _LOSSY_RATIO = "0028|2110", "0028|2112"
 _PHOTOMETRIC, _PHOTOMETRIC_TAG = "0028|0004", 0x00280004
 _INVERTED, _USUAL = "MONOCHROME1", b"MONOCHROME2"
@@ -30,8 +33,15 @@ def header(name: str) -> Slice:
     try:
         shown.ReadImageInformation()
     except RuntimeError as error:
-        raise unreadable(Path(name), error) from error
+        raise unreadable_dicom(Path(name), error) from error
     return Slice(name, {key: shown.GetMetaData(key).strip() for key in shown.GetMetaDataKeys()})
+
+
+def unreadable_dicom(path: Path, error: RuntimeError) -> InputError:
+    """The error for a file of DICOM, or a folder of it, that ITK gives up on."""
+    if path.is_file() and is_dicom(path):
+        return InputError(f"{path} is DICOM that ITK cannot read: export it again.")
+    return unreadable(path, error)
 
 
 def reader(name: str) -> sitk.ImageFileReader:
@@ -86,7 +96,7 @@ def _misread(elements: Elements, *, step: bool, display: bool) -> Iterator[tuple
 
 
 def check_kind(source: Path, files: Sequence[Slice], types: Sequence[str] = ()) -> None:
-    """Warn of another modality than CT, of values that are no HU, and of compression with loss.
+    """Warn of another modality than CT, of values that are no HU, of projections, and of compression with loss.
 
     ``types``: what is said of the values within sequences (RescaleType).
     """
@@ -98,6 +108,13 @@ def check_kind(source: Path, files: Sequence[Slice], types: Sequence[str] = ()) 
     if modality == "CT" and others:
         part = "" if len(others) == len(types) or len(files) == 1 else f", in {len(others)} of its {len(files)} slices"
         _warn(f"{source} holds values of the kind {others[0]}, not HU, as its headers say (RescaleType){part}.")
+    words = [set(one.elements.get(_IMAGE_TYPE, "").upper().split("\\")) & _PROJECTIONS for one in files]
+    if projected := [sorted(found)[0] for found in words if found]:
+        part = "" if len(projected) == len(files) else f", in {len(projected)} of its {len(files)} slices"
+        _warn(
+            f"{source} holds projections through many slices, not HU of each, as its headers say (ImageType "
+            f"{projected[0]}){part}."
+        )
     if lossy := [one for one in files if one.elements.get(_LOSSY) == "01"]:
         ratio = lossy[0].elements.get(_LOSSY_RATIO, "").split("\\")[-1]
         extent = f" to 1/{ratio}" if ratio else ""

@@ -9,9 +9,8 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from mics.errors import GeometryError, InputError
-from mics.image.checks import unreadable
 from mics.image.dicom_elements import Dataset, Elements, read_dataset, within
-from mics.image.dicom_files import FRAMES, check_kind, readable, reader
+from mics.image.dicom_files import FRAMES, check_kind, readable, reader, unreadable_dicom
 from mics.image.dicom_pixels import refuse_other_pixels
 from mics.image.dicom_slices import Slice, are_interleaved, is_close, refuse_invalid_geometry, to_numbers
 from mics.image.slice_stack import correct_stack_tilt, stacked
@@ -61,7 +60,7 @@ def read_frames(shown_path: Path, source: Path, file: Slice, pixel: int | None) 
                 one.SetOutputPixelType(pixel)
             itk = one.Execute()
     except RuntimeError as error:
-        raise unreadable(source, error) from error
+        raise unreadable_dicom(source, error) from error
     groups = _groups(found, count)
     types = {text for texts in _texts(groups, _RESCALE_TYPE) for text in texts}
     check_kind(shown_path, [file], sorted(types))

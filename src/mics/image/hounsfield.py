@@ -8,11 +8,18 @@ import numpy as np
 
 from mics.errors import InputError
 from mics.image.checks import MAX_LABELS
-from mics.image.ct_histogram import Fit, fit_as_it_is, fit_scaled, fit_shifted, fit_tenth
+from mics.image.ct_histogram import Fit, fit_as_it_is, fit_scaled, fit_shifted, fit_tenth, with_less_background
 from mics.image.ct_scale import Values, scale_of, shows_fat
+from mics.image.drift import drift_along
 from mics.image.hu import AIR_HU
 from mics.image.io import Image, read_image
-from mics.image.slice_scales import other_scale, step_between_slices
+from mics.image.slice_scales import (
+    factor_across,
+    few_on_another_scale,
+    other_scale,
+    step_between_slices,
+    wrapped_at_an_end,
+)
 
 _MAX_SAMPLES = 200_000
 _LOWEST_HU, _HIGHEST_HU = -1100.0, 3071.0
@@ -44,6 +51,8 @@ _GAIN_REFUSED, _GAIN_WARNED = 0.9, 0.55
 _CONTRAST_HU = 150.0
 # Where air is in view a smaller offset shows too: scans and parts of them, noise and contrast medium gain .12 at most.
 _AIR_BELOW_HU, _MIN_AIR, _MIN_OFFSET_HU, _GAIN_WITH_AIR = -700.0, 0.1, 30.0, 0.3
+# A drift of less leaves most tissues apart.
+_FAR_DRIFT_HU = 200.0
 # What a tenth may seem to be, by subjects' fat and soft tissue.
 _TENTH = (0.07, 0.14)
 _TISSUES_HU = (-1000.0, -100.0, 50.0)
@@ -84,11 +93,20 @@ def hounsfield_units(array: Values, name: str, *, orientation: str = "LPS") -> V
     _refuse_narrow(samples, name)
     _refuse_wrapped(samples, name)
     _refuse_air(samples, name)
-    _refuse_steps(cleared, name, orientation)
-    if not _scaled(samples, _corners(cleared), name):
+    _refuse_steps(array, cleared, name, orientation)
+    background = _background(cleared, samples)
+    if background is None:
+        drifts = _drifts(cleared, name)
+    else:
+        drifts = False
+        _warn(
+            f"{name} is {background:g} in {np.mean(samples == background):.0%} of its voxels, at its corners too, while others "
+            "are far below: if that is padding or a cleared background, put -1000 there, as air is."
+        )
+        samples = samples[samples != background]
+    if not drifts and not _scaled(samples, _corners(cleared), name):
         _refuse_shifted(samples, name)
     _refuse_dense(samples, name)
-    _warn_of_padding(cleared, samples, name)
     if high < np.inf:
         _warn(f"{name} holds values above {high:.4g} outside of its field of view, its padding, taken for air.")
     return cleared
@@ -183,17 +201,11 @@ def _refuse_dense(samples: Values, name: str) -> None:
         raise _other_values(samples, name)
 
 
-def _refuse_steps(array: Values, name: str, orientation: str) -> None:
-    """Refuse a volume of which some slices are on another scale."""
+def _refuse_steps(array: Values, cleared: Values, name: str, orientation: str) -> None:
+    """Refuse a volume, with its padding and without, of which some slices are on another scale, or a half of each."""
     axis = next(axis for axis, letter in enumerate(orientation) if letter in "IS")
-    first = other_scale(array, axis)
-    if first is not None:
-        raise InputError(
-            f"{name} does not hold Hounsfield units in all its slices: at number {first}, from 0, along its {_ORDINALS[axis]} "
-            "axis, values do not go on as beside it (another factor, upside down, wrapped to fewer bits, or none at all): "
-            "convert the scan from DICOM again."
-        )
-    found = step_between_slices(array, axis)
+    _refuse_slice(other_scale(cleared, axis), axis, name)
+    found = step_between_slices(cleared, axis)
     if found is not None:
         slice_, step = found
         raise InputError(
@@ -201,21 +213,55 @@ def _refuse_steps(array: Values, name: str, orientation: str) -> None:
             f"axis, values change by about {step:+.0f} at once, so the rescale intercept or slope of a part is wrong: convert "
             "the scan from DICOM again."
         )
+    for look in (few_on_another_scale, factor_across):
+        _refuse_slice(look(array, axis), axis, name)
+    _refuse_slice(wrapped_at_an_end(cleared, axis), axis, name)
+    for across in (other for other in range(3) if other != axis):
+        plane = factor_across(array, across)
+        if plane is not None:
+            raise InputError(
+                f"{name} does not hold Hounsfield units everywhere: from number {plane}, from 0, along its {_ORDINALS[across]} "
+                "axis on, values are those of another factor than before: convert the scan from DICOM again."
+            )
 
 
-def _warn_of_padding(array: Values, samples: Values, name: str) -> None:
-    """Warn of one value at the corners that stands out from all others and lies above air, as a tool's 0 outside does."""
+def _refuse_slice(number: int | None, axis: int, name: str) -> None:
+    if number is not None:
+        raise InputError(
+            f"{name} does not hold Hounsfield units in all its slices: at number {number}, from 0, along its {_ORDINALS[axis]} "
+            "axis, values do not go on as beside it (another factor, upside down, wrapped to fewer bits, or none at all): "
+            "convert the scan from DICOM again."
+        )
+
+
+def _drifts(array: Values, name: str) -> bool:
+    """Refuse values that drift far along an axis; whether they do less far, with a warning."""
+    for axis, ordinal in enumerate(_ORDINALS):
+        found = drift_along(array, axis)
+        if found is None:
+            continue
+        sentence = (
+            "hold Hounsfield units everywhere: the values look like HU shifted by about "
+            f"{found[0]:+.0f} in the first third along its {ordinal} axis, and by about {found[1]:+.0f} in the last: convert the "
+            "scan from DICOM again."
+        )
+        if abs(found[1] - found[0]) > _FAR_DRIFT_HU:
+            raise InputError(f"{name} does not {sentence}")
+        _warn(f"{name} may not {sentence}")
+        return True
+    return False
+
+
+def _background(array: Values, samples: Values) -> float | None:
+    """One value at the corners that stands out from all others and lies above air, as a tool's 0 outside does."""
     values, counts = np.unique(samples, return_counts=True)
     # The highest value may be where a scan was cut off.
     for at in np.flatnonzero(np.isin(values[:-1], _corners(array))).tolist():
         around = counts[max(0, at - _NEIGHBOURS) : at + _NEIGHBOURS + 1].sum() - counts[at]
         stands_out = counts[at] > max(_MIN_OF_ONE * len(samples), _STANDS_OUT * around)
         if stands_out and np.mean(samples < values[at] - _ABOVE_AIR_HU) > _MIN_BELOW:
-            _warn(
-                f"{name} is {values[at]:g} in {counts[at] / len(samples):.0%} of its voxels, at its corners too, while others "
-                "are far below: if that is padding or a cleared background, put -1000 there, as air is."
-            )
-            return
+            return float(values[at])
+    return None
 
 
 def _refuse_air(samples: Values, name: str) -> None:
@@ -235,7 +281,7 @@ def _refuse_tenth(samples: Values, name: str) -> None:
     by_air = np.mean((np.abs(10 * samples - AIR_HU) < _NOISE_OF_AIR_HU) & (samples > samples.min())) > _AIR_AROUND
     if not by_peaks and not by_air:
         return
-    tissue = _with_less_background(samples)
+    tissue = with_less_background(samples)
     tenth = fit_tenth(tissue).log_likelihood
     if tenth > _MIN_LIKELIHOOD + np.log(10) and tenth - fit_as_it_is(tissue).log_likelihood > _GAIN_REFUSED:
         raise InputError(
@@ -260,7 +306,7 @@ def _scaled(samples: Values, corners: list[float], name: str) -> bool:
 
 def _refuse_shifted(samples: Values, name: str) -> None:
     """Refuse values that fit a CT much better shifted or scaled, or not at all; warn where they fit somewhat better."""
-    tissue, grey = _with_less_background(samples), _is_grey(samples)
+    tissue, grey = with_less_background(samples), _is_grey(samples)
     usual, shifted = fit_as_it_is(tissue), fit_shifted(tissue)
     gain = shifted.log_likelihood - usual.log_likelihood
     if abs(shifted.offset) < _CONTRAST_HU:
@@ -279,12 +325,6 @@ def _refuse_shifted(samples: Values, name: str) -> None:
         _warn(f"{name} may not hold Hounsfield units: {_looks_like(shifted)}.")
     elif samples.min() >= 0:
         _warn(f"{name} may not hold Hounsfield units: no value is below 0, while fat is near -100 and air at -1000.")
-
-
-def _with_less_background(samples: Values) -> Values:
-    """The lowest value at most a tenth as often as all others: it is air, or tells how low values were cut off."""
-    above = samples[samples > samples.min()]
-    return np.append(above, samples[samples == samples.min()][: max(1, len(above) // 10)])
 
 
 def _is_grey(samples: Values) -> bool:

@@ -162,7 +162,7 @@ def read_image(path: str | Path, series: str | None = None) -> Image:
 
     Raises:
         InputError: For what is missing, unreadable, cut short, not 3D, without orientation, sheared, constant, or holds NaN or
-            infinite voxels.
+            infinite voxels, or has them where no patient lies.
     """
     image = from_itk(read_itk(path, pixel=sitk.sitkFloat32, series=series))
     bad = image.array.size - int(np.count_nonzero(np.isfinite(image.array)))
@@ -171,6 +171,7 @@ def read_image(path: str | Path, series: str | None = None) -> Image:
     low = float(image.array.min())
     if low == float(image.array.max()):
         raise InputError(f"{path} is constant (every voxel is {low:g}), so there is nothing to register.")
+    checks.check_place(path, image.grid)
     checks.warn_of_odd_lengths(path, image.grid)
     if as_path(path).is_file() and _registered_reader(as_path(path)) is None:
         modality.warn_of_other_kind(as_path(path))
@@ -191,7 +192,9 @@ def read_labels(path: str | Path, series: str | None = None) -> Image:
         InputError: As :func:`read_image` does (a constant map is allowed), and for values further than 0.001 from an integer.
     """
     labels = whole_numbers(from_itk(read_itk(path, pixel=None, series=series)), path)
+    checks.check_place(path, labels.grid)
     checks.warn_of_byte_order(labels.array, path)
+    checks.warn_of_other_background(labels.array, path)
     return labels
 
 

@@ -221,7 +221,12 @@ def _read_markup(text: str) -> tuple[list[_Row], list[str]]:
             raise _FormError(f"it holds a markup of type {markup['type']}, whose points are no landmarks")
         frame, unit = str(markup.get("coordinateSystem", "LPS")).upper(), markup.get("coordinateUnits", "mm")
         # A unit is its UCUM code or a coded entry, which begins with it.
+        others = [] if isinstance(unit, str) else [other for other in unit[1:] if other in _MILLIMETRES]
         unit = unit if isinstance(unit, str) else unit[0]
+        if set(others) - {unit}:
+            raise _FormError(
+                f"its coordinateUnits are {', '.join([unit, *others])}, one for each axis: save it in millimetres"
+            )
         if unit not in _MILLIMETRES:
             raise _FormError(f"its coordinateUnits are {unit}, none of {', '.join(_MILLIMETRES)}")
         scale = _MILLIMETRES[unit]

@@ -82,6 +82,11 @@ def _sides(organs: Pair[Tensor], spacing_mm: float, state: State) -> list[str]:
     try:
         return check_laterality(organs_moving=organs.moving, organs_fixed=organs.fixed, spacing_mm=spacing_mm)
     except InputError:
+        if np.linalg.det(state.affine[:3, :3]) < 0:
+            raise GeometryError(
+                "The affine mirrors the moving scan (its determinant is below 0), and the liver of one scan then lies on the "
+                "left: give an affine that does not mirror."
+            ) from None
         # What is found in a patient who is turned may lie on any side.
         wrong = wrong_orientations({"fixed": state.scans.fixed.image, "moving": state.scans.moving.image}, state.device)
         if wrong:
