@@ -64,8 +64,9 @@ def test_labels_are_carried_over_told_and_not_registered_twice(tmp_path, atlases
 
     made = (out / "atlases" / "a" / "record.json").stat().st_mtime_ns
     (out / "atlases" / "b" / "record.json").unlink()
-    again = run(*command, "--fusion", "majority")
+    again = run(*command, "--fusion", "majority", "--json")
     assert again.exit_code == 0, again.output
+    assert json.loads(again.stdout) == {"folder": str(out), **json.loads((out / "summary.json").read_text())}
     assert (out / "atlases" / "a" / "record.json").stat().st_mtime_ns == made
     assert (out / "atlases" / "b" / "record.json").exists()
     assert json.loads((out / "summary.json").read_text())["settings"]["fusion"] == "majority"

@@ -62,8 +62,9 @@ def test_the_average_of_a_group_lies_in_its_middle(tmp_path, group, quick, run):
     template = (out / "template.nii.gz").read_bytes()
     record = out / "rounds" / "01" / "round.json"
     made = record.stat().st_mtime_ns
-    again = run(*command)
+    again = run(*command, "--json")
     assert again.exit_code == 0, again.output
+    assert json.loads(again.stdout) == {"folder": str(out), **json.loads((out / "summary.json").read_text())}
     assert record.stat().st_mtime_ns == made
     assert (out / "template.nii.gz").read_bytes() == template
     assert json.loads((out / "summary.json").read_text())["verdict"]["word"] == "look"

@@ -1,5 +1,6 @@
 """`mics propagate`: labels of several scans, carried over to a new one."""
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -7,7 +8,7 @@ import typer
 
 from mics.choices import FusionName
 from mics.cli.errors import print_message
-from mics.cli.manners import line
+from mics.cli.manners import results
 from mics.cli.options import ContinuedFolder, Device, Model, RefineEach
 from mics.cli.progress import progress
 
@@ -48,14 +49,15 @@ def propagate(
             device=device,
             progress=step,
         )
+    lines = []
     for volume in result.volumes:
         agreement = "lost" if volume.agreement is None else f"agreement {volume.agreement:.2f}"
-        line(
+        lines.append(
             f"{volume.name}: {volume.fused_ml:.1f} ml ({agreement}; {volume.atlases} atlases, {volume.mean_ml:.1f} "
             f"± {volume.sd_ml:.1f} ml)"
         )
     used = sum(outcome.used for outcome in result.atlases)
-    line(f"Verdict: {result.verdict}, {used} of {len(result.atlases)} atlases used")
-    line(f"Written to {output}")
+    lines += [f"Verdict: {result.verdict}, {used} of {len(result.atlases)} atlases used", f"Written to {output}"]
+    results("\n".join(lines), {"folder": output, **json.loads((output / "summary.json").read_bytes())})
     for message in result.reasons:
         print_message(message)

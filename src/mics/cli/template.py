@@ -1,12 +1,13 @@
 """`mics template`: the average of a group of scans."""
 
+import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from mics.cli.errors import print_message
-from mics.cli.manners import line
+from mics.cli.manners import results
 from mics.cli.options import ContinuedFolder, Device, Model, RefineEach
 from mics.cli.progress import progress
 
@@ -41,13 +42,14 @@ def template(
             device=device,
             progress=step,
         )
+    lines = []
     for one in result.rounds:
         parts = [f"Round {one.round}: {one.members} scans, spread {one.spread_hu:.1f} HU"]
         parts += [f"mean displacement {one.bias_mm:.2f} mm"]
         parts += [] if one.drift_mm is None else [f"mean shape moved by {one.drift_mm:.2f} mm"]
         parts += [] if one.dice is None else [f"Dice between scans {one.dice:.3f}"]
-        line(", ".join(parts))
-    line(f"Verdict: {result.verdict}")
-    line(f"Written to {output}")
+        lines.append(", ".join(parts))
+    lines += [f"Verdict: {result.verdict}", f"Written to {output}"]
+    results("\n".join(lines), {"folder": output, **json.loads((output / "summary.json").read_bytes())})
     for message in result.reasons:
         print_message(message)
