@@ -49,6 +49,16 @@ def test_values_that_rise_along_an_axis_are_told(subject, axis, low, high):
     assert abs(float(found[2]) - high) < quarter + 20
 
 
+@pytest.mark.parametrize(
+    ("factor", "offset", "drift"),
+    [(1, 1024, 120), (1, 1024, 150), (1, 300, 120), (2, 0, 120), (0.8, 0, 0), (0.82, 0, 0)],
+)
+def test_values_far_from_hu_are_refused_whether_they_drift_or_not(factor, offset, drift):
+    hu = phantom(3, network_grid(8.0)).image.array
+    message = said(factor * hu + offset + ramp(hu.shape, 2, -drift / 2, drift / 2))
+    assert message.startswith("A scan does not hold Hounsfield units")
+
+
 @pytest.mark.parametrize("change", [lambda hu: hu, lambda hu: hu.clip(-1000, 1000), lambda hu: hu.clip(-125, 275)])
 @pytest.mark.parametrize("axis", [0, 1, 2])
 def test_scans_and_their_parts_without_a_drift_are_taken(subject, axis, change):

@@ -1,6 +1,7 @@
 """By which factor and offset the values of a volume are those of a CT, judged by where their peaks lie to each other."""
 
 import itertools
+from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,13 +59,19 @@ def scale_of(values: Values, *, bright_background: bool) -> tuple[Fit, bool] | N
     if np.count_nonzero(inner) < _FEWEST:
         return None
     tissue, peaks = _with_fewer_at_ends(values), _peaks(values[inner])
-    best = _fit_by_peaks(tissue, peaks)
+    usual = fit_as_it_is(tissue).log_likelihood
+    if bright_background and np.mean(values == values.max()) > _BACKGROUND and not shows_fat(values):
+        turned = _fits_by_peaks(tissue, peaks, upside_down=True)
+        best = _best(fit for fit in turned if shows_fat(_in_hu(values, fit)))
+        if best is not None and best.log_likelihood > usual:
+            return best, True
+    best = _best(_fits_by_peaks(tissue, peaks))
     if best is None:
         return None
-    gain = best.log_likelihood - fit_as_it_is(tissue).log_likelihood
+    gain = best.log_likelihood - usual
     if _NO_FACTOR[0] < best.slope < _NO_FACTOR[1] and not (best.slope > _SMALL_FACTOR and gain > _GAIN_SMALL):
         return None
-    hu = (values - np.float32(best.offset)) / np.float32(best.slope)
+    hu = _in_hu(values, best)
     shows_air = np.mean((np.abs(hu + 1000) < _NEAR_AIR_HU) & inner) > _MIN_AIR
     if shows_air and _takes_fat_for_soft_tissue(best, peaks):
         return None
@@ -74,8 +81,6 @@ def scale_of(values: Values, *, bright_background: bool) -> tuple[Fit, bool] | N
     # Fat and soft tissue alone look alike upside down, and contrast medium makes a third peak of a part without air.
     if not shows_fat(hu) or (shows_fat(values) and not shows_air):
         return None
-    if best.slope < 0 and bright_background and np.mean(values == values.max()) > _BACKGROUND:
-        return (best, True) if gain > 0 else None
     moderate = _MODERATE[0] <= abs(best.slope) <= _MODERATE[1] and not shows_air
     return (best, True) if gain > _GAIN_OTHER and not moderate else None
 
@@ -103,13 +108,26 @@ def _with_fewer_at_ends(values: Values) -> Values:
     return values
 
 
-def _fit_by_peaks(values: Values, peaks: list[float]) -> Fit | None:
-    """The factor and offset that take two of the ``peaks`` to those of two tissues, and explain ``values`` best."""
+def _in_hu(values: Values, fit: Fit) -> Values:
+    return (values - np.float32(fit.offset)) / np.float32(fit.slope)
+
+
+def _best(fits: Iterable[Fit]) -> Fit | None:
+    return max(fits, key=lambda fit: fit.log_likelihood, default=None)
+
+
+def _fits_by_peaks(values: Values, peaks: list[float], *, upside_down: bool = False) -> list[Fit]:
+    """Factors and offsets that take two of the ``peaks`` to those of two tissues; a few that seem to explain ``values`` best.
+
+    ``upside_down``: of factors below 0 alone.
+    """
     few = _some(values, _FEW_SAMPLES)
     found = []
     for one, other in itertools.permutations(peaks, 2):
         for low, high in _ANCHORS:
             slope = (other - one) / (high - low)
+            if upside_down and slope > 0:
+                continue
             offset = one - slope * low
             found.append((quick_log_likelihood(few, slope, offset), slope, offset))
     apart: list[tuple[float, float]] = []
@@ -119,11 +137,10 @@ def _fit_by_peaks(values: Values, peaks: list[float]) -> Fit | None:
         if len(apart) == _CANDIDATES:
             break
     some = _some(values, _MAX_SAMPLES)
-    fits = [
+    return [
         Fit(fit_as_it_is((some - offset) / slope).log_likelihood - float(np.log(abs(slope))), slope, offset)
         for slope, offset in apart
     ]
-    return max(fits, key=lambda fit: fit.log_likelihood, default=None)
 
 
 def _peaks(values: Values) -> list[float]:

@@ -95,16 +95,16 @@ def hounsfield_units(array: Values, name: str, *, orientation: str = "LPS") -> V
     _refuse_air(samples, name)
     _refuse_steps(array, cleared, name, orientation)
     background = _background(cleared, samples)
-    if background is None:
-        drifts = _drifts(cleared, name)
-    else:
-        drifts = False
+    if background is not None:
         _warn(
             f"{name} is {background:g} in {np.mean(samples == background):.0%} of its voxels, at its corners too, while others "
             "are far below: if that is padding or a cleared background, put -1000 there, as air is."
         )
         samples = samples[samples != background]
-    if not drifts and not _scaled(samples, _corners(cleared), name):
+    drift = None if background is not None else _drift(cleared, name)
+    if not _scaled(samples, _corners(cleared), name):
+        if drift is not None:
+            _warn(drift)
         _refuse_shifted(samples, name)
     _refuse_dense(samples, name)
     if high < np.inf:
@@ -234,22 +234,21 @@ def _refuse_slice(number: int | None, axis: int, name: str) -> None:
         )
 
 
-def _drifts(array: Values, name: str) -> bool:
-    """Refuse values that drift far along an axis; whether they do less far, with a warning."""
+def _drift(array: Values, name: str) -> str | None:
+    """Refuse values that drift far along an axis or far from HU; a sentence where they drift less far, unless nowhere."""
     for axis, ordinal in enumerate(_ORDINALS):
         found = drift_along(array, axis)
         if found is None:
             continue
+        first, last = found
         sentence = (
-            "hold Hounsfield units everywhere: the values look like HU shifted by about "
-            f"{found[0]:+.0f} in the first third along its {ordinal} axis, and by about {found[1]:+.0f} in the last: convert the "
-            "scan from DICOM again."
+            f"hold Hounsfield units everywhere: the values look like HU shifted by about {first:+.0f} in the first third along "
+            f"its {ordinal} axis, and by about {last:+.0f} in the last: convert the scan from DICOM again."
         )
-        if abs(found[1] - found[0]) > _FAR_DRIFT_HU:
+        if max(abs(last - first), abs(first), abs(last)) > _FAR_DRIFT_HU:
             raise InputError(f"{name} does not {sentence}")
-        _warn(f"{name} may not {sentence}")
-        return True
-    return False
+        return f"{name} may not {sentence}"
+    return None
 
 
 def _background(array: Values, samples: Values) -> float | None:
