@@ -34,7 +34,7 @@ print(faults() if sys.argv[2] == "main" else ThreadPoolExecutor(1).submit(faults
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the C library is not glibc")
-@pytest.mark.parametrize("thread", ["main", "other"])
+@pytest.mark.parametrize("thread", ["main", pytest.param("other", marks=pytest.mark.nightly)])
 def test_large_tensors_are_made_in_memory_that_the_process_has(thread: str) -> None:
     def counted(how: str, steps_before: int) -> int:
         command = [sys.executable, "-c", FAULTS, how, thread, str(steps_before)]
@@ -47,6 +47,7 @@ def test_large_tensors_are_made_in_memory_that_the_process_has(thread: str) -> N
     assert faults["kept"] < faults["usual"] / 4
 
 
+@pytest.mark.nightly
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the C library is not glibc")
 def test_so_are_those_of_workers() -> None:
     pytest.importorskip("distributed", reason="several workers need the cluster extra")

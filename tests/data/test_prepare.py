@@ -81,6 +81,7 @@ def test_everybody_lies_in_the_frame_of_the_reference(cohorts, publishers, tmp_p
     assert all((tmp_path / "previews" / f"{name}.png").stat().st_size > 500 for name in entries)
 
 
+@pytest.mark.nightly
 def test_ants_brings_other_cohorts_to_the_reference_and_volumes_go_back(published, learn2reg, tmp_path):
     cohorts = open_cohorts({"learn2reg": learn2reg, "pancreas-ct": published("pancreas-ct")})
     entries = {entry.name: entry for entry in prepare(cohorts, tmp_path, affine=register_affine, **SETTINGS)}
@@ -127,6 +128,7 @@ def test_what_is_prepared_stays_and_what_has_changed_or_failed_is_done_again(coh
     }
 
 
+@pytest.mark.nightly
 def test_a_worker_that_dies_costs_its_case_alone(cohorts, tmp_path):
     pytest.importorskip("distributed", reason="several workers need the cluster extra")
     cohorts = {name: dataclasses.replace(cohort, cases=cohort.cases[:1]) for name, cohort in cohorts.items()}

@@ -113,6 +113,7 @@ def test_table_3_and_figure_3_share_their_networks_with_table_2(run, folder):
     assert size_of_png(folder / "figure3.png") == (1200, 540)
 
 
+@pytest.mark.nightly
 def test_an_interrupted_training_goes_on(run, folder):
     run("table2")
     network = next((folder / "runs").glob("finetune-steps1-gamma0.1-delta0.01-*"))

@@ -38,6 +38,7 @@ def inner(labels: np.ndarray, organ: int) -> np.ndarray:
     return ndimage.binary_erosion(labels == organ, np.ones((3, 3, 3)), iterations=1)
 
 
+@pytest.mark.nightly
 def test_the_organs_overlap_much_better_than_before(source_case, target, displacement):
     _, labels = reshaped(source_case.image, source_case.labels, displacement)
     before = dice(target.array, source_case.labels.array, ORGAN_NAMES)
@@ -47,6 +48,7 @@ def test_the_organs_overlap_much_better_than_before(source_case, target, displac
     assert fold_share(displacement) < 1e-3
 
 
+@pytest.mark.nightly
 def test_the_labels_belong_to_the_scan(source_case, displacement):
     """Where a scan that shows one organ alone is at its brightest, all that was interpolated is that organ; at zero, none."""
     whole = 0
@@ -61,6 +63,7 @@ def test_the_labels_belong_to_the_scan(source_case, displacement):
     assert (hu.array.dtype, labels.array.dtype) == (np.int16, np.uint8)
 
 
+@pytest.mark.nightly
 def test_the_liver_keeps_its_intensities(source_case, displacement):
     hu, labels = reshaped(source_case.image, source_case.labels, displacement)
     before = source_case.image.array[inner(source_case.labels.array, LIVER)]

@@ -132,6 +132,7 @@ def test_no_network_predicts_between_scans_of_one_patient(run, tiny_model, tmp_p
         assert not any("mics-small" in line for line in describe(read_summary(summary)))
 
 
+@pytest.mark.nightly
 def test_one_patients_grid_is_that_of_the_repeated_registration(run, tiny_model, tmp_path):
     card = {**json.loads(tiny_model.with_suffix(".json").read_text()), "spacing_mm": 9.0}
     coarse = tmp_path / "coarse.safetensors"

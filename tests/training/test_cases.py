@@ -77,6 +77,7 @@ def test_what_cases_are_made_of_is_noted_as_in_earlier_versions(tmp_path: Path) 
         refuse_other(source_of("phantom:5", 8.0, None, 0), tmp_path)
 
 
+@pytest.mark.nightly
 def test_organ_maps_of_generated_subjects_are_shares_of_their_labels(tmp_path: Path) -> None:
     prepare("phantom:4", tmp_path, 16.0, organ_maps="organs-small")
     for case in read_cases(tmp_path):
