@@ -106,7 +106,7 @@ def _refuse_foreign_nifti(path: Path) -> None:
     if intent in _OTHER_INTENTS:
         raise InputError(
             f"{path} is not a displacement field: its header calls its values {_OTHER_INTENTS[intent]} (intent_code {intent}). "
-            "Give the transform's file, or mend the code if they are displacements in LPS mm (1007)."
+            "Give the transform's file, or correct the code if they are displacements in LPS mm (1007)."
         )
     if name.startswith((_NIFTYREG, _SPM)):
         program = "NiftyReg" if name.startswith(_NIFTYREG) else "SPM"

@@ -18,7 +18,7 @@ from mics.image.grid import Grid
 _CLOSED = ("CLOSED_PLANAR", "CLOSEDPLANAR_XOR")
 # Of a slice: contours further from a plane, or less flat, are not of this series.
 _FLAT, _OFF_PLANE = 0.1, 0.25
-# Of folders within each other, in which a study's series lie: more may be all patients of an archive.
+# A folder and two levels within it, in which a study's series lie: more may be all patients of an archive.
 _LEVELS = 3
 _COLOURS = ((230, 60, 60), (60, 180, 75), (0, 130, 200), (245, 130, 48), (145, 30, 180), (70, 240, 240), (240, 50, 230))
 
@@ -29,7 +29,7 @@ def read_rtstruct(path: Path, series: Series | None = None) -> StructureSet:
     """The structures of an RT structure set as masks on the grid of the series that it refers to.
 
     ``series``: that series; by default it is looked for in the folder of ``path``, in those within it, and in those beside it
-    with what is within these, of which three levels are looked at.
+    with the folders within these: two levels of folders either way.
     Several contours on a slice are taken by XOR, so that inner ones are holes. Points and open contours have no inside: left
     out with a warning, like structures without contours.
 

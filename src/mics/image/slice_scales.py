@@ -51,6 +51,14 @@ class _Neighbours:
     filled: NDArray[np.bool_]
     odd: int | None
 
+    def even(self) -> NDArray[np.bool_]:
+        """Pairs that show the same, of one factor."""
+        return (np.abs(self.factors) < np.log(_EVEN_FACTOR)) & (self.alike > _EVEN)
+
+    def jumps(self, factor: float) -> NDArray[np.bool_]:
+        """Pairs that show the same, one of them times ``factor`` and more."""
+        return self.filled & (self.alike > _EVEN) & (np.abs(self.factors) > np.log(factor))
+
 
 def step_between_slices(array: NDArray[np.float32], axis: int) -> tuple[int, float] | None:
     """Where two neighbouring slices show the same and are far apart in value.
@@ -92,8 +100,7 @@ def other_scale(array: NDArray[np.float32], axis: int) -> int | None:
         return None
     if np.median(factors[filled]) > np.log(_ALTERNATING_FACTOR):
         return int(filled[0]) + 1
-    middle = np.arange(2, len(alike) - 2)
-    beside = middle[:, None] + np.array([-2, -1, 1, 2])
+    middle, beside = _with_two_on_each_side(len(alike))
     even = factors[beside] < np.log(_EVEN_FACTOR)
     alike_beside, factor, likeness = alike[beside], factors[middle], alike[middle]
     fairly = (even & (alike_beside > _FAIRLY_EVEN)).all(axis=1)
@@ -118,8 +125,7 @@ def few_on_another_scale(array: NDArray[np.float32], axis: int) -> int | None:
     if pairs is None:
         return None
     alike, factors, count = pairs.alike, pairs.factors, len(pairs.alike)
-    even = (np.abs(factors) < np.log(_EVEN_FACTOR)) & (alike > _EVEN)
-    jumps = pairs.filled & (alike > _EVEN) & (np.abs(factors) > np.log(_FEW_FACTOR))
+    even, jumps = pairs.even(), pairs.jumps(_FEW_FACTOR)
     turns = pairs.filled & (alike < _UPSIDE_DOWN)
     for at in map(int, np.flatnonzero(jumps | turns)):
         for length in range(1, _FEW + 1):
@@ -150,11 +156,8 @@ def factor_across(array: NDArray[np.float32], axis: int) -> int | None:
     pairs = _neighbours_without_metal(array, axis)
     if pairs is None:
         return None
-    middle = np.arange(2, len(pairs.alike) - 2)
-    beside = middle[:, None] + np.array([-2, -1, 1, 2])
-    even = ((np.abs(pairs.factors) < np.log(_EVEN_FACTOR)) & (pairs.alike > _EVEN))[beside].all(axis=1)
-    jumps = pairs.filled & (pairs.alike > _EVEN) & (np.abs(pairs.factors) > np.log(_ACROSS_FACTOR))
-    found = middle[even & jumps[middle]]
+    middle, beside = _with_two_on_each_side(len(pairs.alike))
+    found = middle[pairs.even()[beside].all(axis=1) & pairs.jumps(_ACROSS_FACTOR)[middle]]
     return int(found[0]) + 1 if len(found) else None
 
 
@@ -184,6 +187,12 @@ def wrapped_at_an_end(array: NDArray[np.float32], axis: int) -> int | None:
         if np.cos(2 * np.pi * (values - next_values) / 256)[beyond].mean() > _MIN_COSINE:
             return end
     return None
+
+
+def _with_two_on_each_side(count: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The numbers of those of ``count`` that have two neighbours on each side, (N,), and of these, (N, 4)."""
+    middle = np.arange(2, count - 2)
+    return middle, middle[:, None] + np.array([-2, -1, 1, 2])
 
 
 def _neighbours_without_metal(array: NDArray[np.float32], axis: int) -> _Neighbours | None:
