@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from mics.choices import SubmissionNames
-from mics.cli.manners import results
+from mics.cli.manners import in_folder, results
 from mics.cli.options import LabelNamesFile
 from mics.cli.output import Results, output_folder
 from mics.cli.progress import progress
@@ -68,4 +68,4 @@ def evaluate(
         place = free_folder(output)  # whatever has come into the folder meanwhile
         result.save(place)
     table = (place / "summary.md").read_text(encoding="utf-8")
-    results(f"{table}\nWritten to {place}", {"folder": place, **json.loads((place / "summary.json").read_bytes())})
+    results(f"{table}\nWritten to {place}", in_folder(place))

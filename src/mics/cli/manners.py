@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -89,6 +90,11 @@ def results(text: str, data: Mapping[str, Any]) -> None:
         typer.echo(json.dumps(data, indent=2, allow_nan=False, default=str))
     else:
         line(text)
+
+
+def in_folder(folder: Path) -> dict[str, Any]:
+    """A folder and its ``summary.json``, as the object that ``--json`` prints."""
+    return {"folder": folder, **json.loads((folder / "summary.json").read_bytes())}
 
 
 @contextmanager

@@ -1,6 +1,5 @@
 """`mics propagate`: labels of several scans, carried over to a new one."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -8,7 +7,7 @@ import typer
 
 from mics.choices import FusionName
 from mics.cli.errors import print_message
-from mics.cli.manners import results
+from mics.cli.manners import in_folder, results
 from mics.cli.options import ContinuedFolder, Device, Model, RefineEach
 from mics.cli.progress import progress
 
@@ -58,6 +57,6 @@ def propagate(
         )
     used = sum(outcome.used for outcome in result.atlases)
     lines += [f"Verdict: {result.verdict}, {used} of {len(result.atlases)} atlases used", f"Written to {output}"]
-    results("\n".join(lines), {"folder": output, **json.loads((output / "summary.json").read_bytes())})
+    results("\n".join(lines), in_folder(output))
     for message in result.reasons:
         print_message(message)

@@ -1,13 +1,12 @@
 """`mics template`: the average of a group of scans."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from mics.cli.errors import print_message
-from mics.cli.manners import results
+from mics.cli.manners import in_folder, results
 from mics.cli.options import ContinuedFolder, Device, Model, RefineEach
 from mics.cli.progress import progress
 
@@ -50,6 +49,6 @@ def template(
         parts += [] if one.dice is None else [f"Dice between scans {one.dice:.3f}"]
         lines.append(", ".join(parts))
     lines += [f"Verdict: {result.verdict}", f"Written to {output}"]
-    results("\n".join(lines), {"folder": output, **json.loads((output / "summary.json").read_bytes())})
+    results("\n".join(lines), in_folder(output))
     for message in result.reasons:
         print_message(message)

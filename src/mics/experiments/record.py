@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mics.errors import InputError, RunError
 from mics.evaluation.pair_score import PairScore
-from mics.run_summary import Matrix
+from mics.summary_parts import Matrix
 
 
 class CellRecord(BaseModel):

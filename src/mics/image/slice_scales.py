@@ -53,11 +53,13 @@ class _Neighbours:
 
     def even(self) -> NDArray[np.bool_]:
         """Pairs that show the same, of one factor."""
-        return (np.abs(self.factors) < np.log(_EVEN_FACTOR)) & (self.alike > _EVEN)
+        even: NDArray[np.bool_] = (np.abs(self.factors) < np.log(_EVEN_FACTOR)) & (self.alike > _EVEN)
+        return even
 
     def jumps(self, factor: float) -> NDArray[np.bool_]:
         """Pairs that show the same, one of them times ``factor`` and more."""
-        return self.filled & (self.alike > _EVEN) & (np.abs(self.factors) > np.log(factor))
+        jumps: NDArray[np.bool_] = self.filled & (self.alike > _EVEN) & (np.abs(self.factors) > np.log(factor))
+        return jumps
 
 
 def step_between_slices(array: NDArray[np.float32], axis: int) -> tuple[int, float] | None:

@@ -18,7 +18,8 @@ from mics.registration.inputs import PairArguments, Source
 from mics.registration.registrar import PairInputs, Registrar
 from mics.registration.result import Registration
 from mics.registration.steering import LANDMARKS
-from mics.run_summary import GridSummary, InputSummary, ModelSummary, RunSummary, read_summary
+from mics.run_summary import RunSummary, read_summary
+from mics.summary_parts import GridSummary, InputSummary, ModelSummary
 
 _COMPUTED = ("organs", "ants", "none")
 """Affines that the summary alone says everything of."""

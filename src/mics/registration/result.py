@@ -20,7 +20,8 @@ from mics.files.whole import write_text
 from mics.image.blocks import by_planes
 from mics.image.io import Image, write_image, write_labels
 from mics.registration.lesions import lesions_csv
-from mics.run_summary import RunSummary, VerdictSummary
+from mics.run_summary import RunSummary
+from mics.summary_parts import VerdictSummary
 
 _ROUNDING_MM = math.sqrt(3) / 512
 """Half of 1/256 mm along each axis, by which every file of a transform may be off."""

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from mics.run_summary import BeforeAndAfter, DistancePair, EvidenceSummary, LabelPair, OrganEvidence, Part
+from mics.summary_parts import BeforeAndAfter, DistancePair, EvidenceSummary, LabelPair, OrganEvidence, Part
 
 Word = Literal["good", "look", "failed"]
 

@@ -14,7 +14,8 @@ from mics.files.whole import write_text
 from mics.report.page import viewer_part
 from mics.report.sections import MARKS, without_folders
 from mics.report.summary_text import above_zero, fold_percentage, inverse_error, label_of, moving_label_scores
-from mics.run_summary import BeforeAndAfter, EvidenceSummary, RunSummary
+from mics.run_summary import RunSummary
+from mics.summary_parts import BeforeAndAfter, EvidenceSummary
 
 PAGE = "review.html"
 

@@ -21,7 +21,8 @@ from mics.report.summary_text import (
     number,
     scan_name,
 )
-from mics.run_summary import InputSummary, ModelSummary, RunSummary
+from mics.run_summary import RunSummary
+from mics.summary_parts import InputSummary, ModelSummary
 
 Cells = Sequence[str]
 

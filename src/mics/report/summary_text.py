@@ -7,7 +7,8 @@ from statistics import fmean
 from textwrap import wrap
 
 from mics.data.label_names import label_name
-from mics.run_summary import ByLabel, CertificateSummary, LabelScores, LesionRow, RunSummary
+from mics.run_summary import RunSummary
+from mics.summary_parts import ByLabel, CertificateSummary, LabelScores, LesionRow
 
 VERDICTS = {
     "good": "Verdict: good. Nothing that was looked at speaks against it.",
