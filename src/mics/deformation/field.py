@@ -27,27 +27,43 @@ _MANY_CHANNELS = 8
 
 
 def identity(shape: Sequence[int], *, device: torch.device | str = "cpu") -> Tensor:
-    """Voxel coordinates of a grid: ``(1, 3, X, Y, Z)`` for ``shape`` (X, Y, Z)."""
+    """Voxel coordinates of a grid.
+
+    Args:
+        shape: Its voxels along each axis, (X, Y, Z).
+        device: Of the result.
+
+    Returns:
+        ``(1, 3, X, Y, Z)`` float32, from 0 to ``n - 1`` along each axis.
+    """
     axes = [torch.arange(n, dtype=torch.float32, device=device) for n in shape]
     return torch.stack(torch.meshgrid(*axes, indexing="ij"))[None]
 
 
 def integrate(gradients: Tensor, *, anchor: Anchor = "line_mean", offset: Tensor | None = None) -> Tensor:
-    """Displacement whose derivative along each axis is given (MICS, section 3.1).
-
-    ``gradients`` is ``(B, 3, X, Y, Z)``: channel c holds the derivative along axis c of the c-th coordinate of Φ, in voxels
-    per voxel, so that 1 everywhere is the identity. The result is the cumulative sum along each axis, minus the identity.
+    """Displacement whose derivative along each axis is given: its cumulative sum along that axis, minus the identity.
 
     A sum leaves one constant per line open, the anchor:
 
     - ``"first_voxel"``, the paper's form: Φ starts at the first voxel of each line with the value of its first derivative
       (minus one). It cannot represent a translation, and a constant bias of the derivative drifts over the whole line.
-    - ``"line_mean"``: the mean displacement of each line is the line's mean of ``offset`` (``(B, 3, X, Y, Z)``, voxels;
-      zero if none is given). A constant added along a line leaves the derivative along it untouched, hence positive.
-      Translations are represented, a bias drifts half as far, and where derivative and offset agree a crop gets the
-      same displacement as the volume that it is cut from.
+    - ``"line_mean"``: the mean displacement of each line is the line's mean of ``offset``. A constant added along a line
+      leaves the derivative along it untouched, hence positive. Translations are represented, a bias drifts half as far, and
+      where derivative and offset agree a crop gets the same displacement as the volume that it is cut from.
 
-    Integrated in float32 with autocast off.
+    Integrated in float32 with autocast off; differentiable.
+
+    Args:
+        gradients: ``(B, 3, X, Y, Z)``: channel c holds the derivative along axis c of the c-th coordinate of Φ, in voxels per
+            voxel, so that 1 everywhere is the identity.
+        anchor: The constant of each line, as above.
+        offset: ``(B, 3, X, Y, Z)`` in voxels, zero if none is given; ``"first_voxel"`` does not look at it.
+
+    Returns:
+        The displacement, ``(B, 3, X, Y, Z)`` float32, in voxels.
+
+    References:
+        Estienne et al., "MICS: Multi-steps, Inverse Consistency and Symmetric deep learning registration network", section 3.1.
     """
     with torch.autocast(gradients.device.type, enabled=False):
         excess = gradients.float() - 1
@@ -68,10 +84,25 @@ def warp(
     mode: Literal["bilinear", "nearest"] = "bilinear",
     padding: Padding = "border",
 ) -> Tensor:
-    """Fill each voxel x from ``x + displacement(x)`` of ``volume`` (backward trilinear or nearest sampling).
+    """Fill each voxel x from ``x + displacement(x)`` of ``volume`` (backward sampling).
 
-    ``volume`` is ``(B, C, *in)`` and ``displacement`` is ``(B, 3, *out)``; ``in`` and ``out`` have the same voxel frame and
-    may differ in extent. Beyond the volume: its border value, or zero. Returns ``(B, C, *out)`` in float32.
+    In float32 with autocast off; differentiable as :func:`sample` is.
+
+    Args:
+        volume: ``(B, C, *in)``.
+        displacement: ``(B, 3, *out)`` in voxels; ``in`` and ``out`` have the same voxel frame and may differ in extent.
+        mode: ``"bilinear"``, which in 3D is trilinear, or ``"nearest"``.
+        padding: What lies beyond the volume: ``"border"``, its border value, or ``"zeros"``, to which values fall within a voxel.
+
+    Returns:
+        ``(B, C, *out)`` float32.
+
+    Example:
+        >>> volume = torch.tensor([0.0, 10.0, 20.0, 30.0]).view(1, 1, 4, 1, 1)
+        >>> displacement = torch.zeros(1, 3, 4, 1, 1)
+        >>> displacement[:, 0] = 1.5  # along the first axis: each voxel takes what lies 1.5 voxels ahead
+        >>> warp(volume, displacement).flatten().tolist()
+        [15.0, 25.0, 30.0, 30.0]
     """
     with torch.autocast(volume.device.type, enabled=False):
         position = identity(displacement.shape[2:], device=displacement.device) + displacement.float()
@@ -81,19 +112,35 @@ def warp(
 def compose(a: Tensor, b: Tensor) -> Tensor:
     """One displacement for two: an image goes through ``b`` first, then through ``a``; points the other way round.
 
-    ``warp(v, compose(a, b))`` is ``warp(warp(v, b), a)`` without the second interpolation. Both are ``(B, 3, X, Y, Z)`` in
-    voxels of one grid. Beyond the grid, ``b`` keeps its border value.
+    ``warp(v, compose(a, b))`` is ``warp(warp(v, b), a)`` without the second interpolation. Differentiable in both.
+
+    Args:
+        a: ``(B, 3, X, Y, Z)`` in voxels.
+        b: Likewise, on the same grid; beyond it, it keeps its border value.
+
+    Returns:
+        ``a(x) + b(x + a(x))``, likewise.
     """
     return a + warp(b, a)
 
 
 def exponentiate(velocity: Tensor, *, squarings: int = 3) -> Tensor:
-    """Displacement of the flow of a stationary velocity ``(B, 3, X, Y, Z)`` over unit time.
+    """Displacement of the flow of a stationary velocity over unit time.
 
-    Scaling and squaring (Arsigny et al. 2006): the flow over ``1 / 2**squarings``, by the midpoint rule, composed with itself
-    ``squarings`` times. That rule's error is a power of the step smaller than that of taking the scaled velocity itself, so
-    few squarings do, and every one that is not done spares an interpolation.
-    ``exponentiate(-v)`` inverts ``exponentiate(v)`` up to interpolation.
+    Scaling and squaring: the flow over ``1 / 2**squarings``, by the midpoint rule, composed with itself ``squarings`` times.
+    That rule's error is a power of the step smaller than that of taking the scaled velocity itself, so few squarings do, and
+    every one that is not done spares an interpolation.
+    ``exponentiate(-v)`` inverts ``exponentiate(v)`` up to interpolation. Differentiable.
+
+    Args:
+        velocity: ``(B, 3, X, Y, Z)`` in voxels per unit of time; beyond the grid, it keeps its border value.
+        squarings: How often the flow is composed with itself.
+
+    Returns:
+        ``(B, 3, X, Y, Z)`` float32, in voxels.
+
+    References:
+        Arsigny et al. 2006, "A log-Euclidean framework for statistics on diffeomorphisms", MICCAI.
     """
     step = velocity.float() / 2.0**squarings
     displacement = warp(step, step / 2)
@@ -106,7 +153,16 @@ def exponentiate(velocity: Tensor, *, squarings: int = 3) -> Tensor:
 def logarithm(ab: Tensor, ba: Tensor, iterations: int = 4) -> Tensor:
     """A velocity whose exponential is near ``ab`` and whose negative's is near ``ba``; odd under swapping the two.
 
-    Fixed point: what is left of ``ab`` after ``exp(-v)``, and of ``ba`` after ``exp(v)``, is half each added to v.
+    Fixed point: what is left of ``ab`` after ``exp(-v)``, and of ``ba`` after ``exp(v)``, is half each added to v. Without
+    gradients.
+
+    Args:
+        ab: ``(B, 3, X, Y, Z)`` in voxels.
+        ba: Likewise, on the same grid: nearly the inverse of ``ab``.
+        iterations: Of the fixed point.
+
+    Returns:
+        ``(B, 3, X, Y, Z)`` float32, in voxels per unit of time.
     """
     velocity = (ab - ba) / 2
     for _ in range(iterations):
@@ -117,9 +173,19 @@ def logarithm(ab: Tensor, ba: Tensor, iterations: int = 4) -> Tensor:
 
 
 def invert(displacement: Tensor, *, iterations: int = 20) -> Tensor:
-    """Inverse displacement by fixed-point iteration ``v(x) = -u(x + v(x))`` (Chen et al. 2008).
+    """Inverse displacement by fixed-point iteration ``v(x) = -u(x + v(x))``.
 
-    Converges where the displacement is a contraction (all derivatives below one in size).
+    Converges where the displacement is a contraction (all derivatives below one in size). Differentiable.
+
+    Args:
+        displacement: u, ``(B, 3, X, Y, Z)`` in voxels; beyond the grid, it keeps its border value.
+        iterations: How often v is put in; nothing stops earlier, and nothing is checked.
+
+    Returns:
+        v, ``(B, 3, X, Y, Z)`` float32, in voxels.
+
+    References:
+        Chen et al. 2008, "A simple fixed-point approach to invert a deformation field", Medical Physics 35.
     """
     inverse = -displacement.float()
     for _ in range(iterations):
@@ -133,7 +199,15 @@ def length(vectors: Tensor) -> Tensor:
 
 
 def resize(volume: Tensor, shape: Sequence[int]) -> Tensor:
-    """Trilinear resampling of ``(B, C, X, Y, Z)`` to another shape, corner centres onto corner centres."""
+    """Trilinear resampling to another shape, corner centres onto corner centres; differentiable.
+
+    Args:
+        volume: ``(B, C, X, Y, Z)``. The vectors of a displacement stay as long as they are (:func:`resize_displacement`).
+        shape: Voxels along each axis of the result.
+
+    Returns:
+        ``(B, C, *shape)`` of the same type; ``volume`` itself where it has that shape.
+    """
     if tuple(volume.shape[2:]) == tuple(shape):
         return volume
     return functional.interpolate(volume, size=tuple(shape), mode="trilinear", align_corners=True)
@@ -148,9 +222,18 @@ def along_axes(volume: Tensor, x: Tensor, y: Tensor, z: Tensor) -> Tensor:
 
 
 def downsample(volume: Tensor, shape: Sequence[int]) -> Tensor:
-    """``(B, C, X, Y, Z)`` on a coarser grid with the same outermost voxel centres, as averages over that grid's voxels.
+    """A volume on a coarser grid with the same outermost voxel centres, as averages over that grid's voxels.
 
-    What is only sampled there (:func:`resize`) takes what is finer than the grid for something else.
+    What is only sampled there (:func:`resize`) takes what is finer than the grid for something else. Along each axis two box
+    averages in a row, each over as many voxels as become one, rounded, then interpolation; interpolation alone where that is one.
+    Differentiable.
+
+    Args:
+        volume: ``(B, C, X, Y, Z)`` float32; what would lie beyond it does not count.
+        shape: Voxels along each axis of the result.
+
+    Returns:
+        ``(B, C, *shape)`` float32; ``volume`` itself where it has that shape.
     """
     if tuple(volume.shape[2:]) == tuple(shape):
         return volume
@@ -170,7 +253,15 @@ def _averages(fine: int, coarse: int) -> Tensor:
 
 
 def resize_displacement(displacement: Tensor, shape: Sequence[int]) -> Tensor:
-    """The same displacement on a grid of another shape, its vectors in that grid's voxels."""
+    """The same displacement on a grid of another shape with the same outermost voxel centres; differentiable.
+
+    Args:
+        displacement: ``(B, 3, X, Y, Z)`` in voxels of its grid.
+        shape: Voxels along each axis of the result.
+
+    Returns:
+        ``(B, 3, *shape)`` float32, linearly interpolated, in voxels of the new grid.
+    """
     scale = voxel_ratio(displacement.shape[2:], shape, device=displacement.device)
     return resize(displacement.float(), shape) * scale
 
@@ -188,9 +279,18 @@ def sample(
     mode: Literal["bilinear", "nearest"] = "bilinear",
     padding: Padding = "border",
 ) -> Tensor:
-    """Values of ``volume`` ``(B, C, *in)`` at voxel positions ``(B, 3, *out)``, ``(B, C, *out)``; both float32.
+    """Values of a volume at any positions; differentiable in both, in the positions only where it interpolates.
 
     The one place that knows ``grid_sample``'s conventions. Positions that are no numbers give no numbers, or the border's.
+
+    Args:
+        volume: ``(B, C, *in)`` float32.
+        position: ``(B, 3, *out)`` float32, in voxels of ``volume``.
+        mode: ``"bilinear"``, which in 3D is trilinear, or ``"nearest"``.
+        padding: What lies beyond the volume: ``"border"``, its border value, or ``"zeros"``, to which values fall within a voxel.
+
+    Returns:
+        ``(B, C, *out)`` float32.
     """
     on_cpu = volume.device.type == "cpu" and not torch.compiler.is_compiling()
     smooth, batch = mode == "bilinear" and padding == "border", volume.shape[0]

@@ -15,10 +15,23 @@ CACHED_VOXELS = 300_000
 
 
 def jacobian_determinant(displacement: Tensor) -> Tensor:
-    """Determinant of the Jacobian matrix of x + displacement(x), ``(B, X, Y, Z)`` float32; differentiable.
+    """Determinant of the Jacobian matrix of x + displacement(x); differentiable.
 
-    Central differences, one-sided ones at the border. 1 keeps volume, 0 and less folds. Central differences look past
-    the voxel itself and so miss folds that alternate from voxel to voxel: :func:`nondiffeomorphic_volume` does not.
+    Central differences, one-sided ones at the border, in float32 with autocast off. 1 keeps volume, 0 and less folds. Central
+    differences look past the voxel itself and so miss folds that alternate from voxel to voxel:
+    :func:`nondiffeomorphic_volume` does not.
+
+    Args:
+        displacement: ``(B, 3, X, Y, Z)`` in voxels, of at least two voxels along each axis.
+
+    Returns:
+        ``(B, X, Y, Z)`` float32, without unit.
+
+    Example:
+        >>> stretch = torch.zeros(1, 3, 4, 4, 4)
+        >>> stretch[:, 0] = 0.5 * torch.arange(4.0).view(4, 1, 1)
+        >>> jacobian_determinant(stretch).unique().tolist()
+        [1.5]
     """
     with torch.autocast(displacement.device.type, enabled=False):
         x, y, z = (_central(displacement.float(), axis) for axis in range(3))
@@ -41,43 +54,91 @@ class VolumeChange:
 
     @classmethod
     def of(cls, determinant: Tensor) -> "VolumeChange":
-        """The summary of Jacobian determinants, of any shape."""
+        """The summary of Jacobian determinants.
+
+        Args:
+            determinant: Of any shape, at least one.
+
+        Returns:
+            Their number, folds and range.
+        """
         least, largest = torch.aminmax(determinant)
         return cls(determinant.numel(), int((determinant <= 0).sum()), float(least), float(largest))
 
     @classmethod
     def together(cls, parts: Iterable["VolumeChange"]) -> "VolumeChange":
-        """The summary of several parts of a volume in one."""
+        """The summary of several parts of a volume in one.
+
+        Args:
+            parts: The parts' summaries, at least one.
+
+        Returns:
+            That of the whole.
+        """
         voxels, folds, least, largest = zip(*map(astuple, parts), strict=True)
         return cls(sum(voxels), sum(folds), min(least), max(largest))
 
 
 def volume_change(displacement: Tensor) -> VolumeChange:
-    """Folds and range of the Jacobian determinant by central differences."""
+    """Folds and range of the Jacobian determinant by central differences, computed slab by slab.
+
+    Args:
+        displacement: ``(B, 3, X, Y, Z)`` in voxels, of at least two voxels along each axis.
+
+    Returns:
+        The summary of all voxels of all fields.
+    """
     return VolumeChange.together(
         VolumeChange.of(determinant_between(displacement, start, stop)) for start, stop in slabs(displacement)
     )
 
 
 def determinant_between(displacement: Tensor, start: int, stop: int) -> Tensor:
-    """The Jacobian determinants of the slices ``start`` to ``stop`` along X, their neighbours looked at, ``(B, x, Y, Z)``."""
+    """The Jacobian determinants of some slices along X, as :func:`jacobian_determinant` of the whole has them.
+
+    Args:
+        displacement: ``(B, 3, X, Y, Z)`` in voxels; the slices' neighbours are looked at.
+        start: The first slice.
+        stop: The slice after the last.
+
+    Returns:
+        ``(B, stop - start, Y, Z)`` float32, without unit.
+    """
     first = max(start - 1, 0)
     return jacobian_determinant(displacement[:, :, first : stop + 1])[:, start - first : stop - first]
 
 
 def fold_share(displacement: Tensor) -> float:
-    """Share of voxels, 0 to 1, whose Jacobian determinant by central differences is zero or negative."""
+    """Share of voxels whose Jacobian determinant by central differences is zero or negative.
+
+    Args:
+        displacement: ``(B, 3, X, Y, Z)`` in voxels, of at least two voxels along each axis.
+
+    Returns:
+        0 to 1.
+    """
     return volume_change(displacement).fold_share
 
 
 def nondiffeomorphic_volume(displacement: Tensor) -> float:
-    """Volume that the map turns inside out, in percent of the voxels (Liu et al. 2024, "non-diffeomorphic volume").
+    """Volume that the map turns inside out, the "non-diffeomorphic volume" of Liu et al.
 
-    "On Finite Difference Jacobian Computation in Deformable Image Registration", Int. J. Comput. Vis. Every cell of
-    eight voxels splits into five tetrahedra in two ways: four at corners and one in the middle. A map that is linear
-    within each folds where one of the ten changes its orientation. Returned is the volume of those that do, halved
-    because each way counts the cell once, over the voxels that have both neighbours on every axis (the authors'
-    choice). Each determinant is six times the volume of a tetrahedron. Raises ValueError below three voxels an axis.
+    Every cell of eight voxels splits into five tetrahedra in two ways: four at corners and one in the middle. A map that is
+    linear within each folds where one of the ten changes its orientation. Returned is the volume of those that do, halved
+    because each way counts the cell once, over the voxels that have both neighbours on every axis (the authors' choice). Each
+    determinant is six times the volume of a tetrahedron.
+
+    Args:
+        displacement: ``(B, 3, X, Y, Z)`` in voxels.
+
+    Returns:
+        Percent of those voxels.
+
+    Raises:
+        ValueError: Below three voxels along an axis.
+
+    References:
+        Liu et al. 2024, "On finite difference Jacobian computation in deformable image registration", IJCV.
     """
     batch, _, x, y, z = displacement.shape
     if min(x, y, z) < 3:

@@ -25,11 +25,22 @@ _MANY = 1 << 16  # an atlas' ids: one pass over all labels makes a list as long 
 def dice(
     fixed_labels: Labels, warped_labels: Labels, labels: Iterable[int], *, moving_labels: Labels | None = None
 ) -> dict[int, float]:
-    """Dice overlap of each label, ``{label: 2|F∩W| / (|F|+|W|)}``.
+    """Dice overlap of each label, ``2|F∩W| / (|F|+|W|)``.
 
-    A label that the fixed or the moving volume does not show has no entry. ``moving_labels`` is the map before warping
-    (any shape): given it, a label that the deformation has pushed out of view scores 0, as in the Learn2Reg script;
-    without it that label is taken for absent.
+    Args:
+        fixed_labels: ``(X, Y, Z)`` integers.
+        warped_labels: The moving label map on the same grid, likewise.
+        labels: Those to score, above 0.
+        moving_labels: The map before warping, of any shape: given it, a label that the deformation has pushed out of view scores
+            0, as in the Learn2Reg script; without it that label is taken for absent.
+
+    Returns:
+        By label, 0 to 1. A label that the fixed or the moving volume does not show has no entry.
+
+    Example:
+        >>> fixed, warped = np.array([[[1, 1, 2]]]), np.array([[[1, 0, 2]]])
+        >>> {label: round(float(score), 3) for label, score in dice(fixed, warped, [1, 2, 3]).items()}
+        {1: 0.667, 2: 1.0}
     """
     scores: dict[int, float] = {}
     for label, fixed, warped in _masks(fixed_labels, warped_labels, labels, moving_labels):
@@ -54,10 +65,18 @@ def surface_agreement(
     *,
     moving_labels: Labels | None = None,
 ) -> dict[int, SurfaceAgreement]:
-    """HD95 and mean distance to agreement of each label, weighted by surface area, in units of ``spacing``.
+    """HD95 and mean distance to agreement of each label, weighted by surface area (:mod:`mics.evaluation.surface`).
 
-    Spacing 1 gives Learn2Reg's HD95, in voxels. Labels are skipped as in :func:`dice`; one that the deformation has
-    pushed out of view is infinitely far.
+    Args:
+        fixed_labels: ``(X, Y, Z)`` integers.
+        warped_labels: The moving label map on the same grid, likewise.
+        labels: Those to measure, above 0.
+        spacing: Voxel edges along the array axes; 1 gives Learn2Reg's HD95, in voxels.
+        moving_labels: The map before warping, of any shape: given it, a label that the deformation has pushed out of view is
+            infinitely far; without it that label is taken for absent.
+
+    Returns:
+        By label, in units of ``spacing``. A label that the fixed or the moving volume does not show has no entry.
     """
 
     def measured(found: tuple[int, NDArray[np.bool_], NDArray[np.bool_]]) -> tuple[int, SurfaceAgreement]:
@@ -71,10 +90,16 @@ def surface_agreement(
 
 
 def sd_log_jacobian(displacement_voxels: NDArray[np.floating]) -> float:
-    """Learn2Reg's SdLogJ of ``(3, X, Y, Z)``: standard deviation of ``log(clip(|J| + 3, 1e-9, 1e9))``.
+    """Learn2Reg's SdLogJ: standard deviation of ``log(clip(|J| + 3, 1e-9, 1e9))``.
 
     |J| by central differences; two voxels are cropped at each border, so that how a border is padded does not matter.
     The offset is that of today's script; the one of 2020 had another, so figures of different years do not compare.
+
+    Args:
+        displacement_voxels: ``(3, X, Y, Z)`` in voxels, of at least five voxels along each axis.
+
+    Returns:
+        Without unit; 0 where volume changes by the same factor everywhere.
     """
     length, logs = displacement_voxels.shape[1], []
     for start in range(2, length - 2, _SLAB):

@@ -62,14 +62,25 @@ class SurfaceDistances:
     second_areas: NDArray[np.float64]
 
     def hausdorff(self, percent: float = 95) -> float:
-        """Robust Hausdorff distance: the larger of the two directions' area-weighted percentiles."""
+        """Robust Hausdorff distance: the larger of the two directions' area-weighted percentiles.
+
+        Args:
+            percent: Of the surface, 0 to 100; 100 is the Hausdorff distance itself.
+
+        Returns:
+            In units of the spacing.
+        """
         return max(
             _weighted_percentile(self.first_to_second, self.first_areas, percent),
             _weighted_percentile(self.second_to_first, self.second_areas, percent),
         )
 
     def mean(self) -> float:
-        """Mean distance to agreement: the mean of the two directions' area-weighted means."""
+        """Mean distance to agreement: the mean of the two directions' area-weighted means.
+
+        Returns:
+            In units of the spacing.
+        """
         first = np.average(self.first_to_second, weights=self.first_areas)
         second = np.average(self.second_to_first, weights=self.second_areas)
         return float(np.mean((first, second)))
@@ -78,9 +89,15 @@ class SurfaceDistances:
 def surface_distances(
     first: NDArray[np.bool_], second: NDArray[np.bool_], spacing: Sequence[float]
 ) -> SurfaceDistances | None:
-    """Distances between the surfaces of two masks, in units of ``spacing``; None if either is empty.
+    """Distances between the surfaces of two masks.
 
-    ``first`` and ``second`` are ``(X, Y, Z)`` masks of one grid; beyond the grid is outside.
+    Args:
+        first: ``(X, Y, Z)``; beyond the grid is outside.
+        second: Likewise, on the same grid.
+        spacing: Voxel edges along the array axes.
+
+    Returns:
+        Distances in units of ``spacing``, areas in its square; None if either mask is empty.
     """
     if not (first.any() and second.any()):
         return None
