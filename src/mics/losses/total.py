@@ -99,7 +99,14 @@ class Volumes:
     organs: Tensor | None = None
 
     def resized(self, shape: tuple[int, ...]) -> "Volumes":
-        """The same on the grid on which the fields are predicted."""
+        """The same on another grid with the same outermost voxel centres, as that on which the fields are predicted.
+
+        Args:
+            shape: Voxels of that grid, (X, Y, Z).
+
+        Returns:
+            Windows and organs, linearly interpolated.
+        """
         return Volumes(resize(self.windows, shape), None if self.organs is None else resize(self.organs, shape))
 
 

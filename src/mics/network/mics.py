@@ -32,10 +32,20 @@ class MICS(RegistrationUNet):
             nn.init.normal_(self.offset_head.weight, std=1e-3)
 
     def forward(self, a: Tensor, b: Tensor, *, steps: int = 2) -> Prediction:
-        """Register ``a`` and ``b``, the windows ``(B, 3, X, Y, Z)`` in [0, 1] (see :meth:`network_input`), in ``steps`` steps.
+        """Register two volumes in several steps.
 
         At step i each volume is warped from its original by the composition of the steps so far, in one interpolation;
-        the features of the unwarped volumes are computed once and serve as targets at every step.
+        the features of the unwarped volumes are computed once and serve as targets at every step. Where no
+        gradients are recorded, each direction is decoded after the other, which takes less memory.
+
+        Args:
+            a: ``(B, channels, X, Y, Z)`` in [0, 1], as :meth:`network_input` returns it: three HU windows, and organ maps if this
+                network takes them. It is padded to extents that the levels divide.
+            b: The other one, on the same grid.
+            steps: At least one.
+
+        Returns:
+            Both deformations after every step.
         """
         originals = self.padded(a, b)
         unmoved = self.encode(originals, initial_displacement(steps, originals))
@@ -71,7 +81,15 @@ class MICS(RegistrationUNet):
         return [features.pop(0) - partner for partner in partners]  # either goes before the next difference comes
 
     def decode(self, differences: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """Feature differences to the gradients of Φ in (0, 2) and the displacement that they integrate to."""
+        """Feature differences to the gradients of Φ and the displacement that they integrate to.
+
+        Args:
+            differences: Of each level, finest first, ``(N, features, X, Y, Z)`` on that level's grid.
+
+        Returns:
+            The gradients, ``(N, 3, X, Y, Z)`` in (0, 2), those of each coordinate along its own axis, and the displacement,
+            ``(N, 3, X, Y, Z)``, in voxels; both float32, on the finest level's grid.
+        """
         decoded = self.decoder(differences)
         # A logit near zero is as exact in half precision as any other, 1 + derivative would not be: float32 from here on.
         logits = self.gradient_head(decoded[0]).float()

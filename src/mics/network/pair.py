@@ -45,13 +45,27 @@ class Prediction:
         return self.displacements()[1]
 
     def displacements(self, finer: int = 1) -> tuple[Tensor, Tensor]:
-        """A→B and B→A on a grid ``finer`` times as fine as the input's, with its outermost voxel centres, in its voxels."""
+        """Both displacements over the input's box, padding left out.
+
+        Args:
+            finer: How many times as fine as the input's the grid is, with the same outermost voxel centres; 1 is the input's own.
+
+        Returns:
+            A→B and B→A, each ``(B, 3, X', Y', Z')`` float32, in voxels of that grid, of which ``X' = (X - 1) * finer + 1``.
+        """
         x, y, z = ((n - 1) * finer + 1 for n in self.shape)
         ab, ba = self.on_grid([(n - 1) * finer + 1 for n in self.padded_shape])[..., :x, :y, :z]
         return ab, ba
 
     def on_grid(self, shape: Sequence[int]) -> Tensor:
-        """Both displacements on a grid of ``shape`` over the padded input's box, ``(2, B, 3, X, Y, Z)``, in its voxels."""
+        """Both displacements over the padded input's box.
+
+        Args:
+            shape: Of the grid, with the padded input's outermost voxel centres.
+
+        Returns:
+            ``(2, B, 3, *shape)`` float32, A→B first, in voxels of that grid.
+        """
         return torch.stack([resize_displacement(direction, shape) for direction in self.steps[-1].displacement])
 
 

@@ -33,17 +33,32 @@ class Flow:
         """exp(vₙ/2) ∘ … ∘ exp(v₁/2): the other half."""
 
     def add(self, velocity: Tensor) -> None:
-        """Append a velocity in voxels of its own grid, on which it is integrated, as that is cheapest."""
+        """Append a velocity, integrated on its own grid, as that is cheapest.
+
+        Args:
+            velocity: ``(2 * B, 3, …)`` in voxels of its own grid, which lies over the same box.
+        """
         half = resize_displacement(exponentiate(velocity / 2, squarings=_SQUARINGS), self.shape)
         self._append(half, half)
 
     def append(self, other: "Flow") -> None:
-        """All of another one's velocities, in their order."""
+        """Append all of another one's velocities, in their order.
+
+        Args:
+            other: On a grid of the same shape; without a velocity, it changes nothing.
+        """
         if other.half is not None and other.rest is not None:
             self._append(other.half, other.rest)
 
     def displacement(self) -> Tensor:
-        """Displacement of both directions, ``(2, B, 3, *shape)``."""
+        """The whole composition as a displacement.
+
+        Returns:
+            ``(2, B, 3, *shape)`` float32, A→B first, in voxels.
+
+        Raises:
+            ValueError: Before any velocity.
+        """
         if self.half is None or self.rest is None:
             raise ValueError("No velocity was added.")
         return _both(compose(self.rest, self.half))
@@ -60,10 +75,16 @@ class FlowPrediction(Prediction):
     velocities: list[Tensor] = field(default_factory=list)
 
     def on_grid(self, shape: Sequence[int]) -> Tensor:
-        """Both displacements on a grid of ``shape`` over the padded input's box, ``(2, B, 3, X, Y, Z)``, in its voxels.
+        """Both displacements over the padded input's box.
 
         Integrated as in training, interpolated, and what interpolation has spoiled of the inverse corrected on that grid
         (:func:`mics.deformation.inverse.correct_inverse_consistency`): finer ones have the better inverse.
+
+        Args:
+            shape: Of the grid, with the padded input's outermost voxel centres.
+
+        Returns:
+            ``(2, B, 3, *shape)`` float32, A→B first, in voxels of that grid.
         """
         flow = Flow(self.velocities[-1].shape[2:])
         for velocity in self.velocities:
@@ -108,9 +129,18 @@ class VelocityMICS(RegistrationUNet):
         self.velocity_heads = nn.ModuleList(heads)
 
     def forward(self, a: Tensor, b: Tensor, *, steps: int = 2) -> FlowPrediction:
-        """Register ``a`` and ``b``, the windows ``(B, 3, X, Y, Z)`` in [0, 1] (see :meth:`network_input`), in ``steps`` steps.
+        """Register two volumes in several steps.
 
         At step i both volumes are warped by half of the deformation that the steps so far have found, in one interpolation.
+
+        Args:
+            a: ``(B, channels, X, Y, Z)`` in [0, 1], as :meth:`network_input` returns it: three HU windows, and organ maps if this
+                network takes them. It is padded to extents that the levels divide.
+            b: The other one, on the same grid.
+            steps: At least one.
+
+        Returns:
+            Both deformations after every step, and the velocities that make them.
         """
         originals = self.padded(a, b)
         flow: Flow | None = None
@@ -131,8 +161,16 @@ class VelocityMICS(RegistrationUNet):
     def flip_averaged(self, a: Tensor, b: Tensor, *, steps: int = 2) -> FlowPrediction:
         """:meth:`forward`, averaged over the pair and its mirror image; for a network that was trained on such images too.
 
-        Averaged are the velocities, which stay odd in the pair, so that the directions stay inverse to each other; there are no
-        ``steps`` to look at.
+        Averaged are the velocities, which stay odd in the pair, so that the directions stay inverse to each other. The mirror
+        image is that along the first axis, which runs from left to right or back.
+
+        Args:
+            a: As of :meth:`forward`.
+            b: As of :meth:`forward`.
+            steps: As of :meth:`forward`.
+
+        Returns:
+            Both deformations; there are no ``steps`` to look at.
         """
         originals = self.padded(a, b)  # so that the image's grid is that of the pair, flipped
         pairs = (torch.cat([volume, volume.flip(2)]) for volume in originals.chunk(2))
