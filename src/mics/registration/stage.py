@@ -106,22 +106,59 @@ class State:
         return _at_hand(self.native, "transforms", "name 'transforms' in its needs")
 
     def with_field(self, field: BidirectionalField) -> "State":
-        """The state with another deformation, over the box of :attr:`grid`."""
+        """The state with another deformation.
+
+        Args:
+            field: Over the box of :attr:`grid`, of any number of voxels.
+
+        Returns:
+            The state with it.
+        """
         return replace(self, deformation=field)
 
     def with_displacements(self, *, moving_to_fixed: Tensor, fixed_to_moving: Tensor) -> "State":
-        """The state with another deformation, (1, 3, X, Y, Z) in voxels of a grid with the outermost centres of :attr:`grid`."""
+        """The state with another deformation, given as tensors.
+
+        Args:
+            moving_to_fixed: (1, 3, X, Y, Z) float32, in voxels of a grid of that shape with the outermost voxel centres of
+                :attr:`grid`; it pulls: what warps the moving scan onto the fixed one.
+            fixed_to_moving: Likewise, of the other direction, on the same grid.
+
+        Returns:
+            The state with it.
+
+        Raises:
+            InputError: Before the affine's stage, and for tensors that do not fit one grid.
+        """
         grid = same_box(self.grid, moving_to_fixed.shape[2:])
         return self.with_field(
             BidirectionalField(moving_to_fixed=moving_to_fixed, fixed_to_moving=fixed_to_moving, grid=grid)
         )
 
     def with_transforms(self, transforms: Transforms) -> "State":
-        """The state with other transforms on the scans' own grids."""
+        """The state with other transforms.
+
+        Args:
+            transforms: Both directions, each on the grid of the scan that it fills.
+
+        Returns:
+            The state with them.
+        """
         return replace(self, native=transforms)
 
     def with_report(self, stage: str, part: Mapping[str, Any]) -> "State":
-        """The state with what ``stage`` reports to the summary. Raises InputError for what JSON does not know."""
+        """The state with what a stage reports to the summary.
+
+        Args:
+            stage: Its name.
+            part: What it reports, in place of what has been reported under that name before.
+
+        Returns:
+            The state with it.
+
+        Raises:
+            InputError: For what JSON does not know.
+        """
         try:
             json.dumps(part, allow_nan=False)
         except (TypeError, ValueError) as error:
@@ -149,15 +186,27 @@ class Stage(Protocol):
         return ()
 
     def memory(self, grid: Grid, device: torch.device) -> float:
-        """Bytes that it takes at its peak, on the device.
+        """How much memory it takes; asked before anything is done.
 
-        ``grid``: the largest that the affine may lead the network to; of a stage that needs ``transforms``, which works in
-        main memory, the larger scan's own.
+        Args:
+            grid: The largest that the affine may lead the network to; of a stage that needs ``transforms``, which works in main
+                memory, the larger scan's own.
+            device: Where it will run.
+
+        Returns:
+            Bytes at its peak, on the device; 0 unless a stage says otherwise.
         """
         return 0.0
 
     def run(self, state: State) -> State:
-        """The state after it. Its part of the summary goes through :meth:`State.with_report`."""
+        """Do its work on a pair.
+
+        Args:
+            state: All that is known of the pair so far.
+
+        Returns:
+            The state after it. Its part of the summary goes through :meth:`State.with_report`.
+        """
         ...
 
 

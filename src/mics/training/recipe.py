@@ -117,10 +117,25 @@ class Recipe(BaseModel):
 
 
 def load_recipe(name_or_path: str | Path, overrides: list[str] | None = None) -> Recipe:
-    """A shipped recipe by name, or a YAML file; ``overrides`` are ``key=value`` with dots into sections.
+    """A recipe as it is to be trained.
 
     ``precision: auto`` becomes bfloat16 where this machine is faster with it, else float32.
-    Raises :class:`InputError` for a file that is not there, an unknown key (with the nearest known one) or a bad value.
+
+    Args:
+        name_or_path: A shipped recipe by name, or a YAML file.
+        overrides: Values in place of the file's, each ``key=value`` with dots into sections; a value is read as YAML.
+
+    Returns:
+        The recipe, checked.
+
+    Raises:
+        InputError: For a file that is not there or is no YAML mapping, an unknown key (with the nearest known one), a bad value,
+            and a preset that is not for the task.
+
+    Example:
+        >>> recipe = load_recipe("velocity", ["epochs=3", "losses.jacobian=0.1"])
+        >>> recipe.epochs, recipe.losses["jacobian"]
+        (3, 0.1)
     """
     path = BUNDLED_RECIPES / f"{name_or_path}.yaml"
     if not path.is_file():
@@ -145,7 +160,18 @@ def load_recipe(name_or_path: str | Path, overrides: list[str] | None = None) ->
 
 
 def changed_recipe(recipe: Recipe, overrides: list[str]) -> Recipe:
-    """A recipe with some values replaced, each ``key=value``; raises :class:`InputError` for an unknown key or a bad value."""
+    """A recipe with some values replaced.
+
+    Args:
+        recipe: The recipe, which stays as it is.
+        overrides: Each ``key=value`` with dots into sections; a value is read as YAML.
+
+    Returns:
+        The other recipe, checked.
+
+    Raises:
+        InputError: For an unknown key (with the nearest known one) or a bad value.
+    """
     settings = recipe.model_dump(mode="json")
     for override in overrides:
         _override(settings, override)

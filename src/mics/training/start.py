@@ -47,13 +47,31 @@ def start(
     callbacks: Sequence[lightning.Callback] = (),
     progress: bool = True,
 ) -> Path:
-    """Prepare the cases of ``data`` once into ``output/cases`` and train as ``recipe`` says; returns the model's path.
+    """Prepare cases once into ``output/cases`` and train on them as a recipe says (:func:`mics.training.run.train`).
 
     ``output/run.json`` keeps all that the run depends on: the resolved recipe, data, initial model, devices, cases, versions.
-    See :func:`mics.training.recipe.load_recipe`, :func:`mics.training.cases.prepare` and :func:`mics.training.run.train`
-    for what the arguments may be and what is raised; InputError too where ``output`` already holds a run or something else, or
-    another run writes into it. What cannot be trained on is refused before anything is written. With several
-    processes, the first prepares and writes, and the others wait for its ``run.json``.
+    What cannot be trained on is refused before anything is written. With several processes, the first prepares and writes, and
+    the others wait for its ``run.json``.
+
+    Args:
+        recipe: A shipped recipe by name, or a YAML file (:func:`mics.training.recipe.load_recipe`).
+        data: A folder that ``mics prepare`` or ``mics pseudo-labels`` has made, a Learn2Reg folder, or ``phantom:N`` for N
+            generated subjects (:func:`mics.training.cases.prepare`).
+        output: A folder that is new, empty, or holds the cases of the same data alone.
+        overrides: Values in place of the recipe's, each ``key=value``.
+        initial: A model to start from, shipped or a file.
+        devices: How many of each node train together, one process each with the recipe's batch size.
+        nodes: How many machines; they share the folders.
+        callbacks: Lightning's, to watch the run.
+        progress: Whether to show a bar on stdout.
+
+    Returns:
+        The path of the exported model, that of the epoch with the lowest validation loss.
+
+    Raises:
+        InputError: For a recipe, data, a model or devices that cannot be used; where ``output`` already holds a run or something
+            else, or another run writes into it; where a loss is no longer finite, or the disk is full.
+        KeyboardInterrupt: On Ctrl-C and SIGTERM; in training after a checkpoint, from which :func:`resume` goes on.
     """
     checked = load_recipe(recipe, overrides)
     if not _first():
@@ -88,11 +106,22 @@ def resume(
     callbacks: Sequence[lightning.Callback] = (),
     progress: bool = True,
 ) -> Path:
-    """Go on with the run in ``output`` from its last checkpoint, on as many devices; returns the model's path.
+    """Go on with a run from its last checkpoint, on as many devices.
 
-    ``overrides``, each ``key=value``, change its recipe for the rest: ``epochs`` to extend it, and the others of
-    :data:`CHANGEABLE`; ``run.json`` keeps what was changed after which epoch. Raises InputError where there is no run, where its
-    ``run.json`` is damaged, and for a change after which the record would not be true of the run.
+    Args:
+        output: The run's folder.
+        overrides: Each ``key=value``, changes of its recipe for the rest: ``epochs`` to extend it, and the others of
+            :data:`CHANGEABLE`; ``run.json`` keeps what was changed after which epoch.
+        callbacks: Lightning's, to watch the run.
+        progress: Whether to show a bar on stdout.
+
+    Returns:
+        The path of the exported model, that of the epoch with the lowest validation loss.
+
+    Raises:
+        InputError: Where there is no run, where its ``run.json`` is damaged, for a change after which the record would not be
+            true of the run, where another run writes into the folder, where a loss is no longer finite, or the disk is full.
+        KeyboardInterrupt: On Ctrl-C and SIGTERM, after a checkpoint.
     """
     path = output / RUN
     try:

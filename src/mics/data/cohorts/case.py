@@ -46,17 +46,28 @@ class Case:
     others: frozenset[int] | None = None
 
     def image(self) -> Image:
-        """The CT in HU, (X, Y, Z), in its true orientation.
+        """Read the CT.
 
-        Raises :class:`InputError` if there is none, and as :func:`mics.image.hounsfield.read_scan` does.
+        Returns:
+            HU, (X, Y, Z), in its true orientation (:meth:`fix_orientation`).
+
+        Raises:
+            InputError: If there is none, and as :func:`mics.image.hounsfield.read_scan` does.
         """
         return self.fix_orientation(read_scan(present(self.image_path, self.name, "an image")))
 
     def labels(self, image: Image | None = None) -> Image:
-        """Organ ids, uint8, (X, Y, Z), on the grid of the CT; ``image`` is the CT if it has been read already.
+        """Read the annotations as organ ids; warns of labels that have no name.
 
-        Warns of labels that have no name. Raises :class:`InputError` if there are none, if they lie on another grid, for the
-        values of a scan, and as :func:`mics.image.io.read_labels` does.
+        Args:
+            image: The CT, if it has been read already.
+
+        Returns:
+            Organ ids (:mod:`mics.organs`), uint8, (X, Y, Z), on the grid of the CT.
+
+        Raises:
+            InputError: If there are none, if they lie on another grid, for the values of a scan, and as
+                :func:`mics.image.io.read_labels` does.
         """
         image = self.image() if image is None else image
         path = present(self.labels_path, self.name, "labels")
@@ -88,11 +99,29 @@ class Case:
             )
 
     def fix_orientation(self, volume: Image) -> Image:
-        """A volume as it was read, put right where this cohort's headers are wrong."""
+        """Put a volume right where this cohort's headers are wrong; a cohort's own class says how.
+
+        Args:
+            volume: A scan or label map as it was read.
+
+        Returns:
+            The volume in its true orientation; here as it is.
+        """
         return volume
 
     def align_to_image(self, labels: Image, image: Image) -> Image:
-        """The label map as it was read, on the grid of the CT. Raises :class:`InputError` if it lies elsewhere."""
+        """Bring the label map onto the grid of the CT; a cohort's own class says how, where its files lie otherwise.
+
+        Args:
+            labels: As it was read.
+            image: The CT.
+
+        Returns:
+            The label map; here in its true orientation alone.
+
+        Raises:
+            InputError: If it lies elsewhere than the CT.
+        """
         labels = self.fix_orientation(labels)
         if not labels.grid.is_close(image.grid, GRID_TOLERANCE_VOXELS * min(image.grid.spacing)):
             raise GeometryError(
@@ -127,7 +156,16 @@ class Adapter:
 
 
 def not_laid_out(folder: Path, title: str, expected: str) -> InputError:
-    """The error for a folder that is not a cohort's: what was expected there, and what is there instead."""
+    """Make the error for a folder that is not a cohort's: what was expected there, and what is there instead.
+
+    Args:
+        folder: What was given.
+        title: The cohort's, as a sentence names it.
+        expected: What lies in its folder.
+
+    Returns:
+        The error, for the caller to raise.
+    """
     if not folder.is_dir():
         return MissingFileError(f"{folder} is not a folder: give the one in which {title} was unpacked ({expected}).")
     found = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))

@@ -40,12 +40,29 @@ class Scanner:
         return np.asarray(_TO_REFERENCE @ self.pose)
 
     def in_view(self, x: NDArray[np.float32], y: NDArray[np.float32], z: NDArray[np.float32]) -> NDArray[np.bool_]:
-        """Mask of the points of the reference anatomy that are in the field of view."""
+        """Which points are in the field of view.
+
+        Args:
+            x: Of each point, mm in the reference anatomy, towards the left.
+            y: Likewise, towards the front.
+            z: Likewise, towards the head.
+
+        Returns:
+            A mask of their shape.
+        """
         radial = (x - self.circle[0]) ** 2 + (y - self.circle[1]) ** 2 <= self.circle[2] ** 2
         return np.asarray(radial & (z >= self.heights[0]) & (z <= self.heights[1]))
 
     def acquire(self, hu: NDArray[np.float32], points: tuple[NDArray[np.float32], ...]) -> NDArray[np.float32]:
-        """Table, noise correlated over about a millimetre and a half, field of view; whole HU."""
+        """Add what the scanner adds: table, noise correlated over about a millimetre and a half, field of view.
+
+        Args:
+            hu: The subject, (X, Y, Z) HU on the scanner's grid.
+            points: Where its voxels lie, mm in the reference anatomy: x, y and z as of :meth:`in_view`, (X, Y, Z) each.
+
+        Returns:
+            (X, Y, Z) float32, whole HU from -1024 to 3071, the same at every call.
+        """
         rng = np.random.default_rng([self.seed, 1])
         x, y, z = points
         if self.table is not None:
@@ -60,19 +77,42 @@ class Scanner:
 
 
 def plain_scanner(grid: Grid, seed: int) -> Scanner:
-    """The whole of `grid` in view, the subject straight at the world's origin, the scanner's noise drawn."""
+    """The whole of a grid in view, the subject straight at the world's origin, the scanner's noise drawn.
+
+    Args:
+        grid: What is scanned.
+        seed: Of the noise.
+
+    Returns:
+        The scanner.
+    """
     rng = np.random.default_rng([seed, 2])
     return Scanner(grid, np.eye(4), float(rng.uniform(4, 12)), seed)
 
 
 def network_grid(spacing_mm: float = 4.0) -> Grid:
-    """The network's grid (LAS): 384 x 320 x 512 mm about the world's origin, 96 x 80 x 128 voxels at 4 mm."""
+    """The network's grid (LAS): 384 x 320 x 512 mm about the world's origin.
+
+    Args:
+        spacing_mm: Voxel edge.
+
+    Returns:
+        The grid, of 96 x 80 x 128 voxels at 4 mm.
+    """
     half = [(round(e / spacing_mm) - 1) * spacing_mm / 2 for e in EXTENT]
     return Grid.axis_aligned([-h for h in half], half, spacing_mm, NETWORK_ORIENTATION)
 
 
 def network_scanner(seed: int, spacing_mm: float = 4.0) -> Scanner:
-    """Fields of view as affine registration to one subject leaves them: all end near the heart, some above the hips."""
+    """Fields of view as affine registration to one subject leaves them: all end near the heart, some above the hips.
+
+    Args:
+        seed: By which field of view, table and noise are drawn.
+        spacing_mm: Voxel edge of the network's grid.
+
+    Returns:
+        The scanner, on :func:`network_grid`.
+    """
     rng = np.random.default_rng([seed, 3])
     lowest = -np.inf if rng.random() < 0.6 else float(rng.uniform(0, 90))
     highest = float(np.clip(rng.normal(451, 7), 436, 500))
@@ -84,9 +124,16 @@ def network_scanner(seed: int, spacing_mm: float = 4.0) -> Scanner:
 
 
 def hospital_scanner(seed: int, pixels: int = 160) -> Scanner:
-    """A scan as a hospital exports it: `pixels` squared per slice, 2.5 to 5 mm slices, any origin, sometimes tilted.
+    """A scan as a hospital exports it: 2.5 to 5 mm slices, any origin, axes of several orientations, sometimes tilted.
 
     The subject's size (0.88 to 1.12), place on the table and small rotation are part of it.
+
+    Args:
+        seed: By which all of it is drawn.
+        pixels: Of a slice, along either edge.
+
+    Returns:
+        The scanner.
     """
     rng = np.random.default_rng([seed, 4])
     width = float(rng.uniform(380, 450))
