@@ -1,15 +1,18 @@
-"""Docstrings of what `import mics` offers and docs/api names have one form: Google's, with all arguments and the result."""
+"""Docstrings of what `import mics` offers and docs/api shows have one form: Google's, with all arguments and the result."""
 
 import doctest
-import importlib
 import inspect
+import pkgutil
 import re
 import sys
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
+import yaml
 
 import mics
 
@@ -23,36 +26,54 @@ MADE_BY_THE_PACKAGE = (
     "Provenance",
     "Phantom",
 )
+NEEDS_LIGHTNING = "mics.training.start"  # the train extra
 SECTIONS = ("Args", "Returns", "Raises", "References", "Example")
 
 
-def _methods(owner: type) -> Iterator[tuple[str, Callable[..., Any]]]:
-    for name, member in vars(owner).items():
-        function = member.__func__ if isinstance(member, classmethod | staticmethod) else member
-        if inspect.isfunction(function) and not name.startswith("_"):
-            yield f"{owner.__name__}.{name}", function
+def _methods(owner: type) -> dict[str, Callable[..., Any]]:
+    public = (member for name, member in vars(owner).items() if not name.startswith("_"))
+    functions = (one.__func__ if isinstance(one, classmethod | staticmethod) else one for one in public)
+    return {_name(one): one for one in functions if inspect.isfunction(one)}
 
 
-def _named() -> Iterator[Any]:
-    """What `import mics` offers, and functions and classes that docs/api names."""
-    yield from (getattr(mics, name) for name in sorted(set(mics.__all__) - {"__version__"}))
+def _inside(module: ModuleType) -> dict[str, Callable[..., Any]]:
+    """Functions and methods of a module of which a page shows all."""
+    own = [inspect.unwrap(one) for one in vars(module).values() if getattr(one, "__module__", "") == module.__name__]
+    found = {_name(one): one for one in own if inspect.isfunction(one) and not one.__name__.startswith("_")}
+    for one in own:
+        found |= _methods(one) if inspect.isclass(one) else {}
+    return found
+
+
+def _name(one: Any) -> str:
+    return f"{one.__module__}.{one.__qualname__}"
+
+
+def _shown() -> Iterator[tuple[Any, list[str]]]:
+    """What `import mics` offers and docs/api shows, each with the patterns of what its page keeps off."""
+    yield from ((getattr(mics, name), []) for name in sorted(set(mics.__all__) - {"__version__"}))
     for page in sorted(API.glob("*.md")):
-        for name in re.findall(r"^::: mics\.(\S+)\.(\w+)$", page.read_text("utf-8"), flags=re.MULTILINE):
-            one = getattr(importlib.import_module(f"mics.{name[0]}"), name[1], None)
-            if inspect.isclass(one) or inspect.isfunction(one):
-                yield one
+        for name, block in re.findall(r"^::: (\S+)\n((?:    .*\n)*)", page.read_text("utf-8"), flags=re.MULTILINE):
+            filters = yaml.safe_load(block)["options"].get("filters", []) if block else []
+            assert all(pattern.startswith("!") for pattern in filters)
+            if name != NEEDS_LIGHTNING or find_spec("lightning"):
+                yield pkgutil.resolve_name(name), [pattern[1:] for pattern in filters]
 
 
 def _public() -> dict[str, Any]:
-    """Functions, methods, and classes that a user makes, by name."""
+    """Functions, methods, and classes that a user makes, by name; of modules that are shown whole, no classes."""
     found: dict[str, Any] = {}
-    for one in _named():
-        if not inspect.isclass(one):
-            found[one.__name__] = one
+    for one, kept_off in _shown():
+        if inspect.ismodule(one):
+            for name, function in _inside(one).items():
+                if not any(re.search(pattern, function.__name__) for pattern in kept_off):
+                    found[name] = function
+        elif not inspect.isclass(one):
+            found[_name(one)] = one
         elif not issubclass(one, Exception):
-            found |= dict(_methods(one))
+            found |= _methods(one)
             if one.__name__ not in MADE_BY_THE_PACKAGE:
-                found[one.__name__] = one
+                found[_name(one)] = one
     return found
 
 
