@@ -33,9 +33,11 @@ def test_nnunet_with_names_and_without_a_second_channel(tmp_path):
     (tmp_path / "dataset.json").write_text(
         json.dumps({"labels": {"background": 0, "liver": 1}, "file_ending": ".nrrd"})
     )
-    assert found(tmp_path) == {"a": 2, "b": 2}
     assert found(tmp_path, labelled=False) == {"a": 2, "b": 2, "c": 1}
-    assert read_members(tmp_path, labelled=True)[0].label_names() == {1: "liver"}
+    with pytest.warns(UserWarning, match=": c without a label map left out"):
+        members = read_members(tmp_path, labelled=True)
+    assert {member.name: len(member.files) for member in members} == {"a": 2, "b": 2}
+    assert members[0].label_names() == {1: "liver"}
 
 
 def test_the_decathlons_images_have_no_channel(tmp_path):
@@ -70,9 +72,11 @@ def test_learn2reg_is_read_in_its_true_orientation(tmp_path):
 def test_pairs_of_files_in_one_folder(tmp_path, image, labels, name):
     add(tmp_path, image, labels)
     add(tmp_path, "alone.nii.gz")
-    assert found(tmp_path) == {name: 2}
     assert found(tmp_path, labelled=False) == {name: 2, "alone": 1}
-    scan, label_map = read_member(read_members(tmp_path, labelled=True)[0])
+    with pytest.warns(UserWarning, match=": alone without a label map left out"):
+        (member,) = read_members(tmp_path, labelled=True)
+    assert (member.name, len(member.files)) == (name, 2)
+    scan, label_map = read_member(member)
     assert scan.grid == label_map.grid
     assert np.count_nonzero(label_map.array) == np.count_nonzero(scan.array > 0)
 

@@ -63,6 +63,28 @@ def test_the_grid_is_the_last_transforms_unless_another_is_named(grids):
         chained([first, "warp.nii.gz"])
 
 
+@pytest.mark.parametrize(
+    ("links", "message"),
+    [
+        (None, "a list of them, not None"),
+        (INNER, "a list of them"),
+        ([[[1, 2], [3]]], "a Transform or an affine of shape"),
+        ([np.diag([1.0, 1, 1, 2])], "last row of an affine is 0, 0, 0, 1, not 0, 0, 0, 2"),
+        ([np.diag([1.0, 1, 0, 1])], "not invertible"),
+        ([AFFINE.astype(complex)], "4 x 4 real numbers"),
+        ([np.full((4, 4), np.nan)], "last row"),
+    ],
+)
+def test_what_is_no_chain_is_refused(links, message):
+    with pytest.raises(InputError, match=message):
+        chained(links, INNER)
+
+
+def test_what_is_no_grid_is_refused():
+    with pytest.raises(InputError, match="fills is a Grid, not 3"):
+        chained([AFFINE], 3)
+
+
 def test_ants_joins_the_same_files_in_the_other_order(tmp_path, grids, smooth_image):
     ants = pytest.importorskip("ants")
     links = [smooth(grids["oblique"], 1), AFFINE, smooth(grids["left_handed"], 2)]

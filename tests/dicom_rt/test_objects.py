@@ -15,7 +15,7 @@ from mics.deformation.transform import Transform
 from mics.dicom_rt.ct import write_ct
 from mics.dicom_rt.reg import write_reg
 from mics.dicom_rt.rtdose import Dose, read_dose, write_dose
-from mics.dicom_rt.rtstruct import write_rtstruct
+from mics.dicom_rt.rtstruct import read_rtstruct, write_rtstruct
 from mics.dicom_rt.seg import read_seg, write_seg
 from mics.dicom_rt.series import read_series
 from mics.dicom_rt.structures import Structure, StructureSet
@@ -203,6 +203,21 @@ def test_a_warped_dose_is_what_itk_makes_of_it_and_0_outside(helpers, tmp_path):
             assert found[n] == 0
 
 
+def test_of_the_plan_of_a_dose_the_reference_alone_is_kept(helpers, tmp_path):
+    series = read_series(helpers.write_series(tmp_path / "ct", helpers.POSITIONS["oblique"][1]))
+    header = plan_dose()
+    plan = header.ReferencedRTPlanSequence[0]
+    plan.PatientID, plan.RTPlanLabel = "PLANTED 1", "PLANTED 2"
+    plan.private_block(0x300B, "PLANTED 3", create=True).add_new(1, "LO", "PLANTED 4")
+    write_dose(Image(np.abs(smooth(series.grid, 1)), series.grid), header, series, tmp_path / "rtdose.dcm")
+    made = pydicom.dcmread(tmp_path / "rtdose.dcm")
+    assert [str(element.value) for element in made.ReferencedRTPlanSequence[0]] == [
+        "1.2.840.10008.5.1.4.1.1.481.5",
+        "2.25.7",
+    ]
+    assert b"PLANTED " not in (tmp_path / "rtdose.dcm").read_bytes()
+
+
 def test_the_deformation_leads_points_where_the_transform_does(helpers, series_folder, tmp_path):
     series = read_series(series_folder)
     field = np.stack([smooth(series.grid, n) * 30 + n for n in range(3)], axis=-1)
@@ -248,6 +263,36 @@ def test_names_in_other_character_sets_stay(helpers, tmp_path):
     folder = helpers.write_series(tmp_path / "ct", helpers.POSITIONS["oblique"][1], elements=elements)
     for path in written(helpers, folder, tmp_path / "out"):
         assert str(pydicom.dcmread(path).PatientName) == "Müller^Jörg", path.name
+
+
+@pytest.mark.skipif(shutil.which("dciodvfy") is None, reason="needs the Debian package dicom3tools")
+@pytest.mark.parametrize("kind", ["rtstruct", "seg"])
+def test_names_that_dicom_has_no_room_for(helpers, tmp_path, kind):
+    """A backslash parts values and control characters are none of a name's, so both are replaced."""
+    series = read_series(helpers.write_series(tmp_path / "ct", helpers.POSITIONS["oblique"][1]))
+    mask = helpers.inside(series.grid.points())
+    names = ["liver\\left", "two\nlines\t", "\0", "long " * 20]
+    structures = StructureSet(series.grid, tuple(Structure(name, mask) for name in names))
+    (write_rtstruct if kind == "rtstruct" else write_seg)(structures, series, tmp_path / "made.dcm")
+    found = subprocess.run(["dciodvfy", tmp_path / "made.dcm"], capture_output=True, encoding="latin-1").stderr
+    assert [line for line in found.splitlines() if line.startswith("Error")] == []
+    made = pydicom.dcmread(tmp_path / "made.dcm")
+    read = [one.ROIName for one in made.StructureSetROISequence] if kind == "rtstruct" else None
+    read = read or [one.SegmentLabel for one in made.SegmentSequence]
+    assert read == ["liver/left", "two lines", "no name", ("long " * 20)[:64].strip()]
+
+
+def test_a_name_with_backslashes_is_read_as_one(helpers, tmp_path):
+    series = read_series(helpers.write_series(tmp_path / "ct", helpers.POSITIONS["oblique"][1]))
+    write_rtstruct(
+        StructureSet(series.grid, (Structure("liver", helpers.inside(series.grid.points())),)),
+        series,
+        tmp_path / "rs.dcm",
+    )
+    made = pydicom.dcmread(tmp_path / "rs.dcm")
+    made.StructureSetROISequence[0].ROIName = "liver\\left"
+    made.save_as(tmp_path / "rs.dcm")
+    assert [one.name for one in read_rtstruct(tmp_path / "rs.dcm", series).structures] == ["liver\\left"]
 
 
 def test_pydicom_finds_every_value_valid(helpers, tmp_path, monkeypatch):

@@ -1,7 +1,9 @@
 """Structures there and back: drawn from a formula, read by us, written by us, read by others."""
 
+import copy
 import shutil
 import subprocess
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -210,6 +212,36 @@ def test_points_and_open_contours_have_no_inside(helpers, tmp_path):
         pytest.raises(InputError, match="holds no structure with closed contours"),
     ):
         read_rtstruct(points)
+
+
+def test_a_contour_that_stands_there_twice_counts_once(helpers, series_folder, tmp_path):
+    def twice(made):
+        sequence = made.ROIContourSequence[1].ContourSequence
+        sequence.append(copy.deepcopy(sequence[1]))
+
+    expected = read_rtstruct(drawn(helpers, series_folder, tmp_path / "once.dcm")).structures[1].mask
+    with pytest.warns(UserWarning, match="Milz has 1 of its contours twice: each counts once"):
+        structures = read_rtstruct(drawn(helpers, series_folder, tmp_path / "rs.dcm", change=twice))
+    np.testing.assert_array_equal(structures.structures[1].mask, expected)
+
+
+def test_a_structure_beside_the_slices_is_told_and_left_out(helpers, tmp_path):
+    def aside(made, numbers=(1,)):
+        for number in numbers:
+            for contour in made.ROIContourSequence[number].ContourSequence:
+                points = np.reshape(contour.ContourData, (-1, 3)).astype(float) + [500, 0, 0]
+                contour.ContourData = [f"{x:.3f}" for x in points.ravel()]
+
+    folder = helpers.write_series(tmp_path / "ct", helpers.POSITIONS["head_first_supine"][1])
+    with pytest.warns(UserWarning, match="Milz left out: no voxel of the series has its centre within"):
+        structures = read_rtstruct(drawn(helpers, folder, tmp_path / "rs.dcm", change=aside))
+    assert [one.name for one in structures.structures] == ["Leber"]
+    both = drawn(helpers, folder, tmp_path / "both.dcm", change=partial(aside, numbers=(0, 1)))
+    with (
+        pytest.warns(match="Leber, Milz left out"),
+        pytest.raises(InputError, match="holds no structure with closed contours around voxels of the series"),
+    ):
+        read_rtstruct(both)
 
 
 def _no_points(made):

@@ -154,6 +154,25 @@ def test_what_is_no_lone_volume_is_refused():
     assert "one 3D volume" in refused(ants.from_numpy(np.zeros((4, 5))))
 
 
+def test_several_channels_or_times_are_no_axis_of_the_volume():
+    """A slice of three channels, and one sagittal plane over seven times, have an axis of length 1 where a channel is not."""
+    assert "1x5x6x7" in refused(nibabel.Nifti1Image(np.zeros((1, 5, 6, 7)), np.eye(4)))
+    torchio = pytest.importorskip("torchio")
+    assert "3x5x6x1" in refused(torchio.ScalarImage(tensor=torch.zeros(3, 5, 6, 1)))
+    monai = pytest.importorskip("monai.data")
+    assert "3x5x6x1" in refused(monai.MetaTensor(torch.zeros(3, 5, 6, 1)))
+    flat = monai.MetaTensor(torch.zeros(4, 5, 6), affine=torch.eye(3))
+    assert "an affine of the shape (3, 3): give it one of (4, 4)" in refused(flat)
+
+
+def test_bfloat16_which_numpy_does_not_have():
+    monai = pytest.importorskip("monai.data")
+    values = torch.arange(24.0).reshape(1, 4, 3, 2)
+    found = Image.of(monai.MetaTensor(values.to(torch.bfloat16).requires_grad_()))
+    assert found.array.dtype == np.float32
+    np.testing.assert_array_equal(found.array, values[0].numpy())
+
+
 def test_what_is_no_volume_is_left_to_the_caller():
     assert as_image("scan.nii.gz", "it") is None
     assert as_image(np.zeros((3, 3, 3)), "it") is None

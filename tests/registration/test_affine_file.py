@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
+from mics.deformation.itk_transform import affine_of
 from mics.errors import InputError
-from mics.registration.affine_file import affine_of, read_affine
+from mics.registration.affine_file import read_affine
 
 MATRIX = np.array([[1.1, 0.05, -0.02, 12.0], [-0.04, 0.93, 0.1, -30.0], [0.03, -0.08, 1.02, 250.0], [0, 0, 0, 1]])
 POINTS = np.array([[0.0, 0.0, 0.0], [100.0, -50.0, 300.0], [-80.0, 20.0, -10.0]])

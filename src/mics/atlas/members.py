@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import warnings
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -38,18 +39,23 @@ def read_members(source: str | Path, *, labelled: bool) -> list[ScanSource]:
         source: A Learn2Reg folder (its annotated subjects), an nnU-Net folder (``imagesTr``, ``labelsTr``; names of labels in
             ``dataset.json``), a folder of scans with label maps beside them, or a CSV file with the columns ``image``, ``labels``
             and, optionally, ``name``, whose files are relative to it.
-        labelled: Only scans with labels count; without, a scan may have none.
+        labelled: Only scans with labels count, and a warning tells which are left out; without, a scan may have none.
 
     Raises:
         InputError: Where there is nothing of the kind, two scans have one name, or a name cannot be a file's.
     """
     source = as_path(source)
     members = sorted(_found(source), key=lambda member: member.name)
-    if labelled:
-        members = [member for member in members if "labels" in member.files]
+    without = [member.name for member in members if "labels" not in member.files] if labelled else []
+    members = [member for member in members if not labelled or "labels" in member.files]
     if not members:
         what = "scans with labels" if labelled else "scans"
         raise MissingFileError(f"{source} holds no {what} in a layout that is known: give {LAYOUTS}.")
+    if without:
+        warnings.warn(
+            f"{source}: {', '.join(without[:5])}{', ...' if len(without) > 5 else ''} without a label map left out.",
+            stacklevel=2,
+        )
     return checked(members, str(source))
 
 

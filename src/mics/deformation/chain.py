@@ -5,9 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from mics.deformation.itk_transform import affine_of
 from mics.deformation.slabs import each_slab
 from mics.deformation.transform import Transform
-from mics.errors import GeometryError, SettingError
+from mics.errors import GeometryError, SettingError, require_type, shown
 from mics.image.grid import Grid, apply_matrix
 
 Link = Transform | NDArray[np.float64]
@@ -28,12 +29,12 @@ def chained(links: Sequence[Link], grid: Grid | None = None) -> Transform:
         InputError: Without any link, for one that is neither, or where the last one is an affine, which has no grid, and none is
             given.
     """
+    require_type(links, Sequence, "A chain of transforms is a list of them")
     if not links:
         raise SettingError("A chain of transforms needs at least one.")
-    for link in links:
-        if not isinstance(link, Transform) and np.shape(link) != (4, 4):
-            raise SettingError(f"A link of a chain is a Transform or an affine of shape (4, 4), not {link!r}.")
-    *earlier, last = links
+    if grid is not None:
+        require_type(grid, Grid, "What a chain of transforms fills is a Grid")
+    *earlier, last = [_checked(link) for link in links]
     if isinstance(last, Transform):
         result = last if grid is None or grid == last.grid else last.resampled(grid)
     elif grid is None:
@@ -51,6 +52,18 @@ def points_through(links: Sequence[Link], points_lps: ArrayLike) -> NDArray[np.f
     for link in reversed(links):
         points = link.transform_points(points) if isinstance(link, Transform) else apply_matrix(link, points)
     return points
+
+
+def _checked(link: object) -> Link:
+    if isinstance(link, Transform):
+        return link
+    try:
+        array = np.asarray(link)
+    except ValueError:  # lists of different lengths
+        array = np.empty(0)
+    if array.shape != (4, 4):
+        raise SettingError(f"A link of a chain is a Transform or an affine of shape (4, 4), not {shown(link)}.")
+    return affine_of(array)
 
 
 def _after_affine(transform: Transform, affine: NDArray[np.float64]) -> Transform:

@@ -1,4 +1,4 @@
-"""ITK's own files of transforms, and the matrix of those that are linear."""
+"""ITK's own files of transforms, the matrix of those that are linear, and which matrices are affines."""
 
 import re
 import warnings
@@ -117,6 +117,27 @@ def refuse_singular(matrix: NDArray[np.float64], name: str) -> None:
     """Raise InputError for an affine (4, 4), called ``name``, that is not finite or as good as not invertible."""
     if not np.isfinite(matrix).all() or np.linalg.cond(matrix[:3, :3]) > 1e4:
         raise GeometryError(f"{name} is not invertible: it squeezes the patient flat.")
+
+
+def affine_of(array: NDArray[np.generic]) -> NDArray[np.float64]:
+    """The affine (4, 4) that an array holds, in LPS millimetres, from points of the fixed scan to points of the moving scan.
+
+    Raises InputError for another shape, for what are no real and finite numbers, for a last row other than 0, 0, 0, 1, and for
+    an affine that is not invertible.
+    """
+    if array.shape != (4, 4) or array.dtype.kind not in "iuf":
+        raise InputError(
+            f"An affine is an array of 4 x 4 real numbers, not of the shape {array.shape} and the type {array.dtype}."
+        )
+    matrix = array.astype(np.float64)
+    if not np.array_equal(matrix[3], (0, 0, 0, 1)):
+        raise InputError(
+            f"The last row of an affine is 0, 0, 0, 1, not {', '.join(f'{value:g}' for value in matrix[3])}."
+        )
+    if not np.isfinite(matrix).all():
+        raise InputError("The affine holds NaN or infinite values: give finite ones.")
+    refuse_singular(matrix, "The affine")
+    return matrix
 
 
 def _is_plain_matrix(path: Path) -> bool:

@@ -1,5 +1,6 @@
 """What all DICOM objects have in common that are made for the patient and the study of a fixed series; images among them."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -100,6 +101,17 @@ def save(made: Dataset, path: Path) -> None:
     made.file_meta.MediaStorageSOPClassUID = made.SOPClassUID
     made.file_meta.MediaStorageSOPInstanceUID = made.SOPInstanceUID
     made.save_as(path, enforce_file_format=True)
+
+
+def long_string(name: str) -> str:
+    """A name as a DICOM LO holds it: at most 64 characters, no control characters, and no backslash, which parts values."""
+    spoken = "".join(character if character.isprintable() else " " for character in name.replace("\\", "/"))
+    return spoken[:64].strip() or "no name"
+
+
+def name_of(value: str | Sequence[str] | None) -> str:
+    """A name that a file holds, one with backslashes too, which DICOM takes for several; empty where there is none."""
+    return value if isinstance(value, str) else "\\".join(value or ())
 
 
 def decimal(value: float) -> str:

@@ -23,7 +23,7 @@ NOT_ACCUMULATED = (
 _UNEVEN = 0.01
 _MAX_STORED = np.iinfo(np.uint16).max
 # What a dose says of itself that stays true of it when it is warped.
-_KEPT = ("DoseUnits", "DoseType", "DoseSummationType", "TissueHeterogeneityCorrection", "ReferencedRTPlanSequence")
+_KEPT = ("DoseUnits", "DoseType", "DoseSummationType", "TissueHeterogeneityCorrection")
 
 
 @dataclass(frozen=True)
@@ -80,6 +80,8 @@ def write_dose(dose: Image, source: Dataset, series: Series, path: Path) -> None
     for keyword in _KEPT:
         if keyword in source:
             made[keyword] = source[keyword]
+    if "ReferencedRTPlanSequence" in source:  # its items may hold more, private elements too
+        made.ReferencedRTPlanSequence = [_plan(item) for item in source.ReferencedRTPlanSequence]
     put_plane(made, dose.grid)
     made.NumberOfFrames, made.FrameIncrementPointer = dose.grid.size[2], 0x3004000C
     made.GridFrameOffsetVector = [decimal(dose.grid.spacing[2] * k) for k in range(dose.grid.size[2])]
@@ -87,6 +89,14 @@ def write_dose(dose: Image, source: Dataset, series: Series, path: Path) -> None
     made.DoseGridScaling = f"{scaling:.9e}"
     put_pixels(made, np.clip(np.rint(dose.array / scaling), 0, _MAX_STORED).astype(np.uint16))
     save(made, path)
+
+
+def _plan(item: Dataset) -> Dataset:
+    """The plan that an item refers to, and nothing else of the item."""
+    plan = Dataset()
+    for keyword in ("ReferencedSOPClassUID", "ReferencedSOPInstanceUID"):
+        setattr(plan, keyword, item.get(keyword, ""))
+    return plan
 
 
 def _grid(path: Path, content: Dataset) -> Grid:

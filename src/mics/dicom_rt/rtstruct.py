@@ -9,7 +9,7 @@ from pydicom import Dataset
 from pydicom.uid import RTStructureSetStorage
 
 from mics.dicom_rt.contours import filled, outlines
-from mics.dicom_rt.objects import decimal, new_object, reference, save
+from mics.dicom_rt.objects import decimal, long_string, name_of, new_object, reference, save
 from mics.dicom_rt.series import Series, ct_series, read_object, refused_if_damaged, series_of
 from mics.dicom_rt.structures import Structure, StructureSet
 from mics.errors import InputError
@@ -30,8 +30,9 @@ def read_rtstruct(path: Path, series: Series | None = None) -> StructureSet:
 
     ``series``: that series; by default it is looked for in the folder of ``path``, in those within it, and in those beside it
     with the folders within these: two levels of folders either way.
-    Several contours on a slice are taken by XOR, so that inner ones are holes. Points and open contours have no inside: left
-    out with a warning, like structures without contours.
+    Several contours on a slice are taken by XOR, so that inner ones are holes; one that stands there twice counts once, with a
+    warning. Points and open contours have no inside: left out with a warning, like structures without contours and those that
+    enclose the centre of no voxel.
 
     Raises InputError if the series is another one or not found, for contours that do not lie on its slices, and if no
     structure has an inside.
@@ -40,12 +41,21 @@ def read_rtstruct(path: Path, series: Series | None = None) -> StructureSet:
     with refused_if_damaged(path):
         series = _referenced_series(path, content) if series is None else series
         _refuse_other_series(path, content, series)
-        structures, without = _structures(path, content, series.grid)
-    if without:
+        drawn = _drawn(path, content)
+        structures = [Structure(name, _mask(path, name, contours, series.grid)) for name, contours in drawn if contours]
+    if without := [name for name, contours in drawn if not contours]:
         warnings.warn(f"{path}: {', '.join(without)} without closed contours left out.", stacklevel=2)
-    if not structures:
-        raise InputError(f"{path} holds no structure with closed contours: export it again with its contours.")
-    return StructureSet(series.grid, tuple(structures))
+    if empty := [one.name for one in structures if not one.mask.any()]:
+        warnings.warn(
+            f"{path}: {', '.join(empty)} left out: no voxel of the series has its centre within. Are the contours beside the "
+            "slices, or smaller than a voxel?",
+            stacklevel=2,
+        )
+    if len(structures) == len(empty):
+        raise InputError(
+            f"{path} holds no structure with closed contours around voxels of the series: export it again with its contours."
+        )
+    return StructureSet(series.grid, tuple(one for one in structures if one.mask.any()))
 
 
 def write_rtstruct(structures: StructureSet, series: Series, path: Path) -> None:
@@ -102,18 +112,18 @@ def _referenced_uids(content: Dataset) -> list[str]:
     ]
 
 
-def _structures(path: Path, content: Dataset, grid: Grid) -> tuple[list[Structure], list[str]]:
-    """The structures that have an inside, and the names of those that have none."""
-    contours = {item.ReferencedROINumber: item for item in content.get("ROIContourSequence", ())}
-    structures, without = [], []
-    for item in content.get("StructureSetROISequence", ()):
-        name = str(item.get("ROIName", "") or f"ROI {item.ROINumber}")
-        closed = _closed_contours(contours.get(item.ROINumber))
-        if closed:
-            structures.append(Structure(name, _mask(path, name, closed, grid)))
-        else:
-            without.append(name)
-    return structures, without
+def _drawn(path: Path, content: Dataset) -> list[tuple[str, list[Array]]]:
+    """The names of all structures, and their closed contours, each once: LPS points (N, 3)."""
+    items = {item.ReferencedROINumber: item for item in content.get("ROIContourSequence", ())}
+    drawn = []
+    for roi in content.get("StructureSetROISequence", ()):
+        name = name_of(roi.get("ROIName")) or f"ROI {roi.ROINumber}"
+        contours = _closed_contours(items.get(roi.ROINumber))
+        once = list({contour.tobytes(): contour for contour in contours}.values())
+        if twice := len(contours) - len(once):
+            warnings.warn(f"{path}: {name} has {twice} of its contours twice: each counts once.", stacklevel=3)
+        drawn.append((name, once))
+    return drawn
 
 
 def _closed_contours(item: Dataset | None) -> list[Array]:
@@ -159,7 +169,7 @@ def _referenced_frame(series: Series) -> Dataset:
 
 def _roi(number: int, name: str, series: Series) -> Dataset:
     roi = Dataset()
-    roi.ROINumber, roi.ROIName = number, name[:64]
+    roi.ROINumber, roi.ROIName = number, long_string(name)
     roi.ReferencedFrameOfReferenceUID = series.frame_of_reference
     roi.ROIGenerationAlgorithm = "SEMIAUTOMATIC"
     roi.ROIGenerationDescription = "Warped by MICS, research"

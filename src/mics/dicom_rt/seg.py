@@ -14,6 +14,8 @@ from mics.dicom_rt.objects import (
     MANUFACTURER,
     MODEL,
     RESEARCH,
+    long_string,
+    name_of,
     new_uid,
     save,
     software_version,
@@ -54,7 +56,7 @@ def read_seg(path: Path, series: Series | None = None) -> StructureSet:
         segmentation = SegmentationObject.from_dataset(content, copy=False)
         numbers = segmentation.segment_numbers
         volumes = [segmentation.get_volume(segment_numbers=[number]) for number in numbers]
-        names = [str(segmentation.get_segment_description(number).SegmentLabel) for number in numbers]
+        names = [name_of(segmentation.get_segment_description(number).SegmentLabel) for number in numbers]
         grid = _grid(volumes[0].affine, volumes[0].array.shape)
     masks = (volume.array[..., 0].transpose(2, 1, 0) >= 0.5 for volume in volumes)
     structures = StructureSet(grid, tuple(map(Structure, names, masks)))
@@ -118,7 +120,7 @@ def _source(header: Dataset) -> Dataset:
 def _description(number: int, name: str) -> SegmentDescription:
     return SegmentDescription(
         segment_number=number,
-        segment_label=name[:64],
+        segment_label=long_string(name),
         segmented_property_category=_ANATOMY,
         segmented_property_type=_ANATOMY,
         algorithm_type=SegmentAlgorithmTypeValues.SEMIAUTOMATIC,

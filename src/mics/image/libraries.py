@@ -131,7 +131,7 @@ def _from_sitk(volume: Any, name: str, labels: bool | None) -> Image:
 def _from_nibabel(volume: Any, name: str, labels: bool | None) -> Image:
     if volume.affine is None:
         raise GeometryError(f"{name} has no affine, so its place is not known: give it one.")
-    image = _with_affine(np.asanyarray(volume.dataobj), np.asarray(volume.affine), name, labels)
+    image = _with_affine(np.asanyarray(volume.dataobj), np.asarray(volume.affine), name, labels, channel=3)
     _refuse_assumed_geometry(volume, name)
     return image
 
@@ -169,12 +169,12 @@ def _from_monai(volume: Any, name: str, labels: bool | None) -> Image:
     if space not in ("RAS", "LPS"):
         raise GeometryError(f"{name} is placed in {space!r}: give a MetaTensor in RAS or LPS.")
     return _with_affine(
-        volume.as_tensor().detach().cpu().numpy(), matrix if space == "RAS" else _RAS_TO_LPS @ matrix, name, labels
+        _of_torch(volume.as_tensor()), matrix if space == "RAS" else _RAS_TO_LPS @ matrix, name, labels, channel=0
     )
 
 
 def _from_torchio(volume: Any, name: str, labels: bool | None) -> Image:
-    return _with_affine(volume.data.detach().cpu().numpy(), np.asarray(volume.affine, dtype=float), name, labels)
+    return _with_affine(_of_torch(volume.data), np.asarray(volume.affine, dtype=float), name, labels, channel=0)
 
 
 _READERS: dict[str, Callable[[Any, str, bool | None], Image]] = {
@@ -187,12 +187,21 @@ _READERS: dict[str, Callable[[Any, str, bool | None], Image]] = {
 """By the package of the type."""
 
 
-def _with_affine(array: NDArray[Any], ras: NDArray[np.float64], name: str, labels: bool | None) -> Image:
-    """An array, a channel of one before its axes or after them, with an affine (4, 4) from voxels to RAS mm."""
-    if array.ndim == 4 and 1 in (array.shape[0], array.shape[3]):
-        array = array[0] if array.shape[0] == 1 else array[..., 0]
-    if array.ndim != 3 or ras.shape != (4, 4):
+def _of_torch(tensor: Any) -> NDArray[Any]:
+    tensor = tensor.detach().cpu()
+    return np.asarray(tensor.float() if str(tensor.dtype) == "torch.bfloat16" else tensor)  # which numpy does not have
+
+
+def _with_affine(
+    array: NDArray[Any], ras: NDArray[np.float64], name: str, labels: bool | None, *, channel: int
+) -> Image:
+    """An array, where it has four axes the one of ``channel`` of length 1, with an affine (4, 4) from voxels to RAS mm."""
+    if array.ndim == 4 and array.shape[channel] == 1:
+        array = array.squeeze(channel)
+    if array.ndim != 3:
         raise _not_one(name, array.shape)
+    if ras.shape != (4, 4):
+        raise GeometryError(f"{name} has an affine of the shape {ras.shape}: give it one of (4, 4), in mm.")
     return _in_lps(array, _RAS_TO_LPS @ ras, name, labels)
 
 

@@ -1,4 +1,4 @@
-"""An affine computed elsewhere: in a file of another program, or as an array."""
+"""An affine computed elsewhere, in a file of another program."""
 
 from pathlib import Path
 
@@ -37,25 +37,4 @@ def read_affine(path: str | Path) -> NDArray[np.float64]:
         raise InputError(f"{path} holds a deformation, not an affine: give the affine part alone.")
     matrix = matrix_of(transform)
     refuse_singular(matrix, f"The affine in {path}")
-    return matrix
-
-
-def affine_of(array: NDArray[np.generic]) -> NDArray[np.float64]:
-    """The affine (4, 4) that an array holds, in LPS millimetres, from points of the fixed scan to points of the moving scan.
-
-    Raises InputError for another shape, for what are no real and finite numbers, for a last row other than 0, 0, 0, 1, and for
-    an affine that is not invertible.
-    """
-    if array.shape != (4, 4) or array.dtype.kind not in "iuf":
-        raise InputError(
-            f"An affine is an array of 4 x 4 real numbers, not of the shape {array.shape} and the type {array.dtype}."
-        )
-    matrix = array.astype(np.float64)
-    if not np.array_equal(matrix[3], (0, 0, 0, 1)):
-        raise InputError(
-            f"The last row of an affine is 0, 0, 0, 1, not {', '.join(f'{value:g}' for value in matrix[3])}."
-        )
-    if not np.isfinite(matrix).all():
-        raise InputError("The affine holds NaN or infinite values: give finite ones.")
-    refuse_singular(matrix, "The affine")
     return matrix

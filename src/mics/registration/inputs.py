@@ -290,8 +290,8 @@ def _labels(source: Source, name: str, image: Image, image_name: str) -> Image:
         labels = _uncropped(labels, image.grid)
     if not labels.grid.is_close(image.grid, GRID_TOLERANCE_VOXELS * min(image.grid.spacing)):
         raise GeometryError(
-            f"{name} is on another grid than {image_name} ({difference(labels.grid, image.grid)}): resample it onto the "
-            "scan with nearest neighbour."
+            f"{name} is on another grid than {image_name.replace('The ', 'the ', 1)} "
+            f"({difference(labels.grid, image.grid)}): resample it onto the scan with nearest neighbour."
         )
     return dataclasses.replace(labels, grid=image.grid)
 

@@ -11,10 +11,11 @@ import torch
 from numpy.typing import NDArray
 
 from mics.choices import Lesions, Topology
+from mics.deformation.itk_transform import affine_of
 from mics.errors import SettingError, require_type, shown
 from mics.network.card import MAX_STEPS, ModelCard
 from mics.network.weights import DEFAULT_SEGMENTATION, LoadedModel, load_card_for, load_model_for
-from mics.registration.affine_file import affine_of, read_affine
+from mics.registration.affine_file import read_affine
 from mics.registration.device import choose_device
 from mics.registration.organ_affine import AFFINE_MODEL
 from mics.registration.refine_settings import EFFORTS
