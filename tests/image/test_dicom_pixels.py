@@ -2,6 +2,7 @@
 
 import io
 import re
+import warnings
 
 import numpy as np
 import pydicom
@@ -10,7 +11,7 @@ from PIL import Image as Picture
 from pydicom.dataset import Dataset
 
 from mics.errors import InputError
-from mics.image.dicom_pixels import refuse_other_pixels
+from mics.image.dicom_pixels import has_bits_beyond
 from mics.image.io import read_image
 
 RAW = np.random.default_rng(0).integers(1, 2000, (5, 4, 3)).astype("<u2")  # slices, rows, columns
@@ -139,7 +140,7 @@ def test_compressed_pixels_beside_an_icon_are_left_to_the_decoder(tmp_path, ct_s
         "0028|0102": "15",
         "0028|1053": "1",
     }
-    refuse_other_pixels(tmp_path / "rle.dcm", sizes)
+    assert not has_bits_beyond(tmp_path / "rle.dcm", sizes)
 
 
 def test_a_long_number_of_frames_in_turns_is_told(tmp_path, monkeypatch, ct_frames):
@@ -202,3 +203,51 @@ def test_compressed_pictures_that_the_header_calls_something_else(
         return
     with pytest.raises(InputError, match=f"contradicts itself: .*{message}"):
         read_image(source)
+
+
+def stored_in(bits, value=None, kind="<u2"):
+    """Pixels that say to have so many bits, all of one value if one is given."""
+    changes = {"BitsStored": bits, "HighBit": bits - 1, "PixelRepresentation": int("i" in kind)}
+    return changes if value is None else changes | {"PixelData": np.full((4, 3), value, kind).tobytes()}
+
+
+def shifted_overlay(one, k):
+    """An overlay among the pixels, in bit 12 (PS3.3 of 2003, C.9.2)."""
+    one.BitsStored, one.HighBit = 12, 11
+    one.PixelData = (RAW[k] | 1 << 12).tobytes()
+    one.add_new(0x60000102, "US", 12)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (stored_in(10), True),
+        (stored_in(12), False),
+        (stored_in(12, 63536, "<u2"), True),
+        (stored_in(12, -2000, "<i2"), False),
+        (stored_in(12, 2096, "<i2"), False),
+        (stored_in(12, -3000, "<i2"), True),
+        (shifted_overlay, False),
+    ],
+)
+def test_pixels_of_more_bits_than_stated_are_told(tmp_path, change, told, ct_series):
+    folder = ct_series(tmp_path / "ct", RAW, change, (2, 3))
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always")
+        read_image(folder)
+    sentences = [str(one.message) for one in found]
+    assert [f"{folder} has pixels of more than the" in one for one in sentences] == [True] * told
+    assert all("in 2 of its 5 slices: what is above is left out" in one for one in sentences)
+
+
+@pytest.mark.parametrize(
+    ("number", "total", "told"),
+    [(1, 3, "part 1 of 3"), (2, None, "part 2 of several"), (1, 1, None), (None, None, None)],
+)
+def test_a_part_of_a_concatenation_is_told(tmp_path, number, total, told, ct_frames):
+    path = ct_frames(tmp_path / "all.dcm", RAW, {"InConcatenationNumber": number, "InConcatenationTotalNumber": total})
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always")
+        image = read_image(path)
+    np.testing.assert_array_equal(image.array, RAW.transpose(2, 1, 0) - 1024.0)
+    assert [f"{path} is {told} of a concatenation" in str(one.message) for one in found] == [True] * bool(told)

@@ -1,6 +1,7 @@
 """Slices written by pydicom, sound and each with something wrong: read as pydicom reads them, or refused."""
 
 import gzip
+import shutil
 import warnings
 
 import numpy as np
@@ -259,3 +260,27 @@ def test_a_slice_of_any_name_is_told_to_be_one(tmp_path, name):
     path = (tmp_path / "ct" / "0.dcm").rename(tmp_path / name)
     with pytest.raises(InputError, match=f"{name} holds a single DICOM slice: give the folder"):
         read_image(path)
+
+
+def test_a_copy_of_a_slice_is_told_as_that(tmp_path):
+    folder = changed_series(tmp_path / "ct", {}, ())
+    (folder / "again").mkdir()
+    shutil.copy(folder / "2.dcm", folder / "again")
+    with pytest.raises(
+        InputError, match=r"holds a slice twice \((2.dcm and again/2|again/2.dcm and 2)\.dcm have one SOPI"
+    ):
+        read_image(folder)
+
+
+def test_a_link_to_a_folder_is_followed_once(tmp_path):
+    folder = changed_series(tmp_path / "ct", {}, ())
+    study = tmp_path / "study"
+    study.mkdir()
+    (study / "series").symlink_to(folder)
+    (folder / "up").symlink_to(study)
+    assert read_image(study) == read_image(folder)
+
+
+def test_no_frames_are_one(tmp_path):
+    folder = changed_series(tmp_path / "ct", {"NumberOfFrames": 0}, ALL)
+    assert read_image(folder) == read_image(changed_series(tmp_path / "sound", {}, ()))

@@ -329,6 +329,61 @@ def test_hu_cut_off_to_8_bits_are_taken():
     assert hounsfield_units(hu, "A scan") is hu
 
 
+@pytest.mark.parametrize(("bits", "low"), [(9, -256), (10, -1024), (11, -1024)])
+def test_hu_that_were_put_into_9_to_11_bits_are_refused(bits, low):
+    """As a DICOM header with too small a BitsStored has them read: what lies above begins anew at the lower end."""
+    hu = np.rint(body(enhancement=30, noise=60, lung=0.1))
+    hu[:4] += 1000  # a dense part, which 11 bits do not hold
+    wrapped = (hu - low) % 2**bits + low
+    assert f"from {low} to {low + 2**bits - 1} that go on from one end at the other" in refusal(wrapped)
+
+
+@pytest.mark.parametrize(("low", "high"), [(-1024, 1023), (-200, 311), (-512, 511)])
+def test_hu_cut_off_to_as_many_values_as_fewer_bits_have_are_taken(low, high):
+    hu = np.rint(body(enhancement=30, noise=60))
+    hu[:2] += 1500
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert np.array_equal(hounsfield_units(hu.clip(low, high), "A scan"), hu.clip(low, high))
+
+
+@pytest.mark.parametrize("least", [-32768, -1000, -125])
+def test_hu_whose_sign_was_taken_for_a_number_are_told_as_that(least):
+    hu = np.rint(body()).clip(least, None).astype(np.int16)
+    assert "those below 0 are 65536 too high" in refusal(hu.view(np.uint16))
+
+
+def test_values_of_which_none_is_above_0_are_told():
+    with pytest.warns(UserWarning, match="no value is above 0, while soft tissue is near 50"):
+        hounsfield_units(body().clip(None, -1), "A scan")
+
+
+def noisy(noise, offset=0.0, lowest=-np.inf):
+    """A subject at 1.5 mm or less, of so much noise from voxel to voxel, as thin slices at a low dose have."""
+    hu = body(noise=0).repeat(3, 0).repeat(3, 1).repeat(3, 2)
+    hu = hu + np.random.default_rng(0).normal(offset, noise, hu.shape)
+    return hu.clip(lowest, None).astype(np.float32)
+
+
+@pytest.mark.parametrize("lowest", [-1024, -3000])
+@pytest.mark.parametrize("noise", [60, 100, 140])
+def test_a_noisy_scan_is_taken_without_a_word(noise, lowest):
+    hu = noisy(noise, 0, lowest)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert hounsfield_units(hu, "A scan") is hu
+
+
+@pytest.mark.parametrize("offset", [-1000, -400, 400, 1024])
+def test_a_noisy_scan_on_another_scale_is_refused(offset):
+    refusal(noisy(140, offset))
+
+
+def test_noise_alone_is_refused():
+    refusal(np.random.default_rng(0).normal(0, 400, SHAPE))
+    refusal(np.random.default_rng(0).uniform(-1000, 1000, SHAPE))
+
+
 @functools.cache
 def subject():
     return phantom(0, network_grid(8.0)).image.array

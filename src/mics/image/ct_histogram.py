@@ -42,6 +42,8 @@ _SHARES = np.append(_TISSUES[:, 0], _ANYTHING_SHARE)
 _USUAL = np.log(_SHARES @ _DENSITIES + _ELSEWHERE)
 
 
+MIN_LIKELIHOOD = -7.3
+"""Of a value, in the mean: less is no CT's, whatever the offset; parts of 64 mm reach -7."""
 # Between these and in bins so wide, fat and soft tissue are the main peaks; so far apart they are those of no other pair.
 _FROM_HU, _TO_HU, _FINE_HU = -400, 500, 5
 _APART_HU = (60.0, 400.0)

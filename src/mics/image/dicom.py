@@ -3,6 +3,7 @@
 import os
 import tempfile
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,8 @@ import SimpleITK as sitk
 
 from mics.errors import InputError, MissingFileError
 from mics.image.checks import refuse_unreadable_name, unreadable
-from mics.image.dicom_files import FRAMES, check_kind, header, readable
+from mics.image.dicom_compressed import refuse_broken_compression
+from mics.image.dicom_files import FRAMES, check_kind, header, readable, reader, unreadable_dicom
 from mics.image.dicom_frames import read_frames
 from mics.image.dicom_slices import (
     MODALITY,
@@ -54,20 +56,30 @@ def read_series(study: Path, pixel: int | None, series: str | None) -> sitk.Imag
             return read_frames(study, folder, slices[0], pixel)
         _refuse_several_volumes(folder, slices)
         slices, stack = _stack(folder, _without_localisers(study, slices))
-        reader = sitk.ImageSeriesReader()
-        reader.SetSpacingWarningRelThreshold(1.0)  # a step: far less even slices have been refused, in a sentence
+        several = sitk.ImageSeriesReader()
+        several.SetSpacingWarningRelThreshold(1.0)  # a step: far less even slices have been refused, in a sentence
         if pixel is not None:
-            reader.SetOutputPixelType(pixel)
+            several.SetOutputPixelType(pixel)
         try:
             with tempfile.TemporaryDirectory() as scratch:
-                reader.SetFileNames([readable(one, Path(scratch) / f"{n}.dcm") for n, one in enumerate(slices)])
-                itk: sitk.Image = reader.Execute()
+                several.SetFileNames([readable(one, Path(scratch) / f"{n}.dcm") for n, one in enumerate(slices)])
+                itk: sitk.Image = several.Execute()
         except RuntimeError as error:
-            raise unreadable(folder, error) from error
+            raise unreadable_dicom(_first_unreadable(folder, slices), error) from error
         except OSError as error:
             raise MissingFileError(f"Cannot read {folder}: {error.strerror}.") from error
         check_kind(study, slices)
         return correct_stack_tilt(study, itk, stack, labels=pixel is None)
+
+
+def _first_unreadable(folder: Path, slices: list[Slice]) -> Path:
+    """The first slice of which ITK reads no pixels, the folder if it reads those of each."""
+    for one in slices:
+        try:
+            reader(one.name).Execute()
+        except RuntimeError:
+            return Path(one.name)
+    return folder
 
 
 def series_uid(study: Path, series: str | None) -> str | None:
@@ -79,9 +91,10 @@ def series_uid(study: Path, series: str | None) -> str | None:
 def _series(folder: Path) -> dict[str, list[str]]:
     """The files of each series in a folder and those within it, by its UID; raises InputError if there is none."""
     files: dict[str, list[str]] = {}
-    for place, _, names in os.walk(folder):
+    for place, names in _places(folder):
         for name in names:
             refuse_unreadable_name(Path(place, name))
+            refuse_broken_compression(Path(place, name))
         for identifier in _identifiers(place, names):
             found = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(place, identifier)
             # GDCM appends what tells series apart to the identifier; the DICOM identifier itself is in the file.
@@ -91,6 +104,17 @@ def _series(folder: Path) -> dict[str, list[str]]:
             f"{folder} holds no DICOM series: give the folder in which the slices are, or a zip of it."
         )
     return files
+
+
+def _places(folder: Path) -> Iterator[tuple[str, list[str]]]:
+    """A folder and those within it, links to folders too, each once, with the names of its files."""
+    seen: set[str] = set()
+    for place, folders, names in os.walk(folder, followlinks=True):
+        if (real := os.path.realpath(place)) in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        yield place, names
 
 
 def _identifiers(place: str, names: list[str]) -> tuple[str, ...]:
@@ -127,6 +151,7 @@ def read_file(path: Path, pixel: int | None) -> sitk.Image:
 
     Raises InputError for a file of one slice and as :func:`read_series` does.
     """
+    refuse_broken_compression(path)
     return read_frames(path, path, header(str(path)), pixel)
 
 
@@ -151,7 +176,7 @@ def _without_localisers(study: Path, slices: list[Slice]) -> list[Slice]:
 
 def _refuse_several_volumes(folder: Path, slices: list[Slice]) -> None:
     """Raise InputError for multi-frame files in place of slices: each is a volume, or a part of one, of its own."""
-    volumes = [one for one in slices if (one.elements.get(FRAMES) or "1") != "1"]
+    volumes = [one for one in slices if one.elements.get(FRAMES, "") not in ("", "0", "1")]
     if volumes:
         raise InputError(
             f"{folder} holds {len(slices)} files in one series, of which {len(volumes)} have several frames, the first "

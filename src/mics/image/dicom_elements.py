@@ -146,6 +146,21 @@ def within(elements: Elements, *tags: int) -> Element | None:
     return elements.get(last)
 
 
+def compressed_items(dataset: Dataset, pixels: Element) -> list[bytes] | None:
+    """The items of compressed ``pixels``, the table of offsets first; None where they do not end as they have to (PS3.5, A.4)."""
+    content, at = dataset.content, pixels.start
+    found: list[bytes] = []
+    while at + 8 <= len(content):
+        tag, _, length, at = _head(content, at, _LITTLE)
+        if tag == _END:
+            return found
+        if tag != _ITEM or at + length > len(content):
+            return None
+        found.append(content[at : at + length])
+        at += length
+    return found if at == len(content) else None
+
+
 def _plain(content: bytes, most: int) -> tuple[bytes, int, _Form]:
     """The bytes of a file, unpacked where they are deflated, where its elements begin after those of group 2, and their form."""
     start, syntax, place = (132 if content[128:132] == b"DICM" else 0), b"", 0

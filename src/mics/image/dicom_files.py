@@ -10,6 +10,7 @@ import SimpleITK as sitk
 from mics.errors import InputError
 from mics.image.checks import unreadable
 from mics.image.content import is_dicom
+from mics.image.dicom_compressed import is_compressed
 from mics.image.dicom_elements import Elements, read_dataset
 from mics.image.dicom_slices import MODALITY, Slice, to_numbers
 
@@ -40,7 +41,8 @@ def header(name: str) -> Slice:
 def unreadable_dicom(path: Path, error: RuntimeError) -> InputError:
     """The error for a file of DICOM, or a folder of it, that ITK gives up on."""
     if path.is_file() and is_dicom(path):
-        return InputError(f"{path} is DICOM that ITK cannot read: export it again.")
+        how = ", uncompressed" if is_compressed(path) else ""
+        return InputError(f"{path} is DICOM that ITK cannot read: export it again{how}.")
     return unreadable(path, error)
 
 

@@ -1,6 +1,7 @@
 """A multi-frame DICOM file as one volume, its frames put where their own positions say."""
 
 import tempfile
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from mics.errors import GeometryError, InputError
 from mics.image.dicom_elements import Dataset, Elements, read_dataset, within
 from mics.image.dicom_files import FRAMES, check_kind, readable, reader, unreadable_dicom
-from mics.image.dicom_pixels import refuse_other_pixels
+from mics.image.dicom_pixels import has_bits_beyond, warn_of_bits_beyond
 from mics.image.dicom_slices import Slice, are_interleaved, is_close, refuse_invalid_geometry, to_numbers
 from mics.image.slice_stack import correct_stack_tilt, stacked
 
@@ -24,6 +25,7 @@ _RESCALE_TYPE = (0x00289145, 0x00281054)
 _MAX_DIGITS = 12
 # What frames of one volume have in common: their stack, their phase and their acquisition.
 _CONTENT = 0x00209111
+_PART_OF = (0x00209162, 0x00209163)
 _PARTS = (
     ("stacks (StackID", 0x00209056),
     ("phases (TemporalPositionIndex", 0x00209128),
@@ -52,7 +54,9 @@ def read_frames(shown_path: Path, source: Path, file: Slice, pixel: int | None) 
     found = read_dataset(Path(file.name), source)
     if found is None:
         raise InputError(f"{source} has elements that cannot be followed, so it is damaged: export it again.")
-    refuse_other_pixels(source, file.elements, found)
+    if has_bits_beyond(source, file.elements, found):
+        warn_of_bits_beyond(shown_path, file.elements)
+    _warn_of_part(shown_path, found)
     try:
         with tempfile.TemporaryDirectory() as scratch:
             one = reader(readable(file, Path(scratch) / "frames.dcm"))
@@ -78,6 +82,18 @@ def read_frames(shown_path: Path, source: Path, file: Slice, pixel: int | None) 
 
 Array = NDArray[np.float64]
 _Groups = tuple[list[Elements], list[Elements], list[Elements]]
+
+
+def _warn_of_part(shown: Path, found: Dataset) -> None:
+    """Warn of a file that is one of several into which a volume was divided (PS3.3, C.7.6.16.2.2.4)."""
+    number, total = (element and found.number(element) for element in map(found.elements.get, _PART_OF))
+    if number and total != 1:
+        warnings.warn(
+            f"{shown} is part {number} of {total or 'several'} of a concatenation (InConcatenationNumber), so the scan may go on "
+            "in another file: join the parts, if it does.",
+            UserWarning,
+            stacklevel=5,
+        )
 
 
 def _groups(found: Dataset, count: int) -> _Groups:

@@ -1,31 +1,37 @@
 """Do the pixels of a DICOM file fit what its header says of them? ITK fills up what is missing and passes over the rest."""
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
+
 from mics.errors import InputError
+from mics.image.dicom_compressed import picture
 from mics.image.dicom_elements import PIXELS, Dataset, read_dataset
 
 _ROWS, _COLUMNS, _FRAMES, _SAMPLES = "0028|0010", "0028|0011", "0028|0008", "0028|0002"
 _ALLOCATED, _STORED, _HIGH_BIT = "0028|0100", "0028|0101", "0028|0102"
 _SLOPE, _PALETTE = "0028|1053", "PALETTE COLOR"
-_PHOTOMETRIC = "0028|0004"
+_PHOTOMETRIC, _REPRESENTATION = "0028|0004", "0028|0103"
+# Groups of overlays begin so, with an element of the bit in which one is kept among the pixels (before PS3.5 of 2004).
+_OVERLAYS, _OVERLAY_BIT = 0x60, 0x0102
 # How the meanings of pixels of several values begin (PS3.3, C.7.6.3.1.2).
 _COLOURS = ("RGB", "ARGB", "HSV", "CMYK", "YBR")
-# How JPEG and JPEG-LS begin, and the markers of a picture's size (ISO 10918-1, table B.1; 14495-1).
-_JPEG = b"\xff\xd8"
-_FRAME_HEADERS = {0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF, 0xF7}
 # A table of values for pixels, in place of slope and intercept (PS3.3, C.11.1).
 _TABLE = 0x00283000
 
 
-def refuse_other_pixels(path: Path, elements: Mapping[str, str], dataset: Dataset | None = None) -> None:
-    """Raise InputError where the pixels are not those that the header promises, or mean something else than numbers.
+def has_bits_beyond(path: Path, elements: Mapping[str, str], dataset: Dataset | None = None) -> bool:
+    """Whether pixels, which are not compressed, have more bits than the header says, of which ITK leaves the upper ones out.
 
     Args:
         path: the file, as a sentence calls it.
         elements: its elements of text.
         dataset: all its elements, where they are known already or ``path`` is not the file itself.
+
+    Raises:
+        InputError: where the pixels are not those that the header promises, or mean something else than numbers.
     """
     if elements.get(_PHOTOMETRIC) == _PALETTE:
         raise InputError(f"{path} holds numbers of colours (PALETTE COLOR), not HU: give the series of the scanner.")
@@ -43,9 +49,38 @@ def refuse_other_pixels(path: Path, elements: Mapping[str, str], dataset: Datase
             f"{path} has its {stored} bits not in the lowest place of a pixel (HighBit {high}), which is not read: export the "
             "series again."
         )
-    if dataset is not None:
-        _refuse_other_length(path, elements, dataset)
-        _refuse_other_picture(path, elements, dataset)
+    if dataset is None:
+        return False
+    _refuse_other_length(path, elements, dataset)
+    _refuse_other_picture(path, elements, dataset)
+    return _exceeds(elements, dataset)
+
+
+def warn_of_bits_beyond(shown: Path, elements: Mapping[str, str], part: str = "") -> None:
+    """Warn of pixels with more bits than the header says, of ``part`` of what is ``shown``."""
+    warnings.warn(
+        f"{shown} has pixels of more than the {elements[_STORED]} bits that its headers promise (BitsStored){part}: what is "
+        "above is left out, so their values may be wrong.",
+        UserWarning,
+        stacklevel=6,
+    )
+
+
+def _exceeds(elements: Mapping[str, str], dataset: Dataset) -> bool:
+    """Whether any pixel's upper bits are neither 0 nor its sign's; those of an overlay that is kept there do not count."""
+    stored, bits, pixels = _whole(elements, _STORED), _whole(elements, _ALLOCATED), dataset.elements.get(PIXELS)
+    if pixels is None or not pixels.value or stored is None or bits not in (16, 32) or not 0 < stored < bits:
+        return False
+    overlays = (one for tag, one in dataset.elements.items() if tag >> 24 == _OVERLAYS and tag & 0xFFFF == _OVERLAY_BIT)
+    if any(dataset.number(one) for one in overlays):
+        return False
+    letter = "i" if elements.get(_REPRESENTATION) == "1" else "u"
+    kind = np.dtype(f"{letter}{bits // 8}").newbyteorder(dataset.order)
+    values = np.frombuffer(pixels.value[: len(pixels.value) // kind.itemsize * kind.itemsize], kind)
+    low, high = int(values.min(initial=0)), int(values.max(initial=0))
+    in_stored = low >= 0 and high < 1 << stored
+    # A sign goes on above the uppermost bit that is stored, or does not.
+    return not in_stored and not (kind.kind == "i" and -(1 << (stored - 1)) <= low and high < 1 << (stored - 1))
 
 
 def _refuse_other_length(path: Path, elements: Mapping[str, str], dataset: Dataset) -> None:
@@ -66,11 +101,10 @@ def _refuse_other_length(path: Path, elements: Mapping[str, str], dataset: Datas
 
 def _refuse_other_picture(path: Path, elements: Mapping[str, str], dataset: Dataset) -> None:
     """Raise InputError where a JPEG or JPEG-LS picture has colours or another size than said; ITK refuses those of JPEG 2000."""
-    pixels = dataset.elements.get(PIXELS)
-    picture = _picture(dataset.content[pixels.start :]) if pixels is not None and pixels.value is None else None
-    if picture is None:
+    found = picture(dataset)
+    if found is None:
         return
-    rows, columns, samples = picture
+    rows, columns, samples = found
     if samples > 1:
         raise InputError(
             f"{path} contradicts itself: its compressed pixels have {samples} values each, as colours have, and its header "
@@ -82,20 +116,6 @@ def _refuse_other_picture(path: Path, elements: Mapping[str, str], dataset: Data
             f"{path} contradicts itself: its compressed picture has {rows} rows of {columns} pixels, and its header promises "
             f"{stated[0]} of {stated[1]}: export it again."
         )
-
-
-def _picture(items: bytes) -> tuple[int, int, int] | None:
-    """Rows, columns and values a pixel of the first compressed picture in DICOM's ``items``; None where it tells of none."""
-    first = 8 + int.from_bytes(items[4:8], "little")  # after the table of offsets
-    data = items[first + 8 : first + 8 + int.from_bytes(items[first + 4 : first + 8], "little")]
-    at = 2
-    while data.startswith(_JPEG) and at + 10 <= len(data) and data[at] == 0xFF:
-        if data[at + 1] in _FRAME_HEADERS:
-            rows, columns = (int.from_bytes(data[n : n + 2], "big") for n in (at + 5, at + 7))
-            # Lines of 0 are counted after the pixels, a size of 0 of JPEG-LS in a segment of its own.
-            return (rows, columns, data[at + 9]) if rows and columns else None
-        at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
-    return None
 
 
 def _whole(elements: Mapping[str, str], key: str) -> int | None:

@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 
 from mics.errors import GeometryError, InputError
 from mics.image.content import gunzipped, looks_like_dicom
-from mics.image.dicom_pixels import refuse_other_pixels
+from mics.image.dicom_pixels import has_bits_beyond, warn_of_bits_beyond
 
 MODALITY, POSITION, ORIENTATION, SPACING = "0008|0060", "0020|0032", "0020|0037", "0028|0030"
 _INTERCEPT, _SLOPE = "0028|1052", "0028|1053"
 _ROWS, _COLUMNS = "0028|0010", "0028|0011"
-_CLASS = "0008|0016"
+_CLASS, _INSTANCE = "0008|0016", "0008|0018"
 # By what slices of several volumes are told apart, in words and with the element's name.
 _OF_A_VOLUME = (
     ("acquisitions (AcquisitionNumber", "0020|0012"),
@@ -69,19 +69,26 @@ class Slice:
 
 
 def refuse_unlike(folder: Path, slices: Sequence[Slice]) -> None:
-    """Raise InputError unless every slice has a place, a size and a scale, and all are of one volume."""
+    """Raise InputError unless every slice has a place, a size and a scale, and all are of one volume.
+
+    Warns of pixels with more bits than their headers say.
+    """
     if not all(key in one.elements for one in slices for key in (POSITION, ORIENTATION)):
         raise GeometryError(f"{folder} has slices without position or orientation, so it is not a volume.")
     for what, (key, tolerance) in _COMMON.items():
         _refuse_mixed(folder, slices, what, key, tolerance)
-    for one in slices:
-        _refuse_unusable(one)
+    beyond = [one for one in slices if _has_bits_beyond(one)]
+    if beyond:
+        warn_of_bits_beyond(folder, beyond[0].elements, f", in {len(beyond)} of its {len(slices)} slices")
     _refuse_partly_scaled(folder, slices)
     _refuse_doubled(folder, slices)
 
 
-def _refuse_unusable(one: Slice) -> None:
-    """Raise InputError for a slice whose place, size, scale or pixels ITK would make up."""
+def _has_bits_beyond(one: Slice) -> bool:
+    """Whether a slice's pixels have more bits than it says.
+
+    Raises InputError where ITK would make up its place, size, scale or pixels.
+    """
     refuse_invalid_geometry(one.name, *(one.elements.get(key, "") for key in (POSITION, ORIENTATION, SPACING)))
     for name, key in (("RescaleSlope", _SLOPE), ("RescaleIntercept", _INTERCEPT)):
         numbers = _header_numbers(one.elements.get(key, ""))
@@ -91,7 +98,7 @@ def _refuse_unusable(one: Slice) -> None:
                 f"{one.name} has {one.elements[key] or 'nothing'} for its {name}, so its values cannot be HU: export the "
                 "series again."
             )
-    refuse_other_pixels(Path(one.name), one.elements)
+    return has_bits_beyond(Path(one.name), one.elements)
 
 
 def refuse_invalid_geometry(name: str | Path, position: str, orientation: str, spacing: str) -> None:
@@ -187,11 +194,18 @@ def _refuse_doubled(folder: Path, slices: Sequence[Slice]) -> None:
     places: dict[tuple[float, ...], Slice] = {}
     for one in slices:
         other = places.setdefault(tuple(one.numbers(POSITION).round(3).tolist()), one)
-        if other is not one:
+        if other is one:
+            continue
+        names = [Path(each.name).relative_to(folder) for each in (other, one)]
+        if other.elements.get(_INSTANCE, "") == one.elements.get(_INSTANCE, "none"):
             raise InputError(
-                f"{folder} holds doubled slices, as of two acquisitions or phases ({Path(other.name).name} and "
-                f"{Path(one.name).name} lie at the same place): copy those of one into a folder of their own."
+                f"{folder} holds a slice twice ({names[0]} and {names[1]} have one SOPInstanceUID and one place): take the "
+                "copies away."
             )
+        raise InputError(
+            f"{folder} holds doubled slices, as of two acquisitions or phases ({names[0]} and {names[1]} lie at the same place): "
+            "copy those of one into a folder of their own."
+        )
 
 
 def _header_numbers(text: str) -> NDArray[np.float64]:

@@ -8,7 +8,16 @@ import numpy as np
 
 from mics.errors import InputError
 from mics.image.checks import MAX_LABELS
-from mics.image.ct_histogram import Fit, fit_as_it_is, fit_scaled, fit_shifted, fit_tenth, with_less_background
+from mics.image.ct_bits import refuse_unsigned, refuse_wrapped
+from mics.image.ct_histogram import (
+    MIN_LIKELIHOOD,
+    Fit,
+    fit_as_it_is,
+    fit_scaled,
+    fit_shifted,
+    fit_tenth,
+    with_less_background,
+)
 from mics.image.ct_scale import Values, scale_of, shows_fat
 from mics.image.drift import drift_along
 from mics.image.hu import AIR_HU
@@ -30,8 +39,6 @@ _MIN_TISSUE = 0.001
 _NARROWEST_HU = 30.0
 # Metal stays below, in 16 bits and with every slope that a scanner writes.
 _FARTHEST_HU = 3e5
-# Values put into 8 bits: how many beside the last one, of what share each, and how many times as many at it are a heap.
-_BESIDE, _MIN_AT_END, _HEAP = 9, 2e-4, 3.0
 # A padding: its share, how it stands out from so many values on both sides, and what lies so far below it.
 _MIN_OF_ONE, _STANDS_OUT, _NEIGHBOURS = 0.01, 2.0, 3
 _ABOVE_AIR_HU, _MIN_BELOW = 100.0, 0.01
@@ -56,8 +63,8 @@ _FAR_DRIFT_HU = 200.0
 # What a tenth may seem to be, by subjects' fat and soft tissue.
 _TENTH = (0.07, 0.14)
 _TISSUES_HU = (-1000.0, -100.0, 50.0)
-# Less is no CT's, whatever the offset; parts of 64 mm reach -7.
-_MIN_LIKELIHOOD = -7.3
+# Means over blocks of so many voxels along each axis tell a noisy scan, in half of which values spread by so much at least.
+_BLOCK, _NOISE_HU = 3, 60.0
 _WHAT_CT_IS = "while CT in Hounsfield units has air at -1000, fat near -100 and soft tissue near 50"
 
 
@@ -84,6 +91,7 @@ def hounsfield_units(array: Values, name: str, *, orientation: str = "LPS") -> V
     Warns where the values are doubtful, and of padding above all values.
     """
     samples = some_values(array)
+    refuse_unsigned(samples, name)
     low, high = _reach(samples, _corners(array))
     samples = samples[(samples >= low) & (samples <= high)]
     padded = (low, high) != (-np.inf, np.inf)
@@ -91,7 +99,7 @@ def hounsfield_units(array: Values, name: str, *, orientation: str = "LPS") -> V
     _refuse_labels(array, samples, name)
     _refuse_extreme(cleared, name)
     _refuse_narrow(samples, name)
-    _refuse_wrapped(samples, name)
+    refuse_wrapped(samples, name)
     _refuse_air(samples, name)
     _refuse_steps(array, cleared, name, orientation)
     background = _background(cleared, samples)
@@ -105,7 +113,7 @@ def hounsfield_units(array: Values, name: str, *, orientation: str = "LPS") -> V
     if not _scaled(samples, _corners(cleared), name):
         if drift is not None:
             _warn(drift)
-        _refuse_shifted(samples, name)
+        _refuse_shifted(_without_noise(cleared, samples), name)
     _refuse_dense(samples, name)
     if high < np.inf:
         _warn(f"{name} holds values above {high:.4g} outside of its field of view, its padding, taken for air.")
@@ -175,23 +183,6 @@ def _refuse_narrow(samples: Values, name: str) -> None:
     raise InputError(
         f"{name} does not hold Hounsfield units: {_range(samples)}, as after scaling to [0, 1] or a z-score, {_WHAT_CT_IS}: "
         "give the scan as it was before."
-    )
-
-
-def _refuse_wrapped(samples: Values, name: str) -> None:
-    """Refuse whole numbers that were put into 8 bits, in which 128 becomes -128 (or 256 becomes 0): values up to both ends of
-    these, without the heap at an end that cutting off leaves.
-    """
-    ends = next(((low, low + 255) for low in (-128, 0) if samples.min() == low and samples.max() == low + 255), None)
-    if ends is None or not np.array_equal(samples, np.rint(samples)):
-        return
-    counts = np.bincount((samples - ends[0]).astype(np.int64), minlength=256)
-    for end, beside in ((counts[0], counts[1:_BESIDE]), (counts[-1], counts[-_BESIDE:-1])):
-        if beside.mean() < _MIN_AT_END * len(samples) or end > _HEAP * beside.mean():
-            return
-    raise InputError(
-        f"{name} does not hold Hounsfield units: its values are whole numbers from {ends[0]} to {ends[1]} that go on from one "
-        "end at the other, as where HU were put into 8 bits: convert it from DICOM again, with 16."
     )
 
 
@@ -282,7 +273,7 @@ def _refuse_tenth(samples: Values, name: str) -> None:
         return
     tissue = with_less_background(samples)
     tenth = fit_tenth(tissue).log_likelihood
-    if tenth > _MIN_LIKELIHOOD + np.log(10) and tenth - fit_as_it_is(tissue).log_likelihood > _GAIN_REFUSED:
+    if tenth > MIN_LIKELIHOOD + np.log(10) and tenth - fit_as_it_is(tissue).log_likelihood > _GAIN_REFUSED:
         raise InputError(
             f"{name} does not hold Hounsfield units: the values look like HU divided by 10, so the rescale slope is wrong: "
             "convert the scan from DICOM again, or multiply every value by 10."
@@ -303,6 +294,18 @@ def _scaled(samples: Values, corners: list[float], name: str) -> bool:
     return True
 
 
+def _without_noise(array: Values, samples: Values) -> Values:
+    """``samples``; where these fit no CT, and means over blocks, with less noise, do and show air or fat, the latter."""
+    if fit_as_it_is(with_less_background(samples)).log_likelihood >= MIN_LIKELIHOOD or min(array.shape) < _BLOCK:
+        return samples
+    whole = array[tuple(slice(length // _BLOCK * _BLOCK) for length in array.shape)]
+    blocks = whole.reshape([part for length in whole.shape for part in (length // _BLOCK, _BLOCK)])
+    means = some_values(blocks.mean(axis=(1, 3, 5)))
+    fits = fit_as_it_is(with_less_background(means)).log_likelihood >= MIN_LIKELIHOOD
+    shows = shows_fat(means) or np.mean(np.abs(means - AIR_HU) < _NOISE_OF_AIR_HU) > _MIN_AIR
+    return means if fits and shows and np.median(blocks.std(axis=(1, 3, 5))) > _NOISE_HU else samples
+
+
 def _refuse_shifted(samples: Values, name: str) -> None:
     """Refuse values that fit a CT much better shifted or scaled, or not at all; warn where they fit somewhat better."""
     tissue, grey = with_less_background(samples), _is_grey(samples)
@@ -313,9 +316,9 @@ def _refuse_shifted(samples: Values, name: str) -> None:
         if evident and np.mean(samples < _AIR_BELOW_HU) >= _MIN_AIR:
             _warn(f"{name} may not hold Hounsfield units: {_looks_like(shifted)}.")
         gain = 0.0
-    if gain > _GAIN_REFUSED or usual.log_likelihood < _MIN_LIKELIHOOD:
+    if gain > _GAIN_REFUSED or usual.log_likelihood < MIN_LIKELIHOOD:
         best = fit_scaled(tissue)
-        if best.log_likelihood > _MIN_LIKELIHOOD and not (grey and best.slope != 1):
+        if best.log_likelihood > MIN_LIKELIHOOD and not (grey and best.slope != 1):
             raise InputError(f"{name} does not hold Hounsfield units: {_looks_like(best)}.")
         raise _other_values(samples, name)
     if grey:
@@ -324,6 +327,10 @@ def _refuse_shifted(samples: Values, name: str) -> None:
         _warn(f"{name} may not hold Hounsfield units: {_looks_like(shifted)}.")
     elif samples.min() >= 0:
         _warn(f"{name} may not hold Hounsfield units: no value is below 0, while fat is near -100 and air at -1000.")
+    elif samples.max() <= 0:
+        _warn(
+            f"{name} may not hold Hounsfield units: no value is above 0, while soft tissue is near 50 and bone higher."
+        )
 
 
 def _is_grey(samples: Values) -> bool:
