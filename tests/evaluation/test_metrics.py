@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from mics.errors import InputError
 from mics.evaluation.metrics import SurfaceAgreement, dice, sd_log_jacobian, surface_agreement
 
 SHAPE = (12, 10, 14)
@@ -86,3 +87,25 @@ def test_a_fold_deeper_than_the_offset_is_clipped_and_not_lost():
     # |J| along i is 1 up to 5, 1 - 3 at 6 (half of the step) and 1 - 6 beyond, where |J| + 3 < 0 is clipped.
     logs = [math.log(4)] * 4 + [math.log(1)] + [math.log(1e-9)] * 3
     assert sd_log_jacobian(displacement) == pytest.approx(np.std(logs), rel=1e-5)
+
+
+@pytest.mark.parametrize("measure", [dice, surface_agreement])
+@pytest.mark.parametrize("label", [0, -1])
+def test_the_background_is_no_label_to_score(measure, label):
+    one = np.zeros((6, 6, 6), np.uint8)
+    one[1:3, 1:3, 1:3] = 1
+    with pytest.raises(InputError, match=f"above 0, .* not {label}"):
+        measure(one, one, [1, label])
+
+
+@pytest.mark.parametrize("measure", [dice, surface_agreement])
+def test_maps_of_two_shapes_are_not_compared(measure):
+    one = np.ones((6, 6, 6), np.uint8)
+    with pytest.raises(InputError, match=r"\(6, 6, 6\) and \(5, 6, 6\)"):
+        measure(one, one[:5], [1])
+
+
+def test_a_field_within_the_cropped_border_has_no_sd_log_jacobian():
+    assert sd_log_jacobian(np.zeros((3, 5, 5, 5))) == 0
+    with pytest.raises(InputError, match="leaves none of 5 x 4 x 5"):
+        sd_log_jacobian(np.zeros((3, 5, 4, 5)))

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from mics.deformation.jacobian import jacobian_determinant
+from mics.errors import GeometryError, SettingError
 from mics.evaluation.surface import surface_distances
 from mics.threads import side_by_side
 
@@ -19,6 +20,8 @@ Labels = NDArray[np.integer]
 
 # Planes worked on at a time: the nine derivatives of a clinical scan's field at once would take gigabytes.
 _SLAB = 32
+_FEWEST = 5
+"""Voxels along an axis of which one is left without two at each border."""
 _MANY = 1 << 16  # an atlas' ids: one pass over all labels makes a list as long as the largest
 
 
@@ -36,6 +39,9 @@ def dice(
 
     Returns:
         By label, 0 to 1. A label that the fixed or the moving volume does not show has no entry.
+
+    Raises:
+        InputError: For maps of two shapes, and for a label that is not above 0.
 
     Example:
         >>> fixed, warped = np.array([[[1, 1, 2]]]), np.array([[[1, 0, 2]]])
@@ -77,6 +83,9 @@ def surface_agreement(
 
     Returns:
         By label, in units of ``spacing``. A label that the fixed or the moving volume does not show has no entry.
+
+    Raises:
+        InputError: For maps of two shapes, and for a label that is not above 0.
     """
 
     def measured(found: tuple[int, NDArray[np.bool_], NDArray[np.bool_]]) -> tuple[int, SurfaceAgreement]:
@@ -100,7 +109,13 @@ def sd_log_jacobian(displacement_voxels: NDArray[np.floating]) -> float:
 
     Returns:
         Without unit; 0 where volume changes by the same factor everywhere.
+
+    Raises:
+        InputError: For fewer voxels.
     """
+    if min(displacement_voxels.shape[1:]) < _FEWEST:
+        shape = " x ".join(map(str, displacement_voxels.shape[1:]))
+        raise GeometryError(f"SdLogJ leaves out two voxels at each border, which leaves none of {shape}.")
     length, logs = displacement_voxels.shape[1], []
     for start in range(2, length - 2, _SLAB):
         stop = min(start + _SLAB, length - 2)
@@ -115,6 +130,12 @@ def _masks(
 ) -> Iterator[tuple[int, NDArray[np.bool_], NDArray[np.bool_]]]:
     """Of the labels that fixed and moving volume show: where the fixed and the warped one do, in the box around both."""
     wanted = list(labels)
+    if fixed_labels.shape != warped_labels.shape:
+        raise GeometryError(
+            f"Label maps on one grid are compared, not of the shapes {fixed_labels.shape} and {warped_labels.shape}."
+        )
+    if min(wanted, default=1) <= 0:
+        raise SettingError(f"Labels are numbers above 0, which is the background, not {min(wanted)}.")
     fixed_boxes, warped_boxes = _boxes(fixed_labels, wanted), _boxes(warped_labels, wanted)
     moving_boxes = warped_boxes if moving_labels is None else _boxes(moving_labels, wanted)
     for label in wanted:
