@@ -1,5 +1,7 @@
 """Folders of real scans as atlases."""
 
+import pytest
+
 from mics.atlas.members import meaning, read_member, read_members
 from mics.organs import ORGAN_NAMES
 
@@ -14,7 +16,10 @@ def test_learn2regs_subjects_are_found_with_names_and_in_true_orientation(real_d
 
 
 def test_pairs_of_files_of_a_hospital(real_data):
-    members = read_members(real_data / "native", labelled=True)
+    with pytest.warns(
+        UserWarning, match="totalsegmentator_example_ct, totalsegmentator_example_seg without a label map"
+    ):
+        members = read_members(real_data / "native", labelled=True)
     assert [member.name for member in members] == ["0005", "0031", "0039"]
     image, labels = read_member(members[1])
     assert image.grid.is_close(labels.grid)
