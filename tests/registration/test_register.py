@@ -224,6 +224,7 @@ def test_stages_are_told_as_they_begin(patients, options):
     assert "Network, steps: 2" in message
 
 
+@pytest.mark.nightly
 def test_refinement_gets_the_prediction_organ_maps_and_where_there_is_data(
     monkeypatch, patients, options, tiny_segmentation
 ):

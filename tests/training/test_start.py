@@ -111,6 +111,7 @@ def test_a_folder_without_a_sound_record_is_refused(tmp_path: Path, content: str
         resume(tmp_path)
 
 
+@pytest.mark.nightly
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGKILL")
 def test_a_killed_run_goes_on_to_the_same_weights(recipe: Callable[..., Recipe], cases: Path, tmp_path: Path) -> None:
     settings = recipe(epochs=6, iterations_per_epoch=3, augmentation={"probability": 0.5, "elastic": 0.5, "noise": 5})
