@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from scipy.stats import norm
 
 from mics.data.phantom import network_grid, phantom
 from mics.errors import InputError
@@ -296,61 +295,6 @@ def test_fat_and_soft_tissue_are_found_where_they_are_though_air_is_cut_off(slop
     fat, soft = tissue_peaks((cut * slope + offset).astype(np.float32).ravel())
     assert fat == pytest.approx(-100 * slope + offset, abs=8 * slope)
     assert soft == pytest.approx(50 * slope + offset, abs=8 * slope)
-
-
-def test_no_fat_is_found_where_there_is_none():
-    random = np.random.default_rng(0)
-    assert tissue_peaks(random.normal(50, 15, 20_000).astype(np.float32)) is None
-    muscle_and_liver = np.concatenate([random.normal(55, 10, 20_000), random.normal(105, 10, 20_000)])
-    assert tissue_peaks(muscle_and_liver.astype(np.float32)) is None
-    assert tissue_peaks(np.full(500, -1000, np.float32)) is None
-
-
-@pytest.mark.parametrize(("apart", "found"), [(55, False), (60, True), (400, True), (405, False)])
-def test_fat_and_soft_tissue_are_at_least_60_and_at_most_400_hu_apart(apart, found):
-    """Two peaks without noise, each in the middle of a bin."""
-    peak = norm.ppf(np.linspace(0.001, 0.999, 20001), scale=8)
-    values = np.concatenate([peak - 57.5, peak - 57.5 + apart]).astype(np.float32)
-    assert tissue_peaks(values) == ((-57.5, apart - 57.5) if found else None)
-
-
-@pytest.mark.parametrize("kind", [np.int8, np.uint8])
-@pytest.mark.parametrize("offset", [0, 1024])
-def test_hu_that_were_put_into_8_bits_are_refused(kind, offset):
-    """As numpy does it: 128 becomes -128, or 256 becomes 0."""
-    hu = np.rint(body(enhancement=30, noise=25)) + offset
-    assert "go on from one end at the other, as where HU were put into 8 bits" in refusal(
-        hu.astype(np.int16).astype(kind)
-    )
-
-
-def test_hu_cut_off_to_8_bits_are_taken():
-    hu = np.rint(body(enhancement=30, noise=25)).clip(-128, 127)
-    assert hounsfield_units(hu, "A scan") is hu
-
-
-@pytest.mark.parametrize(("bits", "low"), [(9, -256), (10, -1024), (11, -1024)])
-def test_hu_that_were_put_into_9_to_11_bits_are_refused(bits, low):
-    """As a DICOM header with too small a BitsStored has them read: what lies above begins anew at the lower end."""
-    hu = np.rint(body(enhancement=30, noise=60, lung=0.1))
-    hu[:4] += 1000  # a dense part, which 11 bits do not hold
-    wrapped = (hu - low) % 2**bits + low
-    assert f"from {low} to {low + 2**bits - 1} that go on from one end at the other" in refusal(wrapped)
-
-
-@pytest.mark.parametrize(("low", "high"), [(-1024, 1023), (-200, 311), (-512, 511)])
-def test_hu_cut_off_to_as_many_values_as_fewer_bits_have_are_taken(low, high):
-    hu = np.rint(body(enhancement=30, noise=60))
-    hu[:2] += 1500
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        assert np.array_equal(hounsfield_units(hu.clip(low, high), "A scan"), hu.clip(low, high))
-
-
-@pytest.mark.parametrize("least", [-32768, -1000, -125])
-def test_hu_whose_sign_was_taken_for_a_number_are_told_as_that(least):
-    hu = np.rint(body()).clip(least, None).astype(np.int16)
-    assert "those below 0 are 65536 too high" in refusal(hu.view(np.uint16))
 
 
 def test_values_of_which_none_is_above_0_are_told():

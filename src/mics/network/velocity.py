@@ -134,8 +134,7 @@ class VelocityMICS(RegistrationUNet):
         At step i both volumes are warped by half of the deformation that the steps so far have found, in one interpolation.
 
         Args:
-            a: ``(B, channels, X, Y, Z)`` in [0, 1], as :meth:`network_input` returns it: three HU windows, and organ maps if this
-                network takes them. It is padded to extents that the levels divide.
+            a: As :meth:`mics.network.mics.MICS.forward` takes it.
             b: The other one, on the same grid.
             steps: At least one.
 
