@@ -14,7 +14,9 @@ BIN := .venv/bin
 .PHONY: demo test nightly quick coverage oldest lint docs docs-serve docs-code sbom audit fuzz slicer bundle
 MKDOCS := NO_MKDOCS_2_WARNING=1 PYTHONPATH=src $(BIN)/python -m mkdocs
 CORE := tests/files tests/image tests/deformation tests/evaluation tests/registration tests/report
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+# What Python compiled is kept, whatever the surroundings say: many tests start one of their own.
+unexport PYTHONDONTWRITEBYTECODE
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
 demo: .venv/core.stamp
 	rm -rf out/demo

@@ -43,16 +43,28 @@ GRIDS = {
 _CHARACTERS = locale.setlocale(locale.LC_CTYPE)
 
 
-_SLOW = Path(__file__).with_name("slow.txt")
+_SLOW = frozenset(Path(__file__).with_name("slow.txt").read_text(encoding="utf-8").split())
+"""Folders, files, and tests with all their cases."""
+
+
+def _named_slow(path: Path, root: Path) -> bool:
+    """Whether `slow.txt` names the file, or a folder that it lies in."""
+    inside = path.relative_to(root)
+    return any(place.as_posix() in _SLOW for place in (inside, *inside.parents))
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave out files of slow tests alone where slow ones are not asked for: what they import takes seconds."""
+    left_out = "not slow" in config.option.markexpr and _named_slow(collection_path, config.rootpath)
+    return True if left_out else None
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest chooses by marks
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark as slow what `slow.txt` names: a folder, a file, or a test with all its cases."""
-    slow = _SLOW.read_text(encoding="utf-8").split()
+    """Mark what `slow.txt` names."""
     for item in items:
-        name = f"{item.path.relative_to(config.rootpath).as_posix()}::{item.name}"
-        if any(name.startswith((f"{one}/", f"{one}::", f"{one}[")) or name == one for one in slow):
+        test = f"{item.path.relative_to(config.rootpath).as_posix()}::{item.name.partition('[')[0]}"
+        if test in _SLOW or _named_slow(item.path, config.rootpath):
             item.add_marker(pytest.mark.slow)
 
 

@@ -1,4 +1,3 @@
-import ants
 import numpy as np
 import pytest
 import SimpleITK as sitk
@@ -105,6 +104,7 @@ def test_who_does_not_see_a_voxel_weighs_nothing_and_changes_nothing():
 
 
 def test_joint_fusion_is_ants(subjects):
+    ants = pytest.importorskip("ants")
     scan, atlases, truth = subjects
     _, disputed = undisputed(atlases)
     mine = joint(scan, atlases, patch=(2, 2, 2), search=(1, 1, 1))

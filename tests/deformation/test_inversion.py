@@ -1,6 +1,5 @@
 import warnings
 
-import ants
 import nibabel
 import numpy as np
 import pytest
@@ -84,6 +83,7 @@ def test_the_grid_is_that_of_the_scan_which_the_transform_takes():
 
 
 def test_other_libraries_take_points_and_images_to_the_same_place(tmp_path):
+    ants = pytest.importorskip("ants")
     forward = transform(GRID, lambda points: bump(points) + [3.0, -2.0, 1.0])
     point = (12.0, -30.0, 20.0)
     expected = forward.transform_points([point])[0]
@@ -97,9 +97,8 @@ def test_other_libraries_take_points_and_images_to_the_same_place(tmp_path):
     loaded = Transform.load(tmp_path / "field.nii.gz")
     assert loaded.grid.is_close(GRID)
     np.testing.assert_array_equal(loaded.displacement_mm, forward.displacement_mm)
-    assert isinstance(
-        ants.apply_transforms(ours.to_ants(), moving.to_ants(), [str(tmp_path / "field.nii.gz")]).numpy(), np.ndarray
-    )
+    applied = ants.apply_transforms(ours.to_ants(), moving.to_ants(), [str(tmp_path / "field.nii.gz")]).numpy()
+    assert np.percentile(np.abs(applied - ours.array), 95) < 0.1
 
 
 def test_onto_another_grid_it_is_known_to_be_of_no_scan():

@@ -1,6 +1,5 @@
 """Volumes of other libraries, their place and order of axes compared with what those libraries themselves say of a point."""
 
-import ants
 import nibabel
 import numpy as np
 import pytest
@@ -48,6 +47,7 @@ def test_nibabel_there_and_back(grid):
 
 
 def test_ants_there_and_back(grid):
+    ants = pytest.importorskip("ants")
     image = numbered(grid)
     volume = image.to_ants()
     for voxel in VOXELS:
@@ -88,7 +88,7 @@ def test_torchio_there_and_back(grid, tmp_path):
 )
 @pytest.mark.parametrize("library", ["sitk", "nibabel", "ants", "monai", "torchio"])
 def test_values_of_every_type_stay(kind, library):
-    if library in ("monai", "torchio"):
+    if library in ("ants", "monai", "torchio"):
         pytest.importorskip(library)
     grid = Grid((4, 3, 2), (1, 2, 3), (5, 6, 7))
     array = (np.arange(24).reshape(grid.size) % 2 if kind == np.bool_ else np.arange(24).reshape(grid.size)).astype(
@@ -144,6 +144,7 @@ def refused(volume):
 
 
 def test_what_is_no_lone_volume_is_refused():
+    ants = pytest.importorskip("ants")
     assert "one 3D volume" in refused(sitk.Image(4, 5, sitk.sitkFloat32))
     assert "one 3D volume" in refused(sitk.Image([4, 5, 6], sitk.sitkVectorFloat32, 3))
     assert "4x5x6x7" in refused(nibabel.Nifti1Image(np.zeros((4, 5, 6, 7)), np.eye(4)))

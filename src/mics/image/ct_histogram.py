@@ -68,7 +68,8 @@ def with_less_background(values: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def fit_as_it_is(values: NDArray[np.float32]) -> Fit:
     """The values taken for HU."""
-    return Fit(_log_likelihood(_part(*_histogram(values), 0)))
+    histogram, first = _histogram(values)
+    return Fit(_as_hu(histogram, first))
 
 
 def fit_tenth(values: NDArray[np.float32]) -> Fit:
@@ -125,20 +126,20 @@ def _best_offset(values: NDArray[np.float32]) -> tuple[float, float]:
     """The offset in HU by which the values fit best, in whole bins, and their log-likelihood there."""
     histogram, first = _histogram(values)
     if len(histogram) > _MAX_BINS:
-        return 0.0, _log_likelihood(_part(histogram, first, 0))
+        return 0.0, _as_hu(histogram, first)
     # Searched with the usual shares of the tissues, and refined with those of this scan.
     usual = _USUAL - np.log(_ELSEWHERE)
     scores = np.correlate(histogram, usual, "valid")
-    found: dict[int, float] = {}
+    starts: set[int] = set()
     for _ in range(_CANDIDATES):
         middle = int(scores.argmax())
         around = slice(max(0, middle - _APART_BINS), middle + _APART_BINS + 1)
         scores[around] = -np.inf
-        for start in range(middle - 6, middle + 7, 2):
-            if 0 <= start <= len(histogram) - _BINS:
-                found[start] = _log_likelihood(histogram[start : start + _BINS])
-    start = max(found, key=lambda at: found[at])
-    return (first + start) * _BIN_HU - _LOWEST_HU, found[start]
+        starts.update(start for start in range(middle - 6, middle + 7, 2) if 0 <= start < len(scores))
+    places = np.array(sorted(starts))
+    found = _log_likelihoods(np.lib.stride_tricks.sliding_window_view(histogram, _BINS)[places])
+    best = found.argmax()
+    return float((first + places[best]) * _BIN_HU - _LOWEST_HU), float(found[best])
 
 
 def _histogram(values: NDArray[np.float32]) -> tuple[NDArray[np.float64], int]:
@@ -150,18 +151,17 @@ def _histogram(values: NDArray[np.float32]) -> tuple[NDArray[np.float64], int]:
     return np.convolve(np.bincount(numbers, minlength=bins) / len(values), _KERNEL, "same"), first
 
 
-def _part(histogram: NDArray[np.float64], first: int, offset_bins: int) -> NDArray[np.float64]:
-    """The bins that are those of HU if the values are ``offset_bins`` too high."""
-    start = _LOWEST_HU // _BIN_HU + offset_bins - first
-    return histogram[start : start + _BINS]
+def _as_hu(histogram: NDArray[np.float64], first: int) -> float:
+    """The log-likelihood of the values as they are."""
+    start = _LOWEST_HU // _BIN_HU - first
+    return float(_log_likelihoods(histogram[None, start : start + _BINS])[0])
 
 
-def _log_likelihood(histogram: NDArray[np.float64]) -> float:
-    """Of a value, with the shares of the tissues that fit best (expectation maximisation)."""
-    shares = _SHARES
+def _log_likelihoods(histograms: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Of a value of each histogram (a row), with the shares of the tissues that fit best (expectation maximisation)."""
+    shares = np.broadcast_to(_SHARES, (len(histograms), len(_SHARES)))
     for _ in range(_ROUNDS):
-        weighted = shares[:, None] * _DENSITIES
-        shares = weighted @ (histogram / (weighted.sum(axis=0) + _ELSEWHERE)) + 1e-4
-        shares = shares / shares.sum()
-    inside = histogram @ np.log(shares @ _DENSITIES + _ELSEWHERE)
-    return float(inside + max(0.0, 1 - histogram.sum()) * np.log(_ELSEWHERE))
+        shares = shares * (histograms / (shares @ _DENSITIES + _ELSEWHERE) @ _DENSITIES.T) + 1e-4
+        shares /= shares.sum(axis=1, keepdims=True)
+    inside = (histograms * np.log(shares @ _DENSITIES + _ELSEWHERE)).sum(axis=1)
+    return inside + np.maximum(0, 1 - histograms.sum(axis=1)) * np.log(_ELSEWHERE)
