@@ -33,8 +33,9 @@ print(faults() if sys.argv[2] == "main" else ThreadPoolExecutor(1).submit(faults
 """
 
 
+@pytest.mark.nightly
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the C library is not glibc")
-@pytest.mark.parametrize("thread", ["main", pytest.param("other", marks=pytest.mark.nightly)])
+@pytest.mark.parametrize("thread", ["main", "other"])
 def test_large_tensors_are_made_in_memory_that_the_process_has(thread: str) -> None:
     def counted(how: str, steps_before: int) -> int:
         command = [sys.executable, "-c", FAULTS, how, thread, str(steps_before)]

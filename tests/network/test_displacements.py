@@ -37,7 +37,8 @@ def spots(seed: int) -> torch.Tensor:
     return torch.nn.functional.interpolate(coarse, size=(12, 8, 8), mode="trilinear", align_corners=True)
 
 
-@pytest.mark.parametrize("form", ["gradients", pytest.param("velocities", marks=pytest.mark.nightly)])
+@pytest.mark.nightly
+@pytest.mark.parametrize("form", ["gradients", "velocities"])
 def test_call_is_one_graph_compiled_once_and_finds_what_the_plain_one_finds(
     form: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

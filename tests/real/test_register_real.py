@@ -34,6 +34,7 @@ def mean_dice(fixed, warped):
     return float(np.mean(list(dice(fixed.array, warped.array, LARGE).values())))
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize(
     ("register_affine", "fixed", "moving", "at_least"),
     [
@@ -42,7 +43,7 @@ def mean_dice(fixed, warped):
         pytest.param(
             register_affine_by_organs, "img0031", "totalsegmentator_example_ct", 0.5, marks=pytest.mark.nightly
         ),
-        pytest.param(register_affine_by_organs, "img0039", "img0031", 0.55, marks=pytest.mark.nightly),
+        (register_affine_by_organs, "img0039", "img0031", 0.55),
     ],
 )
 def test_the_affine_lays_organs_upon_each_other_whatever_the_field_of_view(

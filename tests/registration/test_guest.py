@@ -45,7 +45,7 @@ def alone(pair):
     return mics.register(**pair).moving_to_fixed.displacement_mm
 
 
-@pytest.mark.parametrize("context", [torch.no_grad, torch.inference_mode])
+@pytest.mark.parametrize("context", [pytest.param(torch.no_grad, marks=pytest.mark.nightly), torch.inference_mode])
 def test_gradients_that_the_caller_has_turned_off(pair, alone, context):
     with context():
         result = mics.register(**pair)

@@ -1,6 +1,7 @@
 """A header that turns its patient is named; that of a scan which is no CT is left alone."""
 
 import numpy as np
+import pytest
 import torch
 
 import mics
@@ -9,6 +10,7 @@ from mics.image.io import Image
 from mics.registration.header_orientation import wrong_orientations
 
 
+@pytest.mark.nightly
 def test_a_turned_patient_is_named_but_not_where_the_values_are_no_ct():
     subject = mics.phantom_pair(0)[1].image
     grid = subject.grid

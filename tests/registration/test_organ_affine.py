@@ -111,6 +111,7 @@ def test_a_scan_onto_itself_stays(pair, model):
     assert error_mm(same, np.eye(4)).max() < 0.05
 
 
+@pytest.mark.nightly
 def test_a_scan_of_a_part_is_not_stretched_over_the_whole(pair, model):
     upper = GRID.size[2] * 2 // 5
     i, j, k = GRID.voxel_to_world([0, 0, upper]).tolist()

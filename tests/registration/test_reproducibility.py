@@ -61,6 +61,7 @@ def apart(one: Tensor, other: Tensor, b: Subject) -> tuple[float, float]:
     return float(distance.mean()), float(np.quantile(distance, 0.99))
 
 
+@pytest.mark.nightly
 def test_one_and_two_threads_end_at_the_same_place(
     subjects: tuple[Subject, Subject], threads: Callable[[int], None]
 ) -> None:

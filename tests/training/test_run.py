@@ -37,7 +37,8 @@ def curve(run: Path, column: str) -> list[float]:
     return values
 
 
-@pytest.mark.parametrize("task", ["registration", pytest.param("segmentation", marks=pytest.mark.nightly)])
+@pytest.mark.nightly
+@pytest.mark.parametrize("task", ["registration", "segmentation"])
 def test_resumed_run_equals_one_never_stopped(task: str, recipe: Recipes, cases: Path, tmp_path: Path) -> None:
     changes = {"task": task, "preset": "small" if task == "registration" else "organs-small", "decay": True}
     changes["augmentation"] = {"probability": 0.5, "elastic": 0.5, "mirror_one_probability": 0.5, "noise": 5}
