@@ -14,6 +14,7 @@ NATIVE = {"img0005": "label0005", "img0031": "label0031", "totalsegmentator_exam
 LIVER = {"label0005": 6, "label0031": 6, "totalsegmentator_example_seg": 5}
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("name", NATIVE)
 def test_the_liver_is_on_the_right_of_a_native_scan(real_data, name):
     image = read_image(real_data / "native" / f"{name}.nii.gz")

@@ -69,6 +69,7 @@ def test_exchanged_scans_give_the_inverse_affine(real_data):
     assert np.linalg.norm(returned - corners, axis=1).max() < 1  # half a voxel
 
 
+@pytest.mark.nightly
 def test_a_scan_that_ends_within_the_abdomen_is_not_stretched(real_data):
     scan, whole = (
         read_image(real_data / "native" / "img0031.nii.gz"),

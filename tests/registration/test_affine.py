@@ -52,6 +52,7 @@ def test_a_scan_onto_itself_stays(pair):
     np.testing.assert_allclose(apply_matrix(register_affine(fixed=pair[0], moving=pair[0]), points), points, atol=0.1)
 
 
+@pytest.mark.nightly
 def test_the_whole_package_can_still_be_loaded_after_its_library_alone():
     code = "from mics.registration.affine import _ants_library as library; import sys; found = library(); "
     code += "before = 'pandas' in sys.modules; import ants; print(before, library() is found, ants.image_read.__name__)"

@@ -124,12 +124,11 @@ def test_no_network_predicts_between_scans_of_one_patient(run, tiny_model, tmp_p
     assert not any("bare" in line for line in describe(first.run_summary))
     # Summaries that were written before this named the model all the same.
     settings = {**first.summary["settings"], "model": {"name": "mics-small", "sha256": "0" * 64, "spacing_mm": 8.0}}
-    for name, changes in (("now", {}), ("before", {"settings": settings})):
-        summary = tmp_path / f"{name}.json"
-        summary.write_text(json.dumps({**first.summary, **changes}))
-        again = repeat(summary, FIXED, MOVING)
-        np.testing.assert_array_equal(again.moving_to_fixed.displacement_mm, first.moving_to_fixed.displacement_mm)
-        assert not any("mics-small" in line for line in describe(read_summary(summary)))
+    summary = tmp_path / "before.json"
+    summary.write_text(json.dumps({**first.summary, "settings": settings}))
+    again = repeat(summary, FIXED, MOVING)
+    np.testing.assert_array_equal(again.moving_to_fixed.displacement_mm, first.moving_to_fixed.displacement_mm)
+    assert not any("mics-small" in line for line in describe(read_summary(summary)))
 
 
 @pytest.mark.nightly

@@ -202,6 +202,7 @@ def test_no_validation_case_is_an_input_error(
         train(recipe(), tmp_path, tmp_path / "run", progress=False)
 
 
+@pytest.mark.nightly
 def test_training_runs_where_no_medical_library_is_installed() -> None:
     code = "import sys, mics.training.run; print({'SimpleITK', 'nibabel', 'ants', 'monai'} & set(sys.modules))"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

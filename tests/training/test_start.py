@@ -169,6 +169,7 @@ def test_a_run_stopped_by_a_signal_goes_on_with_the_next_iteration(
         torch.testing.assert_close(weight, ends[1]["state_dict"][name], rtol=0, atol=0)
 
 
+@pytest.mark.nightly
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no limits of this kind")
 def test_a_disk_without_room_is_told_and_keeps_the_last_checkpoint(
     recipe: Callable[..., Recipe], cases: Path, tmp_path: Path
