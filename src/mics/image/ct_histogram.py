@@ -164,4 +164,5 @@ def _log_likelihoods(histograms: NDArray[np.float64]) -> NDArray[np.float64]:
         shares = shares * (histograms / (shares @ _DENSITIES + _ELSEWHERE) @ _DENSITIES.T) + 1e-4
         shares /= shares.sum(axis=1, keepdims=True)
     inside = (histograms * np.log(shares @ _DENSITIES + _ELSEWHERE)).sum(axis=1)
-    return inside + np.maximum(0, 1 - histograms.sum(axis=1)) * np.log(_ELSEWHERE)
+    likelihoods: NDArray[np.float64] = inside + np.maximum(0, 1 - histograms.sum(axis=1)) * np.log(_ELSEWHERE)
+    return likelihoods
