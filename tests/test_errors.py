@@ -1,6 +1,10 @@
 """The kinds of error: all are caught as one, and travel between processes whole."""
 
+import ast
 import pickle
+import re
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -24,6 +28,23 @@ def test_an_error_from_a_worker_keeps_its_kind_its_sentence_and_its_option():
     assert type(error) is errors.SettingError
     assert (str(error), error.option) == ("No device `cuda:9`.", "device")
     assert errors.InputError("a").option is None
+
+
+def _told_by_the_library() -> Iterator[tuple[str, int, str]]:
+    """File, line and code of all that the package, without its commands, raises or warns of."""
+    package = Path(errors.__file__).parent
+    for file in package.rglob("*.py"):
+        if file.parent.name == "cli":
+            continue
+        for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+            if isinstance(node, ast.Raise) or (isinstance(node, ast.Call) and ast.unparse(node.func) == "warnings.warn"):
+                yield str(file.relative_to(package)), node.lineno, ast.unparse(node)
+
+
+def test_the_library_speaks_of_arguments_and_not_of_flags():
+    told = list(_told_by_the_library())
+    assert len(told) > 500  # of about 700: the search finds them
+    assert [(file, line) for file, line, code in told if re.search(r"(^|\W)--[a-z]", code)] == []
 
 
 def test_what_is_wrong_has_its_kind(tmp_path):

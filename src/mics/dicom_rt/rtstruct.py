@@ -86,7 +86,7 @@ def _referenced_series(path: Path, content: Dataset) -> Series:
                 return series_of(found[uid])
     raise InputError(
         f"{path} refers to the series {' or '.join(uids) or 'of no UID'}, which is neither in its folder nor in one beside it: "
-        "put its slices there, or make a label map of it by mics convert --scan FOLDER, which takes them from any folder."
+        "put its slices there, or make a label map of it by mics convert, whose `scan` is their folder, wherever it lies."
     )
 
 
