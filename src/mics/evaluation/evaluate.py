@@ -162,8 +162,8 @@ def _scored(
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
-    scores, readings, numberings, others = zip(*results, strict=True)
-    message = convention_warning(list(readings))
+    scores, conventions, numberings, others = zip(*results, strict=True)
+    message = convention_warning(list(conventions))
     messages = [] if message is None else [f"{submission.path.name}: {message}"]
     # Of all pairs, most often: the first says it.
     messages += list(itertools.chain.from_iterable(numberings))[:1]

@@ -38,9 +38,9 @@ class ConvBlock(nn.Sequential):
 
     def forward(self, volume: Tensor) -> Tensor:
         """``(B, in_channels, X, Y, Z)`` to ``(B, out_channels, X, Y, Z)``."""
-        return self.activated(self.convolution(volume))
+        return self.activation(self.convolution(volume))
 
-    def activated(self, features: Tensor) -> Tensor:
+    def activation(self, features: Tensor) -> Tensor:
         """What follows the convolution."""
         if self.normalise:
             return normalise_and_activate(features, SLOPE)
@@ -206,8 +206,8 @@ def _format(volume: Tensor) -> torch.memory_format:
 def _decode_level(up: nn.Module, merge: Merge, deeper: Tensor, skip: Tensor) -> Tensor:
     first, second = merge.blocks
     # What goes into a convolution is gone before the normalisation needs as much again.
-    return second.activated(
-        second.convolution(first.activated(_convolved_together(up, first.convolution, deeper, skip)))
+    return second.activation(
+        second.convolution(first.activation(_convolved_together(up, first.convolution, deeper, skip)))
     )
 
 

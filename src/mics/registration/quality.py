@@ -111,16 +111,16 @@ def landmark_scores(result: Registration, landmarks: tuple[Points, Points] | Non
 
 def landmark_warnings(result: Registration, landmarks: tuple[Points, Points] | None) -> list[str]:
     """A sentence for each scan beyond which some of its landmarks lie."""
-    sentences = []
+    messages = []
     scans = (("fixed", result.fixed.grid), ("moving", result.moving.grid))
     for (role, grid), points in zip(scans, landmarks or (), strict=False):
         beyond = outside(points, grid)
         if beyond.any():
-            sentences.append(
+            messages.append(
                 f"{np.count_nonzero(beyond)} of the {len(beyond)} landmarks of the {role} scan lie outside of it: are they "
                 "LPS millimetres, and of this scan?"
             )
-    return sentences
+    return messages
 
 
 def label_warnings(result: Registration) -> list[str]:
