@@ -161,7 +161,9 @@ def test_the_series_is_found_in_the_folder_in_one_of_its_folders_and_beside(help
         path.unlink()
     (tmp_path / "elsewhere" / "deep").mkdir(parents=True)
     path = drawn(helpers, folder, tmp_path / "elsewhere" / "deep" / "rs.dcm")
-    with pytest.raises(InputError, match=r"which is neither in its folder nor in one beside it: .* mics convert, whose `scan`"):
+    with pytest.raises(
+        InputError, match=r"which is neither in its folder nor in one beside it: .* mics convert, whose `scan`"
+    ):
         read_rtstruct(path)
 
 
