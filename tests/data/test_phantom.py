@@ -14,6 +14,7 @@ from mics.data.phantom import (
     phantom,
     phantom_pair,
 )
+from mics.errors import InputError
 from mics.image.grid import Grid
 
 # Millilitres of an adult's organ, generous on both sides: the family holds small and enlarged ones.
@@ -63,6 +64,17 @@ def test_the_seed_decides_everything() -> None:
     np.testing.assert_array_equal(one.image.array, again.image.array)
     np.testing.assert_array_equal(one.labels.array, again.labels.array)
     assert (one.labels.array != other.labels.array).mean() > 0.02
+
+
+def test_what_is_no_subject_is_refused() -> None:
+    coarse = network_grid(8.0)
+    for make in (phantom, phantom_pair):
+        with pytest.raises(InputError, match="The seed of a phantom is 0 or above, not -1"):
+            make(-1, coarse)
+        with pytest.raises(InputError, match=r"The seed of a phantom is a whole number, not 1\.5"):
+            make(1.5, coarse)
+    with pytest.raises(InputError, match="phase of contrast is native, arterial, portal or None, not 'venous'"):
+        phantom(1, coarse, phase="venous")
 
 
 def test_all_organs_of_an_adult_in_one_piece(subject: Phantom) -> None:

@@ -16,15 +16,14 @@ from mics.data.phantom.shapes import Canvas
 from mics.data.phantom.site import Site
 from mics.data.phantom.skeleton import Skeleton
 from mics.data.phantom.smooth_field import SmoothField, random_field
-from mics.data.phantom.subject import EXTENT, Phase, Subject, draw_subject
+from mics.data.phantom.subject import EXTENT, PHASES, Phase, Subject, draw_subject
 from mics.data.phantom.torso import Torso
 from mics.deformation.transform import Transform
-from mics.errors import require_type
+from mics.errors import SettingError, require_type, shown
 from mics.image.grid import Grid
 from mics.image.io import Image
 from mics.organs import ORGAN_NAMES
 
-_SEED = "The seed of a phantom is a whole number"
 _LOWER = (-96.0, -96.0, -96.0)
 _UPPER = (EXTENT[0] + 96.0, EXTENT[1] + 96.0, EXTENT[2] + 96.0)
 # Correlation length and standard deviation (mm) of what distinguishes two subjects beyond their numbers, ...
@@ -72,18 +71,20 @@ def phantom(seed: int, grid: Grid | Scanner | None = None, *, phase: Phase | Non
     """The abdomen of a generated subject.
 
     Args:
-        seed: Which subject.
+        seed: Which subject, from 0 on.
         grid: A Grid (all of it in view, the subject straight at the world's origin), a Scanner, or by default the network's
             grid (4 mm, 96 x 80 x 128, "LAS") with a field of view drawn as in clinical data.
-        phase: The phase of contrast; drawn if None.
+        phase: The phase of contrast, ``"native"``, ``"arterial"`` or ``"portal"``; drawn if None.
 
     Returns:
         The scan in HU and its label map, of the thirteen organs.
 
     Raises:
-        InputError: For a seed that is no whole number.
+        InputError: For a seed that is no whole number or below 0, another phase, and what is neither Grid nor Scanner.
     """
-    require_type(seed, (int, np.integer), _SEED)
+    _refuse_other_seeds(seed)
+    if phase not in (None, *PHASES):
+        raise SettingError(f"A phase of contrast is {', '.join(PHASES)} or None, not {shown(phase)}.", option="phase")
     return _scan(draw_subject(seed, phase), _scanner(grid, seed), None)
 
 
@@ -93,7 +94,7 @@ def phantom_pair(
     """Two different generated subjects.
 
     Args:
-        seed: Which pair.
+        seed: Which pair, from 0 on.
         fixed: How the first is scanned, as `grid` of :func:`phantom`.
         moving: How the second is.
 
@@ -101,9 +102,9 @@ def phantom_pair(
         The fixed and the moving subject.
 
     Raises:
-        InputError: For a seed that is no whole number.
+        InputError: For a seed that is no whole number or below 0, and what is neither Grid nor Scanner.
     """
-    require_type(seed, (int, np.integer), _SEED)
+    _refuse_other_seeds(seed)
     return phantom(2 * seed + 1_000_000, fixed), phantom(2 * seed + 1_000_001, moving)
 
 
@@ -124,6 +125,12 @@ def deformed_pair(seed: int, fixed: Grid | Scanner | None = None, moving: Grid |
         _scan(subject, moving_scanner, None),
         Transform(np.asarray(truth, np.float32), fixed_scanner.grid),
     )
+
+
+def _refuse_other_seeds(seed: object) -> None:
+    require_type(seed, (int, np.integer), "The seed of a phantom is a whole number")
+    if isinstance(seed, (int, np.integer)) and seed < 0:
+        raise SettingError(f"The seed of a phantom is 0 or above, not {seed}.", option="seed")
 
 
 def _scanner(where: Grid | Scanner | None, seed: int) -> Scanner:
