@@ -11,7 +11,7 @@ from mics.deformation import slabs
 from mics.deformation.bidirectional import BidirectionalField, of_spacing, same_box
 from mics.deformation.field import exponentiate, resize_displacement
 from mics.deformation.transform import Transform
-from mics.errors import InputError
+from mics.errors import GeometryError, InputError
 from mics.image.grid import Grid, apply_matrix
 
 AFFINE = np.array([[1.1, 0.1, 0, 90.0], [-0.1, 0.95, 0.02, -70.0], [0, 0.05, 1.03, 450.0], [0, 0, 0, 1]])
@@ -192,7 +192,7 @@ def test_composed_is_what_itk_composes(network_grid, direction):
 
 def test_what_lies_on_another_grid_cannot_be_composed(network_grid, fixed):
     for other in (smooth(fixed, 0), smooth(Grid(network_grid.size, network_grid.spacing, (0, 0, 0)), 0)):
-        with pytest.raises(InputError, match="different grids: resize one"):
+        with pytest.raises(GeometryError, match="different grids: resize one"):
             smooth(network_grid, 1).compose(other)
 
 
@@ -228,6 +228,12 @@ def test_an_exact_inverse_has_no_residual_and_a_wrong_one_has_by_order(network_g
     for field, product in ((wrong, backward @ TURN), (wrong.swap(), TURN @ backward)):
         expected = np.linalg.norm(points @ product.T - points, axis=-1)
         np.testing.assert_allclose(inner(field.inverse_residual()), inner(expected), atol=1e-2)
+
+
+@pytest.mark.parametrize("size", [(1, 18, 22), (0, 18, 22), (20, 18)])
+def test_a_size_without_outermost_voxels_to_keep_is_refused(network_grid, size):
+    with pytest.raises(GeometryError, match="at least two voxels along each of three axes, not "):
+        smooth(network_grid, 0).resize(size)
 
 
 def test_resizing_keeps_the_map_in_the_world(network_grid):

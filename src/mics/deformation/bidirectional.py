@@ -13,7 +13,7 @@ from mics.deformation.field import compose, resize_displacement
 from mics.deformation.on_demand import OnDemand
 from mics.deformation.slabs import apply_linear
 from mics.deformation.transform import Transform
-from mics.errors import InputError, require_type
+from mics.errors import GeometryError, InputError, require_type, shown
 from mics.image.grid import Grid
 
 
@@ -121,7 +121,7 @@ class BidirectionalField:
         """
         require_type(other, BidirectionalField, "What a deformation is composed with is a BidirectionalField")
         if self.grid.size != other.grid.size or not self.grid.is_close(other.grid):
-            raise InputError("The two deformations lie on different grids: resize one of them.")
+            raise GeometryError("The two deformations lie on different grids: resize one of them.")
         return replace(
             self,
             moving_to_fixed=compose(self.moving_to_fixed, other.moving_to_fixed),
@@ -132,11 +132,18 @@ class BidirectionalField:
         """Resample linearly to another number of voxels.
 
         Args:
-            size: Voxels along the array axes.
+            size: Voxels along the array axes, at least two.
 
         Returns:
             The same deformation on a grid with the same outermost voxel centres, in its voxels.
+
+        Raises:
+            InputError: For another size, which has no such grid.
         """
+        if len(size) != 3 or min(size) < 2:
+            raise GeometryError(
+                f"A deformation is resized to at least two voxels along each of three axes, not {shown(tuple(size))}."
+            )
         return BidirectionalField(
             moving_to_fixed=resize_displacement(self.moving_to_fixed, size),
             fixed_to_moving=resize_displacement(self.fixed_to_moving, size),
