@@ -5,6 +5,10 @@ import pytest
 
 import mics
 from mics.data.pairs import ScanSource
+from mics.image.points import write_points
+from mics.network.kinds import build
+from mics.network.mics import MICSConfig
+from mics.network.weights import save_model
 
 SIZE = (3, 4, 5)
 GRID = mics.Grid(SIZE, (1, 1, 1), (0, 0, 0))
@@ -66,6 +70,28 @@ def test_images(tmp_path, image):
 @pytest.mark.parametrize("points", [None, "x", [[1, 2]], [[1, 2, "a"]], [[1, 2, 3j]], [[1, 2, np.nan]], [[1, 2, None]]])
 def test_points(points):
     assert "oints" in refused(lambda: TRANSFORM.transform_points(points))
+
+
+@pytest.mark.parametrize("points", [None, 5, "x", [1, 2], [[1, 2]], [1, 2, "a"], [1, 2, 3j]])
+def test_places(points):
+    assert "Points are " in refused(lambda: GRID.voxel_to_world(points))
+    assert "Points are " in refused(lambda: GRID.world_to_voxel(points))
+
+
+@pytest.mark.parametrize("points", [None, [[1, 2, 3]], np.zeros((2, 3))])
+def test_points_that_are_written(tmp_path, points):
+    assert "What is written are Points, not " in refused(lambda: write_points(points, tmp_path / "a.csv"))
+    assert not list(tmp_path.iterdir())
+
+
+def test_models_that_are_saved(tmp_path):
+    card = {"spacing_mm": 8.0, "hu_range": None}
+    assert "network of" in refused(lambda: save_model(5, card, tmp_path / "a.safetensors"))
+    network = build(MICSConfig(channels=(4, 8)))
+    assert "ending in .safetensors" in refused(lambda: save_model(network, card, tmp_path / "a.json"))
+    assert not list(tmp_path.iterdir())
+    save_model(network, card, str(tmp_path / "a.safetensors"))
+    assert mics.load_model(tmp_path / "a.safetensors").spacing_mm == 8.0
 
 
 @pytest.mark.parametrize("outside", [None, "x", np.nan, 1j])

@@ -13,7 +13,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mics.errors import GeometryError, SettingError
+from mics.errors import GeometryError, SettingError, shown
 
 Array = NDArray[np.float64]
 
@@ -108,8 +108,11 @@ class Grid:
 
         Returns:
             Their LPS millimetres, (..., 3).
+
+        Raises:
+            InputError: For what are no numbers, or of another shape.
         """
-        return apply_matrix(self.matrix, points)
+        return apply_matrix(self.matrix, _triples(points))
 
     def world_to_voxel(self, points: ArrayLike) -> Array:
         """Map points of the patient's space to voxels.
@@ -119,8 +122,11 @@ class Grid:
 
         Returns:
             Their positions (i, j, k), (..., 3), with fractions.
+
+        Raises:
+            InputError: For what are no numbers, or of another shape.
         """
-        return apply_matrix(self.inverse_matrix, points)
+        return apply_matrix(self.inverse_matrix, _triples(points))
 
     def corners(self) -> Array:
         """The eight outermost voxel centres.
@@ -240,6 +246,16 @@ class Grid:
         direction = tuple(axes.ravel().tolist())
         i, j, k = origin.tolist()
         return cls((size[0], size[1], size[2]), (steps[0], steps[1], steps[2]), (i, j, k), direction)
+
+
+def _triples(points: ArrayLike) -> Array:
+    try:
+        triples = np.asarray(points, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise SettingError(f"Points are numbers, not {shown(points)}.") from error
+    if triples.shape[-1:] != (3,):
+        raise SettingError(f"Points are an array of shape (..., 3), not {triples.shape}.")
+    return triples
 
 
 def apply_matrix(matrix: ArrayLike, points: ArrayLike) -> Array:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mics.errors import InputError, MissingFileError, SettingError
+from mics.errors import InputError, MissingFileError, SettingError, require_type
 from mics.files.csv_rows import CsvRows
 from mics.files.paths import as_path, output_path
 from mics.files.text import number, read_text
@@ -147,8 +147,9 @@ def write_points(points: Points, path: str | Path) -> None:
         path: A name that ends in ``.csv`` or ``.mrk.json``.
 
     Raises:
-        InputError: If the name has none of these endings or the folder cannot be written.
+        InputError: If the points are none, the name has none of these endings, or the folder cannot be written.
     """
+    require_type(points, Points, "What is written are Points")
     path = output_path(path)
     writer = {".csv": _csv_text, ".json": _markup_text}.get(path.suffix.lower())
     if writer is None:

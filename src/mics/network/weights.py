@@ -14,11 +14,13 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
-from mics.errors import InputError, MissingFileError, SettingError, first_problem
-from mics.files.paths import as_path
+from mics.errors import InputError, MissingFileError, SettingError, first_problem, require_type
+from mics.files.paths import as_path, output_path
 from mics.files.whole import write_text, write_whole
 from mics.network.card import ModelCard
 from mics.network.kinds import Network, build
+from mics.network.pair import RegistrationNetwork
+from mics.network.segmentation import Segmentation
 
 DEFAULT_REGISTRATION = "mics-velocity"
 DEFAULT_SEGMENTATION = "organs-small"
@@ -68,7 +70,7 @@ class LoadedModel:
         return self.card.steps
 
 
-def save_model(network: Network, card: Mapping[str, Any], path: Path) -> None:
+def save_model(network: Network, card: Mapping[str, Any], path: str | Path) -> None:
     """Write a network's weights in half precision, and beside them its card.
 
     Args:
@@ -78,8 +80,13 @@ def save_model(network: Network, card: Mapping[str, Any], path: Path) -> None:
         path: ``NAME.safetensors``; the card is ``NAME.json``. Each appears whole or not at all.
 
     Raises:
-        InputError: For a card that is none, and for weights that are no numbers, or none in half precision.
+        InputError: For what is no network, a card that is none, another name, and for weights that are no numbers, or none in
+            half precision.
     """
+    require_type(network, (RegistrationNetwork, Segmentation), "What is saved is a network of mics.network.kinds.build")
+    path = output_path(path)
+    if path.suffix != ".safetensors":
+        raise SettingError(f"A model cannot be written to {path}: use a name ending in .safetensors.")
     weights = {name: tensor.half().contiguous() for name, tensor in network.state_dict().items()}
     _require_finite(weights, f"The network for {path}")
     content = save_tensors(weights)
