@@ -12,7 +12,7 @@ import ctypes
 import platform
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8  # mallopt(3)
-_LARGEST_KEPT = 2**27
+_MAX_KEPT = 2**27
 
 
 def keep_freed_memory() -> None:
@@ -25,13 +25,13 @@ def keep_freed_memory() -> None:
         return
     library = ctypes.CDLL(None)
     library.mallopt(_TRIM_THRESHOLD, -1)
-    library.mallopt(_MMAP_THRESHOLD, _LARGEST_KEPT)
+    library.mallopt(_MMAP_THRESHOLD, _MAX_KEPT)
     library.mallopt(_ARENA_MAX, 1)
 
 
 FOR_CHILDREN = {
     "MALLOC_TRIM_THRESHOLD_": str(2**62),
-    "MALLOC_MMAP_THRESHOLD_": str(_LARGEST_KEPT),
+    "MALLOC_MMAP_THRESHOLD_": str(_MAX_KEPT),
     "MALLOC_ARENA_MAX": "1",
 }
 """The same as environment variables, for processes whose threads run before any code of ours does."""

@@ -44,7 +44,7 @@ from mics.registration.verdict import Word
 ATLASES = "atlases"
 _NOTE, _RECORD = "propagate.json", "record.json"
 _IMAGE, _LABELS, _VIEW = "image.nii.gz", "labels.nii.gz", "in_view.nii.gz"
-_FEWEST = 3
+_MIN_ATLASES = 3
 _MIN_AGREEMENT = 0.5
 _BYTES_PER_VOXEL = 5
 """Of each atlas: HU, labels, and whether it is seen."""
@@ -273,7 +273,7 @@ def _summed_up(
 ) -> Propagation:
     volumes = _volumes(fused, shown, names, float(np.prod(grid.spacing)) / 1000)
     reasons = [f"Atlas {one.name} is left out: {' '.join(one.reasons)}" for one in outcomes if not one.used]
-    if len(used) < _FEWEST:
+    if len(used) < _MIN_ATLASES:
         reasons.append(
             f"Only {len(used)} of {len(outcomes)} atlases took part, so that errors of one are not outvoted."
         )

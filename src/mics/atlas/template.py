@@ -14,7 +14,7 @@ from mics.atlas.folder import pin_inputs, require_progress
 from mics.atlas.members import given_members, meaning
 from mics.atlas.registering import AtlasSettings
 from mics.atlas.template_delivery import Template, deliver
-from mics.atlas.template_frame import FEWEST, mean_frame
+from mics.atlas.template_frame import MIN_MEMBERS, mean_frame
 from mics.atlas.template_rounds import Rounds
 from mics.choices import Refine
 from mics.data.pairs import ScanSource
@@ -73,7 +73,7 @@ def template(
     members = given_members(scans, "The scans of a group", labelled=False)
     label_names = meaning(members)
     names = [member.name for member in members]
-    if len(members) < FEWEST:
+    if len(members) < MIN_MEMBERS:
         raise SettingError(f"A template needs at least two scans: {len(members)} found.")
     if start is not None and start not in names:
         raise SettingError(

@@ -16,7 +16,7 @@ from mics.image.io import Image
 from mics.registration.device import choose_device
 from mics.registration.organ_affine import register_affine_by_organs
 
-FEWEST = 2
+MIN_MEMBERS = 2
 """Members of a group."""
 _AFFINES = "affines.json"
 
@@ -49,7 +49,7 @@ def mean_frame(
     """
     affines, left_out = _affines(folder, members, start, device, progress)
     used = [member for member in members if member.name in affines]
-    if len(used) < FEWEST:
+    if len(used) < MIN_MEMBERS:
         raise RunError(f"Only {len(used)} scans can be used. {' '.join(left_out.values())}")
     affines = in_mean_frame(affines)
     return TemplateFrame(used, affines, _mean_grid(used, affines, spacing_mm), left_out)

@@ -13,7 +13,7 @@ from mics.atlas.group import GroupMean, pairwise_dice
 from mics.atlas.mean_shape import inverse, mean_displacement, root_mean_square
 from mics.atlas.members import read_member
 from mics.atlas.registering import AtlasSettings, in_view, register_scans
-from mics.atlas.template_frame import FEWEST, TemplateFrame
+from mics.atlas.template_frame import MIN_MEMBERS, TemplateFrame
 from mics.data.pairs import ScanSource
 from mics.deformation.chain import chained
 from mics.deformation.transform import Transform
@@ -107,7 +107,7 @@ class Rounds:
             clock.tick()
         self.progress(f"Round {number} of at most {of}: averaging")
         taking_part = self.taking_part(number)
-        if len(taking_part) < FEWEST:
+        if len(taking_part) < MIN_MEMBERS:
             raise RunError(
                 f"Of round {number} only {len(taking_part)} registrations have worked: see the verdicts in {folder}."
             )

@@ -17,7 +17,7 @@ _SCALES = (0.6, 1.6)
 _TURN_DEGREES = 30.0
 _FAR_MM = 90.0
 _KEPT = 0.9
-_LARGEST_ML = {LIVER: 4000, SPLEEN: 2000, RIGHT_KIDNEY: 800, LEFT_KIDNEY: 800}
+_MAX_ML = {LIVER: 4000, SPLEEN: 2000, RIGHT_KIDNEY: 800, LEFT_KIDNEY: 800}
 """What hardly anybody's organ exceeds."""
 _SIDES = ((LIVER, SPLEEN), (RIGHT_KIDNEY, LEFT_KIDNEY))
 
@@ -56,7 +56,7 @@ def check_labels(
     volumes = {organ: np.count_nonzero(prepared.array == organ) * _ml(prepared.grid) for organ in organs}
     native_volumes = {organ: np.count_nonzero(native.array == organ) * _ml(native.grid) for organ in organs}
     for organ, volume in volumes.items():
-        if volume > _LARGEST_ML.get(organ, np.inf):
+        if volume > _MAX_ML.get(organ, np.inf):
             messages.append(
                 f"The {ORGAN_NAMES[organ]} has {volume:.0f} ml in the frame and {native_volumes[organ]:.0f} ml in the scan: the "
                 "affine or the labels may be wrong."

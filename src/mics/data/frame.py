@@ -18,7 +18,7 @@ from mics.image.resample import resample
 
 FRAME, REFERENCE = "frame.json", "reference.nii.gz"
 PAPER_SPACING_MM, PAPER_SIZE = 2.0, (192, 160, 256)
-_LARGEST_MM, _MAX_VOXELS = 100.0, 2048
+_MAX_MM, _MAX_VOXELS = 100.0, 2048
 
 
 @dataclass(frozen=True)
@@ -78,10 +78,10 @@ def make_frame(
 
     Raises :class:`InputError` if ``output`` holds cases of another frame, and for a spacing or size that no frame has.
     """
-    if not 0 < spacing_mm <= _LARGEST_MM or not all(0 < voxels <= _MAX_VOXELS for voxels in size):
+    if not 0 < spacing_mm <= _MAX_MM or not all(0 < voxels <= _MAX_VOXELS for voxels in size):
         raise SettingError(
             f"A frame of {size} voxels of {spacing_mm} mm cannot be: give up to {_MAX_VOXELS} voxels along each axis, of up to "
-            f"{_LARGEST_MM:g} mm."
+            f"{_MAX_MM:g} mm."
         )
     path = output / FRAME
     cohort, case = choose_reference(cohorts, reference)

@@ -6,7 +6,7 @@ from mics.errors import InputError
 from mics.image.checks import known_suffix
 from mics.image.io import READERS
 
-LONGEST_NAME = 100
+MAX_NAME = 100
 """In bytes: two of them make a file's name."""
 _REFUSED = frozenset('/\\:*?"<>|')
 
@@ -31,7 +31,7 @@ def name_of_scan(path: Path) -> str:
         path: the file or the folder, which is there.
 
     Returns:
-        A name of at most :data:`LONGEST_NAME` bytes that names no other folder.
+        A name of at most :data:`MAX_NAME` bytes that names no other folder.
 
     Raises:
         InputError: where the file's name cannot be a part of another name.
@@ -41,7 +41,7 @@ def name_of_scan(path: Path) -> str:
     name = next((own[: -len(ending)] for ending in endings if own.lower().endswith(ending)), own)
     if name == own and not path.is_dir():
         name = own.removesuffix(known_suffix(path))
-    if not is_file_name(name, LONGEST_NAME):
+    if not is_file_name(name, MAX_NAME):
         raise InputError(
             f"{path} has a name that cannot be a part of its results' names: rename it, with 1 to 100 characters."
         )

@@ -11,7 +11,7 @@ from typing import Literal, NoReturn
 from mics.data.cohorts.learn2reg import Learn2Reg, Learn2RegCase, open_learn2reg
 from mics.data.cohorts.splits import release_of
 from mics.data.label_names import known_names
-from mics.data.names import LONGEST_NAME, is_file_name, name_of_scan
+from mics.data.names import MAX_NAME, is_file_name, name_of_scan
 from mics.errors import InputError, MissingFileError
 from mics.files.csv_rows import CsvRows
 from mics.files.paths import as_path
@@ -167,7 +167,7 @@ def _member(folder: Path, row: dict[str, str], role: str, where: str, needs: Seq
     name, files = row[role] or "", dict(_files(folder, row, role, where))
     if name and "image" not in files and (scan := _scan_at(folder / name, needs)):
         name, files = name_of_scan(scan), {"image": scan, **files}
-    if not is_file_name(name, LONGEST_NAME):
+    if not is_file_name(name, MAX_NAME):
         raise InputError(
             f"{where}: the {role} scan needs a name that can be part of a file's name, or its file; {name[:200]!r} is neither."
         )

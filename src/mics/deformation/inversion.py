@@ -14,7 +14,7 @@ _ACCURATE_MM = 0.005
 _WARNED_MM = 0.1
 _COMMON_STEPS, _OWN_STEPS = 30, 30
 _FITTED_POINTS = 20_000
-_SMALLEST_SHARE = 1 / 64
+_MIN_SHARE = 1 / 64
 _STEP_MM = 0.5
 """For differences: less than a voxel."""
 
@@ -107,7 +107,7 @@ def _newton_step(
     jacobian[~regular] = np.eye(3)
     full = np.linalg.solve(jacobian, miss[rest][..., None])[..., 0]
     share = 1.0
-    while rest.size and share >= _SMALLEST_SHARE:
+    while rest.size and share >= _MIN_SHARE:
         tried = found[rest] + share * full
         still = wanted[rest] - tried - _displacement_at(channels, grid, tried)
         distance = np.linalg.norm(still, axis=-1)

@@ -14,7 +14,7 @@ from mics.deformation.slabs import Box
 from mics.errors import InputError
 from mics.image.grid import Grid
 from mics.image.io import grid_of, read_itk, write_itk, written_suffix
-from mics.image.slabwise import LONGEST, SUFFIXES, write_by_slabs
+from mics.image.slabwise import MAX_EXTENT, SUFFIXES, write_by_slabs
 
 # Files hold multiples of 1/256 mm: half as large, written in 60 % of the time, and at most 0.002 mm away.
 _STEPS_PER_MM = 256
@@ -56,7 +56,7 @@ def write_displacement(values: Callable[[Box, slice], NDArray[np.float32]], grid
         InputError: If it cannot be written, or its ending is that of no format.
     """
     suffix = written_suffix(path)
-    if suffix not in SUFFIXES or max(grid.size) > LONGEST:
+    if suffix not in SUFFIXES or max(grid.size) > MAX_EXTENT:
         write_itk(to_itk(as_stored(values((slice(None),) * 3, slice(None))), grid), path)
         return
     x, y, z = grid.size

@@ -26,7 +26,7 @@ _MAX_SAMPLES_ALONG_AXIS = 32  # voxels along each axis
 # A field that is stored coarsely ends up to half a voxel before the scan does.
 _MAX_BEYOND = 0.05
 # Less is below what any registration resolves, metres taken for millimetres; more is longer than any scanner's table.
-_SHORTEST_MM, _LONGEST_MM = 0.1, 3000.0
+_SHORTEST_MM, _MAX_MM = 0.1, 3000.0
 _DIRECTIONS = (("moving", "fixed"), ("fixed", "moving"))
 
 
@@ -98,7 +98,7 @@ def warn_of_other_units(transform: Transform, name: str) -> None:
     farthest = max(-float(transform.displacement_mm.min()), float(transform.displacement_mm.max()))
     if farthest == 0:
         warnings.warn(f"{name} moves nothing: its displacements are 0 everywhere.", stacklevel=2)
-    elif not _SHORTEST_MM <= farthest <= _LONGEST_MM:
+    elif not _SHORTEST_MM <= farthest <= _MAX_MM:
         warnings.warn(
             f"{name} moves by {farthest:.2g} mm at most along an axis: are its displacements millimetres?", stacklevel=2
         )

@@ -20,7 +20,7 @@ Labels = NDArray[np.integer]
 
 # Planes worked on at a time: the nine derivatives of a clinical scan's field at once would take gigabytes.
 _SLAB = 32
-_FEWEST = 5
+_MIN_EXTENT = 5
 """Voxels along an axis of which one is left without two at each border."""
 _MANY = 1 << 16  # an atlas' ids: one pass over all labels makes a list as long as the largest
 
@@ -113,7 +113,7 @@ def sd_log_jacobian(displacement_voxels: NDArray[np.floating]) -> float:
     Raises:
         InputError: For fewer voxels.
     """
-    if min(displacement_voxels.shape[1:]) < _FEWEST:
+    if min(displacement_voxels.shape[1:]) < _MIN_EXTENT:
         shape = " x ".join(map(str, displacement_voxels.shape[1:]))
         raise GeometryError(f"SdLogJ leaves out two voxels at each border, which leaves none of {shape}.")
     length, logs = displacement_voxels.shape[1], []

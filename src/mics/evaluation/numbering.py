@@ -5,10 +5,10 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
 # Voxels looked at: what lies plainly upon something else shows in a few.
-_ENOUGH = 500_000
+_MAX_VOXELS = 500_000
 _LIES_UPON = 0.4
 _APART = 0.1
-_FEWEST = 2
+_MIN_LABELS = 2
 _SHOWN = 5
 
 
@@ -20,7 +20,7 @@ def other_numbering(fixed: NDArray[np.integer], warped: NDArray[np.integer]) -> 
     number below 0.1.
     """
     seen = np.flatnonzero((fixed > 0) | (warped > 0))
-    seen = seen[:: seen.size // _ENOUGH + 1]
+    seen = seen[:: seen.size // _MAX_VOXELS + 1]
     if not seen.size:
         return []
     rows, row = np.unique(fixed.ravel()[seen], return_inverse=True)
@@ -36,7 +36,7 @@ def other_numbering(fixed: NDArray[np.integer], warped: NDArray[np.integer]) -> 
         and dice[i, j] >= _LIES_UPON
         and max(same[int(rows[i])], same.get(int(columns[j]), 0)) < _APART
     ]
-    return found if len(found) >= _FEWEST else []
+    return found if len(found) >= _MIN_LABELS else []
 
 
 def numbering_warning(fixed: NDArray[np.integer], warped: NDArray[np.integer]) -> list[str]:

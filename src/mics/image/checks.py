@@ -21,7 +21,7 @@ MAX_PADDING = 1 << 16
 # Axes whose unit vectors span less than this volume lie in a plane.
 _FLATTEST = 1e-3
 # No scanner's table is longer.
-_LONGEST_MM = 3000.0
+_MAX_MM = 3000.0
 # No table places a patient further from the origin, and no number of single precision tells a millimetre there.
 _FAR_MM, _FARTHEST_MM = 10_000.0, 1e6
 # No scanner of the body resolves as much.
@@ -138,7 +138,7 @@ def warn_of_odd_lengths(path: Path | str, grid: Grid) -> None:
             f"{path} has voxels of {steps} mm, finer than any CT of the body: are the lengths in its header millimetres?",
             stacklevel=2,
         )
-    if longest > _LONGEST_MM:
+    if longest > _MAX_MM:
         warnings.warn(
             f"{path} is {longest / 1000:.1f} m long (voxels of {steps} mm): are the lengths in its header millimetres?",
             stacklevel=2,

@@ -11,13 +11,13 @@ _BESIDE, _MIN_AT_END, _HEAP = 9, 2e-4, 3.0
 # More bits are rarely so full by chance: their values, and what share of all each beside the last one has then.
 _BYTE, _MORE_BITS, _MIN_AT_MORE_ENDS = 256, (512, 1024, 2048), 2e-5
 # Half of what 16 bits hold, and so many different values above it that they are no padding.
-_SIGN, _FEWEST_SIGNED = 32768.0, 20
+_SIGN, _MIN_SIGNED = 32768.0, 20
 
 
 def refuse_unsigned(samples: Values, name: str) -> None:
     """Refuse HU of 16 bits whose sign was read as a number: 65535 for -1. A padding alone has one value."""
     above = samples >= _SIGN
-    if samples.min() < 0 or len(np.unique(samples[above])) < _FEWEST_SIGNED:
+    if samples.min() < 0 or len(np.unique(samples[above])) < _MIN_SIGNED:
         return
     signed = np.where(above, samples - 2 * _SIGN, samples)
     if fit_as_it_is(with_less_background(signed)).log_likelihood > MIN_LIKELIHOOD:

@@ -21,7 +21,7 @@ _ONE_PEAK = 1 / 150
 _FEW_SAMPLES, _MAX_SAMPLES, _CANDIDATES = 3000, 30_000, 6
 # Of all others: so often the lowest and the highest value count, which may be where values were cut off.
 _AT_AN_END = 0.1
-_FEWEST = 100
+_MIN_VALUES = 100
 # Air, as the factor would have it, and the share that it has of a scan which shows the body's outside.
 _NEAR_AIR_HU, _MIN_AIR = 60.0, 0.1
 # Gains in mean log-likelihood. Good scans, parts of 64 mm, noise and contrast medium gain .16 at most by factors of a half to two
@@ -56,7 +56,7 @@ def scale_of(values: Values, *, bright_background: bool) -> tuple[Fit, bool] | N
         The fit, its ``slope`` below 0 where bright and dark are exchanged; None where the values may be HU, but for an offset.
     """
     inner = (values > values.min()) & (values < values.max())
-    if np.count_nonzero(inner) < _FEWEST:
+    if np.count_nonzero(inner) < _MIN_VALUES:
         return None
     tissue, peaks = _with_fewer_at_ends(values), _peaks(values[inner])
     usual = fit_as_it_is(tissue).log_likelihood

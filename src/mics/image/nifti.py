@@ -35,7 +35,7 @@ _DISPLACEMENT_INTENT = 1006
 _SECONDS = {16: 1e-3, 24: 1e-6}
 _VECTOR_INTENTS = (1006, 1007)
 # A unit quaternion of single precision is no longer than this.
-_LONGEST_QUATERNION = 1 + 1e-5
+_MAX_QUATERNION = 1 + 1e-5
 _ROUNDED_QUATERNION = 3 * 2.0**-23
 
 
@@ -355,7 +355,7 @@ def _qform(header: Any, pixdim: Array) -> Array | None:
     if not np.isfinite([*pixdim[:4], *offset, squared]).all() or pixdim[1:4].min() <= 0:
         return None
     # Readers disagree about a sign of another size than 1 (qfac): the reference takes it, nibabel does not.
-    if squared > _LONGEST_QUATERNION**2 or (pixdim[0] < 0 and pixdim[0] != -1):
+    if squared > _MAX_QUATERNION**2 or (pixdim[0] < 0 and pixdim[0] != -1):
         return None
     # Near a half turn, the rounding of the three given would make up an angle (nibabel and the reference set 0 as well).
     a = math.sqrt(1 - squared) if 1 - squared >= _ROUNDED_QUATERNION else 0.0

@@ -22,7 +22,7 @@ from mics.image import completeness
 T = TypeVar("T")
 
 SUFFIXES = (".nii", ".nii.gz")
-LONGEST = 2**15 - 1
+MAX_EXTENT = 2**15 - 1
 """Voxels along an axis that a NIfTI-1 header can tell."""
 
 _HEADER, _DIM = 352, 42  # bytes before the voxels, and where the first of three sizes stands, int16
@@ -48,7 +48,7 @@ def write_by_slabs(
         path: The file.
         suffix: Its ending, one of :data:`SUFFIXES`.
         like: A small image with the pixel type, the first voxel, the spacing and the direction of the whole.
-        size: Voxels along each axis, at most :data:`LONGEST`.
+        size: Voxels along each axis, at most :data:`MAX_EXTENT`.
         slabs: What makes all values in the file's order: of the first component, x running fastest, then y and z, then of the
             next. As many are made and packed at a time as torch has threads, at most four; the file is the same on any number.
 

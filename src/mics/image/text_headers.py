@@ -17,7 +17,7 @@ from mics.image import checks
 from mics.image.grid import Grid
 from mics.image.slice_stack import Tilt, tilt_of
 
-_LONGEST_HEADER = 1 << 20
+_MAX_HEADER = 1 << 20
 # Directions in text headers are rounded.
 _UNIT_TOLERANCE = 1e-3
 _SPACES = {"left-posterior-superior", "right-anterior-superior", "left-anterior-superior", "lps", "ras", "las"}
@@ -328,7 +328,7 @@ def _warn_of_other_orientation(path: Path, grid: Grid) -> None:
 def header_lines(path: Path) -> tuple[int, _Pairs]:
     """Bytes before the voxels, and the lines "name: value" (NRRD) or "name = value" (MetaImage), names in small letters."""
     with path.open("rb") as file:
-        head = file.read(_LONGEST_HEADER)
+        head = file.read(_MAX_HEADER)
     end = re.search(rb"\r?\n\r?\n" if head.startswith(b"NRRD") else rb"ElementDataFile\s*[=:][^\n]*\n?", head)
     lines = (head[: end.end()] if end else head).decode("latin-1").splitlines()
     parts = (re.split(r"\s*:\s+|\s*=\s*", line.strip(), maxsplit=1) for line in lines if not line.startswith("#"))

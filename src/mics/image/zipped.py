@@ -18,7 +18,7 @@ _HEAD_BYTES = 1024
 # The group with which a file without preamble begins, little-endian.
 _IDENTIFYING = b"\x08\0"
 _MAX_FILES = 100_000
-_LONGEST_PART = 255
+_MAX_PART = 255
 
 
 def is_zip(path: Path) -> bool:
@@ -86,7 +86,7 @@ def _safe_name(path: Path, entry: zipfile.ZipInfo) -> PurePosixPath:
     parts = PurePosixPath(entry.filename.replace("\\", "/"))
     if parts.is_absolute() or ".." in parts.parts or not parts.parts or ":" in parts.parts[0]:
         raise InputError(f"{path} holds a file that would lie outside of it ({entry.filename!r}): do not trust it.")
-    if any(len(os.fsencode(part)) > _LONGEST_PART for part in parts.parts):
+    if any(len(os.fsencode(part)) > _MAX_PART for part in parts.parts):
         raise InputError(
             f"{path} holds a file whose name is too long ({entry.filename[:50]!r}...): zip the study again."
         )

@@ -68,7 +68,7 @@ class Recipe(BaseModel):
     seed: int = Field(0, ge=0, lt=2**32)
     epochs: Count
     stop_after_epochs: Count | None = None
-    """Stop earlier, with the schedule of the whole run; ``--resume`` goes on."""
+    """Stop earlier, with the schedule of the whole run, which a resumed run goes on with."""
     iterations_per_epoch: Count
     validate_every: Count = 1
     """Validate after every so many epochs, and after the last; the best of those is kept."""

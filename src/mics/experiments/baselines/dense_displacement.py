@@ -27,7 +27,7 @@ _REACH = 7
 """Steps that a point may go, along each axis, either way."""
 _STRIDE = 2
 """Steps from control point to control point."""
-_POINTS_AT_ONCE = 4096
+_CHUNK = 4096
 _ROUNDS = 2
 _NEIGHBOURS = 2.0
 """Weight of the neighbours' costs beside a point's own."""
@@ -95,7 +95,7 @@ def _minimum_convolution(costs: Tensor) -> Tensor:
     """Over displacements: the least cost nearby, made round by two means, in place of the distance transform."""
     displacements, points = costs.shape[:3], costs.shape[3:]
     rows = costs.reshape(math.prod(displacements), -1).T.reshape(-1, 1, *displacements)
-    least = [_least_nearby(some).flatten(1) for some in rows.split(_POINTS_AT_ONCE)]
+    least = [_least_nearby(some).flatten(1) for some in rows.split(_CHUNK)]
     return torch.cat(least).T.reshape(*displacements, *points)
 
 
