@@ -140,14 +140,11 @@ class BidirectionalField:
         Raises:
             InputError: For another size, which has no such grid.
         """
-        if len(size) != 3 or min(size) < 2:
-            raise GeometryError(
-                f"A deformation is resized to at least two voxels along each of three axes, not {shown(tuple(size))}."
-            )
+        grid = same_box(self.grid, size)
         return BidirectionalField(
             moving_to_fixed=resize_displacement(self.moving_to_fixed, size),
             fixed_to_moving=resize_displacement(self.fixed_to_moving, size),
-            grid=same_box(self.grid, size),
+            grid=grid,
         )
 
     def inverse_residual(self) -> Tensor:
@@ -200,7 +197,9 @@ class BidirectionalField:
 
 
 def same_box(grid: Grid, size: Sequence[int]) -> Grid:
-    """The grid of ``size`` voxels with the same outermost voxel centres."""
+    """The grid of ``size`` voxels with the same outermost voxel centres; raises InputError for sizes that have none."""
+    if len(size) != 3 or min(size) < 2:
+        raise GeometryError(f"A deformation has at least two voxels along each of three axes, not {shown(tuple(size))}.")
     x, y, z = size
     extents = [(length - 1) * step for length, step in zip(grid.size, grid.spacing, strict=True)]
     i, j, k = (extent / (length - 1) for extent, length in zip(extents, size, strict=True))
