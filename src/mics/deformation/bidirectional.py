@@ -199,7 +199,9 @@ class BidirectionalField:
 def same_box(grid: Grid, size: Sequence[int]) -> Grid:
     """The grid of ``size`` voxels with the same outermost voxel centres; raises InputError for sizes that have none."""
     if len(size) != 3 or min(size) < 2:
-        raise GeometryError(f"A deformation has at least two voxels along each of three axes, not {shown(tuple(size))}.")
+        raise GeometryError(
+            f"A deformation has at least two voxels along each of three axes, not {shown(tuple(size))}."
+        )
     x, y, z = size
     extents = [(length - 1) * step for length, step in zip(grid.size, grid.spacing, strict=True)]
     i, j, k = (extent / (length - 1) for extent, length in zip(extents, size, strict=True))
