@@ -178,6 +178,44 @@ def test_what_cannot_be_written_leaves_nothing(tmp_path, grids, ending):
     assert os.listdir(tmp_path) == [path.name]
 
 
+WITHOUT_ROOM = """
+import resource, sys
+from pathlib import Path
+from mics.deformation.formats import write_transform
+from mics.deformation.read_formats import read_transform
+from mics.errors import InputError
+
+transform = read_transform(Path(sys.argv[1]))
+for argument in sys.argv[3:]:
+    name, limit = argument.split("=")
+    resource.setrlimit(resource.RLIMIT_FSIZE, (int(limit), resource.RLIM_INFINITY))
+    try:
+        write_transform(transform, Path(sys.argv[2]) / name)
+    except InputError as error:
+        print(error)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="this system does not limit files")
+def test_a_file_that_finds_no_room_is_told_and_taken_away(tmp_path, grids):
+    transform, limits = transform_on(grids["lps"]), []
+    for ending in ENDINGS:
+        write_transform(transform, tmp_path / f"t{ending}")
+        length = max(path.stat().st_size for path in files_of(tmp_path / f"t{ending}")[:-1])
+        limits += [f"t{ending}={limit}" for limit in (0, length // 2, length - 1)]
+    (tmp_path / "out").mkdir()
+    # In a process of its own: HDF5 ends one in which it could not write.
+    arguments = [str(tmp_path / "t.mha"), str(tmp_path / "out"), *limits]
+    ended = subprocess.run(
+        [sys.executable, "-c", WITHOUT_ROOM, *arguments], check=False, capture_output=True, text=True
+    )
+    assert ended.returncode == 0, ended.stderr
+    sentences = ended.stdout.splitlines()
+    assert len(sentences) == len(limits)
+    assert all(sentence.startswith("Cannot write") and len(sentence) < 300 for sentence in sentences), sentences
+    assert os.listdir(tmp_path / "out") == []
+
+
 def test_the_files_of_a_name(tmp_path):
     assert [path.name for path in files_of(tmp_path / "t.h5")] == ["t.h5", "t.h5.json"]
     assert [path.name for path in files_of(tmp_path / "t.txt")] == ["t.txt", "t_field.mha", "t_field.mha.json"]

@@ -1,6 +1,8 @@
 """A transform in the files of other tools, by the name's ending."""
 
+import os
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from mics.deformation.chain import chained
+from mics.deformation.itk_transform import write_composite
 from mics.deformation.provenance import provenance_path
 from mics.deformation.transform import Transform
 from mics.errors import InputError, SettingError
@@ -83,7 +86,7 @@ def _write_composite(transform: Transform, path: Path) -> None:
         composite.AddTransform(itk_affine(affine))
     # ITK takes a point through the last one first.
     composite.AddTransform(sitk.DisplacementFieldTransform(_field(transform, np.float64)))
-    write_whole(path, lambda temporary: sitk.WriteTransform(composite, str(temporary)))
+    write_whole(path, partial(write_composite, composite))
 
 
 def _affine(transform: Transform) -> NDArray[np.float64] | None:
@@ -153,6 +156,12 @@ def _write_x5(transform: Transform, path: Path) -> None:
     to_ras = np.array([-1.0, -1.0, 1.0])
 
     def write(temporary: Path) -> None:
+        try:
+            write_nodes(temporary)
+        except OSError as error:  # HDF5's own words name places in its memory
+            raise (OSError(error.errno, os.strerror(error.errno)) if error.errno else error) from error
+
+    def write_nodes(temporary: Path) -> None:
         with h5py.File(temporary, "w") as file:
             file.attrs["Format"], file.attrs["Version"] = "X5", np.uint16(1)
             node = file.create_group("TransformGroup/0")
