@@ -63,6 +63,10 @@ def test_an_affine_becomes_a_field_on_the_grid_of_an_image(run, refused, make, t
         (("--norm", "a.mha", "--jacobian", "a.mha"), "a name of its own"),
         (("-o", "there.h5"), "exists already"),
         (("-o", "there.txt"), "exists already"),
+        (("-o", "link.h5"), "exists already"),
+        (("-o", "told.nii.gz"), "told.nii.gz.json exists already"),
+        (("-o", "a.mha", "--norm", "folder/../a.mha"), "a name of its own"),
+        (("-o", "absent/t.h5", "--norm", "norm.mha", "--jacobian", "jacobian.mha"), "Cannot write"),
         (("-o", "new.h5", "--scan", "."), "--scan is for structures"),
     ],
 )
@@ -70,8 +74,10 @@ def test_what_cannot_be_meant_is_refused_and_nothing_written(
     refused, transform, tmp_path, monkeypatch, options, message
 ):
     monkeypatch.chdir(tmp_path)
-    for name in ("there.h5", "there_field.mha"):
+    for name in ("there.h5", "there_field.mha", "told.nii.gz.json"):
         (tmp_path / name).write_bytes(b"")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link.h5").symlink_to("nowhere.h5")
     before = sorted(tmp_path.iterdir())
     assert message in refused("convert", transform, *options)
     assert sorted(tmp_path.iterdir()) == before

@@ -72,6 +72,15 @@ def test_everything_is_written_and_other_tools_agree(run, quick, pair, tmp_path)
     assert str(out) in result.stdout
 
 
+def test_names_of_other_labels_are_told(run, quick, pair, tmp_path):
+    fixed, moving, *labels = pair
+    (tmp_path / "names.json").write_text('{"7": "liver", "9": "spleen"}')
+    options = ["--fixed-labels", labels[0], "--moving-labels", labels[1], "--label-names", tmp_path / "names.json"]
+    assert run("register", fixed, moving, "-o", tmp_path / "out", *options, *quick).exit_code == 0
+    reasons = json.loads((tmp_path / "out" / "summary.json").read_text())["verdict"]["reasons"]
+    assert any("No label of the maps is among those that have a name (7 liver, 9 spleen)" in text for text in reasons)
+
+
 def test_landmarks_that_do_not_match_are_refused(refused, pair, quick, tmp_path):
     one, two = tmp_path / "one.csv", tmp_path / "two.csv"
     one.write_text("x,y,z\n0,0,0\n")

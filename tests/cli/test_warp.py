@@ -105,6 +105,13 @@ def test_a_value_outside_is_for_images(refused, make, field, tmp_path, kind):
     assert "--outside" in refused("warp", tmp_path / kind, field, "-o", tmp_path / "o.nii.gz", "--outside", 3, *options)
 
 
+@pytest.mark.parametrize("value", ["1e39", "-1e300", "nan", "inf"])
+def test_a_value_outside_that_no_voxel_can_hold_is_refused(refused, make, field, tmp_path, value):
+    message = refused("warp", make(tmp_path / "in.nii.gz"), field, "-o", tmp_path / "out.nii.gz", "--outside", value)
+    assert "is a finite number, below 3.4e38" in message
+    assert not (tmp_path / "out.nii.gz").exists()
+
+
 @pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.float32])
 def test_a_label_map_without_labels_is_told(run, make, field, tmp_path, dtype):
     array = np.zeros((24, 22, 20), dtype)
@@ -203,6 +210,23 @@ def test_a_series_is_warped_volume_by_volume(run, make, field, tmp_path, dtype, 
         volume = make(tmp_path / f"{time}.nii.gz", array[..., time])
         expected = by_itk(volume, field, interpolator, outside).T
         np.testing.assert_allclose(warped.get_fdata()[..., time], expected, atol=1e-3)
+
+
+def test_a_series_of_labels_without_labels_is_told(run, make, field, tmp_path):
+    series = make(tmp_path / "in.nii.gz", np.random.default_rng(0).integers(0, 5, (8, 7, 6, 2), np.uint8))
+    assert "looks like a label map" in run("warp", series, field, "-o", tmp_path / "out.nii.gz").stderr
+
+
+def test_labels_too_large_to_be_told_apart_are_refused(refused, run, make, field, tmp_path):
+    array = np.full((24, 22, 20), 2**53, np.int64)
+    array[:12] = 0
+    labels = make(tmp_path / "in.nii.gz", array)
+    assert run("warp", labels, field, "-o", tmp_path / "out.nii.gz", "--labels").exit_code == 0
+    assert np.unique(nibabel.load(tmp_path / "out.nii.gz").dataobj).tolist() == [0, 2**53]
+    array[6:] += 1
+    larger = make(tmp_path / "larger.nii.gz", array)
+    message = refused("warp", larger, field, "-o", tmp_path / "larger_out.nii.gz", "--labels")
+    assert f"labels up to {2**53 + 1}, which cannot be told from their neighbours" in message
 
 
 def test_a_series_of_real_numbers_is_no_label_map(refused, make, field, tmp_path):

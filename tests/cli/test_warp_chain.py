@@ -162,6 +162,13 @@ def test_the_scan_of_the_other_side_is_refused_with_the_file_to_take(refused, ru
     assert run("warp", pair / "fixed.nii.gz", pair / TO_FIXED, "-o", pair / "out.nii.gz").stderr == ""
 
 
+@pytest.mark.parametrize("name", ["t.h5", "t.txt", "t.x5"])
+def test_a_transform_for_another_tool_knows_its_scans(refused, run, pair, name):
+    assert run("convert", pair / TO_FIXED, "-o", pair / name).exit_code == 0
+    assert "is the fixed scan" in refused("warp", pair / "fixed.nii.gz", pair / name, "-o", pair / "out.nii.gz")
+    assert run("warp", pair / "moving.nii.gz", pair / name, "-o", pair / "out.nii.gz").stderr == ""
+
+
 def test_scans_on_one_grid_are_told_apart_by_their_voxels(refused, run, pair, make):
     for name in (TO_FIXED, TO_MOVING):
         (pair / f"{name}.json").unlink()

@@ -95,6 +95,15 @@ def test_a_folder_of_ours_says_so_by_its_manifest(tmp_path):
         ("a.json", '{"-3": "liver"}', "'-3' with the name 'liver' is no label"),
         ("a.json", '{"liver": 1.5}', "is no label"),
         ("a.json", '{"liver": null}', "is no label"),
+        ("a.json", '{"1": "liver", "1": "spleen"}', "it says '1' twice"),
+        ("a.json", '{"labels": {"liver": 1, "liver": 2}}', "it says 'liver' twice"),
+        ("a.json", '{"1": "  "}', "is no label"),
+        ("a.json", f'{{"{"1" * 5000}": "liver"}}', "a str with the name 'liver' is no label"),
+        (
+            "a.json",
+            '{"total": {"1": "spleen", "2": "right kidney", "3": "left kidney"}}',
+            "a dict with the name 'total'",
+        ),
         ("a.csv", "id,name\n1,liver\n1,spleen\n", "label 1 is both liver and spleen"),
         ("a.csv", "id,name\n1\n", "is no label"),
         ("a.csv", "1,liver\n", "columns id and name"),
@@ -117,6 +126,16 @@ def test_what_cannot_be_opened(tmp_path, name):
     (tmp_path / "folder.csv").mkdir()
     with pytest.raises(InputError, match="cannot be read"):
         read_label_names(tmp_path / name)
+
+
+@pytest.mark.parametrize("source", [5, None, b"names.json", [1]])
+def test_arguments_of_other_types(source):
+    with pytest.raises(InputError, match="Label names are a file or a mapping from ids to names, not"):
+        read_label_names(source)
+
+
+def test_a_name_stands_on_one_line():
+    assert read_label_names({1: " right\n\tkidney "}) == {1: "right kidney"}
 
 
 def test_maps_that_contradict_each_other():

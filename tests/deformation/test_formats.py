@@ -11,6 +11,7 @@ from scipy.ndimage import gaussian_filter
 
 from mics.deformation.formats import ENDINGS, files_of, write_transform
 from mics.deformation.provenance import KnownScan, Provenance
+from mics.deformation.read_formats import read_transform
 from mics.deformation.transform import Transform
 from mics.errors import InputError
 from mics.image.grid import Grid
@@ -156,11 +157,16 @@ def test_greedy_reads_the_field(tmp_path, grids):
         np.testing.assert_allclose(np.load(tmp_path / f"{name}.npy"), expected, atol=1e-3)
 
 
-def test_the_field_keeps_what_it_is_for(tmp_path, grids):
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_a_file_of_any_tool_keeps_what_it_is_for(tmp_path, grids, ending):
     scans = {name: KnownScan(grids["lps"], "0") for name in ("fixed", "moving")}
-    known = Provenance("moving", "fixed", scans, {})
-    write_transform(transform_on(grids["lps"], known), tmp_path / "t.mha")
-    assert Transform.load(tmp_path / "t.mha").provenance == known
+    known = Provenance("moving", "fixed", scans, {"mics_version": "1"})
+    path = tmp_path / f"t{ending}"
+    write_transform(transform_on(grids["lps"], known), path)
+    assert read_transform(path).provenance == known
+    assert set(tmp_path.iterdir()) == set(files_of(path))
+    write_transform(Transform(np.ones((*grids["lps"].size, 3), np.float32), grids["lps"]), path)
+    assert read_transform(path).provenance is None  # what the JSON tells is of another file
 
 
 @pytest.mark.parametrize("ending", ENDINGS)
@@ -172,8 +178,46 @@ def test_what_cannot_be_written_leaves_nothing(tmp_path, grids, ending):
     assert os.listdir(tmp_path) == [path.name]
 
 
+WITHOUT_ROOM = """
+import resource, sys
+from pathlib import Path
+from mics.deformation.formats import write_transform
+from mics.deformation.read_formats import read_transform
+from mics.errors import InputError
+
+transform = read_transform(Path(sys.argv[1]))
+for argument in sys.argv[3:]:
+    name, limit = argument.split("=")
+    resource.setrlimit(resource.RLIMIT_FSIZE, (int(limit), resource.RLIM_INFINITY))
+    try:
+        write_transform(transform, Path(sys.argv[2]) / name)
+    except InputError as error:
+        print(error)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="this system does not limit files")
+def test_a_file_that_finds_no_room_is_told_and_taken_away(tmp_path, grids):
+    transform, limits = transform_on(grids["lps"]), []
+    for ending in ENDINGS:
+        write_transform(transform, tmp_path / f"t{ending}")
+        length = max(path.stat().st_size for path in files_of(tmp_path / f"t{ending}")[:-1])
+        limits += [f"t{ending}={limit}" for limit in (0, length // 2, length - 1)]
+    (tmp_path / "out").mkdir()
+    # In a process of its own: HDF5 ends one in which it could not write.
+    arguments = [str(tmp_path / "t.mha"), str(tmp_path / "out"), *limits]
+    ended = subprocess.run(
+        [sys.executable, "-c", WITHOUT_ROOM, *arguments], check=False, capture_output=True, text=True
+    )
+    assert ended.returncode == 0, ended.stderr
+    sentences = ended.stdout.splitlines()
+    assert len(sentences) == len(limits)
+    assert all(sentence.startswith("Cannot write") and len(sentence) < 300 for sentence in sentences), sentences
+    assert os.listdir(tmp_path / "out") == []
+
+
 def test_the_files_of_a_name(tmp_path):
-    assert files_of(tmp_path / "t.h5") == (tmp_path / "t.h5",)
-    assert files_of(tmp_path / "t.txt") == (tmp_path / "t.txt", tmp_path / "t_field.mha")
+    assert [path.name for path in files_of(tmp_path / "t.h5")] == ["t.h5", "t.h5.json"]
+    assert [path.name for path in files_of(tmp_path / "t.txt")] == ["t.txt", "t_field.mha", "t_field.mha.json"]
     with pytest.raises(InputError, match=r"t\.mat is no format of transforms that is written: choose one of \.nii\.gz"):
         files_of(tmp_path / "t.mat")

@@ -2,6 +2,7 @@
 
 import json
 import multiprocessing
+import random
 import threading
 import warnings
 from concurrent.futures import ThreadPoolExecutor
@@ -64,6 +65,30 @@ def test_double_precision_as_the_callers_default(pair, alone, double):
     result = mics.register(**pair)
     assert torch.get_default_dtype() == torch.float64
     np.testing.assert_allclose(result.moving_to_fixed.displacement_mm, alone, atol=0.05)
+
+
+def test_numpy_that_raises(pair, alone):
+    with np.errstate(all="raise"):
+        result = mics.register(**pair)
+        assert set(np.geterr().values()) == {"raise"}
+    np.testing.assert_array_equal(result.moving_to_fixed.displacement_mm, alone)
+
+
+def test_another_default_device(pair, alone):
+    with torch.device("meta"):  # holds no numbers: nothing that lands there can be computed with
+        result = mics.register(**pair)
+        assert torch.empty(1).device.type == "meta"
+    np.testing.assert_array_equal(result.moving_to_fixed.displacement_mm, alone)
+
+
+def test_the_callers_random_numbers_stay_as_they_are(pair):
+    def states():
+        name, keys, *rest = np.random.get_state()  # noqa: NPY002 - the state that all share
+        return torch.get_rng_state().tolist(), (name, keys.tolist(), *rest), random.getstate()
+
+    before = states()
+    mics.register(**pair)
+    assert states() == before
 
 
 def test_models_are_in_single_precision_whatever_the_default(tiny_model, double):

@@ -232,3 +232,19 @@ def test_names_of_labels_are_those_given_or_those_of_the_maps(tmp_path):
         unlabelled, _ = load_pair(fixed=volume(), moving=volume())
     with pytest.raises(InputError, match="names are for label maps"):
         meaning_of_labels({3: "Leber"}, unlabelled)
+
+
+@pytest.mark.parametrize(("value", "meaning"), [(0, "holds no label"), (3, "no more than how the fields of view lie")])
+def test_a_label_map_of_one_value_is_told_and_taken(value, meaning):
+    one = Image(np.full(GRID.size, value, np.uint8), GRID)
+    other = Image(volume().array[::-1].copy(), GRID)
+    with pytest.warns(UserWarning, match=f"The moving label map is {value} in every voxel.*{meaning}"):
+        scans, messages = load_pair(fixed=volume(), moving=other, fixed_labels=labels(), moving_labels=one)
+    assert np.array_equal(scans.moving.labels.array, one.array)
+    assert any("in every voxel" in message for message in messages)
+
+
+def test_labels_too_large_to_be_told_apart_are_refused_before_any_work():
+    large = Image(np.where(labels().array > 0, np.int64(2**53 + 1), 0), GRID)
+    with pytest.raises(InputError, match=f"The fixed label map has labels up to {2**53 + 1}"):
+        load_scan(volume(), large, "fixed")

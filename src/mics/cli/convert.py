@@ -85,19 +85,24 @@ def _convert_transform(
     for path, _ in maps:
         written_suffix(path)
     files = [*(() if output is None else files_of(output)), *(path for path, _ in maps)]
-    if not files or len(set(files)) < len(files):
+    if not files or len({file.resolve() for file in files}) < len(files):
         raise SettingError("Name what is to be written, each by a name of its own: --output, --jacobian, --norm.")
     _refuse_existing(files)
     transform = read_link(str(source), None if reference is None else grid_of(read_itk(reference, pixel=None)))
     if not isinstance(transform, Transform):
         raise GeometryError(f"{source} is an affine, which has no grid: name an image to take it from by --reference.")
-    for path, make in maps:
-        write_image(make(transform), path)
-    if output is not None:
-        write_transform(transform, output)
+    try:
+        for path, make in maps:
+            write_image(make(transform), path)
+        if output is not None:
+            write_transform(transform, output)
+    except BaseException:  # all files or none; none was there before
+        for path in files:
+            path.unlink(missing_ok=True)
+        raise
 
 
 def _refuse_existing(files: list[Path]) -> None:
     for path in files:
-        if path.exists():
+        if path.exists() or path.is_symlink():
             raise RunError(f"{path} exists already; choose another name, so that nothing is overwritten.")

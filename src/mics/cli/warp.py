@@ -200,6 +200,7 @@ class _Chain:
         write_image(warped, output)
 
     def _time_series(self, source: Path, output: Path) -> None:
+        from mics.deformation.suitability import warn_of_labels
         from mics.image.checks import refuse_values_of_scans
         from mics.image.time_series import TimeSeries, read_time_series, write_time_series
 
@@ -212,6 +213,7 @@ class _Chain:
                 refuse_values_of_scans(volume.array, str(source))
             warped = [mapping.transform_labels(volume) for volume in series.volumes]
         else:
+            warn_of_labels(series.volumes[0], source)
             value = self.outside if self.outside is not None else min(_outside_of(volume) for volume in series.volumes)
             warped = [mapping.transform_image(volume, outside=value) for volume in series.volumes]
         write_time_series(TimeSeries(warped, series.step), output)

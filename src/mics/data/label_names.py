@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -13,7 +14,7 @@ import nibabel
 
 from mics.data.cohorts.learn2reg import DATASET_FILE
 from mics.data.manifest import MANIFEST, Entry
-from mics.errors import InputError, MissingFileError
+from mics.errors import InputError, MissingFileError, require_type, shown
 from mics.files.csv_rows import CsvRows
 from mics.files.text import read_text
 from mics.image.segments import read_segments
@@ -25,6 +26,7 @@ _FORMS = (
     "give nnU-Net's dataset.json, a JSON file of id: name, a CSV file with the columns id and name, ITK-SNAP's label "
     "descriptions (.txt, .label), or a label map that holds names (.seg.nrrd, TotalSegmentator's .nii.gz)"
 )
+_MAX_DIGITS = 20  # of a 64-bit number
 # ITK-SNAP: id, three colours, opacity, two flags, name.
 _SNAP_LINE = re.compile(r'(\d+)(?:\s+[\d.]+){6}\s+"(.*)"')
 
@@ -34,10 +36,11 @@ def read_label_names(source: LabelNames) -> dict[int, str]:
 
     JSON is ``{"1": "liver"}`` or ``{"liver": 1}``, alone or as ``labels`` of an object, as in nnU-Net's dataset.json, whose
     regions of several ids are left out. Background, 0, has no name. Raises InputError for a file that cannot be read,
-    has another form or names nothing, for an id that is no whole number above 0, and for one with two names.
+    has another form or names nothing, for an id that is no whole number above 0, and for one with two names or said twice.
     """
     if isinstance(source, Mapping):
         return _checked(source.items(), "The mapping of label names")
+    require_type(source, (str, os.PathLike), "Label names are a file or a mapping from ids to names")
     path = Path(source)
     try:
         pairs = _read(path)
@@ -56,7 +59,7 @@ def known_names(label_map: str | Path) -> dict[int, str]:
     """
     path = Path(label_map)
     try:
-        names = {label: name for label, name in _names_within(path) if label > 0}
+        names = {label: tidy for label, name in _names_within(path) if label > 0 and (tidy := _one_line(name))}
     except (OSError, ValueError):  # numbers do where names cannot be read
         names = {}
     return names or _names_of_cohort(path)
@@ -91,7 +94,7 @@ def _read(path: Path) -> list[tuple[Any, Any]]:
 
 def _json_pairs(text: str) -> list[tuple[Any, Any]]:
     try:
-        content = json.loads(text)
+        content = json.loads(text, object_pairs_hook=_without_repeats)
     except RecursionError as error:
         raise ValueError("it is nested without end") from error
     if isinstance(content, dict) and isinstance(content.get("labels"), dict):
@@ -103,6 +106,15 @@ def _json_pairs(text: str) -> list[tuple[Any, Any]]:
         for key, value in content.items()
         if not isinstance(value, list)  # a region of several ids
     ]
+
+
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON; raises ValueError where it says something twice, of which json would take the last."""
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"it says {shown(next(key for key in keys if keys.count(key) > 1))} twice")
+    return content
 
 
 def _csv_pairs(text: str) -> list[tuple[Any, Any]]:
@@ -122,22 +134,29 @@ def _snap_pairs(text: str) -> list[tuple[Any, Any]]:
 
 def _checked(pairs: Iterable[tuple[Any, Any]], where: str) -> dict[int, str]:
     names: dict[int, str] = {}
-    for label, name in pairs:
-        if (
-            isinstance(label, bool | float)
-            or not str(label).strip().isdecimal()
-            or not isinstance(name, str)
-            or not name
-        ):
-            raise InputError(f"{where}: {label!r} with the name {name!r} is no label, a whole number with a name.")
-        if names.setdefault(int(label), name.strip()) != name.strip():
+    for label, given in pairs:
+        number = _whole_number(label)
+        name = _one_line(given) if isinstance(given, str) else ""
+        if number is None or not name:
             raise InputError(
-                f"{where}: label {int(label)} is both {names[int(label)]} and {name.strip()}; keep one name."
+                f"{where}: {shown(label)} with the name {shown(given)} is no label, a whole number with a name."
             )
+        if names.setdefault(number, name) != name:
+            raise InputError(f"{where}: label {number} is both {names[number]} and {name}; keep one name.")
     names.pop(0, None)
     if not names:
         raise InputError(f"{where} names no label; {_FORMS}.")
     return names
+
+
+def _whole_number(label: object) -> int | None:
+    """The id that a key stands for; None for what is none, or longer than any label map's."""
+    text = "" if isinstance(label, bool | float) else str(label).strip()
+    return int(text) if text.isdecimal() and len(text) <= _MAX_DIGITS else None
+
+
+def _one_line(name: str) -> str:
+    return " ".join(name.split())
 
 
 def _names_within(path: Path) -> list[tuple[int, str]]:

@@ -1,6 +1,8 @@
 """A transform in the files of other tools, by the name's ending."""
 
+import os
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,8 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from mics.deformation.chain import chained
+from mics.deformation.itk_transform import write_composite
+from mics.deformation.provenance import provenance_path
 from mics.deformation.transform import Transform
 from mics.errors import InputError, SettingError
 from mics.files.paths import output_path
@@ -29,21 +33,24 @@ def known_ending(path: Path) -> str:
 
 
 def files_of(path: Path) -> tuple[Path, ...]:
-    """What :func:`write_transform` writes for this name: for elastix two files, of others one."""
-    return (path, _elastix_field(path)) if known_ending(path) == ".txt" else (path,)
+    """What :func:`write_transform` writes for this name: for elastix a file and its field, and what is known of it."""
+    files = (path, _elastix_field(path)) if known_ending(path) == ".txt" else (path,)
+    return (*files, provenance_path(files[-1]))
 
 
 def write_transform(transform: Transform, path: str | Path) -> None:
     """Write a transform as another tool reads it, unrounded float32 mm:
 
-    - .nii.gz, .nii, .nrrd, .mha: ITK's displacement field, for ANTs, greedy and 3D Slicer too; what is known of the transform
-      lies beside it, see :meth:`mics.deformation.transform.Transform.save`;
+    - .nii.gz, .nii, .nrrd, .mha: ITK's displacement field, for ANTs, greedy and 3D Slicer too;
     - .h5, .tfm: ITK's composite of the displacement and, where it is known, the affine after it on points, which goes on
       beyond the grid;
     - .txt: transformix' parameter file, and beside it the field that it names, ``<name>_field.mha``;
     - .x5: a dense displacement as nitransforms has it, RAS mm; needs h5py.
 
-    A file appears complete or not at all. Raises InputError for another ending, without h5py, and if it cannot be written.
+    What is known of the transform lies beside the file, for elastix beside the field, see
+    :meth:`mics.deformation.transform.Transform.save`. A file appears complete or not at all.
+
+    Raises InputError for another ending, without h5py, and if it cannot be written.
     """
     path = output_path(path)
     ending = known_ending(path)
@@ -54,12 +61,12 @@ def write_transform(transform: Transform, path: str | Path) -> None:
         ".x5": _write_x5,
     }
     writers.get(ending, _write_field)(transform, path)
+    if transform.provenance is not None:
+        transform.provenance.save(_elastix_field(path) if ending == ".txt" else path)
 
 
 def _write_field(transform: Transform, path: Path) -> None:
     write_itk(_field(transform, np.float32), path)
-    if transform.provenance is not None:
-        transform.provenance.save(path)
 
 
 def _field(transform: Transform, dtype: type[np.floating[Any]]) -> sitk.Image:
@@ -79,7 +86,7 @@ def _write_composite(transform: Transform, path: Path) -> None:
         composite.AddTransform(itk_affine(affine))
     # ITK takes a point through the last one first.
     composite.AddTransform(sitk.DisplacementFieldTransform(_field(transform, np.float64)))
-    write_whole(path, lambda temporary: sitk.WriteTransform(composite, str(temporary)))
+    write_whole(path, partial(write_composite, composite))
 
 
 def _affine(transform: Transform) -> NDArray[np.float64] | None:
@@ -149,6 +156,12 @@ def _write_x5(transform: Transform, path: Path) -> None:
     to_ras = np.array([-1.0, -1.0, 1.0])
 
     def write(temporary: Path) -> None:
+        try:
+            write_nodes(temporary)
+        except OSError as error:  # HDF5's own words name places in its memory
+            raise (OSError(error.errno, os.strerror(error.errno)) if error.errno else error) from error
+
+    def write_nodes(temporary: Path) -> None:
         with h5py.File(temporary, "w") as file:
             file.attrs["Format"], file.attrs["Version"] = "X5", np.uint16(1)
             node = file.create_group("TransformGroup/0")

@@ -1,5 +1,7 @@
 """ITK's own files of transforms, the matrix of those that are linear, and which matrices are affines."""
 
+import errno
+import os
 import re
 import warnings
 from collections import Counter
@@ -13,6 +15,9 @@ from mics.errors import GeometryError, InputError
 from mics.files.text import number
 
 _TEXT = b"#Insight Transform File"
+_HDF5_BYTES, _END_BYTES = 1 << 16, 1 << 12
+# What file systems say that keep no room free.
+_CANNOT_RESERVE = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)
 _NUMBERS = ("Parameters", "FixedParameters")
 
 
@@ -60,6 +65,42 @@ def read_itk_transform(path: Path) -> sitk.Transform:
     if transform.GetDimension() != 3:
         raise GeometryError(f"{path} holds a {transform.GetDimension()}D transform: give a 3D one.")
     return transform
+
+
+def write_composite(composite: sitk.CompositeTransform, path: Path) -> None:
+    """Write a composite of 3D transforms as .tfm or .h5; raises OSError where there is no room for all of it."""
+    last = composite.GetBackTransform()
+    if path.suffix == ".h5":
+        _reserve(path, sum(8 * composite.GetNthTransform(n).GetNumberOfParameters() for n in range(_count(composite))))
+    sitk.WriteTransform(composite, str(path))
+    if path.suffix == ".tfm" and not _closes(path, len(last.GetFixedParameters())):
+        # ITK says nothing when a text runs into a full disk, a quota or a limit.
+        raise OSError(errno.ENOSPC, "it came out cut short, as where the disk is full or a quota is reached")
+
+
+def _count(composite: sitk.CompositeTransform) -> int:
+    count: int = composite.GetNumberOfTransforms()
+    return count
+
+
+def _reserve(path: Path, size: int) -> None:
+    """Make sure of room for so many bytes and what HDF5 says of them: without it, HDF5 ends the process."""
+    if hasattr(os, "posix_fallocate"):
+        with path.open("wb") as file:
+            try:
+                os.posix_fallocate(file.fileno(), 0, size + _HDF5_BYTES)
+            except OSError as error:
+                if error.errno not in _CANNOT_RESERVE:
+                    raise
+
+
+def _closes(path: Path, fixed: int) -> bool:
+    """Whether ITK's text ends as a whole one does, with so many FixedParameters."""
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - _END_BYTES))
+        lines = file.read().split(b"\n")
+    name, *numbers = lines[-2].split() if len(lines) > 1 and not lines[-1] else [b""]
+    return name == b"FixedParameters:" and len(numbers) == fixed
 
 
 def _refuse_other_numbers(path: Path, transform: sitk.Transform) -> None:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from mics.deformation.chain import Link, chained
 from mics.deformation.itk_transform import matrix_of, read_itk_transform, refuse_singular
+from mics.deformation.provenance import Provenance
 from mics.deformation.suitability import warn_of_continuation, warn_of_other_units
 from mics.deformation.transform import Transform
 from mics.errors import GeometryError, InputError, MissingFileError, SettingError
@@ -24,12 +25,13 @@ _ELASTIX_LINE = re.compile(r"^\s*\((\w+)\s+(.*?)\)\s*(?://.*)?$", re.M)
 def read_transform(path: Path, grid: Grid | None = None) -> Link:
     """The transform in a file, in the direction in which it fills an image:
 
-    - .nii.gz, .nii, .nrrd, .mha: a displacement field as ITK, ANTs, greedy and 3D Slicer write it, and what the JSON beside it
-      tells;
+    - .nii.gz, .nii, .nrrd, .mha: a displacement field as ITK, ANTs, greedy and 3D Slicer write it;
     - .h5, .tfm, .mat, .txt of ITK: linear ones as a matrix; any other, composites too, as ITK itself samples it (where a field
       of it is left, ITK moves nothing by that field);
     - .txt of transformix: a ``DeformationFieldTransform``, with its field in the same folder;
     - .x5: an affine or a dense field of nitransforms.
+
+    What the JSON beside it tells comes along.
 
     Args:
         path: the file, which exists.
@@ -49,6 +51,7 @@ def read_transform(path: Path, grid: Grid | None = None) -> Link:
     else:
         found = Transform.load(path)
     if isinstance(found, Transform):
+        found = _with_provenance(found, path)
         warn_of_other_units(found, str(path))
     if grid is None or (isinstance(found, Transform) and found.grid == grid):
         return found
@@ -56,6 +59,13 @@ def read_transform(path: Path, grid: Grid | None = None) -> Link:
         warn_of_continuation(grid, found, str(path))
         return found.resampled(grid)
     return chained([found], grid)
+
+
+def _with_provenance(transform: Transform, path: Path) -> Transform:
+    """The transform with what the JSON beside its file tells, where that is of the grid on which the transform lies."""
+    known = Provenance.load(path) if transform.provenance is None else None
+    fits = known is not None and transform.grid.is_close(known.scans[known.target].grid)
+    return transform.known_as(known) if fits else transform
 
 
 def _read_itk(path: Path, grid: Grid | None) -> Link:

@@ -24,10 +24,12 @@ from mics.deformation.slabs import Box, apply_linear, each_slab, positions, resa
 from mics.deformation.stored import read_displacement, write_displacement
 from mics.errors import GeometryError, InputError, SettingError, require_type, shown
 from mics.files.paths import as_path, output_path
+from mics.image.checks import refuse_merging_labels
 from mics.image.grid import Grid
 from mics.image.hu import AIR_HU
 from mics.image.io import Image
 
+_MAX_VALUE = float(np.finfo(np.float32).max)
 _IMAGE = "What a transform is applied to is an Image"
 
 
@@ -203,11 +205,11 @@ class Transform(MadeOnDemand):
             The volume, float32, on that grid.
 
         Raises:
-            InputError: For what is no :class:`Image`, and for a value that is no finite number.
+            InputError: For what is no :class:`Image`, and for a value that is no finite number or none of single precision.
         """
         require_type(image, Image, _IMAGE)
-        if not isinstance(outside, int | float | np.number) or not math.isfinite(outside):
-            raise SettingError(f"The value outside an image is a finite number, not {shown(outside)}.")
+        if not isinstance(outside, int | float | np.number) or not abs(outside) <= _MAX_VALUE:
+            raise SettingError(f"The value outside an image is a finite number, below 3.4e38, not {shown(outside)}.")
         values = Image(image.array.astype(np.float32, copy=False), image.grid)
         own = self._on(grid)
         return fill(own.grid, own.part, values, sitk.sitkLinear, outside)
@@ -223,9 +225,10 @@ class Transform(MadeOnDemand):
             The label map on that grid.
 
         Raises:
-            InputError: For what is no :class:`Image`.
+            InputError: For what is no :class:`Image`, and for labels above 2**53, which ITK does not tell apart.
         """
         require_type(image, Image, _IMAGE)
+        refuse_merging_labels(image.array, "The label map")
         own = self._on(grid)
         return fill(own.grid, own.part, image, sitk.sitkNearestNeighbor, 0)
 

@@ -26,7 +26,8 @@ _MAX_MM = 3000.0
 _FAR_MM, _FARTHEST_MM = 10_000.0, 1e6
 # No scanner of the body resolves as much.
 _FINEST_MM = 0.1
-# More different values than that are a scan's.
+MAX_WHOLE = 2**53
+"""Floating-point numbers, which ITK interpolates with, name the integers up to this one singly."""
 MAX_LABELS = 256
 """A volume with more different values is no label map."""
 
@@ -68,6 +69,7 @@ def refuse_values_of_scans(labels: NDArray[np.integer], name: str) -> None:
     """Raise InputError for a label map, called ``name``, whose integers look like a scan's."""
     if labels.min() < 0:
         raise InputError(f"{name} is not a label map: it holds negative values, down to {labels.min()}.")
+    refuse_merging_labels(labels, name)
     if labels.max() < MAX_LABELS:
         return
     found: set[int] = set()
@@ -75,6 +77,15 @@ def refuse_values_of_scans(labels: NDArray[np.integer], name: str) -> None:
         found.update(np.unique(plane).tolist())
         if len(found) > MAX_LABELS:
             raise InputError(f"{name} is not a label map: it holds more than {MAX_LABELS} different values.")
+
+
+def refuse_merging_labels(labels: NDArray[np.integer], name: str) -> None:
+    """Raise InputError for a label map, called ``name``, with numbers so large that warping would make several of them one."""
+    if labels.dtype.kind in "iu" and labels.max() > MAX_WHOLE:
+        raise InputError(
+            f"{name} has labels up to {labels.max()}, which cannot be told from their neighbours once they are warped: number "
+            f"them from 1, or at most up to {MAX_WHOLE}."
+        )
 
 
 def refuse_vanishing_labels(values: NDArray[np.floating], whole: NDArray[np.floating], name: str | Path) -> None:
@@ -112,6 +123,11 @@ def warn_of_other_background(labels: NDArray[np.integer], name: str | Path) -> N
 
 def refuse_other_shapes(path: Path, size: tuple[int, ...], found: int, components: int) -> None:
     """Raise InputError for what is not a 3D volume with ``components`` values a voxel; it has ``found``."""
+    if len(size) > 3 and components > 1:
+        raise GeometryError(
+            f"{path} is {len(size)}D (size {size}): a displacement field in NIfTI has its three values, LPS mm, along the fifth "
+            "axis (X, Y, Z, 1, 3)."
+        )
     if len(size) > 3:
         raise GeometryError(f"{path} is {len(size)}D (size {size}): give one 3D volume of it.")
     if len(size) < 3 or min(size) < 2:

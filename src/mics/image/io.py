@@ -25,8 +25,6 @@ from mics.registry import Registry
 
 # Label maps that went through floating-point numbers hold 1.0000001.
 _WHOLE_TOLERANCE = 1e-3
-# Floating-point numbers name the integers up to this one singly.
-_MAX_WHOLE = 2.0**53
 
 
 Reader = Callable[[Path], "Image"]
@@ -206,7 +204,7 @@ def whole_numbers(image: Image, name: str | Path) -> Image:
     if not np.isfinite(whole).all() or np.abs(image.array - whole).max() > _WHOLE_TOLERANCE:
         raise InputError(f"{name} is not a label map: it holds values that are not integers.")
     checks.refuse_vanishing_labels(image.array, whole, name)
-    if np.abs(whole).max() > _MAX_WHOLE:
+    if np.abs(whole).max() > checks.MAX_WHOLE:
         raise InputError(f"{name} is not a label map: it holds values up to {np.abs(whole).max():g}.")
     fits = np.abs(whole).max() <= np.iinfo(np.int32).max
     return Image(whole.astype(np.int32 if fits else np.int64), image.grid)

@@ -8,6 +8,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import torch
 from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
@@ -118,8 +119,10 @@ def load_model(name_or_path: str | Path = DEFAULT_REGISTRATION) -> LoadedModel:
         checksum = hashlib.sha256(content).hexdigest()
         if checksum != card.sha256:
             raise InputError(f"{path} is damaged or was changed: its SHA-256 is not the one in {card_path.name}.")
-        # In single precision, whatever the process that calls has made its default.
-        network = build(card.network).float()
+        # In single precision and on the CPU, whatever the process that calls has made its default, whose random numbers the
+        # first weights, which are not kept, are not drawn from.
+        with torch.random.fork_rng(devices=[]), torch.device("cpu"):
+            network = build(card.network).float()
         weights = {name: tensor.float() for name, tensor in load_tensors(content).items()}
         network.load_state_dict(weights)
     except OSError as error:

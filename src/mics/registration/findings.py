@@ -14,6 +14,8 @@ from mics.registration.steering import Steering, others_alone
 from mics.registration.summary import describe_geometry, quality_warnings
 from mics.registration.verdict import Verdict, VerdictInputs, judge
 
+_SHOWN_NAMES = 5
+
 
 def findings(
     result: Registration,
@@ -36,6 +38,7 @@ def findings(
         *quality_warnings(state.affine, geometry, measured["folds"]),
         *numbering,
         *disagreements,
+        *_other_names(meaning, measured["label_names"]),
         *landmark_warnings(result, landmarks),
         *_unmet_landmarks(scores, settings.steering),
     ]
@@ -55,6 +58,15 @@ def findings(
         "lesions": lesion_table(state.scans, result.fixed_to_moving),
     }
     return found, judge(inputs, questions)
+
+
+def _other_names(meaning: Mapping[int, str], shown: Mapping[str, str]) -> list[str]:
+    """A sentence where names are known, and none of them is of a label that the maps show."""
+    if not meaning or shown:
+        return []
+    listed = ", ".join(f"{label} {name}" for label, name in sorted(meaning.items())[:_SHOWN_NAMES])
+    more = f" and {len(meaning) - _SHOWN_NAMES} more" if len(meaning) > _SHOWN_NAMES else ""
+    return [f"No label of the maps is among those that have a name ({listed}{more}): are the names of these maps?"]
 
 
 def _unmet_landmarks(scores: Mapping[str, Any] | None, steering: Steering | None) -> list[str]:

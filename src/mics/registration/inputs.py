@@ -125,6 +125,8 @@ def load_scan(
     else:
         label_map = None if labels is None else _labels(labels, labels_name, image, name)
         meaning = {} if labels is None or isinstance(labels, Image) else known_names(labels)
+    if label_map is not None:
+        _warn_of_one_value(label_map, labels_name)
     mask = None if exclude is None else _labels(exclude, exclude_name, image, name)
     if mask is not None:
         _refuse_nothing_left(mask, exclude_name, image)
@@ -294,6 +296,14 @@ def _labels(source: Source, name: str, image: Image, image_name: str) -> Image:
             f"({difference(labels.grid, image.grid)}): resample it onto the scan with nearest neighbour."
         )
     return dataclasses.replace(labels, grid=image.grid)
+
+
+def _warn_of_one_value(labels: Image, name: str) -> None:
+    """Warn of a label map that is the same everywhere, of which no score says anything."""
+    value = int(labels.array.min())
+    if value == labels.array.max():
+        meaning = "it holds no label" if value == 0 else "its overlap says no more than how the fields of view lie"
+        warnings.warn(f"{name} is {value} in every voxel, so {meaning}: is it the right file?", stacklevel=2)
 
 
 def _refuse_nothing_left(mask: Image, name: str, image: Image) -> None:

@@ -1,7 +1,8 @@
 """Models, device and settings that stay at hand, for one pair of scans after the other."""
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Unpack
@@ -33,6 +34,16 @@ from mics.registration.timing import Timing
 _logger = logging.getLogger("mics.registration")
 
 Progress = Callable[[str], None]
+
+
+@contextmanager
+def _as_alone() -> Iterator[None]:
+    """What numpy does about overflows, and torch's default device, as in a process in which nobody has set them."""
+    with ExitStack() as stack:
+        stack.enter_context(np.errstate(divide="warn", over="warn", under="ignore", invalid="warn"))
+        if torch.get_default_device().type != "cpu":
+            stack.enter_context(torch.device("cpu"))
+        yield
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -150,6 +161,7 @@ class Registrar:
         inputs = self.read(fixed, moving, progress=progress, **given)
         return self.register(inputs, progress=progress)
 
+    @_as_alone()
     def read(
         self,
         fixed: Source,
@@ -195,6 +207,7 @@ class Registrar:
     # The refinement needs gradients, also for a caller who has turned them off.
     @torch.inference_mode(False)
     @torch.enable_grad()
+    @_as_alone()
     def register(self, inputs: PairInputs, *, progress: Progress | None = None) -> Registration:
         """The second half of a call: register what :meth:`read` has read. One pair at a time, whatever the threads.
 
