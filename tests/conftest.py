@@ -98,19 +98,35 @@ def smooth_image() -> Callable[..., Image]:
     return make
 
 
+def _module(path: Path) -> ModuleType:
+    """A file of Python that lies in no package, as a module."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
 @pytest.fixture(scope="session")
 def benchmark_script() -> Callable[[str], ModuleType]:
     """`benchmark_script(name)`: the script of that name in `benchmarks/`, as a module."""
+    return lambda name: _module(Path(__file__).parents[1] / "benchmarks" / f"{name}.py")
 
-    def load(name: str) -> ModuleType:
-        spec = importlib.util.spec_from_file_location(name, Path(__file__).parents[1] / "benchmarks" / f"{name}.py")
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        return module
 
-    return load
+@pytest.fixture(scope="session")
+def _pretended() -> ModuleType:
+    """`pretended_device.py`, which makes its device known to torch once a process."""
+    return _module(Path(__file__).with_name("pretended_device.py"))
+
+
+@pytest.fixture
+def pretended_device(_pretended):
+    """A device that refuses what CUDA refuses, and computes on the CPU; there is no need of a GPU."""
+    if not _pretended.AVAILABLE:
+        pytest.skip("this torch takes no backend that is written in Python: 2.10 or later does")
+    with _pretended.pretended_device() as device:
+        yield device
 
 
 @pytest.fixture(scope="session")
