@@ -16,7 +16,7 @@ MKDOCS := NO_MKDOCS_2_WARNING=1 PYTHONPATH=src $(BIN)/python -m mkdocs
 CORE := tests/files tests/image tests/deformation tests/evaluation tests/registration tests/report
 # What Python compiled is kept, whatever the surroundings say: many tests start one of their own.
 unexport PYTHONDONTWRITEBYTECODE
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 demo: .venv/core.stamp
 	rm -rf out/demo
@@ -29,7 +29,7 @@ nightly: .venv/all.stamp
 	$(PYTEST) -m nightly --timeout 3600
 
 quick: .venv/all.stamp
-	$(PYTEST) -m 'not nightly and not slow'
+	$(PYTEST) --dist worksteal -m 'not nightly and not slow'
 
 coverage: .venv/all.stamp
 	$(PYTEST) --cov --cov-report term

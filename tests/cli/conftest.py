@@ -1,3 +1,5 @@
+import sys
+from importlib.abc import MetaPathFinder
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +46,27 @@ def quick(tmp_path_factory):
     config = MICSConfig(channels=(4, 8))
     save_model(build(config), {"spacing_mm": 10.0, "hu_range": None, "steps": 2}, path)
     return ["--affine", "none", "--model", path, "--refine", "none"]
+
+
+class _NoLightning(MetaPathFinder):
+    """Finds no Lightning, as Python does where it is not installed."""
+
+    def find_spec(self, name, path=None, target=None):
+        """Nothing, and for Lightning what Python says."""
+        if name == "lightning":
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+
+@pytest.fixture
+def without_lightning(monkeypatch):
+    """As where Lightning is not installed; what needs it is loaded anew in the test, and afterwards is as it was."""
+    parts = ("lightning", "mics.experiments", "mics.pipeline", "mics.report", "mics.training")
+    for name in sorted((name for name in sys.modules if name.startswith(parts)), reverse=True):
+        package, _, module = name.rpartition(".")
+        if package:
+            monkeypatch.delattr(sys.modules[package], module, raising=False)
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setattr(sys, "meta_path", [_NoLightning(), *sys.meta_path])
 
 
 @pytest.fixture

@@ -1,7 +1,5 @@
 """`mics experiment`: what it refuses; the experiments are tested with the package."""
 
-import sys
-
 import pytest
 
 
@@ -24,8 +22,5 @@ def test_missing_data(refused, tmp_path):
     assert "needs data" in refused("experiment", "table2", "--budget", "small", "-o", tmp_path / "out")
 
 
-def test_without_lightning_it_says_what_to_install(refused, monkeypatch, tmp_path):
-    for module in [name for name in sys.modules if name.startswith(("mics.experiments", "mics.training"))]:
-        monkeypatch.delitem(sys.modules, module)
-    monkeypatch.setitem(sys.modules, "lightning", None)
+def test_without_lightning_it_says_what_to_install(refused, without_lightning, tmp_path):
     assert "mics-registration[train]" in refused("experiment", "table2", "-o", tmp_path / "out")

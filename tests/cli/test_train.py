@@ -1,5 +1,4 @@
 import json
-import sys
 
 import pytest
 
@@ -42,10 +41,7 @@ def test_a_folder_without_a_run_cannot_be_gone_on_with(refused, tmp_path):
     assert "holds no run" in refused("train", "--resume", tmp_path)
 
 
-def test_without_lightning_it_says_what_to_install(refused, monkeypatch, tmp_path):
-    monkeypatch.delitem(sys.modules, "mics.training.start", raising=False)
-    monkeypatch.delitem(sys.modules, "mics.training.run", raising=False)
-    monkeypatch.setitem(sys.modules, "lightning", None)
+def test_without_lightning_it_says_what_to_install(refused, without_lightning, tmp_path):
     assert "mics-registration[train]" in refused("train", "small", "--data", "phantom:8", "-o", tmp_path)
 
 

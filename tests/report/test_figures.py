@@ -69,6 +69,24 @@ def test_labels_are_named_in_the_legend_and_outlined_in_their_colour(figure):
     assert solid.get_linestyle() != dashed.get_linestyle()
 
 
+@pytest.mark.parametrize(("count", "length"), [(1, 5), (13, 110), (40, 20)])
+def test_the_legend_of_many_labels_and_long_names_covers_nothing(registration, count, length):
+    labels = registration.fixed_labels.array
+    labels[:] = np.random.default_rng(0).integers(0, count + 1, labels.shape)
+    plane = three_planes(registration.fixed.grid, np.array([20, 17, 9]))[0]
+    names = {label: f"{label} ".ljust(length, "m") for label in range(1, count + 1)}
+    figure = figures.draw([(plane, cut(registration, plane))], "", names)
+    figure.canvas.draw()
+    legend = figure.legends[0]
+    drawn = {text.get_text().split()[0] for text in legend.texts}
+    assert {str(label) for label in names} <= drawn
+    others = [*figure.axes, *figure.texts[1:]]
+    assert len(others) == 7 + 2 + 5
+    box = legend.get_window_extent()
+    assert not [other for other in others if box.overlaps(other.get_window_extent())]
+    assert box.y0 > 0
+
+
 def test_no_difference_is_mid_grey_and_missing_data_are_left_out(figure, registration):
     difference = panels(figure)[4].images[0]
     assert difference.cmap(difference.norm(0.0))[0] == pytest.approx(0.5, abs=0.01)

@@ -50,11 +50,15 @@ VOLUME_COLOURS = colormaps["bwr"].with_extremes(under="#ffd60a")  # blue, white,
 FOLDED = -99.0  # drawn as what lies under the scale
 GRID_COLOUR, NO_DATA = "#ffe14d", "#5b6472"
 GRID_MM = 15.0
-MAX_NAMES = 40
+MAX_NAMES, MAX_LETTERS = 40, 32  # of labels in the legend, and of a name there
 LineStyle = str | tuple[float, tuple[float, ...]]
 DASHED: LineStyle = (0.0, (3.0, 1.6))
 DPI = 110
-PANEL, LEFT, RIGHT, ABOVE, LINE, BELOW = 2.7, 0.35, 0.1, 0.38, 0.235, 1.15  # inches
+PANEL, LEFT, RIGHT, ABOVE, LINE, BELOW, FOOT = 2.7, 0.35, 0.1, 0.38, 0.235, 1.15, 0.3  # inches
+LEGEND: dict[str, Any] = {
+    **{"loc": "upper left", "frameon": False, "fontsize": 8},
+    **{"labelspacing": 0.3, "borderaxespad": 0, "columnspacing": 1.2},
+}
 
 
 def overview(registration: Registration, path: str | Path) -> None:
@@ -83,7 +87,10 @@ def draw(rows: list[tuple[Plane, Sheets]], text: str, names: Mapping[int, str]) 
     scale = PANEL / max(plane.width_mm for plane, _ in rows)
     heights = [scale * plane.height_mm for plane, _ in rows]
     above = ABOVE + LINE * len(text.splitlines())
-    width, height = LEFT + PANEL * len(TITLES) + RIGHT, above + sum(heights) + BELOW
+    handles = _organs(rows, names)
+    columns, legend_height = _legend_layout(handles)
+    below = max(BELOW, 0.05 + legend_height + FOOT)
+    width, height = LEFT + PANEL * len(TITLES) + RIGHT, above + sum(heights) + below
     figure = Figure(figsize=(width, height), facecolor="white")
     FigureCanvasAgg(figure)
     cells = figure.add_gridspec(
@@ -93,7 +100,7 @@ def draw(rows: list[tuple[Plane, Sheets]], text: str, names: Mapping[int, str]) 
         left=LEFT / width,
         right=1 - RIGHT / width,
         top=1 - above / height,
-        bottom=BELOW / height,
+        bottom=below / height,
         wspace=0.03,
         hspace=0.03,
     )
@@ -104,8 +111,9 @@ def draw(rows: list[tuple[Plane, Sheets]], text: str, names: Mapping[int, str]) 
     for axes, title in zip(panels[0], TITLES, strict=True):
         axes.set_title(title, fontsize=11)
     figure.text(LEFT / width, 1 - 0.12 / height, text, fontsize=12, va="top", linespacing=1.4)
-    _add_legends(figure, panels[-1])
-    _add_organs(figure, rows, names)
+    _add_legends(figure, panels[-1], below)
+    place = (LEFT / width, (below - 0.05) / height)
+    figure.legend(handles=handles, ncols=columns, bbox_to_anchor=place, **LEGEND)
     return figure
 
 
@@ -196,17 +204,17 @@ def _letter_edges(axes: Axes, plane: Plane) -> None:
         )
 
 
-def _add_legends(figure: Figure, panels: list[Axes]) -> None:
-    """Below the panels: what colours and lines mean."""
+def _add_legends(figure: Figure, panels: list[Axes], below: float) -> None:
+    """Below the panels, where there are ``below`` inches: what colours and lines mean."""
     width, height = figure.get_size_inches()
-    text_height = 0.56 / height
+    text_height = (below - 0.59) / height
 
     def bar(
         first: Axes, last: Axes, colours: str | Colormap, scale: Normalize, ticks: dict[int, str], title: str
     ) -> None:
         left, right = first.get_position().x0, last.get_position().x1
         margin = 0.12 * (right - left)
-        axes = figure.add_axes((left + margin, 0.84 / height, right - left - 2 * margin, 0.13 / height))
+        axes = figure.add_axes((left + margin, (below - 0.31) / height, right - left - 2 * margin, 0.13 / height))
         colourbar = figure.colorbar(ScalarMappable(scale, colours), cax=axes, orientation="horizontal")
         colourbar.set_ticks(list(ticks), labels=list(ticks.values()), fontsize=8)
         figure.text((left + right) / 2, text_height, title, fontsize=9, ha="center", va="top")
@@ -214,7 +222,9 @@ def _add_legends(figure: Figure, panels: list[Axes]) -> None:
     bar(panels[3], panels[4], "gray", DIFFERENCE, {-250: "−250", 0: "0", 250: "250"}, "fixed − moving, HU")
     bar(panels[6], panels[6], VOLUME_COLOURS, OCTAVES, {-2: "¼", -1: "½", 0: "1", 1: "2", 2: "4"}, "beyond the affine")
     centre = (panels[5].get_position().x0 + panels[5].get_position().x1) / 2
-    figure.text(centre, 0.97 / height, f"{GRID_MM:g} mm grid of the moving scan", fontsize=9, ha="center", va="top")
+    figure.text(
+        centre, (below - 0.18) / height, f"{GRID_MM:g} mm grid of the moving scan", fontsize=9, ha="center", va="top"
+    )
     right = panels[6].get_position().x1
     figure.text(
         right,
@@ -229,9 +239,8 @@ def _add_legends(figure: Figure, panels: list[Axes]) -> None:
     )
 
 
-def _add_organs(figure: Figure, rows: list[tuple[Plane, Sheets]], names: Mapping[int, str]) -> None:
-    """Below the first panels: which colour is which label, and what solid and dashed lines are."""
-    width, height = figure.get_size_inches()
+def _organs(rows: list[tuple[Plane, Sheets]], names: Mapping[int, str]) -> list[Line2D | Patch]:
+    """Which colour is which label, and what solid and dashed lines are."""
     handles: list[Line2D | Patch] = [Patch(color=NO_DATA, label="no data in the moving scan")]
     maps = [labels for _, sheets in rows for labels in (sheets.fixed_labels, sheets.warped_labels)]
     shown = _shown(maps)
@@ -240,17 +249,25 @@ def _add_organs(figure: Figure, rows: list[tuple[Plane, Sheets]], names: Mapping
             Line2D([], [], color="0.4", label="fixed"),
             Line2D([], [], color="0.4", ls=DASHED, label="moving"),
         ]
-    handles += [Patch(color=label_colour(label), label=label_name(label, names)) for label in shown[:MAX_NAMES]]
-    place = (LEFT / width, (BELOW - 0.05) / height)
-    columns = max(4, -(-len(handles) // 4))
-    figure.legend(
-        handles=handles,
-        loc="upper left",
-        bbox_to_anchor=place,
-        ncols=columns,
-        frameon=False,
-        fontsize=8,
-        labelspacing=0.3,
-        borderaxespad=0,
-        columnspacing=1.2,
-    )
+    for label in shown[:MAX_NAMES]:
+        name = label_name(label, names)
+        handles.append(
+            Patch(
+                color=label_colour(label),
+                label=name if len(name) <= MAX_LETTERS else f"{name[: MAX_LETTERS - 1]}…",
+            )
+        )
+    return handles
+
+
+def _legend_layout(handles: list[Line2D | Patch]) -> tuple[int, float]:
+    """As many columns as fit below the first three panels, in rows of four and more, and the height in inches."""
+    figure = Figure()
+    FigureCanvasAgg(figure)
+    for columns in range(max(4, -(-len(handles) // 4)), 0, -1):
+        legend = figure.legend(handles=handles, ncols=columns, **LEGEND)
+        box = legend.get_window_extent()
+        legend.remove()
+        if box.width <= 3 * PANEL * figure.dpi:
+            break
+    return columns, float(box.height / figure.dpi)
