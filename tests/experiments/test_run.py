@@ -148,6 +148,7 @@ def test_figure_1_has_five_strategies_and_every_organ(run, folder):
     assert size_of_png(folder / "figure1.png") == (1680, 600)
 
 
+@pytest.mark.nightly
 def test_figure_4_shows_a_row_for_every_moving_volume(run, folder):
     text, _ = run("figure4")
     assert "onto 0001, from 0002" in text

@@ -118,7 +118,12 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("name", CASES)
+LONG = "affine by organs, prediction from organ maps"
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.nightly) if name == LONG else name for name in CASES]
+)
 def test_a_registration_is_that_of_the_cpu(name, run, pretended_device):
     same(run(pretended_device, **CASES[name]), run("cpu", **CASES[name]), up_to_mm=0.01)
 

@@ -154,12 +154,14 @@ def browser():
     binary = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if not (driver and binary):
         pytest.skip("chromium and chromedriver are not installed")
-    process = subprocess.Popen([driver, "--port=0"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-    try:
-        port = next(found[1] for line in process.stdout if (found := re.search(r"successfully on port (\d+)", line)))
-        browser = Browser(f"http://127.0.0.1:{port}", binary)
-        yield browser
-        browser.close()
-    finally:
-        process.terminate()
-        process.wait()
+    started = subprocess.Popen([driver, "--port=0"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    with started as process:
+        try:
+            port = next(
+                found[1] for line in process.stdout if (found := re.search(r"successfully on port (\d+)", line))
+            )
+            browser = Browser(f"http://127.0.0.1:{port}", binary)
+            yield browser
+            browser.close()
+        finally:
+            process.terminate()
