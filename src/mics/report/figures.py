@@ -54,7 +54,7 @@ MAX_NAMES, MAX_LETTERS = 40, 32  # of labels in the legend, and of a name there
 LineStyle = str | tuple[float, tuple[float, ...]]
 DASHED: LineStyle = (0.0, (3.0, 1.6))
 DPI = 110
-PANEL, LEFT, RIGHT, ABOVE, LINE, BELOW, FOOT = 2.7, 0.35, 0.1, 0.38, 0.235, 1.15, 0.3  # inches
+PANEL, LEFT, RIGHT, ABOVE, LINE, BELOW, FOOT = 2.7, 0.35, 0.1, 0.38, 0.235, 1.15, 0.36  # inches
 LEGEND: dict[str, Any] = {
     **{"loc": "upper left", "frameon": False, "fontsize": 8},
     **{"labelspacing": 0.3, "borderaxespad": 0, "columnspacing": 1.2},
@@ -262,7 +262,7 @@ def _organs(rows: list[tuple[Plane, Sheets]], names: Mapping[int, str]) -> list[
 
 def _legend_layout(handles: list[Line2D | Patch]) -> tuple[int, float]:
     """As many columns as fit below the first three panels, in rows of four and more, and the height in inches."""
-    figure = Figure()
+    figure = Figure(dpi=DPI)
     FigureCanvasAgg(figure)
     for columns in range(max(4, -(-len(handles) // 4)), 0, -1):
         legend = figure.legend(handles=handles, ncols=columns, **LEGEND)
