@@ -2,8 +2,8 @@
 
 Tensors say that they lie on ``pretended:0``, and so torch takes them for those of a backend of its own. Refused is what mixes
 devices where CUDA's kernels do not, what NumPy is given, and a generator of the CPU's. Autocast has CUDA's rules, for the
-operations that are named here. What it cannot show: memory, streams, kernels that CUDA has for fewer types, other rounding, and
-the branches of ``device.type == "cuda"``.
+operations that are named here. What it cannot show: memory, streams, kernels that CUDA has for fewer types, other rounding, the
+branches of ``device.type == "cuda"``, and tensors that are resized in place, which end in an error.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -150,7 +150,7 @@ def _done(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     if here and rules.aliases:
         out = return_and_correct_aliasing(func, args, kwargs, out)
     if any(isinstance(part, OnDevice) and part.shape != part.held.shape for part in met):
-        raise NotImplementedError(f"{func} resizes a tensor, of which the pretended device knows nothing.")
+        raise RuntimeError(f"{func} has resized a tensor in place, whose new shape a wrapper cannot show.")
     return out
 
 

@@ -127,3 +127,9 @@ def test_autocast_has_the_rules_of_cuda(both: tuple[Tensor, Tensor]) -> None:
         with torch.autocast("pretended", enabled=False):
             assert functional.conv3d(here, kernel).dtype == torch.float32
     assert functional.conv3d(here, kernel).dtype == torch.float32
+
+
+def test_a_tensor_resized_in_place_is_an_error_and_not_a_wrong_shape(both: tuple[Tensor, Tensor]) -> None:
+    here, _ = both
+    with pytest.raises(RuntimeError, match="resized a tensor in place"):
+        torch.add(here, here, out=torch.empty(0).to(here.device))
