@@ -190,3 +190,29 @@ def options(affine_file, tiny_model):
 def known_map():
     """The map between the scans of `patients`: `to_moving` takes points of the fixed one, on `grid`, by `u`, then `affine`."""
     return SimpleNamespace(grid=FIXED, affine=AFFINE, u=u, inverse_of_u=inverse_of_u, to_moving=true_map)
+
+
+@pytest.fixture(scope="session")
+def two_things():
+    """`two_things(grid, shift)`: a body with a spine and two things in it, labelled 3 and 8 and moved by `shift`, LPS mm."""
+
+    def made(grid, shift=(0, 0, 0)):
+        points = grid.points().astype(float)
+        body = (points[..., 0] / 90) ** 2 + (points[..., 1] / 70) ** 2 < 1
+        hu = np.where(body, 40 + np.random.default_rng(0).normal(0, 20, grid.size), -1000)
+        labels = np.zeros(grid.size, np.uint8)
+        for label, middle in ((3, (-35, 0, 0)), (8, (35, 10, 20))):
+            own = np.linalg.norm(points - np.add(middle, shift), axis=-1) < 20
+            hu[own], labels[own] = 90, label
+        hu[np.hypot(points[..., 0], points[..., 1] - 50) < 12] = 400
+        return Image(hu.astype(np.float32), grid), Image(labels, grid)
+
+    return made
+
+
+@pytest.fixture(scope="module")
+def scans(request, two_things):
+    """Two such scans on the module's GRID, the things 10 mm apart, and their label maps as `register` takes them."""
+    (fixed, fixed_labels), (moving, moving_labels) = (two_things(request.module.GRID, (x, 0, 0)) for x in (0, 10))
+    labels = {"fixed_labels": fixed_labels, "moving_labels": moving_labels}
+    return SimpleNamespace(fixed=fixed, moving=moving, labels=labels)

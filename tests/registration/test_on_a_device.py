@@ -8,7 +8,6 @@ import torch
 
 from mics.deformation import field
 from mics.image.grid import Grid
-from mics.image.io import Image
 from mics.image.points import Points, write_points
 from mics.network import precision
 from mics.network.velocity import VelocityConfig, VelocityMICS
@@ -23,21 +22,6 @@ GRID = Grid((24, 20, 16), (9, 9, 9), (-103.5, -85.5, -67.5))
 POINTS = GRID.points().astype(float)
 
 
-def seen(shift):
-    """A body with two labelled things in it and a spine; the things lie apart by `shift` from scan to scan."""
-    body = (POINTS[..., 0] / 90) ** 2 + (POINTS[..., 1] / 70) ** 2 < 1
-    hu = np.where(body, 40 + np.random.default_rng(0).normal(0, 20, GRID.size), -1000)
-    labels = np.zeros(GRID.size, np.uint8)
-    for label, middle in ((3, (-35, 0, 0)), (8, (35, 10, 20))):
-        own = np.linalg.norm(POINTS - np.add(middle, shift), axis=-1) < 20
-        hu[own], labels[own] = 90, label
-    hu[np.hypot(POINTS[..., 0], POINTS[..., 1] - 50) < 12] = 400
-    return Image(hu.astype(np.float32), GRID), Image(labels, GRID)
-
-
-FIXED, FIXED_LABELS = seen((0, 0, 0))
-MOVING, MOVING_LABELS = seen((10, 0, 0))
-LABELS = {"fixed_labels": FIXED_LABELS, "moving_labels": MOVING_LABELS}
 PLACES = np.array([[-35.0, 0, 0], [35, 10, 20]])
 LANDMARKS = {"fixed": PLACES, "moving": PLACES + [10.0, 0, 0]}
 
@@ -82,7 +66,7 @@ def landmarks(tmp_path_factory):
 
 
 @pytest.fixture
-def run(monkeypatch, models, tiny_segmentation, landmarks):
+def run(monkeypatch, scans, models, tiny_segmentation, landmarks):
     """`register` with networks that know nothing and few steps of each descent, `on` the CPU or another device."""
     monkeypatch.setattr(organ_affine, "_ITERATIONS", 1)
     for name, effort in EFFORTS.items():
@@ -93,13 +77,17 @@ def run(monkeypatch, models, tiny_segmentation, landmarks):
         settings, "load_model_for", lambda task, name: known(task, tiny_segmentation if name in organs else name)
     )
 
-    def registered(on, *, model="plain", **more):
+    def registered(on, *, model="plain", with_labels=False, masked=False, **more):
         with monkeypatch.context() as chosen:
             chosen.setattr(settings, "choose_device", torch.device)
             if more.get("steer") == "landmarks":
                 more = {**landmarks, **more}
+            if with_labels:
+                more = {**scans.labels, **more}
+            if masked:
+                more |= {f"{role}_exclude": scans.labels[f"{role}_labels"] for role in ("fixed", "moving")}
             model = models.get(model, model) if isinstance(model, str) else model
-            return register(FIXED, MOVING, device=on, model=model, **{"affine": "none", **more})
+            return register(scans.fixed, scans.moving, device=on, model=model, **{"affine": "none", **more})
 
     return registered
 
@@ -108,15 +96,11 @@ CASES = {
     "prediction": {"refine": "none"},
     "prediction of a velocity": {"refine": "none", "model": "velocity"},
     "affine by organs, prediction from organ maps": {"refine": "none", "model": "organ maps", "affine": "organs"},
-    "fast, led by labels": {"refine": "fast", **LABELS, "steer": [3, 8]},
+    "fast, led by labels": {"refine": "fast", "with_labels": True, "steer": [3, 8]},
     "fast, led by landmarks": {"refine": "fast", "steer": "landmarks", "landmark_tolerance_mm": 2.0},
-    "accurate, masked, without folds": {
-        **{"refine": "accurate", "topology": "preserve"},
-        **{"fixed_exclude": FIXED_LABELS, "moving_exclude": MOVING_LABELS},
-    },
-    "a stage of one's own": {"stages": [Halved()], **LABELS},
+    "accurate, masked, without folds": {"refine": "accurate", "topology": "preserve", "masked": True},
+    "a stage of one's own": {"stages": [Halved()], "with_labels": True},
 }
-
 
 LONG = "affine by organs, prediction from organ maps"
 
@@ -129,10 +113,10 @@ def test_a_registration_is_that_of_the_cpu(name, run, pretended_device):
 
 
 @pytest.mark.nightly
-def test_one_patient_is_registered_as_on_the_cpu(run, pretended_device, monkeypatch):
+def test_one_patient_is_registered_as_on_the_cpu(run, scans, pretended_device, monkeypatch):
     """From rest all places are voxels' middles, where interpolation has two slopes and rounding, here the same, takes one."""
     monkeypatch.setattr(field, "_MANY_CHANNELS", 1_000_000)
-    lesions = {"fixed_lesions": FIXED_LABELS, "moving_lesions": MOVING_LABELS}
+    lesions = {f"{role}_lesions": scans.labels[f"{role}_labels"] for role in ("fixed", "moving")}
     options = {"refine": "fast", "same_patient": True, **lesions}
     same(run(pretended_device, **options), run("cpu", **options), up_to_mm=0.01)
 
@@ -174,6 +158,6 @@ def test_half_precision_on_a_device_is_no_worse_than_on_a_cpu(model, run, preten
     assert 0 < error < 2 * allowed
 
 
-def test_a_turned_header_is_looked_for_on_the_device(pretended_device):
-    scans = {"fixed": FIXED, "moving": MOVING}
-    assert wrong_orientations(scans, pretended_device) == wrong_orientations(scans, torch.device("cpu"))
+def test_a_turned_header_is_looked_for_on_the_device(scans, pretended_device):
+    both = {"fixed": scans.fixed, "moving": scans.moving}
+    assert wrong_orientations(both, pretended_device) == wrong_orientations(both, torch.device("cpu"))

@@ -21,35 +21,18 @@ from mics.run_summary import RunSummary, read_summary
 GRID = Grid((40, 32, 20), (5, 5, 7), (-97.5, -77.5, -66.5))
 POINTS = GRID.points().astype(float)
 NAMES = {3: "mass", 8: "cyst"}
-
-
-def seen(shift):
-    """A body with two things in it, whose middles lie apart by ``shift`` from scan to scan."""
-    body = (POINTS[..., 0] / 90) ** 2 + (POINTS[..., 1] / 70) ** 2 < 1
-    hu = np.where(body, 40 + np.random.default_rng(0).normal(0, 20, GRID.size), -1000)
-    labels = np.zeros(GRID.size, np.uint8)
-    for label, middle in ((3, (-35, 0, 0)), (8, (35, 10, 20))):
-        own = np.linalg.norm(POINTS - np.add(middle, shift), axis=-1) < 20
-        hu[own], labels[own] = 90, label
-    spine = np.hypot(POINTS[..., 0], POINTS[..., 1] - 50) < 12
-    hu[spine] = 400
-    return Image(hu.astype(np.float32), GRID), Image(labels, GRID)
-
-
-FIXED, FIXED_LABELS = seen((0, 0, 0))
-MOVING, MOVING_LABELS = seen((10, 0, 0))
-LABELS = {"fixed_labels": FIXED_LABELS, "moving_labels": MOVING_LABELS, "label_names": NAMES}
+MAP = Image(np.zeros(GRID.size, np.uint8), GRID)
 
 
 @pytest.fixture(scope="module")
-def run(tiny_model, tiny_segmentation):
+def run(scans, tiny_model, tiny_segmentation):
     """`register` with networks that know nothing."""
     models = pytest.MonkeyPatch()
     models.setattr(
         settings, "load_model_for", lambda _, name: load_model(tiny_segmentation if name == "organs-small" else name)
     )
     default = {"affine": "none", "model": tiny_model}
-    yield lambda **more: register(FIXED, MOVING, device="cpu", **{**default, **more})
+    yield lambda **more: register(scans.fixed, scans.moving, device="cpu", **{**default, **more})
     models.undo()
 
 
@@ -62,9 +45,9 @@ def landmarks(tmp_path_factory):
     return {f"{role}_landmarks": folder / f"{role}.csv" for role in ("fixed", "moving")}
 
 
-def test_a_label_that_steers_is_followed_and_does_not_judge(run):
+def test_a_label_that_steers_is_followed_and_does_not_judge(run, scans):
     """Without steering it comes to .89."""
-    led = run(**LABELS, steer=["mass"]).summary
+    led = run(**scans.labels, label_names=NAMES, steer=["mass"]).summary
     assert led["labels"]["moving_to_fixed"]["dice"]["3"] > 0.92
     assert led["steering"] == {"labels": {"ids": [3], "weight": 1.0}, "landmarks": None}
     lines = describe(RunSummary.model_validate(led))
@@ -114,7 +97,7 @@ def test_one_patients_scans_lie_rigidly_and_their_lesions_are_followed(run, tmp_
     assert float(written["jacobian"]) == row["jacobian"]
 
 
-def test_no_network_predicts_between_scans_of_one_patient(run, tiny_model, tmp_path):
+def test_no_network_predicts_between_scans_of_one_patient(run, scans, tiny_model, tmp_path):
     """Its weights are not even read, and neither the summary nor the report names it."""
     bare = tmp_path / "bare.safetensors"
     bare.write_bytes(b"no weights")
@@ -126,13 +109,13 @@ def test_no_network_predicts_between_scans_of_one_patient(run, tiny_model, tmp_p
     settings = {**first.summary["settings"], "model": {"name": "mics-small", "sha256": "0" * 64, "spacing_mm": 8.0}}
     summary = tmp_path / "before.json"
     summary.write_text(json.dumps({**first.summary, "settings": settings}))
-    again = repeat(summary, FIXED, MOVING)
+    again = repeat(summary, scans.fixed, scans.moving)
     np.testing.assert_array_equal(again.moving_to_fixed.displacement_mm, first.moving_to_fixed.displacement_mm)
     assert not any("mics-small" in line for line in describe(read_summary(summary)))
 
 
 @pytest.mark.nightly
-def test_one_patients_grid_is_that_of_the_repeated_registration(run, tiny_model, tmp_path):
+def test_one_patients_grid_is_that_of_the_repeated_registration(run, scans, tiny_model, tmp_path):
     card = {**json.loads(tiny_model.with_suffix(".json").read_text()), "spacing_mm": 9.0}
     coarse = tmp_path / "coarse.safetensors"
     shutil.copy(tiny_model, coarse)
@@ -142,8 +125,8 @@ def test_one_patients_grid_is_that_of_the_repeated_registration(run, tiny_model,
     summary = tmp_path / "summary.json"
     summary.write_text(json.dumps(first.summary))
     with pytest.raises(InputError, match="grid of 9 mm voxels, and the network's card asks for 8 mm: give the file"):
-        repeat(summary, FIXED, MOVING)
-    again = repeat(summary, FIXED, MOVING, model=coarse)
+        repeat(summary, scans.fixed, scans.moving)
+    again = repeat(summary, scans.fixed, scans.moving, model=coarse)
     np.testing.assert_array_equal(again.moving_to_fixed.displacement_mm, first.moving_to_fixed.displacement_mm)
 
 
@@ -151,12 +134,12 @@ def test_one_patients_grid_is_that_of_the_repeated_registration(run, tiny_model,
     ("more", "message"),
     [
         ({"steer": "labels"}, "give the label maps of both"),
-        ({**LABELS, "steer": "labels", "refine": "none"}, 'use `refine="fast"`'),
+        ({"fixed_labels": MAP, "moving_labels": MAP, "steer": "labels", "refine": "none"}, 'use `refine="fast"`'),
         ({"same_patient": True, "refine": "none"}, 'use `refine="fast"`'),
         ({"same_patient": "yes"}, "True or False"),
         ({"same_patient": True, "steps": 3}, "leave its steps out"),
         ({"lesions": "burn"}, "'burn'; choose keep or exclude"),
-        ({"fixed_lesions": FIXED_LABELS}, "say so by `same_patient`"),
+        ({"fixed_lesions": MAP}, "say so by `same_patient`"),
     ],
 )
 def test_what_does_not_go_together_is_told_before_anything_long_begins(run, more, message):
