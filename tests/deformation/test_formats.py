@@ -13,7 +13,7 @@ from mics.deformation.formats import ENDINGS, files_of, write_transform
 from mics.deformation.provenance import KnownScan, Provenance
 from mics.deformation.read_formats import read_transform
 from mics.deformation.transform import Transform
-from mics.errors import InputError
+from mics.errors import InputError, SettingError
 from mics.image.grid import Grid
 
 AFFINE = np.array([[1.1, 0.05, 0, 4], [-0.04, 0.9, 0.02, -7], [0, 0.03, 1.05, 11], [0, 0, 0, 1.0]])
@@ -214,6 +214,15 @@ def test_a_file_that_finds_no_room_is_told_and_taken_away(tmp_path, grids):
     assert len(sentences) == len(limits)
     assert all(sentence.startswith("Cannot write") and len(sentence) < 300 for sentence in sentences), sentences
     assert os.listdir(tmp_path / "out") == []
+
+
+@pytest.mark.parametrize("name", ['day "2".txt', "day\n2.txt"])
+def test_a_name_that_transformix_could_not_read_in_its_file_is_refused_before_anything_is_written(
+    tmp_path, grids, name
+):
+    with pytest.raises(SettingError, match="cannot be named in a parameter file of transformix"):
+        write_transform(transform_on(grids["lps"]), tmp_path / name)
+    assert os.listdir(tmp_path) == []
 
 
 def test_the_files_of_a_name(tmp_path):

@@ -72,6 +72,19 @@ def test_labels_on_another_grid_are_refused_with_both_names_and_the_difference(t
         load_scan(tmp_path / "scan.nii.gz", tmp_path / "labels.nii.gz", "fixed")
 
 
+@pytest.mark.parametrize("given", ["fixed_labels", "moving_labels", "moving_exclude", "fixed_lesions"])
+@pytest.mark.parametrize("as_file", [False, True])
+def test_a_label_map_that_fits_the_other_scan_is_told_so_and_not_to_be_resampled(tmp_path, given, as_file):
+    other = LARGER if given.startswith("fixed") else GRID
+    scans, maps = [volume(GRID), volume(LARGER)], labels(other)
+    if as_file:
+        for image, name in zip([*scans, maps], ["fixed.nii.gz", "moving.nii.gz", "map.nii.gz"], strict=True):
+            write_image(image, tmp_path / name)
+        scans, maps = [tmp_path / "fixed.nii.gz", tmp_path / "moving.nii.gz"], tmp_path / "map.nii.gz"
+    with pytest.raises(InputError, match=r"another grid .*\): it fits the other scan, so are they exchanged\?$"):
+        load_pair(fixed=scans[0], moving=scans[1], **{given: maps})
+
+
 @pytest.mark.parametrize("orientation", ["RAS", "LAS", "PIR", "SLP", "ARI"])
 def test_labels_whose_axes_run_otherwise_lie_where_simpleitk_has_them(tmp_path, orientation):
     # As NIfTI written from a DICOM series has them: the same places, other axes.

@@ -33,8 +33,15 @@ def known_ending(path: Path) -> str:
 
 
 def files_of(path: Path) -> tuple[Path, ...]:
-    """What :func:`write_transform` writes for this name: for elastix a file and its field, and what is known of it."""
+    """What :func:`write_transform` writes for this name: for elastix a file and its field, and what is known of it.
+
+    Raises InputError for a name that says no format, and one that the format cannot hold.
+    """
     files = (path, _elastix_field(path)) if known_ending(path) == ".txt" else (path,)
+    if len(files) > 1 and set(path.name) & set('"\r\n'):
+        raise SettingError(
+            f"{path} cannot be named in a parameter file of transformix: leave quotation marks and line breaks out of the name."
+        )
     return (*files, provenance_path(files[-1]))
 
 
@@ -53,6 +60,7 @@ def write_transform(transform: Transform, path: str | Path) -> None:
     Raises InputError for another ending, without h5py, and if it cannot be written.
     """
     path = output_path(path)
+    files_of(path)
     ending = known_ending(path)
     writers: dict[str, Callable[[Transform, Path], None]] = {
         ".h5": _write_composite,

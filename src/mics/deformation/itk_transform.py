@@ -154,6 +154,40 @@ def matrix_of(linear: sitk.Transform) -> NDArray[np.float64]:
     return matrix
 
 
+def share_beyond(transform: sitk.Transform, points: NDArray[np.float64]) -> float:
+    """The share of points (N, 3), LPS mm, beyond the first field or B-spline that they come to, where ITK moves nothing by it."""
+    parts = [transform]
+    if transform.GetTransformEnum() == sitk.sitkComposite:
+        composite = sitk.CompositeTransform(transform)
+        composite.FlattenTransform()
+        parts = [composite.GetNthTransform(n) for n in reversed(range(_count(composite)))]
+    for part in parts:
+        if not part.IsLinear():
+            return float(1 - _is_within(part, points).mean())
+        matrix = matrix_of(part)
+        points = points @ matrix[:3, :3].T + matrix[:3, 3]
+    return 0.0
+
+
+def _is_within(deformation: sitk.Transform, points: NDArray[np.float64]) -> NDArray[np.bool_]:
+    kind = deformation.GetTransformEnum()
+    if kind == sitk.sitkBSplineTransform:
+        spline = sitk.BSplineTransform(deformation)
+        origin, extent = spline.GetTransformDomainOrigin(), spline.GetTransformDomainPhysicalDimensions()
+        direction = spline.GetTransformDomainDirection()
+        lower = np.zeros(3)
+    elif kind == sitk.sitkDisplacementField:
+        field = sitk.DisplacementFieldTransform(deformation).GetDisplacementField()
+        origin, direction = field.GetOrigin(), field.GetDirection()
+        lower = -np.array(field.GetSpacing()) / 2
+        extent = lower + np.array(field.GetSpacing()) * field.GetSize()
+    else:
+        return np.ones(len(points), bool)
+    along = (points - origin) @ np.reshape(direction, (3, 3))
+    within: NDArray[np.bool_] = np.all((along >= lower) & (along <= extent), axis=1)
+    return within
+
+
 def refuse_singular(matrix: NDArray[np.float64], name: str) -> None:
     """Raise InputError for an affine (4, 4), called ``name``, that is not finite or as good as not invertible."""
     if not np.isfinite(matrix).all() or np.linalg.cond(matrix[:3, :3]) > 1e4:

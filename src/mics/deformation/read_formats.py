@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from mics.deformation.chain import Link, chained
 from mics.deformation.itk_transform import matrix_of, read_itk_transform, refuse_singular
 from mics.deformation.provenance import Provenance
-from mics.deformation.suitability import warn_of_continuation, warn_of_other_units
+from mics.deformation.suitability import warn_of_continuation, warn_of_other_units, warn_of_rest
 from mics.deformation.transform import Transform
 from mics.errors import GeometryError, InputError, MissingFileError, SettingError
 from mics.image.checks import orthonormal_grid
@@ -80,6 +80,7 @@ def _read_itk(path: Path, grid: Grid | None) -> Link:
         raise (
             error if str(path) in str(error) else GeometryError(f"{path} holds a field on no grid: {error}")
         ) from error
+    warn_of_rest(grid, transform, str(path))
     field = sitk.TransformToDisplacementField(
         transform, sitk.sitkVectorFloat32, grid.size, grid.origin, grid.spacing, grid.direction
     )

@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from mics.deformation.chain import Link
+from mics.deformation.itk_transform import share_beyond
 from mics.deformation.provenance import Provenance
 from mics.deformation.transform import Transform
 from mics.errors import GeometryError, InputError
@@ -77,13 +79,22 @@ def require_in_view(grid: Grid, transform: Transform, source: Path, name: str) -
 
 def warn_of_continuation(grid: Grid, transform: Transform, name: str) -> None:
     """Warn where a grid to fill reaches beyond that of ``transform``, as nothing is known of how it goes on there."""
-    steps = [max(1, length // _MAX_SAMPLES_ALONG_AXIS) for length in grid.size]
-    voxels = np.mgrid[tuple(slice(0, length, step) for length, step in zip(grid.size, steps, strict=True))]
-    beyond = 1 - _within(grid.voxel_to_world(voxels.reshape(3, -1).T), transform.grid).mean()
+    beyond = 1 - _within(_some_points(grid), transform.grid).mean()
     if beyond > _MAX_BEYOND:
         warnings.warn(
             f"{beyond:.0%} of the grid to fill lie outside that of {name}, and are moved like the nearest place on its border: "
             "is the reference the scan that it fills?",
+            stacklevel=2,
+        )
+
+
+def warn_of_rest(grid: Grid, transform: sitk.Transform, name: str) -> None:
+    """Warn where a grid to fill reaches beyond the first deformation of ITK's, which moves nothing there."""
+    beyond = share_beyond(transform, _some_points(grid))
+    if beyond > _MAX_BEYOND:
+        warnings.warn(
+            f"{beyond:.0%} of the grid to fill lie beyond the deformation in {name}, where ITK moves nothing by it: is the "
+            "reference the scan that it fills?",
             stacklevel=2,
         )
 
@@ -180,6 +191,13 @@ def warn_of_order(links: Sequence[Link], names: Sequence[str]) -> None:
                 "another scan: give the transforms in the order in which the image goes through them.",
                 stacklevel=2,
             )
+
+
+def _some_points(grid: Grid) -> NDArray[np.float64]:
+    """Points (N, 3) all over a grid, LPS mm."""
+    steps = [max(1, length // _MAX_SAMPLES_ALONG_AXIS) for length in grid.size]
+    voxels = np.mgrid[tuple(slice(0, length, step) for length, step in zip(grid.size, steps, strict=True))]
+    return grid.voxel_to_world(voxels.reshape(3, -1).T)
 
 
 def _within(points: NDArray[Any], grid: Grid) -> NDArray[np.bool_]:

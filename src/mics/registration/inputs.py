@@ -6,6 +6,7 @@ import os
 import threading
 import warnings
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypedDict, TypeGuard, Unpack
@@ -96,10 +97,12 @@ def load_scan(
     lesions: Source | None = None,
     series: str | None = None,
     names: Mapping[int, str] | None = None,
+    other: Source | None = None,
 ) -> Scan:
     """Read and check a scan, its label map and its mask; ``role``, fixed or moving, names arrays in messages.
 
-    ``series`` is the UID of the one to take from a folder of several. Labels that are DICOM structures (RTSTRUCT, SEG) become a
+    ``series`` is the UID of the one to take from a folder of several. ``other`` is the pair's other scan, which is looked at
+    where a label map does not fit. Labels that are DICOM structures (RTSTRUCT, SEG) become a
     label map with the numbers that ``names`` has for them.
 
     Raises InputError for everything that :func:`mics.image.io.read_image` refuses, for arrays with the same faults, for
@@ -123,17 +126,17 @@ def load_scan(
         drawn, meaning = structure_labels(as_path(labels), names or {}, grid=image.grid, scan=scan, series=series)
         label_map: Image | None = drawn
     else:
-        label_map = None if labels is None else _labels(labels, labels_name, image, name)
+        label_map = None if labels is None else _labels(labels, labels_name, image, name, other)
         meaning = {} if labels is None or isinstance(labels, Image) else known_names(labels)
     if label_map is not None:
         _warn_of_one_value(label_map, labels_name)
-    mask = None if exclude is None else _labels(exclude, exclude_name, image, name)
+    mask = None if exclude is None else _labels(exclude, exclude_name, image, name, other)
     if mask is not None:
         _refuse_nothing_left(mask, exclude_name, image)
         if mask.array.max() == 0:
             warnings.warn(f"{exclude_name} leaves out nothing: it is 0 everywhere.", UserWarning, stacklevel=2)
     lesions_name = _name(lesions, f"The {role} lesion map")
-    lesion_map = None if lesions is None else _labels(lesions, lesions_name, image, name)
+    lesion_map = None if lesions is None else _labels(lesions, lesions_name, image, name, other)
     if lesion_map is not None:
         _refuse_nothing_left(lesion_map, lesions_name, image)
     return Scan(
@@ -184,6 +187,7 @@ def load_pair(
                 lesions=given.get("fixed_lesions"),
                 series=fixed_series,
                 names=names,
+                other=moving,
             )
             source = load_scan(
                 moving,
@@ -193,6 +197,7 @@ def load_pair(
                 lesions=given.get("moving_lesions"),
                 series=moving_series,
                 names=target.label_names | names,
+                other=target.image,
             )
             paths = [as_path(one) if _is_path(one) else None for one in (fixed, moving)]
             warn_of_same_scan(
@@ -278,7 +283,7 @@ def _checked(image: Image, name: str) -> Image:
     return Image(array, image.grid)
 
 
-def _labels(source: Source, name: str, image: Image, image_name: str) -> Image:
+def _labels(source: Source, name: str, image: Image, image_name: str, other: Source | None) -> Image:
     labels = source if isinstance(source, Image) else read_labels(source)
     if labels.array.dtype == np.bool_:
         labels = Image(labels.array.view(np.uint8), labels.grid)
@@ -291,11 +296,26 @@ def _labels(source: Source, name: str, image: Image, image_name: str) -> Image:
     if name.lower().endswith(_CROPPED_SUFFIX):
         labels = _uncropped(labels, image.grid)
     if not labels.grid.is_close(image.grid, GRID_TOLERANCE_VOXELS * min(image.grid.spacing)):
+        exchanged = other is not None and _lies_on(labels, other)
+        remedy = (
+            "it fits the other scan, so are they exchanged?"
+            if exchanged
+            else "resample it onto the scan with nearest neighbour."
+        )
         raise GeometryError(
             f"{name} is on another grid than {image_name.replace('The ', 'the ', 1)} "
-            f"({difference(labels.grid, image.grid)}): resample it onto the scan with nearest neighbour."
+            f"({difference(labels.grid, image.grid)}): {remedy}"
         )
     return dataclasses.replace(labels, grid=image.grid)
+
+
+def _lies_on(labels: Image, scan: Source) -> bool:
+    """Whether a label map fits a scan, which need not be readable."""
+    with suppress(InputError):
+        source = _as_source(scan, "The other scan")
+        grid = (source if isinstance(source, Image) else read_image(source)).grid
+        return with_axes_of(labels, grid).grid.is_close(grid, GRID_TOLERANCE_VOXELS * min(grid.spacing))
+    return False
 
 
 def _warn_of_one_value(labels: Image, name: str) -> None:
