@@ -9,6 +9,7 @@ back. A row counts what was taken without a word, warned about and refused, and 
 
 import argparse
 import re
+import sys
 import time
 import warnings
 from collections import Counter, defaultdict
@@ -189,7 +190,8 @@ def main() -> None:
     answers: dict[tuple[str, ...], Counter[str]] = defaultdict(Counter)
     errors: dict[tuple[str, ...], list[float]] = defaultdict(list)
     longest = 0.0
-    for reach, image in scans(options.folders):
+    for number, (reach, image) in enumerate(scans(options.folders), start=1):
+        print(f"scan {number}, {reach}", file=sys.stderr, flush=True)
         for part, values in parts(image, options.parts):
             for quality, changes in (("good", GOOD), ("wrong", WRONG)):
                 for change, make in changes.items():

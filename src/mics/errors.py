@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from pydantic import ValidationError
 
 
+_SHOWN = 40  # characters
+
+
 class InputError(ValueError):
     """Bad input or an unusable setting; the message is one sentence that says what, where, and what to do.
 
@@ -62,9 +65,11 @@ def require_type(value: object, kinds: type | tuple[type, ...], expected: str) -
 
 
 def shown(value: object) -> str:
-    """A value as a sentence can show it: short ones as they are, of others the type."""
+    """A value as a sentence can show it: short ones as they are, of a long text its beginning, of others the type."""
     text = repr(value)
-    return text if len(text) <= 40 and "\n" not in text else f"a {type(value).__name__}"
+    if len(text) <= _SHOWN and "\n" not in text:
+        return text
+    return f"{value[: _SHOWN // 2]!r}… ({len(value)} characters)" if isinstance(value, str) else f"a {type(value).__name__}"
 
 
 def first_problem(error: "ValidationError") -> str:
