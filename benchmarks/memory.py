@@ -2,9 +2,11 @@
 
     python benchmarks/memory.py 32 128 256 512x512x200 512x512x700
     python benchmarks/memory.py 32 --repeats 200      # in one process: how much it grows
+    python benchmarks/memory.py 32 64 --train finetune --set spacing_mm=4    # of `mics train`, for crops of these sizes
 
 The scans are two phantoms of 384 x 384 x 560 mm, whole numbers as CT has them, in as many voxels as asked for. Every size is
-registered by the command in a process of its own; its peak is what the system has counted (ru_maxrss).
+registered by the command in a process of its own; its peak is what the system has counted (ru_maxrss). A training makes two
+iterations and a validation, on phantoms; what is predicted is what a process has with its libraries, and what the training adds.
 """
 
 import argparse
@@ -29,6 +31,7 @@ from mics.registration.settings import resolve
 Size = tuple[int, int, int]
 EXTENT_MM = (384.0, 384.0, 560.0)
 DRAWN = (96, 96, 140)
+TRAINED = 2  # iterations: in the second the optimiser has all its numbers
 WARM = 5  # registrations after which the libraries have all they keep
 
 
@@ -55,13 +58,34 @@ def measured(subjects: list[Image], size: Size, options: list[str]) -> float:
         files = [Path(folder) / f"{name}.nii" for name in ("fixed", "moving")]
         for subject, file in zip(subjects, files, strict=True):
             write_image(on(subject, size), file)
-        command = [sys.executable, "-m", "mics", "register", *map(str, files), "-o", f"{folder}/out", "-q", *options]
-        with subprocess.Popen(command) as process:
-            _, status, used = os.wait4(process.pid, 0)
-            process.returncode = os.waitstatus_to_exitcode(status)
+        return peak(["register", *map(str, files), "-o", f"{folder}/out", "-q", *options])
+
+
+def peak(arguments: list[str]) -> float:
+    """Peak memory of a command in bytes, in a process of its own."""
+    with subprocess.Popen([sys.executable, "-m", "mics", *arguments]) as process:
+        _, status, used = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise SystemExit(process.returncode)
     return used.ru_maxrss * 1024.0
+
+
+def trained(recipe: str, size: Size, settings: list[str]) -> tuple[float, float]:
+    """Bytes that a short training with crops of this size is predicted to take, and takes."""
+    from mics.training.cache import read_cases
+    from mics.training.datamodule import Cases
+    from mics.training.memory import estimate
+    from mics.training.recipe import load_recipe
+    from mics.training.start import start  # noqa: F401  # for its libraries
+
+    libraries = resident_bytes()
+    short = [*settings, f"crop={list(size)}", "epochs=1", f"iterations_per_epoch={TRAINED}", "workers=0"]
+    with TemporaryDirectory() as folder:
+        run, data = f"{folder}/run", ["--data", "phantom:5"]
+        taken = peak(["train", recipe, *data, "-o", run, "-q", *(part for one in short for part in ("--set", one))])
+        need = estimate(Cases(read_cases(Path(run) / "cases"), load_recipe(recipe, short)))
+    return (float("nan") if need is None else libraries + need), taken
 
 
 def resident_bytes() -> float:
@@ -90,6 +114,12 @@ def main() -> None:
     parser.add_argument("sizes", nargs="+", help="512x512x200, or 128 for a cube")
     parser.add_argument("--refine", default="fast", help="as of the command (default: %(default)s)")
     parser.add_argument("--topology", default="free", help="as of the command (default: %(default)s)")
+    parser.add_argument(
+        "--train", metavar="RECIPE", help="a training with crops of these sizes, in place of registrations"
+    )
+    parser.add_argument(
+        "--set", action="append", default=[], help="a setting of the recipe, KEY=VALUE; as often as wanted"
+    )
     parser.add_argument("--repeats", type=int, help="registrations in one process, in place of commands")
     arguments = parser.parse_args()
     subjects = drawn()
@@ -103,6 +133,19 @@ def main() -> None:
         for size in sizes:
             grown(subjects, size, arguments.repeats, arguments.refine)
         return
+    print("| voxels | predicted, GB | measured, GB | predicted / measured |\n|---|---|---|---|", flush=True)
+    for size in sizes:
+        predicted, taken = (
+            trained(arguments.train, size, arguments.set) if arguments.train else registered(subjects, size, arguments)
+        )
+        print(
+            f"| {'×'.join(map(str, size))} | {predicted / 1e9:.2f} | {taken / 1e9:.2f} | {predicted / taken:.2f} |",
+            flush=True,
+        )
+
+
+def registered(subjects: list[Image], size: Size, arguments: argparse.Namespace) -> tuple[float, float]:
+    """Bytes that a registration is predicted to take, and takes."""
     settings = resolve(
         affine="organs",
         steps=None,
@@ -112,14 +155,8 @@ def main() -> None:
         device="cpu",
     )
     options = ["--refine", arguments.refine, "--topology", arguments.topology, "--device", "cpu"]
-    print("| voxels | predicted, GB | measured, GB | predicted / measured |\n|---|---|---|---|", flush=True)
-    for size in sizes:
-        predicted = estimate(settings, fixed=grid(size), moving=grid(size)).host
-        peak = measured(subjects, size, options)
-        print(
-            f"| {'×'.join(map(str, size))} | {predicted / 1e9:.2f} | {peak / 1e9:.2f} | {predicted / peak:.2f} |",
-            flush=True,
-        )
+    predicted = estimate(settings, fixed=grid(size), moving=grid(size)).host
+    return predicted, measured(subjects, size, options)
 
 
 if __name__ == "__main__":

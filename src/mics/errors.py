@@ -69,7 +69,11 @@ def shown(value: object) -> str:
     text = repr(value)
     if len(text) <= _SHOWN and "\n" not in text:
         return text
-    return f"{value[: _SHOWN // 2]!r}… ({len(value)} characters)" if isinstance(value, str) else f"a {type(value).__name__}"
+    return (
+        f"{value[: _SHOWN // 2]!r}… ({len(value)} characters)"
+        if isinstance(value, str)
+        else f"a {type(value).__name__}"
+    )
 
 
 def first_problem(error: "ValidationError") -> str:

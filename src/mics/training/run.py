@@ -22,9 +22,9 @@ from mics.training.checkpoints import WholeCheckpoints, read_checkpoint
 from mics.training.datamodule import Cases
 from mics.training.interrupt import StopOnInterrupt, room_on_disk
 from mics.training.journal import BEST_BY, Journal
+from mics.training.memory import require_memory
+from mics.training.networks import network_training
 from mics.training.recipe import Recipe
-from mics.training.registration import RegistrationTraining
-from mics.training.segmentation import SegmentationTraining
 
 BEST, LAST = "best", "last"
 MODEL = "model.safetensors"
@@ -59,6 +59,7 @@ def train(
             option="output",
         )
     cases = Cases(read_cases(cache), recipe)
+    require_memory(cases, devices)
     output.mkdir(parents=True, exist_ok=True)
     with _lightning_silent():
         return _train(recipe, cases, output, initial, resume, devices, nodes, callbacks, progress)
@@ -77,7 +78,7 @@ def _train(
 ) -> Path:
     last = output / f"{LAST}.ckpt"
     lightning.seed_everything(recipe.seed)
-    module = _module(recipe)
+    module = network_training(recipe)
     if initial is not None:
         load_initial_weights(module.network, initial)
     # Two, because the one that keeps the best epoch skips all others, and sees only those that are validated.
@@ -152,10 +153,6 @@ def _trainer(devices: int, nodes: int, **settings: Any) -> lightning.Trainer:
         raise RunError(f"Training on {devices} devices of {nodes} nodes cannot begin here: {error}") from error
 
 
-def _module(recipe: Recipe) -> RegistrationTraining | SegmentationTraining:
-    return RegistrationTraining(recipe) if recipe.task == "registration" else SegmentationTraining(recipe)
-
-
 def _loggers(output: Path) -> list[Logger]:
     """CSV always, TensorBoard where it is installed; each part of a resumed run is a version of its own."""
     loggers: list[Logger] = [CSVLogger(output, name="curves")]
@@ -172,7 +169,7 @@ def export(run: Path) -> Path:
     checkpoint = read_checkpoint(run / f"{BEST}.ckpt")
     last = read_checkpoint(run / f"{LAST}.ckpt")
     recipe = Recipe.model_validate(last["hyper_parameters"]["recipe"])
-    module = _module(recipe)
+    module = network_training(recipe)
     module.load_state_dict(checkpoint["state_dict"])
     scores = [
         state["best_model_score"] for state in checkpoint["callbacks"].values() if state.get("monitor") == BEST_BY

@@ -29,7 +29,14 @@ class SegmentationTraining(NetworkTraining):
         super().__init__(recipe, ["val/loss", "val/dice", *(f"val/dice_{organ:02d}" for organ in ORGAN_NAMES)])
 
     def training_step(self, batch: Sample, _: int) -> Tensor:
-        """One random case; the loss counts the organs that the case annotates, shown in the crop or not."""
+        """One batch of random cases."""
+        loss, terms = self.loss(batch)
+        require_finite(terms, self.global_step, lambda: self.case_names(batch))
+        self.log_dict({f"train/{k}": v for k, v in terms.items()}, on_step=False, on_epoch=True, sync_dist=True)
+        return loss
+
+    def loss(self, batch: Sample) -> tuple[Tensor, dict[str, Tensor]]:
+        """The weighted sum and its terms, of the organs that the cases annotate, shown in the crop or not."""
         labels = batch["labels"][:, 0]
         logits = self.network(hu_windows(batch["hu"][:, 0], self.recipe.hu_range))
         organs = self.network.config.organs
@@ -42,10 +49,8 @@ class SegmentationTraining(NetworkTraining):
             marginal = marginal_logits(logits, annotated)
             entropies = [class_weighted_entropy(*case) for case in zip(marginal, labels, strict=True)]
             terms["cross_entropy"] = torch.stack(entropies).mean()
-        require_finite(terms, self.global_step, lambda: self.case_names(batch))
-        self.log_dict({f"train/{k}": v for k, v in terms.items()}, on_step=False, on_epoch=True, sync_dist=True)
         loss: Tensor = terms["dice_loss"] + self.recipe.cross_entropy * terms.get("cross_entropy", 0)
-        return loss
+        return loss, terms
 
     def validation_step(self, batch: Sample, _: int) -> None:
         """Dice per organ of the hard prediction, and ``val/loss``, one minus their mean."""
@@ -67,7 +72,7 @@ class SegmentationTraining(NetworkTraining):
 
 def class_weighted_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     """Cross-entropy of one case, ``(classes, X, Y, Z)`` and ``(1, X, Y, Z)``, in which rare organs weigh more. Scalar."""
-    counts = torch.bincount(labels.flatten(), minlength=logits.shape[0]).float()
+    counts = (labels == torch.arange(logits.shape[0], device=labels.device).view(-1, 1, 1, 1)).sum((1, 2, 3)).float()
     # The fourth root lifts an adrenal gland against the liver without drowning the background.
     weights = (counts.sum() / counts.clamp_min(1)).pow(0.25) * (counts > 0)
     return functional.cross_entropy(logits[None], labels.long(), weight=weights)
