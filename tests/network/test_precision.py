@@ -1,10 +1,13 @@
 """Half precision where it pays: what it changes is small, and the constructions hold in it."""
 
+import copy
+
 import pytest
 import torch
+from torch import nn
 
 from mics.network.mics import MICS, MICSConfig
-from mics.network.precision import full_precision, half_precision, half_precision_pays
+from mics.network.precision import full_precision, half_precision, half_precision_pays, mend_gradients_of_few_planes
 from mics.network.velocity import VelocityConfig, VelocityMICS
 
 TINY = MICSConfig(channels=(8, 16, 16), decoder_normalisation=False)
@@ -82,3 +85,36 @@ def test_it_is_used_where_it_pays() -> None:
     with half_precision("cpu"):
         product = torch.ones(4, 4) @ torch.ones(4, 4)
     assert (product.dtype == torch.bfloat16) == half_precision_pays("cpu")
+
+
+@pytest.mark.parametrize(
+    ("planes", "kernel", "stride"),
+    [(1, 3, 1), (2, 3, 1), (3, 3, 1), (2, 3, 2), (3, 3, 2), (2, 2, 2), (2, 5, 1), (4, 5, 1)],
+)
+def test_gradients_of_few_planes_are_those_of_double_precision(planes: int, kernel: int, stride: int) -> None:
+    padding = 0 if kernel == 2 else kernel // 2
+    network = nn.Sequential(nn.Conv3d(16, 16, kernel, stride, padding, bias=False))
+    exact = copy.deepcopy(network).double()
+    mend_gradients_of_few_planes(network)
+    for _ in range(3):  # what nothing was written to differs
+        volume = torch.randn(1, 16, planes, 4, 6, requires_grad=True)
+        with torch.autocast("cpu", torch.bfloat16):
+            result = network(volume)
+        expected = exact(volume.double())
+        assert result.shape == expected.shape
+        direction = torch.randn_like(expected)
+        found = torch.autograd.grad(result, (volume, network[0].weight), direction.to(result.dtype))
+        right = torch.autograd.grad(expected, (volume, exact[0].weight), direction)
+        for ours, theirs in zip((result, *found), (expected, *right), strict=True):
+            assert (ours - theirs).abs().max() < 0.03 * theirs.abs().max()
+
+
+def test_mended_convolutions_give_the_same_and_keep_their_names() -> None:
+    plain = nn.Sequential(nn.Conv3d(2, 3, 3, padding=1), nn.Conv3d(3, 1, 3, padding=1, padding_mode="replicate"))
+    mended = copy.deepcopy(plain)
+    mend_gradients_of_few_planes(mended)
+    assert list(mended.state_dict()) == list(plain.state_dict())
+    volume = torch.rand(1, 2, 2, 4, 4)
+    torch.testing.assert_close(mended(volume), plain(volume))
+    with torch.autocast("cpu", torch.bfloat16):
+        torch.testing.assert_close(mended(volume), plain(volume), atol=0.02, rtol=0.02)

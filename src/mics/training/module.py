@@ -10,6 +10,7 @@ from torch import Tensor
 
 from mics.network.blocks import recompute_activations
 from mics.network.kinds import build
+from mics.network.precision import mend_gradients_of_few_planes
 from mics.network.presets import preset
 from mics.training.datamodule import Cases
 from mics.training.divergence import require_finite, require_finite_weights
@@ -47,6 +48,7 @@ class NetworkTraining(lightning.LightningModule):
         self.save_hyperparameters({"recipe": recipe.model_dump(mode="json")})
         self.network = build(preset(recipe.preset))
         recompute_activations(self.network, recipe.recompute_activations)
+        mend_gradients_of_few_planes(self.network)
         self.averages = Averages(measured)
 
     @property
