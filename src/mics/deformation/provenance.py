@@ -2,20 +2,25 @@
 
 import hashlib
 import json
+import math
+import warnings
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 
-from mics.errors import InputError
+from mics.errors import GeometryError, InputError
 from mics.files.whole import write_text
 from mics.image.grid import Grid
 from mics.image.io import Image
 
 _SCHEMA = "mics-transform/1"
+# Of a stored voxel: so little, by rounding, a coarse grid may end before the scan's outermost voxels.
+_UNCOVERED = 0.1
+# A scan has fewer voxels for each of a field's, of any sizes of both.
+_MOST_VOXELS = 1e5
 
 
 @dataclass(frozen=True)
@@ -90,23 +95,62 @@ class Provenance:
             transform: The file of the transform.
 
         Returns:
-            Its provenance; None where there is no JSON, or one of another file or another kind.
+            Its provenance; None where there is no JSON, and with a warning where it is damaged, of another kind, contradicts itself,
+            or is not of the file as it is.
         """
-        with suppress(OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, InputError):
-            content = json.loads(provenance_path(transform).read_text(encoding="utf-8"))
+        beside = provenance_path(transform)
+        try:
+            content = json.loads(beside.read_text(encoding="utf-8-sig"))
+            if content.pop("schema") != _SCHEMA:
+                return _passed_over(transform, "is of another version of MICS, or of another program")
             stated = content.pop("transform")
-            if content.pop("schema") != _SCHEMA or stated["bytes"] != transform.stat().st_size:
-                return None
-            if stated["sha256"] != _file_sha256(transform):
-                return None
-            images, _ = content.pop("images"), content.pop("points")
+            if stated["bytes"] != transform.stat().st_size or stated["sha256"] != _file_sha256(transform):
+                return _passed_over(transform, "is not of this file, or the file was changed since")
+            images, points = content.pop("images"), content.pop("points")
+            if (images["from"], images["to"]) != (points["to"], points["from"]):
+                return _passed_over(transform, "tells its direction in two ways (images and points)")
             scans = {
                 name: KnownScan(Grid.from_dict(scan["grid"]), scan["voxels_sha256"])
                 for name, scan in content.pop("scans").items()
             }
             if {images["from"], images["to"]} <= scans.keys():
                 return cls(images["from"], images["to"], scans, content)
-        return None
+        except OSError:
+            return None
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError, InputError):
+            pass
+        return _passed_over(transform, "is damaged")
+
+    def filled_grid(self, stored: Grid, transform: Path) -> Grid:
+        """The grid of the scan that is filled, of which that of the file is a coarser one that covers it.
+
+        Args:
+            stored: The grid of the file.
+            transform: The file.
+
+        Returns:
+            The scan's grid.
+
+        Raises:
+            InputError: Where the file's grid is no such one, so that one of the two is wrong.
+        """
+        own = self.scans[self.target].grid
+        corners = stored.world_to_voxel(own.corners())
+        covers = corners.min() >= -_UNCOVERED and np.all(corners <= np.array(stored.size) - 1 + _UNCOVERED)
+        if not covers or not 1 < math.prod(own.size) / math.prod(stored.size) <= _MOST_VOXELS:
+            raise GeometryError(
+                f"{provenance_path(transform)} says that the transform fills the grid {own}, and the field in {transform} lies on "
+                f"another, {stored}: take that file away, or put the one back that was written with the transform."
+            )
+        return own
+
+
+def _passed_over(transform: Path, why: str) -> None:
+    """Warn of a JSON that does not count."""
+    warnings.warn(
+        f"{provenance_path(transform)} {why}: it is passed over, and nothing tells for which scans {transform} is.",
+        stacklevel=1,
+    )
 
 
 def provenance_path(transform: Path) -> Path:

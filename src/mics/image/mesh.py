@@ -128,7 +128,9 @@ def write_mesh(mesh: Mesh, path: str | Path) -> None:
 
 def _space(path: Path, header: str) -> str:
     """What a header says that the points count in, LPS where it says nothing; raises InputError for another space."""
-    stated: set[str] = {word.upper() for word in re.findall(rf"\b{_FIELD}\s*[=:]\s*(\w+)", header, re.IGNORECASE)} or {"LPS"}
+    stated: set[str] = {word.upper() for word in re.findall(rf"\b{_FIELD}\s*[=:]\s*(\w+)", header, re.IGNORECASE)} or {
+        "LPS"
+    }
     if len(stated) > 1 or not stated <= {"LPS", "RAS"}:
         raise InputError(
             f"{path} says that its points are placed in {' and in '.join(sorted(stated))} ({_FIELD}), not in LPS or RAS: write "
