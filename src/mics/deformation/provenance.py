@@ -95,8 +95,8 @@ class Provenance:
             transform: The file of the transform.
 
         Returns:
-            Its provenance; None where there is no JSON, and with a warning where it is damaged, of another kind, contradicts itself,
-            or is not of the file as it is.
+            Its provenance; None where there is no JSON, and with a warning where it is damaged, of another kind, contradicts
+            itself, or is not of the file as it is.
         """
         beside = provenance_path(transform)
         try:
@@ -139,8 +139,8 @@ class Provenance:
         covers = corners.min() >= -_UNCOVERED and np.all(corners <= np.array(stored.size) - 1 + _UNCOVERED)
         if not covers or not 1 < math.prod(own.size) / math.prod(stored.size) <= _MOST_VOXELS:
             raise GeometryError(
-                f"{provenance_path(transform)} says that the transform fills the grid {own}, and the field in {transform} lies on "
-                f"another, {stored}: take that file away, or put the one back that was written with the transform."
+                f"{provenance_path(transform)} says that the transform fills the grid {own}, and the field in {transform} lies "
+                f"on another, {stored}: take that file away, or put the one back that was written with the transform."
             )
         return own
 
