@@ -304,3 +304,19 @@ def test_what_itk_misreads_and_is_not_found_is_refused(tmp_path, ct_series, ct_f
     for path in (tmp_path / "all", tmp_path / "all" / "all.dcm"):
         with pytest.raises(InputError, match=f"{path} has elements that cannot be followed"):
             read_image(path)
+
+
+def test_frames_of_several_orientations_are_told(ct_frames, tmp_path):
+    """A localiser among them: ITK says no more than that it cannot read the file."""
+
+    def localiser(one, _):
+        directions = [[1, 0, 0, 0, 1, 0]] * len(RAW)
+        directions[0] = [1, 0, 0, 0, 0, -1]
+        for frame, direction in zip(one.PerFrameFunctionalGroupsSequence, directions, strict=True):
+            place = Dataset()
+            place.ImageOrientationPatient = direction
+            frame.PlaneOrientationSequence = [place]
+        del one.SharedFunctionalGroupsSequence[0].PlaneOrientationSequence
+
+    with pytest.raises(InputError, match="holds frames that differ in orientation"):
+        read_image(ct_frames(tmp_path / "ct.dcm", RAW, localiser))
