@@ -17,6 +17,7 @@ from mics.image.grid import Grid
 from mics.image.io import Image
 
 _SCHEMA = "mics-transform/1"
+_OWN = ("schema", "images", "points", "transform", "scans")
 # Of a stored voxel: so little, by rounding, a coarse grid may end before the scan's outermost voxels.
 _UNCOVERED = 0.1
 # A scan has fewer voxels for each of a field's, of any sizes of both.
@@ -101,25 +102,29 @@ class Provenance:
         beside = provenance_path(transform)
         try:
             content = json.loads(beside.read_text(encoding="utf-8-sig"))
-            if content.pop("schema") != _SCHEMA:
-                return _passed_over(transform, "is of another version of MICS, or of another program")
-            stated = content.pop("transform")
-            if stated["bytes"] != transform.stat().st_size or stated["sha256"] != _file_sha256(transform):
-                return _passed_over(transform, "is not of this file, or the file was changed since")
-            images, points = content.pop("images"), content.pop("points")
-            if (images["from"], images["to"]) != (points["to"], points["from"]):
-                return _passed_over(transform, "tells its direction in two ways (images and points)")
-            scans = {
-                name: KnownScan(Grid.from_dict(scan["grid"]), scan["voxels_sha256"])
-                for name, scan in content.pop("scans").items()
-            }
-            if {images["from"], images["to"]} <= scans.keys():
-                return cls(images["from"], images["to"], scans, content)
+            why = _contradiction(content, transform)
+            if why is None:
+                return cls._parsed(content)
         except OSError:
             return None
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError, InputError):
-            pass
-        return _passed_over(transform, "is damaged")
+            why = "is damaged"
+        warnings.warn(
+            f"{beside} {why}: it is passed over, and nothing tells for which scans {transform} is.", stacklevel=1
+        )
+        return None
+
+    @classmethod
+    def _parsed(cls, content: dict[str, Any]) -> Self:
+        images = content["images"]
+        scans = {
+            name: KnownScan(Grid.from_dict(scan["grid"]), scan["voxels_sha256"])
+            for name, scan in content["scans"].items()
+        }
+        if not {images["from"], images["to"]} <= scans.keys():
+            raise KeyError("the scans that it is for")
+        made = {name: value for name, value in content.items() if name not in _OWN}
+        return cls(images["from"], images["to"], scans, made)
 
     def filled_grid(self, stored: Grid, transform: Path) -> Grid:
         """The grid of the scan that is filled, of which that of the file is a coarser one that covers it.
@@ -145,12 +150,16 @@ class Provenance:
         return own
 
 
-def _passed_over(transform: Path, why: str) -> None:
-    """Warn of a JSON that does not count."""
-    warnings.warn(
-        f"{provenance_path(transform)} {why}: it is passed over, and nothing tells for which scans {transform} is.",
-        stacklevel=1,
-    )
+def _contradiction(content: dict[str, Any], transform: Path) -> str | None:
+    """Why the JSON beside a transform's file does not count; None where it does, as far as it is whole."""
+    if content["schema"] != _SCHEMA:
+        return "is of another version of MICS, or of another program"
+    stated, images, points = content["transform"], content["images"], content["points"]
+    if stated["bytes"] != transform.stat().st_size or stated["sha256"] != _file_sha256(transform):
+        return "is not of this file, or the file was changed since"
+    if (images["from"], images["to"]) != (points["to"], points["from"]):
+        return "tells its direction in two ways (images and points)"
+    return None
 
 
 def provenance_path(transform: Path) -> Path:

@@ -93,10 +93,7 @@ def _refuse_no_metaimage(path: Path) -> None:
         head = file.read(_MAX_HEADER).partition(b"ElementDataFile")
     for name in ("NDims", "DimSize", "ElementType"):
         if not re.search(rf"^\s*{name}\s*[=:]".encode(), head[0], re.MULTILINE):
-            raise InputError(
-                f"{path} is no MetaImage, or damaged: its header has no line {name} before ElementDataFile. Convert the volume "
-                "again."
-            )
+            raise checks.unreadable(path, ValueError(f"its header has no line {name} before ElementDataFile"))
 
 
 def refuse_parted(path: Path, fields: dict[str, str]) -> None:
