@@ -1,6 +1,7 @@
 """A folder of DICOM slices, a zip of one, or a multi-frame file, as one volume."""
 
 import os
+import re
 import tempfile
 import warnings
 from collections.abc import Iterator
@@ -34,6 +35,8 @@ _SERIES, _OPTIONS = (
     "`series`, in a registration `fixed_series` or `moving_series`",
 )
 _ONE_FRAME = ("", "0", "1")
+# Degrees; less is below what moves a slice.
+_TILT, _LEAST_TILT, _NUMBER = "0018|1120", 1.0, re.compile(r"[+-]?\d+(\.\d*)?([eE][+-]?\d+)?")
 # So many series of one slice each are the slices of one that was written without thought of its UID.
 _SINGLE_SLICES = 4
 _PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
@@ -74,6 +77,7 @@ def read_series(study: Path, pixel: int | None, series: str | None) -> sitk.Imag
         except OSError as error:
             raise MissingFileError(f"Cannot read {folder}: {error.strerror}.") from error
         check_kind(study, slices)
+        _warn_of_stated_tilt(study, slices, stack)
         return correct_stack_tilt(study, itk, stack, labels=pixel is None)
 
 
@@ -208,6 +212,19 @@ def _refuse_several_volumes(folder: Path, slices: list[Slice]) -> None:
         raise InputError(
             f"{folder} holds {len(slices)} files in one series, of which {len(volumes)} have several frames, the first "
             f"{Path(volumes[0].name).name}: give one such file, or join their frames."
+        )
+
+
+def _warn_of_stated_tilt(study: Path, slices: list[Slice], stack: SliceStack) -> None:
+    """Warn where headers tell of a tilted gantry, and the slices lie straight above each other."""
+    stated = {one.elements.get(_TILT, "") for one in slices}
+    tilts = [float(text) for text in stated if _NUMBER.fullmatch(text)]
+    if stack.aside is None and tilts and min(map(abs, tilts)) >= _LEAST_TILT:
+        warnings.warn(
+            f"{study} was taken with a gantry tilted by {tilts[0]:g} degrees, as its headers say (GantryDetectorTilt), and its "
+            "slices lie straight above each other: were they put straight, or are their positions wrong?",
+            UserWarning,
+            stacklevel=5,
         )
 
 

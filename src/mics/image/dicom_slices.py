@@ -42,6 +42,14 @@ _OF_A_PIECE = (
     ("phases (ContrastBolusAgent", "0018|0010"),
     ("kinds (ImageType", "0008|0008"),
     ("series (SeriesDescription", "0008|103e"),
+    ("series (ProtocolName", "0018|1030"),
+    ("studies (StudyInstanceUID", "0020|000d"),
+    ("acquisitions (AcquisitionDate", "0008|0022"),
+    ("acquisitions (AcquisitionDateTime", "0008|002a"),
+    ("phases (ContrastBolusStartTime", "0018|1042"),
+    ("reconstructions (SliceThickness", "0018|0050"),
+    ("reconstructions (ReconstructionDiameter", "0018|1100"),
+    ("scanners (DeviceSerialNumber", "0018|1000"),
 )
 # So few in turns tell nothing.
 _FEWEST_TURNS = 3
