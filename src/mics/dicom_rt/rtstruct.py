@@ -91,17 +91,17 @@ def write_rtstruct(structures: StructureSet, series: Series, path: Path) -> None
 def _referenced_series(path: Path, content: Dataset) -> Series:
     """The series that a structure set was drawn on, in its folder, in folders within that one, or in folders beside it."""
     uids, folder = _referenced_uids(content), path.absolute().parent
+    if not uids:
+        raise InputError(
+            f"{path} does not name the series that it was drawn on: make a label map of it by mics convert, whose `scan` is the "
+            "folder of that series."
+        )
     places = [(folder, levels) for levels in range(_LEVELS)] + [(folder.parent, levels) for levels in range(1, _LEVELS)]
     for place, levels in places:
         found = ct_series(place.glob("*/" * levels + "*"))
         for uid in uids:
             if uid in found:
                 return series_of(found[uid])
-    if not uids:
-        raise InputError(
-            f"{path} does not name the series that it was drawn on: make a label map of it by mics convert, whose `scan` is the "
-            "folder of that series."
-        )
     raise InputError(
         f"{path} refers to the series {' or '.join(uids)}, which is neither in its folder nor in one beside it: "
         "put its slices there, or make a label map of it by mics convert, whose `scan` is their folder, wherever it lies."
