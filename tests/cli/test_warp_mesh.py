@@ -5,6 +5,8 @@ import pytest
 import SimpleITK as sitk
 
 from mics import Grid, Transform
+from mics.errors import InputError
+from mics.image.mesh import read_mesh
 
 vtk = pytest.importorskip("vtk")
 plyfile = pytest.importorskip("plyfile")
@@ -147,3 +149,50 @@ def test_damaged_meshes_and_what_a_form_cannot_hold_are_refused(refused, transfo
     for option in ("--reference", "--outside"):
         assert "mesh" in refused("warp", tmp_path / "in.vtk", transform, option, 5, "-o", tmp_path / "out.vtk")
     assert not list(tmp_path.glob("out*"))
+
+
+def _stl(folder, count=None, triangles=4):
+    """A binary STL of the tetrahedron's first faces, whose header may state another number of them."""
+    corners = CORNERS[np.array(FACES[:triangles])].astype("<f4")
+    rows = [bytes(12) + face.tobytes() + bytes(2) for face in corners]
+    stated = len(FACES) if count is None else count
+    (folder / "in.stl").write_bytes(bytes(80) + stated.to_bytes(4, "little") + b"".join(rows))
+    return folder / "in.stl"
+
+
+def test_an_stl_file_without_its_last_triangles_is_refused(refused, transform, tmp_path):
+    """VTK reads those that there are; a number that was not known when the header was written says nothing."""
+    for count in (None, 2**32 - 1, 0):
+        assert len(read_mesh(_stl(tmp_path, count)).points) == len(CORNERS)
+    _stl(tmp_path, triangles=3)
+    assert "cannot be read as a mesh" in refused("warp", tmp_path / "in.stl", transform, "-o", tmp_path / "out.stl")
+    facets = [
+        "facet normal 0 0 0\nouter loop\n"
+        + "".join("vertex " + " ".join(map(str, CORNERS[corner])) + "\n" for corner in face)
+        + "endloop\nendfacet\n"
+        for face in FACES
+    ]
+    whole = "solid part\n" + "".join(facets) + "endsolid part\n"
+    (tmp_path / "text.stl").write_text(whole)
+    assert len(read_mesh(tmp_path / "text.stl").points) == len(CORNERS)
+    (tmp_path / "cut.stl").write_text(whole[: whole.rindex("facet normal")])
+    assert "cannot be read as a mesh" in refused("warp", tmp_path / "cut.stl", transform, "-o", tmp_path / "out.stl")
+
+
+@pytest.mark.parametrize("header", ["space=ras", "SPACE: RAS", "SPACE = Ras"])
+def test_a_space_in_other_letters_is_taken(tmp_path, header):
+    (tmp_path / "in.vtk").write_text(vtk_text(CORNERS * LPS_TO_RAS, header))
+    np.testing.assert_allclose(read_mesh(tmp_path / "in.vtk").points, CORNERS)
+
+
+@pytest.mark.parametrize("header", ["SPACE=LAI", "SPACE=IJK", "SPACE=LPS SPACE=RAS"])
+def test_another_space_is_refused(tmp_path, header):
+    (tmp_path / "in.vtk").write_text(vtk_text(CORNERS, header))
+    with pytest.raises(InputError, match="not in LPS or RAS"):
+        read_mesh(tmp_path / "in.vtk")
+
+
+def test_a_mesh_in_metres_is_told(tmp_path):
+    (tmp_path / "in.vtk").write_text(vtk_text(CORNERS / 1000))
+    with pytest.warns(UserWarning, match="smaller than 1 mm: are the coordinates of its points millimetres"):
+        read_mesh(tmp_path / "in.vtk")

@@ -77,6 +77,22 @@ def test_places_in_place_of_displacements(tmp_path, suffix, places, frame):
             Transform.load(path)
 
 
+@pytest.mark.parametrize("move", [0, 1])
+def test_places_counted_in_voxels(tmp_path, move):
+    vectors = VOXELS + move * BUMP / [1.5, 1.5, 2.0]
+    with pytest.raises(InputError, match="holds places counted in voxels, not displacements"):
+        Transform.load(itk(tmp_path / "field.mha", vectors))
+
+
+def test_displacements_as_scaled_integers_without_a_sign_are_read(tmp_path):
+    """With a slope and an intercept these have one."""
+    image = nibabel.Nifti1Image(BUMP[:, :, :, None], RAS)
+    image.header.set_intent(1007)
+    image.set_data_dtype(np.uint16)
+    nibabel.save(image, tmp_path / "field.nii.gz")
+    np.testing.assert_allclose(Transform.load(tmp_path / "field.nii.gz").displacement_mm, BUMP, atol=1e-3)
+
+
 @pytest.mark.parametrize("linear", [0.2 * np.eye(3), -0.4 * np.eye(3), np.diag([-2.0, -2.0, 0.0]), np.ones((3, 3)) / 4])
 def test_displacements_that_grow_stretch_or_turn_are_read(tmp_path, linear):
     vectors = PLACES_LPS @ linear.T + BUMP + [100, -30, 7]

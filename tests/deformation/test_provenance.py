@@ -1,3 +1,4 @@
+import contextlib
 import hashlib
 import json
 
@@ -8,6 +9,7 @@ import SimpleITK as sitk
 
 from mics.deformation.provenance import KnownScan, Provenance, provenance_path
 from mics.deformation.transform import Transform
+from mics.errors import InputError
 from mics.image.io import Image, read_image, write_image
 
 
@@ -63,9 +65,19 @@ def test_rounded_voxels_have_the_checksum_of_the_same_voxels_as_integers(tmp_pat
 
 
 @pytest.mark.parametrize(
-    "change", ["absent", "other transform", "same length", "no JSON", "a list", "newer", "partial"]
+    ("change", "why"),
+    [
+        ("absent", None),
+        ("other transform", "is not of this file"),
+        ("same length", "is not of this file"),
+        ("no JSON", "is damaged"),
+        ("a list", "is damaged"),
+        ("newer", "is of another version of MICS"),
+        ("partial", "is damaged"),
+        ("turned", "tells its direction in two ways"),
+    ],
 )
-def test_what_does_not_belong_to_the_transform_is_passed_over(saved, change):
+def test_what_does_not_belong_to_the_transform_is_passed_over(saved, change, why):
     path, _, _ = saved
     beside = provenance_path(path)
     content = json.loads(beside.read_text())
@@ -80,6 +92,47 @@ def test_what_does_not_belong_to_the_transform_is_passed_over(saved, change):
             "newer": {**content, "schema": "mics-transform/2"},
             "partial": {**content, "scans": {"fixed": content["scans"]["fixed"]}},
             "a list": [content],
+            "turned": {**content, "images": content["points"]},
         }
         beside.write_text(json.dumps(broken[change]) if change in broken else "{")
-    assert Transform.load(path).provenance is None
+    told = contextlib.nullcontext() if why is None else pytest.warns(UserWarning, match=rf"there\.nii\.gz\.json {why}")
+    with told:
+        assert Transform.load(path).provenance is None
+
+
+def test_a_json_that_an_editor_gave_a_mark_of_its_encoding_counts(saved):
+    path, _, _ = saved
+    beside = provenance_path(path)
+    beside.write_bytes(b"\xef\xbb\xbf" + beside.read_bytes())
+    assert Transform.load(path).provenance is not None
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda grid: {**grid, "spacing_mm": [length / 2 for length in grid["spacing_mm"]]},
+        lambda grid: {**grid, "origin_lps_mm": [place + 5 for place in grid["origin_lps_mm"]]},
+        lambda grid: {**grid, "size": [10**6] * 3, "spacing_mm": [1e-5] * 3},
+    ],
+)
+def test_a_json_whose_grid_is_not_that_of_the_field_is_refused(saved, change):
+    """A field may be coarser than the scan that it fills, and then covers it."""
+    path, _, _ = saved
+    beside = provenance_path(path)
+    content = json.loads(beside.read_text())
+    content["scans"]["fixed"]["grid"] = change(content["scans"]["fixed"]["grid"])
+    beside.write_text(json.dumps(content))
+    with pytest.raises(
+        InputError, match=r"there\.nii\.gz\.json says that the transform fills the grid .* lies on another"
+    ):
+        Transform.load(path)
+
+
+def test_a_json_turned_round_by_hand_is_refused(saved):
+    """The field would be brought onto the grid of the other scan."""
+    path, _, _ = saved
+    beside = provenance_path(path)
+    content = json.loads(beside.read_text())
+    beside.write_text(json.dumps({**content, "images": content["points"], "points": content["images"]}))
+    with pytest.raises(InputError, match="lies on another"):
+        Transform.load(path)

@@ -31,7 +31,13 @@ def written(path, **changes):
 
 
 @pytest.mark.parametrize(
-    ("offsets", "last"), [([0, 2.5, 5, 7.5], 37.5), ([0, -2.5, -5, -7.5], 22.5), ([50, 52.5, 55, 57.5], 57.5)]
+    ("offsets", "last"),
+    [
+        ([0, 2.5, 5, 7.5], 37.5),
+        ([0, -2.5, -5, -7.5], 22.5),
+        ([30, 32.5, 35, 37.5], 37.5),
+        ([30, 27.5, 25, 22.5], 22.5),
+    ],
 )
 def test_a_dose_lies_where_its_offsets_say(tmp_path, offsets, last):
     image = read_dose(written(tmp_path / "rd.dcm", GridFrameOffsetVector=offsets)).image
@@ -54,6 +60,11 @@ def test_a_dose_lies_where_its_offsets_say(tmp_path, offsets, last):
         ({"PixelData": STORED[:3].tobytes()}, "is damaged or stored in a way that is not read"),
         ({"PixelData": STORED.tobytes() * 2}, "is damaged: An array of shape"),
         ({"GridFrameOffsetVector": [0, 2.5, 5, 8.5]}, "unevenly spaced planes"),
+        ({"GridFrameOffsetVector": [50, 52.5, 55, 57.5]}, "does not say clearly where its planes are"),
+        (
+            {"GridFrameOffsetVector": [30, 32.5, 35, 37.5], "ImageOrientationPatient": [1, 0, 0, 0, 0, -1]},
+            "does not say clearly where its planes are",
+        ),
     ],
 )
 def test_what_is_no_dose_is_refused_with_the_files_name(tmp_path, changes, message):

@@ -96,6 +96,28 @@ def test_segments_are_read_on_the_series_and_on_their_own_planes(helpers, series
         np.testing.assert_allclose(ordered[0].view("f4"), ordered[1].view("f4"), atol=0.11)
 
 
+def test_segments_without_a_voxel_are_told_or_refused(helpers, tmp_path):
+    folder = helpers.write_series(tmp_path / "ct", helpers.POSITIONS["oblique"][1])
+    series = read_series(folder)
+    full = overlapping(helpers, series, folder).structures[0]
+    empty = Structure("nothing", np.zeros_like(full.mask))
+    write_seg(StructureSet(series.grid, (full, empty)), series, tmp_path / "seg.dcm")
+    with pytest.warns(UserWarning, match=r"seg\.dcm: nothing left out: no voxel of the series is within"):
+        (found,) = read_seg(tmp_path / "seg.dcm", series).structures
+    np.testing.assert_array_equal(found.mask, full.mask)
+    made = pydicom.dcmread(tmp_path / "seg.dcm")
+    for frame in made.PerFrameFunctionalGroupsSequence:
+        place = frame.PlanePositionSequence[0]
+        place.ImagePositionPatient = [float(x) + 500 for x in place.ImagePositionPatient]
+    made.save_as(tmp_path / "aside.dcm")
+    with pytest.raises(InputError, match=r"aside\.dcm holds no segment with a voxel of the series"):
+        read_seg(tmp_path / "aside.dcm", series)
+    made.FrameOfReferenceUID = "1.2.3"
+    made.save_as(tmp_path / "frame.dcm")
+    with pytest.raises(InputError, match="made in another frame of reference than that of the series"):
+        read_seg(tmp_path / "frame.dcm", series)
+
+
 def test_a_warped_scan_is_a_series_of_the_fixed_study(helpers, series_folder, tmp_path):
     series = read_series(series_folder)
     values = smooth(series.grid, 5) * 900

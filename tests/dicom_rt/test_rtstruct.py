@@ -265,3 +265,97 @@ def test_what_is_damaged_is_told_in_a_sentence(helpers, tmp_path, change):
         InputError, match=r"rs\.dcm is damaged or stored in a way that is not read \(.*\): export it again"
     ):
         read_rtstruct(drawn(helpers, folder, tmp_path / "rs.dcm", change=change))
+
+
+def _parted(made):
+    """The contours of one structure in two items, as programs leave them that add to a structure."""
+    whole = made.ROIContourSequence[0]
+    rest = copy.deepcopy(whole)
+    whole.ContourSequence, rest.ContourSequence = whole.ContourSequence[:7], rest.ContourSequence[7:]
+    made.ROIContourSequence.append(rest)
+
+
+def test_contours_of_one_structure_in_two_items_all_count(helpers, series_folder, tmp_path):
+    expected = read_rtstruct(drawn(helpers, series_folder, tmp_path / "whole.dcm")).structures[0].mask
+    found = read_rtstruct(drawn(helpers, series_folder, tmp_path / "parted.dcm", change=_parted)).structures[0].mask
+    np.testing.assert_array_equal(found, expected)
+
+
+def _shifted(made):
+    made.ROIContourSequence[1].ContourSequence[0].ContourOffsetVector = [0, 0, 4]
+
+
+def _not_shifted(made):
+    made.ROIContourSequence[1].ContourSequence[0].ContourOffsetVector = [0, 0, 0]
+
+
+def test_contours_that_are_to_be_shifted_are_refused(helpers, tmp_path):
+    folder = helpers.write_series(tmp_path / "ct", helpers.POSITIONS["oblique"][1])
+    assert len(read_rtstruct(drawn(helpers, folder, tmp_path / "no.dcm", change=_not_shifted)).structures) == 2
+    with pytest.raises(InputError, match=r"contours of Milz are to be shifted \(ContourOffsetVector\)"):
+        read_rtstruct(drawn(helpers, folder, tmp_path / "rs.dcm", change=_shifted))
+
+
+def test_another_frame_of_reference_is_told_or_refused(helpers, tmp_path):
+    folder = helpers.write_series(tmp_path / "ct", helpers.POSITIONS["oblique"][1])
+
+    def of_one(made):
+        made.StructureSetROISequence[1].ReferencedFrameOfReferenceUID = generate_uid()
+
+    def of_all(made):
+        of_one(made)
+        made.ReferencedFrameOfReferenceSequence[0].FrameOfReferenceUID = generate_uid()
+        del made.StructureSetROISequence[0].ReferencedFrameOfReferenceUID
+
+    with pytest.warns(UserWarning, match=r"rs\.dcm: Milz names another frame of reference than that of the series"):
+        read_rtstruct(drawn(helpers, folder, tmp_path / "rs.dcm", change=of_one))
+    with pytest.raises(InputError, match="drawn in another frame of reference than that of the series"):
+        read_rtstruct(drawn(helpers, folder, tmp_path / "all.dcm", change=of_all))
+
+
+def test_slices_left_out_between_contours_are_told(helpers, tmp_path):
+    folder = helpers.write_series(tmp_path / "ct", helpers.POSITIONS["head_first_supine"][1])
+
+    def every_second(made):
+        contours = made.ROIContourSequence[0].ContourSequence
+        heights = sorted({float(one.ContourData[2]) for one in contours})
+        made.ROIContourSequence[0].ContourSequence = [
+            one for one in contours if heights.index(float(one.ContourData[2])) % 2 == 0
+        ]
+
+    with pytest.warns(UserWarning, match=r"rs\.dcm: Leber has contours on every second slice or fewer"):
+        found = read_rtstruct(drawn(helpers, folder, tmp_path / "rs.dcm", change=every_second))
+    whole = read_rtstruct(drawn(helpers, folder, tmp_path / "whole.dcm"))
+    lies_on = [one.structures[0].mask.any(axis=(0, 1)).sum() for one in (found, whole)]
+    assert lies_on[0] == (lies_on[1] + 1) // 2
+
+
+def test_contours_that_cross_are_told(helpers, tmp_path):
+    """What lies within two contours is a hole; that both were meant to be joined nobody can see."""
+    folder = helpers.write_series(tmp_path / "ct", helpers.POSITIONS["head_first_supine"][1])
+
+    def crossing(made):
+        sequence = made.ROIContourSequence[1].ContourSequence
+        moved = copy.deepcopy(sequence[1])
+        points = np.reshape(moved.ContourData, (-1, 3)).astype(float) + [7, 0, 0]
+        moved.ContourData = [f"{x:.3f}" for x in points.ravel()]
+        sequence.append(moved)
+
+    alone = read_rtstruct(drawn(helpers, folder, tmp_path / "alone.dcm")).structures[1].mask
+    with pytest.warns(
+        UserWarning, match=r"contours of Milz cross each other on 1 slices: what lies within two of them"
+    ):
+        found = read_rtstruct(drawn(helpers, folder, tmp_path / "rs.dcm", change=crossing)).structures[1].mask
+    assert np.count_nonzero(alone & ~found) > 0  # the lens within both
+
+
+def test_structures_that_name_no_series_are_read_with_the_scan(helpers, tmp_path):
+    folder = helpers.write_series(tmp_path / "ct", helpers.POSITIONS["oblique"][1])
+
+    def nameless(made):
+        del made.ReferencedFrameOfReferenceSequence[0].RTReferencedStudySequence
+
+    path = drawn(helpers, folder, tmp_path / "rs.dcm", change=nameless)
+    with pytest.raises(InputError, match=r"does not name the series that it was drawn on: .* mics convert"):
+        read_rtstruct(path)
+    assert len(read_rtstruct(path, read_series(folder)).structures) == 2

@@ -92,6 +92,17 @@ def test_they_are_numbered_as_the_other_scans_label_map_says(patients, helpers, 
     assert meaning_of_labels(given, pair)[0] == {**given, 6: "LIVER"}
 
 
+def test_structures_of_one_name_are_told(patients, helpers, tmp_path):
+    series = read_series(patients / "one" / "ct")
+    organs = expected(helpers, patients / "one" / "ct")
+    structures = tuple(Structure(name, mask) for name, mask in zip(("Lung_left", "lung LEFT"), organs, strict=True))
+    write_seg(StructureSet(series.grid, structures), series, tmp_path / "seg.dcm")
+    with pytest.warns(UserWarning, match=r"seg\.dcm holds several structures called lung left, which count as one"):
+        labels, names = structure_labels(tmp_path / "seg.dcm", {})
+    assert set(np.unique(labels.array)) == {0, 1}
+    assert set(names) == {1}
+
+
 def test_structures_of_another_scan_are_refused(patients):
     one, two = patients / "one", patients / "two"
     for drawn in (one / "structures.dcm", two / "structures.dcm"):

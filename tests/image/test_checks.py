@@ -102,6 +102,9 @@ def test_colour(tmp_path):
     itk = sitk.GetImageFromArray(np.zeros((4, 5, 6, 3), np.uint8), isVector=True)
     sitk.WriteImage(itk, str(tmp_path / "colour.nrrd"))
     refused(tmp_path / "colour.nrrd", "3 values per voxel instead of 1")
+    # 3D Slicer keeps segments that overlap as values of one voxel.
+    (tmp_path / "colour.nrrd").rename(tmp_path / "colour.seg.nrrd")
+    refused(tmp_path / "colour.seg.nrrd", "holds segments that overlap, in 3 layers")
 
 
 @pytest.mark.parametrize("suffix", FORMATS)

@@ -34,6 +34,8 @@ def zipped(content):
         ("a.nii.gz", lambda files: zipped(files[".nii"]), "it is a zip"),
         ("a.nii.gz", lambda files: b"<!DOCTYPE html><html>404</html>", "it is a web page: download it again"),
         ("a.nii.gz", lambda files: b"version https://git-lfs.github.com/spec/v1\noid x", "a pointer of Git LFS"),
+        ("a.nrrd", lambda files: b"# vtk DataFile Version 3.0\n", "it is VTK: save it as .nii.gz"),
+        ("a.nii", lambda files: b"II*\0" + bytes(400), "it is a picture .TIFF.: give the scan"),
         ("a.nii", lambda files: bytes(128) + b"DICM" + bytes(400), "it is DICOM: give the folder"),
     ],
 )
@@ -55,4 +57,15 @@ def test_the_libraries_say_nothing_beside_the_sentence(tmp_path, capfd):
     for path, message in ((tmp_path / "study", "holds no DICOM series"), (tmp_path / "scan.mha", "it is NIfTI")):
         with pytest.raises(InputError, match=message):
             read_image(path)
-    assert capfd.readouterr().err == ""
+    for name, content in (
+        ("other", b"hello = 3\nNDims = 3\n"),
+        ("small", b"NDims = 3\ndimsize = 4 4 4\nElementType = MET_SHORT\nElementDataFile = LOCAL\n"),
+        ("late", b"NDims = 3\nElementType = MET_SHORT\nElementDataFile = LOCAL\nDimSize = 4 4 4\n"),
+    ):
+        (tmp_path / f"{name}.mha").write_bytes(content + bytes(128))
+        with pytest.raises(
+            InputError, match=rf"{name}\.mha cannot be read as an image.*: its header has no line DimSize"
+        ):
+            read_image(tmp_path / f"{name}.mha")
+    written = capfd.readouterr()
+    assert written.err + written.out == ""

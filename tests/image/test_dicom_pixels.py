@@ -25,6 +25,11 @@ def with_table(one, _):
     one.ModalityLUTSequence = [table]
 
 
+def with_table_too(one, _):
+    with_table(one, _)
+    one.RescaleSlope, one.RescaleIntercept = "1", "-1024"
+
+
 def with_icon(one, _=0):
     """A small picture within the header, whose pixels come before the slice's own."""
     icon = Dataset()
@@ -46,6 +51,7 @@ def with_icon(one, _=0):
         ({"PixelData": RAW[0, :2].tobytes()}, (3,), r"3\.dcm was cut short: its header promises 24 bytes"),
         ({"BitsStored": 12, "HighBit": 15}, (2,), r"2\.dcm has its 12 bits not in the lowest place .*HighBit 15"),
         (with_table, None, "by a table"),
+        (with_table_too, None, "in two ways, by a table"),
         ({"PhotometricInterpretation": "PALETTE COLOR"}, None, r"0\.dcm is DICOM that ITK cannot read"),
         ({"ImagePositionPatient": [10, -20]}, (2,), r"2\.dcm does not say where it lies .*10"),
         ({"Modality": "PT"}, (2,), r"differ in modality: PT in 2\.dcm, CT in 4 others"),

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from mics.errors import InputError
-from mics.image.io import read_image
+from mics.image.io import read_image, write_image
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
 SYNTAXES = [pydicom.uid.ImplicitVRLittleEndian, pydicom.uid.ExplicitVRLittleEndian]
@@ -284,3 +284,61 @@ def test_a_link_to_a_folder_is_followed_once(tmp_path):
 def test_no_frames_are_one(tmp_path):
     folder = changed_series(tmp_path / "ct", {"NumberOfFrames": 0}, ALL)
     assert read_image(folder) == read_image(changed_series(tmp_path / "sound", {}, ()))
+
+
+def test_empty_parts_of_a_name_make_no_other_patient(tmp_path):
+    """They may be left out at the end (DICOM PS3.5, 6.2.1)."""
+    sound = read_image(changed_series(tmp_path / "sound", {}, ()))
+    folder = changed_series(tmp_path / "ct", {"PatientName": "Meier^Eva"}, ALL)
+    for number, name in enumerate(("Meier^Eva^^^", "Meier^Eva^", "Meier^Eva==")):
+        path = sorted(folder.iterdir())[number]
+        one = pydicom.dcmread(path)
+        one.PatientName = name
+        one.save_as(path)
+    assert read_image(folder) == sound
+    one.PatientName = "Meier^Ada^^^"
+    one.save_as(path)
+    with pytest.raises(InputError, match=r"differ in patient's name: Meier\^Ada in "):
+        read_image(folder)
+
+
+def test_slices_with_a_series_uid_each_are_told_as_that(tmp_path):
+    """As SimpleITK writes them, unless it is told to keep the UID."""
+    folder = changed_series(tmp_path / "ct", {}, ())
+    for number, path in enumerate(folder.iterdir()):
+        one = pydicom.dcmread(path)
+        one.SeriesInstanceUID = f"1.2.3.3.{number}"
+        one.save_as(path)
+    with pytest.raises(
+        InputError, match=r"ct holds \d+ slices, each with a SeriesInstanceUID of its own, so nothing says"
+    ):
+        read_image(folder)
+
+
+@pytest.mark.parametrize(("slope", "sound"), [("0.001", False), ("-0.001", False), ("0.03125", True)])
+def test_a_slope_that_leaves_no_room_for_hu(tmp_path, slope, sound):
+    """16 bits times 0.001 reach over 66 HU: what lies beyond was wrapped by the writer."""
+    folder = changed_series(tmp_path / "ct", {"RescaleSlope": slope}, ALL)
+    if sound:
+        np.testing.assert_allclose(read_image(folder).array, read_by_pydicom(folder)[0], atol=1e-3)
+        return
+    with pytest.raises(
+        InputError, match=rf"cannot hold HU: with its RescaleSlope of {slope}, \d+ bits reach over \d+ of them"
+    ):
+        read_image(folder)
+
+
+def test_a_folder_without_slices_is_told_what_it_holds(tmp_path, smooth_image, grids):
+    study = tmp_path / "study" / "within"
+    study.mkdir(parents=True)
+    with pytest.raises(InputError, match="holds no DICOM series: give the folder in which the slices are"):
+        read_image(tmp_path / "study")
+    (study / "1.png").write_bytes(b"\x89PNG")
+    with pytest.raises(InputError, match=r"holds no DICOM series, but pictures, the first within/1\.png"):
+        read_image(tmp_path / "study")
+    (study / "1.dcm").write_bytes(bytes(128) + b"DICM")
+    with pytest.raises(InputError, match=r"whose pixels are read \(its first DICOM file is within/1\.dcm\)"):
+        read_image(tmp_path / "study")
+    write_image(smooth_image(grids["lps"]), study / "0.nii.gz")
+    with pytest.raises(InputError, match=r"holds no DICOM series, but within/0\.nii\.gz: give that file itself"):
+        read_image(tmp_path / "study")

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tracemalloc
 import zlib
+from contextlib import nullcontext
 
 import numpy as np
 import pydicom
@@ -245,6 +246,11 @@ def test_deflated_slices_that_unpack_to_more_than_the_memory(tmp_path, ct_series
         ("ContrastBolusAgent", ["", "iodine"]),
         ("SeriesDescription", ["arterial", "venous"]),
         ("AcquisitionTime", ["120000", "120040"]),
+        ("SliceThickness", ["1.25", "5"]),
+        ("ReconstructionDiameter", ["360", "500"]),
+        ("StudyInstanceUID", ["1.2.3.2", "1.2.3.4"]),
+        ("ProtocolName", ["arterial", "venous"]),
+        ("DeviceSerialNumber", ["7", "8"]),
         ("ImageType", [["ORIGINAL", "PRIMARY", "AXIAL"], ["DERIVED", "SECONDARY", "MPR"]]),
     ],
 )
@@ -263,11 +269,23 @@ def test_slices_of_two_scans_in_turns_are_refused(tmp_path, name, values, ct_ser
         ("SeriesDescription", ["abdomen", ""]),
         ("KVP", ["120", ""]),
         ("AcquisitionNumber", ["3", ""]),
+        ("SliceThickness", ["2.5", "2.51"]),
+        ("AcquisitionDate", ["20240101", "20240102"]),
     ],
 )
 def test_slices_of_one_scan_may_have_been_taken_or_worked_on_in_pieces(tmp_path, name, values, ct_series):
     folder = ct_series(tmp_path / "ct", RAW, lambda one, k: setattr(one, name, values[k in (1, 3, 4)]))
     np.testing.assert_array_equal(read_image(folder).array, HU)
+
+
+@pytest.mark.parametrize(("stated", "told"), [("15", True), ("-22.5", True), ("0", False), ("0.5", False), ("", False)])
+def test_a_tilt_that_headers_tell_of_straight_slices(tmp_path, stated, told, ct_series):
+    folder = ct_series(tmp_path / "ct", RAW, {"GantryDetectorTilt": stated})
+    word = (
+        pytest.warns(UserWarning, match=rf"tilted by {stated} degrees, as its headers say") if told else nullcontext()
+    )
+    with word:
+        np.testing.assert_array_equal(read_image(folder).array, HU)
 
 
 def test_one_slice_of_another_kind_of_values_is_told(tmp_path, ct_series):
@@ -304,3 +322,19 @@ def test_what_itk_misreads_and_is_not_found_is_refused(tmp_path, ct_series, ct_f
     for path in (tmp_path / "all", tmp_path / "all" / "all.dcm"):
         with pytest.raises(InputError, match=f"{path} has elements that cannot be followed"):
             read_image(path)
+
+
+def test_frames_of_several_orientations_are_told(ct_frames, tmp_path):
+    """A localiser among them: ITK says no more than that it cannot read the file."""
+
+    def localiser(one, _):
+        directions = [[1, 0, 0, 0, 1, 0]] * len(RAW)
+        directions[0] = [1, 0, 0, 0, 0, -1]
+        for frame, direction in zip(one.PerFrameFunctionalGroupsSequence, directions, strict=True):
+            place = Dataset()
+            place.ImageOrientationPatient = direction
+            frame.PlaneOrientationSequence = [place]
+        del one.SharedFunctionalGroupsSequence[0].PlaneOrientationSequence
+
+    with pytest.raises(InputError, match="holds frames that differ in orientation"):
+        read_image(ct_frames(tmp_path / "ct.dcm", RAW, localiser))

@@ -136,7 +136,9 @@ def test_generated_subjects_are_taken():
     assert "subtract about 10" in refusal(hu + 1024)
 
 
-@pytest.mark.parametrize(("padding", "warned"), [(-2000, 0), (-3024, 0), (-32768, 0), (62512, 1)])
+@pytest.mark.parametrize(
+    ("padding", "warned"), [(-1500, 0), (-1800, 0), (-2000, 0), (-3024, 0), (-32768, 0), (62512, 1)]
+)
 def test_padding_becomes_air_and_nothing_else_changes(padding, warned):
     hu = body()
     hu[20:22, 16:18] = 20000  # metal
@@ -147,6 +149,12 @@ def test_padding_becomes_air_and_nothing_else_changes(padding, warned):
     np.testing.assert_array_equal(found, outside_of_the_circle(hu, -1000))
     assert len(caught) == warned
     assert padded.min() == padding or padded.max() == padding
+
+
+@pytest.mark.parametrize("shift", [-150, -200, -300])
+def test_constant_air_of_a_shifted_scan_is_no_padding(shift):
+    hu = body(lung=0.1)
+    assert re.search(rf"shifted by about {shift // 10}.", refusal(np.where(hu < -960, -1000, hu) + shift))
 
 
 def organs(dtype=np.float32):

@@ -173,6 +173,14 @@ def test_nrrd_lines_that_itk_does_not_read(tmp_path, old, new, message):
     assert "nrrd]" not in str(error.value)
 
 
+@pytest.mark.parametrize("keys", ["Note:=a\nnote:=b", "note:=a\nnote:=b"])
+def test_nrrd_keys_of_the_user_may_be_alike(tmp_path, keys):
+    path = nrrd(tmp_path / "scan.nrrd", "(1,0,0) (0,1,0) (0,0,5)")
+    sound = read_image(path)
+    path.write_bytes(path.read_bytes().replace(b"\n\n", b"\n" + keys.encode() + b"\n\n", 1))
+    assert read_image(path) == sound
+
+
 def test_an_nrrd_space_after_what_lies_in_it(tmp_path):
     path = nrrd(tmp_path / "scan.nrrd", "(1,0,0) (0,1,0) (0,0,5)")
     space = b"space: left-posterior-superior\n"

@@ -26,3 +26,19 @@ def test_a_displacement_field_has_no_inverse_here(tmp_path, grids):
     np.testing.assert_array_equal(read_link(str(tmp_path / "field.nrrd")).displacement_mm, field.displacement_mm)
     with pytest.raises(InputError, match="other direction"):
         read_link(f"[{tmp_path / 'field.nrrd'},1]")
+
+
+@pytest.mark.parametrize(
+    "name", ["affine.lta", "affine.xfm", "warp.mgz", "TransformParameters.0.toml", "points.csv", "warp"]
+)
+def test_a_file_of_no_kind_of_transform_is_told_what_is_read(tmp_path, name):
+    (tmp_path / name).write_text("1 0 0 0")
+    for given in (tmp_path / name, f"[{tmp_path / name},1]"):
+        with pytest.raises(InputError, match=r"is no kind of transform that MICS reads: give .*\.h5"):
+            read_link(str(given))
+
+
+def test_dicom_is_no_transform(tmp_path):
+    (tmp_path / "reg.dcm").write_bytes(bytes(128) + b"DICM" + bytes(50))
+    with pytest.raises(InputError, match=r"reg\.dcm is DICOM, and transforms are not read from that"):
+        read_link(str(tmp_path / "reg.dcm"))

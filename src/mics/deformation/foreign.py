@@ -3,6 +3,7 @@
 A field of three values a voxel has one form in every file, whatever the values mean.
 """
 
+import math
 import zlib
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 from mics.errors import GeometryError, InputError
 from mics.image.grid import Grid
+from mics.image.nifti import header_of
 from mics.image.text_headers import header_fields
 
 # Intents of FSL's warps (nifti1_io.h: NIFTI_FIRST_FSL_INTENT and after): displacements, cubic, DCT and quadratic coefficients.
@@ -48,6 +50,8 @@ _IDENTITY = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
 # By how much the linear part of a field of places may differ from that of the places themselves.
 _ALIKE = 0.25
 _NEAR_MM = 100.0  # by how much a field of places may move the middle
+# The same of places that count voxels: less, as a displacement may grow by one voxel's edge in as many millimetres.
+_ALIKE_VOXELS, _NEAR_VOXELS_MM = 0.1, 30.0
 _SAMPLES_ALONG_AXIS = 24  # voxels along each axis
 
 
@@ -65,7 +69,8 @@ def refuse_foreign_field(path: Path) -> None:
 
 
 def refuse_places(displacement_mm: NDArray[Any], grid: Grid, path: Path) -> None:
-    """Raise InputError where the vectors of a field (X, Y, Z, 3) are places and not displacements, as SPM's and NiftyReg's are.
+    """Raise InputError where the vectors of a field (X, Y, Z, 3) are places and not displacements, as SPM's and NiftyReg's are,
+    or count voxels.
 
     Places change by one millimetre for every millimetre that one goes. A displacement that does so makes the patient twice as
     large or, where places are RAS, flat; so the field's linear part, by least squares, and its mean tell them apart.
@@ -82,6 +87,16 @@ def refuse_places(displacement_mm: NDArray[Any], grid: Grid, path: Path) -> None
                 f"{path} holds places ({frame} mm), not displacements, as SPM and NiftyReg write them: take each voxel's own "
                 "place away from its vector, in LPS mm, and save that as a displacement field."
             )
+    sought = vectors @ grid.matrix[:3, :3].T + grid.matrix[:3, 3]  # where they lead to, if they count voxels
+    growth = grid.matrix[:3, :3] @ linear
+    if (
+        np.abs(growth - np.eye(3)).max() < _ALIKE_VOXELS
+        and np.abs((sought - points).mean(axis=0)).max() < _NEAR_VOXELS_MM
+    ):
+        raise GeometryError(
+            f"{path} holds places counted in voxels, not displacements: take each voxel's own indices away from its vector, turn "
+            "that into LPS mm, and save it as a displacement field."
+        )
 
 
 def _refuse_foreign_nifti(path: Path) -> None:
@@ -114,13 +129,14 @@ def _refuse_foreign_nifti(path: Path) -> None:
             f"{path} is a transform of {program} (its header calls it {name}), whose vectors are not displacements in LPS mm: "
             "save it as a displacement field of ITK."
         )
-    if header.get_data_dtype().kind == "u" and not _is_scaled(header):
+    if header.get_data_dtype().kind == "u" and not _is_scaled(path):
         raise _no_field(path)
 
 
-def _is_scaled(header: Any) -> bool:
-    slope = float(header["scl_slope"])
-    return bool(np.isfinite(slope)) and slope != 0
+def _is_scaled(path: Path) -> bool:
+    header = header_of(path)  # nibabel takes the slope out of the header that it loads
+    slope, intercept = float(header["scl_slope"]), float(header["scl_inter"])
+    return math.isfinite(slope) and slope != 0 and (slope, intercept) != (1, 0)
 
 
 def _refuse_foreign_text(path: Path) -> None:

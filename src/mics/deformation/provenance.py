@@ -2,20 +2,26 @@
 
 import hashlib
 import json
+import math
+import warnings
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 
-from mics.errors import InputError
+from mics.errors import GeometryError, InputError
 from mics.files.whole import write_text
 from mics.image.grid import Grid
 from mics.image.io import Image
 
 _SCHEMA = "mics-transform/1"
+_OWN = ("schema", "images", "points", "transform", "scans")
+# Of a stored voxel: so little, by rounding, a coarse grid may end before the scan's outermost voxels.
+_UNCOVERED = 0.1
+# A scan has fewer voxels for each of a field's, of any sizes of both.
+_MOST_VOXELS = 1e5
 
 
 @dataclass(frozen=True)
@@ -90,23 +96,70 @@ class Provenance:
             transform: The file of the transform.
 
         Returns:
-            Its provenance; None where there is no JSON, or one of another file or another kind.
+            Its provenance; None where there is no JSON, and with a warning where it is damaged, of another kind, contradicts
+            itself, or is not of the file as it is.
         """
-        with suppress(OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, InputError):
-            content = json.loads(provenance_path(transform).read_text(encoding="utf-8"))
-            stated = content.pop("transform")
-            if content.pop("schema") != _SCHEMA or stated["bytes"] != transform.stat().st_size:
-                return None
-            if stated["sha256"] != _file_sha256(transform):
-                return None
-            images, _ = content.pop("images"), content.pop("points")
-            scans = {
-                name: KnownScan(Grid.from_dict(scan["grid"]), scan["voxels_sha256"])
-                for name, scan in content.pop("scans").items()
-            }
-            if {images["from"], images["to"]} <= scans.keys():
-                return cls(images["from"], images["to"], scans, content)
+        beside = provenance_path(transform)
+        try:
+            content = json.loads(beside.read_text(encoding="utf-8-sig"))
+            why = _contradiction(content, transform)
+            if why is None:
+                return cls._parsed(content)
+        except OSError:
+            return None
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError, InputError):
+            why = "is damaged"
+        warnings.warn(
+            f"{beside} {why}: it is passed over, and nothing tells for which scans {transform} is.", stacklevel=1
+        )
         return None
+
+    @classmethod
+    def _parsed(cls, content: dict[str, Any]) -> Self:
+        images = content["images"]
+        scans = {
+            name: KnownScan(Grid.from_dict(scan["grid"]), scan["voxels_sha256"])
+            for name, scan in content["scans"].items()
+        }
+        if not {images["from"], images["to"]} <= scans.keys():
+            raise KeyError("the scans that it is for")
+        made = {name: value for name, value in content.items() if name not in _OWN}
+        return cls(images["from"], images["to"], scans, made)
+
+    def filled_grid(self, stored: Grid, transform: Path) -> Grid:
+        """The grid of the scan that is filled, of which that of the file is a coarser one that covers it.
+
+        Args:
+            stored: The grid of the file.
+            transform: The file.
+
+        Returns:
+            The scan's grid.
+
+        Raises:
+            InputError: Where the file's grid is no such one, so that one of the two is wrong.
+        """
+        own = self.scans[self.target].grid
+        corners = stored.world_to_voxel(own.corners())
+        covers = corners.min() >= -_UNCOVERED and np.all(corners <= np.array(stored.size) - 1 + _UNCOVERED)
+        if not covers or not 1 < math.prod(own.size) / math.prod(stored.size) <= _MOST_VOXELS:
+            raise GeometryError(
+                f"{provenance_path(transform)} says that the transform fills the grid {own}, and the field in {transform} lies "
+                f"on another, {stored}: take that file away, or put the one back that was written with the transform."
+            )
+        return own
+
+
+def _contradiction(content: dict[str, Any], transform: Path) -> str | None:
+    """Why the JSON beside a transform's file does not count; None where it does, as far as it is whole."""
+    if content["schema"] != _SCHEMA:
+        return "is of another version of MICS, or of another program"
+    stated, images, points = content["transform"], content["images"], content["points"]
+    if stated["bytes"] != transform.stat().st_size or stated["sha256"] != _file_sha256(transform):
+        return "is not of this file, or the file was changed since"
+    if (images["from"], images["to"]) != (points["to"], points["from"]):
+        return "tells its direction in two ways (images and points)"
+    return None
 
 
 def provenance_path(transform: Path) -> Path:

@@ -189,7 +189,7 @@ class Transform(MadeOnDemand):
         stored = cls(displacement, grid, known)
         if known is None or stored.grid.is_close(known.scans[known.target].grid):
             return stored
-        own = known.scans[known.target].grid
+        own = known.filled_grid(stored.grid, Path(path))
         return cls(stored.resampled(own).displacement_mm, own, known)
 
     def transform_image(self, image: Image, outside: float = AIR_HU, grid: Grid | None = None) -> Image:

@@ -21,6 +21,8 @@ NOT_ACCUMULATED = (
 """What a warped dose is."""
 # Of the step between planes.
 _UNEVEN = 0.01
+# Cosine of the angle between the patient's z and the normal of planes whose offsets are places along z.
+_ALONG_Z = 0.999
 _MAX_STORED = np.iinfo(np.uint16).max
 # What a dose says of itself that stays true of it when it is warped.
 _KEPT = ("DoseUnits", "DoseType", "DoseSummationType", "TissueHeterogeneityCorrection")
@@ -100,7 +102,10 @@ def _plan(item: Dataset) -> Dataset:
 
 
 def _grid(path: Path, content: Dataset) -> Grid:
-    """Where the voxels of a dose are (DICOM PS3.3, C.8.8.3.2): offsets begin at 0, or are places along the patient's z."""
+    """Where the voxels of a dose are (DICOM PS3.3, C.8.8.3.2): offsets begin at 0, or are places along the patient's z.
+
+    Raises InputError for uneven offsets, and for those that are neither.
+    """
     row, column = np.array(content.ImageOrientationPatient, dtype=np.float64).reshape(2, 3)
     first = np.array(content.ImagePositionPatient, dtype=np.float64)
     offsets = np.array(content.GridFrameOffsetVector, dtype=np.float64)
@@ -109,6 +114,11 @@ def _grid(path: Path, content: Dataset) -> Grid:
         raise InputError(f"{path} has unevenly spaced planes of dose: export it again on an even grid.")
     along = np.asarray(np.cross(row, column), dtype=np.float64)
     if offsets[0] != 0:
+        if abs(offsets[0] - first[2]) > _UNEVEN * abs(steps[0]) or abs(along[2]) < _ALONG_Z:
+            raise InputError(
+                f"{path} does not say clearly where its planes are (GridFrameOffsetVector begins with {offsets[0]:g}, which is "
+                f"neither 0 nor the z of a transverse ImagePositionPatient, {first[2]:g}): export the dose again."
+            )
         along = np.array([0.0, 0.0, 1.0])
         first[2] = offsets[0]
     axes = np.column_stack([row, column, along * np.sign(steps[0])])

@@ -1,5 +1,6 @@
 """RT structure sets: contours on the slices of a series."""
 
+import itertools
 import warnings
 from pathlib import Path
 
@@ -16,6 +17,10 @@ from mics.errors import InputError
 from mics.image.grid import Grid
 
 _CLOSED = ("CLOSED_PLANAR", "CLOSEDPLANAR_XOR")
+# Of the smaller of two contours' pixels, and pixels: if so much lies within both, and so much of each alone, they cross.
+_CROSSING, _CROSSING_PIXELS = 0.05, 4
+# On so many slices or more, none of them next to each other, a structure was contoured with slices left out.
+_CONTOURED_SLICES = 3
 # Of a slice: contours further from a plane, or less flat, are not of this series.
 _FLAT, _OFF_PLANE = 0.1, 0.25
 # A folder and two levels within it, in which a study's series lie: more may be all patients of an archive.
@@ -32,15 +37,17 @@ def read_rtstruct(path: Path, series: Series | None = None) -> StructureSet:
     with the folders within these: two levels of folders either way.
     Several contours on a slice are taken by XOR, so that inner ones are holes; one that stands there twice counts once, with a
     warning. Points and open contours have no inside: left out with a warning, like structures without contours and those that
-    enclose the centre of no voxel.
+    enclose the centre of no voxel. Warns of contours that cross, of slices left out between those that are contoured, and of
+    structures that name another frame of reference.
 
-    Raises InputError if the series is another one or not found, for contours that do not lie on its slices, and if no
-    structure has an inside.
+    Raises InputError if the series is another one or not found, for contours that do not lie on its slices, or are to be
+    shifted, and if no structure has an inside.
     """
     content = read_object(path, ("RTSTRUCT",))
     with refused_if_damaged(path):
         series = _referenced_series(path, content) if series is None else series
         _refuse_other_series(path, content, series)
+        _warn_of_other_frames(path, content, series)
         drawn = _drawn(path, content)
         structures = [Structure(name, _mask(path, name, contours, series.grid)) for name, contours in drawn if contours]
     if without := [name for name, contours in drawn if not contours]:
@@ -49,6 +56,12 @@ def read_rtstruct(path: Path, series: Series | None = None) -> StructureSet:
         warnings.warn(
             f"{path}: {', '.join(empty)} left out: no voxel of the series has its centre within. Are the contours beside the "
             "slices, or smaller than a voxel?",
+            stacklevel=2,
+        )
+    if gaps := [one.name for one in structures if _leaves_slices_out(one.mask)]:
+        warnings.warn(
+            f"{path}: {', '.join(gaps)} has contours on every second slice or fewer: the slices between stay empty. Let the "
+            "program that drew them interpolate.",
             stacklevel=2,
         )
     if len(structures) == len(empty):
@@ -78,6 +91,11 @@ def write_rtstruct(structures: StructureSet, series: Series, path: Path) -> None
 def _referenced_series(path: Path, content: Dataset) -> Series:
     """The series that a structure set was drawn on, in its folder, in folders within that one, or in folders beside it."""
     uids, folder = _referenced_uids(content), path.absolute().parent
+    if not uids:
+        raise InputError(
+            f"{path} does not name the series that it was drawn on: make a label map of it by mics convert, whose `scan` is the "
+            "folder of that series."
+        )
     places = [(folder, levels) for levels in range(_LEVELS)] + [(folder.parent, levels) for levels in range(1, _LEVELS)]
     for place, levels in places:
         found = ct_series(place.glob("*/" * levels + "*"))
@@ -85,7 +103,7 @@ def _referenced_series(path: Path, content: Dataset) -> Series:
             if uid in found:
                 return series_of(found[uid])
     raise InputError(
-        f"{path} refers to the series {' or '.join(uids) or 'of no UID'}, which is neither in its folder nor in one beside it: "
+        f"{path} refers to the series {' or '.join(uids)}, which is neither in its folder nor in one beside it: "
         "put its slices there, or make a label map of it by mics convert, whose `scan` is their folder, wherever it lies."
     )
 
@@ -93,12 +111,29 @@ def _referenced_series(path: Path, content: Dataset) -> Series:
 def _refuse_other_series(path: Path, content: Dataset, series: Series) -> None:
     """Raise InputError unless the structure set refers to ``series``, or names none and is in its frame of reference."""
     uids = _referenced_uids(content)
-    frames = {str(item.FrameOfReferenceUID) for item in content.get("ReferencedFrameOfReferenceSequence", ())}
-    frames |= {str(item.ReferencedFrameOfReferenceUID) for item in content.get("StructureSetROISequence", ())}
-    if (uids and series.uid not in uids) or (frames and series.frame_of_reference not in frames):
+    items = [(item, "FrameOfReferenceUID") for item in content.get("ReferencedFrameOfReferenceSequence", ())]
+    items += [(item, "ReferencedFrameOfReferenceUID") for item in content.get("StructureSetROISequence", ())]
+    frames = {str(item.get(keyword, "")) for item, keyword in items} - {""}
+    if uids and series.uid not in uids:
         raise InputError(
-            f"{path} was drawn on the series {' or '.join(uids) or 'of another frame of reference'}, not on {series.uid}: "
-            "give the structures of that one."
+            f"{path} was drawn on the series {' or '.join(uids)}, not on {series.uid}: give the structures of that one."
+        )
+    if frames and series.frame_of_reference not in frames:
+        raise InputError(
+            f"{path} was drawn in another frame of reference than that of the series {series.uid}: give the structures of that "
+            "series."
+        )
+
+
+def _warn_of_other_frames(path: Path, content: Dataset, series: Series) -> None:
+    """Warn of structures that say for themselves that they were drawn in another frame of reference than the series'."""
+    rois = content.get("StructureSetROISequence", ())
+    stated = [(roi, str(roi.get("ReferencedFrameOfReferenceUID", ""))) for roi in rois]
+    if others := [_name(roi) for roi, frame in stated if frame and frame != series.frame_of_reference]:
+        warnings.warn(
+            f"{path}: {', '.join(others)} names another frame of reference than that of the series: does it lie where it "
+            "belongs?",
+            stacklevel=3,
         )
 
 
@@ -114,11 +149,15 @@ def _referenced_uids(content: Dataset) -> list[str]:
 
 def _drawn(path: Path, content: Dataset) -> list[tuple[str, list[Array]]]:
     """The names of all structures, and their closed contours, each once: LPS points (N, 3)."""
-    items = {item.ReferencedROINumber: item for item in content.get("ROIContourSequence", ())}
+    items: dict[int, list[Dataset]] = {}
+    for item in content.get("ROIContourSequence", ()):
+        items.setdefault(int(item.ReferencedROINumber), []).append(item)
     drawn = []
     for roi in content.get("StructureSetROISequence", ()):
-        name = name_of(roi.get("ROIName")) or f"ROI {roi.ROINumber}"
-        contours = _closed_contours(items.get(roi.ROINumber))
+        name = _name(roi)
+        contours = [
+            points for item in items.get(int(roi.ROINumber), ()) for points in _closed_contours(path, name, item)
+        ]
         once = list({contour.tobytes(): contour for contour in contours}.values())
         if twice := len(contours) - len(once):
             warnings.warn(f"{path}: {name} has {twice} of its contours twice: each counts once.", stacklevel=3)
@@ -126,9 +165,18 @@ def _drawn(path: Path, content: Dataset) -> list[tuple[str, list[Array]]]:
     return drawn
 
 
-def _closed_contours(item: Dataset | None) -> list[Array]:
-    """LPS points (N, 3) of the contours that enclose something."""
-    contours = () if item is None else item.get("ContourSequence", ())
+def _name(roi: Dataset) -> str:
+    """What a structure is called, by its number where it has no name."""
+    return name_of(roi.get("ROIName")) or f"ROI {roi.ROINumber}"
+
+
+def _closed_contours(path: Path, name: str, item: Dataset) -> list[Array]:
+    """LPS points (N, 3) of the contours that enclose something; raises InputError for those that are to be shifted."""
+    contours = item.get("ContourSequence", ())
+    if any(float(step) for contour in contours for step in contour.get("ContourOffsetVector") or ()):
+        raise InputError(
+            f"{path}: contours of {name} are to be shifted (ContourOffsetVector), which is not read: export it again."
+        )
     points = [
         np.array(contour.ContourData, dtype=np.float64).reshape(-1, 3)
         for contour in contours
@@ -150,9 +198,34 @@ def _mask(path: Path, name: str, contours: list[Array], grid: Grid) -> NDArray[n
                 f"{np.ptp(heights):.2f} high): contour it on the slices of the series."
             )
         on_slices.setdefault(number, []).append(voxels[:, :2])
+    crossing = 0
     for number, flat in on_slices.items():
-        mask[:, :, number] = filled(flat, grid.size[:2])
+        inside = [filled([contour], grid.size[:2]) for contour in flat]
+        mask[:, :, number] = np.logical_xor.reduce(inside)
+        crossing += any(_cross(one, other) for one, other in itertools.combinations(inside, 2))
+    if crossing:
+        warnings.warn(
+            f"{path}: contours of {name} cross each other on {crossing} slices: what lies within two of them counts as outside, "
+            "as a hole does.",
+            stacklevel=4,
+        )
     return mask
+
+
+def _cross(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> bool:
+    """Whether two contours, by the pixels (X, Y) within them, overlap and neither lies within the other."""
+    both = one & other
+    if not both.any():
+        return False
+    counts = np.count_nonzero(both), np.count_nonzero(one & ~other), np.count_nonzero(other & ~one)
+    smaller = counts[0] + min(counts[1:])
+    return bool(min(counts) >= max(_CROSSING_PIXELS, _CROSSING * smaller))
+
+
+def _leaves_slices_out(mask: NDArray[np.bool_]) -> bool:
+    """Whether a structure lies on several slices, and on no two that are next to each other."""
+    slices = np.flatnonzero(mask.any(axis=(0, 1)))
+    return len(slices) >= _CONTOURED_SLICES and int(np.diff(slices).min()) > 1
 
 
 def _referenced_frame(series: Series) -> Dataset:

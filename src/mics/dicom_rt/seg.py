@@ -1,5 +1,6 @@
 """DICOM segmentations: masks on planes."""
 
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -45,9 +46,11 @@ _METHOD = Code("123109", "DCM", "Manual Processing")
 def read_seg(path: Path, series: Series | None = None) -> StructureSet:
     """The segments of a DICOM segmentation: binary, fractional (from one half on) or a label map.
 
-    They lie on the grid of ``series``, the one that it was made on; without it, on the segmentation's own planes.
+    They lie on the grid of ``series``, the one that it was made on; without it, on the segmentation's own planes. Segments
+    without a voxel there are left out with a warning.
 
-    Raises InputError if it refers to another series, if its planes are no evenly stacked volume, and if it has no segment.
+    Raises InputError if it refers to another series, if its planes are no evenly stacked volume, and if it has no segment or
+    none with a voxel.
     """
     content = read_object(path, ("SEG",))
     if series is not None:
@@ -60,7 +63,14 @@ def read_seg(path: Path, series: Series | None = None) -> StructureSet:
         grid = _grid(volumes[0].affine, volumes[0].array.shape)
     masks = (volume.array[..., 0].transpose(2, 1, 0) >= 0.5 for volume in volumes)
     structures = StructureSet(grid, tuple(map(Structure, names, masks)))
-    return structures if series is None else structures.on(series.grid)
+    structures = structures if series is None else structures.on(series.grid)
+    held = tuple(one for one in structures.structures if one.mask.any())
+    where = "" if series is None else " of the series"
+    if not held:
+        raise InputError(f"{path} holds no segment with a voxel{where}: is it the segmentation that you mean?")
+    if empty := [one.name for one in structures.structures if not one.mask.any()]:
+        warnings.warn(f"{path}: {', '.join(empty)} left out: no voxel{where} is within.", stacklevel=2)
+    return StructureSet(structures.grid, held)
 
 
 def write_seg(structures: StructureSet, series: Series, path: Path) -> None:
@@ -91,10 +101,14 @@ def _refuse_other_series(path: Path, content: Dataset, series: Series) -> None:
     """Raise InputError for a segmentation of another series, or if it names none, of another frame of reference."""
     uids = [str(item.SeriesInstanceUID) for item in content.get("ReferencedSeriesSequence", ())]
     frame = content.get("FrameOfReferenceUID", series.frame_of_reference)
-    if (uids and series.uid not in uids) or frame != series.frame_of_reference:
+    if uids and series.uid not in uids:
         raise InputError(
-            f"{path} was made on the series {' or '.join(uids) or 'of another frame of reference'}, not on {series.uid}: "
-            "give the segmentation of that one."
+            f"{path} was made on the series {' or '.join(uids)}, not on {series.uid}: give the segmentation of that one."
+        )
+    if frame != series.frame_of_reference:
+        raise InputError(
+            f"{path} was made in another frame of reference than that of the series {series.uid}: give the segmentation of that "
+            "series."
         )
 
 

@@ -2,6 +2,8 @@
 
 import dataclasses
 import itertools
+import warnings
+from collections import Counter
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -33,7 +35,7 @@ def structure_labels(
         scan: what the labels are of: where it is a folder or zip of DICOM, the structures must have been drawn on it.
         series: UID of its series, where it holds several.
 
-    Returns the map, and the names of its own labels.
+    Returns the map, and the names of its own labels. Warns of structures of one name, which become one label.
 
     Raises InputError as :func:`mics.dicom_rt.extra.structures_in` does, and if nothing of them lies on ``grid``.
     """
@@ -42,6 +44,12 @@ def structure_labels(
     labels, own = (structures if grid is None else structures.on(grid)).label_map()
     if not labels.array.any():
         raise GeometryError(f"Nothing of the structures in {path} lies within the scan: give those of this scan.")
+    twice = [name for name, times in Counter(map(plain_name, own.values())).items() if times > 1]
+    if twice:
+        warnings.warn(
+            f"{path} holds several structures called {', '.join(twice)}, which count as one: call them by names of their own.",
+            stacklevel=2,
+        )
     known = {plain_name(name): number for number, name in names.items()}
     free = (number for number in itertools.count(1) if number not in names)
     for name in own.values():

@@ -132,6 +132,11 @@ def refuse_other_shapes(path: Path, size: tuple[int, ...], found: int, component
         raise GeometryError(f"{path} is {len(size)}D (size {size}): give one 3D volume of it.")
     if len(size) < 3 or min(size) < 2:
         raise GeometryError(f"{path} is 2D (size {size}): give a 3D volume.")
+    if components == 1 < found and path.name.lower().endswith(".seg.nrrd"):
+        raise InputError(
+            f"{path} holds segments that overlap, in {found} layers, and a label map has one label a voxel: export them as a "
+            "label map, or one by one."
+        )
     if found != components:
         kind = "scan or label map" if components == 1 else "displacement field"
         raise InputError(f"{path} is not a {kind}: it has {found} values per voxel instead of {components}.")

@@ -1,6 +1,7 @@
 """A folder of DICOM slices, a zip of one, or a multi-frame file, as one volume."""
 
 import os
+import re
 import tempfile
 import warnings
 from collections.abc import Iterator
@@ -10,7 +11,8 @@ import numpy as np
 import SimpleITK as sitk
 
 from mics.errors import InputError, MissingFileError
-from mics.image.checks import refuse_unreadable_name, unreadable
+from mics.image.checks import has_known_suffix, refuse_unreadable_name, unreadable
+from mics.image.content import is_dicom
 from mics.image.dicom_compressed import refuse_broken_compression
 from mics.image.dicom_files import FRAMES, check_kind, header, readable, reader, unreadable_dicom
 from mics.image.dicom_frames import read_frames
@@ -32,6 +34,12 @@ _SERIES, _OPTIONS = (
     "0020|000e",
     "`series`, in a registration `fixed_series` or `moving_series`",
 )
+_ONE_FRAME = ("", "0", "1")
+# Degrees; less is below what moves a slice.
+_TILT, _LEAST_TILT, _NUMBER = "0018|1120", 1.0, re.compile(r"[+-]?\d+(\.\d*)?([eE][+-]?\d+)?")
+# So many series of one slice each are the slices of one that was written without thought of its UID.
+_SINGLE_SLICES = 4
+_PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 # Objects made for a scan, some of which have frames as a scan has.
 _DERIVED = ("RTDOSE", "RTSTRUCT", "RTPLAN", "SEG", "REG", "PR", "KO", "SR")
 
@@ -69,6 +77,7 @@ def read_series(study: Path, pixel: int | None, series: str | None) -> sitk.Imag
         except OSError as error:
             raise MissingFileError(f"Cannot read {folder}: {error.strerror}.") from error
         check_kind(study, slices)
+        _warn_of_stated_tilt(study, slices, stack)
         return correct_stack_tilt(study, itk, stack, labels=pixel is None)
 
 
@@ -100,10 +109,22 @@ def _series(folder: Path) -> dict[str, list[str]]:
             # GDCM appends what tells series apart to the identifier; the DICOM identifier itself is in the file.
             files.setdefault(header(found[0]).elements.get(_SERIES, identifier), []).extend(found)
     if not files:
-        raise MissingFileError(
-            f"{folder} holds no DICOM series: give the folder in which the slices are, or a zip of it."
-        )
+        raise MissingFileError(f"{folder} holds no DICOM series{_what_instead(folder)}.")
     return files
+
+
+def _what_instead(folder: Path) -> str:
+    """What a folder without a series holds, as far as it is known, and what to give."""
+    for place, names in _places(folder):
+        for path in (Path(place, name) for name in sorted(names) if not name.startswith(".")):
+            name = path.relative_to(folder)
+            if has_known_suffix(path):
+                return f", but {name}: give that file itself"
+            if is_dicom(path):
+                return f" whose pixels are read (its first DICOM file is {name}): give CT slices with pixels of whole numbers"
+            if path.suffix.lower() in _PICTURES:
+                return f", but pictures, the first {name}, which do not say where they lie: give the series that they are of"
+    return ": give the folder in which the slices are, or a zip of it"
 
 
 def _places(folder: Path) -> Iterator[tuple[str, list[str]]]:
@@ -142,8 +163,18 @@ def _chosen(folder: Path, files: dict[str, list[str]], series: str | None) -> li
     scans = {uid: names for uid, names in files.items() if header(names[0]).elements.get(MODALITY) not in _DERIVED}
     if len(candidates := scans or files) == 1:
         return next(iter(candidates.values()))
+    if len(candidates) >= _SINGLE_SLICES and all(_is_single_slice(names) for names in candidates.values()):
+        raise InputError(
+            f"{folder} holds {len(candidates)} slices, each with a SeriesInstanceUID of its own, so nothing says which belong "
+            "together: write them again as one series."
+        )
     held = "; ".join(_describe(uid, names) for uid, names in candidates.items())
     raise InputError(f"{folder} holds {len(candidates)} DICOM series: {held}. Choose one by its UID: {_OPTIONS}.")
+
+
+def _is_single_slice(names: list[str]) -> bool:
+    """Whether the files of a series are one, of one frame."""
+    return len(names) == 1 and header(names[0]).elements.get(FRAMES, "") in _ONE_FRAME
 
 
 def read_file(path: Path, pixel: int | None) -> sitk.Image:
@@ -176,11 +207,24 @@ def _without_localisers(study: Path, slices: list[Slice]) -> list[Slice]:
 
 def _refuse_several_volumes(folder: Path, slices: list[Slice]) -> None:
     """Raise InputError for multi-frame files in place of slices: each is a volume, or a part of one, of its own."""
-    volumes = [one for one in slices if one.elements.get(FRAMES, "") not in ("", "0", "1")]
+    volumes = [one for one in slices if one.elements.get(FRAMES, "") not in _ONE_FRAME]
     if volumes:
         raise InputError(
             f"{folder} holds {len(slices)} files in one series, of which {len(volumes)} have several frames, the first "
             f"{Path(volumes[0].name).name}: give one such file, or join their frames."
+        )
+
+
+def _warn_of_stated_tilt(study: Path, slices: list[Slice], stack: SliceStack) -> None:
+    """Warn where headers tell of a tilted gantry, and the slices lie straight above each other."""
+    stated = {one.elements.get(_TILT, "") for one in slices}
+    tilts = [float(text) for text in stated if _NUMBER.fullmatch(text)]
+    if stack.aside is None and tilts and min(map(abs, tilts)) >= _LEAST_TILT:
+        warnings.warn(
+            f"{study} was taken with a gantry tilted by {tilts[0]:g} degrees, as its headers say (GantryDetectorTilt), and its "
+            "slices lie straight above each other: were they put straight, or are their positions wrong?",
+            UserWarning,
+            stacklevel=5,
         )
 
 

@@ -57,6 +57,9 @@ def read_frames(shown_path: Path, source: Path, file: Slice, pixel: int | None) 
     if has_bits_beyond(source, file.elements, found):
         warn_of_bits_beyond(shown_path, file.elements)
     _warn_of_part(shown_path, found)
+    groups = _groups(found, count)
+    # Before ITK, which reads no file whose frames lie in several directions.
+    places, orientation, spacing = _geometry(source, groups, count)
     try:
         with tempfile.TemporaryDirectory() as scratch:
             one = reader(readable(file, Path(scratch) / "frames.dcm"))
@@ -65,10 +68,8 @@ def read_frames(shown_path: Path, source: Path, file: Slice, pixel: int | None) 
             itk = one.Execute()
     except RuntimeError as error:
         raise unreadable_dicom(source, error) from error
-    groups = _groups(found, count)
     types = {text for texts in _texts(groups, _RESCALE_TYPE) for text in texts}
     check_kind(shown_path, [file], sorted(types))
-    places, orientation, spacing = _geometry(source, groups, count)
     stack = stacked(source, places, orientation, spacing)
     _refuse_interleaved(source, found, [groups[0][n] for n in stack.order])
     row, column = orientation.reshape(2, 3)

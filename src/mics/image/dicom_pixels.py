@@ -39,6 +39,11 @@ def has_bits_beyond(path: Path, elements: Mapping[str, str], dataset: Dataset | 
     if (_whole(elements, _SAMPLES) or 1) > 1 or meaning.startswith(_COLOURS):
         raise InputError(f"{path} holds colours ({meaning or 'RGB'}), not HU: give a CT series.")
     dataset = read_dataset(path, path) if dataset is None else dataset
+    if dataset is not None and _SLOPE in elements and _TABLE in dataset.elements and dataset.elements[_TABLE].items:
+        raise InputError(
+            f"{path} gives its values in two ways, by a table (Modality LUT Sequence) and by its RescaleSlope: export the series "
+            "in HU."
+        )
     if dataset is not None and _SLOPE not in elements and _TABLE in dataset.elements:
         raise InputError(
             f"{path} gives its values by a table (Modality LUT Sequence), which is not read: export the series in HU."

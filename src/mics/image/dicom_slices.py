@@ -2,6 +2,7 @@
 
 import itertools
 import operator
+import re
 import struct
 from collections import Counter
 from collections.abc import Sequence
@@ -18,6 +19,11 @@ from mics.image.dicom_pixels import has_bits_beyond, warn_of_bits_beyond
 MODALITY, POSITION, ORIENTATION, SPACING = "0008|0060", "0020|0032", "0020|0037", "0028|0030"
 _INTERCEPT, _SLOPE = "0028|1052", "0028|1053"
 _ROWS, _COLUMNS = "0028|0010", "0028|0011"
+# Parts of a name that are empty may be left out at the end of it (PS3.5, 6.2.1).
+_NAME, _EMPTY_PARTS = "0010|0010", re.compile(r"[\^ ]+(?==|$)|=+$")
+_STORED = "0028|0101"
+# In HU, and a step: a CT between such bounds was written with a slope for other values, and wrapped.
+_NARROWEST_HU, _FINE_SLOPE = 200.0, 0.1
 _CLASS, _INSTANCE = "0008|0016", "0008|0018"
 # By what slices of several volumes are told apart, in words and with the element's name.
 _OF_A_VOLUME = (
@@ -36,6 +42,14 @@ _OF_A_PIECE = (
     ("phases (ContrastBolusAgent", "0018|0010"),
     ("kinds (ImageType", "0008|0008"),
     ("series (SeriesDescription", "0008|103e"),
+    ("series (ProtocolName", "0018|1030"),
+    ("studies (StudyInstanceUID", "0020|000d"),
+    ("acquisitions (AcquisitionDate", "0008|0022"),
+    ("acquisitions (AcquisitionDateTime", "0008|002a"),
+    ("phases (ContrastBolusStartTime", "0018|1042"),
+    ("reconstructions (SliceThickness", "0018|0050"),
+    ("reconstructions (ReconstructionDiameter", "0018|1100"),
+    ("scanners (DeviceSerialNumber", "0018|1000"),
 )
 # So few in turns tell nothing.
 _FEWEST_TURNS = 3
@@ -46,7 +60,7 @@ _MIN_RIGHT = 0.02
 # What all slices of a volume have in common, and by how much numbers may differ by rounding.
 _COMMON = {
     "patient": ("0010|0020", 0.0),
-    "patient's name": ("0010|0010", 0.0),
+    "patient's name": (_NAME, 0.0),
     "frame of reference": ("0020|0052", 0.0),
     "modality": (MODALITY, 0.0),
     "orientation": (ORIENTATION, 1e-2),
@@ -98,7 +112,21 @@ def _has_bits_beyond(one: Slice) -> bool:
                 f"{one.name} has {one.elements[key] or 'nothing'} for its {name}, so its values cannot be HU: export the "
                 "series again."
             )
+    _refuse_narrow_scale(one)
     return has_bits_beyond(Path(one.name), one.elements)
+
+
+def _refuse_narrow_scale(one: Slice) -> None:
+    """Raise InputError for a CT slice whose slope leaves its bits no room for HU, so that these were wrapped by its writer."""
+    stored, slope = one.elements.get(_STORED, ""), _header_numbers(one.elements.get(_SLOPE, "1"))
+    if one.elements.get(MODALITY) != "CT" or not stored.isdecimal() or len(slope) != 1 or abs(slope[0]) >= _FINE_SLOPE:
+        return
+    span = float(abs(slope[0])) * 2 ** int(stored)
+    if span < _NARROWEST_HU:
+        raise InputError(
+            f"{one.name} cannot hold HU: with its RescaleSlope of {slope[0]:g}, {stored} bits reach over {span:.0f} of them, so "
+            "values were cut off or wrapped as it was written: write the series again with a slope of 1."
+        )
 
 
 def refuse_invalid_geometry(name: str | Path, position: str, orientation: str, spacing: str) -> None:
@@ -226,6 +254,8 @@ def _gram(orientation: NDArray[np.float64]) -> NDArray[np.float64]:
 def _refuse_mixed(folder: Path, slices: Sequence[Slice], what: str, key: str, tolerance: float) -> None:
     """Raise InputError, naming values and files, unless all slices have the element alike."""
     values = [one.elements.get(key, "") for one in slices]
+    if key == _NAME:
+        values = [_EMPTY_PARTS.sub("", value) for value in values]
     usual = Counter(values).most_common(1)[0][0]
     for value, one in zip(values, slices, strict=True):
         if value == usual or (tolerance and value and usual and is_close(value, usual, tolerance)):

@@ -35,6 +35,8 @@ _LOWEST_HU, _HIGHEST_HU = -1100.0, 3071.0
 # A value further from all others than air from fat is no tissue's.
 _GAP_HU = 900.0
 _MIN_PADDING = 0.001
+# So far padding may lie below all others where air shows; and how narrow that air has to be.
+_APART_HU, _AROUND_AIR_HU, _NARROW_AIR_HU, _SHARE_OF_NARROW = 60.0, 150.0, 50.0, 0.8
 _MIN_TISSUE = 0.001
 _NARROWEST_HU = 30.0
 # Metal stays below, in 16 bits and with every slope that a scanner writes.
@@ -128,7 +130,9 @@ def _corners(array: Values) -> list[float]:
 
 
 def _reach(samples: Values, corners: list[float]) -> tuple[float, float]:
-    """Bounds beyond which lies padding: a value of many voxels that stands at a corner and is far from all others."""
+    """Bounds beyond which lies padding: a value of many voxels that stands at a corner and is far from all others, or below them
+    where these show air of their own, at its place.
+    """
     lowest, highest = -np.inf, np.inf
     for value in set(corners):
         others = samples[samples != value]
@@ -136,11 +140,22 @@ def _reach(samples: Values, corners: list[float]) -> tuple[float, float]:
         if not many or _LOWEST_HU <= value <= _HIGHEST_HU:
             continue
         low, high = np.quantile(others, [0.01, 0.99])
-        if value < low - _GAP_HU:
+        below_air = value < low - _APART_HU and np.mean(samples == value) >= _MIN_OF_ONE and _shows_air(others)
+        if value < low - _GAP_HU or below_air:
             lowest = max(lowest, (value + low) / 2)
         elif value > high + _GAP_HU:
             highest = min(highest, (value + high) / 2)
     return float(lowest), float(highest)
+
+
+def _shows_air(samples: Values) -> bool:
+    """Whether air stands where it is in HU: lung spreads further, and so does whatever lies there in a scan that is shifted."""
+    near = samples[np.abs(samples - AIR_HU) < _AROUND_AIR_HU]
+    if len(near) < _MIN_AIR * len(samples):
+        return False
+    middle = float(np.median(near))
+    narrow = np.mean(np.abs(near - middle) <= _NARROW_AIR_HU) >= _SHARE_OF_NARROW
+    return abs(middle - AIR_HU) <= _MIN_OFFSET_HU and bool(narrow)
 
 
 def some_values(array: Values) -> Values:

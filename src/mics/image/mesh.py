@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import re
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +22,10 @@ SUFFIXES = (".vtk", ".vtp", ".stl", ".ply")
 _FIELD = "SPACE"
 _RAS_TO_LPS = np.array([-1.0, -1.0, 1.0])
 _DIRECTIONS = ("Normals", "Vectors", "Tangents", "Tensors")
+# An STL file's header, the bytes of its number of triangles, and of a triangle; writers that did not know it said so.
+_STL_HEAD, _STL_COUNT, _STL_TRIANGLE, _STL_UNKNOWN = 80, 4, 50, 2**32 - 1
+# No surface of the body is as small, in mm.
+_SMALLEST_MM = 1.0
 # As 3D Slicer writes it: newer files are not read by most other programs.
 _VTK_VERSION = 42
 
@@ -59,10 +64,11 @@ def is_mesh(path: str | Path) -> bool:
 def read_mesh(path: str | Path) -> Mesh:
     """A surface or mesh of a ``.vtk`` (PolyData, UnstructuredGrid), ``.vtp``, ``.stl`` or ``.ply`` file.
 
-    3D Slicer writes ``SPACE=LPS`` or ``SPACE=RAS`` into the header; without it LPS is taken, as Slicer does.
+    3D Slicer writes ``SPACE=LPS`` or ``SPACE=RAS`` into the header; without it LPS is taken, as Slicer does. Warns of a mesh so
+    small that its lengths are hardly millimetres.
 
-    Raises InputError without the extra, for a file that is missing, damaged or of another kind, without faces, lines or
-    elements, and with points that are not finite.
+    Raises InputError without the extra, for a file that is missing, damaged, cut short or of another kind, without faces, lines
+    or elements, in another space, and with points that are not finite.
     """
     path = as_path(path)
     if not path.is_file():
@@ -73,10 +79,14 @@ def read_mesh(path: str | Path) -> Mesh:
         raise InputError(
             f"{path} cannot be read as a mesh: it is damaged, holds no face, line or element, or is a volume."
         )
-    space = "RAS" if f"{_FIELD}=RAS" in header.replace(" ", "") else "LPS"
+    space = _space(path, header)
     points = _library("vtkmodules.util.numpy_support").vtk_to_numpy(data.GetPoints().GetData()).astype(np.float64)
     if not np.isfinite(points).all():
         raise InputError(f"{path} holds points that are not finite: leave them out.")
+    if len(points) > 2 and np.ptp(points, axis=0).max() < _SMALLEST_MM:
+        warnings.warn(
+            f"{path} is smaller than {_SMALLEST_MM:g} mm: are the coordinates of its points millimetres?", stacklevel=2
+        )
     return Mesh(points * (_RAS_TO_LPS if space == "RAS" else 1), data, space)
 
 
@@ -116,11 +126,26 @@ def write_mesh(mesh: Mesh, path: str | Path) -> None:
     write_whole(path, write)
 
 
+def _space(path: Path, header: str) -> str:
+    """What a header says that the points count in, LPS where it says nothing; raises InputError for another space."""
+    stated: set[str] = {word.upper() for word in re.findall(rf"\b{_FIELD}\s*[=:]\s*(\w+)", header, re.IGNORECASE)} or {
+        "LPS"
+    }
+    if len(stated) > 1 or not stated <= {"LPS", "RAS"}:
+        raise InputError(
+            f"{path} says that its points are placed in {' and in '.join(sorted(stated))} ({_FIELD}), not in LPS or RAS: write "
+            "it again in one of these."
+        )
+    return stated.pop()
+
+
 def _read(path: Path) -> tuple[Any, str]:
-    """VTK's data, None where it finds none, and what the header says."""
+    """VTK's data, None where it finds none or half of it, and what the header says."""
     ending = path.suffix.lower()
     if ending == ".vtk":
         return _read_legacy(path)
+    if ending == ".stl" and not _is_whole_stl(path):
+        return None, ""
     if ending == ".ply" and not _is_whole_ply(path):
         return None, ""
     modules = {".vtp": ("vtkIOXML", "vtkXMLPolyDataReader"), ".stl": ("vtkIOGeometry", "vtkSTLReader")}
@@ -149,6 +174,17 @@ def _is_whole_ply(path: Path) -> bool:
     except (plyfile.PlyParseError, ValueError, EOFError, MemoryError, OverflowError):
         return False
     return True
+
+
+def _is_whole_stl(path: Path) -> bool:
+    """Whether an STL file has as many triangles as it says, as text its end; VTK takes those that there are for all."""
+    content = path.read_bytes()
+    words = content.split(None, 1)
+    if words and words[0] == b"solid" and b"facet" in content:
+        return b"endsolid" in content
+    stated = int.from_bytes(content[_STL_HEAD : _STL_HEAD + _STL_COUNT], "little")
+    found = (len(content) - _STL_HEAD - _STL_COUNT) // _STL_TRIANGLE
+    return stated == _STL_UNKNOWN or stated <= found
 
 
 def _has_all_points(path: Path) -> bool:

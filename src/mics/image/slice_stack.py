@@ -55,7 +55,8 @@ def stacked(
     step, along = float(height[-1]) / (len(order) - 1), np.arange(len(order))
     if step == 0 or np.abs(height - step * along).max() > _UNEVEN * step:
         raise GeometryError(
-            f"{source} has missing, doubled or unevenly spaced slices: export the series again, complete."
+            f"{source} has missing, doubled or unevenly spaced slices ({_oddest_step(height)}): export the series again, "
+            "complete."
         )
     aside = offsets - np.outer(height, normal)
     farthest = np.linalg.norm(aside, axis=1).max()
@@ -68,6 +69,16 @@ def stacked(
             "gantry has them: export the series again."
         )
     return SliceStack(order, step, aside)
+
+
+def _oddest_step(heights: NDArray[np.float64]) -> str:
+    """Where slices, in the order of their ``heights`` in mm, are farthest from evenly spaced, in words."""
+    steps = np.diff(heights)
+    usual = float(np.median(steps))
+    odd = int(np.abs(steps - usual).argmax())
+    return (
+        f"{steps[odd]:.4g} mm between numbers {odd + 1} and {odd + 2} of {len(heights)}, most are {usual:.4g} mm apart"
+    )
 
 
 @dataclass(frozen=True)

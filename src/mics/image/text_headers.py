@@ -65,6 +65,9 @@ def refuse_unclear_header(path: Path) -> None:
     _, pairs = header_lines(path)
     names = Counter(name for name, _ in pairs)
     fields = dict(pairs)
+    if path.name.lower().endswith((".mha", ".mhd")):
+        refuse_parted(path, fields)
+        _refuse_no_metaimage(path)
     if not {"type", "sizes"} & names.keys() and "dimsize" not in names:
         return
     if not all(length.isdecimal() for length in fields.get("dimsize", "").split()):
@@ -73,13 +76,24 @@ def refuse_unclear_header(path: Path) -> None:
         _refuse_other_axes(path, fields)
     if len(fields.get("dimsize", "x y z").split()) != 3 or fields.get("space dimension", "3") != "3":
         return
-    if twice := next((name for name, times in names.items() if times > 1 and name != "comment"), None):
+    # NRRD's own keys, which end in a colon ("key:=value"), may differ in capitals alone.
+    stated = [name for name, times in names.items() if times > 1 and not name.endswith(":")]
+    if twice := next((name for name in stated if name != "comment"), None):
         raise InputError(f"{path} has two lines {twice} in its header: leave the right one.")
     refuse_parted(path, fields)
     if "dimsize" in names:
         _refuse_unclear_metaimage(path, fields)
     else:
         _refuse_unclear_nrrd(path, fields)
+
+
+def _refuse_no_metaimage(path: Path) -> None:
+    """Raise InputError without the lines that MetaIO asks for, in its own capitals: it would say so itself, on the terminal."""
+    with path.open("rb") as file:
+        head = file.read(_MAX_HEADER).partition(b"ElementDataFile")
+    for name in ("NDims", "DimSize", "ElementType"):
+        if not re.search(rf"^\s*{name}\s*[=:]".encode(), head[0], re.MULTILINE):
+            raise checks.unreadable(path, ValueError(f"its header has no line {name} before ElementDataFile"))
 
 
 def refuse_parted(path: Path, fields: dict[str, str]) -> None:
