@@ -170,6 +170,15 @@ def test_a_file_of_any_tool_keeps_what_it_is_for(tmp_path, grids, ending):
         assert read_transform(path).provenance is None
 
 
+@pytest.mark.parametrize("ending", [".h5", ".tfm", ".x5"])
+def test_a_json_of_another_grid_is_told_and_passed_over(tmp_path, grids, ending):
+    scans = {name: KnownScan(grids["lps"], "0") for name in ("fixed", "moving")}
+    path = tmp_path / f"t{ending}"
+    write_transform(transform_on(grids["oblique"], Provenance("moving", "fixed", scans, {})), path)
+    with pytest.warns(UserWarning, match=r"json is of a transform on another grid than that of .*: it is passed over"):
+        assert read_transform(path).provenance is None
+
+
 @pytest.mark.parametrize("ending", ENDINGS)
 def test_what_cannot_be_written_leaves_nothing(tmp_path, grids, ending):
     path = tmp_path / f"t{ending}"

@@ -139,7 +139,10 @@ def test_a_parameter_file_of_transformix_and_its_field(tmp_path, grid):
     transform = Transform(bumps(grid).astype(np.float32), grid)
     write_transform(transform, tmp_path / "t.txt")
     text = (tmp_path / "t.txt").read_text()
-    (tmp_path / "t.txt").write_text("// a comment\n\n" + text)
+    for folder in ("", "/data/old/", "C:\\data\\old\\"):  # of another machine
+        elsewhere = text.replace('"t_field.mha"', f'"{folder}t_field.mha"')
+        (tmp_path / "t.txt").write_text("// a comment\n\n" + elsewhere)
+        assert read_transform(tmp_path / "t.txt").grid.is_close(grid)
     check(read_transform(tmp_path / "t.txt"), grid, itk_field(grid, transform.displacement_mm).TransformPoint)
     (tmp_path / "bspline.txt").write_text('(Transform "BSplineTransform")\n(NumberOfParameters 3)\n')
     with pytest.raises(InputError, match=r"BSplineTransform of elastix: let transformix .* -tp bspline\.txt"):

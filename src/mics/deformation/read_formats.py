@@ -1,7 +1,8 @@
 """A transform out of the files of other tools, by the name's ending."""
 
 import re
-from pathlib import Path
+import warnings
+from pathlib import Path, PureWindowsPath
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from mics.deformation.chain import Link, chained
 from mics.deformation.itk_transform import matrix_of, read_itk_transform, refuse_singular
-from mics.deformation.provenance import Provenance
+from mics.deformation.provenance import Provenance, provenance_path
 from mics.deformation.suitability import warn_of_continuation, warn_of_other_units, warn_of_rest
 from mics.deformation.transform import Transform
 from mics.errors import GeometryError, InputError, MissingFileError, SettingError
@@ -62,10 +63,18 @@ def read_transform(path: Path, grid: Grid | None = None) -> Link:
 
 
 def _with_provenance(transform: Transform, path: Path) -> Transform:
-    """The transform with what the JSON beside its file tells, where that is of the grid on which the transform lies."""
+    """The transform with what the JSON beside its file tells; warns where that is of another grid."""
     known = Provenance.load(path) if transform.provenance is None else None
-    fits = known is not None and transform.grid.is_close(known.scans[known.target].grid)
-    return transform.known_as(known) if fits else transform
+    if known is None:
+        return transform
+    if transform.grid.is_close(known.scans[known.target].grid):
+        return transform.known_as(known)
+    warnings.warn(
+        f"{provenance_path(path)} is of a transform on another grid than that of {path}: it is passed over, and nothing tells for "
+        "which scans the transform is.",
+        stacklevel=2,
+    )
+    return transform
 
 
 def _read_itk(path: Path, grid: Grid | None) -> Link:
@@ -122,7 +131,8 @@ def _read_elastix(path: Path) -> Transform:
             f"transformix write it as a field (transformix -def all -tp {path.name} -out FOLDER) and give that file."
         )
     name = parameters.get("DeformationFieldFileName", "")
-    field = path.parent / Path(name).name  # a parameter file may name a folder that was another machine's
+    # A parameter file may name a folder that was another machine's, with either kind of slash.
+    field = path.parent / PureWindowsPath(name).name
     if not name or not field.is_file():
         raise MissingFileError(f"The field of {path}, {name or 'DeformationFieldFileName'}, does not lie beside it.")
     return Transform.load(field)
