@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from mics.data.cohorts.case import visible
-from mics.data.cohorts.learn2reg import DATASET_FILE, open_learn2reg
+from mics.data.cohorts.learn2reg import is_learn2reg, open_learn2reg
 from mics.data.cohorts.nnunet import DATASET, ENDINGS
 from mics.data.label_names import disagreement, known_names, read_label_names
 from mics.data.names import is_file_name
@@ -101,7 +101,7 @@ def _found(source: Path) -> Iterator[ScanSource]:
         return _listed(source)
     if not source.is_dir():
         raise MissingFileError(f"{source} is not there, or is neither a folder nor a CSV file: give {LAYOUTS}.")
-    if (source / DATASET_FILE).is_file() or (source / "Training" / "img").is_dir():
+    if is_learn2reg(source):
         return _learn2reg(source)
     if (source / "imagesTr").is_dir():
         return _nnunet(source)
