@@ -38,7 +38,7 @@ def findings(
         *quality_warnings(state.affine, geometry, measured["folds"]),
         *numbering,
         *disagreements,
-        *_other_names(meaning, measured["label_names"]),
+        *other_names(meaning, measured["label_names"]),
         *landmark_warnings(result, landmarks),
         *_unmet_landmarks(scores, settings.steering),
     ]
@@ -60,7 +60,7 @@ def findings(
     return found, judge(inputs, questions)
 
 
-def _other_names(meaning: Mapping[int, str], shown: Mapping[str, str]) -> list[str]:
+def other_names(meaning: Mapping[int, str], shown: Mapping[str, str]) -> list[str]:
     """A sentence where names are known, and none of them is of a label that the maps show."""
     if not meaning or shown:
         return []
