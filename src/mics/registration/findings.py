@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mics.image.points import Points
-from mics.registration.lesions import lesion_table
+from mics.registration.lesions import lesion_table, other_numbers
 from mics.registration.quality import label_warnings, landmark_scores, landmark_warnings, measure
 from mics.registration.result import Registration
 from mics.registration.settings import Settings
@@ -40,6 +40,7 @@ def findings(
         *disagreements,
         *other_names(meaning, measured["label_names"]),
         *landmark_warnings(result, landmarks),
+        *other_numbers(state.scans, result.moving_to_fixed),
         *_unmet_landmarks(scores, settings.steering),
     ]
     unled = None if numbering else others_alone(measured["labels"], settings.steering)
