@@ -52,6 +52,17 @@ def prepared(tmp_path: Path) -> Path:
     return root
 
 
+def test_a_prepared_set_of_which_a_volume_has_gone_is_refused_before_anything_is_written(
+    prepared: Path, tmp_path: Path
+) -> None:
+    (prepared / "c.nii.gz").rename(tmp_path / "elsewhere.nii.gz")
+    with pytest.raises(
+        InputError, match=r"manifest\.csv lists .*/c\.nii\.gz, which is not there: its files are relative to it"
+    ):
+        begin(tmp_path / "a" / "run", str(prepared))
+    assert not (tmp_path / "a").exists()
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -313,9 +313,9 @@ def _summed_up(
     )
 
 
-def _doubled(names: Sequence[str], images: NDArray[np.integer]) -> list[tuple[str, str]]:
+def _doubled(names: Sequence[str], images: NDArray[np.floating | np.integer]) -> list[tuple[str, str]]:
     """Pairs of atlases whose warped scans are the same, voxel by voxel: the same scan under two names."""
-    checksums = [crc32(np.ascontiguousarray(image)) for image in images]
+    checksums = [crc32(image.tobytes()) for image in images]
     return [
         (names[one], names[two])
         for one, two in itertools.combinations(range(len(names)), 2)
