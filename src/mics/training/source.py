@@ -54,6 +54,15 @@ class CaseSource(BaseModel):
                     "add some, or hold some out."
                 )
 
+    def require_annotated_validation(self) -> None:
+        """Raise InputError where nothing is annotated in any subject for the validation."""
+        annotated = self.data.startswith(PHANTOMS) or any(one.organs for one in self.subjects if one.split == "val")
+        if not annotated:
+            raise InputError(
+                f"No subject of {self.data} in the split 'val' has an annotated organ, and a segmentation is validated by them: "
+                "hold out some that have."
+            )
+
     def goes_on(self, earlier: "CaseSource") -> bool:
         """Whether cases made ``earlier`` can stay: nothing has changed but that organ maps or more phases are wanted now."""
         return self == earlier.model_copy(
