@@ -14,8 +14,28 @@ from mics.network.normalisation import normalise_and_activate
 
 SLOPE = 0.1
 """Of the leaky ReLU."""
+_UNSAFE = 2
+"""Voxels along the first axis: :class:`Convolution`."""
 _CHUNK = 2**27
 """Numbers of the joined features that are convolved at a time in inference."""
+
+
+class Convolution(nn.Conv3d):
+    """3³ convolution without bias.
+
+    Where the first axis has two voxels, it is computed in float32: on processors that multiply matrices in bfloat16 (AMX), oneDNN
+    then leaves a part of the weights' gradient in bfloat16 as it finds the memory (torch 2.13; ``tests/network/test_blocks.py``).
+    """
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__(in_channels, out_channels, 3, padding=1, bias=False)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """``(B, in_channels, X, Y, Z)`` to ``(B, out_channels, X, Y, Z)``."""
+        if input.shape[2] != _UNSAFE or input.device.type != "cpu" or not torch.is_grad_enabled():
+            return super().forward(input)
+        with torch.autocast("cpu", enabled=False):
+            return super().forward(input.to(self.weight.dtype)).to(input.dtype)
 
 
 class ConvBlock(nn.Sequential):
@@ -28,7 +48,7 @@ class ConvBlock(nn.Sequential):
     """
 
     def __init__(self, in_channels: int, out_channels: int, *, normalise: bool = True) -> None:
-        super().__init__(nn.Conv3d(in_channels, out_channels, 3, padding=1, bias=False))
+        super().__init__(Convolution(in_channels, out_channels))
         self.normalise = normalise
 
     @property

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from mics.deformation.field import Anchor, compose, integrate, resize
+from mics.network.blocks import Convolution
 from mics.network.pair import Prediction, RegistrationUNet, RegistrationUNetConfig, Step, initial_displacement
 
 
@@ -25,7 +26,7 @@ class MICS(RegistrationUNet):
 
     def __init__(self, config: MICSConfig) -> None:
         super().__init__(config)
-        self.gradient_head = nn.Conv3d(config.channels[0], 3, 3, padding=1, bias=False)
+        self.gradient_head = Convolution(config.channels[0], 3)
         nn.init.normal_(self.gradient_head.weight, std=1e-3)
         if config.anchor == "line_mean":
             self.offset_head = nn.Conv3d(config.channels[-1], 3, 1, bias=False)

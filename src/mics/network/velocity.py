@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from mics.deformation.field import compose, exponentiate, resize_displacement, warp
 from mics.deformation.inverse import correct_inverse_consistency, swap_directions
+from mics.network.blocks import Convolution
 from mics.network.pair import Prediction, RegistrationUNet, RegistrationUNetConfig, Step, initial_displacement
 from mics.network.precision import full_precision
 
@@ -123,7 +124,7 @@ class VelocityMICS(RegistrationUNet):
     def __init__(self, config: VelocityConfig) -> None:
         super().__init__(config)
         channels = config.channels[: config.velocity_levels]
-        heads = [nn.Conv3d(count, 3, 3, padding=1, bias=False) for count in channels]
+        heads = [Convolution(count, 3) for count in channels]
         for head in heads:
             nn.init.normal_(head.weight, std=1e-3)
         self.velocity_heads = nn.ModuleList(heads)
