@@ -14,7 +14,7 @@ _MAX_VALUES = 100_000
 _MERGE = "tag:yaml.org,2002:merge"
 
 
-class Settings(BaseModel):
+class FileSettings(BaseModel):
     """Settings of a file: unknown keys are refused, and so is yes or no (YAML's true, on, ...) where a number is wanted."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -24,7 +24,7 @@ class Settings(BaseModel):
     def _refuse_truth_values(cls, value: Any, info: ValidationInfo) -> Any:
         """Python counts true as the number 1, and pydantic with it."""
         kind = cls.model_fields[str(info.field_name)].annotation
-        if kind is bool or (isinstance(kind, type) and issubclass(kind, Settings)):  # the latter looks at its own
+        if kind is bool or (isinstance(kind, type) and issubclass(kind, FileSettings)):  # the latter looks at its own
             return value
         parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else [value]
         if any(isinstance(part, bool) for part in parts):

@@ -22,13 +22,13 @@ from pathlib import Path
 from pydantic import Field, ValidationError
 
 from mics.data.frame import PAPER_SIZE, PAPER_SPACING_MM
-from mics.data.settings_file import Settings, read_yaml
+from mics.data.settings_file import FileSettings, read_yaml
 from mics.errors import SettingError
 
 BUNDLED_PLANS = Path(__file__).parent / "plans"
 
 
-class Training(Settings):
+class Training(FileSettings):
     """A run of ``mics train``: its recipe, changes of single values, and the model to start from."""
 
     recipe: str
@@ -36,13 +36,13 @@ class Training(Settings):
     initial: str | None = None
 
 
-class ExistingModel(Settings):
+class ExistingModel(FileSettings):
     """A segmentation model that there is already: a shipped one by name, or a path."""
 
     model: str
 
 
-class Plan(Settings):
+class Plan(FileSettings):
     """Every setting of a pipeline; unknown keys are refused."""
 
     cohorts: dict[str, str] = Field(min_length=1)

@@ -9,7 +9,7 @@ import yaml
 from pydantic import Field, ValidationError, field_validator
 from pydantic_core import PydanticCustomError
 
-from mics.data.settings_file import Settings, parse_yaml, read_yaml
+from mics.data.settings_file import FileSettings, parse_yaml, read_yaml
 from mics.errors import InputError, MissingFileError, SettingError
 from mics.losses.total import PAPER_WEIGHTS, LossForms, LossWeights
 from mics.network.card import MAX_STEPS, Extent
@@ -25,7 +25,7 @@ BUNDLED_RECIPES = Path(__file__).parent / "recipes"
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
 
 
-class Augmentation(Settings):
+class Augmentation(FileSettings):
     """Random changes of a case; all zero means none, as in the paper. Lengths in voxels of the network's grid."""
 
     probability: float = Field(0.0, ge=0, le=1)
@@ -53,7 +53,7 @@ class Augmentation(Settings):
     """Probability of a narrower and shorter field of view (:mod:`mics.training.acquisition`)."""
 
 
-class Recipe(Settings):
+class Recipe(FileSettings):
     """Every setting of a run; unknown keys are refused."""
 
     task: Literal["registration", "segmentation"]
