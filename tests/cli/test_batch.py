@@ -191,3 +191,12 @@ def test_workers_of_a_local_cluster_give_the_same(run, quick, study):
         one, two = (Transform.load(study / w / name / "transform_moving_to_fixed.nii.gz") for w in "12")
         np.testing.assert_array_equal(one.displacement_mm, two.displacement_mm)
     assert results(study / "1").keys() == results(study / "2").keys()
+
+
+def test_what_is_odd_about_a_pair_is_told_with_its_name_and_for_each(run, quick, study, make):
+    (study / "pairs.csv").write_text("fixed,moving\na.nii.gz,a.nii.gz\nb.nii.gz,b.nii.gz\na.nii.gz,c.nii.gz\n")
+    done = run("register", "--pairs", study / "pairs.csv", "-o", study / "out", "--workers", "1", *quick)
+    assert done.exit_code == 0, done.output
+    told = [line for line in done.stderr.splitlines() if line.startswith("Warning: ")]
+    same = "The fixed and the moving scan are the same, voxel by voxel: was one of them given twice?"
+    assert sorted(told) == [f"Warning: {pair}: {same}" for pair in ("a_a", "b_b")]

@@ -89,3 +89,10 @@ def test_what_register_wrote_for_learn2reg_files_is_scored_on_the_learn2reg_fold
     assert score["dice"]["6"] == pytest.approx(2 * 4 / 12)
     assert score["inverse_max_mm"] < 0.1
     assert score["seconds"] > 0
+
+
+def test_an_export_among_the_tables_is_refused(refused, tmp_path):
+    out = tmp_path / "out"
+    sentence = refused("evaluate", tmp_path, tmp_path / "pairs.csv", "-o", out, "--export", out / "submission.zip")
+    assert sentence == "Error: --export lies in the folder of the tables: name another place for it."
+    assert not out.exists()

@@ -3,6 +3,7 @@ import json
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 
 from mics.atlas.members import read_members
 from mics.atlas.propagate import propagate
@@ -101,3 +102,32 @@ def test_one_number_with_two_meanings_is_refused(tmp_path, make):
         members += read_members(tmp_path / folder, labelled=True)
     with pytest.raises(InputError, match="1 is liver in one, spleen in another"):
         propagate(make(tmp_path / "scan.nii.gz"), members, tmp_path / "out")
+
+
+@pytest.mark.slow
+def test_the_scan_itself_in_another_format_a_scan_twice_and_names_of_others_are_told(tmp_path, make, quick, run):
+    folder = tmp_path / "atlases"
+    folder.mkdir()
+    hu = make.body()
+    hu[14:] += np.where(hu[14:] > 0, 37, 0)  # unlike from both sides
+    scan = make(tmp_path / "scan.nii.gz", hu + 0.3)
+    for name, values in (("a", np.roll(hu, 1, axis=0)), ("b", np.roll(hu, 1, axis=0)), ("c", np.roll(hu, 1, axis=1))):
+        make(folder / f"{name}.nii.gz", values)
+        make(folder / f"{name}_labels.nii.gz", ((values > 0) * (5 if name == "c" else 3)).astype(np.uint8))
+    # Whole HU, and axes turned round, as another converter writes the same series.
+    own = sitk.Flip(sitk.ReadImage(str(scan)), [True, False, True])
+    sitk.WriteImage(sitk.Cast(own, sitk.sitkInt16), str(folder / "same.nrrd"))
+    sitk.WriteImage(sitk.Cast(own > 0, sitk.sitkUInt8), str(folder / "same_labels.nrrd"))
+    (tmp_path / "names.json").write_text('{"1": "liver"}')
+    command = ["propagate", scan, "--atlases", folder, "-o", tmp_path / "out", "--fusion", "majority"]
+    done = run(*command, "--label-names", tmp_path / "names.json", *quick[2:])
+    assert done.exit_code == 0, done.output
+    reasons = json.loads((tmp_path / "out" / "summary.json").read_text())["verdict"]["reasons"]
+    for sentence in (
+        "Atlas same is left out: It is the scan itself.",
+        "Atlases a and b are the same scan, which so votes twice: leave one of them out.",
+        "1 of 3 atlases show no label 3 (c): they vote for what else they show.",
+        "2 of 3 atlases show no label 5 (a, b): they vote for what else they show.",
+    ):
+        assert sentence in reasons
+    assert any("No label of the maps is among those that have a name (1 liver)" in one for one in reasons)

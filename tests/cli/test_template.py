@@ -83,3 +83,28 @@ def test_what_cannot_be_used_is_told_before_the_work(tmp_path, group, run):
         assert result.exit_code == 2
         assert message in " ".join(result.output.split())
         assert not out.exists()
+
+
+@pytest.mark.slow
+def test_labels_of_another_numbering_none_or_another_grid_and_a_scan_twice_are_told(tmp_path, make, quick, run):
+    folder = tmp_path / "group"
+    folder.mkdir()
+    for place, name in enumerate("abcd"):
+        hu = np.roll(make.body(), place % 3, axis=0)  # d is a
+        make(folder / f"{name}.nii.gz", hu)
+        values = {"a": 3, "b": 3, "c": 7, "d": 0}[name]
+        make(folder / f"{name}_labels.nii.gz", ((hu > 0) * values).astype(np.uint8))
+    make(folder / "e.nii.gz", np.roll(make.body(), 1, axis=1))
+    make(folder / "e_labels.nii.gz", np.ones((24, 22, 18), np.uint8))
+    done = run("template", folder, "-o", tmp_path / "out", "--rounds", 1, "--spacing-mm", 10, *quick[2:])
+    assert done.exit_code == 0, done.output
+    reasons = json.loads((tmp_path / "out" / "summary.json").read_text())["verdict"]["reasons"]
+    for sentence in (
+        "a and d are the same scan, voxel by voxel, which so counts twice: leave one of them out.",
+        "c shows none of the labels that the others agree on: does it use the same numbering?",
+        "The label map of d is empty, so that it votes for background.",
+    ):
+        assert sentence in reasons
+    assert any(
+        "e is left out: The label map of e is on another grid than its scan (24 × 22 × 18" in one for one in reasons
+    )

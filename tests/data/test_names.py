@@ -40,6 +40,25 @@ def test_a_manifest_with_a_case_twice_is_refused(tmp_path: Path) -> None:
         read_manifest(tmp_path)
 
 
+def test_a_manifest_that_a_spreadsheet_has_saved_is_read_or_told_what_is_wrong(tmp_path: Path) -> None:
+    rows = [Entry(name=name, cohort="own", split="val", status="prepared", organs=(1, 2)) for name in "ab"]
+    path = write_manifest(rows, tmp_path)
+    text = path.read_text(encoding="utf-8")
+    path.write_bytes(("\ufeff" + text.replace("\n", "\r\n")).encode())
+    assert read_manifest(tmp_path) == rows
+    for changed, message in (
+        (text.replace(",", ";"), "semicolons divide its values"),
+        (
+            text.replace(",val,", ",validation,"),
+            r"line 2 is not a manifest .*split: Input should be 'train', 'val' or 'test'",
+        ),
+        (text.replace(",organs,", ",organ,"), "it has no column organs"),
+    ):
+        path.write_text(changed, encoding="utf-8")
+        with pytest.raises(InputError, match=message):
+            read_manifest(tmp_path)
+
+
 @pytest.mark.parametrize("cell", ["[" * 100_000, "x" * 200_000, "[1]", '{"a": 1}'])
 def test_a_manifest_with_absurd_cells_is_told_in_a_sentence(cell: str, tmp_path: Path) -> None:
     columns = list(Entry.model_fields)

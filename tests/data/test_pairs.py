@@ -80,3 +80,53 @@ def test_a_missing_list_and_one_that_is_no_text(tmp_path):
     (tmp_path / "pairs.csv").write_bytes(b"\x80\x00fixed")
     with pytest.raises(InputError, match="not a CSV file"):
         read_pairs(tmp_path / "pairs.csv")
+
+
+def test_a_name_that_stands_for_two_scans_is_refused(csv, tmp_path):
+    """Files of one name in a folder for each patient, as hospitals and nnU-Net's users have them."""
+    for patient in ("p1", "p2", "p3"):
+        (tmp_path / patient).mkdir()
+        for name in ("ct", "labels"):
+            (tmp_path / patient / f"{name}.nii.gz").write_bytes((tmp_path / "a.nii.gz").read_bytes())
+    rows = [f"p1/ct.nii.gz,p{n}/ct.nii.gz,p1/labels.nii.gz,p{n}/labels.nii.gz" for n in (2, 3)]
+    for listed in (rows[:1], rows):
+        with pytest.raises(InputError, match=r"two scans by the name ct \(.*p1/ct.*p2/ct.*a name of its own"):
+            read_pairs(csv(*listed), needs=("labels",))
+    named = csv(
+        *[f"p1,p{n},p1/ct.nii.gz,p{n}/ct.nii.gz" for n in (2, 3)], header="fixed,moving,fixed_image,moving_image"
+    )
+    assert [pair.name for pair in read_pairs(named, needs=("image",))] == ["p1_p2", "p1_p3"]
+
+
+def test_a_scan_with_other_labels_further_down_is_refused_and_a_link_to_the_same_is_not(csv, tmp_path):
+    with pytest.raises(InputError, match=r"two label maps by the name a \(.*a\.nii\.gz and .*b\.nii\.gz\)"):
+        read_pairs(csv("a,b,a.nii.gz,b.nii.gz", "a,c,b.nii.gz,b.nii.gz"))
+    (tmp_path / "link.nii.gz").symlink_to(tmp_path / "a.nii.gz")
+    assert len(read_pairs(csv("a,b,a.nii.gz,b.nii.gz", "a,c,link.nii.gz,b.nii.gz"))) == 2
+
+
+def test_two_pairs_whose_results_would_have_one_name_are_told_as_that(csv):
+    with pytest.raises(InputError, match=r"a_b with c and a with b_c, whose results would both be called a_b_c"):
+        read_pairs(csv("a_b,c,a.nii.gz,b.nii.gz", "a,b_c,a.nii.gz,b.nii.gz"))
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (
+            "a.nii.gz,z.nii.gz",
+            r"line 2: .*/z\.nii\.gz is not there; correct moving\. Files are relative to the folder of the",
+        ),
+        ("sub/a.nii.gz,b.nii.gz", r"line 2: .*/sub/a\.nii\.gz is not there; correct fixed\."),
+        ("sub\\a.nii.gz,b.nii.gz", r"is not there; correct fixed\..* have / between folders"),
+        ("a,b", "line 2: a fixed_image is needed here"),
+    ],
+)
+def test_a_scan_that_is_not_there_is_told_as_that(csv, line, message):
+    with pytest.raises(InputError, match=message):
+        read_pairs(csv(line, header="fixed,moving"), needs=("image",))
+
+
+def test_a_folder_that_is_none_of_learn2reg_is_told_what_is_wanted(tmp_path):
+    with pytest.raises(InputError, match="give a CSV file of pairs, or such a folder"):
+        read_pairs(tmp_path)

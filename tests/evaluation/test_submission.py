@@ -102,6 +102,31 @@ def test_seconds_are_read_from_a_table(listed, submit):
         Submission(folder).seconds(listed[0])
 
 
+def test_seconds_lie_beside_the_deformations_wherever_these_do_and_once_a_pair(listed, submit):
+    folder = submit("mine", {("p1", "p2"): 2, ("p1", "p3"): -1})
+    (folder / "run").mkdir()
+    (folder / "run" / "seconds.csv").write_text("fixed,moving,seconds\np1,p2,12.5\n")
+    found = Submission(folder)
+    assert (found.seconds(listed[0]), found.odd_seconds(listed)) == (12.5, [])
+    (folder / "run" / "seconds.csv").write_text("fixed,moving,seconds\n1,2,12.5\n")
+    (message,) = Submission(folder).odd_seconds(listed)
+    assert "has none of the pairs, its first is 1, 2" in message
+    (folder / "run" / "seconds.csv").write_text("fixed,moving,seconds\np1,p2,12.5\np1,p2,13\n")
+    with pytest.raises(InputError, match="has the pair p1, p2 twice"):
+        Submission(folder).odd_seconds(listed)
+    (folder / "two").mkdir()
+    (folder / "two" / "seconds.csv").write_text("fixed,moving,seconds\n")
+    with pytest.raises(InputError, match=r"holds seconds\.csv 2 times"):
+        Submission(folder)
+
+
+def test_an_npz_of_another_shape_is_told_as_that_alone(listed, grid, submit):
+    folder = submit("packed", {})
+    np.savez(folder / "disp_p1_p2.npz", np.zeros((3, *grid.size), np.float16))
+    with pytest.raises(InputError, match=r"\.npz has shape 3x.*: move the first axis to the end\.$"):
+        Submission(folder).require_size(listed[0], grid)
+
+
 @pytest.mark.parametrize("time", ["-1", "inf", "nan", "soon"])
 def test_what_is_no_time_is_refused_with_its_table(listed, submit, time):
     folder = submit("timed", {("p1", "p2"): 0})

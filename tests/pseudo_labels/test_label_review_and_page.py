@@ -96,3 +96,15 @@ def test_a_review_that_means_nothing_is_refused_with_its_line(tmp_path, row):
     path.write_text("who,what\n")
     with pytest.raises(InputError, match="must have the columns"):
         read_reviews(path, {"a"})
+
+
+def test_capitals_do_not_count_and_two_verdicts_on_one_organ_are_refused(tmp_path):
+    path = tmp_path / "verdicts.csv"
+    path.write_text("case,organ,verdict,comment\na,Liver,Reject,\na,liver,reject,again\na,,KEEP,\n")
+    assert {subject: review.keep for subject, review in read_reviews(path, {"a"}).items()} == {
+        ("a", 6): False,
+        ("a", 0): True,
+    }
+    path.write_text("case,organ,verdict,comment\na,liver,reject,\na,liver,keep,\n")
+    with pytest.raises(InputError, match="line 3: the liver of a is to be kept and rejected"):
+        read_reviews(path, {"a"})

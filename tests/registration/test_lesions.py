@@ -10,7 +10,7 @@ from mics.deformation.transform import Transform
 from mics.image.grid import Grid
 from mics.image.io import Image
 from mics.registration.inputs import Scan
-from mics.registration.lesions import COLUMNS, lesion_table, lesions_csv
+from mics.registration.lesions import COLUMNS, lesion_table, lesions_csv, other_numbers
 from mics.registration.pair import Pair
 
 MOVING = Grid((30, 30, 20), (2, 2, 2.5), (-30, -30, -25), (0, 1, 0, -1, 0, 0, 0, 0, 1))
@@ -71,3 +71,15 @@ def test_the_table_as_csv():
     assert [row["lesion"] for row in rows] == ["4", "7"]
     assert float(rows[0]["moving_ml"]) == pytest.approx(1.8)
     assert rows[1]["growth"] == ""
+
+
+def test_a_lesion_that_lies_on_one_of_another_number_is_asked_about():
+    """On one grid, with the identity: 1 and 7 share voxels, 2 is in both maps, 5 and 9 lie alone."""
+    identity = Transform(np.zeros((*FIXED.size, 3), np.float32), FIXED)
+    before = lesions(FIXED, _7=(4, 4), _2=(12, 3), _5=(30, 4))
+    after = lesions(FIXED, _1=(3, 6), _2=(12, 4), _9=(20, 3))
+    pair = Pair(fixed=scans(after, None).fixed, moving=scans(before, None).fixed)
+    (message,) = other_numbers(pair, identity)
+    assert message.startswith("Lesion 7 of the moving scan lies on lesion 1 of the fixed scan")
+    assert other_numbers(Pair(fixed=pair.fixed, moving=pair.fixed), identity) == []
+    assert other_numbers(scans(after, None), identity) == []

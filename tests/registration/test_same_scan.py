@@ -7,6 +7,7 @@ import SimpleITK as sitk
 from mics.image.grid import Grid
 from mics.image.io import Image
 from mics.registration.inputs import load_pair
+from mics.registration.same_scan import is_same_scan
 
 SHAPE = (40, 36, 12)
 GRID = Grid(SHAPE, (5.0, 5.0, 10.0), (0.0, 0.0, 0.0), (1, 0, 0, 0, 1, 0, 0, 0, 1))
@@ -75,3 +76,27 @@ def test_two_scans_are_not(tmp_path):
     assert messages_for(fixed=fixed, moving=series(tmp_path / "b", "1.2.4", body(1))) == []
     assert messages_for(fixed=fixed, moving=Image(body(1), GRID)) == []
     assert messages_for(fixed=Image(body(0), GRID), moving=Image(body(1), GRID)) == []
+
+
+def test_one_scan_in_two_files_is_known_and_another_of_the_patient_is_not():
+    hu = body(0)
+    hu[25:] += np.where(hu[25:] > -500, 20, 0)
+    own = Image(hu, GRID)
+    itk = sitk.Flip(own.to_sitk(), [True, False, True])
+    for other in (sitk.Cast(itk, sitk.sitkInt16), sitk.PermuteAxes(itk, [2, 0, 1]), sitk.Clamp(itk, lowerBound=-1024)):
+        assert is_same_scan(own, Image.of(other))
+    padded = hu.copy()
+    padded[:2] = -2000
+    assert is_same_scan(own, Image(padded, GRID))
+    mirrored = Image(hu[::-1].copy(), GRID)
+    follow_up = Image(body(1), GRID)
+    aside = Image(hu, Grid(SHAPE, GRID.spacing, (5.0, 0.0, 0.0)))
+    assert not any(is_same_scan(own, other) for other in (mirrored, follow_up, aside))
+
+
+def test_a_scan_and_its_rounded_copy_are_told():
+    hu = body(0)
+    with pytest.warns(
+        UserWarning, match="show the same, to a HU, though their files differ: was one of them given twice"
+    ):
+        load_pair(fixed=Image(hu, GRID), moving=Image(np.rint(hu), GRID))

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from mics.errors import InputError
 from mics.network.config import SegmentationConfig
 from mics.training.cache import CachedCase, read_cases
 from mics.training.recipe import Recipe
@@ -130,3 +131,32 @@ def test_validation_of_registration_measures_all_organs_whatever_is_supervised(c
         return measured["val/dice"]
 
     assert dice(()) == dice(None) > 0
+
+
+@pytest.mark.parametrize("task", ["registration", "segmentation"])
+def test_validation_cases_without_labels_are_no_part_of_the_dice(
+    task: str, cases: Path, make_case: MakeCase, recipe: Recipes
+) -> None:
+    """As if they were not there: they are neither lost organs nor perfect ones."""
+    settings = recipe(task=task, preset="small" if task == "registration" else "organs-small")
+    labelled = read_cases(cases)
+    blank = [make_case(name, seed, "val") for name, seed in (("y", 8), ("z", 9))]
+    for case in blank:
+        case.labels[:] = 0
+
+    def measured(cases: list[CachedCase]) -> dict[str, float]:
+        torch.manual_seed(0)
+        module = (RegistrationTraining if task == "registration" else SegmentationTraining)(settings)
+        trainer = Trainer(logger=False, enable_progress_bar=False, accelerator="cpu")
+        (found,) = trainer.validate(module, datamodule=Cases(cases, settings), verbose=False)
+        return dict(found)
+
+    alone = measured(labelled)["val/dice"]
+    assert 0 < alone < 1
+    assert measured([*labelled, *blank])["val/dice"] == pytest.approx(alone)
+    only = [*[case for case in labelled if case.split == "train"], *blank]
+    if task == "registration":
+        assert "val/dice" not in measured(only)
+    else:
+        with pytest.raises(InputError, match="No case of the validation shows an organ"):
+            measured(only)

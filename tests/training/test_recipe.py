@@ -8,6 +8,7 @@ import pytest
 import torch
 import yaml
 
+from mics.data.settings_file import parse_yaml
 from mics.errors import InputError
 from mics.losses.total import FORMS, PAPER_WEIGHTS
 from mics.network.kinds import build
@@ -58,6 +59,37 @@ def test_overrides_reach_into_sections() -> None:
 def test_bad_overrides_are_explained(override: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
         load_recipe("mics-small", [override])
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("epochs=true", "setting epochs: Input should not be true or false"),
+        ("learning_rate=yes", "setting learning_rate: Input should not be true or false"),
+        ("losses.inverse=on", "setting losses: Input should not be true or false"),
+        ("augmentation.noise=true", r"setting augmentation\.noise: Input should not be true or false"),
+        ("learning_rate=1e300", "setting learning_rate: Input should be less than or equal to 1000"),
+        ("hu_range=[300, -100]", "setting hu_range: Input should be a lower and a higher value"),
+        ("hu_range=[0, 0]", "setting hu_range: Input should be a lower and a higher value"),
+    ],
+)
+def test_values_that_would_train_something_else_are_refused(override: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        load_recipe("mics-small", [override])
+
+
+def test_blanks_around_names_and_numbers_in_any_writing_are_taken() -> None:
+    recipe = load_recipe("mics-small", [" epochs = 7", "augmentation . noise=3", "learning_rate=1e-4", "decay=yes"])
+    assert (recipe.epochs, recipe.augmentation.noise, recipe.learning_rate, recipe.decay) == (7, 3.0, 1e-4, True)
+
+
+def test_a_setting_that_a_file_has_twice_is_refused_and_a_merged_one_is_not(tmp_path: Path) -> None:
+    text = (BUNDLED_RECIPES / "mics-small.yaml").read_text(encoding="utf-8")
+    path = tmp_path / "own.yaml"
+    path.write_text(text + "epochs: 3\n")
+    with pytest.raises(InputError, match="epochs stands there twice"):
+        load_recipe(path)
+    assert parse_yaml("a: &a {x: 1, y: 2}\nb: {<<: *a, x: 3}") == {"a": {"x": 1, "y": 2}, "b": {"x": 3, "y": 2}}
 
 
 def test_missing_recipe_names_the_shipped_ones() -> None:

@@ -22,6 +22,7 @@ from mics.training.recipe import load_recipe
 
 pytest.importorskip("lightning", reason="training needs the train extra")
 
+from mics.training.source import source_of
 from mics.training.start import resume, start
 
 SMALL = ["spacing_mm=16", "epochs=1", "iterations_per_epoch=1"]
@@ -50,6 +51,26 @@ def prepared(tmp_path: Path) -> Path:
         rows.append(Entry(name=name, cohort="own", split=split, status="prepared", image=f"{name}.nii.gz"))
     write_manifest(rows, root)
     return root
+
+
+def test_a_segmentation_without_annotated_validation_is_refused_before_anything_is_written(
+    prepared: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match="has an annotated organ, and a segmentation is validated by them"):
+        start("organs-coarse", str(prepared), tmp_path / "a" / "run", overrides=["epochs=1"])
+    assert not (tmp_path / "a").exists()
+    source_of("phantom:5", 8.0, None, 0).require_annotated_validation()  # all organs of which are known
+
+
+def test_a_prepared_set_of_which_a_volume_has_gone_is_refused_before_anything_is_written(
+    prepared: Path, tmp_path: Path
+) -> None:
+    (prepared / "c.nii.gz").rename(tmp_path / "elsewhere.nii.gz")
+    with pytest.raises(
+        InputError, match=r"manifest\.csv lists .*/c\.nii\.gz, which is not there: its files are relative to it"
+    ):
+        begin(tmp_path / "a" / "run", str(prepared))
+    assert not (tmp_path / "a").exists()
 
 
 @pytest.mark.parametrize(

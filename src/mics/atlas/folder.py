@@ -17,9 +17,10 @@ def pin_inputs(folder: Path, name: str, content: Mapping[str, Any]) -> None:
     path = folder / name
     earlier = read_json(path)
     if earlier is not None and earlier != content:
-        other = ", ".join(sorted(key for key in {*earlier, *content} if earlier.get(key) != content.get(key)))
+        unlike = sorted(key for key in {*earlier, *content} if earlier.get(key) != content.get(key))
+        other = "other" if len(unlike) > 1 or unlike[0].endswith("s") else "another"
         raise RunError(
-            f"{folder} holds earlier work with another {other}: give a new folder, or what it was begun with."
+            f"{folder} holds earlier work with {other} {', '.join(unlike)}: give a new folder, or what it was begun with."
         )
     write_json(content, path)
 

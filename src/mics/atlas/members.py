@@ -9,17 +9,19 @@ from functools import partial
 from pathlib import Path
 
 from mics.data.cohorts.case import visible
-from mics.data.cohorts.learn2reg import DATASET_FILE, open_learn2reg
+from mics.data.cohorts.learn2reg import is_learn2reg, open_learn2reg
 from mics.data.cohorts.nnunet import DATASET, ENDINGS
 from mics.data.label_names import disagreement, known_names, read_label_names
 from mics.data.names import is_file_name
 from mics.data.pairs import ScanSource, read_label_map
-from mics.errors import InputError, MissingFileError, require_type
+from mics.errors import GeometryError, InputError, MissingFileError, require_type
 from mics.files.csv_rows import CsvRows
 from mics.files.paths import as_path
 from mics.files.text import read_text
+from mics.image.grid import GRID_TOLERANCE_VOXELS
 from mics.image.hounsfield import read_scan
 from mics.image.io import Image
+from mics.image.lattice import difference, with_axes_of
 from mics.organs import ORGAN_NAMES
 
 LAYOUTS = (
@@ -93,7 +95,16 @@ def meaning(members: Sequence[ScanSource]) -> dict[int, str]:
 
 def read_member(member: ScanSource) -> tuple[Image, Image | None]:
     """The scan in HU and its label map, None where it has none; raises InputError for files that cannot be used."""
-    return member.image(), member.labels() if "labels" in member.files else None
+    image = member.image()
+    if "labels" not in member.files:
+        return image, None
+    labels = with_axes_of(member.labels(), image.grid)
+    if not labels.grid.is_close(image.grid, GRID_TOLERANCE_VOXELS * min(image.grid.spacing)):
+        raise GeometryError(
+            f"The label map of {member.name} is on another grid than its scan ({difference(labels.grid, image.grid)}): resample "
+            "it onto the scan with nearest neighbour."
+        )
+    return image, labels
 
 
 def _found(source: Path) -> Iterator[ScanSource]:
@@ -101,7 +112,7 @@ def _found(source: Path) -> Iterator[ScanSource]:
         return _listed(source)
     if not source.is_dir():
         raise MissingFileError(f"{source} is not there, or is neither a folder nor a CSV file: give {LAYOUTS}.")
-    if (source / DATASET_FILE).is_file() or (source / "Training" / "img").is_dir():
+    if is_learn2reg(source):
         return _learn2reg(source)
     if (source / "imagesTr").is_dir():
         return _nnunet(source)

@@ -1,5 +1,6 @@
 """Labels carried over from several labelled scans to a new one: registered one by one, then fused."""
 
+import itertools
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -7,6 +8,7 @@ from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
+from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +32,7 @@ from mics.data.label_names import LabelNames, label_name, read_label_names
 from mics.data.pairs import ScanSource
 from mics.deformation.provenance import voxels_sha256
 from mics.errors import InputError, InsufficientMemoryError, RunError, SettingError
-from mics.evaluation.numbering import other_numbering
+from mics.evaluation.numbering import unlike_numbering
 from mics.files.folder import own_folder, write_together
 from mics.files.paths import as_path
 from mics.files.whole import write_text
@@ -38,7 +40,9 @@ from mics.image.available import available_host_bytes
 from mics.image.grid import Grid
 from mics.image.io import Image, read_image, read_labels, write_image, write_labels
 from mics.network.weights import DEFAULT_REGISTRATION
+from mics.registration.findings import other_names
 from mics.registration.inputs import load_scan
+from mics.registration.same_scan import is_same_scan
 from mics.registration.verdict import Word
 
 ATLASES = "atlases"
@@ -46,6 +50,8 @@ _NOTE, _RECORD = "propagate.json", "record.json"
 _IMAGE, _LABELS, _VIEW = "image.nii.gz", "labels.nii.gz", "in_view.nii.gz"
 _MIN_ATLASES = 3
 _MIN_AGREEMENT = 0.5
+_NAMED = 5
+"""Atlases that a reason names."""
 _BYTES_PER_VOXEL = 5
 """Of each atlas: HU, labels, and whether it is seen."""
 
@@ -222,7 +228,7 @@ def _outcome(name: str, verdict: Word, reasons: Sequence[str]) -> AtlasOutcome:
 
 def _register_atlas(target: Image, member: ScanSource, folder: Path, settings: AtlasSettings) -> AtlasOutcome:
     image, labels = member.image(), member.labels()
-    if image.grid.is_close(target.grid) and np.array_equal(image.array, target.array):
+    if is_same_scan(target, image):
         return AtlasOutcome(member.name, used=False, verdict=None, reasons=("It is the scan itself.",))
     if not (labels.array > 0).any():
         raise InputError(f"The label map of {member.name} is empty: give one with labels, or take the atlas away.")
@@ -271,27 +277,31 @@ def _summed_up(
     names: Mapping[int, str],
     grid: Grid,
 ) -> Propagation:
-    volumes = _volumes(fused, shown, names, float(np.prod(grid.spacing)) / 1000)
+    values = np.unique([0, *np.unique(shown.labels)])
+    counts = np.stack([_counts(labels, values) for labels in shown.labels])
+    volumes = _volumes(fused, values, counts, names, float(np.prod(grid.spacing)) / 1000)
     reasons = [f"Atlas {one.name} is left out: {' '.join(one.reasons)}" for one in outcomes if not one.used]
     if len(used) < _MIN_ATLASES:
         reasons.append(
             f"Only {len(used)} of {len(outcomes)} atlases took part, so that errors of one are not outvoted."
         )
-    for volume in volumes:
+    reasons += [
+        f"Atlases {first} and {second} are the same scan, which so votes twice: leave one of them out."
+        for first, second in _doubled(used, shown.images)
+    ]
+    reasons += other_names(names, {str(value): names[value] for value in values.tolist() if value in names})
+    for volume, shows in zip(volumes, counts.T[1:] > 0, strict=True):
         if volume.agreement is None:
             reasons.append(f"The fusion has no {volume.name}, which {volume.atlases} atlases show.")
         elif volume.agreement < _MIN_AGREEMENT:
             reasons.append(f"The atlases agree little on the {volume.name}: {volume.agreement:.0%} on average.")
-        if volume.atlases < len(used):
+        if lacking := [name for name, has in zip(used, shows, strict=True) if not has]:
+            which = ", ".join(lacking[:_NAMED]) + (", ..." if len(lacking) > _NAMED else "")
             reasons.append(
-                f"{len(used) - volume.atlases} of {len(used)} atlases show no {volume.name}: they vote for what else they show."
+                f"{len(lacking)} of {len(used)} atlases show no {volume.name} ({which}): they vote for what else they show."
             )
     for name, labels in zip(used, shown.labels, strict=True):
-        if found := other_numbering(fused.labels, labels):
-            mine = ", ".join(f"{own} on {common}" for common, own in found)
-            reasons.append(
-                f"Labels of atlas {name} lie on other numbers of the fusion ({mine}): does it use the same numbering?"
-            )
+        reasons += unlike_numbering(name, labels, fused.labels)
     return Propagation(
         labels=Image(fused.labels, grid),
         agreement=Image(fused.agreement, grid),
@@ -303,10 +313,20 @@ def _summed_up(
     )
 
 
-def _volumes(fused: Fused, shown: Atlases, names: Mapping[int, str], voxel_ml: float) -> list[Volume]:
-    """A row a label that any atlas shows."""
-    values = np.unique([0, *np.unique(shown.labels)])
-    counts = np.stack([_counts(labels, values) for labels in shown.labels])
+def _doubled(names: Sequence[str], images: NDArray[np.floating | np.integer]) -> list[tuple[str, str]]:
+    """Pairs of atlases whose warped scans are the same, voxel by voxel: the same scan under two names."""
+    checksums = [crc32(image.tobytes()) for image in images]
+    return [
+        (names[one], names[two])
+        for one, two in itertools.combinations(range(len(names)), 2)
+        if checksums[one] == checksums[two]
+    ]
+
+
+def _volumes(
+    fused: Fused, values: NDArray[np.integer], counts: NDArray[np.intp], names: Mapping[int, str], voxel_ml: float
+) -> list[Volume]:
+    """A row a label that any atlas shows, of which ``counts`` has the voxels by atlas and by the labels in ``values``."""
     totals = _counts(fused.labels, values)
     agreed = np.bincount(
         np.searchsorted(values, fused.labels.ravel()), weights=fused.agreement.ravel(), minlength=len(values)

@@ -1,5 +1,6 @@
 """What a finished template delivers: its volumes, its labels, everyone's transforms to and from it, and its verdict."""
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -18,7 +19,9 @@ from mics.atlas.tables import to_csv
 from mics.atlas.template_frame import TemplateFrame
 from mics.atlas.template_rounds import DRIFT_MM, FROM_TEMPLATE, MEAN, TEMPLATE, TO_TEMPLATE, Round, Rounds, converged
 from mics.data.pairs import ScanSource
+from mics.deformation.provenance import voxels_sha256
 from mics.deformation.transform import Transform
+from mics.evaluation.numbering import unlike_numbering
 from mics.files.folder import write_together
 from mics.files.whole import write_text
 from mics.image.grid import Grid
@@ -50,8 +53,13 @@ class Template:
 
 @dataclass(frozen=True, eq=False)
 class _Delivered:
-    """A member on the template: the logarithm of its Jacobian determinant, its labels (None without), where it is in view."""
+    """A member on the template: the logarithm of its Jacobian determinant, its labels (None without), where it is in view.
 
+    ``scan``: a checksum of its voxels.
+    """
+
+    name: str
+    scan: str
     log_jacobian: NDArray[np.float32]
     labels: NDArray[np.integer] | None
     in_view: NDArray[np.bool_]
@@ -66,7 +74,7 @@ def deliver(rounds: Rounds, table: Sequence[Round], label_names: Mapping[int, st
     delivered = _members_delivered(rounds, rounds.round_folder(len(table) - 1), taking_part)
     image = read_image(rounds.round_folder(len(table) - 1) / TEMPLATE)
     fused = _fused([one for one in delivered if one.labels is not None], image.grid)
-    reasons = _reasons(rounds.frame, taking_part, table)
+    reasons = [*_reasons(rounds.frame, taking_part, table), *_doubled(delivered), *_odd_labels(delivered, fused)]
     logs = [one.log_jacobian for one in delivered]
     result = Template(
         image=image,
@@ -97,7 +105,8 @@ def _members_delivered(rounds: Rounds, last: Path, taking_part: Sequence[ScanSou
         place.mkdir(parents=True, exist_ok=True)
         write_together(place, {TO_TEMPLATE: to_template.save, FROM_TEMPLATE: from_template.save})
         carried = None if labels is None else to_template.transform_labels(labels).array
-        delivered.append(_Delivered(log_jacobian(to_template), carried, in_view(to_template, image.grid).array > 0))
+        seen = in_view(to_template, image.grid).array > 0
+        delivered.append(_Delivered(member.name, voxels_sha256(image), log_jacobian(to_template), carried, seen))
     return delivered
 
 
@@ -134,6 +143,40 @@ def _reasons(frame: TemplateFrame, taking_part: Sequence[ScanSource], table: Seq
             f"The mean displacement of the members is {table[-1].bias_mm:.1f} mm, not zero: its own map has no good "
             "inverse, so that the template is biased."
         )
+    return reasons
+
+
+def _doubled(delivered: Sequence[_Delivered]) -> list[str]:
+    """A sentence for each scan that is there under two names."""
+    return [
+        f"{one.name} and {two.name} are the same scan, voxel by voxel, which so counts twice: leave one of them out."
+        for one, two in itertools.combinations(delivered, 2)
+        if one.scan == two.scan
+    ]
+
+
+def _odd_labels(delivered: Sequence[_Delivered], fused: Fused | None) -> list[str]:
+    """Sentences on members whose labels cannot be those of the others, or are none."""
+    if fused is None:
+        return []
+    reasons = []
+    without = [one.name for one in delivered if one.labels is None]
+    if without:
+        reasons.append(
+            f"Labels are of {len(delivered) - len(without)} of {len(delivered)} scans: {', '.join(without)} has none."
+        )
+    for one in delivered:
+        if one.labels is None:
+            continue
+        own, common = (set(np.unique(labels).tolist()) - {0} for labels in (one.labels, fused.labels))
+        if not own:
+            reasons.append(f"The label map of {one.name} is empty, so that it votes for background.")
+        elif common and not own & common:
+            reasons.append(
+                f"{one.name} shows none of the labels that the others agree on: does it use the same numbering?"
+            )
+        else:
+            reasons += unlike_numbering(one.name, one.labels, fused.labels)
     return reasons
 
 

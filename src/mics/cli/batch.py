@@ -1,6 +1,7 @@
 """`mics register` with many pairs: what is printed while they run, and at the end."""
 
 import time
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,8 +39,12 @@ def register_many(pairs: "Sequence[ListedPair]", output: Path, *, strict: bool, 
             left = (of - done) * (time.monotonic() - began) / here
             line(f"{done}/{of} {_line(outcome)}" + (f" (about {_duration(left)} left)" if done < of else ""))
             status.update(f"{done} of {of} pairs, about {_duration(left)} left")
+            for message in [] if outcome.summary is None else outcome.summary.warnings:
+                print_message(f"Warning: {outcome.pair.name}: {message}")
 
-        outcomes = register_pairs(pairs, output, progress=report, **settings)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # told above, with the pair's name, and for each pair
+            outcomes = register_pairs(pairs, output, progress=report, **settings)
     if already := len(outcomes) - here:
         line(f"{already} pairs were there already.")
     counts = {word: sum(outcome.verdict == word for outcome in outcomes) for word in ("good", "look", "failed")}

@@ -11,6 +11,7 @@ from mics.cli.manners import in_folder, results
 from mics.cli.options import LabelNamesFile
 from mics.cli.output import Results, output_folder
 from mics.cli.progress import progress
+from mics.errors import SettingError
 
 
 def _is_evaluation(folder: Path) -> bool:
@@ -51,6 +52,8 @@ def evaluate(
     ] = False,
 ) -> None:
     """Score a SUBMISSION on PAIRS with label maps: per pair, per organ and in all, as CSV, JSON and Markdown."""
+    if export is not None and export.absolute().is_relative_to(output.absolute()):
+        raise SettingError("`export` lies in the folder of the tables: name another place for it.", option="export")
     with output_folder(output, _OURS), progress() as step:
         from mics.evaluation.evaluate import evaluate as run
         from mics.files.folder import free_folder

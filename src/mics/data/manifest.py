@@ -12,7 +12,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mics.data.cohorts.case import Split
 from mics.data.names import is_file_name
-from mics.errors import InputError, MissingFileError, RunError
+from mics.errors import InputError, MissingFileError, RunError, first_problem
+from mics.files.csv_rows import CsvRows
 from mics.files.whole import write_text
 
 MANIFEST = "manifest.csv"
@@ -66,13 +67,17 @@ def read_manifest(folder: Path) -> list[Entry]:
     path = folder / MANIFEST
     texts = {name for name, field in Entry.model_fields.items() if field.annotation is str} | {"split", "status"}
     entries: dict[str, Entry] = {}
+    where = str(path)
     try:
-        with path.open(encoding="utf-8", newline="") as file:
-            for line, row in enumerate(csv.DictReader(file), start=2):
-                cells = {key: cell if key in texts else json.loads(cell) for key, cell in row.items()}
-                _refuse_name(cells.get("name"), entries, f"{path}, line {line}")
-                entry = Entry.model_validate(cells)
-                entries[entry.name] = entry
+        rows = CsvRows(io.StringIO(path.read_text(encoding="utf-8-sig"), newline=""))
+        if lacking := [name for name in Entry.model_fields if name not in (rows.fieldnames or [])]:
+            raise ValueError(f"it has no column {lacking[0]}")
+        for row in rows:
+            where = f"{path}, line {rows.line_num}"
+            cells = {key: cell if key in texts else json.loads(cell) for key, cell in row.items()}
+            _refuse_name(cells.get("name"), entries, where)
+            entry = Entry.model_validate(cells)
+            entries[entry.name] = entry
     except InputError:
         raise
     except OSError as error:
@@ -80,9 +85,10 @@ def read_manifest(folder: Path) -> list[Entry]:
             f"{path} cannot be read ({error.strerror}): give a folder that mics prepare has made."
         ) from error
     except (ValueError, TypeError, csv.Error, RecursionError) as error:
-        what = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error
+        what = first_problem(error) if isinstance(error, ValidationError) else error
         raise InputError(
-            f"{path} is not a manifest of this version of MICS ({what}): prepare the cases again."
+            f"{where} is not a manifest of this version of MICS ({what}): undo what was changed by hand, or prepare the cases "
+            "again."
         ) from error
     return list(entries.values())
 

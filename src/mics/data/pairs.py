@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Literal, NoReturn
 
-from mics.data.cohorts.learn2reg import Learn2Reg, Learn2RegCase, open_learn2reg
+from mics.data.cohorts.learn2reg import DATASET_FILE, Learn2Reg, Learn2RegCase, is_learn2reg, open_learn2reg
 from mics.data.cohorts.splits import release_of
 from mics.data.label_names import known_names
 from mics.data.names import MAX_NAME, is_file_name, name_of_scan
@@ -16,14 +16,16 @@ from mics.errors import InputError, MissingFileError
 from mics.files.csv_rows import CsvRows
 from mics.files.paths import as_path
 from mics.files.text import read_text
-from mics.image.checks import refuse_values_of_scans
+from mics.image.checks import known_suffix, refuse_values_of_scans
 from mics.image.hounsfield import read_scan
-from mics.image.io import Image, read_labels
+from mics.image.io import READERS, Image, read_labels
 from mics.image.points import Points, read_points
 from mics.organs import ORGAN_NAMES
 
 ROLES = ("fixed", "moving")
 _FILES = ("image", "labels", "landmarks", "exclude", "lesions")
+_BY_NAME = {"image": "scans", "labels": "label maps"}
+"""Of these a scan has one; landmarks and masks may be others in each pair."""
 COLUMNS = (*ROLES, *(f"{role}_{file}" for role in ROLES for file in _FILES))
 
 
@@ -81,12 +83,17 @@ def read_pairs(
         The pairs, in the order of the list.
 
     Raises:
-        InputError: For a list that is missing, empty, of another form, names a pair twice or a file that is not there, or lacks
-            one that is needed.
+        InputError: For a list that is missing, empty, of another form, names a pair twice or a file that is not there, lacks
+            one that is needed, or gives two scans, or two label maps of one scan, one name.
     """
     source = as_path(source)
     if not source.is_dir():
         return _from_csv(source, needs)
+    if not is_learn2reg(source):
+        raise MissingFileError(
+            f"{source} is a folder, but none of Learn2Reg ({DATASET_FILE} is not in it): give a CSV file of pairs, or such a "
+            "folder."
+        )
     cohort = open_learn2reg(source)
     chosen = _chosen(cohort, which, source, both_directions=both_directions)
     members = {
@@ -142,10 +149,39 @@ def _from_csv(path: Path, needs: Sequence[str]) -> list[PairSource]:
         raise InputError(f"{path} is not a CSV file ({error}); give one with the columns fixed and moving.") from error
     if not pairs:
         raise InputError(f"{path} lists no pair; add a line for each.")
-    names = [pair.name for pair in pairs]
-    if twice := next((name for name in names if names.count(name) > 1), None):
-        raise InputError(f"{path} lists the pair {twice} twice; leave one line out.")
+    _refuse_one_name_for_two(path, pairs)
+    _refuse_twice(path, pairs)
     return pairs
+
+
+def _refuse_one_name_for_two(path: Path, pairs: Sequence[PairSource]) -> None:
+    """Raise InputError where a name stands for two scans or label maps: what is known by it would be the other's."""
+    known: dict[tuple[str, str], Path] = {}
+    for pair in pairs:
+        for member in (pair.fixed, pair.moving):
+            for kind, what in _BY_NAME.items():
+                if (file := member.files.get(kind)) is None:
+                    continue
+                if (other := known.setdefault((member.name, kind), file)).resolve() != file.resolve():
+                    raise InputError(
+                        f"{path} lists two {what} by the name {member.name} ({other} and {file}): give each scan a name of "
+                        "its own in the columns fixed and moving, and its files in fixed_image, moving_image, fixed_labels and "
+                        "moving_labels."
+                    )
+
+
+def _refuse_twice(path: Path, pairs: Sequence[PairSource]) -> None:
+    """Raise InputError for a pair that is there twice, or two whose results would have one name."""
+    known: dict[str, PairSource] = {}
+    for pair in pairs:
+        if (other := known.setdefault(pair.name, pair)) is pair:
+            continue
+        if other.fixed.name == pair.fixed.name:
+            raise InputError(f"{path} lists the pair {pair.name} twice; leave one line out.")
+        raise InputError(
+            f"{path} lists {other.fixed.name} with {other.moving.name} and {pair.fixed.name} with {pair.moving.name}, whose "
+            f"results would both be called {pair.name}: give one of the scans another name."
+        )
 
 
 def _refuse_columns(path: Path, columns: Sequence[str]) -> None:
@@ -167,7 +203,13 @@ def _member(folder: Path, row: dict[str, str], role: str, where: str, needs: Seq
     name, files = row[role] or "", dict(_files(folder, row, role, where))
     if name and "image" not in files and (scan := _scan_at(folder / name, needs)):
         name, files = name_of_scan(scan), {"image": scan, **files}
-    if not is_file_name(name, MAX_NAME):
+    plain = is_file_name(name, MAX_NAME)
+    if "image" not in files and _names_a_file(name) and not (plain and "image" not in needs):
+        raise MissingFileError(
+            f"{where}: {folder / name} is not there; correct {role}. Files are relative to the folder of the "
+            f"list{_slashes(name)}."
+        )
+    if not plain:
         raise InputError(
             f"{where}: the {role} scan needs a name that can be part of a file's name, or its file; {name[:200]!r} is neither."
         )
@@ -192,6 +234,19 @@ def _scan_at(path: Path, needs: Sequence[str]) -> Path | None:
         return None
 
 
+def _names_a_file(name: str) -> bool:
+    """Whether a name ends like that of a volume."""
+    try:
+        known_suffix(Path(name))
+    except InputError:
+        return name.lower().endswith((".dcm", *READERS))
+    return True
+
+
+def _slashes(name: str) -> str:
+    return ", and have / between folders" if "\\" in name else ""
+
+
 def _of(case: Learn2RegCase) -> dict[str, Path]:
     paths = {"image": case.image_path, "labels": case.labels_path}
     return {kind: path for kind, path in paths.items() if path is not None}
@@ -208,7 +263,10 @@ def _files(folder: Path, row: dict[str, str], role: str, where: str) -> Iterator
     for kind in _FILES:
         if value := row.get(f"{role}_{kind}"):
             if not (folder / value).exists():
-                raise MissingFileError(f"{where}: {folder / value} is not there; correct {role}_{kind}.")
+                raise MissingFileError(
+                    f"{where}: {folder / value} is not there; correct {role}_{kind}. Files are relative to the folder of the "
+                    f"list{_slashes(value)}."
+                )
             yield kind, folder / value
 
 

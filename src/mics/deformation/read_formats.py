@@ -70,8 +70,8 @@ def _with_provenance(transform: Transform, path: Path) -> Transform:
     if transform.grid.is_close(known.scans[known.target].grid):
         return transform.known_as(known)
     warnings.warn(
-        f"{provenance_path(path)} is of a transform on another grid than that of {path}: it is passed over, and nothing tells for "
-        "which scans the transform is.",
+        f"{provenance_path(path)} is of a transform on another grid than that of {path}: it is passed over, and nothing tells "
+        "for which scans the transform is.",
         stacklevel=2,
     )
     return transform

@@ -16,6 +16,7 @@ from mics.deformation.provenance import voxels_sha256
 from mics.errors import InputError
 from mics.evaluation.convention_check import convention_warning, overlaps
 from mics.evaluation.export import Export, exported
+from mics.evaluation.landmarks import outside_messages
 from mics.evaluation.learn2reg import warp_labels
 from mics.evaluation.numbering import numbering_warning
 from mics.evaluation.pair_score import PairScore, score_pair
@@ -24,6 +25,7 @@ from mics.evaluation.result import Evaluation
 from mics.evaluation.structure_labels import with_structures
 from mics.evaluation.submission import Submission
 from mics.evaluation.summary import compare, summarise
+from mics.image.checks import one_value
 from mics.image.io import Image
 from mics.image.points import Points
 
@@ -74,23 +76,28 @@ def evaluate(
     checksum = cache(lambda name: _checksum(subjects[name]))
     half = resplit and export is None  # what is exported is of full size
     own, other = Submission(submission, halved=half), None if against is None else Submission(against, halved=half)
+    odd: list[str] = []
     for one in (own, other):
         if one is not None:
             one.require(listed)
             for pair in listed:
                 one.require_size(pair, labels(pair.fixed.name).grid)
+            odd += one.odd_seconds(listed)
+    for name in subjects:
+        odd += filter(None, [one_value(labels(name).array, f"The label map of {name}")])
     meaning, disagreements = _label_names(subjects)
     if given is not None:
         meaning, disagreements = meaning | given, []
     with exported(export, names) as copy:
         scores, messages = _scored(own, listed, labels, checksum, progress, copy, resplit=resplit)
-    messages = [*disagreements, *messages]
+    messages = [*odd, *disagreements, *messages, *_without_labels(listed, scores, resplit=resplit)]
     if resplit and len(listed) < PAIRS:
         messages.append(f"{len(listed)} of the {PAIRS} pairs of the re-split's test: its figures are of all of them.")
     against_scores: list[PairScore] = []
     if other is not None:
         against_scores, more = _scored(other, listed, labels, checksum, progress, Export(), resplit=resplit)
         messages += more
+    messages = list(dict.fromkeys(messages))  # both submissions may be told the same
     for message in messages:
         warnings.warn(message, UserWarning, stacklevel=2)
     return Evaluation(
@@ -105,6 +112,17 @@ def evaluate(
         differences={} if other is None else compare(scores, against_scores),
         resplit=resplit,
     )
+
+
+def _without_labels(pairs: list[PairSource], scores: list[PairScore], *, resplit: bool) -> list[str]:
+    """A sentence where pairs have no Dice, as their label maps share no label."""
+    without = [pair.name for pair, score in zip(pairs, scores, strict=True) if not score.dice]
+    if resplit or not without:
+        return []
+    return [
+        f"{len(without)} of {len(pairs)} pairs have label maps without a label in common, and so no Dice: the first is "
+        f"{without[0]}."
+    ]
 
 
 def _label_names(subjects: Mapping[str, ScanSource]) -> tuple[dict[int, str], list[str]]:
@@ -144,7 +162,9 @@ def _scored(
             fixed, moving = halved(fixed), halved(moving)
             forward = halved_displacement(forward, fixed.grid.size)
             backward = None if backward is None else halved_displacement(backward, moving.grid.size)
-        score = score_pair(fixed, moving, forward, backward, landmarks=landmarks_of(pair), seconds=seconds)
+        landmarks = landmarks_of(pair)
+        beyond = outside_messages(landmarks, fixed=grid, moving=moving.grid)
+        score = score_pair(fixed, moving, forward, backward, landmarks=landmarks, seconds=seconds)
         if resplit:
             score = absent_as_zero(score)
         numbering = numbering_warning(fixed.array, warp_labels(moving.array, forward))
@@ -153,7 +173,7 @@ def _scored(
             score,
             overlaps(forward, fixed=fixed, moving=moving),
             numbering,
-            submission.made_for_others(pair, grid, checksum),
+            [*submission.made_for_others(pair, grid, checksum), *(f"{pair.name}: {message}" for message in beyond)],
         )
 
     with ThreadPoolExecutor(min(_AT_A_TIME, torch.get_num_threads())) as pool:

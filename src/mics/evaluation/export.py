@@ -47,7 +47,7 @@ def exported(path: str | Path | None, names: SubmissionNames) -> Iterator[Export
         raise RunError(f"{path} exists already; choose another name, so that nothing is overwritten.")
     with folder_beside(path) as folder:
         yield Export(folder, names)
-        if path.suffix == ".zip":
+        if path.suffix.lower() == ".zip":
             write_whole(path, lambda temporary: pack(sorted(folder.iterdir()), temporary))
         else:
             give_name(folder, path)

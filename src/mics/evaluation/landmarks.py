@@ -46,6 +46,19 @@ def outside(points: Points, grid: Grid) -> NDArray[np.bool_]:
     return np.asarray(((voxels < -0.5) | (voxels > np.array(grid.size) - 0.5)).any(axis=1))
 
 
+def outside_messages(landmarks: tuple[Points, Points] | None, *, fixed: Grid, moving: Grid) -> list[str]:
+    """A sentence for each scan, by its grid, beyond which some of its landmarks (fixed, moving) lie."""
+    messages = []
+    for (role, grid), points in zip((("fixed", fixed), ("moving", moving)), landmarks or (), strict=False):
+        beyond = outside(points, grid)
+        if beyond.any():
+            messages.append(
+                f"{np.count_nonzero(beyond)} of the {len(beyond)} landmarks of the {role} scan lie outside of it: are they "
+                "LPS millimetres, and of this scan?"
+            )
+    return messages
+
+
 def registration_errors(moved: ArrayLike, moving: Points) -> NDArray[np.float64]:
     """Distance in mm of each fixed landmark, taken to the moving scan (``moved``, (N, 3) LPS mm), from the moving one."""
     errors: NDArray[np.float64] = np.linalg.norm(np.asarray(moved) - moving.coordinates, axis=1)

@@ -87,6 +87,8 @@ def require_npz_of(
     """Raise :class:`InputError` unless an ``.npz`` file is a displacement over ``size`` (or ``or_size``) voxels."""
     try:
         _require_shape(npz_shape(path), size, where, or_size)
+    except InputError:
+        raise
     except (OSError, EOFError, zlib.error, zipfile.BadZipFile, ValueError, RuntimeError) as error:
         raise InputError(f"{where} cannot be read as an .npz file ({error}); write it again.") from error
 

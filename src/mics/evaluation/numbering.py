@@ -50,3 +50,12 @@ def numbering_warning(fixed: NDArray[np.integer], warped: NDArray[np.integer]) -
         f"Labels of the moving map lie on other numbers of the fixed map ({shown}{more}), and not on their own: do both "
         "maps use the same numbering?"
     ]
+
+
+def unlike_numbering(name: str, labels: NDArray[np.integer], common: NDArray[np.integer]) -> list[str]:
+    """A sentence if labels of the scan called ``name`` lie on other numbers of the map that was made of several scans."""
+    found = other_numbering(common, labels)
+    if not found:
+        return []
+    mine = ", ".join(f"{own} on {shared}" for shared, own in found[:_SHOWN])
+    return [f"Labels of {name} lie on other numbers of the common map ({mine}): does it use the same numbering?"]

@@ -20,8 +20,9 @@ import shutil
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import IO
 
@@ -54,6 +55,7 @@ _DEFLATE64 = 9  # zip's number of the method
 _PER_VOXEL = 3 * 8  # bytes of a displacement, at most and not compressed
 _MAX_TEXT = 1 << 24  # bytes of a table of seconds, or of all in a file but voxels
 _HEADER, _ENOUGH = 348, 1 << 16  # bytes of a NIfTI header, and of a file that surely hold it
+_SECONDS = "seconds.csv"
 _FORWARD, _BACKWARD = "transform_moving_to_fixed.nii.gz", "transform_fixed_to_moving.nii.gz"
 
 
@@ -87,6 +89,10 @@ class Submission:
                 if counts[base] > 1:
                     raise InputError(f"{self.path} holds {base} {counts[base]} times; leave one of them.")
                 self._files[base] = name
+        tables = [name for name in self._files if PurePosixPath(name).name == _SECONDS]
+        if _SECONDS not in tables and len(tables) > 1:
+            raise InputError(f"{self.path} holds {_SECONDS} {len(tables)} times; leave one of them.")
+        self._seconds_table = _SECONDS if _SECONDS in tables else next(iter(tables), None)
 
     def missing(self, pairs: list[PairSource]) -> list[PairSource]:
         """The ``pairs`` for which there is no deformation."""
@@ -168,23 +174,44 @@ class Submission:
         """Seconds that the registration took, where the submission says it."""
         name = self._find(pair)
         summary = None if name is None else str(PurePosixPath(name).with_name("summary.json"))
-        try:
-            if name is not None and name.endswith(_FORWARD) and summary in self._files:
+        if name is not None and name.endswith(_FORWARD) and summary in self._files:
+            try:
                 with self._text(summary) as file:
                     return parse_summary(file.read(), self.path / summary).total_seconds
-            if "seconds.csv" in self._files:
-                with self._text("seconds.csv") as file, io.TextIOWrapper(file, encoding="utf-8-sig") as text:
-                    for row in CsvRows(text):
-                        if (row["fixed"], row["moving"]) == (pair.fixed.name, pair.moving.name):
-                            return _positive(row["seconds"])
+            except (EOFError, zlib.error, zipfile.BadZipFile) as error:
+                raise InputError(f"{self.path} is damaged at {summary} ({error}); pack it again.") from error
+        return self._listed_seconds.get((pair.fixed.name, pair.moving.name))
+
+    def odd_seconds(self, pairs: Sequence[PairSource]) -> list[str]:
+        """A sentence where the table of seconds names none of the ``pairs``; raises InputError for one that cannot be read."""
+        listed = self._listed_seconds
+        if not listed or any((pair.fixed.name, pair.moving.name) in listed for pair in pairs):
+            return []
+        fixed, moving = next(iter(listed))
+        return [
+            f"{self.path / str(self._seconds_table)} has none of the pairs, its first is {fixed}, {moving}: it names the scans "
+            "otherwise than the list."
+        ]
+
+    @cached_property
+    def _listed_seconds(self) -> dict[tuple[str, str], float]:
+        """Of the table of seconds, by fixed and moving scan; raises InputError for one that cannot be read."""
+        if self._seconds_table is None:
+            return {}
+        where, listed = self.path / self._seconds_table, dict[tuple[str, str], float]()
+        try:
+            with self._text(self._seconds_table) as file, io.TextIOWrapper(file, encoding="utf-8-sig") as text:
+                for row in CsvRows(text):
+                    pair = row["fixed"], row["moving"]
+                    if pair in listed:
+                        raise InputError(f"{where} has the pair {', '.join(pair)} twice; leave one line out.")
+                    listed[pair] = _positive(row["seconds"])
         except InputError:
             raise
         except (KeyError, TypeError, ValueError, csv.Error, EOFError, zlib.error, zipfile.BadZipFile) as error:
-            raise InputError(
-                f"The seconds of the pair {pair.name} in {self.path} cannot be read ({error!r}); seconds.csv has the "
-                "columns fixed, moving, seconds."
-            ) from error
-        return None
+            what = f"it has no column {error}" if isinstance(error, KeyError) else error
+            raise InputError(f"{where} cannot be read ({what}); it has the columns fixed, moving, seconds.") from error
+        return listed
 
     def _find(self, pair: PairSource) -> str | None:
         """Name of the file that fills the pair's fixed volume."""

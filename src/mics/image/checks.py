@@ -79,6 +79,15 @@ def refuse_values_of_scans(labels: NDArray[np.integer], name: str) -> None:
             raise InputError(f"{name} is not a label map: it holds more than {MAX_LABELS} different values.")
 
 
+def one_value(labels: NDArray[np.integer], name: str) -> str | None:
+    """A sentence on a label map, called ``name``, that is the same everywhere, of which no score says anything; mostly None."""
+    value = int(labels.min())
+    if value != labels.max():
+        return None
+    meaning = "it holds no label" if value == 0 else "its overlap says no more than how the fields of view lie"
+    return f"{name} is {value} in every voxel, so {meaning}: is it the right file?"
+
+
 def refuse_merging_labels(labels: NDArray[np.integer], name: str) -> None:
     """Raise InputError for a label map, called ``name``, with numbers so large that warping would make several of them one."""
     if labels.dtype.kind in "iu" and labels.max() > MAX_WHOLE:

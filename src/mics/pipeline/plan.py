@@ -19,37 +19,31 @@
 
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from mics.data.frame import PAPER_SIZE, PAPER_SPACING_MM
-from mics.data.settings_file import read_yaml
+from mics.data.settings_file import FileSettings, read_yaml
 from mics.errors import SettingError
 
 BUNDLED_PLANS = Path(__file__).parent / "plans"
 
 
-class Training(BaseModel):
+class Training(FileSettings):
     """A run of ``mics train``: its recipe, changes of single values, and the model to start from."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     recipe: str
-    set: list[str] = []
+    set: list[str] = Field([])
     initial: str | None = None
 
 
-class ExistingModel(BaseModel):
+class ExistingModel(FileSettings):
     """A segmentation model that there is already: a shipped one by name, or a path."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     model: str
 
 
-class Plan(BaseModel):
+class Plan(FileSettings):
     """Every setting of a pipeline; unknown keys are refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     cohorts: dict[str, str] = Field(min_length=1)
     reference: str | None = None
@@ -58,7 +52,7 @@ class Plan(BaseModel):
     workers: int | None = Field(None, ge=1, le=1024)
     scheduler: str | None = None
     segmentation: Training | ExistingModel = Training(recipe="organs-small")
-    segmentation_validation: dict[str, tuple[str, ...]] = {}
+    segmentation_validation: dict[str, tuple[str, ...]] = Field({})
     unannotated: bool = True
     pretrain: Training = Training(recipe="pretrain")
     finetune: Training = Training(recipe="finetune")

@@ -28,12 +28,21 @@ def read_reviews(path: Path, cases: set[str]) -> dict[tuple[str, int], LabelRevi
     """``{(case, organ): review}``, organ 0 for the whole case; nothing if there is no file.
 
     Columns case, organ (its name, or empty for the whole case), verdict (keep or reject), comment. Raises
-    :class:`InputError` naming the line for anything else, and for a case that is not among ``cases``.
+    :class:`InputError` naming the line for anything else, for a case that is not among ``cases``, and for two verdicts on one.
     """
     if not path.is_file():
         return {}
     try:
-        return dict(_reviews(path, csv.DictReader(io.StringIO(read_text(path), newline="")), cases))
+        reviews: dict[tuple[str, int], LabelReview] = {}
+        rows = csv.DictReader(io.StringIO(read_text(path), newline=""))
+        for subject, review in _reviews(path, rows, cases):
+            if reviews.setdefault(subject, review).keep != review.keep:
+                case, organ = subject
+                what = f"the {ORGAN_NAMES[organ]} of {case}" if organ else case
+                raise InputError(
+                    f"{path}, line {rows.line_num}: {what} is to be kept and rejected; leave one line out."
+                )
+        return reviews
     except OSError as error:
         raise MissingFileError(f"{path} cannot be read ({error.strerror}); correct it, or take it away.") from error
     except (UnicodeError, csv.Error) as error:
@@ -45,6 +54,7 @@ def _reviews(path: Path, rows: "csv.DictReader[str]", cases: set[str]) -> Iterat
         raise InputError(f"{path} must have the columns {', '.join(COLUMNS)} in its first line.")
     for row in rows:
         case, organ, verdict = ((row[column] or "").strip() for column in COLUMNS[:3])
+        organ, verdict = organ.lower(), verdict.lower()
         if case not in cases or organ not in ("", *_IDS) or verdict not in ("keep", "reject"):
             raise InputError(
                 f"{path}, line {rows.line_num}: {case!r}, {organ!r}, {verdict!r} is not a case of this set, an organ "

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mics.image.points import Points
-from mics.registration.lesions import lesion_table
+from mics.registration.lesions import lesion_table, other_numbers
 from mics.registration.quality import label_warnings, landmark_scores, landmark_warnings, measure
 from mics.registration.result import Registration
 from mics.registration.settings import Settings
@@ -38,8 +38,9 @@ def findings(
         *quality_warnings(state.affine, geometry, measured["folds"]),
         *numbering,
         *disagreements,
-        *_other_names(meaning, measured["label_names"]),
+        *other_names(meaning, measured["label_names"]),
         *landmark_warnings(result, landmarks),
+        *other_numbers(state.scans, result.moving_to_fixed),
         *_unmet_landmarks(scores, settings.steering),
     ]
     unled = None if numbering else others_alone(measured["labels"], settings.steering)
@@ -60,7 +61,7 @@ def findings(
     return found, judge(inputs, questions)
 
 
-def _other_names(meaning: Mapping[int, str], shown: Mapping[str, str]) -> list[str]:
+def other_names(meaning: Mapping[int, str], shown: Mapping[str, str]) -> list[str]:
     """A sentence where names are known, and none of them is of a label that the maps show."""
     if not meaning or shown:
         return []

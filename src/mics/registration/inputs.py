@@ -18,7 +18,7 @@ from mics.dicom_rt.extra import is_structures
 from mics.errors import GeometryError, InputError, SettingError, shown
 from mics.evaluation.structure_labels import structure_labels
 from mics.files.paths import as_path
-from mics.image.checks import refuse_values_of_scans
+from mics.image.checks import one_value, refuse_values_of_scans
 from mics.image.grid import GRID_TOLERANCE_VOXELS, Grid
 from mics.image.hounsfield import hounsfield_units
 from mics.image.io import Image, read_image, read_labels, whole_numbers
@@ -128,8 +128,8 @@ def load_scan(
     else:
         label_map = None if labels is None else _labels(labels, labels_name, image, name, other)
         meaning = {} if labels is None or isinstance(labels, Image) else known_names(labels)
-    if label_map is not None:
-        _warn_of_one_value(label_map, labels_name)
+    if label_map is not None and (message := one_value(label_map.array, labels_name)):
+        warnings.warn(message, stacklevel=2)
     mask = None if exclude is None else _labels(exclude, exclude_name, image, name, other)
     if mask is not None:
         _refuse_nothing_left(mask, exclude_name, image)
@@ -139,6 +139,8 @@ def load_scan(
     lesion_map = None if lesions is None else _labels(lesions, lesions_name, image, name, other)
     if lesion_map is not None:
         _refuse_nothing_left(lesion_map, lesions_name, image)
+        if lesion_map.array.max() == 0:
+            warnings.warn(f"{lesions_name} holds no lesion: it is 0 everywhere.", UserWarning, stacklevel=2)
     return Scan(
         image,
         label_map,
@@ -316,14 +318,6 @@ def _lies_on(labels: Image, scan: Source) -> bool:
         grid = (source if isinstance(source, Image) else read_image(source)).grid
         return with_axes_of(labels, grid).grid.is_close(grid, GRID_TOLERANCE_VOXELS * min(grid.spacing))
     return False
-
-
-def _warn_of_one_value(labels: Image, name: str) -> None:
-    """Warn of a label map that is the same everywhere, of which no score says anything."""
-    value = int(labels.array.min())
-    if value == labels.array.max():
-        meaning = "it holds no label" if value == 0 else "its overlap says no more than how the fields of view lie"
-        warnings.warn(f"{name} is {value} in every voxel, so {meaning}: is it the right file?", stacklevel=2)
 
 
 def _refuse_nothing_left(mask: Image, name: str, image: Image) -> None:

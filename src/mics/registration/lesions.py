@@ -47,6 +47,27 @@ def lesion_table(scans: Pair[Scan], fixed_to_moving: Transform) -> dict[str, dic
     }
 
 
+def other_numbers(scans: Pair[Scan], moving_to_fixed: Transform) -> list[str]:
+    """A sentence for each lesion that only one map has and that lies on one that only the other has: perhaps the same."""
+    moving, fixed = scans.moving.lesions, scans.fixed.lesions
+    if moving is None or fixed is None:
+        return []
+    before, after = _volumes(moving).keys(), _volumes(fixed).keys()
+    gone, new = before - after, after - before
+    if not gone or not new:
+        return []
+    warped = moving_to_fixed.transform_labels(moving).array
+    lying = np.unique(
+        np.stack([warped.ravel(), fixed.array.ravel()])[:, ((warped > 0) & (fixed.array > 0)).ravel()], axis=1
+    )
+    return [
+        f"Lesion {one} of the moving scan lies on lesion {two} of the fixed scan, and neither is in the other map: if it is one "
+        "lesion, give it one number in both."
+        for one, two in lying.T.tolist()
+        if one in gone and two in new
+    ]
+
+
 def lesions_csv(rows: Mapping[str, Mapping[str, float | None]]) -> str:
     """The table as CSV; what cannot be said is empty."""
     text = io.StringIO()

@@ -12,7 +12,7 @@ from mics.deformation.bidirectional import BidirectionalField
 from mics.deformation.jacobian import fold_share
 from mics.deformation.transform import Transform
 from mics.evaluation.consistency import inverse_consistency_mm
-from mics.evaluation.landmarks import outside, registration_errors
+from mics.evaluation.landmarks import outside_messages, registration_errors
 from mics.evaluation.metrics import dice, surface_agreement
 from mics.evaluation.numbering import numbering_warning
 from mics.image.grid import apply_matrix
@@ -111,16 +111,7 @@ def landmark_scores(result: Registration, landmarks: tuple[Points, Points] | Non
 
 def landmark_warnings(result: Registration, landmarks: tuple[Points, Points] | None) -> list[str]:
     """A sentence for each scan beyond which some of its landmarks lie."""
-    messages = []
-    scans = (("fixed", result.fixed.grid), ("moving", result.moving.grid))
-    for (role, grid), points in zip(scans, landmarks or (), strict=False):
-        beyond = outside(points, grid)
-        if beyond.any():
-            messages.append(
-                f"{np.count_nonzero(beyond)} of the {len(beyond)} landmarks of the {role} scan lie outside of it: are they "
-                "LPS millimetres, and of this scan?"
-            )
-    return messages
+    return outside_messages(landmarks, fixed=result.fixed.grid, moving=result.moving.grid)
 
 
 def label_warnings(result: Registration) -> list[str]:

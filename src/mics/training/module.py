@@ -8,6 +8,7 @@ import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 
+from mics.errors import RunError
 from mics.network.blocks import recompute_activations
 from mics.network.kinds import build
 from mics.network.precision import mend_gradients_of_few_planes
@@ -71,6 +72,10 @@ class NetworkTraining(lightning.LightningModule):
         """Log the means over the cases of all devices."""
         sums = self.trainer.strategy.reduce(self.averages.sums.to(self.device), reduce_op="sum")
         means = self.averages.means(torch.as_tensor(sums))
+        if "val/loss" not in means:
+            raise RunError(
+                "No case of the validation shows an organ, so that no epoch is better than another: hold out others."
+            )
         require_finite({"val/loss": torch.tensor(means["val/loss"])}, self.global_step, lambda: ["the validation"])
         for name, value in means.items():
             self.log(name, value, prog_bar=name in ("val/loss", "val/dice"), sync_dist=True)

@@ -6,9 +6,10 @@ from typing import Annotated, Any, Literal
 
 import torch
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
+from pydantic_core import PydanticCustomError
 
-from mics.data.settings_file import parse_yaml, read_yaml
+from mics.data.settings_file import FileSettings, parse_yaml, read_yaml
 from mics.errors import InputError, MissingFileError, SettingError
 from mics.losses.total import PAPER_WEIGHTS, LossForms, LossWeights
 from mics.network.card import MAX_STEPS, Extent
@@ -24,10 +25,8 @@ BUNDLED_RECIPES = Path(__file__).parent / "recipes"
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
 
 
-class Augmentation(BaseModel):
+class Augmentation(FileSettings):
     """Random changes of a case; all zero means none, as in the paper. Lengths in voxels of the network's grid."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     probability: float = Field(0.0, ge=0, le=1)
     """Probability of deforming a case and changing its intensity."""
@@ -54,10 +53,8 @@ class Augmentation(BaseModel):
     """Probability of a narrower and shorter field of view (:mod:`mics.training.acquisition`)."""
 
 
-class Recipe(BaseModel):
+class Recipe(FileSettings):
     """Every setting of a run; unknown keys are refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     task: Literal["registration", "segmentation"]
     preset: str
@@ -75,7 +72,7 @@ class Recipe(BaseModel):
     batch_size: int = Field(1, ge=1, le=1024)
     accumulate: Count = 1
     """Iterations whose gradients are averaged into one step of the optimiser."""
-    learning_rate: float = Field(1e-4, gt=0)
+    learning_rate: float = Field(1e-4, gt=0, le=1000)
     decay: bool = False
     """Cosine decay of the learning rate to a hundredth over the run; the paper keeps it constant."""
     precision: Literal["float32", "bfloat16"] = "float32"
@@ -96,12 +93,20 @@ class Recipe(BaseModel):
     """Ids of the organs whose labels train the network, as far as a case has them; all without it, ``[]``: none."""
     losses: LossWeights = Field(default_factory=PAPER_WEIGHTS.copy)
     """Weights of registration's losses, by their names."""
-    loss_forms: LossForms = {}
+    loss_forms: LossForms = Field({})
     """Their norms and units, by their names (:data:`mics.losses.total.FORMS`); that of ``segmentation`` is the segmentation
     network's Dice too."""
     cross_entropy: float = Field(1.0, ge=0)
     """Weight of the class-weighted cross-entropy beside the Dice loss of a segmentation; the paper has none."""
     augmentation: Augmentation = Augmentation()
+
+    @field_validator("hu_range")
+    @classmethod
+    def _require_a_range(cls, value: tuple[float, float] | None) -> tuple[float, float] | None:
+        """Clipped to the reverse, or to a point, every volume would be constant."""
+        if value is not None and value[0] >= value[1]:
+            raise PydanticCustomError("range", "Input should be a lower and a higher value")
+        return value
 
     @property
     def organ_maps(self) -> str | None:
@@ -185,7 +190,7 @@ def _override(settings: dict[str, Any], override: str) -> None:
     key, equals, value = override.partition("=")
     if not equals:
         raise SettingError(f"`overrides` takes key=value, not {override!r}.", option="overrides")
-    *sections, last = key.split(".")
+    *sections, last = (part.strip() for part in key.split("."))
     for section in sections:
         settings = settings.setdefault(section, {})
         if not isinstance(settings, dict):

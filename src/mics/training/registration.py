@@ -64,8 +64,9 @@ class RegistrationTraining(NetworkTraining):
         before, fixed = (labels[member, 0].cpu().numpy() for member in (moving, 1 - moving))
         moved = warped[0, 0].round().to(torch.int64).cpu().numpy()
         overlaps = dice(fixed, moved, ORGAN_NAMES, moving_labels=before)
+        mean = {"val/dice": sum(overlaps.values()) / len(overlaps)} if overlaps else {}
         return {
-            "val/dice": sum(overlaps.values()) / max(len(overlaps), 1),
+            **mean,
             "val/sd_log_jacobian": sd_log_jacobian(field[0].cpu().numpy()),
             "val/folds": fold_share(field),
             "val/inverse_error_mm": compose(opposite, field).norm(dim=1).mean() * self.recipe.spacing_mm,

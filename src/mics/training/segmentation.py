@@ -53,7 +53,7 @@ class SegmentationTraining(NetworkTraining):
         return loss, terms
 
     def validation_step(self, batch: Sample, _: int) -> None:
-        """Dice per organ of the hard prediction, and ``val/loss``, one minus their mean."""
+        """Dice per organ of the hard prediction, and ``val/loss``, one minus their mean; nothing of a case without any organ."""
         truth = batch["labels"][:, 0]
         windows = hu_windows(batch["hu"][:, 0], self.recipe.hu_range)
         predicted = self.network.probabilities(windows, self.recipe.crop).argmax(1, keepdim=True)
@@ -61,6 +61,8 @@ class SegmentationTraining(NetworkTraining):
         organs = tuple(ORGAN_NAMES)[: self.network.config.organs] if trained is None else trained
         p, q = one_hot(predicted, organs), one_hot(truth, organs)
         present = q.amax((2, 3, 4)) > 0
+        if not present.any():
+            return
         loss = dice_loss(p, q, present)
         overlaps = {
             f"val/dice_{organ:02d}": 1 - dice_loss(p[:, [channel]], q[:, [channel]])

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from mics.data.cohorts.learn2reg import open_learn2reg
 from mics.data.manifest import MANIFEST, Entry, read_manifest
 from mics.data.state import state_of
-from mics.errors import InputError, RunError
+from mics.errors import InputError, MissingFileError, RunError
 from mics.files.whole import write_text
 
 PHANTOMS = "phantom:"
@@ -54,6 +54,15 @@ class CaseSource(BaseModel):
                     "add some, or hold some out."
                 )
 
+    def require_annotated_validation(self) -> None:
+        """Raise InputError where nothing is annotated in any subject for the validation."""
+        annotated = self.data.startswith(PHANTOMS) or any(one.organs for one in self.subjects if one.split == "val")
+        if not annotated:
+            raise InputError(
+                f"No subject of {self.data} in the split 'val' has an annotated organ, and a segmentation is validated by them: "
+                "hold out some that have."
+            )
+
     def goes_on(self, earlier: "CaseSource") -> bool:
         """Whether cases made ``earlier`` can stay: nothing has changed but that organ maps or more phases are wanted now."""
         return self == earlier.model_copy(
@@ -84,6 +93,11 @@ def source_of(data: str, spacing_mm: float, organ_maps: str | None, phase_varian
         entries = usable(root)
         subjects = [SourceSubject(entry.name, entry.split, (*entry.organs, *entry.pseudo_organs)) for entry in entries]
         paths = [root / name for entry in entries for name in (entry.image, entry.labels) if name]
+        if lacking := next((path for path in paths if not path.is_file()), None):
+            raise MissingFileError(
+                f"{root / MANIFEST} lists {lacking}, which is not there: its files are relative to it, so move the folders of "
+                "`data` together, or prepare the cases again."
+            )
     else:
         cohort = open_learn2reg(root)
         validation = {case.number for case in cohort.validation}

@@ -223,6 +223,8 @@ def _check(recipe: Recipe, data: str, initial: str | Path | None, devices: int, 
     require_devices(devices)
     source = source_of(data, recipe.spacing_mm, None, recipe.phase_variants)
     source.require_subjects(2 if recipe.task == "registration" else 1)
+    if recipe.task == "segmentation":
+        source.require_annotated_validation()
 
 
 def _write(output: Path, settings: dict[str, Any]) -> None:

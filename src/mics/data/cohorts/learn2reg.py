@@ -90,6 +90,11 @@ class Learn2Reg:
         return [(self.cases[fixed], self.cases[moving]) for fixed, moving in sorted(pairs)]
 
 
+def is_learn2reg(folder: Path) -> bool:
+    """Whether a folder is laid out as one of the two releases."""
+    return (folder / DATASET_FILE).is_file() or (folder / "Training" / "img").is_dir()
+
+
 def open_learn2reg(folder: str | Path) -> Learn2Reg:
     """A folder of either release. Raises :class:`InputError` if it is neither, or its json is amiss or names missing files."""
     folder = Path(folder)
@@ -122,7 +127,7 @@ def open_learn2reg(folder: str | Path) -> Learn2Reg:
 
 def open_cohort(folder: Path) -> Cohort:
     """All cases with their split, for the preparation. Raises :class:`InputError` as :func:`open_learn2reg` does."""
-    if not (folder / DATASET_FILE).is_file() and not (folder / "Training" / "img").is_dir():
+    if not is_learn2reg(folder):
         raise not_laid_out(folder, "Learn2Reg AbdomenCTCT", LAYOUT)
     dataset = open_learn2reg(folder)
     cases = [*dataset.training, *(replace(case, split="val") for case in dataset.validation), *dataset.test]
