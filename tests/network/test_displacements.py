@@ -10,6 +10,7 @@ from mics.network.card import ModelCard
 from mics.network.displacements import compiled, displacements
 from mics.network.kinds import build
 from mics.network.mics import MICSConfig
+from mics.network.precision import half_precision_pays
 from mics.network.velocity import VelocityConfig
 from mics.network.weights import LoadedModel
 
@@ -52,7 +53,8 @@ def test_call_is_one_graph_compiled_once_and_finds_what_the_plain_one_finds(
             a, b = spots(seed), spots(seed + 1)
             for found, plain in zip(call(a, b), displacements(tiny, a, b, steps=2), strict=True):
                 assert plain.abs().max() > 0.5
-                torch.testing.assert_close(found, plain, atol=1e-4, rtol=0)
+                # Half precision is rounded at other places where operations are fused.
+                torch.testing.assert_close(found, plain, atol=5e-3 if half_precision_pays("cpu") else 1e-4, rtol=0)
 
 
 @pytest.mark.nightly
