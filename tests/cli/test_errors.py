@@ -1,4 +1,6 @@
+import contextlib
 import os
+import signal
 import subprocess
 import sys
 import warnings
@@ -117,6 +119,26 @@ def test_sigterm_is_told_leaves_no_empty_folder_and_has_its_exit_code(tmp_path):
     assert (done.returncode, done.stderr.splitlines()[-1]) == (143, "Terminated.")
     assert "Traceback" not in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGTERM that can be taken")
+def test_a_library_that_takes_the_systems_request_for_itself_and_then_fails_is_no_fault_of_ours():
+    app = typer.Typer(cls=Commands, pretty_exceptions_enable=False)
+
+    @app.command()
+    def load():
+        with contextlib.suppress(BaseException):  # as where a library tries whether another is there
+            os.kill(os.getpid(), signal.SIGTERM)
+        raise AttributeError("module 'matplotlib' has no attribute 'get_data_path'")
+
+    @app.command()
+    def finish():
+        with contextlib.suppress(BaseException):
+            os.kill(os.getpid(), signal.SIGTERM)
+        raise typer.Exit(3)
+
+    assert (CliRunner().invoke(app, ["load"]).exit_code, CliRunner().invoke(app, ["finish"]).exit_code) == (143, 3)
+    assert CliRunner().invoke(app, ["load"]).stderr == "Terminated.\n"
 
 
 NOWHERE = """

@@ -45,12 +45,18 @@ class Commands(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         """Run the chosen command."""
         try:
-            with warnings.catch_warnings(), _sigterm_raises():
+            with warnings.catch_warnings(), _sigterm_raises() as asked:
                 warnings.simplefilter(
                     "default"
                 )  # whatever the environment makes of warnings, they are shown or dropped here
                 warnings.showwarning = partial(_show_warning, lambda: self._flags(ctx))
-                return super().invoke(ctx)
+                try:
+                    return super().invoke(ctx)
+                except Exception as error:
+                    # A library that is just being imported may take the request for itself, and fail of what it lacks then.
+                    if asked and not isinstance(error, typer.Exit):
+                        raise Terminated from error
+                    raise
         except InputError as error:
             print_message(f"Error: {in_flags(str(error), self._flags(ctx))}")
             raise typer.Exit(BAD_INPUT) from None
@@ -107,10 +113,14 @@ def in_flags(message: str, flags: Mapping[str, str]) -> str:
 
 
 @contextmanager
-def _sigterm_raises() -> Iterator[None]:
-    """Batch systems, containers and `timeout` end a process by SIGTERM: it is to clean up as after Ctrl-C."""
+def _sigterm_raises() -> Iterator[list[int]]:
+    """Batch systems, containers and `timeout` end a process by SIGTERM: it is to clean up as after Ctrl-C.
+
+    Gives a list that is empty until that is asked for.
+    """
+    asked: list[int] = []
     if threading.current_thread() is not threading.main_thread():
-        yield
+        yield asked
         return
     own = os.getpid()
 
@@ -120,11 +130,12 @@ def _sigterm_raises() -> Iterator[None]:
             os.kill(os.getpid(), number)
             return
         signal.signal(number, signal.SIG_DFL)  # again: at once
+        asked.append(number)
         raise Terminated
 
     before = signal.signal(signal.SIGTERM, terminate)
     try:
-        yield
+        yield asked
     finally:
         signal.signal(signal.SIGTERM, before)
 
