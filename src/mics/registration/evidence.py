@@ -64,7 +64,7 @@ def gather(*, volumes: Both, organs: Both, valid: Tensor, displacements: Both, s
             name: expected_precision_of_all(maps) for name, maps in zip(("moving", "fixed"), organs, strict=True)
         },
         "large_organs": {
-            name: _found(maps, spacing_mm) for name, maps in zip(("moving", "fixed"), organs, strict=True)
+            name: large_organs(maps, spacing_mm) for name, maps in zip(("moving", "fixed"), organs, strict=True)
         },
         "tissue_shares": {
             name: tissue_shares(volume[:, :1], own)
@@ -167,7 +167,7 @@ def expected_precision_of_all(maps: Tensor) -> float | None:
     return round(float((expected_precision(maps) * mass).sum() / mass.sum()), 3) if float(mass.sum()) > 1 else None
 
 
-def _found(maps: Tensor, spacing_mm: float) -> int:
+def large_organs(maps: Tensor, spacing_mm: float) -> int:
     """How many of the six large organs are seen, with at least 30 ml."""
     least = _MIN_ML * 1000 / spacing_mm**3
     return sum(int((maps[0, organ - 1] > 0.5).sum()) >= least for organ in _LARGE)
