@@ -38,6 +38,16 @@ class Halved(Stage):
         return state.with_displacements(moving_to_fixed=both[0] / 2, fixed_to_moving=both[1] / 2)
 
 
+@pytest.fixture(autouse=True)
+def alike(monkeypatch):
+    """Devices are compared, not the precisions that they are fast in; and the pretended one serves one thread."""
+    monkeypatch.setattr(precision, "half_precision_pays", lambda device: False)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.fixture(scope="module")
 def velocity_model(tmp_path_factory):
     """A small network that predicts a velocity, with random weights."""

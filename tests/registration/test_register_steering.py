@@ -22,6 +22,7 @@ GRID = Grid((40, 32, 20), (5, 5, 7), (-97.5, -77.5, -66.5))
 POINTS = GRID.points().astype(float)
 NAMES = {3: "mass", 8: "cyst"}
 MAP = Image(np.zeros(GRID.size, np.uint8), GRID)
+LESION = Image(np.pad(np.ones((2, 2, 2), np.uint8), [(9, length - 11) for length in GRID.size]), GRID)
 
 
 @pytest.fixture(scope="module")
@@ -139,7 +140,7 @@ def test_one_patients_grid_is_that_of_the_repeated_registration(run, scans, tiny
         ({"same_patient": "yes"}, "True or False"),
         ({"same_patient": True, "steps": 3}, "leave its steps out"),
         ({"lesions": "burn"}, "'burn'; choose keep or exclude"),
-        ({"fixed_lesions": MAP}, "say so by `same_patient`"),
+        ({"fixed_lesions": LESION}, "say so by `same_patient`"),
     ],
 )
 def test_what_does_not_go_together_is_told_before_anything_long_begins(run, more, message):
