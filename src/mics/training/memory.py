@@ -79,10 +79,10 @@ def estimate(cases: Cases) -> float | None:
             needs = [_peak(module, _batch(recipe, recipe.batch_size, crop), train=True)]
             needs += [_peak(module, _batch(recipe, 1, size), train=False) for size in set(whole)]
             parameters = _bytes(list(module.parameters()))
-    except (RuntimeError, NotImplementedError) as error:  # of an operation whose result depends on values
+    except RuntimeError as error:  # of an operation whose result depends on values, as far as fake tensors know it
         _log.debug("memory is not estimated: %s", error)
         return None
-    # Adam has two numbers for each weight; its gradient is there in a step already.
+    # The weights, Adam's two numbers for each, and a gradient, which stays through a validation.
     return _KEPT * (max(needs) + 4 * parameters)
 
 
