@@ -7,8 +7,8 @@ The reference runs in float32 on one CPU thread. Printed are the mean, the 99th 
 between a run's displacement and the reference's, within the body, both directions. ``as a whole``: of ``mics.register``, over
 the scans' own voxels. Then, from one affine and over voxels of 3 mm, of its stages (organ maps, network, refinement, inverse):
 of the network alone, and refined. ``same start``: refined, but from the reference's organ maps and prediction, so that only the
-refinement can be at fault. With the scans exchanged the networks' grid lies in the other scan's world, and there are no stages
-to compare. A GPU is tried where there is one. In bfloat16, a CPU without instructions for it takes minutes.
+refinement can be at fault. With the scans exchanged, what comes out is exchanged again. A GPU is tried where there is one. In
+bfloat16, a CPU without instructions for it takes minutes.
 """
 
 import argparse
@@ -78,6 +78,10 @@ class Run:
     network: Both
     refined: Both
 
+    def exchanged(self) -> "Run":
+        """The same with the other scan called fixed."""
+        return Run(*(both[::-1] for both in (self.volumes, self.organs, self.network, self.refined)))
+
 
 @contextmanager
 def going(way: Way) -> Iterator[None]:
@@ -101,6 +105,9 @@ def run(
 ) -> Run:
     """Everything, or the refinement alone of the run ``start``'s organ maps and prediction."""
     assert settings.segmentation is not None
+    if way.exchanged:
+        scans, affine = Pair(fixed=scans.moving, moving=scans.fixed), np.linalg.inv(affine)
+        start = None if start is None else start.exchanged()
     state = State(scans=scans, device=torch.device(way.device))
     stages: list[Stage] = [
         Affine(matrix=affine, spacing_mm=settings.model.spacing_mm),
@@ -118,7 +125,8 @@ def run(
             views = replace(state.views, organs=Pair(moving=organs[0], fixed=organs[1]))
             state = replace(state, organ_views=views).with_displacements(moving_to_fixed=there, fixed_to_moving=back)
         refined = InverseConsistency().run(InstanceOptimisation(refinement).run(state))
-    return Run(*(tuple(one.cpu() for one in both) for both in (*_views(state), _field(state), _field(refined))))
+    found = Run(*(tuple(one.cpu() for one in both) for both in (*_views(state), _field(state), _field(refined))))
+    return found.exchanged() if way.exchanged else found
 
 
 def as_a_whole(scans: Pair[Scan], refine: str, model: str, way: Way) -> tuple[Transform, Transform]:
@@ -199,20 +207,15 @@ def main() -> None:
         for name in ways:
             whole = as_a_whole(scans, arguments.refine, arguments.model, WAYS[name])
             measured = [row(wholly_apart(whole, whole_reference, scans))]
-            if WAYS[name].exchanged:
-                measured += ["–"] * 3
-            else:
-                other, same = (
-                    run(scans, affine, settings, refinement, WAYS[name], start) for start in (None, reference)
+            other, same = (run(scans, affine, settings, refinement, WAYS[name], start) for start in (None, reference))
+            measured += (
+                row(apart(ours, theirs, reference.volumes, spacing))
+                for ours, theirs in (
+                    (other.network, reference.network),
+                    (other.refined, reference.refined),
+                    (same.refined, reference.refined),
                 )
-                measured += (
-                    row(apart(ours, theirs, reference.volumes, spacing))
-                    for ours, theirs in (
-                        (other.network, reference.network),
-                        (other.refined, reference.refined),
-                        (same.refined, reference.refined),
-                    )
-                )
+            )
             title = f"{listed.moving.name} to {listed.fixed.name}"
             print(f"| {title} | {name} | {' | '.join(measured)} |", flush=True)
 

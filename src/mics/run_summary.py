@@ -30,8 +30,11 @@ from mics.summary_parts import (
     VerdictSummary,
 )
 
-SCHEMA_VERSION = 1
-"""Raised whenever a key changes its meaning or goes; a new key does not raise it."""
+SCHEMA_VERSION = 2
+"""Raised whenever a key changes its meaning or goes; a new key does not raise it.
+
+In 1, the networks' grid lay in the fixed scan's world, and the volume of a moving organ was the one after the affine.
+"""
 
 SCHEMA = Path(__file__).parent / "summary.schema.json"
 """The schema as a file, for programs that are not in Python."""
@@ -43,7 +46,7 @@ class RunSummary(Part):
     What is None was not asked for, or cannot be said. What versions before the first schema did not say is None, too, or empty.
     """
 
-    schema_version: int = Field(SCHEMA_VERSION, ge=1)
+    schema_version: int = Field(1, ge=1)
     mics_version: str
     finished: str
     """Date and time in ISO 8601, UTC."""

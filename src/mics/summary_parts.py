@@ -108,6 +108,7 @@ class Geometry(Part):
     affine_fixed_to_moving_lps_mm: Matrix
     """Takes points of the fixed scan to the moving one."""
     network_grid: GridSummary
+    """Of the voxels that networks and refinement see, in the space half-way between the scans."""
     field_of_view: FieldOfView
 
 
@@ -242,6 +243,7 @@ class OrganEvidence(Part):
     """An organ as the network finds it; a Dice is None where only one scan shows it."""
 
     moving_ml: float
+    """In the scan itself, not as the affine has scaled it; likewise of the fixed scan."""
     fixed_ml: float
     dice_affine: float | None
     dice_result: float | None

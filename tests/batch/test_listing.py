@@ -43,6 +43,34 @@ def test_label_maps_are_called_as_the_scans_are(folder):
     assert {pair.files["fixed_labels"].name for pair in pairs} == {"a.nii.gz"}
 
 
+def test_a_label_map_beside_a_scan_is_its_label_map_and_no_scan(folder):
+    scans = folder / "scans"
+    for name in (
+        "b_labels.nii.gz",
+        "b_seg.nii.gz",
+        "atlas.seg.nrrd",
+        "img7.nii.gz",
+        "label7.nii.gz",
+        "c_labels.nii.gz",
+    ):
+        (scans / name).touch()
+    pairs = {pair.moving: pair.files for pair in pairs_of_folder(scans / "atlas.nii", scans)}
+    # What has no scan beside it is looked at, and refused as a scan then.
+    assert list(pairs) == ["a", "b", "c_labels", "img7", "series"]
+    assert pairs["b"]["moving_labels"] == scans / "b_labels.nii.gz"
+    assert pairs["img7"]["moving_labels"] == scans / "label7.nii.gz"
+    assert "moving_labels" not in pairs["a"]
+    assert {files["fixed_labels"] for files in pairs.values()} == {scans / "atlas.seg.nrrd"}
+
+
+def test_label_maps_that_are_given_count_and_not_those_beside_the_scans(folder):
+    scans = folder / "scans"
+    (scans / "b_labels.nii.gz").touch()
+    (scans / "atlas.nii").unlink()
+    pairs = pairs_of_folder(folder / "template.nii.gz", scans, moving_labels=folder / "labels")
+    assert [pair.files["moving_labels"].parent.name for pair in pairs] == ["labels"] * 3
+
+
 def test_the_list_that_is_written_is_read_again(folder):
     pairs = pairs_of_folder(folder / "template.nii.gz", folder / "scans")
     (folder / "pairs.csv").write_text(as_csv(pairs))

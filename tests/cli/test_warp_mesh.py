@@ -75,7 +75,8 @@ def test_stl_and_ply_of_both_kinds(run, transform, tmp_path):
     elements = [plyfile.PlyElement.describe(vertices, "vertex"), plyfile.PlyElement.describe(faces, "face")]
     for text in (True, False):
         plyfile.PlyData(elements, text=text, comments=["SPACE=RAS"]).write(tmp_path / f"{text}.ply")
-    names = ["binary.stl", "ascii.stl", "True.ply", "False.ply"]
+    plyfile.PlyData(elements, obj_info=["SPACE=RAS"]).write(tmp_path / "remark.ply")
+    names = ["binary.stl", "ascii.stl", "True.ply", "False.ply", "remark.ply"]
     result = run("warp", *(tmp_path / name for name in names), transform, "-o", tmp_path / "out")
     assert (result.exit_code, result.stderr) == (0, "")
     expected = by_itk(transform, CORNERS) * LPS_TO_RAS

@@ -43,14 +43,14 @@ def moving_to_fixed(displacement, grid, fixed, affine):
     """Of a field whose other direction stands still, and a moving scan of eight voxels."""
     still, little = torch.zeros_like(displacement), Grid((2, 2, 2), (1, 1, 1), (0, 0, 0))
     field = BidirectionalField(moving_to_fixed=displacement, fixed_to_moving=still, grid=grid)
-    return field.to_transforms(fixed=fixed, moving=little, affine=affine).moving_to_fixed
+    return field.to_transforms(fixed=fixed, moving=little, to_fixed=np.eye(4), to_moving=affine).moving_to_fixed
 
 
 def fixed_to_moving(displacement, grid, moving, affine):
     """The same the other way round."""
     still, little = torch.zeros_like(displacement), Grid((2, 2, 2), (1, 1, 1), (0, 0, 0))
     field = BidirectionalField(moving_to_fixed=still, fixed_to_moving=displacement, grid=grid)
-    return field.to_transforms(fixed=little, moving=moving, affine=affine).fixed_to_moving
+    return field.to_transforms(fixed=little, moving=moving, to_fixed=np.eye(4), to_moving=affine).fixed_to_moving
 
 
 def linear_displacement(grid, gradient, shift):
@@ -250,7 +250,9 @@ def test_resizing_keeps_the_map_in_the_world(network_grid):
 
 
 def test_the_identity_is_the_affine_alone(network_grid, fixed, moving):
-    transforms = BidirectionalField.identity(network_grid).to_transforms(fixed=fixed, moving=moving, affine=AFFINE)
+    transforms = BidirectionalField.identity(network_grid).to_transforms(
+        fixed=fixed, moving=moving, to_fixed=np.eye(4), to_moving=AFFINE
+    )
     for transform, matrix in (
         (transforms.moving_to_fixed, AFFINE),
         (transforms.fixed_to_moving, np.linalg.inv(AFFINE)),
@@ -262,7 +264,7 @@ def test_the_identity_is_the_affine_alone(network_grid, fixed, moving):
 def test_both_transforms_of_one_field_invert_each_other(network_grid, fixed, moving):
     """Each on its own scan's grid, with the affine within, and taken at points of that scan."""
     field = smooth(network_grid, 0, voxels=1.5)
-    transforms = field.to_transforms(fixed=fixed, moving=moving, affine=AFFINE)
+    transforms = field.to_transforms(fixed=fixed, moving=moving, to_fixed=np.eye(4), to_moving=AFFINE)
     points = np.random.default_rng(0).uniform(-15, 15, (200, 3)) + [10, 20, 30]
     forward = transforms.moving_to_fixed.transform_points(points)
     assert np.linalg.norm(transforms.fixed_to_moving.transform_points(forward) - points, axis=1).max() < 0.5
@@ -289,3 +291,31 @@ def test_grids_of_another_spacing_keep_the_outermost_centres(network_grid):
     assert of_spacing(network_grid, 6.0) == network_grid
     assert of_spacing(network_grid, 3.0).size == (39, 35, 43)
     assert same_box(network_grid, (39, 35, 43)).spacing == pytest.approx((3, 3, 3))
+
+
+HALF = np.array([[0.97, -0.05, 0.02, 4.0], [0.04, 1.03, -0.03, -3.0], [0.01, 0.02, 0.95, 6.0], [0, 0, 0, 1.0]])
+
+
+def test_in_a_space_of_its_own_either_scan_bears_an_affine(network_grid, fixed, moving):
+    """x = F(p) takes its value from M(p + u(p)), and y = M(p) from F(p + u(p))."""
+    displacement = linear_displacement(network_grid, GRADIENT, SHIFT)
+    both = BidirectionalField(moving_to_fixed=displacement, fixed_to_moving=displacement, grid=network_grid)
+    transforms = both.to_transforms(fixed=fixed, moving=moving, to_fixed=HALF, to_moving=AFFINE)
+    for transform, own, other in (
+        (transforms.moving_to_fixed, HALF, AFFINE),
+        (transforms.fixed_to_moving, AFFINE, HALF),
+    ):
+        x = transform.grid.points().astype(float)
+        p = apply_matrix(np.linalg.inv(own), x)
+        inside = within(network_grid, p)
+        assert inside.mean() > 0.7
+        expected = apply_matrix(other, p + u(p)) - x
+        np.testing.assert_allclose(transform.displacement_mm[inside], expected[inside], atol=2e-3)
+
+
+def test_swapping_exchanges_the_transforms(network_grid, fixed, moving):
+    field = smooth(network_grid, 0, voxels=1.5)
+    one = field.to_transforms(fixed=fixed, moving=moving, to_fixed=HALF, to_moving=AFFINE)
+    other = field.swap().to_transforms(fixed=moving, moving=fixed, to_fixed=AFFINE, to_moving=HALF)
+    np.testing.assert_array_equal(one.moving_to_fixed.displacement_mm, other.fixed_to_moving.displacement_mm)
+    np.testing.assert_array_equal(one.fixed_to_moving.displacement_mm, other.moving_to_fixed.displacement_mm)

@@ -32,7 +32,7 @@ def transforms():
     random = np.random.default_rng(3).normal(size=(2, 1, 3, *coarse.size)).astype(np.float32) / 4
     there, back = (torch.from_numpy(one) for one in random)
     field = BidirectionalField(moving_to_fixed=there, fixed_to_moving=back, grid=coarse)
-    made = field.to_transforms(fixed=LPS, moving=TURNED, affine=AFFINE)
+    made = field.to_transforms(fixed=LPS, moving=TURNED, to_fixed=np.eye(4), to_moving=AFFINE)
     return made.moving_to_fixed, made.fixed_to_moving
 
 
@@ -149,7 +149,7 @@ def test_what_are_no_numbers_is_refused_before_anything_is_evaluated():
     nothing = torch.full((1, 3, *grid.size), torch.nan)
     field = BidirectionalField(moving_to_fixed=nothing, fixed_to_moving=nothing, grid=grid)
     with pytest.raises(InputError, match="NaN"):
-        field.to_transforms(fixed=grid, moving=grid, affine=np.eye(4))
+        field.to_transforms(fixed=grid, moving=grid, to_fixed=np.eye(4), to_moving=np.eye(4))
 
 
 def test_threads_that_ask_at_once_get_one_array(transforms):

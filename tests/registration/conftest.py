@@ -8,6 +8,7 @@ import pytest
 import SimpleITK as sitk
 import torch
 
+from mics.deformation.transform import Transform
 from mics.image.grid import Grid, apply_matrix
 from mics.image.io import Image
 from mics.network.mics import MICS, MICSConfig
@@ -186,10 +187,21 @@ def options(affine_file, tiny_model):
     return {"affine": affine_file, "model": tiny_model, "refine": "none", "device": "cpu"}
 
 
+def known_displacements(state):
+    """What a stage that knew `u` would find, by direction: as `State.with_displacements` takes them."""
+    to_fixed, points = state.to_scans.fixed, state.grid.points().astype(float)
+    there = apply_matrix(to_fixed, points)
+    found = {}
+    for name, function in (("moving_to_fixed", u), ("fixed_to_moving", inverse_of_u)):
+        displacement = apply_matrix(np.linalg.inv(to_fixed), there + function(there)) - points
+        found[name] = Transform(displacement.astype(np.float32), state.grid).displacement_voxels()
+    return found
+
+
 @pytest.fixture(scope="session")
 def known_map():
     """The map between the scans of `patients`: `to_moving` takes points of the fixed one, on `grid`, by `u`, then `affine`."""
-    return SimpleNamespace(grid=FIXED, affine=AFFINE, u=u, inverse_of_u=inverse_of_u, to_moving=true_map)
+    return SimpleNamespace(grid=FIXED, affine=AFFINE, u=u, to_moving=true_map, displacements=known_displacements)
 
 
 @pytest.fixture(scope="session")

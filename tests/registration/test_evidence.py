@@ -59,6 +59,17 @@ def test_a_box_brought_onto_the_other_overlaps_wholly_and_half_before(pair):
     assert found["deformation"]["sd_log_jacobian"] == pytest.approx(0.0, abs=1e-6)
 
 
+def test_volumes_are_those_in_the_scans_themselves(pair):
+    """Of scans that the grid shows at half and at twice their size; the rest is as the grid shows it."""
+    still = shift((0, 0, 0)), shift((0, 0, 0))
+    plain = gather(**pair, displacements=still, spacing_mm=SPACING)["organs"]["liver"]
+    found = gather(**pair, displacements=still, spacing_mm=SPACING, scales=(2.0, 0.5))["organs"]["liver"]
+    assert found["moving_ml"] == pytest.approx(2 * plain["moving_ml"], abs=0.1)
+    assert found["fixed_ml"] == pytest.approx(plain["fixed_ml"] / 2, abs=0.1)
+    assert found["dice_affine"] == plain["dice_affine"]
+    assert found["volume_ratio"] == plain["volume_ratio"]
+
+
 @pytest.mark.parametrize("factor", [0.5, 2.0])
 def test_an_organ_that_is_stretched_has_so_many_times_its_volume(pair, factor):
     volumes, organs, valid = pair.values()

@@ -46,8 +46,18 @@ def test_labels_have_maps_in_the_order_of_their_ids_and_what_is_out_of_view_is_f
 def test_landmarks_lie_where_the_affine_brings_them():
     points = np.array([[4.0, 8.0, -12.0], [0.0, 0.0, 0.0]])
     moving = Points(points + SHIFT[:3, 3], ("", ""))
-    places = landmark_places(Pair(fixed=Points(points, ("", "")), moving=moving), VIEWS, SHIFT)
+    places = landmark_places(
+        Pair(fixed=Points(points, ("", "")), moving=moving), VIEWS, Pair(fixed=np.eye(4), moving=SHIFT)
+    )
     np.testing.assert_allclose(places.moving, VIEWS.world_to_voxel(points), atol=1e-9)
+    np.testing.assert_allclose(places.moving, places.fixed, atol=1e-9)
+
+
+def test_landmarks_of_either_scan_lie_where_its_own_affine_brings_them():
+    points, stretch = np.array([[4.0, 8.0, -12.0]]), np.diag([2.0, 1, 0.5, 1])
+    given = Pair(fixed=Points(points * [2, 1, 0.5], ("",)), moving=Points(points + SHIFT[:3, 3], ("",)))
+    places = landmark_places(given, VIEWS, Pair(fixed=stretch, moving=SHIFT))
+    np.testing.assert_allclose(places.fixed, VIEWS.world_to_voxel(points), atol=1e-9)
     np.testing.assert_allclose(places.moving, places.fixed, atol=1e-9)
 
 

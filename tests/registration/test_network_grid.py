@@ -6,10 +6,18 @@ import pytest
 from mics.errors import InputError
 from mics.image.grid import Grid, apply_matrix
 from mics.image.io import Image
+from mics.image.resample import inside
+from mics.registration.half_way import half_way
 from mics.registration.network_grid import Samples, in_view, network_grid, refuse_thin
+from mics.registration.pair import Pair
 
 FIXED = Grid.axis_aligned((-200, -150, 0), (200, 150, 300), (2, 2, 3), "RAS")
 MOVING = Grid.axis_aligned((-180, -160, 200), (190, 140, 600), (2, 2, 5), "LPS")
+
+
+def to_moving(affine):
+    """Of the fixed scan's own space."""
+    return Pair(fixed=np.eye(4), moving=affine)
 
 
 def bounds(grid):
@@ -17,7 +25,7 @@ def bounds(grid):
 
 
 def test_it_covers_what_both_scans_show_and_a_margin_within_what_either_shows():
-    grid = network_grid(fixed=FIXED, moving=MOVING, affine=np.eye(4), spacing_mm=4.0)
+    grid = network_grid(fixed=FIXED, moving=MOVING, to_scans=to_moving(np.eye(4)), spacing_mm=4.0)
     lower, upper = bounds(grid)
     assert grid.orientation == "LAS"
     assert grid.spacing == (4.0, 4.0, 4.0)
@@ -28,11 +36,27 @@ def test_it_covers_what_both_scans_show_and_a_margin_within_what_either_shows():
     assert np.all(upper >= (200, 150, 340))
 
 
+def test_half_way_both_scans_lie_on_the_same_grid_whichever_is_fixed(oblique):
+    affine = np.array([[1.1, 0.1, 0, 90.0], [-0.1, 0.95, 0, -70.0], [0, 0.05, 1.05, 50.0], [0, 0, 0, 1]])
+    moving = oblique((100, 90, 80), (4, 4, 4), apply_matrix(affine, FIXED.centre), (10, 20, -5))
+    one, other = half_way(affine), half_way(np.linalg.inv(affine))
+    grid = network_grid(fixed=FIXED, moving=moving, to_scans=one, spacing_mm=4.0)
+    exchanged = network_grid(fixed=moving, moving=FIXED, to_scans=other, spacing_mm=4.0)
+    assert grid.size == exchanged.size
+    assert grid.is_close(exchanged)
+    seen = in_view(fixed=FIXED, moving=moving, grid=grid, to_scans=one)
+    np.testing.assert_array_equal(seen.fixed, inside(FIXED, grid, one.fixed))
+    np.testing.assert_array_equal(seen.moving, inside(moving, grid, one.moving))
+    centre = tuple(n // 2 for n in grid.size)
+    assert seen.fixed[centre]
+    assert seen.moving[centre]
+
+
 def test_the_affine_brings_the_moving_scan_into_the_fixed_world(oblique):
     affine = np.array([[1.1, 0.1, 0, 900.0], [-0.1, 0.95, 0, -70.0], [0, 0.05, 1, 5000.0], [0, 0, 0, 1]])
     moving = oblique((100, 90, 80), (4, 4, 4), apply_matrix(affine, FIXED.centre), (10, 20, -5))
-    grid = network_grid(fixed=FIXED, moving=moving, affine=affine, spacing_mm=4.0)
-    seen = in_view(fixed=FIXED, moving=moving, grid=grid, affine=affine)
+    grid = network_grid(fixed=FIXED, moving=moving, to_scans=to_moving(affine), spacing_mm=4.0)
+    seen = in_view(fixed=FIXED, moving=moving, grid=grid, to_scans=to_moving(affine))
     assert seen.fixed.mean() > 0.5
     assert seen.moving.mean() > 0.5
     centre = tuple(n // 2 for n in grid.size)
@@ -45,15 +69,15 @@ def test_scans_that_do_not_overlap_are_refused(away):
     matrix = np.eye(4)
     matrix[:3, 3] = away
     with pytest.raises(InputError, match=r"do not overlap.*`affine="):
-        network_grid(fixed=FIXED, moving=FIXED, affine=matrix, spacing_mm=4.0)
+        network_grid(fixed=FIXED, moving=FIXED, to_scans=to_moving(matrix), spacing_mm=4.0)
 
 
 def test_boxes_may_overlap_where_the_scans_do_not(oblique):
     flat = oblique((40, 40, 3), (8, 8, 8), (0, 0, 0), (45, 0, 0))
     above = oblique((40, 40, 3), (8, 8, 8), (0, 0, 60), (45, 0, 0))
-    grid = network_grid(fixed=flat, moving=above, affine=np.eye(4), spacing_mm=8.0)
+    grid = network_grid(fixed=flat, moving=above, to_scans=to_moving(np.eye(4)), spacing_mm=8.0)
     with pytest.raises(InputError, match="do not overlap"):
-        in_view(fixed=flat, moving=above, grid=grid, affine=np.eye(4))
+        in_view(fixed=flat, moving=above, grid=grid, to_scans=to_moving(np.eye(4)))
 
 
 def ramp(points):
@@ -116,4 +140,4 @@ def test_scans_that_show_too_little_are_told_so_and_not_that_they_are_apart():
             refuse_thin(fixed=pair[0], moving=pair[1], spacing_mm=8.0)
     beside = Grid((60, 50, 60), (5, 5, 5), (-150, -125, 135))
     with pytest.raises(InputError, match=r"do not overlap enough \(10 mm of 32 mm"):
-        network_grid(fixed=whole, moving=beside, affine=np.eye(4), spacing_mm=8.0)
+        network_grid(fixed=whole, moving=beside, to_scans=to_moving(np.eye(4)), spacing_mm=8.0)

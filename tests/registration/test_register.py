@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from mics.deformation.transform import Transform
 from mics.errors import InputError
 from mics.evaluation.metrics import dice
-from mics.image.grid import Grid
+from mics.image.grid import Grid, apply_matrix
 from mics.image.io import Image, read_image, read_labels, write_image
 from mics.network.weights import load_model
 from mics.registration import settings
@@ -28,12 +27,7 @@ def known(patients, options, known_map):
         name = "known"
 
         def run(self, state):
-            points = state.grid.points().astype(float)
-            forward, backward = (
-                Transform(f(points).astype(np.float32), state.grid).displacement_voxels()
-                for f in (known_map.u, known_map.inverse_of_u)
-            )
-            return state.with_displacements(moving_to_fixed=forward, fixed_to_moving=backward)
+            return state.with_displacements(**known_map.displacements(state))
 
     given = {key: value for key, value in options.items() if key != "refine"}
     return register(**patients, **given, stages=[Known()])
@@ -161,16 +155,37 @@ def test_a_scan_onto_itself_is_the_identity_for_any_weights(scan, options, known
     np.testing.assert_allclose(result.moving_warped.array, image.array, atol=0.5)
 
 
-def test_swapping_the_scans_swaps_the_transforms(scan, moving_grid, options, tmp_path, known_map):
-    """On scans of one grid, without an affine, so that the network's grid is the same both ways round."""
-    a, b = scan(known_map.grid), scan(known_map.grid, known_map.to_moving)
-    forth, backward = (register(*pair, **{**options, "affine": "none"}) for pair in ((a, b), (b, a)))
-    np.testing.assert_allclose(
-        forth.moving_to_fixed.displacement_mm, backward.fixed_to_moving.displacement_mm, atol=1e-3
-    )
-    np.testing.assert_allclose(
-        forth.fixed_to_moving.displacement_mm, backward.moving_to_fixed.displacement_mm, atol=1e-3
-    )
+def test_swapping_the_scans_swaps_the_transforms(patients, options, known_map):
+    """On grids of any orientation, with an affine, by a network whose displacements are centimetres."""
+    assert_swapped(patients, {**options, "affine": known_map.affine}, {**options, "affine": inverse(known_map.affine)})
+
+
+@pytest.mark.nightly
+def test_swapping_the_scans_swaps_the_transforms_refined(patients):
+    """Affine, organ maps, network and refinement of the package's own; on real scans: benchmarks/reproducibility.py."""
+    given = {"model": "mics-fast", "device": "cpu"}
+    assert_swapped(patients, given, given)
+
+
+def assert_swapped(patients, forth, back):
+    """That the transforms of both scans are each other's, with the options of either order, and not the affines' alone."""
+    one = register(patients["fixed"], patients["moving"], **forth)
+    other = register(patients["moving"], patients["fixed"], **back)
+    np.testing.assert_allclose(other.affine, inverse(one.affine), atol=1e-3)
+    for name, swapped, matrix in (
+        ("moving_to_fixed", "fixed_to_moving", one.affine),
+        ("fixed_to_moving", "moving_to_fixed", inverse(one.affine)),
+    ):
+        own = getattr(one, name)
+        points = own.grid.points().astype(float)
+        assert np.abs(apply_matrix(matrix, points) - points - own.displacement_mm).max() > 5
+        apart = np.linalg.norm(own.displacement_mm - getattr(other, swapped).displacement_mm, axis=-1)
+        assert apart.mean() < 0.01
+        assert np.quantile(apart, 0.999) < 0.1
+
+
+def inverse(matrix):
+    return np.linalg.inv(matrix)
 
 
 def test_files_and_arrays_give_the_same(tmp_path, patients, options):

@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from mics.deformation.field import exponentiate, logarithm
-from mics.deformation.transform import Transform
 from mics.errors import InputError
 from mics.image.grid import Grid, apply_matrix
 from mics.network.weights import load_model
@@ -64,12 +63,7 @@ class Known(Stage):
         self.known_map = known_map
 
     def run(self, state):
-        points = state.grid.points().astype(float)
-        functions = (self.known_map.u, self.known_map.inverse_of_u)
-        forward, backward = (
-            Transform(f(points).astype(np.float32), state.grid).displacement_voxels() for f in functions
-        )
-        return state.with_displacements(moving_to_fixed=forward, fixed_to_moving=backward)
+        return state.with_displacements(**self.known_map.displacements(state))
 
 
 @pytest.fixture

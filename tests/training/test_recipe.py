@@ -92,6 +92,19 @@ def test_a_setting_that_a_file_has_twice_is_refused_and_a_merged_one_is_not(tmp_
     assert parse_yaml("a: &a {x: 1, y: 2}\nb: {<<: *a, x: 3}") == {"a": {"x": 1, "y": 2}, "b": {"x": 3, "y": 2}}
 
 
+@pytest.mark.parametrize("number", ["010", "-07", "1:30", "1:30.5"])
+def test_a_number_that_means_two_things_is_refused(tmp_path: Path, number: str) -> None:
+    """YAML 1.1 reads 010 as 8 and 1:30 as 90, 1.2 as 10 and as a word."""
+    path = tmp_path / "own.yaml"
+    path.write_text(f"epochs: {number}\n")
+    with pytest.raises(InputError, match=f"{number} is .* to some programs"):
+        load_recipe(path)
+
+
+def test_other_numbers_are_what_they_were() -> None:
+    assert parse_yaml("[0, 10, -7, 0x10, 0.5, 00.5, 1.0e-3, '010']") == [0, 10, -7, 16, 0.5, 0.5, 1e-3, "010"]
+
+
 def test_missing_recipe_names_the_shipped_ones() -> None:
     with pytest.raises(InputError, match="mics-small"):
         load_recipe("nothing-like-it")

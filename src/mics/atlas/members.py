@@ -12,7 +12,7 @@ from mics.data.cohorts.case import visible
 from mics.data.cohorts.learn2reg import is_learn2reg, open_learn2reg
 from mics.data.cohorts.nnunet import DATASET, ENDINGS
 from mics.data.label_names import disagreement, known_names, read_label_names
-from mics.data.names import is_file_name
+from mics.data.names import is_file_name, names_of_labels
 from mics.data.pairs import ScanSource, read_label_map
 from mics.errors import GeometryError, InputError, MissingFileError, require_type
 from mics.files.csv_rows import CsvRows
@@ -30,7 +30,6 @@ LAYOUTS = (
     "image and labels"
 )
 _CHANNEL = "_0000"
-_LABELS_OF = ("_labels", "_label", "_seg", ".seg")
 _COLUMNS = ("name", "image", "labels")
 
 
@@ -160,17 +159,11 @@ def _beside(folder: Path) -> Iterator[ScanSource]:
         if stem in stems:
             raise InputError(f"{stems[stem]} and {path.name} have one name without their endings: rename one of them.")
         stems[stem] = path
-    maps = {label: stem for stem in stems for label in _label_stems(stem) if label in stems}
+    maps = {label: stem for stem in stems for label in names_of_labels(stem) if label in stems}
     for stem, image in stems.items():
         if stem not in maps and not stem.startswith("label"):
-            labels = next((stems[label] for label in _label_stems(stem) if label in stems), None)
+            labels = next((stems[label] for label in names_of_labels(stem) if label in stems), None)
             yield _of_files(stem.removeprefix("img"), image, labels, None)
-
-
-def _label_stems(stem: str) -> list[str]:
-    """What the label map of a scan may be called, without its ending."""
-    own = [f"label{stem.removeprefix('img')}"] if stem.startswith("img") else []
-    return [*own, *(f"{stem}{word}" for word in _LABELS_OF)]
 
 
 def _listed(table: Path) -> Iterator[ScanSource]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mics.data.names import name_of_scan
+from mics.data.names import name_of_scan, names_of_labels
 from mics.data.pairs import COLUMNS, ROLES, read_pairs
 from mics.errors import InputError, MissingFileError
 from mics.files.folder import SYSTEM_FILES
@@ -80,9 +80,11 @@ def pairs_of_folder(
 
     Args:
         fixed: a file or the folder of a DICOM series; where it lies in ``folder``, it is left out there.
-        folder: of files that MICS reads, and of folders of a DICOM series each; other files are passed over.
-        fixed_labels: label map of ``fixed``.
-        moving_labels: a folder with the label map of every scan, called as the scan is, whatever the ending.
+        folder: of files that MICS reads, and of folders of a DICOM series each; other files are passed over. What is called as
+            the label map of a scan beside it (:func:`mics.data.names.names_of_labels`) is taken for that, and for no scan.
+        fixed_labels: label map of ``fixed``; by default the one beside it in ``folder``, if any.
+        moving_labels: a folder with the label map of every scan, called as the scan is, whatever the ending; by default those
+            beside the scans.
 
     Raises:
         InputError: for a folder that is not there or holds no scan, scans of one name, and a scan without its label map.
@@ -90,20 +92,26 @@ def pairs_of_folder(
     fixed, folder = as_path(fixed), as_path(folder)
     if not fixed.exists():
         raise MissingFileError(f"{fixed} does not exist.")
-    scans = {name: path for name, path in _volumes(folder).items() if not path.samefile(fixed)}
+    volumes = _volumes(folder)
+    maps = {name: [volumes[own] for own in names_of_labels(name) if own in volumes] for name in volumes}
+    beside = {name: own[0] for name, own in maps.items() if own}
+    no_scans = {path for own in maps.values() for path in own}
+    scans = {name: path for name, path in volumes.items() if path not in no_scans and not path.samefile(fixed)}
     if not scans:
         raise MissingFileError(f"{folder} holds no scan to bring onto {fixed}: give NIfTI, NRRD, MHA or DICOM folders.")
-    labels = {} if moving_labels is None else _volumes(as_path(moving_labels))
+    labels = beside if moving_labels is None else _volumes(as_path(moving_labels))
     if moving_labels is not None and (lacking := [name for name in scans if name not in labels]):
         raise MissingFileError(
             f"{moving_labels} holds no label map called {lacking[0]}: give one for each of the {len(scans)} scans."
         )
     own = {"fixed_image": fixed.absolute()}
+    target = name_of_scan(fixed)
     if fixed_labels is not None:
         own["fixed_labels"] = as_path(fixed_labels).absolute()
         if not own["fixed_labels"].exists():
             raise MissingFileError(f"{fixed_labels} does not exist.")
-    target = name_of_scan(fixed)
+    elif target in beside and volumes[target].samefile(fixed):
+        own["fixed_labels"] = beside[target].absolute()
     return [
         ListedPair(
             target,

@@ -8,6 +8,7 @@ from mics.image.io import READERS
 
 MAX_NAME = 100
 """In bytes: two of them make a file's name."""
+_LABELS_OF = ("_labels", "_label", "_seg", ".seg")
 _REFUSED = frozenset('/\\:*?"<>|')
 
 
@@ -22,6 +23,19 @@ def is_file_name(name: str, longest: int = 200) -> bool:
         and not name.startswith(".")  # hidden, or the folder above
         and not _REFUSED & set(name)
     )
+
+
+def names_of_labels(name: str) -> list[str]:
+    """What the label map that lies beside a scan may be called.
+
+    Args:
+        name: the scan's, without its ending.
+
+    Returns:
+        Names without their endings.
+    """
+    own = [f"label{name.removeprefix('img')}"] if name.startswith("img") else []
+    return [*own, *(f"{name}{word}" for word in _LABELS_OF)]
 
 
 def name_of_scan(path: Path) -> str:

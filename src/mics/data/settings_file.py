@@ -1,5 +1,6 @@
 """YAML that a user writes: a file of settings, or a single value."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from mics.errors import InputError, MissingFileError
 
 _MAX_VALUES = 100_000
 """In a file of settings, each counted as often as it is referred to."""
-_MERGE = "tag:yaml.org,2002:merge"
+_MERGE, _INT, _FLOAT = (f"tag:yaml.org,2002:{kind}" for kind in ("merge", "int", "float"))
 
 
 class FileSettings(BaseModel):
@@ -32,8 +33,12 @@ class FileSettings(BaseModel):
         return value
 
 
+_TWO_WAYS = {_INT: re.compile(r"[-+]?0\d|.*:"), _FLOAT: re.compile(".*:")}
+"""A whole number with a leading zero, octal in YAML 1.1 and decimal in 1.2; and one of sixties, which is text in 1.2."""
+
+
 class _Loader(yaml.SafeLoader):
-    """Refuses a key that a mapping has twice, of which YAML's own takes the last."""
+    """Refuses a key that a mapping has twice, of which YAML's own takes the last, and numbers that mean two things."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         """The mapping of a node."""
@@ -46,6 +51,23 @@ class _Loader(yaml.SafeLoader):
                     )
                 known.add(key.value)
         return super().construct_mapping(node, deep)
+
+    def construct_number(self, node: yaml.ScalarNode) -> int | float:
+        """The number of a node."""
+        construct = self.construct_yaml_int if node.tag == _INT else self.construct_yaml_float
+        value: int | float = construct(node)
+        if _TWO_WAYS[node.tag].match(node.value):
+            raise yaml.constructor.ConstructorError(
+                None,
+                None,
+                f"{node.value} is {value} to some programs: write it without leading zeros or colons",
+                node.start_mark,
+            )
+        return value
+
+
+for _tag in (_INT, _FLOAT):
+    _Loader.add_constructor(_tag, _Loader.construct_number)
 
 
 def read_yaml(path: Path, what: str) -> dict[str, Any]:

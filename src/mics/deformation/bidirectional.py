@@ -29,12 +29,12 @@ class Transforms:
 class BidirectionalField:
     """The deformation of one pair in both directions.
 
-    Both lie on the **same** grid, in the fixed scan's world, where the affine has brought the moving scan already.
-    The affine is not part of the field. With A the affine from fixed to moving LPS points and p a voxel's place, both pull
-    (docs/conventions.md):
+    Both lie on the **same** grid, in a half-way space into which either scan is brought by an affine of its own, which is not
+    part of the field. With F and M the affines that take points p of that space to those of the fixed and the moving scan, both
+    pull (docs/conventions.md):
 
-    - ``moving_to_fixed``, u: what the fixed scan shows at p is what the moving scan shows at A(p + u(p)).
-    - ``fixed_to_moving``, v: what the moving scan shows at A(p) is what the fixed scan shows at p + v(p).
+    - ``moving_to_fixed``, u: what the fixed scan shows at F(p) is what the moving scan shows at M(p + u(p)).
+    - ``fixed_to_moving``, v: what the moving scan shows at M(p) is what the fixed scan shows at F(p + v(p)).
 
     Two are equal if their grids and all displacements are, on one device. Tensors can be changed, so there is no hash.
 
@@ -85,7 +85,7 @@ class BidirectionalField:
         """Make the deformation that moves nothing: the affine alone.
 
         Args:
-            grid: Where it lies, in the fixed scan's world.
+            grid: Where it lies.
             device: Of its tensors.
 
         Returns:
@@ -96,8 +96,6 @@ class BidirectionalField:
 
     def swap(self) -> "BidirectionalField":
         """Exchange the roles of the scans, on the same grid.
-
-        That grid lies in the world of what is now the moving scan: :meth:`to_transforms` fits only without an affine.
 
         Returns:
             The same deformation with both directions in each other's place.
@@ -170,16 +168,19 @@ class BidirectionalField:
             self, moving_to_fixed=self.moving_to_fixed.to(device), fixed_to_moving=self.fixed_to_moving.to(device)
         )
 
-    def to_transforms(self, *, fixed: Grid, moving: Grid, affine: NDArray[np.float64]) -> Transforms:
-        """Put both directions on the scans' own grids, with the affine within them.
+    def to_transforms(
+        self, *, fixed: Grid, moving: Grid, to_fixed: NDArray[np.float64], to_moving: NDArray[np.float64]
+    ) -> Transforms:
+        """Put both directions on the scans' own grids, with the affines within them.
 
-        x of ``fixed`` takes its value from A(x + u(x)), y of ``moving`` from A⁻¹(y) + v(A⁻¹(y)). Beyond this field's grid, u and
-        v keep their border values.
+        x = F(p) of ``fixed`` takes its value from M(p + u(p)), y = M(p) of ``moving`` from F(p + v(p)). Beyond this field's
+        grid, u and v keep their border values.
 
         Args:
             fixed: Grid of the fixed scan.
             moving: Grid of the moving scan.
-            affine: A, (4, 4), from fixed to moving LPS points.
+            to_fixed: F, (4, 4), from LPS points of this field's space to those of the fixed scan.
+            to_moving: M, likewise.
 
         Returns:
             Both transforms, in LPS mm, evaluated where they are asked for.
@@ -187,11 +188,11 @@ class BidirectionalField:
         Raises:
             InputError: If a displacement is NaN or infinite.
         """
-        inverse_affine, identity = np.linalg.inv(affine), np.eye(4)
+        from_fixed, from_moving = np.linalg.inv(to_fixed), np.linalg.inv(to_moving)
         return Transforms(
-            moving_to_fixed=_on_native(self.moving_to_fixed, self.grid, fixed, to_grid=identity, from_grid=affine),
+            moving_to_fixed=_on_native(self.moving_to_fixed, self.grid, fixed, to_grid=from_fixed, from_grid=to_moving),
             fixed_to_moving=_on_native(
-                self.fixed_to_moving, self.grid, moving, to_grid=inverse_affine, from_grid=identity
+                self.fixed_to_moving, self.grid, moving, to_grid=from_moving, from_grid=to_fixed
             ),
         )
 

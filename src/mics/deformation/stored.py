@@ -44,13 +44,16 @@ def read_displacement(path: Path) -> tuple[NDArray[np.float32], Grid]:
     return displacement, grid_of(field)
 
 
-def write_displacement(values: Callable[[Box, slice], NDArray[np.float32]], grid: Grid, path: Path) -> None:
+def write_displacement(
+    values: Callable[[Box, slice], NDArray[np.float32]], grid: Grid, path: Path, *, closely: bool = False
+) -> None:
     """Write an ITK displacement field; the file appears complete or not at all.
 
     Args:
         values: The displacement in mm (x, y, z, C) in a box of voxels of ``grid``, along world axes.
         grid: Its grid.
         path: The file; its ending chooses the format. NIfTI is written by slabs.
+        closely: Pack a .nii.gz closer, which takes more time.
 
     Raises:
         InputError: If it cannot be written, or its ending is that of no format.
@@ -68,4 +71,4 @@ def write_displacement(values: Callable[[Box, slice], NDArray[np.float32]], grid
 
     like = to_itk(np.zeros((2, 2, 2, 3), np.float32), grid)
     slabs = (partial(slab, axis, first) for axis in range(3) for first in range(0, z, depth))
-    write_by_slabs(path, suffix, like, grid.size, slabs)
+    write_by_slabs(path, suffix, like, grid.size, slabs, closely=closely)

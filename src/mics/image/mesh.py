@@ -146,7 +146,8 @@ def _read(path: Path) -> tuple[Any, str]:
         return _read_legacy(path)
     if ending == ".stl" and not _is_whole_stl(path):
         return None, ""
-    if ending == ".ply" and not _is_whole_ply(path):
+    header = _ply_header(path) if ending == ".ply" else ""
+    if header is None:
         return None, ""
     modules = {".vtp": ("vtkIOXML", "vtkXMLPolyDataReader"), ".stl": ("vtkIOGeometry", "vtkSTLReader")}
     module, name = modules.get(ending, ("vtkIOPLY", "vtkPLYReader"))
@@ -157,23 +158,20 @@ def _read(path: Path) -> tuple[Any, str]:
     if ending == ".stl":
         with path.open("rb") as file:
             header = file.read(80).decode("latin-1")
-    elif ending == ".ply":
-        comments = reader.GetComments()
-        header = " ".join(comments.GetValue(i) for i in range(comments.GetNumberOfValues()))
-    else:
+    elif ending == ".vtp":
         array = data.GetFieldData().GetAbstractArray(_FIELD)
         header = "" if array is None else f"{_FIELD}={array.GetValue(0)}"
     return data, header
 
 
-def _is_whole_ply(path: Path) -> bool:
-    """VTK takes half a PLY file for a whole one, or ends the process."""
+def _ply_header(path: Path) -> str | None:
+    """Comments and remarks of a PLY file; None where it is not whole: VTK takes half for the whole, or ends the process."""
     plyfile = _library("plyfile")
     try:
-        plyfile.PlyData.read(str(path))
+        whole = plyfile.PlyData.read(str(path))
     except (plyfile.PlyParseError, ValueError, EOFError, MemoryError, OverflowError):
-        return False
-    return True
+        return None
+    return " ".join([*whole.comments, *whole.obj_info])
 
 
 def _is_whole_stl(path: Path) -> bool:

@@ -28,7 +28,15 @@ _CLEARLY_MM = 15.0
 
 
 @torch.no_grad()
-def gather(*, volumes: Both, organs: Both, valid: Tensor, displacements: Both, spacing_mm: float) -> dict[str, Any]:
+def gather(
+    *,
+    volumes: Both,
+    organs: Both,
+    valid: Tensor,
+    displacements: Both,
+    spacing_mm: float,
+    scales: tuple[float, float] = (1.0, 1.0),
+) -> dict[str, Any]:
     """Figures of one pair; the moving scan comes first everywhere, on a grid in LAS order of ``spacing_mm``.
 
     Args:
@@ -37,11 +45,12 @@ def gather(*, volumes: Both, organs: Both, valid: Tensor, displacements: Both, s
         valid: Where either scan has data, (2, 1, X, Y, Z) in [0, 1].
         displacements: Moving to fixed, then fixed to moving, (1, 3, ...) in voxels, on any grid with the same outermost voxel
             centres.
+        scales: How many times its volume what the grid shows of the moving and of the fixed scan has in the scan itself.
 
     Returns:
-        ``organs`` (by name: ml in either scan, Dice with the affine alone and now, ``volume_ratio``: how many times its volume
-        the moving organ has once it is warped, beyond the affine, as far as both scans show it), ``organ_overlap`` (of all
-        organs together, twice the shared volume over the sum of volumes; ``affine``, ``result``), ``certainty``,
+        ``organs`` (by name: ml in either scan itself, Dice with the affine alone and now, ``volume_ratio``: how many times its
+        volume the moving organ has once it is warped, beyond the affine, as far as both scans show it), ``organ_overlap`` (of
+        all organs together, twice the shared volume over the sum of volumes; ``affine``, ``result``), ``certainty``,
         ``large_organs`` (how many of six) and ``tissue_shares`` (of the body: ``fat`` below -30 HU, ``dense`` above 140 HU)
         of either scan, ``similarity`` (correlation of the abdominal windows over tissue;
         ``affine``, ``result``), ``body_without_data`` (share, by direction), ``disorder`` (by scan: pairs of organs that lie
@@ -59,7 +68,7 @@ def gather(*, volumes: Both, organs: Both, valid: Tensor, displacements: Both, s
     moved_tissue = moved_window > _TISSUE
     determinants = jacobian_determinant(moving_to_fixed)
     return {
-        **_overlaps(organs, moving_to_fixed, determinants, both_before, both_after, spacing_mm**3 / 1000),
+        **_overlaps(organs, moving_to_fixed, determinants, both_before, both_after, spacing_mm**3 / 1000, scales),
         "certainty": {
             name: expected_precision_of_all(maps) for name, maps in zip(("moving", "fixed"), organs, strict=True)
         },
@@ -96,7 +105,13 @@ def disorder(organs: Tensor, spacing_mm: float) -> list[str]:
 
 
 def _overlaps(
-    organs: Both, displacement: Tensor, determinants: Tensor, before: Tensor, after: Tensor, voxel_ml: float
+    organs: Both,
+    displacement: Tensor,
+    determinants: Tensor,
+    before: Tensor,
+    after: Tensor,
+    voxel_ml: float,
+    scales: tuple[float, float],
 ) -> dict[str, Any]:
     moving, fixed = (maps > 0.5 for maps in organs)
     moved = warp(organs[0], displacement) > 0.5
@@ -105,7 +120,7 @@ def _overlaps(
     for name, (own, seen) in shares.items():
         a, b = own & seen, fixed & seen
         sums[name] = (_count(a & b), _count(a) + _count(b))
-    whole = {"moving_ml": _count(moving), "fixed_ml": _count(fixed)}
+    whole = {"moving_ml": _count(moving) * scales[0], "fixed_ml": _count(fixed) * scales[1]}
     per_organ: dict[str, Any] = {}
     for index in range(moving.shape[1]):
         if float(sums["affine"][1][index]) * voxel_ml < _MIN_ML:

@@ -76,10 +76,17 @@ def _to_border(mask: NDArray[np.bool_], grid: Grid) -> NDArray[np.float64]:
     return np.where(mask, to_centre - min(grid.spacing) / 2, 0)
 
 
-def landmark_places(landmarks: Pair[Points], grid: Grid, affine: NDArray[np.float64]) -> Pair[NDArray[np.float64]]:
-    """Voxels of ``grid``, (N, 3) each, at which the landmarks of both scans lie after the affine."""
-    brought = apply_matrix(np.linalg.inv(affine), landmarks.moving.coordinates)
-    return Pair(fixed=grid.world_to_voxel(landmarks.fixed.coordinates), moving=grid.world_to_voxel(brought))
+def landmark_places(
+    landmarks: Pair[Points], grid: Grid, to_scans: Pair[NDArray[np.float64]]
+) -> Pair[NDArray[np.float64]]:
+    """Voxels of ``grid``, (N, 3) each, at which the landmarks of both scans lie; ``to_scans`` takes its points there, (4, 4)."""
+    return Pair(
+        fixed=_places(landmarks.fixed, grid, to_scans.fixed), moving=_places(landmarks.moving, grid, to_scans.moving)
+    )
+
+
+def _places(points: Points, grid: Grid, matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+    return grid.world_to_voxel(apply_matrix(np.linalg.inv(matrix), points.coordinates))
 
 
 def stiff_map(scan: Scan, organs: Tensor, grid: Grid, matrix: NDArray[np.float64], *, lesions: bool) -> Tensor:

@@ -97,7 +97,10 @@ def _smaller(settings: Settings) -> list[tuple[str, Settings]]:
 def _largest_network_grid(spacing_mm: float, *, fixed: Grid, moving: Grid) -> Grid:
     """The largest that an affine between two adults can lead to; only its volume is meant."""
     extents = [(grid.corners().max(axis=0) - grid.corners().min(axis=0)) + _MARGIN_MM for grid in (fixed, moving)]
-    x, y, z = (max(1, round(float(extent) / spacing_mm)) for extent in min(extents, key=lambda extent: extent.prod()))
+    # Even numbers of voxels, their outermost centres on or just beyond the faces.
+    x, y, z = (
+        2 * math.ceil((float(extent) / spacing_mm + 1) / 2) for extent in min(extents, key=lambda extent: extent.prod())
+    )
     return Grid((x, y, z), (spacing_mm,) * 3, (0.0, 0.0, 0.0))
 
 

@@ -1,4 +1,4 @@
-"""The grid that the networks see: straight in the fixed scan's world, over what both scans show."""
+"""The grid that the networks see: straight in the half-way space, over what both scans show."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -33,20 +33,21 @@ def refuse_thin(*, fixed: Grid, moving: Grid, spacing_mm: float) -> None:
             )
 
 
-def network_grid(*, fixed: Grid, moving: Grid, affine: NDArray[np.float64], spacing_mm: float) -> Grid:
-    """Cubic voxels of ``spacing_mm`` over the part of the fixed world that both scans show, and 40 mm around it.
+def network_grid(*, fixed: Grid, moving: Grid, to_scans: Pair[NDArray[np.float64]], spacing_mm: float) -> Grid:
+    """Cubic voxels of ``spacing_mm`` over the part of the half-way space that both scans show, and 40 mm around it.
 
-    ``affine`` (4, 4) maps fixed to moving LPS points. The margin ends where neither scan has data; beyond the grid, a
-    deformation keeps its border value. Extents are even. Raises InputError where the scans do not overlap.
+    ``to_scans`` (4, 4) takes LPS points of that space to those of either scan. The margin ends where neither scan has data;
+    beyond the grid, a deformation keeps its border value. Extents are even. Raises InputError where the scans do not overlap.
     """
-    boxes = [_bounds(fixed.corners()), _bounds(apply_matrix(np.linalg.inv(affine), moving.corners()))]
+    placed = ((fixed, to_scans.fixed), (moving, to_scans.moving))
+    boxes = [_bounds(apply_matrix(np.linalg.inv(matrix), scan.corners())) for scan, matrix in placed]
     lower, upper = np.max([box[0] for box in boxes], axis=0), np.min([box[1] for box in boxes], axis=0)
     shared, least = float((upper - lower).min()), _MIN_VOXELS * spacing_mm
     if shared < least:
         raise GeometryError(
             "The fields of view of the fixed and the moving scan do not overlap"
             + (f" enough ({shared:.0f} mm of {least:.0f} mm that the model needs)" if shared > 0 else "")
-            + (" after the affine" if not np.array_equal(affine, np.eye(4)) else "")
+            + (" after the affine" if not np.array_equal(to_scans.fixed, to_scans.moving) else "")
             + ': use `affine="organs"`, or an affine file that brings them together.',
             option="affine",
         )
@@ -104,12 +105,12 @@ def divided(grid: Grid, count: int) -> Grid:
     return Grid((x, y, z), (edges[0], edges[1], edges[2]), (i, j, k), grid.direction)
 
 
-def in_view(*, fixed: Grid, moving: Grid, grid: Grid, affine: NDArray[np.float64]) -> Pair[NDArray[np.bool_]]:
+def in_view(*, fixed: Grid, moving: Grid, grid: Grid, to_scans: Pair[NDArray[np.float64]]) -> Pair[NDArray[np.bool_]]:
     """Which voxels of the network's grid, (X, Y, Z), lie in either scan's field of view.
 
     Raises InputError where no voxel lies in both.
     """
-    shown = Pair(fixed=inside(fixed, grid), moving=inside(moving, grid, affine))
+    shown = Pair(fixed=inside(fixed, grid, to_scans.fixed), moving=inside(moving, grid, to_scans.moving))
     if not (shown.fixed & shown.moving).any():
         raise GeometryError(
             'The fields of view of the fixed and the moving scan do not overlap: use `affine="organs"`.',

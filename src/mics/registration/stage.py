@@ -31,11 +31,13 @@ Need = Literal["organ_maps", "transforms", "orientation"]
 class Alignment:
     """The scans' position to each other before any deformation.
 
-    ``affine`` (4, 4) maps fixed to moving LPS points; ``grid`` is the network's, in the fixed world; ``in_view`` tells which of
-    its voxels (X, Y, Z) lie in either scan's field of view.
+    ``affine`` (4, 4) maps fixed to moving LPS points; ``to_scans`` (4, 4) those of a half-way space to those of either scan.
+    ``grid`` is the network's, in the half-way space; ``in_view`` tells which of its voxels (X, Y, Z) lie in either scan's field
+    of view.
     """
 
     affine: Matrix
+    to_scans: Pair[Matrix]
     grid: Grid
     in_view: Pair[Mask]
 
@@ -79,8 +81,13 @@ class State:
         return _at_hand(self.alignment, "affine", "it has to come after the affine's stage").affine
 
     @property
+    def to_scans(self) -> Pair[Matrix]:
+        """(4, 4) each, from LPS points of the half-way space, where :attr:`grid` lies, to those of either scan."""
+        return _at_hand(self.alignment, "affine", "it has to come after the affine's stage").to_scans
+
+    @property
     def grid(self) -> Grid:
-        """The network's grid: cubic voxels in the fixed scan's world."""
+        """The network's grid: cubic voxels in the half-way space."""
         return _at_hand(self.alignment, "affine", "it has to come after the affine's stage").grid
 
     @property

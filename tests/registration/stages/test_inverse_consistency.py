@@ -20,7 +20,8 @@ def test_the_result_lies_on_a_grid_of_three_millimetres_and_is_nearer_to_its_own
     coarse = BidirectionalField(
         moving_to_fixed=exponentiate(velocity), fixed_to_moving=exponentiate(-velocity), grid=grid
     )
-    state = State(scans=None, device=torch.device("cpu"), alignment=Alignment(affine=None, grid=grid, in_view=None))
+    alignment = Alignment(affine=None, to_scans=None, grid=grid, in_view=None)
+    state = State(scans=None, device=torch.device("cpu"), alignment=alignment)
     found = InverseConsistency().run(state.with_field(coarse))
     assert found.field.grid.size == (65, 60, 54)
     interpolated = coarse.resize(found.field.grid.size)

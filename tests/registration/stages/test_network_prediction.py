@@ -19,7 +19,7 @@ def test_displacements_that_are_no_numbers_are_refused():
     model = LoadedModel(network, "own", ModelCard(network=network.config, sha256="", spacing_mm=8.0, hu_range=None))
     volumes = torch.rand(2, 1, 3, 16, 16, 16, generator=torch.Generator().manual_seed(0))
     grid = Grid((16, 16, 16), (8.0, 8.0, 8.0), (0.0, 0.0, 0.0))
-    aligned = Alignment(affine=None, grid=grid, in_view=None)
+    aligned = Alignment(affine=None, to_scans=None, grid=grid, in_view=None)
     windows = Pair(moving=volumes[0], fixed=volumes[1])
     state = State(scans=None, device=torch.device("cpu"), alignment=aligned, windows=windows)
     stage = NetworkPrediction(model=model, steps=2)

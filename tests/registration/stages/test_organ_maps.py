@@ -24,7 +24,12 @@ def state_of(fixed, moving, grid, affine, *, fixed_exclude=None, moving_exclude=
         moving=Scan(moving, None, moving_exclude, None, None, None),
     )
     everything = np.ones(grid.size, dtype=bool)
-    alignment = Alignment(affine=affine, grid=grid, in_view=Pair(fixed=everything, moving=everything))
+    alignment = Alignment(
+        affine=affine,
+        to_scans=Pair(fixed=np.eye(4), moving=affine),
+        grid=grid,
+        in_view=Pair(fixed=everything, moving=everything),
+    )
     return State(scans=scans, device=torch.device("cpu"), alignment=alignment)
 
 

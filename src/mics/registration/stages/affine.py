@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from mics.deformation.topology import refuse_mirrors
 from mics.network.weights import LoadedModel
 from mics.registration.affine import register_affine
+from mics.registration.half_way import half_way
 from mics.registration.network_grid import in_view, network_grid
 from mics.registration.organ_affine import register_affine_by_organs
 from mics.registration.stage import Alignment, Matrix, Stage, State
@@ -32,9 +33,10 @@ class Affine(Stage):
         matrix = self._computed(state) if self.matrix is None else self.matrix
         if self.keeps_orientation:
             refuse_mirrors(matrix)
-        grid = network_grid(fixed=fixed.grid, moving=moving.grid, affine=matrix, spacing_mm=self.spacing_mm)
-        views = in_view(fixed=fixed.grid, moving=moving.grid, grid=grid, affine=matrix)
-        return replace(state, alignment=Alignment(affine=matrix, grid=grid, in_view=views))
+        to_scans = half_way(matrix)
+        grid = network_grid(fixed=fixed.grid, moving=moving.grid, to_scans=to_scans, spacing_mm=self.spacing_mm)
+        views = in_view(fixed=fixed.grid, moving=moving.grid, grid=grid, to_scans=to_scans)
+        return replace(state, alignment=Alignment(affine=matrix, to_scans=to_scans, grid=grid, in_view=views))
 
     def _computed(self, state: State) -> Matrix:
         fixed, moving = state.scans.fixed.image, state.scans.moving.image

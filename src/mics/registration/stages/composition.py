@@ -19,6 +19,9 @@ class Composition(Stage):
         if not bool(field.moving_to_fixed.isfinite().all() and field.fixed_to_moving.isfinite().all()):
             raise InputError("A stage has made displacements that are NaN or infinite: correct it, or leave it out.")
         transforms = field.to_transforms(
-            fixed=state.scans.fixed.image.grid, moving=state.scans.moving.image.grid, affine=state.affine
+            fixed=state.scans.fixed.image.grid,
+            moving=state.scans.moving.image.grid,
+            to_fixed=state.to_scans.fixed,
+            to_moving=state.to_scans.moving,
         )
         return replace(state, windows=None, organ_views=None, deformation=field, native=transforms)

@@ -2,12 +2,13 @@
 
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 
 from mics.image.ct_histogram import tissue_peaks
 from mics.image.hounsfield import some_values
 from mics.registration.evidence import gather
-from mics.registration.stage import Stage, State
+from mics.registration.stage import Matrix, Stage, State
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class Evidence(Stage):
             valid=torch.cat([views.compared.moving, views.compared.fixed]),
             displacements=(field.moving_to_fixed, field.fixed_to_moving),
             spacing_mm=views.spacing_mm,
+            scales=(_volume_scale(state.to_scans.moving), _volume_scale(state.to_scans.fixed)),
         )
         scans = {"moving": state.scans.moving, "fixed": state.scans.fixed}
         peaks = {role: tissue_peaks(some_values(scan.image.array)) for role, scan in scans.items()}
@@ -35,3 +37,7 @@ class Evidence(Stage):
             for role, found_in in peaks.items()
         }
         return replace(state, evidence=found)
+
+
+def _volume_scale(matrix: Matrix) -> float:
+    return float(abs(np.linalg.det(matrix[:3, :3])))

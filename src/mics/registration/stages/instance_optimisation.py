@@ -75,7 +75,7 @@ class InstanceOptimisation(Stage):
             maps = [label_distances(scan.labels, led.labels, grid, matrix) for scan, matrix in _moving_and_fixed(state)]
             labels = torch.cat(maps).to(state.device)
         if led.landmarks is not None:
-            places = landmark_places(led.landmarks, grid, state.affine)
+            places = landmark_places(led.landmarks, grid, state.to_scans)
             stack = np.stack([places.moving, places.fixed]).astype(np.float32)
             points = torch.from_numpy(stack).transpose(1, 2)[..., None, None].to(state.device)
         if self.settings.rigidity:
@@ -91,8 +91,8 @@ class InstanceOptimisation(Stage):
 
 
 def _moving_and_fixed(state: State) -> list[tuple[Scan, Matrix]]:
-    """Both scans, and what takes points of the fixed world to theirs."""
-    return [(state.scans.moving, state.affine), (state.scans.fixed, np.eye(4))]
+    """Both scans, and what takes points of the half-way space to theirs."""
+    return [(state.scans.moving, state.to_scans.moving), (state.scans.fixed, state.to_scans.fixed)]
 
 
 def _refuse_nothing_compared(state: State) -> None:

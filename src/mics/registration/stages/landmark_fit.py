@@ -33,7 +33,7 @@ class LandmarkFit(Stage):
         led, field = self.steering, state.field
         assert led.landmarks is not None
         assert led.tolerance_mm is not None
-        places = landmark_places(led.landmarks, field.grid, state.affine)
+        places = landmark_places(led.landmarks, field.grid, state.to_scans)
         moving_to_fixed, fixed_to_moving = fit_landmarks(
             moving_to_fixed=field.moving_to_fixed,
             fixed_to_moving=field.fixed_to_moving,

@@ -63,9 +63,9 @@ def organ_maps(model: LoadedModel, windows: Pair[Tensor]) -> Pair[Tensor]:
 
 def compared(state: State, spacing_mm: float) -> Pair[Tensor]:
     """Weights of the data to compare in either scan, (1, 1, X, Y, Z) in [0, 1], at ``spacing_mm``: in view and not excluded."""
-    grid, scans, in_view = of_spacing(state.grid, spacing_mm), state.scans, state.in_view
-    fixed = _valid(in_view.fixed, scans.fixed, np.eye(4), grid)
-    moving = _valid(in_view.moving, scans.moving, state.affine, grid)
+    grid, scans, in_view, to_scans = of_spacing(state.grid, spacing_mm), state.scans, state.in_view, state.to_scans
+    fixed = _valid(in_view.fixed, scans.fixed, to_scans.fixed, grid)
+    moving = _valid(in_view.moving, scans.moving, to_scans.moving, grid)
     return Pair(fixed=fixed.to(state.device), moving=moving.to(state.device))
 
 

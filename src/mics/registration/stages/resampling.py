@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -31,7 +30,10 @@ class Resampling(Stage):
         models = [model for model in (self.model, self.segmentation) if model is not None]
         fixed, moving = (
             windows(scan, matrix, state.grid, models, state.device)
-            for scan, matrix in ((state.scans.fixed, np.eye(4)), (state.scans.moving, state.affine))
+            for scan, matrix in (
+                (state.scans.fixed, state.to_scans.fixed),
+                (state.scans.moving, state.to_scans.moving),
+            )
         )
         pairs = [Pair(fixed=own, moving=other) for own, other in zip(fixed, moving, strict=True)]
         return replace(

@@ -1,0 +1,39 @@
+"""The space half-way between two scans, in which networks and refinement see both: either bears half of the affine.
+
+Exchanging the scans then exchanges what is seen there, and nothing else. In the fixed scan's own space the moving scan alone
+would bear the affine, and with the scans exchanged the networks would see another pair. Half-way spaces: Smith et al. 2001
+(SIENA, "Normalized accurate measurement of longitudinal brain change", J. Comput. Assist. Tomogr. 25) and Reuter et al. 2010
+("Highly accurate inverse consistent registration: a robust approach", NeuroImage 53).
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import polar, sqrtm
+from scipy.spatial.transform import Rotation
+
+from mics.registration.pair import Pair
+
+_MAX_TURN = np.radians(45)
+"""One of the scans lies as the networks know none; half-way, both would."""
+
+
+def half_way(affine: NDArray[np.float64]) -> Pair[NDArray[np.float64]]:
+    """What takes points of the half-way space to those of either scan.
+
+    The moving scan's is the affine's principal square root, the fixed scan's the inverse of that. For an affine that mirrors, or
+    turns by more than 45 degrees, the space is the fixed scan's own.
+
+    Args:
+        affine: (4, 4), from fixed to moving LPS points.
+
+    Returns:
+        The matrices F and M, (4, 4) each, LPS mm; M F⁻¹ is the affine.
+    """
+    rotation, _ = polar(affine[:3, :3])
+    if np.linalg.det(rotation) < 0 or Rotation.from_matrix(rotation).magnitude() > _MAX_TURN:
+        return Pair(fixed=np.eye(4), moving=affine)
+    half = np.eye(4)
+    half[:3, :3] = np.real(sqrtm(affine[:3, :3]))
+    # Of a map and itself after it, the shift is (half + 1) times its own.
+    half[:3, 3] = np.linalg.solve(half[:3, :3] + np.eye(3), affine[:3, 3])
+    return Pair(fixed=np.linalg.inv(half).astype(np.float64), moving=half)
