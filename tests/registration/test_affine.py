@@ -47,6 +47,13 @@ def test_it_is_the_same_every_time_whatever_seed_another_tool_set(pair, found, s
     np.testing.assert_array_equal(register_affine(fixed=pair[0], moving=pair[1]), found)
 
 
+@pytest.mark.parametrize("rigid", [False, True])
+def test_exchanging_the_scans_inverts_it(pair, rigid):
+    there, back = (register_affine(fixed=a, moving=b, rigid=rigid) for a, b in (pair, pair[::-1]))
+    np.testing.assert_allclose(there @ back, np.eye(4), atol=1e-9)
+    assert np.linalg.norm(there - np.eye(4)) > 1
+
+
 def test_a_scan_onto_itself_stays(pair):
     points = pair[0].grid.corners()
     np.testing.assert_allclose(apply_matrix(register_affine(fixed=pair[0], moving=pair[0]), points), points, atol=0.1)

@@ -27,14 +27,20 @@ _THREADS = "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"
 def register_affine(*, fixed: Image, moving: Image, rigid: bool = False) -> NDArray[np.float64]:
     """The affine (4, 4), in LPS millimetres, from points of ``fixed`` to points of ``moving`` (ITK's direction).
 
-    A search over shifts along the body gives the start, ANTs (antspyx) refines it. The same on any number of cores.
+    A search over shifts along the body gives the start, ANTs (antspyx) refines it. The same on any number of cores. ANTs treats
+    the scans unlike, so the one with the smaller body always counts as fixed: exchanging the scans inverts the affine.
     ``rigid``: a rotation and a shift alone, as between two scans of one patient.
     """
-    searched, finer = (Pair(fixed=coarse(fixed, mm), moving=coarse(moving, mm)) for mm in (_SEARCH_MM, _ANTS_MM))
+    searched = Pair(fixed=coarse(fixed, _SEARCH_MM), moving=coarse(moving, _SEARCH_MM))
+    swapped = searched.moving.rank < searched.fixed.rank
+    if swapped:
+        fixed, moving, searched = moving, fixed, Pair(fixed=searched.moving, moving=searched.fixed)
     start = best_start(searched, scaled=not rigid)
+    finer = Pair(fixed=coarse(fixed, _ANTS_MM), moving=coarse(moving, _ANTS_MM))
     refined = _ants_affine(finer, start, "Rigid" if rigid else "Affine")
     # ANTs may run away where the scans share little; its own measure does not show that.
-    return min((start, refined), key=lambda matrix: difference(searched, matrix))
+    found = min((start, refined), key=lambda matrix: difference(searched, matrix))
+    return np.linalg.inv(found).astype(np.float64) if swapped else found
 
 
 def _ants_affine(scans: Pair[Coarse], start: NDArray[np.float64], kind: str) -> NDArray[np.float64]:

@@ -27,6 +27,11 @@ class Coarse:
     in_view: NDArray[np.bool_]
     body: NDArray[np.bool_]
 
+    @property
+    def rank(self) -> tuple[float, ...]:
+        """By which one of two scans always comes first, whichever is fixed: voxels of the body; of as many, their HU and place."""
+        return float(self.body.sum()), float(self.image.array[self.body].sum()), *self.image.grid.origin
+
 
 def coarse(image: Image, spacing_mm: float) -> Coarse:
     """A scan of any geometry at ``spacing_mm``, averaged rather than picked where its voxels are finer."""

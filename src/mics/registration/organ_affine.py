@@ -126,7 +126,7 @@ def register_affine_by_organs(
     """
     model, device = model or load_model_for("segmentation", AFFINE_MODEL), torch.device(device)
     searched = Pair(fixed=coarse(fixed, _SEARCH_MM), moving=coarse(moving, _SEARCH_MM))
-    swapped = _size(searched.moving) < _size(searched.fixed)
+    swapped = searched.moving.rank < searched.fixed.rank
     if swapped:
         fixed, moving, searched = moving, fixed, Pair(fixed=searched.moving, moving=searched.fixed)
     model.network.to(device)
@@ -143,11 +143,6 @@ def register_affine_by_organs(
             ends.append(end)
     found = min(side_by_side(lambda end: spline.solved(end, _LAST), ends), key=spline.cost)
     return np.linalg.inv(found).astype(np.float64) if swapped else found
-
-
-def _size(scan: Coarse) -> tuple[float, ...]:
-    """Voxels of the body, and what tells bodies of one size apart: the sum of their HU, and where they lie."""
-    return float(scan.body.sum()), float(scan.image.array[scan.body].sum()), *scan.image.grid.origin
 
 
 def _cropped(scan: Coarse) -> Coarse:
