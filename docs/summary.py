@@ -11,8 +11,8 @@ PAGE = Path(__file__).with_name("summary.md")
 HEAD = """# Every key of the summary
 
 `summary.json`, and `Registration.summary` in Python, hold what follows: shares are 0 to 1, lengths mm, places LPS. What is
-null was not asked for or cannot be said. In Python `mics.run_summary.read_summary(path)` reads the file of this
-version or an earlier one as typed objects; other programs
+null was not asked for or cannot be said; `stages` and `stored_transforms` are then left out. In Python
+`mics.run_summary.read_summary(path)` reads the file of this version or an earlier one as typed objects; other programs
 find the JSON schema in `mics/summary.schema.json`. A new key does not
 raise `schema_version`; a key that goes or changes its meaning does. What the numbers mean for you:
 [How to read a result](reading.md). This page is printed by `python docs/summary.py`.

@@ -1,10 +1,12 @@
 """The mean shape: the same from whomever one begins with, and nobody's own."""
 
 import numpy as np
+import pytest
 from scipy.ndimage import gaussian_filter
 
 from mics import Grid, Image, Transform
 from mics.atlas.mean_shape import in_mean_frame, inverse, log_jacobian, mean_displacement, root_mean_square
+from mics.atlas.template_rounds import Round, converged, errs_alike
 
 GRID = Grid((26, 24, 22), (4.0, 4.0, 4.0), (-50.0, -46.0, -42.0))
 INNER = (slice(6, -6),) * 3
@@ -80,3 +82,19 @@ def test_the_log_jacobian_of_a_scaling_is_that_of_its_volume():
     np.testing.assert_allclose(log_jacobian(scaled), 3 * np.log(1.1), atol=1e-4)
     folded = Transform((GRID.points() * -2).astype(np.float32), GRID)
     np.testing.assert_allclose(log_jacobian(folded), np.log(0.01), atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("drifts", "spreads", "stands", "done"),
+    [
+        ((7.8, 4.5, 4.1, 4.1), (198, 196, 196, 196), True, False),
+        ((7.8, 4.5, 2.6), (198, 196, 196), False, False),
+        ((7.8, 4.5, 4.4), (198, 190, 170), False, False),
+        ((7.8, 0.41, 0.4), (198, 196, 196), False, True),
+        ((7.8,), (198,), False, False),
+    ],
+)
+def test_a_mean_shape_that_moves_alike_in_every_round_is_no_reason_for_more(drifts, spreads, stands, done):
+    rounds = enumerate(zip((None, *drifts), (230, *spreads), strict=True))
+    table = [Round(number, 3, drift, 0.0, spread, 17.0, None) for number, (drift, spread) in rounds]
+    assert (errs_alike(table), converged(table)) == (stands, done)

@@ -66,7 +66,10 @@ def test_an_affine_becomes_a_field_on_the_grid_of_an_image(run, refused, make, t
         (("-o", "link.h5"), "exists already"),
         (("-o", "told.nii.gz"), "told.nii.gz.json exists already"),
         (("-o", "a.mha", "--norm", "folder/../a.mha"), "a name of its own"),
-        (("-o", "absent/t.h5", "--norm", "norm.mha", "--jacobian", "jacobian.mha"), "Cannot write"),
+        (
+            ("-o", "absent/t.h5", "--norm", "norm.mha", "--jacobian", "jacobian.mha"),
+            "there is no folder absent; make it",
+        ),
         (("-o", "new.h5", "--scan", "."), "--scan is for structures"),
     ],
 )

@@ -222,3 +222,10 @@ def test_a_locale_that_knows_ascii_alone_is_named(tmp_path):
     )
     assert done.returncode == 2
     assert "is UTF-8, and this process takes names for ascii: set the locale" in done.stderr
+
+
+def test_a_value_that_cannot_be_chosen_is_told_without_a_word_of_the_library(run):
+    result = run("register", "a.nii.gz", "b.nii.gz", "-o", "out", "--refine", "best")
+    said = " ".join(result.stderr.replace("│", " ").split())
+    assert result.exit_code == 2
+    assert "Invalid value for '--refine': 'best' is not one of 'none', 'fast', 'accurate'." in said

@@ -32,7 +32,7 @@ def test_files_are_relative_to_the_list_and_only_read_when_asked_for(csv):
     assert pair.name == "a_b"
     assert pair.moving.labels().array.sum() == 16
     assert pair.fixed.landmarks is None
-    needed = r"pairs\.csv, line 2: a fixed_image is needed"
+    needed = r"pairs\.csv, line 2: no fixed_image is given"
     with pytest.raises(InputError, match=needed):
         pair.fixed.image()
     with pytest.raises(InputError, match=needed):
@@ -119,7 +119,7 @@ def test_two_pairs_whose_results_would_have_one_name_are_told_as_that(csv):
         ),
         ("sub/a.nii.gz,b.nii.gz", r"line 2: .*/sub/a\.nii\.gz is not there; correct fixed\."),
         ("sub\\a.nii.gz,b.nii.gz", r"is not there; correct fixed\..* have / between folders"),
-        ("a,b", "line 2: a fixed_image is needed here"),
+        ("a,b", "line 2: no fixed_image is given, and it is needed here"),
     ],
 )
 def test_a_scan_that_is_not_there_is_told_as_that(csv, line, message):

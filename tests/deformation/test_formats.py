@@ -59,6 +59,15 @@ def test_itk_reads_a_composite_of_affine_and_displacement(tmp_path, grid, ending
     np.testing.assert_allclose(composite.TransformPoint(far), (matrix @ [*far, 1])[:3], atol=1e-3)
 
 
+@pytest.mark.parametrize("ending", [".h5", ".tfm", ".x5", ".txt"])
+def test_what_is_no_volume_is_not_loaded_as_one_and_what_reads_it_is_said(tmp_path, grids, ending):
+    transform, path = transform_on(grids["oblique"]), tmp_path / f"t{ending}"
+    write_transform(transform, path)
+    with pytest.raises(InputError, match=r"is not a volume of displacements: .* `mics convert .*read_transform`"):
+        Transform.load(path)
+    np.testing.assert_allclose(read_transform(path).displacement_mm, transform.displacement_mm, atol=2e-3)
+
+
 @pytest.mark.parametrize("ending", [".h5", ".tfm"])
 def test_without_a_known_affine_the_composite_is_the_displacement(tmp_path, grids, ending):
     transform = transform_on(grids["oblique"])

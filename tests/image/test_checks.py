@@ -15,7 +15,7 @@ from scipy.spatial.transform import Rotation
 
 from mics.errors import InputError
 from mics.image.checks import is_valid_affine
-from mics.image.io import read_image, read_labels, write_image
+from mics.image.io import read_image, read_itk, read_labels, write_image
 
 FORMATS = [".nii", ".nii.gz", ".nrrd", ".mha"]
 HU = np.random.default_rng(0).integers(-1000, 1500, size=(7, 6, 5)).astype(np.float32)
@@ -92,6 +92,11 @@ def test_two_and_four_dimensions(tmp_path):
     refused(save_nifti(tmp_path / "plane.nii.gz", HU[..., 0]), "2D")
     refused(save_nifti(tmp_path / "slice.nii.gz", HU[..., :1]), "2D")
     refused(save_nifti(tmp_path / "phases.nii.gz", np.stack([HU, HU], axis=-1)), "4D")
+
+
+def test_one_value_is_one(tmp_path):
+    with pytest.raises(InputError, match="it has 1 value per voxel instead of 3"):
+        read_itk(save_nifti(tmp_path / "scan.nii.gz", HU), pixel=sitk.sitkVectorFloat32, components=3)
 
 
 def test_one_phase_in_four_dimensions_is_a_volume(tmp_path):

@@ -302,6 +302,21 @@ def test_empty_parts_of_a_name_make_no_other_patient(tmp_path):
         read_image(folder)
 
 
+def test_a_name_in_two_character_sets_is_no_other_patient(tmp_path):
+    sound = read_image(changed_series(tmp_path / "sound", {}, ()))
+    folder = changed_series(tmp_path / "ct", {"SpecificCharacterSet": "ISO_IR 100", "PatientName": "Müller^Eva"}, ALL)
+    path = sorted(folder.iterdir())[2]
+    one = pydicom.dcmread(path)
+    one.SpecificCharacterSet, one.PatientName = "ISO_IR 192", "Müller^Eva"
+    one.save_as(path)
+    assert "Müller".encode("latin-1") not in path.read_bytes()
+    assert read_image(folder) == sound
+    one.SpecificCharacterSet, one.PatientName = "ISO_IR 100", "Müller^Ada"
+    one.save_as(path)
+    with pytest.raises(InputError, match="differ in patient's name"):
+        read_image(folder)
+
+
 def test_slices_with_a_series_uid_each_are_told_as_that(tmp_path):
     """As SimpleITK writes them, unless it is told to keep the UID."""
     folder = changed_series(tmp_path / "ct", {}, ())

@@ -17,7 +17,17 @@ from mics.atlas.members import read_member
 from mics.atlas.registering import in_view
 from mics.atlas.tables import to_csv
 from mics.atlas.template_frame import TemplateFrame
-from mics.atlas.template_rounds import DRIFT_MM, FROM_TEMPLATE, MEAN, TEMPLATE, TO_TEMPLATE, Round, Rounds, converged
+from mics.atlas.template_rounds import (
+    DRIFT_MM,
+    FROM_TEMPLATE,
+    MEAN,
+    TEMPLATE,
+    TO_TEMPLATE,
+    Round,
+    Rounds,
+    converged,
+    errs_alike,
+)
 from mics.data.pairs import ScanSource
 from mics.deformation.provenance import voxels_sha256
 from mics.deformation.transform import Transform
@@ -134,7 +144,12 @@ def _reasons(frame: TemplateFrame, taking_part: Sequence[ScanSource], table: Seq
         for member in frame.members
         if member not in taking_part
     ]
-    if not converged(table):
+    if errs_alike(table):
+        reasons.append(
+            f"Round {table[-1].round} moved the mean shape by {table[-1].drift_mm:.1f} mm, hardly less than the round before: "
+            "that is what the registrations miss alike, so more rounds do not help; another --refine or --model may."
+        )
+    elif not converged(table):
         reasons.append(
             f"The shape still moved, or the spread still fell, in round {table[-1].round}: give more rounds."
         )

@@ -26,6 +26,7 @@ MEAN, TEMPLATE = "mean_displacement.nii.gz", "template.nii.gz"
 DRIFT_MM = 0.5
 _LESS_SPREAD = 0.02
 """Converged: the mean shape moves by less than ``DRIFT_MM`` (root mean square), and the spread of HU falls by a smaller share."""
+_LESS_DRIFT = 0.1
 _ROUNDS, _RECORD, _LINE = "rounds", "record.json", "round.json"
 
 
@@ -190,5 +191,18 @@ def converged(table: Sequence[Round]) -> bool:
     """Whether the last round of a table has changed the template too little for another one."""
     if len(table) < 3 or table[-1].drift_mm is None:
         return False
-    fell = table[-2].spread_hu - table[-1].spread_hu
-    return table[-1].drift_mm <= DRIFT_MM and fell <= _LESS_SPREAD * table[-2].spread_hu
+    return table[-1].drift_mm <= DRIFT_MM and not _spread_falls(table)
+
+
+def errs_alike(table: Sequence[Round]) -> bool:
+    """Whether the last round has moved the mean shape hardly less than the round before.
+
+    The average then stands: what every registration misses alike is found again in each round.
+    """
+    if len(table) < 3 or (last := table[-1].drift_mm) is None or (before := table[-2].drift_mm) is None:
+        return False
+    return last > max(DRIFT_MM, (1 - _LESS_DRIFT) * before) and not _spread_falls(table)
+
+
+def _spread_falls(table: Sequence[Round]) -> bool:
+    return table[-2].spread_hu - table[-1].spread_hu > _LESS_SPREAD * table[-2].spread_hu

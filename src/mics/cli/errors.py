@@ -57,6 +57,9 @@ class Commands(TyperGroup):
                     if asked and not isinstance(error, typer.Exit):
                         raise Terminated from error
                     raise
+        except typer.BadParameter as error:
+            error.message = error.message.removeprefix("Value error, ")  # pydantic's, by which typer checks
+            raise
         except InputError as error:
             print_message(f"Error: {in_flags(str(error), self._flags(ctx))}")
             raise typer.Exit(BAD_INPUT) from None

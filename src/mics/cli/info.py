@@ -40,7 +40,8 @@ def collect() -> dict[str, Any]:
 
     from mics.network.weights import available_models
 
-    devices = {"cpu": f"{platform.machine()}, {torch.get_num_threads()} threads"}
+    threads = torch.get_num_threads()
+    devices = {"cpu": f"{platform.machine()}, {threads} thread{'s' * (threads > 1)}"}
     for index in range(torch.cuda.device_count()):
         memory = torch.cuda.get_device_properties(index).total_memory / 2**30
         devices[f"cuda:{index}"] = f"{torch.cuda.get_device_name(index)}, {memory:.0f} GiB"

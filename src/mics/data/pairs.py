@@ -271,4 +271,4 @@ def _files(folder: Path, row: dict[str, str], role: str, where: str) -> Iterator
 
 
 def _missing(where: str, column: str) -> NoReturn:
-    raise InputError(f"{where}: a {column} is needed here; add it to the list.")
+    raise InputError(f"{where}: no {column} is given, and it is needed here: add it to the list.")

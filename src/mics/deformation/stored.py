@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from mics.deformation.foreign import refuse_foreign_field
 from mics.deformation.libraries import to_itk
 from mics.deformation.slabs import Box
-from mics.errors import InputError
+from mics.errors import InputError, SettingError
 from mics.image.grid import Grid
 from mics.image.io import grid_of, read_itk, write_itk, written_suffix
 from mics.image.slabwise import MAX_EXTENT, SUFFIXES, write_by_slabs
@@ -19,6 +19,7 @@ from mics.image.slabwise import MAX_EXTENT, SUFFIXES, write_by_slabs
 # Files hold multiples of 1/256 mm: half as large, written in 60 % of the time, and at most 0.002 mm away.
 _STEPS_PER_MM = 256
 _SLAB_VOXELS = 500_000
+_OTHER_FORMATS = (".h5", ".tfm", ".mat", ".txt", ".x5")
 
 
 def as_stored(displacement_mm: NDArray[np.floating]) -> NDArray[np.float32]:
@@ -28,6 +29,15 @@ def as_stored(displacement_mm: NDArray[np.floating]) -> NDArray[np.float32]:
     np.rint(stored, out=stored)
     stored /= _STEPS_PER_MM
     return stored
+
+
+def refuse_other_formats(path: Path) -> None:
+    """Raise SettingError for the name of a transform that is none of a volume, with what reads it."""
+    if path.suffix.lower() in _OTHER_FORMATS:
+        raise SettingError(
+            f"{path} is not a volume of displacements: make one of it by `mics convert {path} -o FIELD.nii.gz`, or read it by "
+            "`mics.deformation.read_formats.read_transform`."
+        )
 
 
 def read_displacement(path: Path) -> tuple[NDArray[np.float32], Grid]:

@@ -21,7 +21,7 @@ from mics.deformation.jacobian_slabs import volume_change_by_slabs
 from mics.deformation.on_demand import MadeOnDemand, between_voxels
 from mics.deformation.provenance import Provenance
 from mics.deformation.slabs import Box, apply_linear, each_slab, positions, resampled, sampled
-from mics.deformation.stored import read_displacement, write_displacement
+from mics.deformation.stored import read_displacement, refuse_other_formats, write_displacement
 from mics.errors import GeometryError, InputError, SettingError, require_type, shown
 from mics.files.paths import as_path, output_path
 from mics.image.checks import refuse_merging_labels
@@ -182,6 +182,7 @@ class Transform(MadeOnDemand):
             InputError: For a file that cannot be read, is no 3D field of three values, or holds NaN, infinities or what another
                 program means by its vectors.
         """
+        refuse_other_formats(as_path(path))
         displacement, grid = read_displacement(as_path(path))
         known = Provenance.load(Path(path))
         if known is None:  # what we have written is a displacement, whatever it looks like

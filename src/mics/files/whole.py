@@ -27,6 +27,8 @@ def write_whole(path: str | Path, write: Callable[[Path], object], *, suffix: st
     suffix = path.suffix if suffix is None else suffix
     try:
         handle, name = tempfile.mkstemp(suffix=suffix, prefix=f".{path.name.removesuffix(suffix)}-", dir=path.parent)
+    except FileNotFoundError as error:
+        raise RunError(f"Cannot write {path}: there is no folder {path.parent}; make it first.") from error
     except OSError as error:
         raise RunError(f"Cannot write {path}: {error.strerror}.") from error
     os.close(handle)

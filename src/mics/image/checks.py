@@ -148,7 +148,9 @@ def refuse_other_shapes(path: Path, size: tuple[int, ...], found: int, component
         )
     if found != components:
         kind = "scan or label map" if components == 1 else "displacement field"
-        raise InputError(f"{path} is not a {kind}: it has {found} values per voxel instead of {components}.")
+        raise InputError(
+            f"{path} is not a {kind}: it has {found} value{'s' * (found > 1)} per voxel instead of {components}."
+        )
 
 
 def no_orientation(path: Path | str) -> InputError:

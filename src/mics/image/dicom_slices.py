@@ -21,6 +21,7 @@ _INTERCEPT, _SLOPE = "0028|1052", "0028|1053"
 _ROWS, _COLUMNS = "0028|0010", "0028|0011"
 # Parts of a name that are empty may be left out at the end of it (PS3.5, 6.2.1).
 _NAME, _EMPTY_PARTS = "0010|0010", re.compile(r"[\^ ]+(?==|$)|=+$")
+_CHARACTERS = "0008|0005"
 _STORED = "0028|0101"
 # In HU, and a step: a CT between such bounds was written with a slope for other values, and wrapped.
 _NARROWEST_HU, _FINE_SLOPE = 200.0, 0.1
@@ -257,9 +258,12 @@ def _refuse_mixed(folder: Path, slices: Sequence[Slice], what: str, key: str, to
     if key == _NAME:
         values = [_EMPTY_PARTS.sub("", value) for value in values]
     usual = Counter(values).most_common(1)[0][0]
+    usual_characters = slices[values.index(usual)].elements.get(_CHARACTERS)
     for value, one in zip(values, slices, strict=True):
         if value == usual or (tolerance and value and usual and is_close(value, usual, tolerance)):
             continue
+        if key == _NAME and not f"{value}{usual}".isascii() and one.elements.get(_CHARACTERS) != usual_characters:
+            continue  # one name in two character sets; the patient's number is compared too
         raise InputError(
             f"{folder} holds slices that differ in {what}: {value or 'none'} in {Path(one.name).name}, {usual or 'none'} "
             f"in {values.count(usual)} others: copy those that belong together into a folder of their own."
