@@ -230,6 +230,16 @@ def test_another_version_and_other_threads_are_told(run, files, first, tmp_path)
     assert "no volumes and transforms to compare with" in result.stdout
 
 
+def test_a_summary_of_an_earlier_schema_is_told(run, files, first, tmp_path):
+    """Of the same version's number, as of one that is not released yet."""
+    result = run(
+        *arguments(files), "-o", tmp_path / "again", "--repeat", with_summary(first, tmp_path, schema_version=1)
+    )
+    assert result.exit_code == 0, result.output
+    assert "(schema_version 1), and this is" in " ".join(result.stderr.split())
+    assert "the result may be another one" in " ".join(result.stderr.split())
+
+
 def test_a_summary_without_checksums_or_of_own_stages_is_refused(refused, files, first, tmp_path):
     content = json.loads((first / "summary.json").read_text())
     del content["inputs"]["fixed"]["voxels_sha256"]

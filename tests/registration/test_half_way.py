@@ -35,6 +35,15 @@ def test_exchanging_the_scans_exchanges_the_matrices(turn, stretch, shift):
     np.testing.assert_allclose(one.moving, other.fixed, atol=1e-8)
 
 
+@pytest.mark.parametrize("axis", [(1, 0, 0), (0, 0, -1), (0.6, 0, 0.8), (2 / 3, 1 / 3, 2 / 3)])
+@pytest.mark.parametrize("stretch", [(1, 1, 1), (0.9, 1.1, 1.2)])
+def test_45_degrees_are_halved_whoever_is_fixed(axis, stretch):
+    affine = affine_of(45 * np.array(axis), stretch, (10, 20, 30))
+    one, other = half_way(affine), half_way(np.linalg.inv(affine))
+    np.testing.assert_allclose(one.fixed, other.moving, atol=1e-8)
+    assert np.abs(one.fixed - np.eye(4)).max() > 0.1
+
+
 def test_it_is_half_of_a_turn_of_a_size_and_of_a_shift():
     np.testing.assert_allclose(half_way(affine_of((0, 0, 40))).moving, affine_of((0, 0, 20)), atol=1e-12)
     larger = half_way(affine_of((0, 0, 0), (1.44, 1.21, 1.0)))

@@ -1,13 +1,19 @@
 import dataclasses
+import math
 
+import numpy as np
 import pytest
 import torch
+from scipy.spatial.transform import Rotation
 
 from mics.errors import InputError
 from mics.image.grid import Grid
 from mics.registration import memory
+from mics.registration.half_way import half_way
 from mics.registration.memory import estimate, require_memory
+from mics.registration.network_grid import network_grid
 from mics.registration.settings import resolve
+from mics.registration.stages.network_prediction import NetworkPrediction
 from mics.registration.steering import Steering
 
 NATIVE = Grid((512, 512, 150), (0.8, 0.8, 2.0), (0.0, 0.0, 0.0))
@@ -22,7 +28,8 @@ def settings(tiny_model):
 
 @pytest.fixture
 def refining(settings):
-    return dataclasses.replace(settings, refine="fast", segmentation=settings.model)
+    """With an affine that is not known yet."""
+    return dataclasses.replace(settings, affine=None, refine="fast", segmentation=settings.model)
 
 
 def finer(settings, spacing_mm):
@@ -42,6 +49,53 @@ def test_finer_models_larger_scans_and_refinement_need_more(settings, refining):
     assert estimate(finer(settings, 0.5), fixed=NATIVE, moving=NATIVE).host > need.host
     on_gpu = [dataclasses.replace(s, device=torch.device("cuda:0")) for s in (settings, refining)]
     assert estimate(on_gpu[0], fixed=NATIVE, moving=NATIVE).gpu < estimate(on_gpu[1], fixed=NATIVE, moving=NATIVE).gpu
+
+
+def grid_of(extent_mm, centre=(0, 0, 0)):
+    """Voxels of 4 mm around a place."""
+    x, y, z = (round(mm / 4) for mm in extent_mm)
+    origin = tuple(middle - 2 * (count - 1) for middle, count in zip(centre, (x, y, z), strict=True))
+    return Grid((x, y, z), (4.0,) * 3, origin)
+
+
+def affine_of(degrees, shift=(0, 0, 0)):
+    matrix = np.eye(4)
+    matrix[:3, :3] = Rotation.from_rotvec(degrees, degrees=True).as_matrix()
+    matrix[:3, 3] = shift
+    return matrix
+
+
+@pytest.fixture
+def seen(monkeypatch):
+    """The grids by which the stages tell their need."""
+    grids = []
+    monkeypatch.setattr(NetworkPrediction, "memory", lambda self, grid, device: grids.append(grid) or 1.0)
+    return grids
+
+
+@pytest.mark.parametrize("degrees", [(0, 0, 15), (0, 0, -15), (15, 0, 0), (0, 12, 0)])
+@pytest.mark.parametrize("shift", [(0, 0, 0), (30, 0, -40), (0, 20, 90)])
+@pytest.mark.parametrize("moving", [(352, 352, 400), (500, 500, 800), (352, 260, 200)])
+def test_no_grid_is_larger_than_foreseen_before_the_affine_is_known(settings, seen, degrees, shift, moving):
+    fixed, moving, affine = grid_of((352, 352, 400)), grid_of(moving, shift), affine_of(degrees, shift)
+    estimate(dataclasses.replace(settings, affine=None), fixed=fixed, moving=moving)
+    used = network_grid(fixed=fixed, moving=moving, to_scans=half_way(affine), spacing_mm=settings.card.spacing_mm)
+    assert math.prod(used.size) <= math.prod(seen[0].size)
+
+
+def test_of_a_known_affine_the_grid_itself_is_meant(settings, seen):
+    """Scans of 352 mm in each direction, turned by 40 degrees: both by 20, in even numbers of voxels from face to face."""
+    scan = grid_of((352, 352, 352))
+    known = dataclasses.replace(settings, affine=affine_of((0, 0, 40)))
+    estimate(known, fixed=scan, moving=scan)
+    turned = 352 * (math.cos(math.radians(20)) + math.sin(math.radians(20)))
+    assert seen[0].size == tuple(2 * math.ceil((extent / 8 + 1) / 2) for extent in (turned, turned, 352))
+
+
+def test_scans_that_a_known_affine_leaves_apart_are_told_before_the_work(settings):
+    apart = dataclasses.replace(settings, affine=affine_of((0, 0, 0), (0, 0, 2000)))
+    with pytest.raises(InputError, match="do not overlap after the affine"):
+        estimate(apart, fixed=NATIVE, moving=NATIVE)
 
 
 def test_enough_memory_is_no_error(monkeypatch, refining):

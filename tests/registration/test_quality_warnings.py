@@ -20,14 +20,19 @@ def messages_for(*, scales=(1.0, 1.0, 1.0), shared=0.5, folds=(0.0, 0.0)):
 
 
 def test_nothing_is_told_of_what_is_usual():
-    assert messages_for(scales=(0.61, 1.0, 1.59), shared=0.25, folds=(1e-3, 1e-3)) == []
+    assert messages_for(scales=(0.63, 1.0, 1.59), shared=0.25, folds=(1e-3, 1e-3)) == []
 
 
-@pytest.mark.parametrize("scales", [(0.59, 1.0, 1.2), (0.9, 1.0, 1.61)])
+@pytest.mark.parametrize("scales", [(0.62, 1.0, 1.2), (0.9, 1.0, 1.61)])
 def test_an_affine_that_scales_more_than_adults_differ(scales):
     (message,) = messages_for(scales=scales)
     assert message.startswith(f"The affine scales by {min(scales):.2f} to {max(scales):.2f}, which is much")
     assert "overview" in message
+
+
+@pytest.mark.parametrize("scale", [0.61, 0.64, 1.59, 1.65])
+def test_it_is_much_whichever_scan_is_fixed(scale):
+    assert len(messages_for(scales=(scale,) * 3)) == len(messages_for(scales=(1 / scale,) * 3))
 
 
 def test_little_in_common():

@@ -3,18 +3,23 @@
 import csv
 import json
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from mics.deformation.transform import Transform
 from mics.errors import InputError
 from mics.image.grid import Grid
 from mics.image.io import Image
 from mics.image.points import Points, write_points
 from mics.network.weights import load_model
 from mics.registration import settings
+from mics.registration.findings import unmet_landmarks
+from mics.registration.pair import Pair
 from mics.registration.register import register
 from mics.registration.repeat import repeat
+from mics.registration.steering import Steering
 from mics.report.summary_text import describe
 from mics.run_summary import RunSummary, read_summary
 
@@ -65,6 +70,19 @@ def test_landmarks_are_met_to_the_tolerance_by_what_is_delivered(run, landmarks)
     assert led.summary["steering"]["landmarks"] == {"count": 4, "weight_per_mm": 0.002, "tolerance_mm": 1.0}
     assert any("They steered, so it judges nothing." in line for line in describe(led.run_summary))
     assert not any("Not all of the" in reason for reason in led.summary["verdict"]["reasons"])
+
+
+@pytest.mark.parametrize("exchanged", [False, True])
+def test_landmarks_that_one_of_the_transforms_misses_are_told_whichever_scan_is_fixed(exchanged):
+    still, off = (Transform(np.full((*GRID.size, 3), mm, np.float32), GRID) for mm in (0.0, 3.0))
+    forward, backward = (off, still) if exchanged else (still, off)
+    result = SimpleNamespace(moving_to_fixed=forward, fixed_to_moving=backward)
+    places = Points(np.array([[-35.0, 0, 0], [35, 10, 20]]), ("", ""))
+    for tolerance, told in ((5.3, []), (5.0, ["5.20"])):
+        steering = Steering(landmarks=Pair(fixed=places, moving=places), tolerance_mm=tolerance)
+        messages = unmet_landmarks(result, (places, places), steering)
+        assert len(messages) == len(told)
+        assert all(mm in message for mm, message in zip(told, messages, strict=True))
 
 
 @pytest.mark.nightly

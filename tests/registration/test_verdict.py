@@ -66,6 +66,22 @@ def test_where_nothing_speaks_against_it_it_is_good_without_reasons():
     assert judged(GOOD).reasons == ()
 
 
+def test_given_labels_speak_against_it_in_the_worse_direction_whichever_scan_is_fixed():
+    better = scores(0.5, 0.7)["moving_to_fixed"]
+    for worse, word, message in (
+        (scores(0.5, 0.4), "look", "by 0.40 .* 0.50"),
+        (scores(0.15, 0.1), "failed", "by 0.10"),
+    ):
+        for moving_to_fixed, fixed_to_moving in (
+            (better, worse["moving_to_fixed"]),
+            (worse["moving_to_fixed"], better),
+        ):
+            both = {"moving_to_fixed": moving_to_fixed, "fixed_to_moving": fixed_to_moving}
+            verdict = judged(changed("labels", both))
+            assert verdict.word == word
+            assert re.search(message, " ".join(verdict.reasons))
+
+
 @pytest.mark.parametrize(
     ("path", "value", "word", "message"),
     [

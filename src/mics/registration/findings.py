@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from mics.evaluation.landmarks import registration_errors
 from mics.image.points import Points
 from mics.registration.lesions import lesion_table, other_numbers
 from mics.registration.quality import label_warnings, landmark_scores, landmark_warnings, measure
@@ -41,7 +42,7 @@ def findings(
         *other_names(meaning, measured["label_names"]),
         *landmark_warnings(result, landmarks),
         *other_numbers(state.scans, result.moving_to_fixed),
-        *_unmet_landmarks(scores, settings.steering),
+        *unmet_landmarks(result, landmarks, settings.steering),
     ]
     unled = None if numbering else others_alone(measured["labels"], settings.steering)
     inputs = VerdictInputs.model_validate(
@@ -70,16 +71,22 @@ def other_names(meaning: Mapping[int, str], shown: Mapping[str, str]) -> list[st
     return [f"No label of the maps is among those that have a name ({listed}{more}): are the names of these maps?"]
 
 
-def _unmet_landmarks(scores: Mapping[str, Any] | None, steering: Steering | None) -> list[str]:
-    """A sentence where landmarks that were to be met are not."""
-    if scores is None or steering is None or steering.tolerance_mm is None:
+def unmet_landmarks(
+    result: Registration, landmarks: tuple[Points, Points] | None, steering: Steering | None
+) -> list[str]:
+    """A sentence where landmarks (fixed, moving) that were to be met are not, by either of the delivered transforms."""
+    if landmarks is None or steering is None or steering.tolerance_mm is None:
         return []
-    largest = scores["tre_mm"]["max"]
+    fixed, moving = landmarks
+    there = registration_errors(result.moving_to_fixed.transform_points(fixed.coordinates), moving)
+    back = registration_errors(result.fixed_to_moving.transform_points(moving.coordinates), fixed)
+    largest = max(there.max(), back.max())
     if largest <= steering.tolerance_mm:
         return []
     return [
-        f"Not all of the {scores['count']} landmarks that steer are met to {steering.tolerance_mm:g} mm, one is missed by "
-        f"{largest:.1f} mm: nearer the deformation would fold, so look whether each is in its right place in both scans."
+        f"Not all of the {len(there)} landmarks that steer are met to {steering.tolerance_mm:g} mm, one is missed by "
+        f"{largest:.2f} mm: nearer the deformation would fold, or bend within a voxel of the scan, so look whether each is in "
+        "its right place in both scans."
     ]
 
 

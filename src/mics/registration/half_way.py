@@ -13,8 +13,8 @@ from scipy.spatial.transform import Rotation
 
 from mics.registration.pair import Pair
 
-_MAX_TURN = np.radians(45)
-"""One of the scans lies as the networks know none; half-way, both would."""
+_MAX_TURN = np.radians(45) + 1e-6
+"""Beyond it, one of the scans lies as the networks know none; half-way, both would. 45 degrees, to rounding, are within."""
 
 
 def half_way(affine: NDArray[np.float64]) -> Pair[NDArray[np.float64]]:

@@ -3,11 +3,16 @@
 import dataclasses
 import math
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
 
 from mics.errors import InsufficientMemoryError
 from mics.image.available import available_host_bytes
 from mics.image.grid import Grid
+from mics.registration.half_way import half_way
+from mics.registration.network_grid import MARGIN_MM, network_grid
 from mics.registration.refine_settings import EFFORTS
 from mics.registration.settings import Settings
 from mics.registration.stage_order import plan, refine_settings
@@ -21,7 +26,8 @@ _PER_NATIVE_VOXEL = (
 )
 _PER_VOXEL_AT_WORK = 8  # of the larger one: copies while it is measured and written
 _KEPT = 1.1  # of freed blocks that stay with a command's process and do not fit what comes next
-_MARGIN_MM = 80.0
+_TURN_DEGREES = 15.0
+"""Of an affine that is not known yet: more than two patients lie otherwise on their tables."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,11 +39,14 @@ class MemoryNeed:
 
 
 def estimate(settings: Settings, *, fixed: Grid, moving: Grid) -> MemoryNeed:
-    """The memory that registering two scans takes at most, by their sizes and by the stages'."""
+    """The memory that registering two scans takes at most, by their sizes and by the stages'.
+
+    Raises InputError where the affine is known and does not bring the scans together.
+    """
     device = settings.device
     native = [float(math.prod(grid.size)) for grid in (fixed, moving)]
     larger = max(fixed, moving, key=lambda grid: math.prod(grid.size))
-    box = _largest_network_grid(settings.card.spacing_mm, fixed=fixed, moving=moving)
+    box = _network_grid(settings, fixed=fixed, moving=moving)
     on_scans = [stage.memory(larger, device) for stage in plan(settings) if "transforms" in stage.needs]
     networks = max(stage.memory(box, device) for stage in plan(settings) if "transforms" not in stage.needs)
     scans = _PER_NATIVE_VOXEL * sum(native) + _PER_VOXEL_AT_WORK * max(native) + max(on_scans, default=0.0)
@@ -94,14 +103,29 @@ def _smaller(settings: Settings) -> list[tuple[str, Settings]]:
     return [(f'`refine="{other.refine}"`', other) for other in sorted(smaller, key=lambda other: -needs[other.refine])]
 
 
-def _largest_network_grid(spacing_mm: float, *, fixed: Grid, moving: Grid) -> Grid:
-    """The largest that an affine between two adults can lead to; only its volume is meant."""
-    extents = [(grid.corners().max(axis=0) - grid.corners().min(axis=0)) + _MARGIN_MM for grid in (fixed, moving)]
+def _network_grid(settings: Settings, *, fixed: Grid, moving: Grid) -> Grid:
+    """The one that will be used where the affine is known, else the largest that may come; of that only the volume is meant."""
+    spacing_mm = settings.card.spacing_mm
+    if settings.affine is not None:
+        return network_grid(fixed=fixed, moving=moving, to_scans=half_way(settings.affine), spacing_mm=spacing_mm)
     # Even numbers of voxels, their outermost centres on or just beyond the faces.
     x, y, z = (
-        2 * math.ceil((float(extent) / spacing_mm + 1) / 2) for extent in min(extents, key=lambda extent: extent.prod())
+        2 * math.ceil((float(extent) / spacing_mm + 1) / 2)
+        for extent in max((_extents(fixed, moving, axis) for axis in range(3)), key=np.prod)
     )
     return Grid((x, y, z), (spacing_mm,) * 3, (0.0, 0.0, 0.0))
+
+
+def _extents(fixed: Grid, moving: Grid, axis: int) -> NDArray[np.float64]:
+    """The longest edges (3,), in mm, of a grid of two scans of which either is turned about this axis by half of a turn."""
+    turn = Rotation.from_rotvec(np.eye(3)[axis] * _TURN_DEGREES / 2, degrees=True).as_matrix()
+    boxes = [
+        np.max([np.ptp(grid.corners() @ matrix, axis=0) for matrix in (turn, turn.T)], axis=0)
+        for grid in (fixed, moving)
+    ]
+    shorter, longer = np.sort(boxes, axis=0)
+    # A margin ends where the longer one does. Where both are as long, each of them reaches beyond the other at one end.
+    return np.asarray(shorter + np.clip(longer - shorter, MARGIN_MM, 2 * MARGIN_MM))
 
 
 def _gigabytes(need: MemoryNeed) -> str:

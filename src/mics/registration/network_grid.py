@@ -15,7 +15,8 @@ from mics.image.io import Image
 from mics.image.resample import inside, resample
 from mics.registration.pair import Pair
 
-_MARGIN_MM = 40.0
+MARGIN_MM = 40.0
+"""Around what both scans show."""
 _SAMPLES_MM = 2.0
 _MIN_VOXELS = 4
 
@@ -51,8 +52,8 @@ def network_grid(*, fixed: Grid, moving: Grid, to_scans: Pair[NDArray[np.float64
             + ': use `affine="organs"`, or an affine file that brings them together.',
             option="affine",
         )
-    lower = np.maximum(lower - _MARGIN_MM, np.min([box[0] for box in boxes], axis=0))
-    upper = np.minimum(upper + _MARGIN_MM, np.max([box[1] for box in boxes], axis=0))
+    lower = np.maximum(lower - MARGIN_MM, np.min([box[0] for box in boxes], axis=0))
+    upper = np.minimum(upper + MARGIN_MM, np.max([box[1] for box in boxes], axis=0))
     grid = Grid.axis_aligned(lower, upper, spacing_mm, NETWORK_ORIENTATION)
     x, y, z = (length + length % 2 for length in grid.size)
     return dataclasses.replace(grid, size=(x, y, z))

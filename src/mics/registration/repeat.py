@@ -18,7 +18,7 @@ from mics.registration.inputs import PairArguments, Source
 from mics.registration.registrar import PairInputs, Registrar
 from mics.registration.result import Registration
 from mics.registration.steering import LANDMARKS
-from mics.run_summary import RunSummary, read_summary
+from mics.run_summary import SCHEMA_VERSION, RunSummary, read_summary
 from mics.summary_parts import GridSummary, InputSummary, ModelSummary
 
 _COMPUTED = ("organs", "ants", "none")
@@ -206,20 +206,22 @@ def _refuse_other_input(then: InputSummary, now: str | None, role: str, kind: st
 
 def _warn_of_other_surroundings(known: RunSummary, path: Path, registrar: Registrar) -> None:
     """A sentence for another version of MICS, and one for whatever else the last digits depend on."""
-    own = version("mics-registration")
-    if known.mics_version != own:
+    # A version that is not released yet has one number for long.
+    then = f"{known.mics_version} (schema_version {known.schema_version})"
+    own = f"{version('mics-registration')} (schema_version {SCHEMA_VERSION})"
+    if then != own:
         warnings.warn(
-            f"{path} was written by MICS {known.mics_version}, and this is {own}: the result may be another one.",
+            f"{path} was written by MICS {then}, and this is {own}: the result may be another one.",
             UserWarning,
             stacklevel=3,
         )
     if known.environment is None:
         return
-    now, then = environment(registrar.device), known.environment.model_dump()
+    now, before = environment(registrar.device), known.environment.model_dump()
     changed = [
-        f"{name.replace('_', ' ')} {then.get(name) or 'none'}, now {value or 'none'}"
+        f"{name.replace('_', ' ')} {before.get(name) or 'none'}, now {value or 'none'}"
         for name, value in now.items()
-        if then.get(name) != value
+        if before.get(name) != value
     ]
     if changed:
         warnings.warn(

@@ -25,7 +25,8 @@ from mics.registration.verdict import Verdict
 from mics.run_summary import SCHEMA_VERSION, RunSummary
 
 _MAX_FOLDS = 1e-3
-_USUAL_SCALE = (0.6, 1.6)
+_USUAL_SCALE = (1 / 1.6, 1.6)
+"""The same whichever scan is fixed."""
 _MIN_SHARED = 0.25
 
 

@@ -168,15 +168,20 @@ def _order(evidence: EvidenceSummary) -> Iterator[str]:
 
 
 def _label_overlap(labels: LabelPair | None) -> tuple[list[str], list[str]]:
-    """What the overlap of the given labels says against it, as a failure and as a question."""
+    """What their overlap in the worse direction says against it, as a failure or a question."""
     if labels is None:
         return [], []
-    before, after = labels.moving_to_fixed.mean_dice_affine_only, labels.moving_to_fixed.mean_dice
-    if before is None or after is None or after >= max(before, _LOOK_GIVEN):
-        return [], []
-    message = f"The given labels overlap by {after:.2f} after registration, by {before:.2f} with the affine alone."
+    directions = (labels.moving_to_fixed, labels.fixed_to_moving)
+    means = ((scores.mean_dice, scores.mean_dice_affine_only) for scores in directions)
+    known = [(after, before) for after, before in means if after is not None and before is not None]
+    low = [(after, before) for after, before in known if after < max(before, _LOOK_GIVEN)]
     # Small things, as lesions, overlap little in good registrations too.
-    return ([message], []) if after < min(before, _LOOK_GIVEN) else ([], [message])
+    failed = [(after, before) for after, before in low if after < min(before, _LOOK_GIVEN)]
+    if not low:
+        return [], []
+    after, before = min(failed or low)
+    message = f"The given labels overlap by {after:.2f} after registration, by {before:.2f} with the affine alone."
+    return ([message], []) if failed else ([], [message])
 
 
 def _inverse(errors: DistancePair) -> Iterator[str]:
