@@ -29,7 +29,7 @@ class Coarse:
 
     @property
     def rank(self) -> tuple[float, ...]:
-        """By which one of two scans always comes first, whichever is fixed: voxels of the body; of as many, their HU and place."""
+        """By which the same one of two scans comes first, whichever is fixed: voxels of the body, the sum of their HU, its place."""
         return float(self.body.sum()), float(self.image.array[self.body].sum()), *self.image.grid.origin
 
 
