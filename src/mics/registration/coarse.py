@@ -29,7 +29,7 @@ class Coarse:
 
     @property
     def rank(self) -> tuple[float, ...]:
-        """By which the same one of two scans comes first, whichever is fixed: voxels of the body, the sum of their HU, its place."""
+        """By which the same one of two scans comes first, whichever is fixed: voxels of the body, their HU, its place."""
         return float(self.body.sum()), float(self.image.array[self.body].sum()), *self.image.grid.origin
 
 
