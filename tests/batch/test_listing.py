@@ -90,7 +90,7 @@ def test_what_cannot_be_a_batch_is_refused(folder):
     with pytest.raises(InputError, match="is no folder"):
         pairs_of_folder(folder / "template.nii.gz", folder / "template.nii.gz")
     (folder / "pairs.csv").write_text("fixed,moving\na,b\n")
-    with pytest.raises(InputError, match="a fixed_image is needed"):
+    with pytest.raises(InputError, match="no fixed_image is given"):
         listed_pairs(folder / "pairs.csv")
 
 

@@ -42,5 +42,5 @@ def test_an_unknown_method_is_refused(refused, pairs, tmp_path):
 def test_a_list_without_images_is_refused_before_anything_runs(refused, pairs, tmp_path):
     lines = [",".join(line.split(",")[:2] + line.split(",")[4:]) for line in pairs.read_text().splitlines()]
     pairs.write_text("\n".join(lines))
-    assert "a fixed_image is needed" in refused("compare", pairs, "-o", tmp_path / "out", "--methods", "unregistered")
+    assert "no fixed_image is given" in refused("compare", pairs, "-o", tmp_path / "out", "--methods", "unregistered")
     assert not (tmp_path / "out").exists()
