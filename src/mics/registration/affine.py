@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from mics.files.folder import temporary_folder
 from mics.image.io import Image, to_itk
 from mics.registration.affine_file import read_affine
-from mics.registration.coarse import Coarse, coarse
+from mics.registration.coarse import Coarse, coarse, in_order
 from mics.registration.pair import Pair
 from mics.registration.start import best_start, difference
 
@@ -31,12 +31,9 @@ def register_affine(*, fixed: Image, moving: Image, rigid: bool = False) -> NDAr
     the scans unlike, so the one with the smaller body always counts as fixed: exchanging the scans inverts the affine.
     ``rigid``: a rotation and a shift alone, as between two scans of one patient.
     """
-    searched = Pair(fixed=coarse(fixed, _SEARCH_MM), moving=coarse(moving, _SEARCH_MM))
-    swapped = searched.moving.rank < searched.fixed.rank
-    if swapped:
-        fixed, moving, searched = moving, fixed, Pair(fixed=searched.moving, moving=searched.fixed)
+    scans, searched, swapped = in_order(Pair(fixed=fixed, moving=moving), _SEARCH_MM)
     start = best_start(searched, scaled=not rigid)
-    finer = Pair(fixed=coarse(fixed, _ANTS_MM), moving=coarse(moving, _ANTS_MM))
+    finer = Pair(fixed=coarse(scans.fixed, _ANTS_MM), moving=coarse(scans.moving, _ANTS_MM))
     refined = _ants_affine(finer, start, "Rigid" if rigid else "Affine")
     # ANTs may run away where the scans share little; its own measure does not show that.
     found = min((start, refined), key=lambda matrix: difference(searched, matrix))

@@ -10,6 +10,7 @@ from scipy import ndimage
 from mics.image.grid import Grid
 from mics.image.io import Image, from_itk, to_itk
 from mics.image.resample import inside, resample
+from mics.registration.pair import Pair
 
 # Fat is about -100 HU and lung parenchyma -850; beyond these bounds nothing tells one soft tissue from another.
 LOW_HU, HIGH_HU = -200.0, 300.0
@@ -27,11 +28,6 @@ class Coarse:
     in_view: NDArray[np.bool_]
     body: NDArray[np.bool_]
 
-    @property
-    def rank(self) -> tuple[float, ...]:
-        """By which the same one of two scans comes first, whichever is fixed: voxels of the body, their HU, its place."""
-        return float(self.body.sum()), float(self.image.array[self.body].sum()), *self.image.grid.origin
-
 
 def coarse(image: Image, spacing_mm: float) -> Coarse:
     """A scan of any geometry at ``spacing_mm``, averaged rather than picked where its voxels are finer."""
@@ -46,6 +42,19 @@ def coarse(image: Image, spacing_mm: float) -> Coarse:
     in_view = inside(image.grid, grid)
     volume = resample(shrunk, grid, outside=air)
     return Coarse(volume, in_view, _body(volume.array, air) & in_view)
+
+
+def in_order(scans: Pair[Image], spacing_mm: float) -> tuple[Pair[Image], Pair[Coarse], bool]:
+    """Both scans and what is seen of them, the one with the smaller body as the fixed one; and whether they were exchanged."""
+    seen = Pair(fixed=coarse(scans.fixed, spacing_mm), moving=coarse(scans.moving, spacing_mm))
+    if _rank(seen.moving) < _rank(seen.fixed):
+        return Pair(fixed=scans.moving, moving=scans.fixed), Pair(fixed=seen.moving, moving=seen.fixed), True
+    return scans, seen, False
+
+
+def _rank(scan: Coarse) -> tuple[float, ...]:
+    """Voxels of the body, and what tells bodies of one size apart: the sum of their HU, and where they lie."""
+    return float(scan.body.sum()), float(scan.image.array[scan.body].sum()), *scan.image.grid.origin
 
 
 def _body(hu: NDArray[np.float32], air: float) -> NDArray[np.bool_]:

@@ -26,7 +26,7 @@ from mics.losses.overlap import expected_precision
 from mics.network.precision import half_precision
 from mics.network.segmentation import Segmentation
 from mics.network.weights import LoadedModel, load_model_for
-from mics.registration.coarse import Coarse, coarse
+from mics.registration.coarse import Coarse, coarse, in_order
 from mics.registration.pair import Pair
 from mics.registration.start import best_start
 from mics.threads import side_by_side
@@ -125,14 +125,11 @@ def register_affine_by_organs(
         found in both scans, the search and the tissue decide.
     """
     model, device = model or load_model_for("segmentation", AFFINE_MODEL), torch.device(device)
-    searched = Pair(fixed=coarse(fixed, _SEARCH_MM), moving=coarse(moving, _SEARCH_MM))
-    swapped = searched.moving.rank < searched.fixed.rank
-    if swapped:
-        fixed, moving, searched = moving, fixed, Pair(fixed=searched.moving, moving=searched.fixed)
+    scans, searched, swapped = in_order(Pair(fixed=fixed, moving=moving), _SEARCH_MM)
     model.network.to(device)
     # With one thread each, a network's last digits, and where a flat cost is least, are the same for any number of cores.
     fixed_scan, moving_scan = side_by_side(
-        lambda scan: _with_maps(_cropped(coarse(scan, model.spacing_mm)), model, device), (fixed, moving)
+        lambda scan: _with_maps(_cropped(coarse(scan, model.spacing_mm)), model, device), (scans.fixed, scans.moving)
     )
     problem = _Problem(Pair(fixed=fixed_scan, moving=moving_scan))
     smooth, spline = problem.smoothed(_SMOOTHED), problem.smoothed(_SPLINE)
