@@ -1,17 +1,14 @@
 """A transform as small as a tolerance allows: on a coarser grid, or in coarser numbers, in the form that every tool reads."""
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mics.deformation.bidirectional import BidirectionalField
 from mics.deformation.slabs import Box, each_slab
-from mics.deformation.stored import write_displacement
 from mics.deformation.transform import Transform
 from mics.errors import SettingError, shown
-from mics.files.paths import output_path
 from mics.image.grid import Grid, apply_matrix
 
 TOLERANCE_MM = 0.05
@@ -40,20 +37,6 @@ class Compact:
 
     transform: Transform
     largest_error_mm: float
-
-    def save(self, path: Path) -> None:
-        """Write it as :meth:`mics.deformation.transform.Transform.save` does, packed closer, which takes more time.
-
-        Args:
-            path: .nii.gz, .nrrd or .mha.
-
-        Raises:
-            InputError: If it cannot be written.
-        """
-        path = output_path(path)
-        write_displacement(self.transform.part, self.transform.grid, path, closely=True)
-        if self.transform.provenance is not None:
-            self.transform.provenance.save(path)
 
 
 def compacted(transform: Transform, tolerance_mm: float, lattice: Transform | None = None) -> Compact:

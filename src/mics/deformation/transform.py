@@ -148,20 +148,20 @@ class Transform(MadeOnDemand):
         places += apply_linear(grid.inverse_matrix, self.channels()[0].numpy())
         return places
 
-    def save(self, path: str | Path) -> None:
+    def save(self, path: str | Path, *, closely: bool = False) -> None:
         """Write an ITK displacement field, LPS millimetres; the file appears complete or not at all.
 
-        ``antsApplyTransforms``, SimpleITK and 3D Slicer read it as it is. Displacements are rounded to 1/256 mm. Where the
-        provenance is known, a JSON file beside it, ``<name>.json``, tells it.
+        ANTs, SimpleITK and 3D Slicer read it as it is. Rounded to 1/256 mm. Its provenance is told by ``<name>.json`` beside it.
 
         Args:
             path: .nii.gz (five-dimensional, vector intent 1007), .nrrd or .mha.
+            closely: Pack .nii.gz closer, which takes time.
 
         Raises:
             InputError: If it cannot be written.
         """
         path = output_path(path)
-        write_displacement(self.part, self.grid, path)
+        write_displacement(self.part, self.grid, path, closely=closely)
         if self.provenance is not None:
             self.provenance.save(path)
 

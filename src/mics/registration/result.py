@@ -102,8 +102,7 @@ class Registration:
 
         def save_transform(name: str, path: Path) -> None:
             try:
-                save = stored[name].transform.save if tolerance_mm is None else stored[name].save
-                save(path)
+                stored[name].transform.save(path, closely=tolerance_mm is not None)
                 sizes[name] = path.stat().st_size
             finally:
                 written[name].set()
