@@ -168,13 +168,21 @@ def test_nrrd_and_metaimage_without_orientation(tmp_path):
     refused(mha, "no orientation")
 
 
-def test_degenerate_direction(tmp_path):
+@pytest.mark.parametrize(
+    "rows",
+    [
+        (1, 0, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0),  # two rows of the sform alike
+        (1, 0, 0, 0, 0, 2.4e-41, 2.4e-38, 0, 0, 0, 3, 0),  # noise, found by fuzzing: a tilted gantry by its numbers
+        (1, 0, 0, 0, 0, 1e-9, 0, 0, 0, 0, 3, 0),
+    ],
+)
+def test_degenerate_direction(tmp_path, rows):
     nifti = nibabel.Nifti1Image(HU, np.eye(4))
     nifti.set_qform(None, 0)
     path = tmp_path / "scan.nii"
     nibabel.save(nifti, path)
     raw = bytearray(path.read_bytes())
-    raw[280:328] = struct.pack("<12f", 1, 0, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0)  # two rows of the sform alike
+    raw[280:328] = struct.pack("<12f", *rows)
     path.write_bytes(raw)
     refused(path, "degenerate direction")
 

@@ -211,6 +211,8 @@ def test_voxels_beside_the_header_are_found(tmp_path, suffix, compressed, smooth
     [
         (".mhd", "gone.raw", "voxels in .*gone.raw, which is not there"),
         (".nhdr", "gone.raw", "voxels in .*gone.raw, which is not there"),
+        (".mhd", 300 * "x", "voxels in .*xxx, which is not there"),
+        (".nhdr", 300 * "x", "voxels in .*xxx, which is not there"),
         (".mhd", "LIST\nscan.raw", "in several files"),
         (".mhd", "scan%03d.raw 0 4 1", "in several files"),
         (".nhdr", "LIST\nscan.raw", "in several files"),

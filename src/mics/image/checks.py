@@ -20,6 +20,8 @@ MAX_PADDING = 1 << 16
 """Bytes with which some programs fill up the last block of what they write."""
 # Axes whose unit vectors span less than this volume lie in a plane.
 _FLATTEST = 1e-3
+LEAST_EDGE_MM = 1e-6
+"""Of a voxel. Of less, as of the noise of a damaged header, no number of voxels has an extent."""
 # No scanner's table is longer.
 _MAX_MM = 3000.0
 # No table places a patient further from the origin, and no number of single precision tells a millimetre there.
@@ -191,16 +193,16 @@ def check_place(path: Path | str, grid: Grid) -> None:
 
 
 def degenerate(path: Path | str) -> InputError:
-    """The error for a header whose axes do not span the space."""
-    return GeometryError(f"{path} has a degenerate direction in its header: convert it from DICOM again.")
+    """The error for a header whose axes do not span the space, or whose voxels have no extent."""
+    return GeometryError(f"{path} has a degenerate direction or voxel size in its header: convert it from DICOM again.")
 
 
 def is_valid_affine(matrix: Array) -> bool:
-    """Whether a map (4, 4) from voxel to world is finite and its axes span the space."""
+    """Whether a map (4, 4) from voxel to world is finite, its voxels have an extent and its axes span the space."""
     if not np.isfinite(matrix).all():
         return False
     lengths = np.linalg.norm(matrix[:3, :3], axis=0)
-    return bool(lengths.min() > 0 and abs(np.linalg.det(matrix[:3, :3] / lengths)) > _FLATTEST)
+    return bool(lengths.min() > LEAST_EDGE_MM and abs(np.linalg.det(matrix[:3, :3] / lengths)) > _FLATTEST)
 
 
 def orthonormal_grid(path: Path | str, matrix: Array, size: tuple[int, ...]) -> Grid:

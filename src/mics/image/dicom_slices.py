@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mics.errors import GeometryError, InputError
+from mics.image.checks import LEAST_EDGE_MM
 from mics.image.content import gunzipped, looks_like_dicom
 from mics.image.dicom_pixels import has_bits_beyond, warn_of_bits_beyond
 
@@ -133,7 +134,7 @@ def _refuse_narrow_scale(one: Slice) -> None:
 def refuse_invalid_geometry(name: str | Path, position: str, orientation: str, spacing: str) -> None:
     """Raise InputError unless the three elements are a place, two directions at a right angle, and two lengths."""
     sizes, place, directions = _header_numbers(spacing), _header_numbers(position), _header_numbers(orientation)
-    if len(sizes) != 2 or not np.isfinite(sizes).all() or sizes.min() <= 0:
+    if len(sizes) != 2 or not np.isfinite(sizes).all() or sizes.min() <= LEAST_EDGE_MM:
         raise InputError(
             f"{name} does not say how large its pixels are (PixelSpacing {spacing or 'none'}): export the series again."
         )

@@ -4,6 +4,7 @@ ITK passes over units, scalings and frames that it does not know, and makes up w
 """
 
 import math
+import os
 import re
 import warnings
 from collections import Counter
@@ -106,7 +107,8 @@ def refuse_parted(path: Path, fields: dict[str, str]) -> None:
             f"{path} has its voxels in several files: save the volume in one file (.nrrd, .mha or .nii.gz)."
         )
     data = path.parent / other
-    if not data.is_file():
+    # os.path.isfile asks without raising where no file can have such a name.
+    if not os.path.isfile(data):
         raise InputError(f"{path} has its voxels in {data}, which is not there: copy both files into one folder.")
 
 
