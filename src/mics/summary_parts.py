@@ -109,6 +109,9 @@ class Geometry(Part):
     """Takes points of the fixed scan to the moving one."""
     network_grid: GridSummary
     """Of the voxels that networks and refinement see, in the space half-way between the scans."""
+    half_way_to_fixed_lps_mm: Matrix | None = None
+    """Takes points of that space to the fixed scan, and the next one to the moving scan; None in earlier versions."""
+    half_way_to_moving_lps_mm: Matrix | None = None
     field_of_view: FieldOfView
 
 

@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from mics.registration.half_way import half_way
+from mics.registration.pair import Pair
 
 turns = st.tuples(*[st.floats(-25, 25)] * 3).filter(lambda degrees: np.linalg.norm(degrees) < 44)
 stretches = st.tuples(*[st.floats(0.7, 1.4)] * 3)
@@ -62,5 +63,30 @@ def test_half_way_of_a_large_turn_or_a_mirror_nobody_lies_as_the_networks_know_i
 
 def test_without_an_affine_it_is_both_scans_own_space():
     found = half_way(np.eye(4))
+    np.testing.assert_array_equal(found.fixed, np.eye(4))
+    np.testing.assert_array_equal(found.moving, np.eye(4))
+
+
+@given(turns, stretches, st.floats(-40, 40), st.floats(-40, 40))
+def test_turned_upright_it_is_the_same_whoever_is_fixed(turn, stretch, roll, other):
+    affine, (left, right) = affine_of(turn, stretch), (affine_of((0, 0, degrees))[:3, 0] for degrees in (roll, other))
+    one = half_way(affine, Pair(fixed=left, moving=right))
+    exchanged = half_way(np.linalg.inv(affine), Pair(fixed=right, moving=left))
+    np.testing.assert_allclose(one.moving @ np.linalg.inv(one.fixed), affine, atol=1e-8)
+    np.testing.assert_allclose(one.fixed, exchanged.moving, atol=1e-8)
+    np.testing.assert_allclose(one.moving, exchanged.fixed, atol=1e-8)
+
+
+def test_one_patient_of_whom_it_is_known_tells_of_both():
+    turn = affine_of((0, 0, 20))
+    found = half_way(np.eye(4), Pair(fixed=None, moving=turn[:3, 0]))
+    np.testing.assert_allclose(found.fixed, turn, atol=1e-12)
+    np.testing.assert_allclose(found.moving, turn, atol=1e-12)
+
+
+@pytest.mark.parametrize("degrees", [2.9, 0, -2.9])
+def test_who_lies_nearly_upright_is_not_turned(degrees):
+    left = affine_of((0, degrees, 0))[:3, 0]
+    found = half_way(np.eye(4), Pair(fixed=left, moving=left))
     np.testing.assert_array_equal(found.fixed, np.eye(4))
     np.testing.assert_array_equal(found.moving, np.eye(4))

@@ -14,6 +14,7 @@ from mics.network.config import SegmentationConfig
 from mics.network.segmentation import Segmentation
 from mics.network.weights import LoadedModel, load_model
 from mics.registration.organ_affine import register_affine_by_organs
+from mics.registration.pair import Pair
 
 # A small patient. HU, centre and semi-axes in mm, LPS.
 ORGANS = {
@@ -150,3 +151,17 @@ def test_a_network_that_finds_nothing_leaves_a_sound_affine(pair, model):
     matrix = register_affine_by_organs(fixed=pair[0], moving=pair[1], model=blind)
     assert np.isfinite(matrix).all()
     assert np.linalg.det(matrix[:3, :3]) > 0.3
+
+
+def test_organs_that_lie_turned_do_not_turn_the_patient_as_far(pair, model):
+    left = np.array([1.0, 0, 0])
+    turned = np.linalg.inv(TRUE[:3, :3]).T @ left
+    degrees = []
+    for other in (turned / np.linalg.norm(turned), left):
+        matrix = register_affine_by_organs(
+            fixed=pair[0], moving=pair[1], model=model, lefts=Pair(fixed=left, moving=other)
+        )
+        found = np.linalg.inv(matrix[:3, :3]).T @ left
+        degrees.append(np.degrees(np.arccos(found @ left / np.linalg.norm(found))))
+    assert degrees[0] == pytest.approx(np.degrees(np.arccos(turned @ left / np.linalg.norm(turned))), abs=1.5)
+    assert degrees[1] < degrees[0] / 2

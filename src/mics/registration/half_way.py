@@ -12,12 +12,17 @@ from scipy.linalg import polar, sqrtm
 from scipy.spatial.transform import Rotation
 
 from mics.registration.pair import Pair
+from mics.registration.sagittal import LEFT, Direction
 
 _MAX_TURN = np.radians(45) + 1e-6
 """Beyond it, one of the scans lies as the networks know none; half-way, both would. 45 degrees, to rounding, are within."""
+_MIN_TURN = np.radians(3)
+"""The networks notice no less, and most patients lie so: their scans are sampled along their own axes."""
+
+_UNKNOWN: Pair[Direction | None] = Pair(fixed=None, moving=None)
 
 
-def half_way(affine: NDArray[np.float64]) -> Pair[NDArray[np.float64]]:
+def half_way(affine: NDArray[np.float64], lefts: Pair[Direction | None] = _UNKNOWN) -> Pair[NDArray[np.float64]]:
     """What takes points of the half-way space to those of either scan.
 
     The moving scan's is the affine's principal square root, the fixed scan's the inverse of that. For an affine that mirrors, or
@@ -25,6 +30,9 @@ def half_way(affine: NDArray[np.float64]) -> Pair[NDArray[np.float64]]:
 
     Args:
         affine: (4, 4), from fixed to moving LPS points.
+        lefts: Which way is left in either patient, (3,), by :func:`mics.registration.sagittal.sagittal_normal`; None where that
+            is not known. Where their mean is more than 3 degrees off the first axis of the half-way space, that space is turned,
+            so that the patient lies in it as most do, and as the networks know them.
 
     Returns:
         The matrices F and M, (4, 4) each, LPS mm; M F⁻¹ is the affine.
@@ -36,4 +44,25 @@ def half_way(affine: NDArray[np.float64]) -> Pair[NDArray[np.float64]]:
     half[:3, :3] = np.real(sqrtm(affine[:3, :3]))
     # Of a map and itself after it, the shift is (half + 1) times its own.
     half[:3, 3] = np.linalg.solve(half[:3, :3] + np.eye(3), affine[:3, 3])
-    return Pair(fixed=np.linalg.inv(half).astype(np.float64), moving=half)
+    to = Pair(fixed=np.linalg.inv(half).astype(np.float64), moving=half)
+    # Normals of planes go the other way than points, by the transposed matrix.
+    known = ((to.fixed, lefts.fixed), (to.moving, lefts.moving))
+    there = [_unit(matrix[:3, :3].T @ left) for matrix, left in known if left is not None]
+    turn = np.eye(4)
+    turn[:3, :3] = _upright(np.sum(there, axis=0)) if there else np.eye(3)
+    return Pair(fixed=to.fixed @ turn, moving=to.moving @ turn)
+
+
+def _upright(left: NDArray[np.floating]) -> NDArray[np.float64]:
+    """The smallest rotation (3, 3) of the first axis to ``left``; none where that is nearly there."""
+    axis = np.cross(LEFT, _unit(left))
+    angle = float(np.arctan2(np.linalg.norm(axis), LEFT @ _unit(left)))
+    if angle <= _MIN_TURN:
+        return np.eye(3)
+    found: NDArray[np.float64] = Rotation.from_rotvec(angle * _unit(axis)).as_matrix()
+    return found
+
+
+def _unit(vector: NDArray[np.floating]) -> NDArray[np.float64]:
+    unit: NDArray[np.float64] = vector / np.linalg.norm(vector)
+    return unit

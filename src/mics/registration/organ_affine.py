@@ -28,19 +28,20 @@ from mics.network.segmentation import Segmentation
 from mics.network.weights import LoadedModel, load_model_for
 from mics.registration.coarse import Coarse, coarse, in_order
 from mics.registration.pair import Pair
+from mics.registration.sagittal import SPACING_MM, Direction, sagittal_normals
 from mics.registration.start import best_start
 from mics.threads import side_by_side
 
 AFFINE_MODEL = "organs-coarse"
 """A quarter of the default model's time, and good enough to tell where organs are."""
-_SEARCH_MM = 8.0
 _MIN_ML = 10.0
 """Of an organ in either scan, in soft voxels: less says little about where it is."""
 _MIN_PROBABILITY = 0.05
 _BODY_STRIDE = 2
 """Of the body one voxel in so many along each axis is compared."""
-_IMAGE, _SHAPE, _SIZE = 0.5, 2.0, 0.5
-"""Weights, beside one of the organs' overlap: of the tissue's correlation, of strain that changes shape, of change in size."""
+_IMAGE, _SHAPE, _SIZE, _SKEW = 0.5, 2.0, 0.5, 3.0
+"""Weights, beside one of the organs' overlap: of the tissue's correlation, of strain that changes shape, of change in size, of
+sagittal planes that do not come to lie parallel."""
 _LENGTH_MM = 100.0
 """Shift that counts as much as a change of the linear part by one: about the distance of an organ from the middle."""
 _ITERATIONS = 60
@@ -103,35 +104,47 @@ def _at(channels: Tensor, places: Tensor, matrix: Tensor) -> Tensor:
 
 
 def register_affine_by_organs(
-    *, fixed: Image, moving: Image, model: LoadedModel | None = None, device: torch.device | str = "cpu"
+    *,
+    fixed: Image,
+    moving: Image,
+    model: LoadedModel | None = None,
+    device: torch.device | str = "cpu",
+    lefts: Pair[Direction | None] | None = None,
 ) -> NDArray[np.float64]:
     """The affine between two scans by the organs that a coarse network finds in both, and by their tissue.
 
     Minimised is one minus the mean overlap of the organ maps, plus half of one minus the correlation of the abdominal window
-    within the body, plus squares of the Green-Lagrange strain, twice that of shape and half that of size; all in both
-    directions. Descents from two starts (the organs' centres; a search of shifts along the body) go to their ends on smoothed
-    volumes, 60 iterations at most; where these differ, each goes on, on volumes that are smoothed less, and the lower end is
-    taken. Where several affines cost nearly the same, rounding decides which is found; so the scan with the smaller body always
-    counts as fixed.
+    within the body, plus squares of the Green-Lagrange strain, twice that of shape and half that of size, plus three times the
+    squared sine between the patients' sagittal planes, as organs lie turned where patients do not; all in both directions.
+    Descents from two starts (the organs' centres; a search of shifts along the body) go to their ends on smoothed volumes, 60
+    iterations at most; where these differ, each goes on, on volumes that are smoothed less, and the lower end is taken. Where
+    several affines cost nearly the same, rounding decides which is found; so the scan with the smaller body always counts as
+    fixed.
 
     Args:
         fixed: Scan in HU, any geometry.
         moving: The other.
         model: The segmentation network, :data:`AFFINE_MODEL` by default.
         device: Where it works and where the cost is computed; the rest is done on the CPU.
+        lefts: Which way is left in either patient (:func:`mics.registration.sagittal.sagittal_normal`), where that was looked for
+            already. Where it is not found in both, their planes do not count.
 
     Returns:
         (4, 4), in LPS millimetres, from points of ``fixed`` to points of ``moving`` (ITK's direction). Where no organ is
         found in both scans, the search and the tissue decide.
     """
     model, device = model or load_model_for("segmentation", AFFINE_MODEL), torch.device(device)
-    scans, searched, swapped = in_order(Pair(fixed=fixed, moving=moving), _SEARCH_MM)
+    scans, searched, swapped = in_order(Pair(fixed=fixed, moving=moving), SPACING_MM)
+    if lefts is None:
+        lefts = sagittal_normals(searched)
+    elif swapped:
+        lefts = Pair(fixed=lefts.moving, moving=lefts.fixed)
     model.network.to(device)
     # With one thread each, a network's last digits, and where a flat cost is least, are the same for any number of cores.
     fixed_scan, moving_scan = side_by_side(
         lambda scan: _with_maps(_cropped(coarse(scan, model.spacing_mm)), model, device), (scans.fixed, scans.moving)
     )
-    problem = _Problem(Pair(fixed=fixed_scan, moving=moving_scan))
+    problem = _Problem(Pair(fixed=fixed_scan, moving=moving_scan), lefts)
     smooth, spline = problem.smoothed(_SMOOTHED), problem.smoothed(_SPLINE)
     starts = [best_start(searched), *problem.centres_upon_each_other()]
     ends: list[NDArray[np.float64]] = []
@@ -205,8 +218,10 @@ def _points(volume: Tensor, where: Tensor, grid: Grid) -> _Points:
 class _Problem:
     """The affine between two scans: where it starts, what it costs and where that is least."""
 
-    def __init__(self, scans: Pair[_Scan]) -> None:
+    def __init__(self, scans: Pair[_Scan], lefts: Pair[Direction | None]) -> None:
         self.scans = scans
+        known = lefts.fixed is not None and lefts.moving is not None
+        self.lefts = [torch.from_numpy(left) for left in (lefts.fixed, lefts.moving) if known and left is not None]
         self.volumes_ml = [self._volumes_ml(scan) for scan in (scans.fixed, scans.moving)]
         common = (self.volumes_ml[0] >= _MIN_ML) & (self.volumes_ml[1] >= _MIN_ML)
         sure = (expected_precision(scans.fixed.maps) * expected_precision(scans.moving.maps)).square()[0]
@@ -284,7 +299,12 @@ class _Problem:
         fixed, moving, inverse = self.scans.fixed, self.scans.moving, torch.linalg.inv(matrix)
         matrices = torch.stack([moving.relative(matrix), fixed.relative(inverse)]).to(fixed.volume.device)
         misfit = self._misfit(fixed, moving, matrices[0]) + self._misfit(moving, fixed, matrices[1])
-        return (misfit.to(matrix.device) + _strain(matrix[:3, :3]) + _strain(inverse[:3, :3])) / 2
+        strain = _strain(matrix[:3, :3]) + _strain(inverse[:3, :3])
+        cost = misfit.to(matrix.device) + strain
+        if self.lefts:
+            left, other = self.lefts
+            cost = cost + _SKEW * (_skew(matrix[:3, :3], left, other) + _skew(inverse[:3, :3], other, left))
+        return cost / 2
 
     def _misfit(self, own: _Scan, other: _Scan, matrix: Tensor) -> Tensor:
         """Of the organs and the tissue of ``own`` with what the other scan shows where ``matrix`` (3, 4) takes them."""
@@ -325,6 +345,13 @@ def _strain(linear: Tensor) -> Tensor:
     strain = (linear.T @ linear - identity) / 2
     size = strain.trace() / 3 * identity
     return _SHAPE * (strain - size).square().sum() + _SIZE * size.square().sum()
+
+
+def _skew(linear: Tensor, normal: Tensor, other: Tensor) -> Tensor:
+    """The squared sine between the plane of ``normal`` (3,) and that which ``linear`` (3, 3) takes to the plane of ``other``."""
+    # Normals of planes go the other way than points, by the transposed matrix.
+    taken = linear.T @ other
+    return 1 - (taken @ normal).square() / taken.square().sum()
 
 
 def _correlation(a: Tensor, b: Tensor, weights: Tensor) -> Tensor:

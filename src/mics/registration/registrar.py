@@ -286,4 +286,5 @@ def _warped(state: State) -> Registration:
         fixed_labels_warped=None if fixed.labels is None else backward.transform_labels(fixed.labels),
         summary={},
         deformation=state.deformation,
+        to_scans=state.to_scans,
     )

@@ -19,8 +19,8 @@ from mics.files.folder import usable_folder, write_together
 from mics.files.whole import write_text
 from mics.image.blocks import by_planes
 from mics.image.io import Image, write_image, write_labels
-from mics.registration.half_way import half_way
 from mics.registration.lesions import lesions_csv
+from mics.registration.pair import Pair
 from mics.run_summary import RunSummary
 from mics.summary_parts import VerdictSummary
 
@@ -36,7 +36,8 @@ class Registration:
     ``fixed_to_moving`` lies on the moving scan's grid and brings the fixed image there (``fixed_warped``). Both include
     ``affine`` (4, 4), which maps fixed to moving LPS points. Label maps are None where none was given. ``summary`` is
     plain data, fit for JSON; ``run_summary`` is the same, typed. ``deformation`` is what the transforms were composed of, on
-    its own grid in the space half-way between the scans (:func:`mics.registration.half_way.half_way`) and without the affine.
+    its own grid in the space half-way between the scans (:func:`mics.registration.half_way.half_way`) and without the affine;
+    ``to_scans`` (4, 4) takes points of that space to those of either scan.
     It is equal to itself alone: even a repetition has taken other times.
     """
 
@@ -53,6 +54,7 @@ class Registration:
     fixed_labels_warped: Image | None
     summary: dict[str, Any]
     deformation: BidirectionalField | None = None
+    to_scans: Pair[NDArray[np.float64]] | None = None
 
     def __repr__(self) -> str:
         return f"Registration(fixed {self.fixed.grid}; moving {self.moving.grid})"
@@ -137,12 +139,14 @@ class Registration:
         transforms = {"moving_to_fixed": self.moving_to_fixed, "fixed_to_moving": self.fixed_to_moving}
         if tolerance_mm is None or self.summary["topology"] is not None:
             return {name: Compact(transform, _ROUNDING_MM) for name, transform in transforms.items()}
-        own = dict.fromkeys(transforms) if self.deformation is None else self._on_own_lattices(self.deformation)
+        own = self._on_own_lattices()
         return {name: compacted(transform, tolerance_mm, own[name]) for name, transform in transforms.items()}
 
-    def _on_own_lattices(self, field: BidirectionalField) -> dict[str, Transform | None]:
-        """Both transforms by direction, on the grid that they were made on; None where that is no grid of an image."""
-        to = half_way(self.affine)
+    def _on_own_lattices(self) -> dict[str, Transform | None]:
+        """Both transforms by direction, on the grid that they were made on; None where that is no image's, or not known."""
+        field, to = self.deformation, self.to_scans
+        if field is None or to is None:
+            return {"moving_to_fixed": None, "fixed_to_moving": None}
         return {
             "moving_to_fixed": on_own_lattice(field, self.fixed.grid, to_fixed=to.fixed, to_moving=to.moving),
             "fixed_to_moving": on_own_lattice(field.swap(), self.moving.grid, to_fixed=to.moving, to_moving=to.fixed),

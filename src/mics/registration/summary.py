@@ -68,6 +68,8 @@ def describe_geometry(state: State) -> dict[str, Any]:
     return {
         "affine_fixed_to_moving_lps_mm": np.round(state.affine, 6).tolist(),
         "network_grid": state.grid.to_dict(),
+        "half_way_to_fixed_lps_mm": np.round(state.to_scans.fixed, 6).tolist(),
+        "half_way_to_moving_lps_mm": np.round(state.to_scans.moving, 6).tolist(),
         "field_of_view": {name: round(float(mask.mean()), 4) for name, mask in shares.items()},
     }
 
