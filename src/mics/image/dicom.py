@@ -65,6 +65,7 @@ def read_series(study: Path, pixel: int | None, series: str | None) -> sitk.Imag
         _refuse_several_volumes(folder, slices)
         slices, stack = _stack(folder, _without_localisers(study, slices))
         several = sitk.ImageSeriesReader()
+        several.SetImageIO("GDCMImageIO")  # which files without preamble do not name
         several.SetSpacingWarningRelThreshold(1.0)  # a step: far less even slices have been refused, in a sentence
         if pixel is not None:
             several.SetOutputPixelType(pixel)
@@ -146,7 +147,7 @@ def _identifiers(place: str, names: list[str]) -> tuple[str, ...]:
         return sitk.ImageSeriesReader.GetGDCMSeriesIDs(place) if names else ()
     except RuntimeError as error:
         for name in sorted(names):
-            if b"DICM" in Path(place, name).read_bytes()[:132]:
+            if is_dicom(Path(place, name)):
                 header(str(Path(place, name)))
         raise unreadable(Path(place), error) from error
     finally:
