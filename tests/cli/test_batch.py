@@ -52,7 +52,7 @@ def test_a_batch_with_a_broken_pair(run, quick, study):
     arguments = ["--pairs", study / "pairs.csv", "-o", out, "--workers", "1", *quick]
     done = run("register", *arguments)
     assert done.exit_code == 2, done.output
-    assert "1 of 3 pairs could not be registered" in done.stderr
+    assert "1 of the 3 pairs could not be registered" in done.stderr
     assert "broken.nii.gz" in done.stderr
     rows = results(out)
     assert rows["a", "x"]["error"].startswith("broken.nii.gz is damaged")

@@ -297,9 +297,8 @@ def _summed_up(
             reasons.append(f"The atlases agree little on the {volume.name}: {volume.agreement:.0%} on average.")
         if lacking := [name for name, has in zip(used, shows, strict=True) if not has]:
             which = ", ".join(lacking[:_NAMED]) + (", ..." if len(lacking) > _NAMED else "")
-            reasons.append(
-                f"{len(lacking)} of {len(used)} atlases show no {volume.name} ({which}): they vote for what else they show."
-            )
+            show = f"{len(lacking)} of {len(used)} atlases {'shows' if len(lacking) == 1 else 'show'}"
+            reasons.append(f"{show} no {volume.name} ({which}): they vote for what else they show.")
     for name, labels in zip(used, shown.labels, strict=True):
         reasons += unlike_numbering(name, labels, fused.labels)
     return Propagation(

@@ -12,7 +12,7 @@ from pydicom import Dataset, dcmread
 from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-from mics.errors import InputError
+from mics.errors import InputError, counted
 from mics.image.checks import refuse_unreadable_name
 from mics.image.content import first_bytes, lacks_preamble
 from mics.image.grid import Grid
@@ -65,7 +65,9 @@ def read_series(study: Path, uid: str | None = None) -> Series:
         found = ct_series(Path(place) / name for place, _, names in os.walk(folder) for name in names)
         wanted = found.keys() & {uid.strip()} if uid is not None else found.keys()
         if len(wanted) != 1:
-            held = "; ".join(f"{key} with {len(paths)} files" for key, paths in sorted(found.items())) or "none"
+            held = (
+                "; ".join(f"{key} with {counted(len(paths), 'file')}" for key, paths in sorted(found.items())) or "none"
+            )
             sought = "a single CT series" if uid is None else f"the CT series {uid}"
             raise InputError(
                 f"{study} does not hold {sought}: there is {held}. Give its folder, or choose it by its UID."

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mics.errors import GeometryError, InputError
+from mics.errors import GeometryError, InputError, counted
 from mics.image.content import gunzipped, looks_like_dicom
 from mics.image.dicom_pixels import has_bits_beyond, warn_of_bits_beyond
 
@@ -274,7 +274,7 @@ def _refuse_mixed(folder: Path, slices: Sequence[Slice], what: str, key: str, to
             continue  # one name in two character sets; the patient's number is compared too
         raise InputError(
             f"{folder} holds slices that differ in {what}: {value or 'none'} in {Path(one.name).name}, {usual or 'none'} "
-            f"in {values.count(usual)} others: copy those that belong together into a folder of their own."
+            f"in {counted(values.count(usual), 'other')}: copy those that belong together into a folder of their own."
         )
 
 
