@@ -108,6 +108,30 @@ def test_a_batch_with_a_broken_pair(run, quick, study):
         assert [(row["fixed"], row["moving"]) for row in csv.DictReader(file)] == [("a", "b"), ("b", "c")]
 
 
+def test_transforms_that_were_taken_away_are_made_again_and_a_users_file_stays(run, quick, study):
+    lines = (study / "pairs.csv").read_text().splitlines()
+    (study / "pairs.csv").write_text("\n".join(lines[:2]) + "\n")
+    arguments = ["--pairs", study / "pairs.csv", "-o", study / "out", "--workers", "1", *quick]
+    assert run("register", *arguments).exit_code == 0
+    pair = study / "out" / "a_b"
+    whole = (pair / "transform_moving_to_fixed.nii.gz").read_bytes()
+    for name in ("transform_moving_to_fixed.nii.gz", "transform_fixed_to_moving.nii.gz.json"):
+        (pair / name).unlink()
+        assert "already" not in run("register", *arguments).stdout
+        assert {file.name for file in pair.iterdir()} == WHOLE | LABELS
+    assert (pair / "transform_moving_to_fixed.nii.gz").read_bytes() == whole
+
+    (pair / "drawn by hand.nrrd").write_text("hours of work")
+    assert "1 pair was there already" in run("register", *arguments).stdout
+    (pair / "transform_moving_to_fixed.nii.gz").unlink()
+    done = run("register", *arguments)
+    assert done.exit_code == 2
+    assert (
+        "out/a_b holds drawn by hand.nrrd, which is none of the results of a pair: nothing is replaced" in done.stderr
+    )
+    assert (pair / "drawn by hand.nrrd").read_text() == "hours of work"
+
+
 @pytest.mark.nightly
 def test_what_it_writes_is_what_register_writes(run, quick, study):
     """Within the tolerance of stored transforms, read by SimpleITK."""
