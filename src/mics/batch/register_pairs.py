@@ -68,8 +68,8 @@ def register_pairs(
     A pair's folder holds what :meth:`mics.Registration.save` writes, ``overview.png`` and ``report.html``, and appears whole or
     not at all. Pairs that are there, from the same files and by the same version of MICS, stay; so a batch that was stopped or
     killed goes on. Beside them lie
-    ``results.csv`` (a row a pair), ``review.html`` (a page to look at, worst first) and ``pairs.csv``: the pairs that are there,
-    with label maps where any has them, as a list for :func:`mics.evaluate`.
+    ``results.csv`` (a row a pair), ``review.html`` (a page to look at, worst first) and ``pairs.csv``: those of ``pairs`` that are
+    there, with label maps where any has them, as a list for :func:`mics.evaluate`.
 
     Args:
         pairs: of :func:`mics.batch.listing.listed_pairs` or :func:`mics.batch.listing.pairs_of_folder`.
