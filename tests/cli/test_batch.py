@@ -179,6 +179,12 @@ def test_a_folder_of_other_settings_or_of_something_else_is_refused(refused, run
     assert "holds something else" in refused("register", "--pairs", one, "-o", study, "--workers", "1", *quick)
     assert run("register", *out, "--strict").exit_code in (0, 3, 4)
 
+    # Where a disk does not tell capitals apart, batch.json is found by any name.
+    (study / "out" / "BATCH.JSON").touch()
+    assert "already" in run("register", *out).stdout
+    one.write_text("\n".join([*lines[:2], lines[1].replace("a,b,", "A,b,")]) + "\n")
+    assert "a_b and A_b would be one folder in" in refused("register", *out)
+
 
 @pytest.mark.nightly
 def test_killed_twice_it_goes_on_and_every_pair_is_whole(quick, study):
