@@ -120,6 +120,9 @@ def test_transforms_that_were_taken_away_are_made_again_and_a_users_file_stays(r
         assert "already" not in run("register", *arguments).stdout
         assert {file.name for file in pair.iterdir()} == WHOLE | LABELS
     assert (pair / "transform_moving_to_fixed.nii.gz").read_bytes() == whole
+    (pair / "transform_moving_to_fixed.nii.gz").write_bytes(whole[: len(whole) // 2])
+    assert "already" not in run("register", *arguments).stdout
+    assert (pair / "transform_moving_to_fixed.nii.gz").read_bytes() == whole
 
     (pair / "drawn by hand.nrrd").write_text("hours of work")
     assert "1 pair was there already" in run("register", *arguments).stdout

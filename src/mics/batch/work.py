@@ -19,6 +19,7 @@ from mics.data.label_names import files_that_name
 from mics.data.manifest import reason
 from mics.data.pairs import ROLES
 from mics.data.state import location_of, state_of
+from mics.deformation.provenance import provenance_path
 from mics.errors import RunError
 from mics.files.folder import refuse_foreign
 from mics.files.whole import folder_beside, give_name, write_text
@@ -110,14 +111,18 @@ def register_pair(task: PairTask) -> PairOutcome:
 
 
 def finished(task: PairTask) -> RunSummary | None:
-    """The summary of a pair whose transforms are there already, from the same files; else None."""
+    """The summary of a pair whose transforms are there already, whole and from the same files; else None."""
     try:
         known = json.loads((task.results_folder / SOURCE).read_text(encoding="utf-8"))
         summary = read_summary(task.results_folder / SUMMARY)
     except (OSError, ValueError):
         return None
-    transforms = [f"transform_{direction}.nii.gz" for direction in summary.stored_transforms or ()]
-    there = all((task.results_folder / f"{name}{end}").exists() for name in transforms for end in ("", ".json"))
+    there = all(
+        provenance_path(path := task.results_folder / f"transform_{direction}.nii.gz").exists()
+        and path.exists()
+        and path.stat().st_size == stored.bytes
+        for direction, stored in (summary.stored_transforms or {}).items()
+    )
     return summary if there and known == source_of(task) else None
 
 
