@@ -77,8 +77,8 @@ def shown(value: object) -> str:
 
 
 def counted(number: int, noun: str) -> str:
-    """So many things, in words: 1 point, 2 points."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"
+    """So many things, in words: 1 point, 2 points, 2 atlases."""
+    return f"{number} {noun}" + ("" if number == 1 else "es" if noun.endswith("s") else "s")
 
 
 def some_of(number: int, total: int, noun: str) -> str:
