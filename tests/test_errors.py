@@ -62,3 +62,10 @@ def test_what_is_wrong_has_its_kind(tmp_path):
         with pytest.raises(errors.InputError) as raised:
             wrong()
         assert type(raised.value) is kind
+
+
+def test_one_thing_is_counted_in_the_singular():
+    assert [errors.counted(number, "point") for number in (0, 1, 2)] == ["0 points", "1 point", "2 points"]
+    assert [errors.counted(number, "atlas") for number in (1, 2)] == ["1 atlas", "2 atlases"]
+    said = [errors.some_of(number, total, "point") for number, total in ((1, 1), (1, 3), (3, 3))]
+    assert said == ["The only point", "1 of the 3 points", "3 of the 3 points"]

@@ -76,6 +76,16 @@ def shown(value: object) -> str:
     )
 
 
+def counted(number: int, noun: str) -> str:
+    """So many things, in words: 1 point, 2 points, 2 atlases."""
+    return f"{number} {noun}" + ("" if number == 1 else "es" if noun.endswith("s") else "s")
+
+
+def some_of(number: int, total: int, noun: str) -> str:
+    """So many of all, in words, at the beginning of a sentence: The only point, 1 of the 3 points."""
+    return f"The only {noun}" if total == 1 else f"{number} of the {total} {noun}s"
+
+
 def first_problem(error: "ValidationError") -> str:
     """The first thing that is wrong with a model's values, and where."""
     first = error.errors()[0]

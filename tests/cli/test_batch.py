@@ -52,7 +52,7 @@ def test_a_batch_with_a_broken_pair(run, quick, study):
     arguments = ["--pairs", study / "pairs.csv", "-o", out, "--workers", "1", *quick]
     done = run("register", *arguments)
     assert done.exit_code == 2, done.output
-    assert "1 of 3 pairs could not be registered" in done.stderr
+    assert "1 of the 3 pairs could not be registered" in done.stderr
     assert "broken.nii.gz" in done.stderr
     rows = results(out)
     assert rows["a", "x"]["error"].startswith("broken.nii.gz is damaged")
@@ -108,6 +108,33 @@ def test_a_batch_with_a_broken_pair(run, quick, study):
         assert [(row["fixed"], row["moving"]) for row in csv.DictReader(file)] == [("a", "b"), ("b", "c")]
 
 
+def test_transforms_that_were_taken_away_are_made_again_and_a_users_file_stays(run, quick, study):
+    lines = (study / "pairs.csv").read_text().splitlines()
+    (study / "pairs.csv").write_text("\n".join(lines[:2]) + "\n")
+    arguments = ["--pairs", study / "pairs.csv", "-o", study / "out", "--workers", "1", *quick]
+    assert run("register", *arguments).exit_code == 0
+    pair = study / "out" / "a_b"
+    whole = (pair / "transform_moving_to_fixed.nii.gz").read_bytes()
+    for name in ("transform_moving_to_fixed.nii.gz", "transform_fixed_to_moving.nii.gz.json"):
+        (pair / name).unlink()
+        assert "already" not in run("register", *arguments).stdout
+        assert {file.name for file in pair.iterdir()} == WHOLE | LABELS
+    assert (pair / "transform_moving_to_fixed.nii.gz").read_bytes() == whole
+    (pair / "transform_moving_to_fixed.nii.gz").write_bytes(whole[: len(whole) // 2])
+    assert "already" not in run("register", *arguments).stdout
+    assert (pair / "transform_moving_to_fixed.nii.gz").read_bytes() == whole
+
+    (pair / "drawn by hand.nrrd").write_text("hours of work")
+    assert "1 pair was there already" in run("register", *arguments).stdout
+    (pair / "transform_moving_to_fixed.nii.gz").unlink()
+    done = run("register", *arguments)
+    assert done.exit_code == 2
+    assert (
+        "out/a_b holds drawn by hand.nrrd, which is none of the results of a pair: nothing is replaced" in done.stderr
+    )
+    assert (pair / "drawn by hand.nrrd").read_text() == "hours of work"
+
+
 @pytest.mark.nightly
 def test_what_it_writes_is_what_register_writes(run, quick, study):
     """Within the tolerance of stored transforms, read by SimpleITK."""
@@ -154,6 +181,12 @@ def test_a_folder_of_other_settings_or_of_something_else_is_refused(refused, run
     assert "with steps None and not 3" in refused("register", *out, "--steps", "3")
     assert "holds something else" in refused("register", "--pairs", one, "-o", study, "--workers", "1", *quick)
     assert run("register", *out, "--strict").exit_code in (0, 3, 4)
+
+    # Where a disk does not tell capitals apart, batch.json is found by any name.
+    (study / "out" / "BATCH.JSON").touch()
+    assert "already" in run("register", *out).stdout
+    one.write_text("\n".join([*lines[:2], lines[1].replace("a,b,", "A,b,")]) + "\n")
+    assert "a_b and A_b would be one folder in" in refused("register", *out)
 
 
 @pytest.mark.nightly

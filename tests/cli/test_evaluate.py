@@ -57,7 +57,7 @@ def test_a_submission_that_does_not_fit_leaves_nothing(refused, pairs, submissio
     nibabel.save(nibabel.Nifti1Image(np.zeros((6, 5, 5, 3), np.float32), np.eye(4)), file)
     assert "half the resolution" in refused("evaluate", submission, pairs, "-o", tmp_path / "out")
     file.unlink()
-    assert "lacks 1 of 1 pairs" in refused("evaluate", submission, pairs, "-o", tmp_path / "out")
+    assert "lacks the only pair" in refused("evaluate", submission, pairs, "-o", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 

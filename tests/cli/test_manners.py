@@ -32,6 +32,9 @@ def test_quiet_keeps_errors(refused, scans, tmp_path):
 def test_verbose_tells_the_steps_and_where_a_refusal_comes_from(run, quick, scans, tmp_path):
     result = run("register", *scans, "-o", tmp_path / "out", *quick, "-v")
     assert "mics.cli.progress: Reading" in result.stderr
+    for step in ("Reading", "Affine registration", "Network, steps: 2", "Warping", "Measuring", "Writing"):
+        assert result.stderr.count(step) == 1, result.stderr
+    assert "mics.registration: Verdict: " in result.stderr
     result = run("register", tmp_path / "none.nii.gz", scans[1], "-o", tmp_path / "out2", "-v")
     assert result.exit_code == 2
     assert "Traceback" in result.stderr

@@ -30,8 +30,8 @@ def test_a_folder_becomes_a_training_set_and_a_bad_case_is_told(run, own, tmp_pa
     out = tmp_path / "out"
     result = run("prepare", f"nnunet={own}", "-o", out, "--spacing", 16, "--size", 24, 20, 32, "--workers", 1)
     assert result.exit_code == 2
-    assert "1 cases in" in result.stdout
-    assert "1 cases could not be prepared (nnunet_own_1:" in result.stderr
+    assert "1 case in" in result.stdout
+    assert "1 case could not be prepared (nnunet_own_1:" in result.stderr
     with (out / "manifest.csv").open() as file:
         rows = {row["name"]: row for row in csv.DictReader(file)}
     assert (rows["nnunet_own_0"]["status"], rows["nnunet_own_1"]["status"]) == ("prepared", "failed")

@@ -126,7 +126,7 @@ def test_the_scan_itself_in_another_format_a_scan_twice_and_names_of_others_are_
     for sentence in (
         "Atlas same is left out: It is the scan itself.",
         "Atlases a and b are the same scan, which so votes twice: leave one of them out.",
-        "1 of 3 atlases show no label 3 (c): they vote for what else they show.",
+        "1 of 3 atlases shows no label 3 (c): they vote for what else they show.",
         "2 of 3 atlases show no label 5 (a, b): they vote for what else they show.",
     ):
         assert sentence in reasons

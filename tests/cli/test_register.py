@@ -87,7 +87,7 @@ def test_landmarks_that_do_not_match_are_refused(refused, pair, quick, tmp_path)
     two.write_text("x,y,z\n0,0,0\n1,1,1\n")
     start = ("register", pair[0], pair[1], "-o", tmp_path / "out", *quick, "--fixed-landmarks", one)
     assert "landmarks of one scan only" in refused(*start)
-    assert "has 1 landmarks, the moving one 2" in refused(*start, "--moving-landmarks", two)
+    assert "has 1 landmark, the moving one 2" in refused(*start, "--moving-landmarks", two)
     assert not (tmp_path / "out").exists()
 
 

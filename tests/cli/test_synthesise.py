@@ -21,8 +21,8 @@ def test_a_subject_is_synthesised_and_a_bad_label_map_told(run, publishers, labe
     result = run("synthesise", data, labels, "-o", tmp_path / "out", "--source-cases", 1)
     assert result.exit_code == 2
     assert "prepared learn2reg_0001_as_0050: mean Dice 0." in result.stdout
-    assert "1 subjects synthesised in" in result.stdout
-    assert "1 cases could not be prepared (synthesised_other:" in result.stderr
+    assert "1 subject synthesised in" in result.stdout
+    assert "1 case could not be prepared (synthesised_other:" in result.stderr
     assert (tmp_path / "out" / "manifest.csv").is_file()
 
 

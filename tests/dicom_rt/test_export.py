@@ -226,7 +226,10 @@ def test_nothing_of_a_patient_is_in_files_that_are_not_dicom(study, helpers, tmp
         (("results", "fixed", "--moving", "fixed"), "was not made with the series .* as the moving scan"),
         (("results", "fixed", "--moving-series", "1.2.3"), "name that folder too"),
         (("results", "fixed", "--structures", "moving/rd.dcm"), "of the modality RTDOSE: give an RT structure set"),
-        (("results", "fixed", "--structures", "labels.nii.gz"), "is no DICOM file: give an RT structure set"),
+        (
+            ("results", "fixed", "--structures", "labels.nii.gz"),
+            "is no DICOM file, or damaged: give an RT structure set",
+        ),
         (("results", "fixed", "--dose", "moving/rs.dcm"), "of the modality RTSTRUCT: give one of the modality RTDOSE"),
         (("results", "fixed", "--dose", "none.dcm"), "does not exist"),
     ],

@@ -342,9 +342,7 @@ def test_contours_that_cross_are_told(helpers, tmp_path):
         sequence.append(moved)
 
     alone = read_rtstruct(drawn(helpers, folder, tmp_path / "alone.dcm")).structures[1].mask
-    with pytest.warns(
-        UserWarning, match=r"contours of Milz cross each other on 1 slices: what lies within two of them"
-    ):
+    with pytest.warns(UserWarning, match=r"contours of Milz cross each other on 1 slice: what lies within two of them"):
         found = read_rtstruct(drawn(helpers, folder, tmp_path / "rs.dcm", change=crossing)).structures[1].mask
     assert np.count_nonzero(alone & ~found) > 0  # the lens within both
 

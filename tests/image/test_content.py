@@ -4,11 +4,15 @@ import bz2
 import gzip
 import io
 import lzma
+import struct
 import zipfile
 
+import numpy as np
+import pydicom
 import pytest
 
 from mics.errors import InputError
+from mics.image.content import looks_like_dicom
 from mics.image.io import read_image, write_image
 
 
@@ -69,3 +73,34 @@ def test_the_libraries_say_nothing_beside_the_sentence(tmp_path, capfd):
             read_image(tmp_path / f"{name}.mha")
     written = capfd.readouterr()
     assert written.err + written.out == ""
+
+
+@pytest.mark.parametrize("implicit", [True, False])
+def test_a_data_set_alone_is_dicom(implicit):
+    made, written = pydicom.Dataset(), io.BytesIO()
+    made.SpecificCharacterSet = ""
+    made.ImageType = ["ORIGINAL", "PRIMARY"]
+    made.SOPClassUID = pydicom.uid.CTImageStorage
+    made.save_as(written, implicit_vr=implicit, little_endian=True)
+    assert looks_like_dicom(written.getvalue())
+    assert not looks_like_dicom(written.getvalue()[:20])
+
+
+def test_numbers_that_begin_as_a_data_set_are_not_taken_for_one():
+    random = np.random.default_rng(0)
+    heads = [
+        b"\x08\0" * 512,
+        b"\x08\0" + bytes(1022),
+        b"\x08\0\x05\0" + b" " * 1020,
+        b"\x08\0\x05\0CS\2\0AB" + bytes(1014),
+        b"\x08\0\0\0UL\4\0" * 128,
+        struct.pack("<512H", *range(8, 520)),
+        b"\2\0" * 512,
+        b"",
+    ]
+    for most in (2, 9, 14, 32, 256):
+        for kind in (np.uint8, np.uint16, np.float32):
+            for element in range(0, 25):
+                numbers = random.integers(0, most, 1020).astype(kind).tobytes()[:1020]
+                heads.append(bytes([8, 0, element, 0]) + numbers)
+    assert not any(map(looks_like_dicom, heads))

@@ -115,3 +115,14 @@ def test_frames_of_a_tilted_gantry_are_put_straight(tmp_path):
 def test_a_multi_frame_file_of_any_name_is_read(tmp_path, name):
     write_frames(tmp_path / name)
     assert np.array_equal(read_image(tmp_path / name).array, HU)
+
+
+@pytest.mark.parametrize("implicit", [True, False])
+@pytest.mark.parametrize("name", ["frames", "frames.dcm"])
+def test_a_multi_frame_file_without_preamble_is_read(tmp_path, name, implicit):
+    write_frames(tmp_path / "whole")
+    file = pydicom.dcmread(tmp_path / "whole")
+    file.preamble = None
+    del file.file_meta
+    file.save_as(tmp_path / name, implicit_vr=implicit, little_endian=True)
+    assert np.array_equal(read_image(tmp_path / name).array, HU)

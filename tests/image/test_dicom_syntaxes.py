@@ -172,7 +172,7 @@ def test_several_multi_frame_files_are_no_slices(tmp_path, ct_frames):
     ct_frames(tmp_path / "ct" / "a.dcm", RAW, {})
     ct_frames(tmp_path / "ct" / "b.dcm", RAW, {"SOPInstanceUID": "1.2.3.9"})
     with pytest.raises(
-        InputError, match=r"holds 2 files in one series, of which 2 have several frames, the first a\.dcm"
+        InputError, match=r"holds 2 files in one series, and several frames in 2 of them, the first a\.dcm"
     ):
         read_image(tmp_path / "ct")
 

@@ -63,7 +63,7 @@ def test_points_that_slicer_says_were_not_placed(tmp_path, status):
     ):
         (tmp_path / "p.mrk.json").write_text(json.dumps({"markups": [{"controlPoints": kept}]}))
         if refused:
-            with pytest.raises(InputError, match=r"p\.mrk\.json .*1 points that were not placed \('nowhere'\)"):
+            with pytest.raises(InputError, match=r"p\.mrk\.json .*1 point not placed \('nowhere'\)"):
                 read_points(tmp_path / "p.mrk.json")
         else:
             np.testing.assert_array_equal(read_points(tmp_path / "p.mrk.json").coordinates, [[1, 2, 3]])
@@ -77,7 +77,7 @@ def test_fcsv_points_that_were_not_placed(tmp_path, status):
     (tmp_path / "p.fcsv").write_text(
         head + f"1,1,2,3,0,0,0,1,1,1,0,F-1,,,2,0\n2,0,0,0,0,0,0,1,1,1,0,F-2,,,{status},0\n"
     )
-    with pytest.raises(InputError, match=r"p\.fcsv holds 1 points that were not placed \('F-2'\)"):
+    with pytest.raises(InputError, match=r"p\.fcsv holds 1 point not placed \('F-2'\)"):
         read_points(tmp_path / "p.fcsv")
 
 
@@ -107,7 +107,7 @@ def test_a_unit_for_each_axis(tmp_path):
 @pytest.mark.parametrize("value", ["nan", "inf", "-inf"])
 def test_coordinates_that_are_no_numbers_are_counted(tmp_path, value):
     (tmp_path / "p.csv").write_text(f"x,y,z\n1,2,3\n1,2,{value}\n4,5,6\n{value},0,0\n")
-    with pytest.raises(InputError, match=r"p\.csv holds 2 points .* the first of them point 2"):
+    with pytest.raises(InputError, match=r"p\.csv holds 2 points .* first point 2"):
         read_points(tmp_path / "p.csv")
 
 
@@ -201,7 +201,7 @@ def test_markups_that_are_no_landmarks(tmp_path, kind, landmarks):
         ("p.csv", b"x,y,z,RAS\n1,2,3,1\n", "its column RAS may say another frame"),
         ("p.csv", b"x,y,z,where\n1,2,3,ras\n", "its column where says ras, which may be another frame"),
         ("p.csv", b"x,y,z\n1_5,2,3\n", "expected a header line with the columns x, y and z"),
-        ("p.csv", b"label,x,y,z,defined\nF-1,0,0,0,0\nF-2,1,2,3,1\n", "1 points that were not placed .'F-1'"),
+        ("p.csv", b"label,x,y,z,defined\nF-1,0,0,0,0\nF-2,1,2,3,1\n", "1 point not placed .'F-1'"),
         (
             "p.fcsv",
             FCSV.encode() + b"1,1,2,3,0,0,0,1,1,1,0,F-1,,\n" + FCSV.replace("LPS", "RAS").encode(),

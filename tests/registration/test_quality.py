@@ -124,4 +124,4 @@ def test_landmarks_miss_by_what_the_transform_and_the_affine_leave():
 def test_landmarks_outside_their_scan_are_told():
     points = Points(np.array([[10.0, 10.0, 10.0], [-20.0, 30.0, 40.0]]), ("", ""))
     (message,) = landmark_warnings(registration(shifted(0), np.eye(4)), (Points(points.coordinates[:1], ("",)), points))
-    assert message.startswith("1 of the 2 landmarks of the moving scan lie outside of it")
+    assert message.startswith("1 of the 2 landmarks of the moving scan lies outside of it")

@@ -80,7 +80,7 @@ def test_a_prepared_set_of_which_a_volume_has_gone_is_refused_before_anything_is
         ({"initial": "organs-small"}, "another network shape"),
         ({"initial": "mics-velocity"}, "another network shape"),
         ({"data": "phantom:0"}, "phantom:N"),
-        ({"data": "phantom:4"}, "1 subjects in the split 'train'"),
+        ({"data": "phantom:4"}, "1 subject in the split 'train'"),
         ({"data": "phantom:²"}, "phantom:N"),
         ({"data": "phantom:" + "9" * 5000}, "phantom:N"),
         ({"data": "no/such/folder"}, "no/such/folder"),

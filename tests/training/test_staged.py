@@ -77,5 +77,5 @@ def test_a_run_whose_parts_take_turns_has_one_device(written: Path, tmp_path: Pa
 @pytest.mark.nightly
 def test_the_schedule_of_a_run_is_kept(written: Path, tmp_path: Path) -> None:
     start(written, "phantom:5", tmp_path / "run", overrides=["spacing_mm=16", "epochs=1"], progress=False)
-    with pytest.raises(InputError, match="parts of this run's network take their turns over its 1 epochs"):
+    with pytest.raises(InputError, match="parts of this run's network take their turns over its 1 epoch"):
         resume(tmp_path / "run", overrides=["epochs=2"], progress=False)

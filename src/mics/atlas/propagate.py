@@ -31,7 +31,7 @@ from mics.data.cohorts.learn2reg import DATASET_FILE, Learn2RegCase
 from mics.data.label_names import LabelNames, label_name, read_label_names
 from mics.data.pairs import ScanSource
 from mics.deformation.provenance import voxels_sha256
-from mics.errors import InputError, InsufficientMemoryError, RunError, SettingError
+from mics.errors import InputError, InsufficientMemoryError, RunError, SettingError, counted
 from mics.evaluation.numbering import unlike_numbering
 from mics.files.folder import own_folder, write_together
 from mics.files.paths import as_path
@@ -167,7 +167,7 @@ def propagate(
         used = [outcome.name for outcome in outcomes if outcome.used]
         if not used:
             raise RunError(f"No atlas is left of {len(outcomes)}. {outcomes[0].name}: {' '.join(outcomes[0].reasons)}")
-        progress(f"Fusing {len(used)} atlases ({fusion})")
+        progress(f"Fusing {counted(len(used), 'atlas')} ({fusion})")
         shown = read_atlases([folder / ATLASES / name for name in used], target.grid)
         fused = fuse(target.array, shown, fusion)
         result = _summed_up(fused, shown, used, outcomes, names, written)
@@ -190,8 +190,8 @@ def _require_memory(grid: Grid, count: int) -> None:
     need, left = _BYTES_PER_VOXEL * count * float(np.prod(grid.size)), available_host_bytes()
     if left is not None and need > left:
         raise InsufficientMemoryError(
-            f"Fusing {count} atlases on this scan's grid needs {need / 1e9:.1f} GB of memory, and {left / 1e9:.1f} GB are left: "
-            "give fewer atlases, or crop the scan to the abdomen."
+            f"Fusing {counted(count, 'atlas')} on this scan's grid needs {need / 1e9:.1f} GB of memory, and {left / 1e9:.1f} GB "
+            "are left: give fewer atlases, or crop the scan to the abdomen."
         )
 
 
@@ -283,7 +283,7 @@ def _summed_up(
     reasons = [f"Atlas {one.name} is left out: {' '.join(one.reasons)}" for one in outcomes if not one.used]
     if len(used) < _MIN_ATLASES:
         reasons.append(
-            f"Only {len(used)} of {len(outcomes)} atlases took part, so that errors of one are not outvoted."
+            f"Only {len(used)} of {counted(len(outcomes), 'atlas')} took part, so that errors of one are not outvoted."
         )
     reasons += [
         f"Atlases {first} and {second} are the same scan, which so votes twice: leave one of them out."
@@ -292,14 +292,14 @@ def _summed_up(
     reasons += other_names(names, {str(value): names[value] for value in values.tolist() if value in names})
     for volume, shows in zip(volumes, counts.T[1:] > 0, strict=True):
         if volume.agreement is None:
-            reasons.append(f"The fusion has no {volume.name}, which {volume.atlases} atlases show.")
+            shown_by = f"{counted(volume.atlases, 'atlas')} {'shows' if volume.atlases == 1 else 'show'}"
+            reasons.append(f"The fusion has no {volume.name}, which {shown_by}.")
         elif volume.agreement < _MIN_AGREEMENT:
             reasons.append(f"The atlases agree little on the {volume.name}: {volume.agreement:.0%} on average.")
         if lacking := [name for name, has in zip(used, shows, strict=True) if not has]:
             which = ", ".join(lacking[:_NAMED]) + (", ..." if len(lacking) > _NAMED else "")
-            reasons.append(
-                f"{len(lacking)} of {len(used)} atlases show no {volume.name} ({which}): they vote for what else they show."
-            )
+            show = f"{len(lacking)} of {len(used)} atlases {'shows' if len(lacking) == 1 else 'show'}"
+            reasons.append(f"{show} no {volume.name} ({which}): they vote for what else they show.")
     for name, labels in zip(used, shown.labels, strict=True):
         reasons += unlike_numbering(name, labels, fused.labels)
     return Propagation(

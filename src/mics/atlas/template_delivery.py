@@ -177,9 +177,8 @@ def _odd_labels(delivered: Sequence[_Delivered], fused: Fused | None) -> list[st
     reasons = []
     without = [one.name for one in delivered if one.labels is None]
     if without:
-        reasons.append(
-            f"Labels are of {len(delivered) - len(without)} of {len(delivered)} scans: {', '.join(without)} has none."
-        )
+        number, of = len(delivered) - len(without), len(delivered)
+        reasons.append(f"Labels are of {number} of {of} scans, and missing of {', '.join(without)}.")
     for one in delivered:
         if one.labels is None:
             continue

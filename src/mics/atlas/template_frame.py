@@ -10,7 +10,7 @@ from mics.atlas.folder import Clock, failure_message, read_json, state_of_files,
 from mics.atlas.mean_shape import Matrix, in_mean_frame
 from mics.atlas.members import read_member
 from mics.data.pairs import ScanSource
-from mics.errors import InputError, RunError
+from mics.errors import InputError, RunError, counted
 from mics.image.grid import Grid, apply_matrix
 from mics.image.io import Image
 from mics.registration.device import choose_device
@@ -50,7 +50,7 @@ def mean_frame(
     affines, left_out = _affines(folder, members, start, device, progress)
     used = [member for member in members if member.name in affines]
     if len(used) < MIN_MEMBERS:
-        raise RunError(f"Only {len(used)} scans can be used. {' '.join(left_out.values())}")
+        raise RunError(f"Only {counted(len(used), 'scan')} can be used. {' '.join(left_out.values())}")
     affines = in_mean_frame(affines)
     return TemplateFrame(used, affines, _mean_grid(used, affines, spacing_mm), left_out)
 

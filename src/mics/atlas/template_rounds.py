@@ -17,7 +17,7 @@ from mics.atlas.template_frame import MIN_MEMBERS, TemplateFrame
 from mics.data.pairs import ScanSource
 from mics.deformation.chain import chained
 from mics.deformation.transform import Transform
-from mics.errors import InputError, InsufficientMemoryError, RunError
+from mics.errors import InputError, InsufficientMemoryError, RunError, counted
 from mics.files.folder import write_together
 from mics.image.io import Image, read_image, write_image
 
@@ -110,7 +110,7 @@ class Rounds:
         taking_part = self.taking_part(number)
         if len(taking_part) < MIN_MEMBERS:
             raise RunError(
-                f"Of round {number} only {len(taking_part)} registrations have worked: see the verdicts in {folder}."
+                f"Of round {number} only {counted(len(taking_part), 'registration')} worked: see the verdicts in {folder}."
             )
         mean = mean_displacement([Transform.load(folder / member.name / TO_TEMPLATE) for member in taking_part])
         mean.save(folder / MEAN)

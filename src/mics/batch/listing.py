@@ -101,9 +101,7 @@ def pairs_of_folder(
         raise MissingFileError(f"{folder} holds no scan to bring onto {fixed}: give NIfTI, NRRD, MHA or DICOM folders.")
     labels = beside if moving_labels is None else _volumes(as_path(moving_labels))
     if moving_labels is not None and (lacking := [name for name in scans if name not in labels]):
-        raise MissingFileError(
-            f"{moving_labels} holds no label map called {lacking[0]}: give one for each of the {len(scans)} scans."
-        )
+        raise MissingFileError(f"{moving_labels} holds no label map called {lacking[0]}: give one for each scan.")
     own = {"fixed_image": fixed.absolute()}
     target = name_of_scan(fixed)
     if fixed_labels is not None:

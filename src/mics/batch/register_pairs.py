@@ -28,7 +28,7 @@ from mics.batch.work import (
 from mics.choices import Lesions, Refine, Topology
 from mics.data.workers import default_workers, each, require_scheduler
 from mics.deformation.compact import TOLERANCE_MM, refuse_tolerance
-from mics.errors import RunError, SettingError, require_type
+from mics.errors import InputError, RunError, SettingError, require_type
 from mics.files.folder import own_folder
 from mics.files.whole import write_text
 from mics.network.weights import DEFAULT_REGISTRATION, load_model_for
@@ -68,8 +68,8 @@ def register_pairs(
     A pair's folder holds what :meth:`mics.Registration.save` writes, ``overview.png`` and ``report.html``, and appears whole or
     not at all. Pairs that are there, from the same files and by the same version of MICS, stay; so a batch that was stopped or
     killed goes on. Beside them lie
-    ``results.csv`` (a row a pair), ``review.html`` (a page to look at, worst first) and ``pairs.csv``: the pairs that are there,
-    with label maps where any has them, as a list for :func:`mics.evaluate`.
+    ``results.csv`` (a row a pair), ``review.html`` (a page to look at, worst first) and ``pairs.csv``: those of ``pairs`` that
+    are there, with label maps where any has them, as a list for :func:`mics.evaluate`.
 
     Args:
         pairs: of :func:`mics.batch.listing.listed_pairs` or :func:`mics.batch.listing.pairs_of_folder`.
@@ -114,6 +114,7 @@ def register_pairs(
     go_on()
     with own_folder(output, MARK, "a batch of registrations"):
         _pin_settings(output, settings)
+        _refuse_one_folder_for_two(output, pairs)
         _clear_unfinished(output, pairs)
         tasks = [PairTask(pair, output, settings) for pair in pairs]
         found = {
@@ -191,6 +192,19 @@ def _pin_settings(output: Path, settings: BatchSettings) -> None:
             "settings that it was begun with."
         )
     write_text(json.dumps(own, indent=2) + "\n", output / MARK)
+
+
+def _refuse_one_folder_for_two(output: Path, pairs: Sequence[ListedPair]) -> None:
+    """Raise InputError for names that differ in capitals alone where the disk, as macOS's and Windows', takes them for one."""
+    if not (output / MARK.upper()).exists():
+        return
+    known: dict[str, str] = {}
+    for pair in pairs:
+        if (other := known.setdefault(pair.name.casefold(), pair.name)) != pair.name:
+            raise InputError(
+                f"{other} and {pair.name} would be one folder in {output}, whose disk does not tell capitals apart: give one of "
+                "the scans another name."
+            )
 
 
 def _clear_unfinished(output: Path, pairs: Sequence[ListedPair]) -> None:

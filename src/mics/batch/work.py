@@ -19,15 +19,18 @@ from mics.data.label_names import files_that_name
 from mics.data.manifest import reason
 from mics.data.pairs import ROLES
 from mics.data.state import location_of, state_of
+from mics.deformation.provenance import provenance_path
 from mics.errors import RunError
+from mics.files.folder import refuse_foreign
 from mics.files.whole import folder_beside, give_name, write_text
 from mics.registration.inputs import PairArguments
 from mics.registration.registrar import Registrar
-from mics.report.files import pictures
+from mics.report.files import RESULT_FILES, pictures
 from mics.report.thumbnail import write_thumbnail
 from mics.run_summary import RunSummary, read_summary
 
 SUMMARY, SOURCE, THUMBNAIL = "summary.json", "source.json", "thumbnail.jpg"
+_FILES = (*RESULT_FILES, SOURCE, THUMBNAIL)
 
 _AT_WORK = threading.Lock()
 """One pair of a process is registered while others are read and written: they would share its cores or its GPU."""
@@ -70,8 +73,9 @@ class PairTask:
 def register_pair(task: PairTask) -> PairOutcome:
     """Register a pair and write its folder, which appears whole or not at all.
 
-    Raises InputError for a pair that cannot be registered.
+    Raises InputError for a pair that cannot be registered, and where its folder holds what is not this batch's.
     """
+    _refuse_others(task.results_folder)
     settings, files = task.settings, task.pair.files
     source = source_of(task)
     with _READY:
@@ -99,22 +103,34 @@ def register_pair(task: PairTask) -> PairOutcome:
             SOURCE: lambda path: write_text(json.dumps(source, indent=1) + "\n", path),
         }
         summary = result.save(unfinished, beside=beside, tolerance_mm=settings.tolerance_mm)
-        if (task.results_folder / SOURCE).exists():  # ours, of files that have changed since
+        _refuse_others(task.results_folder)
+        if task.results_folder.exists():  # ours, of files that have changed since
             shutil.rmtree(task.results_folder)
-        elif task.results_folder.exists():
-            raise RunError(f"{task.results_folder} is in the way and none of this batch's results: move it away.")
         give_name(unfinished, task.results_folder)
     return PairOutcome(task.pair, RunSummary.model_validate(summary))
 
 
 def finished(task: PairTask) -> RunSummary | None:
-    """The summary of a pair that is there already, from the same files; else None."""
+    """The summary of a pair whose transforms are there already, whole and from the same files; else None."""
     try:
         known = json.loads((task.results_folder / SOURCE).read_text(encoding="utf-8"))
         summary = read_summary(task.results_folder / SUMMARY)
     except (OSError, ValueError):
         return None
-    return summary if known == source_of(task) else None
+    there = all(
+        provenance_path(path := task.results_folder / f"transform_{direction}.nii.gz").exists()
+        and path.exists()
+        and path.stat().st_size == stored.bytes
+        for direction, stored in (summary.stored_transforms or {}).items()
+    )
+    return summary if there and known == source_of(task) else None
+
+
+def _refuse_others(folder: Path) -> None:
+    """Raise RunError where a pair's folder is none that a batch wrote, or holds a file that is none of its results."""
+    if folder.exists() and not (folder / SOURCE).exists():
+        raise RunError(f"{folder} is in the way and none of this batch's results: move it away.")
+    refuse_foreign(folder, _FILES, "the results of a pair")
 
 
 def source_of(task: PairTask) -> dict[str, Any]:

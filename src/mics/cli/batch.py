@@ -11,7 +11,7 @@ from rich.console import Console
 
 from mics.cli.errors import BAD_INPUT, FAILED, LOOK, print_message
 from mics.cli.manners import asked, line, results
-from mics.errors import SettingError
+from mics.errors import SettingError, counted, some_of
 
 if TYPE_CHECKING:
     from mics.batch.listing import ListedPair
@@ -31,14 +31,14 @@ def register_many(pairs: "Sequence[ListedPair]", output: Path, *, strict: bool, 
     began = time.monotonic()
     here = 0
 
-    with console.status(f"{len(pairs)} pairs") as status:
+    with console.status(counted(len(pairs), "pair")) as status:
 
         def report(outcome: "PairOutcome", done: int, of: int) -> None:
             nonlocal here
             here += 1
             left = (of - done) * (time.monotonic() - began) / here
             line(f"{done}/{of} {_line(outcome)}" + (f" (about {_duration(left)} left)" if done < of else ""))
-            status.update(f"{done} of {of} pairs, about {_duration(left)} left")
+            status.update(f"{done} of {counted(of, 'pair')}, about {_duration(left)} left")
             for message in [] if outcome.summary is None else outcome.summary.warnings:
                 print_message(f"Warning: {outcome.pair.name}: {message}")
 
@@ -46,7 +46,7 @@ def register_many(pairs: "Sequence[ListedPair]", output: Path, *, strict: bool, 
             warnings.simplefilter("ignore", UserWarning)  # told above, with the pair's name, and for each pair
             outcomes = register_pairs(pairs, output, progress=report, **settings)
     if already := len(outcomes) - here:
-        line(f"{already} pairs were there already.")
+        line(f"{counted(already, 'pair')} {'was' if already == 1 else 'were'} there already.")
     counts = {word: sum(outcome.verdict == word for outcome in outcomes) for word in ("good", "look", "failed")}
     results(
         ", ".join(f"{word}: {count}" for word, count in counts.items())
@@ -56,7 +56,7 @@ def register_many(pairs: "Sequence[ListedPair]", output: Path, *, strict: bool, 
     lost = [outcome for outcome in outcomes if outcome.error is not None]
     if lost:
         print_message(
-            f"Error: {len(lost)} of {len(outcomes)} pairs could not be registered ({lost[0].pair.name}: {lost[0].error})"
+            f"Error: {some_of(len(lost), len(outcomes), 'pair')} could not be registered ({lost[0].pair.name}: {lost[0].error})"
         )
     if code := _exit_code(outcomes, strict=strict):
         raise typer.Exit(code)

@@ -11,6 +11,7 @@ from mics.cli.manners import results
 from mics.cli.output import Results, output_folder
 from mics.cli.progress import progress
 from mics.errors import SettingError
+from mics.report.files import RESULT_FILES
 
 if TYPE_CHECKING:
     from mics.registration.result import Registration
@@ -29,10 +30,7 @@ def _is_registration(folder: Path) -> bool:
 
 OURS = Results(
     "the results of a registration",
-    (
-        *("summary.json", "lesions.csv", "*_warped.nii.gz", "transform_*.nii.gz", "transform_*.nii.gz.json"),
-        *("overview.png", "report.html"),
-    ),
+    RESULT_FILES,
     _is_registration,
 )
 

@@ -8,7 +8,7 @@ import typer
 
 from mics.cli.errors import BAD_INPUT, print_message
 from mics.cli.manners import asked, line, results
-from mics.errors import SettingError
+from mics.errors import SettingError, counted
 
 if TYPE_CHECKING:
     from mics.data.manifest import Entry
@@ -65,7 +65,7 @@ def prepare(
     )
     prepared = sum(entry.status == "prepared" for entry in entries)
     results(
-        f"{prepared} cases in {output}; look at previews there, and at manifest.csv",
+        f"{counted(prepared, 'case')} in {output}; look at previews there, and at manifest.csv",
         {"folder": output, "cases": in_json(entries)},
     )
     refuse_failed(entries)
@@ -87,8 +87,9 @@ def refuse_failed(entries: "Sequence[Entry]") -> None:
     """End the command as for bad input if a case could not be prepared; what could be done is done."""
     failed = [entry for entry in entries if entry.status == "failed"]
     if failed:
+        first = failed[0]
         print_message(
-            f"Error: {len(failed)} cases could not be prepared ({failed[0].name}: {failed[0].reason}); see manifest.csv."
+            f"Error: {counted(len(failed), 'case')} could not be prepared ({first.name}: {first.reason}); see manifest.csv."
         )
         raise typer.Exit(BAD_INPUT)
 

@@ -10,24 +10,36 @@ from rich.console import Console
 from mics.cli.manners import asked
 
 _log = logging.getLogger(__name__)
+_registration = logging.getLogger("mics.registration")
 
 
 @contextlib.contextmanager
 def progress() -> Iterator[Callable[[str], None]]:
-    """Give a function to call with the name of each step as it starts; finished ones are listed on stderr, unless quiet."""
-    console = Console(stderr=True, highlight=False, quiet=asked().quiet)
+    """Give a function to call with the name of each step as it starts; finished ones are listed on stderr, unless quiet.
+
+    With ``--verbose`` the log tells each as it starts, with the time of day, in place of that list and of what a registration
+    logs as a step ends.
+    """
+    console = Console(stderr=True, highlight=False, quiet=asked().quiet or asked().verbose)
     running, since = "", time.monotonic()
 
-    with console.status("") as status:
+    def is_news(record: logging.LogRecord) -> bool:
+        return not record.getMessage().startswith(f"{running}: ")
 
-        def step(name: str) -> None:
-            nonlocal running, since
-            if running:
-                console.print(f"[dim]{time.monotonic() - since:6.1f} s[/dim]  {running}")
-            if name:
-                _log.info("%s", name)
-            running, since = name, time.monotonic()
-            status.update(name)
+    _registration.addFilter(is_news)
+    try:
+        with console.status("") as status:
 
-        yield step
-        step("")
+            def step(name: str) -> None:
+                nonlocal running, since
+                if running:
+                    console.print(f"[dim]{time.monotonic() - since:6.1f} s[/dim]  {running}")
+                if name:
+                    _log.info("%s", name)
+                running, since = name, time.monotonic()
+                status.update(name)
+
+            yield step
+            step("")
+    finally:
+        _registration.removeFilter(is_news)

@@ -10,6 +10,7 @@ from mics.cli.errors import print_message
 from mics.cli.manners import in_folder, results
 from mics.cli.options import ContinuedFolder, Device, Model, RefineEach
 from mics.cli.progress import progress
+from mics.errors import counted
 
 
 def propagate(
@@ -52,11 +53,14 @@ def propagate(
     for volume in result.volumes:
         agreement = "lost" if volume.agreement is None else f"agreement {volume.agreement:.2f}"
         lines.append(
-            f"{volume.name}: {volume.fused_ml:.1f} ml ({agreement}; {volume.atlases} atlases, {volume.mean_ml:.1f} "
+            f"{volume.name}: {volume.fused_ml:.1f} ml ({agreement}; {counted(volume.atlases, 'atlas')}, {volume.mean_ml:.1f} "
             f"± {volume.sd_ml:.1f} ml)"
         )
     used = sum(outcome.used for outcome in result.atlases)
-    lines += [f"Verdict: {result.verdict}, {used} of {len(result.atlases)} atlases used", f"Written to {output}"]
+    lines += [
+        f"Verdict: {result.verdict}, {used} of {counted(len(result.atlases), 'atlas')} used",
+        f"Written to {output}",
+    ]
     results("\n".join(lines), in_folder(output))
     for message in result.reasons:
         print_message(message)

@@ -7,6 +7,7 @@ import typer
 
 from mics.cli.manners import line, results
 from mics.cli.options import Device
+from mics.errors import counted
 
 
 def pseudo_labels(
@@ -34,6 +35,6 @@ def pseudo_labels(
     added = sum(len(row.pseudo_organs) for row in rows if row.status == "prepared")
     rejected = sum(row.status == "rejected" for row in rows)
     results(
-        f"{added} organs added, {rejected} cases rejected: look at {output / PAGE}, worst first",
+        f"{counted(added, 'organ')} added, {counted(rejected, 'case')} rejected: look at {output / PAGE}, worst first",
         {"folder": output, "page": output / PAGE, "organs_added": added, "cases_rejected": rejected},
     )

@@ -7,6 +7,7 @@ import typer
 
 from mics.cli.manners import results
 from mics.cli.prepare import in_json, refuse_failed, report
+from mics.errors import counted
 
 if TYPE_CHECKING:
     from mics.data.manifest import Entry
@@ -42,7 +43,7 @@ def synthesise(
     rows = synthesise(data, labels, output, source_cases=source_cases, between=between, progress=shown)
     made = sum(row.cohort == COHORT and row.status == "prepared" for row in rows)
     results(
-        f"{made} subjects synthesised in {output}; look at previews there, and at manifest.csv",
+        f"{counted(made, 'subject')} synthesised in {output}; look at previews there, and at manifest.csv",
         {"folder": output, "subjects": made, "cases": in_json(rows)},
     )
     refuse_failed(rows)

@@ -13,7 +13,7 @@ from mics.deformation.chain import Link
 from mics.deformation.itk_transform import share_beyond
 from mics.deformation.provenance import Provenance
 from mics.deformation.transform import Transform
-from mics.errors import GeometryError, InputError
+from mics.errors import GeometryError, InputError, some_of
 from mics.image.grid import Grid
 from mics.image.hu import AIR_HU
 from mics.image.io import Image
@@ -160,7 +160,8 @@ def warn_of_emptiness(warped: Image, outside: float, source: Path, name: str) ->
 def warn_of_points_outside(points: NDArray[Any], transform: Transform, source: Path, name: str) -> None:
     """Warn where points lie outside the grid that ``transform`` fills, and by which file they would lie within."""
     outside = ~_within(points, transform.grid)
-    if not outside.any():
+    number = int(np.count_nonzero(outside))
+    if not number:
         return
     known = transform.provenance
     if known is not None and _within(points, known.scans[known.source].grid).all():
@@ -171,8 +172,8 @@ def warn_of_points_outside(points: NDArray[Any], transform: Transform, source: P
     else:
         remedy = "are they LPS millimetres, and of the scan that it fills?"
     warnings.warn(
-        f"{np.count_nonzero(outside)} of the {len(points)} points of {source} lie outside the grid of {name}, and are "
-        f"moved like the nearest point on its border: {remedy}",
+        f"{some_of(number, len(points), 'point')} of {source} {'lies' if number == 1 else 'lie'} outside the grid of {name}, and "
+        f"{'is' if number == 1 else 'are'} moved like the nearest point on its border: {remedy}",
         stacklevel=2,
     )
 

@@ -22,7 +22,7 @@ from mics.deformation.on_demand import MadeOnDemand, between_voxels
 from mics.deformation.provenance import Provenance
 from mics.deformation.slabs import Box, apply_linear, each_slab, positions, resampled, sampled
 from mics.deformation.stored import read_displacement, refuse_other_formats, write_displacement
-from mics.errors import GeometryError, InputError, SettingError, require_type, shown
+from mics.errors import GeometryError, InputError, SettingError, counted, require_type, shown
 from mics.files.paths import as_path, output_path
 from mics.image.checks import refuse_merging_labels
 from mics.image.grid import Grid
@@ -251,9 +251,9 @@ class Transform(MadeOnDemand):
             raise SettingError(f"Points are numbers in LPS millimetres, not {shown(points_lps)}.") from error
         if points.ndim != 2 or points.shape[1] != 3:
             raise SettingError(f"Points are an array of shape (N, 3) in LPS millimetres, not {points.shape}.")
-        if not np.isfinite(points).all():
+        if bad := int(np.count_nonzero(~np.isfinite(points).all(axis=1))):
             raise InputError(
-                f"{np.count_nonzero(~np.isfinite(points).all(axis=1))} points are not finite: leave them out."
+                f"{counted(bad, 'point')} {'is' if bad == 1 else 'are'} not finite: leave such points out."
             )
         moved = self.between_voxels(self.grid.world_to_voxel(points).T)
         return points + moved.T.astype(np.float64)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mics.errors import SettingError
+from mics.image.content import is_dicom
 
 if TYPE_CHECKING:
     from mics.dicom_rt.structures import StructureSet
@@ -53,12 +54,8 @@ def structures_in(path: Path, scan: Path | None = None, series: str | None = Non
 
 
 def _modality(path: Path) -> str | None:
-    # A DICOM file says so after 128 bytes (PS3.10, 7.1): only then are the libraries needed.
-    if not path.is_file():
+    if not path.is_file() or not is_dicom(path):  # only DICOM needs the libraries
         return None
-    with path.open("rb") as file:
-        if file.read(132)[128:] != b"DICM":
-            return None
     with needs_dicom():
         from mics.dicom_rt.series import modality
     return modality(path)

@@ -52,11 +52,11 @@ def read_dose(path: Path) -> Dose:
     unevenly spaced, and values that are no doses.
     """
     content = read_object(path, ("RTDOSE",))
-    if content.get("DoseType") == "ERROR":
-        raise InputError(f"{path} holds differences of doses, not a dose: give the dose itself.")
-    if int(content.get("NumberOfFrames", 1)) < 2:
-        raise InputError(f"{path} holds a single plane of dose: export the dose as a volume.")
     with refused_if_damaged(path):
+        if content.get("DoseType") == "ERROR":
+            raise InputError(f"{path} holds differences of doses, not a dose: give the dose itself.")
+        if int(content.get("NumberOfFrames", 1)) < 2:
+            raise InputError(f"{path} holds a single plane of dose: export the dose as a volume.")
         scaling = float(content.DoseGridScaling)
         if not 0 < scaling < np.inf:
             raise InputError(f"{path} has {content.DoseGridScaling} for its DoseGridScaling: export the dose again.")

@@ -13,7 +13,7 @@ from mics.dicom_rt.contours import filled, outlines
 from mics.dicom_rt.objects import decimal, long_string, name_of, new_object, reference, save
 from mics.dicom_rt.series import Series, ct_series, read_object, refused_if_damaged, series_of
 from mics.dicom_rt.structures import Structure, StructureSet
-from mics.errors import InputError
+from mics.errors import InputError, counted
 from mics.image.grid import Grid
 
 _CLOSED = ("CLOSED_PLANAR", "CLOSEDPLANAR_XOR")
@@ -205,8 +205,8 @@ def _mask(path: Path, name: str, contours: list[Array], grid: Grid) -> NDArray[n
         crossing += any(_cross(one, other) for one, other in itertools.combinations(inside, 2))
     if crossing:
         warnings.warn(
-            f"{path}: contours of {name} cross each other on {crossing} slices: what lies within two of them counts as outside, "
-            "as a hole does.",
+            f"{path}: contours of {name} cross each other on {counted(crossing, 'slice')}: what lies within two of them counts "
+            "as outside, as a hole does.",
             stacklevel=4,
         )
     return mask

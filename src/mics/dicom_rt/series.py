@@ -1,6 +1,7 @@
 """A CT series with the headers of its slices, which DICOM objects made for it refer to."""
 
 import os
+import struct
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -8,15 +9,22 @@ from pathlib import Path
 
 import numpy as np
 from pydicom import Dataset, dcmread
-from pydicom.errors import InvalidDicomError
+from pydicom.errors import BytesLengthException, InvalidDicomError
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-from mics.errors import InputError
+from mics.errors import InputError, counted
 from mics.image.checks import refuse_unreadable_name
+from mics.image.content import first_bytes, lacks_preamble
 from mics.image.grid import Grid
 from mics.image.io import Image, read_image
 from mics.image.zipped import unpacked
 
 _TAGS = ["SOPClassUID", "Modality", "SeriesInstanceUID", "SeriesDescription", "ImagePositionPatient"]
+# What pydicom raises for elements that are missing, broken off or hold something else.
+_DAMAGED = (
+    *(AttributeError, BytesLengthException, EOFError, InvalidDicomError, LookupError),
+    *(OSError, RuntimeError, TypeError, ValueError, struct.error),
+)
 # In a slice's own pixels or slices.
 _TOLERANCE = 0.02
 
@@ -57,7 +65,9 @@ def read_series(study: Path, uid: str | None = None) -> Series:
         found = ct_series(Path(place) / name for place, _, names in os.walk(folder) for name in names)
         wanted = found.keys() & {uid.strip()} if uid is not None else found.keys()
         if len(wanted) != 1:
-            held = "; ".join(f"{key} with {len(paths)} files" for key, paths in sorted(found.items())) or "none"
+            held = (
+                "; ".join(f"{key} with {counted(len(paths), 'file')}" for key, paths in sorted(found.items())) or "none"
+            )
             sought = "a single CT series" if uid is None else f"the CT series {uid}"
             raise InputError(
                 f"{study} does not hold {sought}: there is {held}. Give its folder, or choose it by its UID."
@@ -68,7 +78,7 @@ def read_series(study: Path, uid: str | None = None) -> Series:
 def series_of(files: list[Path]) -> Series:
     """The series of these files, with all that lies in the folder that they share; raises InputError as :func:`read_series`."""
     folder = Path(os.path.commonpath([file.parent for file in files]))
-    headers = [dcmread(path, stop_before_pixels=True) for path in files]
+    headers = [_dataset(path, pixels=False) for path in files]
     scan = read_image(folder, str(headers[0].SeriesInstanceUID))
     return Series(scan, _slices(folder, scan.grid, headers))
 
@@ -82,7 +92,7 @@ def refused_if_damaged(path: Path) -> Iterator[None]:
         if str(path) in str(error):
             raise
         raise type(error)(f"{path} is damaged: {error}") from error
-    except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+    except _DAMAGED as error:
         message = " ".join(str(error).split()).rstrip(".")
         raise InputError(
             f"{path} is damaged or stored in a way that is not read ({message}): export it again."
@@ -110,18 +120,30 @@ def read_object(path: Path, kinds: tuple[str, ...]) -> Dataset:
     refuse_unreadable_name(path)
     kind = modality(path)
     if kind not in kinds:
-        found = "no DICOM file" if kind is None else f"a DICOM file of the modality {kind or 'unknown'}"
+        found = "no DICOM file, or damaged" if kind is None else f"a DICOM file of the modality {kind or 'unknown'}"
         raise InputError(f"{path} is {found}: give one of the modality {' or '.join(kinds)}.")
-    return dcmread(path)
+    with refused_if_damaged(path):
+        return _dataset(path)
 
 
 def _header(path: Path) -> Dataset | None:
     if not path.is_file():  # a pipe would be waited for
         return None
     try:
-        return dcmread(path, stop_before_pixels=True, specific_tags=_TAGS)
-    except (InvalidDicomError, OSError, EOFError, ValueError):
+        header = _dataset(path, pixels=False, tags=_TAGS)
+        header.decode()  # values are else looked at when they are asked for
+    except _DAMAGED:
         return None
+    return header
+
+
+def _dataset(path: Path, *, pixels: bool = True, tags: list[str] | None = None) -> Dataset:
+    """What pydicom reads of a file: of one without preamble too, whose form is then told as the others tell it."""
+    found = dcmread(path, stop_before_pixels=not pixels, force=lacks_preamble(first_bytes(path)), specific_tags=tags)
+    if "TransferSyntaxUID" not in found.file_meta:
+        implicit, _ = found.original_encoding
+        found.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
+    return found
 
 
 def _slices(folder: Path, grid: Grid, headers: Sequence[Dataset]) -> tuple[Dataset, ...]:

@@ -25,7 +25,7 @@ def read_structures(path: Path, series: Series | None = None) -> StructureSet:
     refuse_unreadable_name(path)
     kind = modality(path)
     if kind not in _READERS:
-        found = "no DICOM file" if kind is None else f"a DICOM file of the modality {kind or 'unknown'}"
+        found = "no DICOM file, or damaged" if kind is None else f"a DICOM file of the modality {kind or 'unknown'}"
         raise InputError(f"{path} is {found}: give an RT structure set (RTSTRUCT) or a DICOM segmentation (SEG).")
     return _READERS[kind](path, series)
 

@@ -13,7 +13,7 @@ from mics.choices import SubmissionNames
 from mics.data.label_names import LabelNames, disagreement, read_label_names
 from mics.data.pairs import PairSource, ScanSource, read_pairs
 from mics.deformation.provenance import voxels_sha256
-from mics.errors import InputError
+from mics.errors import InputError, some_of
 from mics.evaluation.convention_check import convention_warning, overlaps
 from mics.evaluation.export import Export, exported
 from mics.evaluation.landmarks import outside_messages
@@ -120,8 +120,8 @@ def _without_labels(pairs: list[PairSource], scores: list[PairScore], *, resplit
     if resplit or not without:
         return []
     return [
-        f"{len(without)} of {len(pairs)} pairs have label maps without a label in common, and so no Dice: the first is "
-        f"{without[0]}."
+        f"{some_of(len(without), len(pairs), 'pair')} {'has' if len(without) == 1 else 'have'} label maps without a label in "
+        f"common, and so no Dice: {without[0]}{', ...' if len(without) > 1 else ''}."
     ]
 
 

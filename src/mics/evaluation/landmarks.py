@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mics.errors import InputError
+from mics.errors import InputError, counted, some_of
 from mics.image.grid import Grid
 from mics.image.points import Points, read_points
 
@@ -29,7 +29,7 @@ def refuse_unlike_lists(fixed: Points, moving: Points) -> None:
     count, other = len(fixed.coordinates), len(moving.coordinates)
     if count != other:
         raise InputError(
-            f"The fixed scan has {count} landmarks, the moving one {other}; give them in pairs, in one order."
+            f"The fixed scan has {counted(count, 'landmark')}, the moving one {other}; give them in pairs, in one order."
         )
     names, others = [[name.strip() for name in points.names] for points in (fixed, moving)]
     if names != others and set(names) == set(others) and len(set(names)) == count and all(names):
@@ -51,10 +51,11 @@ def outside_messages(landmarks: tuple[Points, Points] | None, *, fixed: Grid, mo
     messages = []
     for (role, grid), points in zip((("fixed", fixed), ("moving", moving)), landmarks or (), strict=False):
         beyond = outside(points, grid)
-        if beyond.any():
+        if number := int(np.count_nonzero(beyond)):
+            lie = "lies" if number == 1 else "lie"
             messages.append(
-                f"{np.count_nonzero(beyond)} of the {len(beyond)} landmarks of the {role} scan lie outside of it: are they "
-                "LPS millimetres, and of this scan?"
+                f"{some_of(number, len(beyond), 'landmark')} of the {role} scan {lie} outside of it: are they LPS millimetres, "
+                "and of this scan?"
             )
     return messages
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mics.data.label_names import label_name
+from mics.errors import counted
 from mics.evaluation.pair_score import PairScore
 from mics.evaluation.statistics import Difference
 from mics.evaluation.summary import DICE30, INITIAL, MEASURES, RATIO, Summary, finite
@@ -111,7 +112,7 @@ def _markdown(evaluation: Evaluation) -> str:
     lines = [
         f"# {evaluation.submission}",
         "",
-        f"{summary.pairs} pairs; in brackets the 95 % bootstrap interval over pairs.{_RESPLIT * evaluation.resplit}",
+        f"{counted(summary.pairs, 'pair')}; in brackets the 95 % bootstrap interval over pairs.{_RESPLIT * evaluation.resplit}",
         "",
     ]
     lines += [f"Look twice: {message}\n" for message in evaluation.warnings]

@@ -104,7 +104,8 @@ class Submission:
         if not missing:
             return
         first = missing[0]
-        message = f"{self.path} lacks {len(missing)} of {len(pairs)} pairs, the first is "
+        lacking = "the only pair," if len(pairs) == 1 else f"{len(missing)} of {len(pairs)} pairs, the first is"
+        message = f"{self.path} lacks {lacking} "
         message += f"{displacement_name(first.fixed.name, first.moving.name)} (or {first.name}/{_FORWARD}): "
         opposite = sum(self._find(PairSource(fixed=pair.moving, moving=pair.fixed)) is not None for pair in missing)
         if opposite == len(missing):

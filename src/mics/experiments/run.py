@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import get_args
 
 from mics.choices import BudgetName, Experiment
-from mics.errors import SettingError
+from mics.errors import SettingError, counted
 from mics.experiments.budgets import budget_of
 from mics.experiments.cells import cells_for
 from mics.experiments.phantom_data import write_phantoms
@@ -83,5 +83,5 @@ def _heading(name: str, study: Study) -> str:
     if name == "table4":
         stages["LapIRN"] = study.budget.lapirn
     recipes = [f"{stage} {' '.join((recipe, *changes))}" for stage, (recipe, changes) in stages.items()]
-    pairs = f"{len(study.pairs())} validation pairs, unregistered Dice {study.unregistered_dice():.3f}"
+    pairs = f"{counted(len(study.pairs()), 'validation pair')}, unregistered Dice {study.unregistered_dice():.3f}"
     return f"# {name}\n\nBudget {study.budget_name}: {', '.join(recipes)}; {pairs}."

@@ -74,7 +74,9 @@ def replaced_folder(
         if not any(_counts(entry) for entry in locked.iterdir()):
             yield locked
             return
-        _refuse_foreign(locked, is_ours, names, of)
+        refuse_foreign(locked, names, of)
+        if not is_ours(locked):
+            raise RunError(f"{folder} does not hold {of}: nothing is replaced; choose a new folder.")
         # Held on: whoever writes into these results goes on being refused.
         aside = _set_aside(locked)
         try:
@@ -87,15 +89,15 @@ def replaced_folder(
         shutil.rmtree(aside, ignore_errors=True)
 
 
-def _refuse_foreign(folder: Path, is_ours: Callable[[Path], bool], names: Sequence[str], of: str) -> None:
-    """Raise RunError for a file that is none of such results, or where they are not all there."""
+def refuse_foreign(folder: Path, names: Sequence[str], of: str) -> None:
+    """Raise RunError for a file in ``folder`` that is none of ``of``, whose files are called like the patterns ``names``."""
     for file in sorted(folder.rglob("*")):
         place = file.relative_to(folder)
         expected = any(len(Path(name).parts) == len(place.parts) and place.match(name) for name in names)
         if file.is_symlink() or not (file.is_dir() or expected or not _counts(file)):
-            raise RunError(f"{folder} holds {place}, which is none of {of}: nothing is replaced; choose a new folder.")
-    if not is_ours(folder):
-        raise RunError(f"{folder} does not hold {of}: nothing is replaced; choose a new folder.")
+            raise RunError(
+                f"{folder} holds {place}, which is none of {of}: nothing is replaced; move it away, or choose a new folder."
+            )
 
 
 def _set_aside(folder: Path) -> Path:

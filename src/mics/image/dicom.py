@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
-from mics.errors import InputError, MissingFileError
+from mics.errors import InputError, MissingFileError, counted
 from mics.image.checks import has_known_suffix, refuse_unreadable_name, unreadable
 from mics.image.content import is_dicom
 from mics.image.dicom_compressed import refuse_broken_compression
@@ -65,6 +65,7 @@ def read_series(study: Path, pixel: int | None, series: str | None) -> sitk.Imag
         _refuse_several_volumes(folder, slices)
         slices, stack = _stack(folder, _without_localisers(study, slices))
         several = sitk.ImageSeriesReader()
+        several.SetImageIO("GDCMImageIO")  # which files without preamble do not name
         several.SetSpacingWarningRelThreshold(1.0)  # a step: far less even slices have been refused, in a sentence
         if pixel is not None:
             several.SetOutputPixelType(pixel)
@@ -146,7 +147,7 @@ def _identifiers(place: str, names: list[str]) -> tuple[str, ...]:
         return sitk.ImageSeriesReader.GetGDCMSeriesIDs(place) if names else ()
     except RuntimeError as error:
         for name in sorted(names):
-            if b"DICM" in Path(place, name).read_bytes()[:132]:
+            if is_dicom(Path(place, name)):
                 header(str(Path(place, name)))
         raise unreadable(Path(place), error) from error
     finally:
@@ -189,7 +190,7 @@ def read_file(path: Path, pixel: int | None) -> sitk.Image:
 def _describe(uid: str, names: list[str]) -> str:
     """A series as a user knows it: description, number of slices, identifier."""
     description = header(names[0]).elements.get(_DESCRIPTION, "no description")
-    return f"'{description}' with {len(names)} slices, first {Path(names[0]).name}, {uid}"
+    return f"'{description}' with {counted(len(names), 'slice')}, first {Path(names[0]).name}, {uid}"
 
 
 def _without_localisers(study: Path, slices: list[Slice]) -> list[Slice]:
@@ -210,7 +211,7 @@ def _refuse_several_volumes(folder: Path, slices: list[Slice]) -> None:
     volumes = [one for one in slices if one.elements.get(FRAMES, "") not in _ONE_FRAME]
     if volumes:
         raise InputError(
-            f"{folder} holds {len(slices)} files in one series, of which {len(volumes)} have several frames, the first "
+            f"{folder} holds {len(slices)} files in one series, and several frames in {len(volumes)} of them, the first "
             f"{Path(volumes[0].name).name}: give one such file, or join their frames."
         )
 

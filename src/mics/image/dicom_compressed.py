@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mics.errors import InputError
+from mics.image.content import first_bytes, looks_like_dicom
 from mics.image.dicom_elements import PIXELS, Dataset, compressed_items, read_dataset
 
 _HEAD_BYTES = 1024
@@ -22,9 +23,8 @@ _MAX_PARTS = 15
 
 def is_compressed(path: Path) -> bool:
     """Whether a DICOM file says that its pixels are compressed."""
-    with path.open("rb") as file:
-        head = file.read(_HEAD_BYTES)
-    return head[128:132] == b"DICM" and (_COMPRESSED in head or _RLE in head)
+    head = first_bytes(path)
+    return looks_like_dicom(head) and (_COMPRESSED in head or _RLE in head)
 
 
 def refuse_broken_compression(path: Path) -> None:

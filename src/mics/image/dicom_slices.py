@@ -3,7 +3,6 @@
 import itertools
 import operator
 import re
-import struct
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mics.errors import GeometryError, InputError
+from mics.errors import GeometryError, InputError, counted
 from mics.image.checks import LEAST_EDGE_MM
 from mics.image.content import gunzipped, looks_like_dicom
 from mics.image.dicom_pixels import has_bits_beyond, warn_of_bits_beyond
@@ -55,8 +54,9 @@ _OF_A_PIECE = (
 )
 # So few in turns tell nothing.
 _FEWEST_TURNS = 3
-# Of the group of elements at the beginning of a file, MediaStorageSOPClassUID with its type.
-_META_BYTES, _CLASS_TAG = 1024, b"\x02\x00\x02\x00UI"
+# The class of an object, which a file says of itself at its beginning, and its elements with and without types.
+_HEAD_BYTES = 1024
+_STATED_CLASS = re.compile(rb"(?:\x02\x00\x02\x00UI..|\x08\x00\x16\x00(?:UI..|..\x00\x00))([0-9.]*)", re.DOTALL)
 # Headers round the six numbers of an orientation to two digits, not more coarsely.
 _MIN_RIGHT = 0.02
 # What all slices of a volume have in common, and by how much numbers may differ by rounding.
@@ -197,7 +197,6 @@ def refuse_broken_siblings(slices: Sequence[Slice], listed: set[str]) -> None:
     compressed by gzip, cut short, or with the ending that the slices have and no DICOM within.
     """
     kind = slices[0].elements.get(_CLASS, "").encode()
-    of_kind = _CLASS_TAG + struct.pack("<H", len(kind) + len(kind) % 2) + kind
     # An ending that one of several slices has is its number, as in "7.dcm.7".
     counts = Counter(Path(one.name).suffix for one in slices)
     endings = {ending for ending, count in counts.items() if count > 1 or len(slices) == 1}
@@ -206,10 +205,10 @@ def refuse_broken_siblings(slices: Sequence[Slice], listed: set[str]) -> None:
             if str(file) in listed or file.name.startswith(".") or not file.is_file():
                 continue
             with file.open("rb") as content:
-                head = content.read(_META_BYTES)
+                head = content.read(_HEAD_BYTES)
             inner = gunzipped(head)
             broken = file.suffix in endings and not looks_like_dicom(head) and (file.suffix or not head.strip(b"\0"))
-            if not broken and not (kind and looks_like_dicom(inner) and of_kind in inner):
+            if not broken and not (looks_like_dicom(inner) and _may_be_of(kind, inner)):
                 continue
             wrong = (
                 "is damaged, empty or was cut short" if inner == head else "is compressed by gzip and so is not read"
@@ -217,6 +216,15 @@ def refuse_broken_siblings(slices: Sequence[Slice], listed: set[str]) -> None:
             raise InputError(
                 f"{file} {wrong}, so a slice may be missing: copy or unpack it again, or take it away if it is none."
             )
+
+
+def _may_be_of(kind: bytes, head: bytes) -> bool:
+    """Whether a file's first bytes say the class ``kind``, or broke off before they said one."""
+    stated = _STATED_CLASS.search(head)
+    broken_off = len(head) < _HEAD_BYTES
+    return bool(kind) and (
+        broken_off if stated is None else stated[1] == kind or (broken_off and kind.startswith(stated[1]))
+    )
 
 
 def _refuse_doubled(folder: Path, slices: Sequence[Slice]) -> None:
@@ -267,7 +275,7 @@ def _refuse_mixed(folder: Path, slices: Sequence[Slice], what: str, key: str, to
             continue  # one name in two character sets; the patient's number is compared too
         raise InputError(
             f"{folder} holds slices that differ in {what}: {value or 'none'} in {Path(one.name).name}, {usual or 'none'} "
-            f"in {values.count(usual)} others: copy those that belong together into a folder of their own."
+            f"in {counted(values.count(usual), 'other')}: copy those that belong together into a folder of their own."
         )
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mics.errors import InputError, MissingFileError, SettingError, require_type
+from mics.errors import InputError, MissingFileError, SettingError, counted, require_type
 from mics.files.csv_rows import CsvRows
 from mics.files.paths import as_path, output_path
 from mics.files.text import number, read_text
@@ -121,15 +121,15 @@ def read_points(path: str | Path) -> Points:
     if unplaced:
         # Leaving them out would pair the others with the wrong points of another list.
         raise InputError(
-            f"{path} holds {len(unplaced)} points that were not placed ({', '.join(map(repr, unplaced[:5]))}): place or "
-            "delete them in 3D Slicer."
+            f"{path} holds {counted(len(unplaced), 'point')} not placed ({', '.join(map(repr, unplaced[:5]))}): place or "
+            "delete such points in 3D Slicer."
         )
     if points.coordinates.ndim != 2 or points.coordinates.shape[1] != 3:
         raise InputError(f"{path} is not a readable list of points: {_expected(path)}.")
     if bad := np.flatnonzero(~np.isfinite(points.coordinates).all(axis=1)).tolist():
         raise InputError(
-            f"{path} holds {len(bad)} points whose coordinates are not all finite numbers, the first of them point "
-            f"{bad[0] + 1}: place or delete them."
+            f"{path} holds {counted(len(bad), 'point')} whose coordinates are not all finite numbers, first point {bad[0] + 1}: "
+            "place or delete such points."
         )
     if len(points.names) > 2 and np.ptp(points.coordinates, axis=0).max() < _NEAREST_MM:
         warnings.warn(

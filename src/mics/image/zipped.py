@@ -15,8 +15,6 @@ from mics.image.checks import refuse_larger_than_memory
 from mics.image.content import gunzipped, looks_like_dicom
 
 _HEAD_BYTES = 1024
-# The group with which a file without preamble begins, little-endian.
-_IDENTIFYING = b"\x08\0"
 _MAX_FILES = 100_000
 _MAX_PART = 255
 
@@ -54,7 +52,7 @@ def _unpack(path: Path, folder: Path) -> None:
             if len(entries) > _MAX_FILES:
                 raise InputError(f"{path} holds {len(entries)} files, more than a study has: zip one study alone.")
             names = [_safe_name(path, entry) for entry in entries]
-            sound = [_is_dicom(_head(archive, entry)) for entry in entries]
+            sound = [looks_like_dicom(gunzipped(_head(archive, entry))) for entry in entries]
             endings = {name.suffix for name, is_one in zip(names, sound, strict=True) if is_one}
             # What has the slices' ending and is no DICOM may be a slice that broke, which is refused where it is read.
             dicom = [
@@ -96,11 +94,6 @@ def _safe_name(path: Path, entry: zipfile.ZipInfo) -> PurePosixPath:
 def _head(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
     with archive.open(entry) as file:
         return file.read(_HEAD_BYTES)
-
-
-def _is_dicom(head: bytes) -> bool:
-    """Whether first bytes, or what gzip makes of them, are DICOM's, or of a file that begins with its identifying elements."""
-    return looks_like_dicom(gunzipped(head)) or (head.startswith(_IDENTIFYING) and head[3:4] == b"\0")
 
 
 def _refuse_too_much(path: Path, folder: Path, size: int) -> None:

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from mics.data.manifest import read_manifest
+from mics.errors import counted
 from mics.evaluation.metrics import dice
 from mics.evaluation.tables import number, table
 from mics.files.whole import write_text
@@ -43,7 +44,9 @@ def score_segmentation(
         [name, str(len(found[organ])), number(_mean(found[organ]), 3), number(PAPER.get(organ), 2)]
         for organ, name in ORGAN_NAMES.items()
     ]
-    text = f"{len(subjects)} subjects; the paper's figures are of 21 subjects of Learn2Reg and Pancreas-CT.\n\n"
+    text = (
+        f"{counted(len(subjects), 'subject')}; the paper's figures are of 21 subjects of Learn2Reg and Pancreas-CT.\n\n"
+    )
     output.mkdir(parents=True, exist_ok=True)
     write_text(text + "\n".join(table(["organ", "subjects", "Dice", "paper"], rows)) + "\n", output / TABLE)
     return found

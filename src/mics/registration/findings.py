@@ -83,10 +83,11 @@ def unmet_landmarks(
     largest = max(there.max(), back.max())
     if largest <= steering.tolerance_mm:
         return []
+    count = len(there)
+    unmet = "The landmark that steers is not" if count == 1 else f"Not all of the {count} landmarks that steer are"
     return [
-        f"Not all of the {len(there)} landmarks that steer are met to {steering.tolerance_mm:g} mm, one is missed by "
-        f"{largest:.2f} mm: nearer the deformation would fold, or bend within a voxel of the scan, so look whether each is in "
-        "its right place in both scans."
+        f"{unmet} met to {steering.tolerance_mm:g} mm, one is missed by {largest:.2f} mm: nearer the deformation would fold, or "
+        "bend within a voxel of the scan, so look whether each is in its right place in both scans."
     ]
 
 

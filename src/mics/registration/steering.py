@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from mics.errors import InputError, SettingError, require_type, shown
+from mics.errors import InputError, SettingError, require_type, shown, some_of
 from mics.evaluation.landmarks import outside
 from mics.image.points import Points
 from mics.registration.inputs import Scan
@@ -138,7 +138,8 @@ def _landmarks(landmarks: tuple[Points, Points] | None, scans: Pair[Scan]) -> Pa
         beyond = np.flatnonzero(outside(points, scan.image.grid))
         if len(beyond):
             raise InputError(
-                f"{len(beyond)} of the {len(points.coordinates)} landmarks of the {role} scan lie outside of it, the first "
-                f"of them point {beyond[0] + 1}, and so cannot steer: give LPS millimetres of this scan, or leave them out."
+                f"{some_of(len(beyond), len(points.coordinates), 'landmark')} of the {role} scan "
+                f"{'lies' if len(beyond) == 1 else 'lie'} outside of it, first point {beyond[0] + 1}, and so cannot steer: give "
+                "LPS millimetres of this scan, or leave them out."
             )
     return Pair(fixed=fixed, moving=moving)

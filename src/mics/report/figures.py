@@ -257,6 +257,8 @@ def _organs(rows: list[tuple[Plane, Sheets]], names: Mapping[int, str]) -> list[
                 label=name if len(name) <= MAX_LETTERS else f"{name[: MAX_LETTERS - 1]}…",
             )
         )
+    if more := len(shown[MAX_NAMES:]):
+        handles.append(Patch(color="none", label=f"and {more} more"))
     return handles
 
 

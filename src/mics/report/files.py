@@ -1,4 +1,4 @@
-"""The pictures that lie beside a registration's results."""
+"""The files of a registration's results, and the pictures among them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,13 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from mics.registration.register import Registration
+
+RESULT_FILES = (
+    *("summary.json", "lesions.csv", "overview.png", "report.html"),
+    *(f"{scan}{labels}_warped.nii.gz" for scan in ("moving", "fixed") for labels in ("", "_labels")),
+    *(f"transform_{way}.nii.gz{end}" for way in ("moving_to_fixed", "fixed_to_moving") for end in ("", ".json")),
+)
+"""What a registration leaves in its folder."""
 
 _DRAWING = Lock()
 """matplotlib draws one figure at a time."""

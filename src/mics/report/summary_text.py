@@ -7,6 +7,7 @@ from statistics import fmean
 from textwrap import wrap
 
 from mics.data.label_names import label_name
+from mics.errors import counted
 from mics.run_summary import RunSummary
 from mics.summary_parts import ByLabel, CertificateSummary, LabelScores, LesionRow
 
@@ -127,7 +128,7 @@ def _organs(summary: RunSummary) -> list[str]:
     ]
     heading = f"  {'':<{width}}" + "".join(f"{measure.title:>{2 * measure.digits + 5}}" for measure in measures)
     left_out = (
-        [f"  {len(labels) - len(shown)} labels with a larger Dice: see summary.json"]
+        [f"  {counted(len(labels) - len(shown), 'label')} with a larger Dice: see summary.json"]
         if len(shown) < len(labels)
         else []
     )
@@ -173,7 +174,7 @@ def _landmarks(summary: RunSummary) -> list[str]:
     before, after = scores.tre_mm_affine_only, scores.tre_mm
     judged = " They steered, so it judges nothing." if landmarks_steered(summary) else ""
     return [
-        f"TRE of {_counted(scores.count, 'landmark')}: mean {number(before.mean, 1)} → {number(after.mean, 1)} mm, largest "
+        f"TRE of {counted(scores.count, 'landmark')}: mean {number(before.mean, 1)} → {number(after.mean, 1)} mm, largest "
         f"{number(before.max, 1)} → {number(after.max, 1)} mm.{judged}"
     ]
 
@@ -276,7 +277,7 @@ def _topology(summary: RunSummary) -> list[str]:
 def _certificate(direction: str, found: CertificateSummary) -> str:
     least = min(found.least_central, found.least_tetrahedron)
     changed = (
-        f"changed at {found.voxels_changed} voxels by {found.mean_change_mm:.2f} mm on average, at most "
+        f"changed at {counted(found.voxels_changed, 'voxel')} by {found.mean_change_mm:.2f} mm on average, at most "
         f"{found.largest_change_mm:.1f} mm"
         if found.voxels_changed
         else "as it was"
@@ -290,14 +291,10 @@ def _method(summary: RunSummary) -> str:
     if settings.model is None or settings.same_patient:  # older summaries name a model for one patient too
         start, refined = "from rest", f"{refined} as one patient's"
     else:
-        start = f"with {settings.model.name} in {_counted(settings.steps, 'step')}"
+        start = f"with {settings.model.name} in {counted(settings.steps, 'step')}"
     return f"{start}, {refined}, affine {settings.affine}, on {settings.device} in {summary.total_seconds:.0f} s"
 
 
 def scan_name(path: str | None) -> str:
     """A scan's file without its folder."""
     return "from an array" if path is None else Path(path).name
-
-
-def _counted(number: int, what: str) -> str:
-    return f"{number} {what}" + ("" if number == 1 else "s")

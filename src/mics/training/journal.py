@@ -8,6 +8,7 @@ from typing import Any
 import lightning
 from lightning.pytorch.callbacks import ModelCheckpoint
 
+from mics.errors import counted
 from mics.files.paths import output_path
 
 LOG = "training.log"
@@ -49,7 +50,8 @@ class Journal(lightning.Callback):
         first = trainer.current_epoch
         begins = f"goes on after epoch {first}" if first else "begins"
         self._write_line(
-            trainer, f"training {begins}: {self.epochs} epochs of {trainer.num_training_batches} iterations"
+            trainer,
+            f"training {begins}: {counted(self.epochs, 'epoch')} of {counted(int(trainer.num_training_batches), 'iteration')}",
         )
 
     def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
@@ -76,7 +78,7 @@ class Journal(lightning.Callback):
         """The time of the whole run."""
         self._write_line(
             trainer,
-            f"{trainer.current_epoch} epochs in {duration(self.seconds)}; lowest {BEST_BY} {_best(trainer):.4g}",
+            f"{counted(trainer.current_epoch, 'epoch')} in {duration(self.seconds)}; lowest {BEST_BY} {_best(trainer):.4g}",
         )
 
     def _write_line(self, trainer: lightning.Trainer, text: str) -> None:

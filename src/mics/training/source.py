@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from mics.data.cohorts.learn2reg import open_learn2reg
 from mics.data.manifest import MANIFEST, Entry, read_manifest
 from mics.data.state import state_of
-from mics.errors import InputError, MissingFileError, RunError
+from mics.errors import InputError, MissingFileError, RunError, counted
 from mics.files.whole import write_text
 
 PHANTOMS = "phantom:"
@@ -50,8 +50,8 @@ class CaseSource(BaseModel):
         for split in ("train", "val"):
             if counts[split] < least:
                 raise InputError(
-                    f"{self.data} has {counts[split]} subjects in the split {split!r}, and this training needs {least}: "
-                    "add some, or hold some out."
+                    f"{self.data} has {counted(counts[split], 'subject')} in the split {split!r}, and this training needs "
+                    f"{least}: add some, or hold some out."
                 )
 
     def require_annotated_validation(self) -> None:

@@ -13,7 +13,7 @@ import lightning
 from lightning.pytorch.utilities import rank_zero_only
 from pydantic import BaseModel, Field, ValidationError
 
-from mics.errors import InputError, MissingFileError, RunError, SettingError
+from mics.errors import InputError, MissingFileError, RunError, SettingError, counted
 from mics.files.folder import locked_folder, own_folder
 from mics.files.whole import write_text
 from mics.network.kinds import build
@@ -160,15 +160,15 @@ def _require_true(before: Recipe, after: Recipe, epochs: int) -> None:
     changed = [name for name in Recipe.model_fields if getattr(before, name) != getattr(after, name)]
     if other := [name for name in changed if name not in CHANGEABLE]:
         raise SettingError(
-            f"{' and '.join(other)} cannot change within a run, whose first {epochs} epochs were trained otherwise: only "
+            f"{' and '.join(other)} cannot change within a run, which was trained otherwise for {counted(epochs, 'epoch')}: only "
             f"{', '.join(CHANGEABLE)} can. Start a new run from its model by `initial`.",
             option="overrides",
         )
     if "epochs" in changed and (after.decay or after.staged):
         what = "learning rate of this run decays" if after.decay else "parts of this run's network take their turns"
         raise SettingError(
-            f"The {what} over its {before.epochs} epochs, so that with {after.epochs} the first would have been others. Start a "
-            "new run from its model by `initial`.",
+            f"The {what} over its {counted(before.epochs, 'epoch')}, so that with {after.epochs} the first would have been "
+            "others. Start a new run from its model by `initial`.",
             option="overrides",
         )
     asked = min(after.epochs, after.stop_after_epochs or after.epochs)
