@@ -44,6 +44,7 @@ def test_files_are_relative_to_the_list_and_only_read_when_asked_for(csv):
     [
         ([], HEADER, "lists no pair"),
         (["a,b"], "fixed,source", "unknown column 'source'"),
+        (["c,d"], "a,b", "does not name its columns: put a first line there, as fixed, moving"),
         (["a"], "fixed", "no column 'moving'"),
         (["a,b,a.nii.gz,c.nii.gz"], HEADER, r"line 2: .*c\.nii\.gz is not there; correct moving_labels"),
         (["a,b,a.nii.gz,b.nii.gz"] * 2, HEADER, "lists the pair a_b twice"),

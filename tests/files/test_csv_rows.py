@@ -34,6 +34,15 @@ def test_other_signs_than_commas_are_named(tmp_path, sign, message):
             read(path)
 
 
+def test_a_first_line_for_excel_is_no_row():
+    lines = ["sep=,\n", "name, mm\n", "a, 1\n", "b, 2\n"]
+    rows = CsvRows(lines)
+    assert list(rows) == list(csv.DictReader(lines[1:], skipinitialspace=True))
+    assert rows.line_num == len(lines)
+    with pytest.raises(csv.Error, match="semicolons"):
+        CsvRows(["sep=;\n", "name;mm\n"])
+
+
 def test_a_value_too_many_is_told_with_its_line():
     rows = CsvRows(["a,b", "1,2", "", "1,2,3"])
     assert next(rows) == {"a": "1", "b": "2"}

@@ -185,7 +185,10 @@ def _refuse_twice(path: Path, pairs: Sequence[PairSource]) -> None:
 
 
 def _refuse_columns(path: Path, columns: Sequence[str]) -> None:
-    if unknown := [column for column in columns if column not in COLUMNS]:
+    unknown = [column for column in columns if column not in COLUMNS]
+    if unknown and len(unknown) == len(columns):
+        raise InputError(f"{path} does not name its columns: put a first line there, as {', '.join(ROLES)}.")
+    if unknown:
         raise InputError(f"{path} has an unknown column {unknown[0]!r}; there are {', '.join(COLUMNS)}.")
     if lacking := [role for role in ROLES if role not in columns]:
         raise InputError(

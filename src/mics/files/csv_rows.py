@@ -13,11 +13,13 @@ class CsvRows(csv.DictReader):  # type: ignore[type-arg]
     ``csv.DictReader`` takes the last of two columns of one name, and puts aside what goes beyond the last column, as where a
     decimal comma divides a number. Making it raises csv.Error for the former, and where other signs than commas divide the
     values; iterating for the latter. Blanks around names of columns and values do not count, nor do lines without any value, as
-    spreadsheets leave them.
+    spreadsheets leave them, nor a first line ``sep=,``, by which Excel knows the sign.
     """
 
     def __init__(self, lines: Iterable[str]) -> None:
         super().__init__(lines, skipinitialspace=True)
+        if [name.strip() for name in self.fieldnames or ()] == ["sep=", ""]:
+            self.fieldnames = None  # the next line's are read when they are asked for
         self.fieldnames = [name.strip() for name in self.fieldnames or ()] or None
         names = [name for name in self.fieldnames or () if name]
         if len(names) == 1 and (other := next((word for sign, word in _DIVIDERS if sign in names[0]), None)):
