@@ -12,6 +12,7 @@ from mics.registration import memory
 from mics.registration.half_way import half_way
 from mics.registration.memory import estimate, require_memory
 from mics.registration.network_grid import network_grid
+from mics.registration.pair import Pair
 from mics.registration.settings import resolve
 from mics.registration.stages.network_prediction import NetworkPrediction
 from mics.registration.steering import Steering
@@ -81,6 +82,21 @@ def test_no_grid_is_larger_than_foreseen_before_the_affine_is_known(settings, se
     estimate(dataclasses.replace(settings, affine=None), fixed=fixed, moving=moving)
     used = network_grid(fixed=fixed, moving=moving, to_scans=half_way(affine), spacing_mm=settings.card.spacing_mm)
     assert math.prod(used.size) <= math.prod(seen[0].size)
+
+
+@pytest.mark.parametrize("rolls", [(10, 10), (40, 40), (-35, 0), (30, None), (None, -20)])
+@pytest.mark.parametrize("moving", [(352, 352, 400), (500, 500, 800), (352, 260, 200)])
+@pytest.mark.parametrize("known", [True, False])
+def test_no_grid_of_patients_who_lie_rolled_is_larger_than_foreseen(settings, seen, rolls, moving, known):
+    fixed, moving = grid_of((352, 352, 400)), grid_of(moving)
+    left, other = (None if roll is None else affine_of((0, 0, roll))[:3, 0] for roll in rolls)
+    lefts = Pair(fixed=left, moving=other)
+    affine = np.eye(4) if None in rolls else affine_of((0, 0, rolls[1] - rolls[0]))
+    estimate(dataclasses.replace(settings, affine=affine if known else None), fixed=fixed, moving=moving, lefts=lefts)
+    to_scans = half_way(affine, lefts)
+    used = network_grid(fixed=fixed, moving=moving, to_scans=to_scans, spacing_mm=settings.card.spacing_mm)
+    assert math.prod(used.size) <= math.prod(seen[0].size)
+    assert used.size == seen[0].size or not known
 
 
 def test_of_a_known_affine_the_grid_itself_is_meant(settings, seen):

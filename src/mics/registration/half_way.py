@@ -19,10 +19,11 @@ _MAX_TURN = np.radians(45) + 1e-6
 _MIN_TURN = np.radians(3)
 """The networks notice no less, and most patients lie so: their scans are sampled along their own axes."""
 
-_UNKNOWN: Pair[Direction | None] = Pair(fixed=None, moving=None)
+UNKNOWN: Pair[Direction | None] = Pair(fixed=None, moving=None)
+"""Which way is left in two patients of whom nothing tells it."""
 
 
-def half_way(affine: NDArray[np.float64], lefts: Pair[Direction | None] = _UNKNOWN) -> Pair[NDArray[np.float64]]:
+def half_way(affine: NDArray[np.float64], lefts: Pair[Direction | None] = UNKNOWN) -> Pair[NDArray[np.float64]]:
     """What takes points of the half-way space to those of either scan.
 
     The moving scan's is the affine's principal square root, the fixed scan's the inverse of that. For an affine that mirrors, or
@@ -49,11 +50,11 @@ def half_way(affine: NDArray[np.float64], lefts: Pair[Direction | None] = _UNKNO
     known = ((to.fixed, lefts.fixed), (to.moving, lefts.moving))
     there = [_unit(matrix[:3, :3].T @ left) for matrix, left in known if left is not None]
     turn = np.eye(4)
-    turn[:3, :3] = _upright(np.sum(there, axis=0)) if there else np.eye(3)
+    turn[:3, :3] = upright(np.sum(there, axis=0)) if there else np.eye(3)
     return Pair(fixed=to.fixed @ turn, moving=to.moving @ turn)
 
 
-def _upright(left: NDArray[np.floating]) -> NDArray[np.float64]:
+def upright(left: NDArray[np.floating]) -> NDArray[np.float64]:
     """The smallest rotation (3, 3) of the first axis to ``left``; none where that is nearly there."""
     axis = np.cross(LEFT, _unit(left))
     angle = float(np.arctan2(np.linalg.norm(axis), LEFT @ _unit(left)))

@@ -11,9 +11,11 @@ from scipy.spatial.transform import Rotation
 from mics.errors import InsufficientMemoryError
 from mics.image.available import available_host_bytes
 from mics.image.grid import Grid
-from mics.registration.half_way import half_way
+from mics.registration.half_way import UNKNOWN, half_way, upright
 from mics.registration.network_grid import MARGIN_MM, network_grid
+from mics.registration.pair import Pair
 from mics.registration.refine_settings import EFFORTS
+from mics.registration.sagittal import LEFT, Direction
 from mics.registration.settings import Settings
 from mics.registration.stage_order import plan, refine_settings
 
@@ -38,15 +40,17 @@ class MemoryNeed:
     gpu: float
 
 
-def estimate(settings: Settings, *, fixed: Grid, moving: Grid) -> MemoryNeed:
+def estimate(settings: Settings, *, fixed: Grid, moving: Grid, lefts: Pair[Direction | None] = UNKNOWN) -> MemoryNeed:
     """The memory that registering two scans takes at most, by their sizes and by the stages'.
+
+    ``lefts``: which way is left in either patient, as of :func:`mics.registration.half_way.half_way`.
 
     Raises InputError where the affine is known and does not bring the scans together.
     """
     device = settings.device
     native = [float(math.prod(grid.size)) for grid in (fixed, moving)]
     larger = max(fixed, moving, key=lambda grid: math.prod(grid.size))
-    box = _network_grid(settings, fixed=fixed, moving=moving)
+    box = _network_grid(settings, fixed=fixed, moving=moving, lefts=lefts)
     on_scans = [stage.memory(larger, device) for stage in plan(settings) if "transforms" in stage.needs]
     networks = max(stage.memory(box, device) for stage in plan(settings) if "transforms" not in stage.needs)
     scans = _PER_NATIVE_VOXEL * sum(native) + _PER_VOXEL_AT_WORK * max(native) + max(on_scans, default=0.0)
@@ -56,7 +60,7 @@ def estimate(settings: Settings, *, fixed: Grid, moving: Grid) -> MemoryNeed:
     return MemoryNeed(_KEPT * (_LIBRARIES + max(scans, networks + 4 * sum(native))), 0.0)
 
 
-def require_memory(settings: Settings, *, fixed: Grid, moving: Grid) -> None:
+def require_memory(settings: Settings, *, fixed: Grid, moving: Grid, lefts: Pair[Direction | None] = UNKNOWN) -> None:
     """Raise InputError, with the need and a setting that fits, where this machine has too little memory left."""
     host = available_host_bytes()
     gpu = float(torch.cuda.mem_get_info(settings.device)[0]) if settings.device.type == "cuda" else 0.0
@@ -64,12 +68,12 @@ def require_memory(settings: Settings, *, fixed: Grid, moving: Grid) -> None:
     def fits(need: MemoryNeed) -> bool:
         return (host is None or need.host <= host) and need.gpu <= gpu
 
-    need = estimate(settings, fixed=fixed, moving=moving)
+    need = estimate(settings, fixed=fixed, moving=moving, lefts=lefts)
     if fits(need):
         return
     advice = "crop both scans to the abdomen, or use a machine with more memory"
     for option, other in _alternatives(settings):
-        other_need = estimate(other, fixed=fixed, moving=moving)
+        other_need = estimate(other, fixed=fixed, moving=moving, lefts=lefts)
         if fits(other_need):
             advice = f"use {option}, which needs {_gigabytes(other_need)}"
             break
@@ -103,26 +107,31 @@ def _smaller(settings: Settings) -> list[tuple[str, Settings]]:
     return [(f'`refine="{other.refine}"`', other) for other in sorted(smaller, key=lambda other: -needs[other.refine])]
 
 
-def _network_grid(settings: Settings, *, fixed: Grid, moving: Grid) -> Grid:
+def _network_grid(settings: Settings, *, fixed: Grid, moving: Grid, lefts: Pair[Direction | None]) -> Grid:
     """The one that will be used where the affine is known, else the largest that may come; of that only the volume is meant."""
     spacing_mm = settings.card.spacing_mm
     if settings.affine is not None:
-        return network_grid(fixed=fixed, moving=moving, to_scans=half_way(settings.affine), spacing_mm=spacing_mm)
+        return network_grid(
+            fixed=fixed, moving=moving, to_scans=half_way(settings.affine, lefts), spacing_mm=spacing_mm
+        )
+    # An affine of which nothing is known yet lays the patients' planes about parallel.
+    known = [left for left in (lefts.fixed, lefts.moving, LEFT) if left is not None]
+    corners = [
+        grid.corners() @ upright(known[0] if left is None else left)
+        for grid, left in ((fixed, lefts.fixed), (moving, lefts.moving))
+    ]
     # Even numbers of voxels, their outermost centres on or just beyond the faces.
     x, y, z = (
         2 * math.ceil((float(extent) / spacing_mm + 1) / 2)
-        for extent in max((_extents(fixed, moving, axis) for axis in range(3)), key=np.prod)
+        for extent in max((_extents(corners, axis) for axis in range(3)), key=np.prod)
     )
     return Grid((x, y, z), (spacing_mm,) * 3, (0.0, 0.0, 0.0))
 
 
-def _extents(fixed: Grid, moving: Grid, axis: int) -> NDArray[np.float64]:
+def _extents(corners: list[NDArray[np.float64]], axis: int) -> NDArray[np.float64]:
     """The longest edges (3,), in mm, of a grid of two scans of which either is turned about this axis by half of a turn."""
     turn = Rotation.from_rotvec(np.eye(3)[axis] * _TURN_DEGREES / 2, degrees=True).as_matrix()
-    boxes = [
-        np.max([np.ptp(grid.corners() @ matrix, axis=0) for matrix in (turn, turn.T)], axis=0)
-        for grid in (fixed, moving)
-    ]
+    boxes = [np.max([np.ptp(own @ matrix, axis=0) for matrix in (turn, turn.T)], axis=0) for own in corners]
     shorter, longer = np.sort(boxes, axis=0)
     # A margin ends where the longer one does. Where both are as long, each of them reaches beyond the other at one end.
     return np.asarray(shorter + np.clip(longer - shorter, MARGIN_MM, 2 * MARGIN_MM))

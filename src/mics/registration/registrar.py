@@ -24,6 +24,7 @@ from mics.registration.memory import require_memory
 from mics.registration.network_grid import refuse_thin
 from mics.registration.pair import Pair
 from mics.registration.result import Registration
+from mics.registration.sagittal import lefts_of
 from mics.registration.settings import Settings, resolve
 from mics.registration.stage import Stage, State, run_stage
 from mics.registration.stage_order import after_network, plan, refuse_unfit
@@ -223,9 +224,14 @@ class Registrar:
         """
         refuse_forked()
         settings, scans = inputs.settings, inputs.scans
-        require_memory(settings, fixed=scans.fixed.image.grid, moving=scans.moving.image.grid)
+        fixed, moving = scans.fixed.image, scans.moving.image
+        require_memory(settings, fixed=fixed.grid, moving=moving.grid)
         timing = Timing(progress, before={"read": inputs.seconds})
-        state = State(scans=scans, device=settings.device, warnings=list(inputs.messages))
+        with timing("affine", "Looking how the patients lie"):
+            lefts = lefts_of(Pair(fixed=fixed, moving=moving))
+        # Of who lies rolled, the networks' grid is larger.
+        require_memory(settings, fixed=fixed.grid, moving=moving.grid, lefts=lefts)
+        state = State(scans=scans, device=settings.device, lefts=lefts, warnings=list(inputs.messages))
         for stage in plan(settings):
             with timing(stage.name, stage.title):
                 state = run_stage(stage, state)

@@ -5,12 +5,11 @@ from dataclasses import dataclass, replace
 from mics.deformation.topology import refuse_mirrors
 from mics.network.weights import LoadedModel
 from mics.registration.affine import register_affine
-from mics.registration.coarse import coarse
 from mics.registration.half_way import half_way
 from mics.registration.network_grid import in_view, network_grid
 from mics.registration.organ_affine import register_affine_by_organs
 from mics.registration.pair import Pair
-from mics.registration.sagittal import SPACING_MM, Direction, sagittal_normals
+from mics.registration.sagittal import Direction, lefts_of
 from mics.registration.stage import Alignment, Matrix, Stage, State
 
 
@@ -33,14 +32,16 @@ class Affine(Stage):
     def run(self, state: State) -> State:
         """Add the alignment. Raises InputError where the scans do not overlap."""
         fixed, moving = state.scans.fixed.image, state.scans.moving.image
-        lefts = sagittal_normals(Pair(fixed=coarse(fixed, SPACING_MM), moving=coarse(moving, SPACING_MM)))
+        lefts = state.lefts or lefts_of(Pair(fixed=fixed, moving=moving))
         matrix = self._computed(state, lefts) if self.matrix is None else self.matrix
         if self.keeps_orientation:
             refuse_mirrors(matrix)
         to_scans = half_way(matrix, lefts)
         grid = network_grid(fixed=fixed.grid, moving=moving.grid, to_scans=to_scans, spacing_mm=self.spacing_mm)
         views = in_view(fixed=fixed.grid, moving=moving.grid, grid=grid, to_scans=to_scans)
-        return replace(state, alignment=Alignment(affine=matrix, to_scans=to_scans, grid=grid, in_view=views))
+        return replace(
+            state, lefts=lefts, alignment=Alignment(affine=matrix, to_scans=to_scans, grid=grid, in_view=views)
+        )
 
     def _computed(self, state: State, lefts: Pair[Direction | None]) -> Matrix:
         fixed, moving = state.scans.fixed.image, state.scans.moving.image
