@@ -6,7 +6,7 @@ import struct
 import nibabel
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
@@ -60,6 +60,12 @@ def affines(draw):
     return affine
 
 
+NEARLY_HALF_A_TURN = np.eye(4)
+NEARLY_HALF_A_TURN[:3, :3] = Rotation.from_rotvec([np.pi - 0.001, 0, 0]).as_matrix()
+
+
+@example(affine=NEARLY_HALF_A_TURN, forms=(1, 0), endian="<", kind=nibabel.Nifti1Image, suffix=".nii")
+@example(affine=NEARLY_HALF_A_TURN, forms=(1, 0), endian=">", kind=nibabel.Nifti2Image, suffix=".nii")
 @given(
     affine=affines(),
     forms=st.sampled_from([(1, 0), (0, 1), (1, 1), (2, 4)]),

@@ -36,7 +36,6 @@ _SECONDS = {16: 1e-3, 24: 1e-6}
 _VECTOR_INTENTS = (1006, 1007)
 # A unit quaternion of single precision is no longer than this.
 _MAX_QUATERNION = 1 + 1e-5
-_ROUNDED_QUATERNION = 3 * 2.0**-23
 
 
 class _Inflated(io.RawIOBase):
@@ -357,8 +356,10 @@ def _qform(header: Any, pixdim: Array) -> Array | None:
     # Readers disagree about a sign of another size than 1 (qfac): the reference takes it, nibabel does not.
     if squared > _MAX_QUATERNION**2 or (pixdim[0] < 0 and pixdim[0] != -1):
         return None
-    # Near a half turn, the rounding of the three given would make up an angle (nibabel and the reference set 0 as well).
-    a = math.sqrt(1 - squared) if 1 - squared >= _ROUNDED_QUATERNION else 0.0
+    # Near a half turn, the rounding of the three given would make up an angle (nibabel and the reference set 0 as well). NIfTI-2
+    # has them in double precision.
+    rounded = 3 * float(np.finfo(header["quatern_b"].dtype).eps)
+    a = math.sqrt(1 - squared) if 1 - squared >= rounded else 0.0
     a, b, c, d = np.array([a, b, c, d]) / math.sqrt(a * a + squared)
     rotation = np.array(
         [
