@@ -12,15 +12,12 @@ from scipy.linalg import polar, sqrtm
 from scipy.spatial.transform import Rotation
 
 from mics.registration.pair import Pair
-from mics.registration.sagittal import LEFT, Direction
+from mics.registration.sagittal import LEFT, UNKNOWN, Direction
 
 _MAX_TURN = np.radians(45) + 1e-6
 """Beyond it, one of the scans lies as the networks know none; half-way, both would. 45 degrees, to rounding, are within."""
 _MIN_TURN = np.radians(3)
 """The networks notice no less, and most patients lie so: their scans are sampled along their own axes."""
-
-UNKNOWN: Pair[Direction | None] = Pair(fixed=None, moving=None)
-"""Which way is left in two patients of whom nothing tells it."""
 
 
 def half_way(affine: NDArray[np.float64], lefts: Pair[Direction | None] = UNKNOWN) -> Pair[NDArray[np.float64]]:

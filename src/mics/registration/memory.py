@@ -11,11 +11,11 @@ from scipy.spatial.transform import Rotation
 from mics.errors import InsufficientMemoryError
 from mics.image.available import available_host_bytes
 from mics.image.grid import Grid
-from mics.registration.half_way import UNKNOWN, half_way, upright
+from mics.registration.half_way import half_way, upright
 from mics.registration.network_grid import MARGIN_MM, network_grid
 from mics.registration.pair import Pair
 from mics.registration.refine_settings import EFFORTS
-from mics.registration.sagittal import LEFT, Direction
+from mics.registration.sagittal import LEFT, UNKNOWN, Direction
 from mics.registration.settings import Settings
 from mics.registration.stage_order import plan, refine_settings
 

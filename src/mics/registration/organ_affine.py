@@ -28,12 +28,13 @@ from mics.network.segmentation import Segmentation
 from mics.network.weights import LoadedModel, load_model_for
 from mics.registration.coarse import Coarse, coarse, in_order
 from mics.registration.pair import Pair
-from mics.registration.sagittal import SPACING_MM, Direction, sagittal_normals
+from mics.registration.sagittal import Direction, lefts_of
 from mics.registration.start import best_start
 from mics.threads import side_by_side
 
 AFFINE_MODEL = "organs-coarse"
 """A quarter of the default model's time, and good enough to tell where organs are."""
+_SEARCH_MM = 8.0
 _MIN_ML = 10.0
 """Of an organ in either scan, in soft voxels: less says little about where it is."""
 _MIN_PROBABILITY = 0.05
@@ -134,9 +135,9 @@ def register_affine_by_organs(
         found in both scans, the search and the tissue decide.
     """
     model, device = model or load_model_for("segmentation", AFFINE_MODEL), torch.device(device)
-    scans, searched, swapped = in_order(Pair(fixed=fixed, moving=moving), SPACING_MM)
+    scans, searched, swapped = in_order(Pair(fixed=fixed, moving=moving), _SEARCH_MM)
     if lefts is None:
-        lefts = sagittal_normals(searched)
+        lefts = lefts_of(scans)
     elif swapped:
         lefts = Pair(fixed=lefts.moving, moving=lefts.fixed)
     model.network.to(device)

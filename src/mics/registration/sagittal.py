@@ -46,12 +46,8 @@ _OTHER_END, _BARELY = 8.0, 0.03
 Direction = NDArray[np.float64]
 LEFT: Direction = np.array([1.0, 0.0, 0.0])
 """Of a patient who lies as the header says."""
-
-
-def sagittal_normals(scans: Pair[Coarse]) -> Pair[Direction | None]:
-    """:func:`sagittal_normal` of either of two scans."""
-    fixed, moving = side_by_side(sagittal_normal, (scans.fixed, scans.moving))
-    return Pair(fixed=fixed, moving=moving)
+UNKNOWN: Pair[Direction | None] = Pair(fixed=None, moving=None)
+"""Which way is left in two patients of whom nothing tells it."""
 
 
 def lefts_of(scans: Pair[Image]) -> Pair[Direction | None]:

@@ -20,7 +20,7 @@ from mics.errors import InputError, require_type, shown
 from mics.image.grid import Grid
 from mics.registration.inputs import Scan
 from mics.registration.pair import Pair, T
-from mics.registration.sagittal import Direction
+from mics.registration.sagittal import UNKNOWN, Direction
 
 Matrix = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -63,8 +63,8 @@ class State:
 
     scans: Pair[Scan]
     device: torch.device
-    lefts: Pair[Direction | None] | None = None
-    """Which way is left in either patient, None where that is not known; None before it was looked for."""
+    lefts: Pair[Direction | None] = UNKNOWN
+    """Which way is left in either patient, None where that is not known."""
     alignment: Alignment | None = None
     windows: Pair[Tensor] | None = None
     """HU windows (1, 3, X, Y, Z) on the network's grid, until the transforms are made; None where no network predicts."""

@@ -8,8 +8,6 @@ from mics.registration.affine import register_affine
 from mics.registration.half_way import half_way
 from mics.registration.network_grid import in_view, network_grid
 from mics.registration.organ_affine import register_affine_by_organs
-from mics.registration.pair import Pair
-from mics.registration.sagittal import Direction, lefts_of
 from mics.registration.stage import Alignment, Matrix, Stage, State
 
 
@@ -32,19 +30,18 @@ class Affine(Stage):
     def run(self, state: State) -> State:
         """Add the alignment. Raises InputError where the scans do not overlap."""
         fixed, moving = state.scans.fixed.image, state.scans.moving.image
-        lefts = state.lefts or lefts_of(Pair(fixed=fixed, moving=moving))
-        matrix = self._computed(state, lefts) if self.matrix is None else self.matrix
+        matrix = self._computed(state) if self.matrix is None else self.matrix
         if self.keeps_orientation:
             refuse_mirrors(matrix)
-        to_scans = half_way(matrix, lefts)
+        to_scans = half_way(matrix, state.lefts)
         grid = network_grid(fixed=fixed.grid, moving=moving.grid, to_scans=to_scans, spacing_mm=self.spacing_mm)
         views = in_view(fixed=fixed.grid, moving=moving.grid, grid=grid, to_scans=to_scans)
-        return replace(
-            state, lefts=lefts, alignment=Alignment(affine=matrix, to_scans=to_scans, grid=grid, in_view=views)
-        )
+        return replace(state, alignment=Alignment(affine=matrix, to_scans=to_scans, grid=grid, in_view=views))
 
-    def _computed(self, state: State, lefts: Pair[Direction | None]) -> Matrix:
+    def _computed(self, state: State) -> Matrix:
         fixed, moving = state.scans.fixed.image, state.scans.moving.image
         if self.model is None:
             return register_affine(fixed=fixed, moving=moving, rigid=self.rigid)
-        return register_affine_by_organs(fixed=fixed, moving=moving, model=self.model, device=state.device, lefts=lefts)
+        return register_affine_by_organs(
+            fixed=fixed, moving=moving, model=self.model, device=state.device, lefts=state.lefts
+        )
